@@ -1,0 +1,67 @@
+# make demo    build a multi-stage image with no daemon, no root and no registry
+# make test    lint, types and every test that this machine can run
+# The virtual environment .venv is made on first use and follows pyproject.toml.
+
+# The interpreter must be one that every user may run: RUN steps and rootless tests start it under other ids.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+JOBS ?= 2
+CASE ?= *
+PYTEST_ARGS ?=
+
+# Debian package names. The demo needs the first two groups only.
+VENV_PACKAGES := python3-venv
+DEMO_PACKAGES := busybox-static uidmap
+TEST_PACKAGES := $(DEMO_PACKAGES) docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
+	acl libcap2-bin attr iproute2 gcc libc6-dev git openssl
+
+.PHONY: demo test lint types unit e2e conformance bench venv test-packages clean help
+
+help:
+	@sed -n 's/^# //p' Makefile | head -3; \
+	echo 'other targets: venv lint types unit e2e conformance (CASE=GLOB) bench clean'
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer found; set PYTHON=' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || .ci/apt-ensure 'the virtual environment' $(VENV_PACKAGES)
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test-packages:
+	@.ci/apt-ensure 'the tests' $(TEST_PACKAGES)
+
+demo: $(STAMP)
+	@.ci/apt-ensure 'the demo' $(DEMO_PACKAGES)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+test: lint types test-packages
+	$(BIN)/pytest -n $(JOBS) $(PYTEST_ARGS)
+
+unit: $(STAMP)
+	$(BIN)/pytest tests/unit tests/test_source.py $(PYTEST_ARGS)
+
+e2e: $(STAMP) test-packages
+	$(BIN)/pytest tests/e2e $(PYTEST_ARGS)
+
+conformance: $(STAMP) test-packages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m support.run_conformance --case '$(CASE)' --jobs $(JOBS)
+
+bench: $(STAMP) test-packages
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
