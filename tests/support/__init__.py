@@ -1,0 +1,1 @@
+"""Helpers of the tests: base images, registries, accounts, and independent readers of images."""
