@@ -1,0 +1,35 @@
+"""firkin: container images from Dockerfiles, without a daemon and without privileges.
+
+Public names load on first use, so that `import firkin` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from firkin.api import build as build
+    from firkin.errors import FirkinError as FirkinError
+    from firkin.request import BuildRequest as BuildRequest
+    from firkin.request import BuildResult as BuildResult
+    from firkin.request import Output as Output
+
+__version__ = "0.1.0"
+__all__ = ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build"]
+
+_HOME = {
+    "build": "firkin.api",
+    "FirkinError": "firkin.errors",
+    "BuildRequest": "firkin.request",
+    "BuildResult": "firkin.request",
+    "Output": "firkin.request",
+}
+
+
+def __getattr__(name: str) -> object:
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module 'firkin' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(module), name)

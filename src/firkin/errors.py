@@ -1,0 +1,115 @@
+"""The error tree. Pure; anybody may import it.
+
+An error says what failed (`message`: lower case, no full stop), which kind it is (`code`), how the
+process ends (`exit_code`), what to do (`hints`) and where (`span`). `render/report.py` prints it,
+nobody else does. Secrets are redacted before they get in here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from firkin.source import Span
+
+
+class FirkinError(Exception):
+    """Anything that firkin refuses or fails to do."""
+
+    default_code: ClassVar[str] = "firkin"
+    default_exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        exit_code: int | None = None,
+        hints: tuple[str, ...] = (),
+        span: Span | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.default_code
+        self.exit_code = self.default_exit_code if exit_code is None else exit_code
+        self.hints = hints
+        self.span = span
+
+    def __str__(self) -> str:
+        return f"{self.span}: {self.message}" if self.span else self.message
+
+
+class DockerfileError(FirkinError):
+    """The Dockerfile (or .dockerignore) says something that cannot be meant."""
+
+    default_code = "dockerfile"
+
+
+class ContextError(FirkinError):
+    """The build context cannot be read, or lacks what the Dockerfile asks of it."""
+
+    default_code = "context"
+
+
+class StepFailed(FirkinError):
+    """A step of the build failed; a failed RUN carries its command's exit code."""
+
+    default_code = "step"
+
+
+class UsageError(FirkinError):
+    """The command line, the request or a configuration file is wrong."""
+
+    default_code = "usage"
+    default_exit_code = 2
+
+
+class HostError(FirkinError):
+    """This machine lacks something, or the kernel refused it."""
+
+    default_code = "host"
+    default_exit_code = 3
+
+
+class RegistryError(FirkinError):
+    """A registry could not be reached, refused, or sent what it must not send.
+
+    `method`, `url` (redacted) and `status` (0: no answer) tell the request; `temporary` says that
+    the same request may succeed later.
+    """
+
+    default_code = "registry"
+    default_exit_code = 4
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        exit_code: int | None = None,
+        hints: tuple[str, ...] = (),
+        span: Span | None = None,
+        method: str = "",
+        url: str = "",
+        status: int = 0,
+        temporary: bool = False,
+    ) -> None:
+        super().__init__(message, code=code, exit_code=exit_code, hints=hints, span=span)
+        self.method = method
+        self.url = url
+        self.status = status
+        self.temporary = temporary
+
+
+class StoreError(FirkinError):
+    """The store is damaged, full, or of a version that this firkin does not know."""
+
+    default_code = "store"
+    default_exit_code = 5
+
+
+class Cancelled(FirkinError):
+    """The build was told to stop; `exit_code` is 128 + the signal's number."""
+
+    default_code = "cancelled"
+    default_exit_code = 130

@@ -1,0 +1,107 @@
+"""The build's one event stream: what renderers, `--progress=json` and API callers see. Pure.
+
+Events are frozen, stamped when emitted (`time`: seconds since the epoch), and never raise. On the
+wire (worker pipe, `--progress=json`) each is one JSON line with its kind under "event"; output that
+is not UTF-8 goes as base64 in `data`, next to the lossy `text`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from firkin.source import Source, Span
+
+EVENT_VERSION = 1
+
+
+class Vertex(msgspec.Struct, frozen=True):
+    """One line of the plan: a step, a base image to resolve, an output to write."""
+
+    id: str
+    title: str
+    stage: str = ""
+    number: int = 0  # position in its stage, from 1; 0: not a Dockerfile instruction
+    total: int = 0  # instructions in its stage
+    span: Span | None = None
+
+
+class Planned(msgspec.Struct, frozen=True, tag_field="event", tag="planned"):
+    """What this build consists of; may come again when more becomes known."""
+
+    time: float
+    vertices: tuple[Vertex, ...]
+    source: Source | None = None
+
+
+class Started(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
+    time: float
+    id: str
+
+
+class Log(msgspec.Struct, frozen=True, tag_field="event", tag="log"):
+    """Output of a RUN step, as it came. `data` keeps the exact bytes (base64 in JSON)."""
+
+    time: float
+    id: str
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+class Progress(msgspec.Struct, frozen=True, tag_field="event", tag="progress"):
+    """`current` of `total` (0: unknown) units of `unit` ("B" or "files") done for `what`."""
+
+    time: float
+    id: str
+    what: str
+    current: int
+    total: int = 0
+    unit: str = "B"
+
+
+class Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finished"):
+    time: float
+    id: str
+    status: Literal["done", "cached", "failed", "cancelled"]
+    detail: str = ""
+
+
+class Warned(msgspec.Struct, frozen=True, tag_field="event", tag="warned"):
+    """Something that is allowed but probably not meant. `code` is stable."""
+
+    time: float
+    code: str
+    message: str
+    span: Span | None = None
+    hints: tuple[str, ...] = ()
+    url: str = ""
+
+
+class Completed(msgspec.Struct, frozen=True, tag_field="event", tag="completed"):
+    """The build succeeded. `digest` is the manifest's (or index's) digest."""
+
+    time: float
+    digest: str
+    config_digest: str
+    names: tuple[str, ...]
+    size_bytes: int
+    seconds: float
+
+
+Event = Planned | Started | Log | Progress | Finished | Warned | Completed
+Emit = Callable[[Event], None]
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the event as one JSON line (without the line's end)."""
+    return _encoder.encode(event)
+
+
+def decode_event(line: bytes) -> Event:
+    """Read one JSON line. Raises msgspec.ValidationError for anything else."""
+    return _decoder.decode(line)

@@ -1,0 +1,108 @@
+"""Steps, graphs and walk orders; and what the finished image will say. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NewType
+
+import msgspec
+
+from firkin.graph.ops import Op
+from firkin.oci.config import History, RuntimeConfig
+from firkin.oci.platform import Platform
+from firkin.source import Span
+
+StepId = NewType("StepId", int)
+"""Position in `Graph.steps`; inputs come before the steps that use them."""
+
+
+class StepMeta(msgspec.Struct, frozen=True):
+    """What people see of a step, and how it is treated; never hashed.
+
+    `number` of `total` instructions in `stage`. `no_cache` (--no-cache, --no-cache-filter) skips
+    the look-up, not the record.
+    """
+
+    title: str
+    stage: str = ""
+    number: int = 0
+    total: int = 0
+    span: Span | None = None
+    no_cache: bool = False
+    platform: Platform | None = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One operation with the steps it takes as inputs."""
+
+    id: StepId
+    op: Op
+    inputs: tuple[StepId, ...]
+    meta: StepMeta
+
+
+class ImagePlan(msgspec.Struct, frozen=True):
+    """What the image of one target will say, but for its layers.
+
+    `step` makes its root file system. `history` has a line for each layer of the snapshot (base
+    layers included, in order) and `empty_layer` lines; lines without `created` are new and get the
+    time of the build. `base_digest` and `base_name` describe the final FROM ("" for scratch).
+    `created` is kept when no instruction followed FROM (then the image is the base's copy).
+    """
+
+    step: StepId
+    platform: Platform
+    runtime: RuntimeConfig
+    history: tuple[History, ...]
+    author: str = ""
+    base_name: str = ""
+    base_digest: str = ""
+
+
+class Graph(msgspec.Struct, frozen=True):
+    """Steps in an order where inputs come first, and the images wanted of them."""
+
+    steps: tuple[Step, ...]
+    targets: tuple[ImagePlan, ...]
+
+    def needed(self) -> tuple[Step, ...]:
+        """Return the steps that the targets depend on, inputs first."""
+        wanted = set(reachable(self.steps, (plan.step for plan in self.targets)))
+        return tuple(step for step in self.steps if step.id in wanted)
+
+
+def reachable(steps: tuple[Step, ...], roots: Iterable[StepId]) -> Iterator[StepId]:
+    """Yield the roots and everything they depend on, each once."""
+    stack = list(roots)
+    seen: set[StepId] = set()
+    while stack:
+        step_id = stack.pop()
+        if step_id not in seen:
+            seen.add(step_id)
+            yield step_id
+            stack.extend(steps[step_id].inputs)
+
+
+class GraphBuilder:
+    """Collects steps while lowering; equal steps (op and inputs) become one."""
+
+    def __init__(self) -> None:
+        self._steps: list[Step] = []
+        self._known: dict[tuple[Op, tuple[StepId, ...]], StepId] = {}
+
+    def add(self, op: Op, inputs: tuple[StepId, ...], meta: StepMeta) -> StepId:
+        """Add a step and return its id; an equal one is reused unless either must not be cached."""
+        same = self._known.get((op, inputs))
+        if same is not None and self._steps[same].meta.no_cache == meta.no_cache:
+            return same
+        step_id = StepId(len(self._steps))
+        self._steps.append(Step(step_id, op, inputs, meta))
+        self._known[op, inputs] = step_id
+        return step_id
+
+    def step(self, step_id: StepId) -> Step:
+        return self._steps[step_id]
+
+    def graph(self, targets: tuple[ImagePlan, ...]) -> Graph:
+        """Return the finished graph."""
+        return Graph(tuple(self._steps), targets)

@@ -1,0 +1,246 @@
+"""System calls that Python's `os` lacks, one function each. I; any module from `linux` upwards may import it.
+
+Every function raises OSError with the errno and, where there is one, the path. ctypes is loaded with
+the first call, because the start path of the command line must not pay for it. Calls that came after
+Linux 5.1 have one number on every architecture; the few older ones without a libc wrapper are in
+`_OLD_NUMBERS`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+
+MNT_DETACH = 2
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+
+RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
+_SYS_FSOPEN = 430
+_SYS_FSCONFIG = 431
+_SYS_FSMOUNT = 432
+_SYS_PIDFD_OPEN = 434
+_SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
+
+_FSOPEN_CLOEXEC = 1
+_FSMOUNT_CLOEXEC = 1
+_OPEN_TREE_CLONE = 1
+_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_FSCONFIG_SET_FLAG = 0
+_FSCONFIG_SET_STRING = 1
+_FSCONFIG_CMD_CREATE = 6
+_FICLONE = 0x40049409
+
+_OLD_NUMBERS = {
+    "renameat2": {
+        "x86_64": 316, "aarch64": 276, "riscv64": 276, "loongarch64": 276,
+        "armv7l": 382, "armv6l": 382, "ppc64le": 357, "s390x": 347, "i686": 353,
+    },
+}  # fmt: skip
+
+_libc: Any = None
+
+
+def _load() -> Any:
+    global _libc
+    if _libc is None:
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.syscall.restype = ctypes.c_long
+        _libc = libc
+    return _libc
+
+
+def _fail(path: str | None = None) -> NoReturn:
+    import ctypes
+
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), path)
+
+
+def _libc_call(name: str, *args: object, path: str | None = None) -> int:
+    function: Callable[..., int] = getattr(_load(), name)
+    result = function(*args)
+    if result < 0:
+        _fail(path)
+    return result
+
+
+def _syscall(number: int, *args: object, path: str | None = None) -> int:
+    # A variadic C function takes int-sized arguments as such; the kernel reads longs.
+    libc = _load()
+    import ctypes
+
+    wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    result: int = libc.syscall(ctypes.c_long(number), *wide)
+    if result < 0:
+        _fail(path)
+    return result
+
+
+def _bytes(path: str | None) -> bytes | None:
+    return None if path is None else os.fsencode(path)
+
+
+def unshare(flags: int) -> None:
+    """Move this process into new namespaces; CLONE_NEWUSER gives EINVAL in a threaded process."""
+    _libc_call("unshare", flags)
+
+
+def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None) -> None:
+    """Mount by the old call, whose `data` is cut at one page (4096 bytes)."""
+    import ctypes
+
+    _libc_call(
+        "mount", _bytes(source), _bytes(target), _bytes(fstype), ctypes.c_ulong(flags), _bytes(data), path=target
+    )
+
+
+def umount2(target: str, flags: int) -> None:
+    """Unmount what is on top of `target`; MNT_DETACH takes it out of sight at once and frees it later."""
+    _libc_call("umount2", _bytes(target), flags, path=target)
+
+
+def set_parent_death_signal(signal: int) -> None:
+    """Have the kernel send `signal` to this process when the thread that started it ends."""
+    _libc_call("prctl", _PR_SET_PDEATHSIG, signal, 0, 0, 0)
+
+
+def set_no_new_privs() -> None:
+    """Give up setuid programs and file capabilities, for this process and all it starts."""
+    _libc_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def set_child_subreaper() -> None:
+    """Become the parent of orphaned descendants."""
+    _libc_call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Say whether processes of the same user may ptrace this one and read its memory and environment.
+
+    A process that is not dumpable has its `/proc` files owned by the initial root, so id maps must be
+    written before.
+    """
+    _libc_call("prctl", _PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)
+
+
+def pidfd_open(pid: int) -> int:
+    """Return a descriptor of a process that cannot come to mean another one."""
+    return _syscall(_SYS_PIDFD_OPEN, pid, 0)
+
+
+def fsopen(fstype: str) -> int:
+    """Return a context in which a new file system of `fstype` can be configured."""
+    return _syscall(_SYS_FSOPEN, os.fsencode(fstype), _FSOPEN_CLOEXEC, path=fstype)
+
+
+def fsconfig_string(fd: int, key: str, value: str) -> None:
+    """Set one parameter; the kernel takes at most 255 bytes."""
+    _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_SET_STRING, os.fsencode(key), os.fsencode(value), 0, path=f"{key}={value}")
+
+
+def fsconfig_flag(fd: int, key: str) -> None:
+    """Set one parameter that has no value."""
+    _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_SET_FLAG, os.fsencode(key), None, 0, path=key)
+
+
+def fsconfig_create(fd: int) -> None:
+    """Make the file system that was configured."""
+    _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_CMD_CREATE, None, None, 0)
+
+
+def fsmount(fd: int, attributes: int = 0) -> int:
+    """Return a detached mount (an O_PATH descriptor) of what `fsconfig_create` made."""
+    return _syscall(_SYS_FSMOUNT, fd, _FSMOUNT_CLOEXEC, attributes)
+
+
+def open_tree_clone(path: str, *, recursive: bool = False) -> int:
+    """Return a detached bind mount of `path`, which can be moved to its place later."""
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
+    return _syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags, path=path)
+
+
+def move_mount(fd: int, target: str) -> None:
+    """Attach a detached mount at `target`."""
+    _syscall(_SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH, path=target)
+
+
+def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:
+    """Set `MOUNT_ATTR_*` on the mount that `fd` refers to."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_pack_longs(attributes, 0, 0, 0), 32)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    _syscall(_SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.addressof(buffer), 32)
+
+
+def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
+    """Open `path` relative to `dir_fd` with RESOLVE_* rules for every step of the way.
+
+    Raises OSError; ENOSYS or EPERM where a seccomp filter older than the call is in force.
+    """
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_pack_longs(flags | os.O_CLOEXEC, mode, resolve), 24)
+    return _syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), ctypes.addressof(buffer), 24, path=path)
+
+
+def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) -> None:
+    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE; ENOSYS where the number is not known."""
+    import errno
+
+    number = _OLD_NUMBERS["renameat2"].get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), new)
+    _syscall(number, old_dir_fd, os.fsencode(old), new_dir_fd, os.fsencode(new), flags, path=new)
+
+
+def clone_file(source_fd: int, target_fd: int) -> None:
+    """Share the blocks of one file with another (reflink); EOPNOTSUPP or EXDEV where that cannot be."""
+    import fcntl
+
+    fcntl.ioctl(target_fd, _FICLONE, source_fd)
+
+
+def _pack_longs(*values: int) -> bytes:
+    return b"".join(value.to_bytes(8, sys.byteorder) for value in values)

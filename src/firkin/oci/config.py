@@ -1,0 +1,203 @@
+"""Image configurations. Pure.
+
+Spec: image-spec config.md; Docker's additions Healthcheck, OnBuild, Shell and ArgsEscaped
+(moby/docker-image-spec). Durations are nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from firkin.oci import codec
+from firkin.oci.digest import DiffID, Digest, digest_of, parse_digest
+from firkin.oci.platform import Platform
+
+PairMap = tuple[tuple[str, str], ...]
+
+
+class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`test` is `("NONE",)`, `("CMD", ...)` or `("CMD-SHELL", line)`; empty: inherit."""
+
+    test: tuple[str, ...] = msgspec.field(default=(), name="Test")
+    interval_ns: int = msgspec.field(default=0, name="Interval")
+    timeout_ns: int = msgspec.field(default=0, name="Timeout")
+    start_period_ns: int = msgspec.field(default=0, name="StartPeriod")
+    start_interval_ns: int = msgspec.field(default=0, name="StartInterval")
+    retries: int = msgspec.field(default=0, name="Retries")
+
+
+class History(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of `docker history`; `empty_layer` where the step made no layer."""
+
+    created: str = ""
+    created_by: str = ""
+    author: str = ""
+    comment: str = ""
+    empty_layer: bool = False
+
+
+class RuntimeConfig(msgspec.Struct, frozen=True):
+    """How containers of the image start: the `config` object. Env is `K=V`, in order."""
+
+    user: str = ""
+    exposed_ports: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    volumes: tuple[str, ...] = ()
+    working_dir: str = ""
+    labels: PairMap = ()
+    stop_signal: str = ""
+    args_escaped: bool = False
+    healthcheck: Healthcheck | None = None
+    on_build: tuple[str, ...] = ()
+    shell: tuple[str, ...] | None = None
+
+
+class ImageConfig(msgspec.Struct, frozen=True):
+    """An image configuration; `raw` is its identity: what was pulled, or what `encode` wrote."""
+
+    platform: Platform
+    runtime: RuntimeConfig
+    diff_ids: tuple[DiffID, ...]
+    history: tuple[History, ...] = ()
+    created: str = ""
+    author: str = ""
+    raw: bytes = b""
+
+    @property
+    def digest(self) -> Digest:
+        """The image id of docker: the digest of the configuration's bytes."""
+        return digest_of(self.raw)
+
+
+class _Rootfs(msgspec.Struct):
+    type: str = "layers"
+    diff_ids: list[str] | None = None
+
+
+class _Runtime(msgspec.Struct):
+    User: str | None = None
+    ExposedPorts: dict[str, Any] | None = None
+    Env: list[str] | None = None
+    Entrypoint: list[str] | str | None = None
+    Cmd: list[str] | str | None = None
+    Volumes: dict[str, Any] | None = None
+    WorkingDir: str | None = None
+    Labels: dict[str, str | None] | None = None
+    StopSignal: str | None = None
+    ArgsEscaped: bool | None = None
+    Healthcheck: dict[str, Any] | None = None
+    OnBuild: list[str] | None = None
+    Shell: list[str] | str | None = None
+
+
+class _Config(msgspec.Struct):
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
+    os_version: str | None = msgspec.field(default=None, name="os.version")
+    created: str | None = None
+    author: str | None = None
+    config: _Runtime | None = None
+    rootfs: _Rootfs | None = None
+    history: list[dict[str, Any]] | None = None
+
+
+def parse_config(raw: bytes, what: str = "image configuration") -> ImageConfig:
+    """Read an image configuration; raises ValueError naming the key path."""
+    data = codec.decode(raw, _Config, what)
+    runtime = data.config or _Runtime()
+    health = None
+    if runtime.Healthcheck:
+        health = _convert(runtime.Healthcheck, Healthcheck, f"{what}: $.config.Healthcheck")
+    rootfs = data.rootfs or _Rootfs()
+    return ImageConfig(
+        platform=Platform(
+            data.os or "linux", data.architecture or "", data.variant or "", data.os_version or ""
+        ),
+        runtime=RuntimeConfig(
+            user=runtime.User or "",
+            exposed_ports=tuple(runtime.ExposedPorts or ()),
+            env=tuple(runtime.Env or ()),
+            entrypoint=_words(runtime.Entrypoint),
+            cmd=_words(runtime.Cmd),
+            volumes=tuple(runtime.Volumes or ()),
+            working_dir=runtime.WorkingDir or "",
+            labels=tuple((key, value or "") for key, value in (runtime.Labels or {}).items()),
+            stop_signal=runtime.StopSignal or "",
+            args_escaped=bool(runtime.ArgsEscaped),
+            healthcheck=health,
+            on_build=tuple(runtime.OnBuild or ()),
+            shell=_words(runtime.Shell),
+        ),
+        diff_ids=tuple(DiffID(parse_digest(text)) for text in rootfs.diff_ids or ()),
+        history=tuple(
+            _convert({k: v for k, v in entry.items() if v is not None}, History, f"{what}: $.history")
+            for entry in data.history or ()
+        ),
+        created=data.created or "",
+        author=data.author or "",
+        raw=raw,
+    )
+
+
+def _words(value: list[str] | str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _convert(value: Any, kind: type[codec.T], what: str) -> codec.T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{what}: {error}") from None
+
+
+def encode_config(config: ImageConfig) -> ImageConfig:
+    """Return the configuration with `raw` written anew from its fields, deterministically."""
+    runtime = config.runtime
+    inner: dict[str, Any] = {}
+    if runtime.user:
+        inner["User"] = runtime.user
+    if runtime.exposed_ports:
+        inner["ExposedPorts"] = {port: {} for port in sorted(runtime.exposed_ports)}
+    if runtime.env:
+        inner["Env"] = runtime.env
+    if runtime.entrypoint is not None:
+        inner["Entrypoint"] = runtime.entrypoint
+    if runtime.cmd is not None:
+        inner["Cmd"] = runtime.cmd
+    if runtime.volumes:
+        inner["Volumes"] = {path: {} for path in sorted(runtime.volumes)}
+    if runtime.working_dir:
+        inner["WorkingDir"] = runtime.working_dir
+    if runtime.labels:
+        inner["Labels"] = dict(sorted(runtime.labels))
+    if runtime.stop_signal:
+        inner["StopSignal"] = runtime.stop_signal
+    if runtime.args_escaped:
+        inner["ArgsEscaped"] = True
+    if runtime.healthcheck is not None:
+        inner["Healthcheck"] = runtime.healthcheck
+    if runtime.on_build:
+        inner["OnBuild"] = runtime.on_build
+    if runtime.shell is not None:
+        inner["Shell"] = runtime.shell
+    data: dict[str, Any] = {"architecture": config.platform.architecture}
+    if config.platform.variant:
+        data["variant"] = config.platform.variant
+    data["os"] = config.platform.os
+    if config.platform.os_version:
+        data["os.version"] = config.platform.os_version
+    if config.created:
+        data["created"] = config.created
+    if config.author:
+        data["author"] = config.author
+    data["config"] = inner
+    data["rootfs"] = {"type": "layers", "diff_ids": config.diff_ids}
+    data["history"] = config.history
+    return msgspec.structs.replace(config, raw=codec.encode(data))

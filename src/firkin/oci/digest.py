@@ -1,0 +1,66 @@
+"""Digests, and hashing of framed parts. Pure.
+
+Spec: image-spec descriptor.md, Digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+Digest = NewType("Digest", str)
+"""`algorithm:hex`, e.g. `sha256:` and 64 hex digits. Made by the functions below only."""
+
+DiffID = NewType("DiffID", str)
+"""Digest of a layer's uncompressed tar."""
+
+ChainID = NewType("ChainID", str)
+"""Digest of a stack of layers. Spec: image-spec config.md, Layer ChainID."""
+
+_LENGTHS = {"sha256": 64, "sha512": 128}
+_HEX = frozenset("0123456789abcdef")
+
+
+def parse_digest(text: str) -> Digest:
+    """Check `algorithm:hex`; raises ValueError for an unknown algorithm or wrong length."""
+    algorithm, colon, value = text.partition(":")
+    if not colon or _LENGTHS.get(algorithm) != len(value) or not _HEX.issuperset(value):
+        raise ValueError(f"`{text[:100]}` is not a digest (want `sha256:` and 64 hex digits)")
+    return Digest(text)
+
+
+def digest_of(data: bytes) -> Digest:
+    """Return the sha256 digest of the bytes."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def new_hasher(algorithm: str = "sha256") -> _Hash:
+    """Return a running hasher; `finish` turns it into a Digest."""
+    return hashlib.new(algorithm, usedforsecurity=False)
+
+
+def finish(hasher: _Hash) -> Digest:
+    """Return the digest of what was fed so far."""
+    return Digest(f"{hasher.name}:{hasher.hexdigest()}")
+
+
+def chain_ids(diff_ids: Iterable[str]) -> tuple[ChainID, ...]:
+    """Return the chain id after each layer, bottom first."""
+    chain: list[ChainID] = []
+    for diff_id in diff_ids:
+        joined = f"{chain[-1]} {diff_id}".encode() if chain else b""
+        chain.append(ChainID(digest_of(joined)) if chain else ChainID(diff_id))
+    return tuple(chain)
+
+
+def framed_hash(parts: Iterable[bytes]) -> str:
+    """Return sha256 hex over length-framed parts: no two part lists share one input."""
+    hasher = hashlib.sha256()
+    for part in parts:
+        hasher.update(b"%d:" % len(part))
+        hasher.update(part)
+    return hasher.hexdigest()

@@ -1,0 +1,110 @@
+"""Layers, snapshots and images; assembling and validating. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.oci import media
+from firkin.oci.config import ImageConfig
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import ChainID, DiffID, chain_ids
+from firkin.oci.manifest import Manifest, PairMap, encode_manifest
+
+
+class Layer(msgspec.Struct, frozen=True):
+    """A layer as it is shipped: the digest of its tar, and its (compressed) blob."""
+
+    diff_id: DiffID
+    descriptor: Descriptor
+
+
+class Image(msgspec.Struct, frozen=True):
+    """A manifest with its configuration and layers, consistent with one another."""
+
+    config: ImageConfig
+    manifest: Manifest
+    layers: tuple[Layer, ...]
+
+    @property
+    def chain_id(self) -> ChainID | None:
+        """The chain id of the whole stack; None for an image without layers."""
+        chain = chain_ids(layer.diff_id for layer in self.layers)
+        return chain[-1] if chain else None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that a registry holds for it: manifest, configuration and blobs."""
+        return len(self.manifest.raw) + len(self.config.raw) + sum(x.descriptor.size for x in self.layers)
+
+
+def assemble(
+    config: ImageConfig, layers: tuple[Layer, ...], family: media.Family, annotations: PairMap = ()
+) -> Image:
+    """Make the image of an encoded configuration and its layers.
+
+    Every layer gets the media type of the one family (types are never mixed in a manifest).
+    Raises ValueError when configuration and layers do not belong together.
+    """
+    typed = tuple(
+        msgspec.structs.replace(
+            layer,
+            descriptor=msgspec.structs.replace(
+                layer.descriptor,
+                media_type=media.layer_media_type(
+                    family, media.layer_compression(layer.descriptor.media_type)
+                ),
+                platform=None,
+            ),
+        )
+        for layer in layers
+    )
+    described = Descriptor(media.config_media_type(family), config.digest, len(config.raw))
+    manifest = encode_manifest(
+        Manifest(
+            media.manifest_media_type(family),
+            described,
+            tuple(layer.descriptor for layer in typed),
+            annotations,
+        )
+    )
+    image = Image(config, manifest, typed)
+    problems = validate(image)
+    if problems:
+        raise ValueError(problems[0])
+    return image
+
+
+def image_of(config: ImageConfig, manifest: Manifest) -> Image:
+    """Join a pulled manifest and its configuration; raises ValueError when they disagree."""
+    if len(config.diff_ids) != len(manifest.layers):
+        raise ValueError(
+            f"the configuration lists {len(config.diff_ids)} layers, the manifest {len(manifest.layers)}"
+        )
+    if manifest.config.digest != config.digest:
+        raise ValueError("the manifest names another configuration")
+    return Image(config, manifest, tuple(map(Layer, config.diff_ids, manifest.layers)))
+
+
+def validate(image: Image) -> tuple[str, ...]:
+    """Say what is inconsistent in the image; empty when it is sound."""
+    problems = []
+    if image.manifest.config.digest != image.config.digest:
+        problems.append("the manifest names another configuration")
+    if image.manifest.config.size != len(image.config.raw):
+        problems.append("the manifest states another size of the configuration")
+    if image.config.diff_ids != tuple(layer.diff_id for layer in image.layers):
+        problems.append("the configuration's diff_ids do not fit the layers")
+    if image.manifest.layers != tuple(layer.descriptor for layer in image.layers):
+        problems.append("the manifest's layers do not fit")
+    families = set()
+    for layer in image.layers:
+        if not media.is_layer(layer.descriptor.media_type):
+            problems.append(f"`{layer.descriptor.media_type}` is not a file-system layer")
+        else:
+            families.add(media.layer_family(layer.descriptor.media_type))
+    if len(families) > 1:
+        problems.append("Docker and OCI media types are mixed")
+    history = image.config.history
+    if history and sum(not line.empty_layer for line in history) != len(image.layers):
+        problems.append("the history does not fit the number of layers")
+    return tuple(problems)

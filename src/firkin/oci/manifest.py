@@ -1,0 +1,217 @@
+"""Image manifests and indexes, OCI and Docker schema 2, with their raw bytes. Pure.
+
+Spec: image-spec manifest.md, image-index.md. A pulled document is never encoded anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from firkin.oci import codec, media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest, digest_of, parse_digest
+from firkin.oci.platform import Platform, match_rank, normalize
+
+PairMap = tuple[tuple[str, str], ...]
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """One image: its configuration and layers, bottom first."""
+
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: PairMap = ()
+    subject: Descriptor | None = None
+    artifact_type: str = ""
+    raw: bytes = b""
+
+    @property
+    def digest(self) -> Digest:
+        return digest_of(self.raw)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, self.digest, len(self.raw))
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Several manifests under one name, usually one a platform."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    annotations: PairMap = ()
+    raw: bytes = b""
+
+    @property
+    def digest(self) -> Digest:
+        return digest_of(self.raw)
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return Descriptor(self.media_type, self.digest, len(self.raw))
+
+
+class _Platform(msgspec.Struct, rename={"os_version": "os.version"}):
+    architecture: str = ""
+    os: str = ""
+    variant: str | None = None
+    os_version: str | None = None
+
+
+class _Descriptor(msgspec.Struct):
+    mediaType: str
+    digest: str
+    size: int
+    platform: _Platform | None = None
+    annotations: dict[str, str] | None = None
+    urls: list[str] | None = None
+    artifactType: str | None = None
+
+
+class _Document(msgspec.Struct):
+    schemaVersion: int
+    mediaType: str | None = None
+    config: _Descriptor | None = None
+    layers: list[_Descriptor] | None = None
+    manifests: list[_Descriptor] | None = None
+    annotations: dict[str, str] | None = None
+    subject: _Descriptor | None = None
+    artifactType: str | None = None
+
+
+def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest | Index:
+    """Read a manifest or index.
+
+    `media_type` is what the transport said; the document's own `mediaType` must agree where both
+    are known (image-spec manifest.md), and a document that is both kinds at once is refused.
+    Raises ValueError.
+    """
+    document = codec.decode(raw, _Document, what)
+    if document.schemaVersion != 2:
+        raise ValueError(
+            f"{what}: schema version {document.schemaVersion} is not supported "
+            "(Docker schema 1 images must be pushed again by a current tool)"
+        )
+    known = (*media.MANIFESTS, *media.INDEXES)
+    stated = media_type.partition(";")[0].strip() if media_type else ""
+    own = document.mediaType or ""
+    if own and stated in known and own in known and own != stated:
+        raise ValueError(f"{what}: sent as `{stated}` but says it is `{own}`")
+    kind = own or (stated if stated in known else "")
+    if document.manifests is not None and document.config is None and document.layers is None:
+        kind = kind or media.OCI_INDEX
+        if kind not in media.INDEXES:
+            raise ValueError(f"{what}: lists manifests but its media type is `{kind}`")
+        return Index(
+            kind,
+            tuple(_descriptor(item, what) for item in document.manifests),
+            _pairs(document.annotations),
+            raw,
+        )
+    if document.config is None or document.layers is None or document.manifests is not None:
+        raise ValueError(f"{what}: neither an image manifest nor an index")
+    kind = kind or media.OCI_MANIFEST
+    if kind not in media.MANIFESTS:
+        raise ValueError(f"{what}: has layers but its media type is `{kind}`")
+    return Manifest(
+        kind,
+        _descriptor(document.config, what),
+        tuple(_descriptor(item, what) for item in document.layers),
+        _pairs(document.annotations),
+        _descriptor(document.subject, what) if document.subject else None,
+        document.artifactType or "",
+        raw,
+    )
+
+
+def _pairs(mapping: dict[str, str] | None) -> PairMap:
+    return tuple((mapping or {}).items())
+
+
+def _descriptor(item: _Descriptor, what: str) -> Descriptor:
+    if item.size < 0:
+        raise ValueError(f"{what}: a descriptor has a negative size")
+    platform = None
+    if item.platform is not None:
+        found = item.platform
+        platform = normalize(found.os, found.architecture, found.variant or "", found.os_version or "")
+    return Descriptor(
+        item.mediaType,
+        parse_digest(item.digest),
+        item.size,
+        platform,
+        _pairs(item.annotations),
+        tuple(item.urls or ()),
+        item.artifactType or "",
+    )
+
+
+def descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
+    """Return the descriptor as the JSON object of the spec."""
+    data: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size": descriptor.size,
+    }
+    if descriptor.urls:
+        data["urls"] = descriptor.urls
+    if descriptor.annotations:
+        data["annotations"] = dict(descriptor.annotations)
+    if descriptor.platform is not None:
+        data["platform"] = platform_json(descriptor.platform)
+    if descriptor.artifact_type:
+        data["artifactType"] = descriptor.artifact_type
+    return data
+
+
+def platform_json(platform: Platform) -> dict[str, str]:
+    """Return the platform as the JSON object of the spec."""
+    data = {"architecture": platform.architecture, "os": platform.os}
+    if platform.os_version:
+        data["os.version"] = platform.os_version
+    if platform.variant:
+        data["variant"] = platform.variant
+    return data
+
+
+def encode_manifest(manifest: Manifest) -> Manifest:
+    """Return the manifest with `raw` written from its fields, deterministically."""
+    data: dict[str, Any] = {"schemaVersion": 2, "mediaType": manifest.media_type}
+    if manifest.artifact_type:
+        data["artifactType"] = manifest.artifact_type
+    data["config"] = descriptor_json(manifest.config)
+    data["layers"] = [descriptor_json(layer) for layer in manifest.layers]
+    if manifest.subject is not None:
+        data["subject"] = descriptor_json(manifest.subject)
+    if manifest.annotations:
+        data["annotations"] = dict(sorted(manifest.annotations))
+    return msgspec.structs.replace(manifest, raw=codec.encode(data))
+
+
+def encode_index(index: Index) -> Index:
+    """Return the index with `raw` written from its fields, deterministically."""
+    data: dict[str, Any] = {"schemaVersion": 2, "mediaType": index.media_type}
+    data["manifests"] = [descriptor_json(item) for item in index.manifests]
+    if index.annotations:
+        data["annotations"] = dict(sorted(index.annotations))
+    return msgspec.structs.replace(index, raw=codec.encode(data))
+
+
+def choose_manifest(index: Index, wanted: Platform) -> Descriptor | None:
+    """Return the entry that serves the platform best; the first of equals.
+
+    Attestation manifests (`unknown/unknown`) are never chosen. An entry without a platform serves
+    any, as a last resort.
+    """
+    best: Descriptor | None = None
+    best_rank = 1 << 30
+    for item in index.manifests:
+        if item.media_type not in (*media.MANIFESTS, *media.INDEXES):
+            continue
+        rank = 1 << 20 if item.platform is None else match_rank(wanted, item.platform)
+        if rank is not None and rank < best_rank:
+            best, best_rank = item, rank
+    return best

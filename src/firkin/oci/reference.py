@@ -1,0 +1,134 @@
+"""Image references, familiar (`busybox`) and canonical (`docker.io/library/busybox:latest`). Pure.
+
+Spec: distribution reference grammar; mirrors distribution/reference (ParseDockerRef, FamiliarString).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.oci.digest import Digest, parse_digest
+
+DOCKER_HUB = "docker.io"
+_LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_TAG = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
+_HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")
+_MAX_NAME = 255
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A name for an image. `tag` and `digest` may both be set; then the digest decides."""
+
+    registry: str
+    repository: str
+    tag: str = ""
+    digest: Digest | None = None
+
+    def __str__(self) -> str:
+        text = f"{self.registry}/{self.repository}"
+        if self.tag:
+            text += f":{self.tag}"
+        return f"{text}@{self.digest}" if self.digest else text
+
+    @property
+    def name(self) -> str:
+        """`registry/repository`, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def familiar(self) -> str:
+        """The short spelling that people use: `busybox:latest`, `owner/app@sha256:…`."""
+        text = str(self)
+        if self.registry == DOCKER_HUB:
+            text = text[len(DOCKER_HUB) + 1 :]
+            text = text.removeprefix("library/") if text.count("/") == 1 else text
+        return text
+
+    @property
+    def identifier(self) -> str:
+        """What a registry is asked for: the digest if there is one, else the tag."""
+        return self.digest or self.tag
+
+
+def parse_reference(text: str, default_tag: str = "latest") -> Reference:
+    """Parse a familiar or canonical reference; without tag and digest it gets `default_tag`.
+
+    Raises ValueError that says what is wrong, e.g. upper-case letters in the repository.
+    """
+    rest, at, digest_text = text.partition("@")
+    digest = None
+    if at:
+        try:
+            digest = parse_digest(digest_text)
+        except ValueError as error:
+            raise ValueError(f"invalid reference format: `{text}`: {error}") from None
+    name, tag = rest, ""
+    colon = rest.rfind(":")
+    if colon > rest.rfind("/"):
+        name, tag = rest[:colon], rest[colon + 1 :]
+        if not tag or len(tag) > 128 or not _TAG.issuperset(tag) or tag[0] in ".-":
+            raise ValueError(f"invalid reference format: `{text}`: `{tag}` is not a tag")
+    registry, repository = _split_registry(name)
+    _check_repository(text, repository)
+    _check_registry(text, registry)
+    if len(registry) + 1 + len(repository) > _MAX_NAME:
+        raise ValueError(f"invalid reference format: `{text[:60]}…`: the name has over {_MAX_NAME} characters")
+    if registry == DOCKER_HUB and len(name) == 64 and set(name) <= frozenset("0123456789abcdef"):
+        raise ValueError(f"invalid reference format: `{text}`: 64 hex digits are no name")
+    if not tag and digest is None:
+        tag = default_tag
+    return Reference(registry, repository, tag, digest)
+
+
+def _split_registry(name: str) -> tuple[str, str]:
+    first, slash, rest = name.partition("/")
+    is_host = bool(slash) and (
+        "." in first or ":" in first or first == "localhost" or first.lower() != first
+    )
+    registry, repository = (first, rest) if is_host else (DOCKER_HUB, name)
+    if registry == "index.docker.io":
+        registry = DOCKER_HUB
+    if registry == DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return registry, repository
+
+
+def _check_repository(text: str, repository: str) -> None:
+    for part in repository.split("/"):
+        if not _is_component(part):
+            why = "must be lower case" if part.lower() != part else f"`{part}` is not a path component"
+            raise ValueError(f"invalid reference format: `{text}`: repository name {why}")
+
+
+def _is_component(part: str) -> bool:
+    # [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*
+    if not part or part[0] not in _LOWER or part[-1] not in _LOWER:
+        return False
+    separator = ""
+    for char in part:
+        if char in _LOWER:
+            if separator and separator not in (".", "_", "__") and set(separator) != {"-"}:
+                return False
+            separator = ""
+        elif char in "._-":
+            separator += char
+        else:
+            return False
+    return True
+
+
+def _check_registry(text: str, registry: str) -> None:
+    host, port = registry, ""
+    if registry.startswith("["):
+        host, bracket, port = registry[1:].partition("]")
+        if not bracket or not set(host) <= frozenset("0123456789abcdefABCDEF:"):
+            raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
+        port = port.removeprefix(":")
+    else:
+        host, colon, port = registry.partition(":")
+        if not host or not _HOST.issuperset(host) or (colon and not port):
+            raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
+        if any(not label or label[0] == "-" or label[-1] == "-" for label in host.split(".")):
+            raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
+    if port and not (port.isascii() and port.isdigit()):
+        raise ValueError(f"invalid reference format: `{text}`: `{port}` is not a port")

@@ -1,0 +1,218 @@
+"""What a build is asked to do, and what came of it; with their JSON codec. Pure.
+
+One BuildRequest serves the command line, the Kaniko executor and the Python API. It holds whatever
+the environment had to say (paths, variables, clock): nothing below `worker` asks the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Pairs = tuple[tuple[str, str], ...]
+OutputType = Literal["store", "registry", "docker", "oci", "tar", "local"]
+
+
+class Output(msgspec.Struct, frozen=True):
+    """Where a result goes. Mirrors: `docker buildx build --output`.
+
+    `dest` is a path ("-": standard output; "" where the type needs none). `names` replaces the
+    request's tags for this output. `tar` False writes a directory (type oci).
+    """
+
+    type: OutputType = "store"
+    dest: str = ""
+    names: tuple[str, ...] = ()
+    tar: bool = True
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    compression_level: int | None = None
+    force_compression: bool = False
+    media_family: Literal["", "oci", "docker"] = ""  # "": as the type wants (oci, but docker for type docker)
+    push_by_digest: bool = False
+    annotations: Pairs = ()
+    mode_delete: bool = False  # type local: remove what the image does not have
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A secret's value for RUN --mount=type=secret. Its repr never shows the value."""
+
+    id: str
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"Secret(id={self.id!r}, value=<{len(self.value)} bytes>)"
+
+
+class SshAgent(msgspec.Struct, frozen=True):
+    """An agent's socket (`path`), or private keys to serve from an agent of firkin's own."""
+
+    id: str
+    paths: tuple[str, ...]
+
+
+class Ulimit(msgspec.Struct, frozen=True):
+    """A resource limit by its Docker name (`nofile`); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class RunOptions(msgspec.Struct, frozen=True):
+    """What every RUN step gets that is no part of its cache key."""
+
+    network: Literal["default", "host", "none"] = "default"
+    add_hosts: Pairs = ()  # (name, address)
+    shm_size_bytes: int = 64 * 1024 * 1024
+    ulimits: tuple[Ulimit, ...] = ()
+    dns: tuple[str, ...] = ()
+
+
+class CacheRef(msgspec.Struct, frozen=True):
+    """A cache to read or write beside the store: `--cache-from`, `--cache-to`."""
+
+    type: Literal["registry", "local", "inline"]
+    ref: str = ""  # image reference or directory
+    mode: Literal["min", "max"] = "min"
+    ttl_s: int = 0  # 0: entries never expire
+    ignore_error: bool = False
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
+    copy_layers: bool = True
+    run_layers: bool = True
+
+
+class Mirror(msgspec.Struct, frozen=True):
+    """Ask `location` (`[http[s]://]host[:port][/prefix]`) for images of `registry`."""
+
+    registry: str
+    location: str
+
+
+class RegistrySettings(msgspec.Struct, frozen=True):
+    """How registries are talked to; from options, config.toml and the environment."""
+
+    mirrors: tuple[Mirror, ...] = ()
+    mirror_fallback: bool = True
+    insecure: tuple[str, ...] = ()  # HOST[:PORT] that speak plain HTTP; "*": all
+    insecure_pull: bool = False
+    insecure_push: bool = False
+    skip_tls_verify: tuple[str, ...] = ()  # HOST[:PORT]; "*": all
+    skip_tls_verify_pull: bool = False
+    skip_tls_verify_push: bool = False
+    ca_files: Pairs = ()  # (HOST[:PORT] or "*", PEM file or directory)
+    client_certs: tuple[tuple[str, str, str], ...] = ()  # (HOST[:PORT], certificate, key)
+    auth_files: tuple[str, ...] = ()  # config.json files, first match wins
+    auth_json: str = ""  # DOCKER_AUTH_CONFIG; secret
+    helper_path: str = ""  # PATH in which docker-credential-* are looked up
+    environ: Pairs = ()  # what credential helpers and clouds may see; secret
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+    retries: int = 4
+    pull_retries: int = 0  # further attempts at a whole pull or push (Kaniko's flags)
+    push_retries: int = 0
+    timeout_s: float = 60.0  # without a byte moving
+    parallel: int = 4
+    user_agent_suffix: str = ""
+
+    def __repr__(self) -> str:
+        return f"RegistrySettings(mirrors={self.mirrors!r}, insecure={self.insecure!r}, …)"
+
+
+class BuildRequest(msgspec.Struct, frozen=True):
+    """Everything that one build depends on."""
+
+    context: str
+    store_root: str
+    dockerfile: str = ""  # path; "": `Dockerfile` in the context; "-": standard input
+    dockerfile_text: str | None = None  # instead of a file
+    cwd: str = "/"  # what relative paths start from
+    context_sub_path: str = ""
+    build_contexts: Pairs = ()
+    build_args: Pairs = ()
+    proxy_args: Pairs = ()  # predefined proxy arguments of the environment, given to RUN only
+    labels: Pairs = ()
+    annotations: Pairs = ()
+    target: str = ""
+    platforms: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = (Output(),)
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    pull: bool = False
+    cache_from: tuple[CacheRef, ...] = ()
+    cache_to: tuple[CacheRef, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    ssh: tuple[SshAgent, ...] = ()
+    allow: tuple[str, ...] = ()
+    run: RunOptions = RunOptions()
+    source_date_epoch: int | None = None
+    rewrite_timestamp: bool = False
+    now_s: float = 0.0  # clock at the start; `created` of the image
+    isolation: Literal["auto", "namespaces", "chroot", "inplace"] = "auto"
+    registry: RegistrySettings = RegistrySettings()
+    git_environ: Pairs = ()  # GIT_* and ssh settings for git contexts; secret
+    object_store_environ: Pairs = ()  # AWS_*, S3_*, AZURE_*, GOOGLE_* for blob contexts; secret
+    max_parallel_steps: int = 0  # 0: as many as the machine has cores, at least 2
+    check_only: bool = False
+    squash: bool = False  # one layer for all of the target stage's instructions
+    ignore_paths: tuple[str, ...] = ()  # image paths left out of new layers
+    temp_dir: str = ""
+
+
+class ImageResult(msgspec.Struct, frozen=True):
+    """The image that was made; `names` are canonical references it was given."""
+
+    digest: str
+    config_digest: str
+    media_type: str
+    names: tuple[str, ...]
+    platform: str
+    size_bytes: int
+    config: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """One step in the order of the plan: how it ended and what it cost."""
+
+    title: str
+    stage: str
+    status: Literal["done", "cached"]
+    seconds: float
+    diff_id: str = ""
+    size_bytes: int = 0
+
+
+class BuildResult(msgspec.Struct, frozen=True):
+    """What a build came to. `image` is the (first) image, `images` one for each platform."""
+
+    image: ImageResult
+    images: tuple[ImageResult, ...]
+    steps: tuple[StepResult, ...]
+    outputs: tuple[str, ...]  # what was written, one line each
+    seconds: float
+    metadata: msgspec.Raw = msgspec.Raw(b"{}")  # the document of --metadata-file
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_request(request: BuildRequest) -> bytes:
+    """Return the request as JSON. It holds secrets: it goes through pipes only."""
+    return _encoder.encode(request)
+
+
+def decode_request(data: bytes) -> BuildRequest:
+    """Read a request; raises msgspec.ValidationError."""
+    return msgspec.json.decode(data, type=BuildRequest)
+
+
+def encode_result(result: BuildResult) -> bytes:
+    """Return the result as JSON."""
+    return _encoder.encode(result)
+
+
+def decode_result(data: bytes) -> BuildResult:
+    """Read a result; raises msgspec.ValidationError."""
+    return msgspec.json.decode(data, type=BuildResult)
