@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 JOBS ?= 2
 CASE ?= *
+ARGS ?=
 PYTEST_ARGS ?=
 
 # Debian package names. The demo needs the first two groups only.
@@ -57,7 +58,7 @@ e2e: $(STAMP) test-packages
 	$(BIN)/pytest tests/e2e $(PYTEST_ARGS)
 
 conformance: $(STAMP) test-packages
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m support.run_conformance --case '$(CASE)' --jobs $(JOBS)
+	@PYTHONPATH=tests $(BIN)/python -m support.corpus --case '$(CASE)' --jobs $(JOBS) $(ARGS)
 
 bench: $(STAMP) test-packages
 	$(BIN)/python bench/run.py

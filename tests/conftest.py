@@ -1,0 +1,115 @@
+"""Fixtures of every test: what this machine offers, a registry with base images, and firkin as root or as a user."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.accounts import Firkin, account, make_firkin, remove_tree
+from support.marks import ROOT_AND_USER
+from support.registry import Registry, running_registry
+
+IN_CI = bool(os.environ.get("CI"))
+
+
+def _userns() -> str:
+    try:
+        somebody = account("user")
+    except (LookupError, subprocess.CalledProcessError, OSError) as error:
+        return str(error)
+    probe = ["unshare", "--user", "--map-root-user", "--map-auto", "--mount", "true"]
+    if not shutil.which("newuidmap"):
+        return "newuidmap is not installed"
+    result = somebody.run(probe, cwd="/")
+    return "" if result.returncode == 0 else f"no user namespaces: {result.stderr.strip()}"
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "needs root"
+
+
+def _registry() -> str:
+    return "" if shutil.which("docker-registry") else "docker-registry is not installed"
+
+
+def _inplace() -> str:
+    return "" if os.environ.get("FIRKIN_TEST_INPLACE") else "replaces the root file system; set FIRKIN_TEST_INPLACE=1"
+
+
+# marker -> a function that says what is missing, or "". What may skip on a laptop must run in CI.
+NEEDS: dict[str, Callable[[], str]] = {
+    "userns": _userns, "root": _root, "chroot": _root, "registry": _registry, "inplace": _inplace,
+}
+_missing: dict[str, str] = {}
+
+
+def missing(need: str) -> str:
+    """Return what this machine lacks for a marker, or nothing."""
+    if need not in _missing:
+        _missing[need] = NEEDS[need]()
+    return _missing[need]
+
+
+def pytest_report_header() -> list[str]:
+    """Say at the top of a run which tests can run here."""
+    return ["capabilities: " + ", ".join(f"{need}: {missing(need) or 'yes'}" for need in NEEDS)]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what this machine cannot run; in CI only in-place tests may be missing."""
+    for need in NEEDS:
+        if item.get_closest_marker(need) and missing(need):
+            if IN_CI and need != "inplace":
+                pytest.fail(f"CI must run this test, but: {missing(need)}", pytrace=False)
+            pytest.skip(missing(need))
+
+
+@pytest.fixture(scope="session")
+def scratch_root() -> Iterator[Path]:
+    """A directory that every account can enter; pytest's own temporary directories are private to one user."""
+    place = Path(tempfile.mkdtemp(prefix="firkin-tests-"))
+    place.chmod(0o755)
+    yield place
+    remove_tree(place)
+
+
+@pytest.fixture
+def scratch(scratch_root: Path) -> Iterator[Path]:
+    """A directory of one test's that every account can enter."""
+    place = Path(tempfile.mkdtemp(dir=scratch_root))
+    place.chmod(0o755)
+    yield place
+    remove_tree(place)
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Registry]:
+    """A registry without authentication that holds busybox and the Debian base; tests may add to it."""
+    with running_registry() as started:
+        started.seed_bases("busybox", "debian")
+        yield started
+
+
+@pytest.fixture(scope="session")
+def language_registry(registry: Registry) -> Registry:
+    """The same registry, with the language and compiler images as well."""
+    registry.seed_bases("node", "python", "php", "ruby", "gcc")
+    return registry
+
+
+@pytest.fixture(params=ROOT_AND_USER)
+def firkin(request: pytest.FixtureRequest, scratch: Path, registry: Registry) -> Firkin:
+    """Firkin once as root and once as an ordinary user, with an empty store, the registry as docker.io's mirror."""
+    return make_firkin(request.param, scratch / "firkin", registry.url)
+
+
+@pytest.fixture(scope="module", params=ROOT_AND_USER)
+def shared_firkin(request: pytest.FixtureRequest, scratch_root: Path, registry: Registry) -> Iterator[Firkin]:
+    """The same with one store for all tests of a module: bases are pulled and unpacked once."""
+    place = Path(tempfile.mkdtemp(dir=scratch_root))
+    place.chmod(0o755)
+    yield make_firkin(request.param, place / "firkin", registry.url)
+    remove_tree(place)

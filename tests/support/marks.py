@@ -1,0 +1,8 @@
+"""Parameters with the markers that say what they need."""
+
+import pytest
+
+ROOT_AND_USER = [
+    pytest.param("root", marks=pytest.mark.root),
+    pytest.param("user", marks=pytest.mark.userns),
+]
