@@ -43,7 +43,7 @@ BASES = {
         Base("node", ("library/node:18", "library/node:18-bookworm-slim"), ("nodejs",), cmd=("node",)),
         Base("python", ("library/python:3.11", "library/python:3.11-slim"), ("python3",), cmd=("python3",)),
         Base("php", ("library/php:8.2", "library/php:8.2-cli"), ("php8.2-cli",), cmd=("php", "-a")),
-        Base("ruby", ("library/ruby:3.1", "library/ruby:3.1-slim"), ("ruby", "ruby-webrick"), cmd=("irb",)),
+        Base("ruby", ("library/ruby:3.1", "library/ruby:3.1-slim"), ("ruby",), cmd=("irb",)),
         Base("gcc", ("library/gcc:12", "library/gcc:12-bookworm"), ("gcc", "libc6-dev", "make")),
         # What the benchmarks build on: see bench/make_workloads.py.
         Base("bench", ("library/bench:bookworm",), ("python3", "nodejs", "npm", "gcc", "libc6-dev")),

@@ -1,0 +1,4 @@
+exports.goods = [
+  { name: "firkin", cents: 4095 },
+  { name: "kilderkin", cents: 8190 },
+];
