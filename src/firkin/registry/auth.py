@@ -1,0 +1,186 @@
+"""How a registry's challenge becomes an Authorization header: the token flow as a generator. Pure.
+
+`token_flow` yields Requests and is sent Responses; whoever drives it does the I/O. Spec: distribution docs,
+"Token Authentication" and "OAuth2 Token Authentication". registry/ and testing/ only.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator
+
+import msgspec
+
+from firkin.errors import RegistryError
+from firkin.registry.protocol import Challenge, Request, Response, merge_scopes, response_error
+from firkin.registry.url import Url, is_loopback, quote, redact_url, split_url, with_query
+
+CLIENT_ID = "firkin"
+DEFAULT_LIFETIME_S = 60.0  # of a token whose server states none
+IDENTITY_USER = "<token>"  # the user name under which helpers keep identity tokens
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """A user's secrets for a registry, and where they come from. Its repr never shows a secret.
+
+    `source` is for people: `~/.docker/config.json (auths)`. `identity_token` is an OAuth2 refresh token,
+    `registry_token` a bearer token as it is.
+    """
+
+    username: str = ""
+    password: str = ""
+    identity_token: str = ""
+    registry_token: str = ""
+    source: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials(username={self.username!r}, source={self.source!r})"
+
+
+class Token(msgspec.Struct, frozen=True):
+    """A bearer token for merged scopes, good until `expires_s` (on the clock `token_flow` was given)."""
+
+    value: str
+    scopes: tuple[str, ...]
+    expires_s: float
+
+    def __repr__(self) -> str:
+        return f"Token(scopes={self.scopes!r}, expires_s={self.expires_s!r})"
+
+    def fresh(self, now_s: float, margin_s: float = 5.0) -> bool:
+        """Say whether the token will live for another moment."""
+        return now_s + margin_s < self.expires_s
+
+
+class _TokenAnswer(msgspec.Struct):
+    token: str | None = None
+    access_token: str | None = None
+    expires_in: float | None = None
+
+
+def choose_challenge(challenges: tuple[Challenge, ...], credentials: Credentials | None) -> Challenge | None:
+    """Return the challenge to answer: Bearer before Basic; None when neither is offered.
+
+    Basic is no use without a password, Bearer without a realm.
+    """
+    for challenge in challenges:
+        if challenge.scheme == "bearer" and challenge.param("realm"):
+            return challenge
+    for challenge in challenges:
+        if challenge.scheme == "basic" and credentials is not None and credentials.password:
+            return challenge
+    return next((challenge for challenge in challenges if challenge.scheme == "basic"), None)
+
+
+def basic_authorization(credentials: Credentials) -> str:
+    """Return the value of an Authorization header for basic authentication."""
+    pair = f"{credentials.username}:{credentials.password}".encode()
+    return "Basic " + base64.b64encode(pair).decode()
+
+
+def check_realm(realm: str, registry: Url, *, plain: bool) -> Url:
+    """Return a token server's URL if credentials may go there; raises RegistryError.
+
+    Whoever answers for the registry names the realm. https is always enough; plain HTTP only where the registry
+    itself is talked to in plain HTTP (`plain`) or both are this machine, so an https registry can never make
+    firkin send a password in the clear.
+    """
+    try:
+        url = split_url(realm)
+    except ValueError as error:
+        raise RegistryError(
+            f"registry `{registry.host}` names an unusable token server: {error}", code="registry-realm"
+        ) from None
+    local = is_loopback(url.host) and is_loopback(registry.host)
+    if url.scheme == "http" and not local and not (plain and registry.scheme == "http"):
+        raise RegistryError(
+            f"registry `{registry.host}` asks for credentials to go to `{redact_url(realm)}` in plain HTTP",
+            code="registry-realm",
+            hints=("the registry's token realm must be an https URL; ask whoever runs it",),
+            url=redact_url(realm),
+        )
+    return url
+
+
+def token_flow(
+    challenge: Challenge, registry: Url, credentials: Credentials | None, scopes: tuple[str, ...], now_s: float,
+    *, plain: bool = False,
+) -> Generator[Request, Response, Token]:
+    """Get a bearer token for what the challenge and `scopes` ask for; anonymous without credentials.
+
+    Yields one or two Requests (redirects must not be followed with a body); returns the Token. Raises
+    RegistryError when the server refuses or sends no token. Mirrors: containerd remotes/docker/auth.
+    """
+    realm = check_realm(challenge.param("realm"), registry, plain=plain)
+    service = challenge.param("service")
+    wanted = merge_scopes(challenge.param("scope"), *scopes)
+    if credentials is not None and credentials.registry_token:
+        return Token(credentials.registry_token, wanted, now_s + 1e9)
+    if credentials is not None and credentials.identity_token:
+        response = yield _refresh_request(realm, service, credentials, wanted)
+        # Some servers know the GET form only and say so in various ways; then the token serves as a password.
+        if response.status in (400, 401, 404, 405) and credentials.username not in ("", IDENTITY_USER):
+            password = msgspec.structs.replace(credentials, password=credentials.identity_token)
+            response = yield _get_request(realm, service, password, wanted)
+    else:
+        response = yield _get_request(realm, service, credentials, wanted)
+    if response.status != 200:
+        raise response_error(
+            f"token server of `{registry.host}` refuses", response, credential_hints(registry.host, credentials)
+        )
+    return _read_token(response, wanted, now_s)
+
+
+def _get_request(realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...]) -> Request:
+    query = [("scope", scope) for scope in scopes]
+    if service:
+        query.insert(0, ("service", service))
+    headers: tuple[tuple[str, str], ...] = ()
+    if credentials is not None and (credentials.username or credentials.password):
+        if credentials.username:
+            query.insert(0, ("account", credentials.username))
+        headers = (("Authorization", basic_authorization(credentials)),)
+    return Request("GET", msgspec.structs.replace(realm, target=with_query(realm.target, *query)), headers)
+
+
+def _refresh_request(realm: Url, service: str, credentials: Credentials, scopes: tuple[str, ...]) -> Request:
+    form = [
+        ("grant_type", "refresh_token"), ("service", service), ("client_id", CLIENT_ID),
+        ("refresh_token", credentials.identity_token),
+    ]
+    if scopes:
+        form.append(("scope", " ".join(scopes)))
+    body = "&".join(f"{name}={quote(value)}" for name, value in form).encode()
+    return Request("POST", realm, (("Content-Type", "application/x-www-form-urlencoded"),), body)
+
+
+def _read_token(response: Response, scopes: tuple[str, ...], now_s: float) -> Token:
+    try:
+        answer = msgspec.json.decode(response.body, type=_TokenAnswer)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        answer = _TokenAnswer()
+    value = answer.token or answer.access_token or ""
+    if not value or not value.isascii() or not value.isprintable():
+        raise response_error("token server sends no usable token", response)
+    lifetime = answer.expires_in if answer.expires_in and answer.expires_in > 0 else DEFAULT_LIFETIME_S
+    return Token(value, scopes, now_s + lifetime)
+
+
+def credential_hints(host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return what to tell somebody whose request was refused; `notes` are the keychain's own troubles."""
+    if credentials is None:
+        return (f"no credentials for `{host}` were found; run `firkin login {host}`", *notes)
+    user = f" (user `{credentials.username}`)" if credentials.username not in ("", IDENTITY_USER) else ""
+    return (f"credentials for `{host}` come from {credentials.source}{user}", *notes)
+
+
+def refusal(
+    what: str, response: Response, host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()
+) -> RegistryError:
+    """Return the error for a 401 or 403 that no token helped against: the two are told apart."""
+    hints = credential_hints(host, credentials, notes)
+    if response.status == 403 and credentials is not None:
+        hints = (f"`{host}` knows these credentials but does not allow this", *hints)
+    elif response.status == 401 and credentials is not None:
+        hints = (f"`{host}` does not accept these credentials for this repository, or it does not exist", *hints)
+    return response_error(what, response, hints)

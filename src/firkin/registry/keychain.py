@@ -1,0 +1,334 @@
+"""Credentials of registries: config.json files and credential helpers. I; registry/ and cli/ only.
+
+Sources are asked in the order of `RegistrySettings` (`auth_json`, then `auth_files`) and merged, not shadowed: the
+longest key that is a prefix of `host[:port]/repository` wins, whichever source has it; of equal keys, the first.
+Within a source `credHelpers` comes before `credsStore` before `auths`, as in Docker. A helper that is missing or
+fails is no error by itself, as the image may be public: it becomes a note, shown when the registry refuses.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import threading
+from typing import Any
+
+import msgspec
+
+from firkin.errors import UsageError
+from firkin.registry.auth import IDENTITY_USER, Credentials
+from firkin.request import RegistrySettings
+
+HUB_KEY = "https://index.docker.io/v1/"
+_HUB_NAMES = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
+_HELPER_TIMEOUT_S = 60
+_MAX_CONFIG_BYTES = 4 * 1024 * 1024
+
+
+class _Auth(msgspec.Struct):
+    auth: str | None = None
+    username: str | None = None
+    password: str | None = None
+    identitytoken: str | None = None
+    registrytoken: str | None = None
+
+
+class _Config(msgspec.Struct):
+    auths: dict[str, _Auth | None] | None = None
+    credsStore: str | None = None
+    credHelpers: dict[str, str] | None = None
+
+
+class _Secret(msgspec.Struct):
+    Username: str = ""
+    Secret: str = ""
+
+
+class _Source(msgspec.Struct, frozen=True):
+    label: str
+    auths: dict[str, tuple[str, _Auth]]  # normal key -> (key as written, entry)
+    helpers: dict[str, str]
+    store: str
+
+
+def normal_key(key: str) -> str:
+    """Return `host[:port][/path]` of a key as config.json may spell it; Docker Hub's spellings become `docker.io`."""
+    text = key.partition("://")[2] if "://" in key else key
+    host, _, path = text.strip("/").partition("/")
+    host = host.lower()
+    if path in ("v1", "v2"):  # the API's root, as Docker writes it: not a path of repositories
+        path = ""
+    if host in _HUB_NAMES:
+        host = "docker.io"
+    return f"{host}/{path}" if path else host
+
+
+class Keychain:
+    """Finds credentials by host and repository. Safe to share between threads; files are read once."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        self._environ = dict(settings.environ)
+        self._lock = threading.Lock()
+        self._sources: tuple[_Source, ...] | None = None
+        self._answers: dict[tuple[str, str], Credentials | None] = {}
+        self._notes: list[str] = []
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong with helpers so far, for the hints of a refusal."""
+        return tuple(self._notes)
+
+    def find(self, host: str, repository: str = "") -> Credentials | None:
+        """Return the credentials for a repository at `host[:port]`, or None.
+
+        Raises UsageError when a file exists but cannot be read or is no config.json.
+        """
+        with self._lock:
+            if self._sources is None:
+                self._sources = tuple(self._read_sources())
+            wanted = normal_key(f"{host}/{repository}" if repository else host)
+            while True:
+                for source in self._sources:
+                    found = self._look_up(source, wanted, host)
+                    if found is not None:
+                        return found
+                parent, slash, _ = wanted.rpartition("/")
+                if not slash:
+                    return None
+                wanted = parent
+
+    def _read_sources(self) -> list[_Source]:
+        found = []
+        if self._settings.auth_json.strip():
+            found.append(_parse_config(self._settings.auth_json.encode(), "DOCKER_AUTH_CONFIG"))
+        for path in self._settings.auth_files:
+            label = self._short(path)
+            try:
+                with open(path, "rb") as file:
+                    data = file.read(_MAX_CONFIG_BYTES)
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                continue
+            except OSError as error:
+                # Another user's file, e.g. root's HOME kept by sudo: like none, but worth a word if access is denied.
+                self._notes.append(f"`{label}` cannot be read: {error.strerror}")
+                continue
+            if data.strip():
+                found.append(_parse_config(data, label))
+        return found
+
+    def _short(self, path: str) -> str:
+        home = self._environ.get("HOME", "").rstrip("/")
+        return f"~{path[len(home):]}" if home and path.startswith(f"{home}/") else path
+
+    def _look_up(self, source: _Source, key: str, host: str) -> Credentials | None:
+        whole_host = "/" not in key
+        written, entry = source.auths.get(key, ("", None))
+        if key in source.helpers:
+            server = HUB_KEY if key == "docker.io" else written or key
+            return self._ask(source, source.helpers[key], server, "credHelpers")
+        if source.store and whole_host:
+            server = HUB_KEY if key == "docker.io" else written or host
+            found = self._ask(source, source.store, server, "credsStore")
+            if found is not None:
+                return found
+        return _from_entry(entry, written, source.label) if entry is not None else None
+
+    def _ask(self, source: _Source, helper: str, server: str, kind: str) -> Credentials | None:
+        if (helper, server) not in self._answers:
+            label = f"docker-credential-{helper} ({kind} in {source.label})"
+            try:
+                answer = run_helper(helper, "get", server, self._settings.helper_path, self._environ)
+            except UsageError as error:
+                self._notes.append(f"{error.message} ({kind} in {source.label})")
+                answer = None
+            self._answers[helper, server] = _from_helper(answer, label) if answer is not None else None
+        return self._answers[helper, server]
+
+
+def _parse_config(data: bytes, label: str) -> _Source:
+    try:
+        config = msgspec.json.decode(data, type=_Config)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"`{label}` is not a Docker configuration file: {error}",
+            code="registry-config",
+            hints=("it must be JSON such as `{\"auths\": {\"registry.example.com\": {\"auth\": \"…\"}}}`",),
+        ) from None
+    auths: dict[str, tuple[str, _Auth]] = {}
+    for key, entry in (config.auths or {}).items():
+        normal = normal_key(key)
+        known = auths.get(normal)
+        # Several spellings of one host (Docker Hub's): an entry with a secret beats an empty one.
+        if entry is not None and (known is None or not _has_secret(known[1])):
+            auths[normal] = (key, entry)
+    helpers = {normal_key(key): name for key, name in (config.credHelpers or {}).items() if name}
+    return _Source(label, auths, helpers, config.credsStore or "")
+
+
+def _has_secret(entry: _Auth) -> bool:
+    return bool(entry.auth or entry.username or entry.password or entry.identitytoken or entry.registrytoken)
+
+
+def _from_entry(entry: _Auth, key: str, label: str) -> Credentials | None:
+    if not _has_secret(entry):
+        return None
+    username, password = entry.username or "", entry.password or ""
+    if entry.auth:
+        try:
+            pair = base64.b64decode("".join(entry.auth.split()), validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise UsageError(
+                f"`auth` of `{key}` in `{label}` is not base64 of `user:password`", code="registry-config"
+            ) from None
+        username, colon, password = pair.rstrip("\0").partition(":")
+        if not colon:
+            raise UsageError(f"`auth` of `{key}` in `{label}` has no colon in it", code="registry-config")
+    token = entry.identitytoken or ""
+    if username == IDENTITY_USER and not token:
+        token, password = password, ""
+    return Credentials(username, password, token, entry.registrytoken or "", f"{label} (auths)")
+
+
+def _from_helper(answer: bytes, label: str) -> Credentials | None:
+    secret = msgspec.json.decode(answer, type=_Secret)
+    if not secret.Secret:
+        return None
+    if secret.Username == IDENTITY_USER:
+        return Credentials(secret.Username, identity_token=secret.Secret, source=label)
+    return Credentials(secret.Username, secret.Secret, source=label)
+
+
+def run_helper(
+    helper: str, verb: str, data: str, search_path: str, environ: dict[str, str]
+) -> bytes | None:
+    """Run `docker-credential-HELPER VERB` with `data` on its standard input and return what it printed.
+
+    None says that it has no credentials for the server. Raises UsageError when it is missing or fails; what it
+    prints is never repeated on success. Spec: docker-credential-helpers, README.
+    """
+    import shutil
+    import subprocess
+
+    program = f"docker-credential-{helper}"
+    if "/" in helper or not helper:
+        raise UsageError(f"`{helper}` is not the name of a credential helper", code="registry-helper")
+    path = shutil.which(program, path=search_path or os.defpath)
+    if path is None:
+        raise UsageError(f"credential helper `{program}` is not in PATH", code="registry-helper")
+    try:
+        done = subprocess.run(
+            [path, verb], input=data.encode(), capture_output=True, timeout=_HELPER_TIMEOUT_S, check=False,
+            env=environ or None,
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"credential helper `{program}` did not answer within {_HELPER_TIMEOUT_S} seconds", code="registry-helper"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"credential helper `{program}` cannot be started: {error.strerror}", code="registry-helper"
+        ) from None
+    if done.returncode != 0:
+        told = (done.stdout.strip() or done.stderr.strip()).decode(errors="replace")[:300]
+        if "credentials not found" in told.lower():
+            return None
+        raise UsageError(
+            f"credential helper `{program}` failed with status {done.returncode}: {told}", code="registry-helper"
+        )
+    if verb != "get":
+        return done.stdout
+    try:
+        msgspec.json.decode(done.stdout, type=_Secret)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise UsageError(f"credential helper `{program}` prints no credentials", code="registry-helper") from None
+    return done.stdout
+
+
+# --- login and logout ------------------------------------------------------------------------------------------------
+
+
+def login(path: str, host: str, username: str, secret: str, helper_path: str = "", environ: dict[str, str] | None = None
+          ) -> str:
+    """Keep credentials for a registry in the config.json at `path`, or in the helper that it names for the host.
+
+    Returns where they went, for people. Everything else in the file stays. Raises UsageError, OSError.
+    """
+    key = HUB_KEY if normal_key(host) == "docker.io" else host
+    document = _load(path)
+    helper = _helper_for(document, host)
+    auths = document.setdefault("auths", {})
+    if helper:
+        entry = encode_helper_entry(key, username, secret)
+        run_helper(helper, "store", entry, helper_path, environ or {})
+        auths[key] = {}
+        _save(path, document)
+        return f"docker-credential-{helper}"
+    pair = f"{username}:{secret}".encode()
+    if username == IDENTITY_USER:
+        auths[key] = {"identitytoken": secret}
+    else:
+        auths[key] = {"auth": base64.b64encode(pair).decode()}
+    _save(path, document)
+    return path
+
+
+def logout(path: str, host: str, helper_path: str = "", environ: dict[str, str] | None = None) -> bool:
+    """Forget the credentials for a registry; returns whether there were any. Raises UsageError, OSError."""
+    wanted = normal_key(host)
+    document = _load(path)
+    helper = _helper_for(document, host)
+    auths = document.get("auths", {})
+    gone = [key for key in auths if normal_key(key) == wanted]
+    if helper:
+        run_helper(helper, "erase", HUB_KEY if wanted == "docker.io" else host, helper_path, environ or {})
+    for key in gone:
+        del auths[key]
+    if gone:
+        _save(path, document)
+    return bool(gone)
+
+
+def encode_helper_entry(server: str, username: str, secret: str) -> str:
+    """Return the document that a helper's `store` reads."""
+    return msgspec.json.encode({"ServerURL": server, "Username": username, "Secret": secret}).decode()
+
+
+def _helper_for(document: dict[str, Any], host: str) -> str:
+    for key, name in (document.get("credHelpers") or {}).items():
+        if normal_key(key) == normal_key(host):
+            return str(name)
+    return str(document.get("credsStore") or "")
+
+
+def _load(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_CONFIG_BYTES)
+    except FileNotFoundError:
+        return {}
+    if not data.strip():
+        return {}
+    _parse_config(data, path)
+    document: dict[str, Any] = msgspec.json.decode(data)
+    if document.get("auths") is None:
+        document.pop("auths", None)
+    return document
+
+
+def _save(path: str, document: dict[str, Any]) -> None:
+    # Beside the file that a link may lead to, so that the link stays and the rename is atomic.
+    target = os.path.realpath(path)
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    temporary = f"{target}.{os.getpid()}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(document), indent=8) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
