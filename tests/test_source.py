@@ -60,7 +60,9 @@ PURE = (
     "layer.change", "layer.compare", "layer.entry", "registry.protocol", "registry.auth", "sandbox.spec", "backend",
     "render.trace",
 )
-IMPURE_MODULES = {"os", "socket", "subprocess", "time", "ctypes", "threading", "tempfile", "shutil", "sqlite3", "pycurl"}
+IMPURE_MODULES = {
+    "ctypes", "os", "pycurl", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time",
+}
 
 # Too slow to start with, or wrong for the purpose; (module, reason or instead).
 HEAVY = {
@@ -272,12 +274,8 @@ def error_codes() -> dict[str, set[str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 for statement in node.body:
-                    target = statement.target if isinstance(statement, ast.AnnAssign) else None
-                    if isinstance(target, ast.Name) and target.id == "default_code" or (
-                            isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "default_code"):
-                        value = statement.value
-                        assert isinstance(value, ast.Constant)
-                        codes[str(value.value)].add(node.name)
+                    if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "default_code":
+                        codes[ast.literal_eval(statement.value)].add(node.name)
             elif isinstance(node, ast.Call) and _is_error(ast.unparse(node.func)):
                 for keyword in node.keywords:
                     if keyword.arg == "code" and isinstance(keyword.value, ast.Constant) and keyword.value.value:
