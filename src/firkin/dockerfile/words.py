@@ -466,12 +466,20 @@ def split_json_array(text: str) -> tuple[str, ...] | None:
     if not text.startswith("["):
         return None
     try:
-        items = msgspec.json.decode(text.encode("utf-8", "replace"), type=list)
+        items = msgspec.json.decode(_to_utf8(text), type=list)
     except (msgspec.DecodeError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):
         raise ValueError("when using JSON array syntax, arrays must be comprised of strings only")
     return tuple(items)
+
+
+def _to_utf8(text: str) -> bytes:
+    """Encode the text; what is no character becomes U+FFFD, as in Go's decoder."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
 
 
 def quote(text: str) -> str:
