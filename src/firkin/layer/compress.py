@@ -10,13 +10,11 @@ In: every piece that comes out is bounded, whatever comes in, so that a small fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from firkin.oci.media import Compression
 
-if TYPE_CHECKING:
-    from collections.abc import Buffer
-
+Buffer = bytes | bytearray | memoryview
 BLOCK_BYTES = 1 << 20
 Format = Literal["none", "gzip", "zstd", "bzip2", "xz"]
 

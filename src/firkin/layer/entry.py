@@ -62,7 +62,7 @@ def encode_member(path: str, entry: Entry, *, link: str = "", clamp_mtime_s: int
     mtime = entry.mtime_ns // 1_000_000_000
     if clamp_mtime_s is not None and mtime > clamp_mtime_s:
         mtime = clamp_mtime_s
-    name = path + "/" if kind == "dir" else path
+    name = (path or ".") + "/" if kind == "dir" else path
     target = link or entry.target
     if (
         len(name) <= 100

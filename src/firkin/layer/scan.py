@@ -1,0 +1,274 @@
+"""Directories to changes: an overlay's upper directory, or a tree against an earlier listing. I; `rootfs` uses it.
+
+Order: parents first, names by their bytes, a directory's content right behind it. One lstat and one
+listxattr a file; contents are not read here.
+Spec: Linux Documentation/filesystems/overlayfs.rst (whiteouts and opaque directories, userxattr).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from firkin.layer.change import Change, Entry, Kind, Opaque, Put, Remove
+from firkin.layer.compare import Difference, Stat, TreeIndex, compare, pack_stat
+
+OVERLAY_PREFIXES = ("user.overlay.", "trusted.overlay.")
+_ESCAPED = "user.overlay.overlay."
+
+_KINDS: dict[int, Kind] = {
+    0o100000: "file",
+    0o040000: "dir",
+    0o120000: "symlink",
+    0o010000: "fifo",
+    0o020000: "char",
+    0o060000: "block",
+}
+_S_IFMT = 0o170000
+_S_IFDIR = 0o040000
+_S_IFCHR = 0o020000
+_S_IFSOCK = 0o140000
+
+OwnerOf = Callable[[str, int, int], tuple[int, int]]
+"""Path, uid and gid on disk to the owner that the layer shall name (trees kept under one id)."""
+
+
+def iter_upper_changes(
+    upper: str, *, skip: frozenset[str] = frozenset(), include_root: bool = False, owner_of: OwnerOf | None = None
+) -> Iterator[Change]:
+    """Yield what an overlay's upper directory (or a stored tree) says of the layers below it.
+
+    `skip` names paths that are left out with all beneath them. `include_root` starts with a Put of ""
+    (other builders leave the root's own attributes out). Sockets are left out, as by tar. Raises
+    OSError; ValueError for redirects and metadata-only copies, which firkin's mounts never make.
+    """
+    if include_root:
+        entry, opaque = _read_entry(upper, os.lstat(upper), "", {}, owner_of)
+        yield Put("", entry)
+        if opaque:
+            yield Opaque("")
+    links: dict[tuple[int, int], str] = {}
+    stack: list[Iterator[os.DirEntry[str]]] = [_list(upper)]
+    prefixes = [""]
+    while stack:
+        item = next(stack[-1], None)
+        if item is None:
+            stack.pop()
+            prefixes.pop()
+            continue
+        path = prefixes[-1] + item.name
+        if path in skip:
+            continue
+        status = item.stat(follow_symlinks=False)
+        kind = status.st_mode & _S_IFMT
+        if kind == _S_IFSOCK:
+            continue
+        if kind == _S_IFCHR and status.st_rdev == 0:
+            yield Remove(path)
+            continue
+        marks: dict[str, bytes] = {}
+        full = item.path
+        entry, opaque = _read_entry(full, status, path, marks, owner_of)
+        if marks and "whiteout" in marks and kind != _S_IFDIR:
+            yield Remove(path)
+            continue
+        if kind == _S_IFDIR:
+            yield Put(path, entry)
+            if opaque:
+                yield Opaque(path)
+            stack.append(_list(full))
+            prefixes.append(path + "/")
+        elif entry.inode is None:
+            yield Put(path, entry, full if entry.kind == "file" else None)
+        else:
+            first = links.setdefault(entry.inode, path)
+            if first == path:
+                yield Put(path, entry, full if entry.kind == "file" else None)
+            else:
+                yield Put(path, entry, None, first)
+
+
+def _list(folder: str) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        items = list(found)
+    if len(items) > 1:
+        names = [item.name for item in items]
+        if "".join(names).isascii():
+            items.sort(key=lambda item: item.name)
+        else:
+            items.sort(key=lambda item: os.fsencode(item.name))
+    return iter(items)
+
+
+def _read_entry(
+    full: str, status: os.stat_result, path: str, marks: dict[str, bytes], owner_of: OwnerOf | None
+) -> tuple[Entry, bool]:
+    """Return the entry and whether it is an opaque directory; other overlayfs marks go into `marks`."""
+    mode = status.st_mode
+    kind = _KINDS[mode & _S_IFMT]
+    uid, gid = status.st_uid, status.st_gid
+    if owner_of is not None:
+        uid, gid = owner_of(path, uid, gid)
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    opaque = False
+    # No user.* or security.capability can be on the other kinds.
+    if kind == "file" or kind == "dir":
+        names = os.listxattr(full, follow_symlinks=False)
+        if names:
+            xattrs = layer_xattrs(full, names, marks)
+            if marks:
+                opaque = marks.get("opaque") == b"y"
+                if "redirect" in marks or "metacopy" in marks:
+                    raise ValueError(f"`{full}` is an overlayfs redirect, which no layer can hold")
+    rdev = status.st_rdev
+    return (
+        Entry(
+            kind,
+            mode & 0o7777,
+            uid,
+            gid,
+            status.st_size if kind == "file" else 0,
+            status.st_mtime_ns,
+            os.readlink(full) if kind == "symlink" else "",
+            os.major(rdev) if rdev else 0,
+            os.minor(rdev) if rdev else 0,
+            xattrs,
+            (status.st_dev, status.st_ino) if status.st_nlink > 1 and kind != "dir" else None,
+        ),
+        opaque,
+    )
+
+
+def layer_xattrs(full: str, names: list[str], marks: dict[str, bytes] | None = None) -> tuple[tuple[str, bytes], ...]:
+    """Return those of a file's extended attributes that a layer carries, sorted by name.
+
+    Overlayfs's own go into `marks` without their prefix; escaped ones get their name back.
+    """
+    kept: list[tuple[str, bytes]] = []
+    for name in names:
+        if name.startswith("user."):
+            if name.startswith(_ESCAPED):
+                kept.append(("user.overlay." + name[len(_ESCAPED) :], os.getxattr(full, name, follow_symlinks=False)))
+            elif name.startswith("user.overlay."):
+                if marks is not None:
+                    marks[name[13:]] = os.getxattr(full, name, follow_symlinks=False)
+            elif "=" not in name:  # a tar cannot hold it
+                kept.append((name, os.getxattr(full, name, follow_symlinks=False)))
+        elif name == "security.capability":
+            kept.append((name, os.getxattr(full, name, follow_symlinks=False)))
+    kept.sort()
+    return tuple(kept)
+
+
+def read_entry(full: str, status: os.stat_result | None = None, *, owner_of: OwnerOf | None = None) -> Entry:
+    """Return the entry of one file, which is not followed; a socket counts as an empty regular file."""
+    status = status or os.lstat(full)
+    if status.st_mode & _S_IFMT == _S_IFSOCK:
+        return Entry("file", status.st_mode & 0o7777, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
+    return _read_entry(full, status, "", {}, owner_of)[0]
+
+
+# --- a whole tree -------------------------------------------------------------------------------------------------
+
+
+def scan_tree(root: str, ignore: frozenset[str] = frozenset()) -> TreeIndex:
+    """List a tree with one lstat a file; `ignore` names paths that are left out with all beneath them."""
+    index = TreeIndex(_stat(os.lstat(root)))
+    folders = [("", root)]
+    while folders:
+        folder, full = folders.pop()
+        prefix = folder + "/" if folder else ""
+        names: list[str] = []
+        records: list[bytes] = []
+        try:
+            items = _list(full)
+        except FileNotFoundError:
+            continue
+        for item in items:
+            path = prefix + item.name
+            if path in ignore:
+                continue
+            try:
+                status = item.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # a process of the host may remove its files meanwhile
+            kind = status.st_mode & _S_IFMT
+            if kind == _S_IFSOCK:
+                continue
+            names.append(item.name)
+            records.append(
+                pack_stat(
+                    status.st_ino,
+                    status.st_ctime_ns,
+                    status.st_mtime_ns,
+                    status.st_size,
+                    status.st_dev,
+                    status.st_rdev,
+                    status.st_mode,
+                    status.st_uid,
+                    status.st_gid,
+                    status.st_nlink,
+                )
+            )
+            if kind == _S_IFDIR:
+                folders.append((path, item.path))
+        index.add(folder, tuple(names), b"".join(records))
+    return index
+
+
+def iter_tree_changes(
+    root: str, before: TreeIndex, after: TreeIndex, *, include_root: bool = False
+) -> Iterator[Change]:
+    """Yield the changes of the tree at `root` between two listings, `after` being the present one."""
+    links: dict[tuple[int, int], str] = {}
+    for difference in compare(before, after):
+        path, stat = difference.path, difference.stat
+        if stat is None:
+            yield Remove(path)
+        elif path or include_root:
+            yield _put(root, difference, stat, links)
+
+
+def _put(root: str, difference: Difference, stat: Stat, links: dict[tuple[int, int], str]) -> Put:
+    path = difference.path
+    full = f"{root}/{path}" if path else root
+    kind = _KINDS[stat.mode & _S_IFMT]
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    if kind == "file" or kind == "dir":
+        names = os.listxattr(full, follow_symlinks=False)
+        if names:
+            xattrs = layer_xattrs(full, names)
+    inode = (stat.dev, stat.ino) if stat.nlink > 1 and kind != "dir" else None
+    entry = Entry(
+        kind,
+        stat.mode & 0o7777,
+        stat.uid,
+        stat.gid,
+        stat.size if kind == "file" else 0,
+        stat.mtime_ns,
+        os.readlink(full) if kind == "symlink" else "",
+        os.major(stat.rdev) if stat.rdev else 0,
+        os.minor(stat.rdev) if stat.rdev else 0,
+        xattrs,
+        inode,
+    )
+    if inode is not None:
+        first = links.setdefault(inode, path)
+        if first != path:
+            return Put(path, entry, None, first)
+    return Put(path, entry, full if kind == "file" else None)
+
+
+def _stat(status: os.stat_result) -> Stat:
+    return Stat(
+        status.st_ino,
+        status.st_ctime_ns,
+        status.st_mtime_ns,
+        status.st_size,
+        status.st_dev,
+        status.st_rdev,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_nlink,
+    )
