@@ -1,0 +1,98 @@
+"""From an ImagePlan and the layers that were made to an Image. Pure.
+
+Times: a history line of a layer has the time its step ran (which a cached step keeps, so that a build
+in which nothing changed gives the same image); lines without a layer take the time of the line before,
+or of the first new one. Mirrors: buildkit exporter/containerimage/writer.go (normalizeLayersAndHistory).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.graph.step import ImagePlan
+from firkin.oci import media
+from firkin.oci.config import History, ImageConfig, PairMap, encode_config
+from firkin.oci.image import Image, Layer, assemble
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time as `2026-01-02T03:04:05.678Z`, without trailing zeros. Spec: RFC 3339."""
+    # `time` is not for pure modules; civil-from-days by Howard Hinnant's algorithm.
+    nanoseconds = round(seconds * 1_000_000) * 1000
+    whole, fraction = divmod(nanoseconds, 1_000_000_000)
+    days, rest = divmod(whole, 86400)
+    era, day_of_era = divmod(days + 719468, 146097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    shifted = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * shifted + 2) // 5 + 1
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    year = year_of_era + era * 400 + (month <= 2)
+    text = f"{year:04}-{month:02}-{day:02}T{rest // 3600:02}:{rest % 3600 // 60:02}:{rest % 60:02}"
+    if fraction:
+        text += f".{fraction:09}".rstrip("0")
+    return text + "Z"
+
+
+def assemble_image(
+    plan: ImagePlan,
+    layers: tuple[Layer, ...],
+    layer_times: tuple[float | None, ...],
+    *,
+    family: media.Family,
+    annotations: PairMap = (),
+    epoch_s: int | None = None,
+) -> Image:
+    """Make the image of a target.
+
+    `layer_times` has the time of each layer's step, None for layers of the base. With `epoch_s` new
+    history lines and the image itself carry that time. Raises ValueError when plan and layers differ.
+    """
+    history = _with_times(plan.history, layer_times, epoch_s)
+    created = rfc3339(epoch_s) if epoch_s is not None else _last_time(history)
+    config = encode_config(
+        ImageConfig(
+            platform=plan.platform,
+            runtime=plan.runtime,
+            diff_ids=tuple(layer.diff_id for layer in layers),
+            history=history,
+            created=created,
+            author=plan.author,
+        )
+    )
+    return assemble(config, layers, family, annotations)
+
+
+def _with_times(
+    history: tuple[History, ...], layer_times: tuple[float | None, ...], epoch_s: int | None
+) -> tuple[History, ...]:
+    number = 0
+    timed: list[History] = []
+    for line in history:
+        time = None
+        if not line.empty_layer:
+            time = layer_times[number] if number < len(layer_times) else None
+            number += 1
+        if not line.created and epoch_s is not None:
+            line = msgspec.structs.replace(line, created=rfc3339(epoch_s))
+        elif not line.created and time is not None:
+            line = msgspec.structs.replace(line, created=rfc3339(time))
+        timed.append(line)
+    first_new = next(
+        (line.created for line, old in zip(timed, history, strict=True) if line.created and not old.created), ""
+    )
+    last = first_new or _last_time(tuple(timed))
+    filled: list[History] = []
+    seen_missing = False
+    for line in timed:
+        if line.created:
+            last = line.created if seen_missing else last
+        else:
+            seen_missing = True
+            line = msgspec.structs.replace(line, created=last) if last else line
+        filled.append(line)
+    return tuple(filled)
+
+
+def _last_time(history: tuple[History, ...]) -> str:
+    return next((line.created for line in reversed(history) if line.created), "")

@@ -1,0 +1,95 @@
+"""Executes COPY and ADD: plans over views, then keeps the changes as a tree, a blob, or both. Does I/O."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from firkin.graph.key import CacheKey
+from firkin.graph.ops import Copy, PathSource
+from firkin.graph.step import Step
+from firkin.layer.apply import apply_changes
+from firkin.layer.change import Change, View
+from firkin.layer.view import StackView
+from firkin.oci.digest import framed_hash
+from firkin.solve.content import tree_digest
+from firkin.solve.copy_plan import plan_copy
+from firkin.solve.engine import EMPTY_VIEW, Engine, Files, Result, root_of
+from firkin.solve.snapshot import Snapshot
+from firkin.store.layout import remove_tree
+
+
+def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], key: CacheKey) -> None:
+    """Lay the files on the root and keep what changed."""
+    vertex = str(step.id)
+    root = root_of(inputs)
+    views: list[View] = [EMPTY_VIEW if op.link else root_view(engine, root, vertex)]
+    for source in inputs[1:]:
+        views.append(source_view(engine, source, vertex))
+    keep_changes(engine, step, root, key, plan_copy(op, views, engine.tools))
+
+
+def root_view(engine: Engine, root: Snapshot, vertex: str) -> View:
+    """Return the merged view of a snapshot, unpacking what is not."""
+    return StackView(engine.layers.ensure_trees(root, vertex))
+
+
+def source_view(engine: Engine, source: Result, vertex: str) -> View:
+    """Return the view of whatever a step reads from."""
+    return root_view(engine, source, vertex) if isinstance(source, Snapshot) else source.view()
+
+
+def keep_changes(engine: Engine, step: Step, root: Snapshot, key: CacheKey, changes: Iterable[Change]) -> None:
+    """Keep the changes as the tree of the step's layer."""
+    staged = engine.store.trees.stage()
+    try:
+        if root.layers:
+            _take_attributes(engine.store.trees.path(root.layers[-1].tree_id), f"{staged}/fs")
+        apply_changes(changes, f"{staged}/fs")
+        engine.store.trees.seal(staged, key)
+    except BaseException:
+        engine.store.trees.drop(staged)
+        raise
+    engine.store.records.add_tree(key)
+
+
+def _take_attributes(below: str, path: str) -> None:
+    """Give a new diff directory the attributes of the root below: overlayfs shows those of the topmost."""
+    try:
+        status = os.stat(below)
+    except FileNotFoundError:
+        return
+    os.chown(path, status.st_uid, status.st_gid)
+    os.chmod(path, status.st_mode & 0o7777)
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+def materialize(engine: Engine, files: Files) -> str:
+    """Return a directory with all files of a context or download, as a RUN may mount it.
+
+    It is kept as a tree under its content's digest, so that the next RUN finds it.
+    """
+    view = files.view()
+    tree_id = framed_hash((b"files", tree_digest(view, "", engine.file_digests).encode()))
+    if not engine.store.trees.has(tree_id):
+        everything = Copy((PathSource(1, "/", wildcard=False),), "/")
+        staged = engine.store.trees.stage()
+        try:
+            apply_changes(plan_copy(everything, (EMPTY_VIEW, view), engine.tools), f"{staged}/fs")
+            engine.store.trees.seal(staged, tree_id)
+        except BaseException:
+            engine.store.trees.drop(staged)
+            raise
+        engine.store.records.add_tree(tree_id)
+    return engine.store.trees.path(tree_id)
+
+
+def copy_subtree(engine: Engine, trees: tuple[str, ...], source: str, target: str) -> None:
+    """Fill a directory with a copy of path `source` of a stack of layers (from the top down)."""
+    view = StackView(tuple(reversed(trees)))
+    everything = Copy((PathSource(1, source, wildcard=False),), "/", keep_owner=True)
+    staged = target + ".new"
+    os.mkdir(staged, 0o755)
+    apply_changes(plan_copy(everything, (EMPTY_VIEW, view), engine.tools), staged)
+    remove_tree(target)
+    os.rename(staged, target)

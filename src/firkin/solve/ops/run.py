@@ -1,0 +1,264 @@
+"""Executes RUN: the root, the mounts, the sandbox, and the changes as a new tree. Does I/O."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from firkin.errors import Cancelled, HostError, StepFailed
+from firkin.events import Log
+from firkin.graph import ops
+from firkin.graph.key import CacheKey
+from firkin.graph.step import Step
+from firkin.layer.view import StackView
+from firkin.oci.digest import framed_hash
+from firkin.request import Secret
+from firkin.sandbox import spec as sandbox
+from firkin.sandbox.spec import RunResult, RunSpec
+from firkin.solve.engine import Engine, Result, root_of
+from firkin.solve.snapshot import Snapshot
+from firkin.solve.view_files import read_file
+from firkin.store.layout import locked
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], key: CacheKey) -> None:
+    """Run the command; raises StepFailed with its exit code when it fails."""
+    vertex = str(step.id)
+    trees = engine.layers.ensure_trees(root_of(inputs), vertex)
+    view = StackView(trees)
+    user = sandbox.resolve_user(op.user or "0", read_file(view, "etc/passwd"), read_file(view, "etc/group"))
+    with ExitStack() as stack:
+        staged = engine.store.trees.stage()
+        stack.callback(engine.store.trees.drop, staged)
+        scratch = engine.store.layout.scratch_path("run")
+        os.mkdir(scratch, 0o755)
+        root = stack.enter_context(engine.backend.rootfs.open(tuple(reversed(trees)), scratch))
+        mounts, variables = _mounts(engine, op, inputs, vertex, stack)
+        described = RunSpec(
+            argv=op.argv,
+            env=_environment(op, variables, user.home),
+            cwd=op.cwd,
+            uid=user.uid,
+            gid=user.gid,
+            groups=user.groups,
+            network=_network(engine, op),
+            security="insecure" if op.insecure else "sandbox",
+            hosts=engine.surroundings.options.add_hosts,
+            resolv_conf=engine.surroundings.resolv_conf,
+            shm_size_bytes=engine.surroundings.options.shm_size_bytes,
+            ulimits=tuple(sandbox.Ulimit(x.name, x.soft, x.hard) for x in engine.surroundings.options.ulimits),
+            mounts=mounts,
+        )
+        result = engine.backend.sandbox.run(
+            described,
+            root.mount,
+            scratch=root.scratch,
+            on_output=lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)),
+            cancel_fd=engine.cancel_fd,
+        )
+        _judge(op, result, described)
+        root.seal(f"{staged}/fs")
+        engine.store.trees.seal(staged, key)
+        engine.store.records.add_tree(key)
+
+
+def _network(engine: Engine, op: ops.Run) -> sandbox.Network:
+    if op.network != "default":
+        return op.network
+    return engine.surroundings.options.network
+
+
+def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -> tuple[tuple[str, str], ...]:
+    variables: dict[str, str] = {}
+    for item in (*op.proxy_env, *op.env):
+        name, _, value = item.partition("=")
+        variables[name] = value
+    variables.setdefault("PATH", DEFAULT_PATH)
+    variables.setdefault("HOME", home)
+    variables.update(secrets)
+    return tuple(variables.items())
+
+
+def _judge(op: ops.Run, result: RunResult, described: RunSpec) -> None:
+    if result.cancelled:
+        raise Cancelled("the command was stopped", exit_code=130)
+    command = " ".join(op.argv)
+    if result.exec_error is not None:
+        missing = result.exec_error
+        what = os.strerror(missing.errno).lower()
+        raise StepFailed(
+            f"process `{command}` could not start: exec `{missing.path}`: {what}",
+            code="run-exec",
+            exit_code=127 if missing.errno == 2 else 126,
+            hints=(_exec_hint(op, missing.errno, described),),
+        )
+    if result.signal:
+        name = signal.Signals(result.signal).name if result.signal in set(signal.Signals) else str(result.signal)
+        raise StepFailed(
+            f"process `{command}` did not complete successfully: killed by {name}",
+            code="run-killed",
+            exit_code=128 + result.signal,
+        )
+    if result.exit_code:
+        raise StepFailed(
+            f"process `{command}` did not complete successfully: exit code: {result.exit_code}",
+            code="run-failed",
+            exit_code=result.exit_code,
+        )
+
+
+def _exec_hint(op: ops.Run, errno: int, described: RunSpec) -> str:
+    if errno == 2 and op.argv and "/" in op.argv[0]:
+        return f"the image has no `{op.argv[0]}`, or the interpreter in its first line is missing"
+    if errno == 2:
+        path = dict(described.env).get("PATH", "")
+        return f"`{op.argv[0] if op.argv else ''}` is in none of the directories of PATH={path}"
+    return "the file is there but cannot be executed: check its mode and architecture"
+
+
+# Mounts
+
+
+def _mounts(
+    engine: Engine, op: ops.Run, inputs: tuple[Result, ...], vertex: str, stack: ExitStack
+) -> tuple[tuple[sandbox.Mount, ...], tuple[tuple[str, str], ...]]:
+    mounts: list[sandbox.Mount] = []
+    variables: list[tuple[str, str]] = []
+    for mount in op.mounts:
+        match mount:
+            case ops.BindMount():
+                lowers = _trees_of(engine, inputs[mount.input], vertex)
+                mounts.append(
+                    sandbox.BindMount(
+                        mount.target, lowers, mount.source.strip("/"), readonly=mount.readonly, discard=True
+                    )
+                )
+            case ops.CacheMount():
+                source = None if mount.input < 0 else inputs[mount.input]
+                path = stack.enter_context(_cache_directory(engine, mount, source, vertex))
+                mounts.append(sandbox.BindMount(mount.target, (path,), readonly=mount.readonly))
+            case ops.TmpfsMount():
+                mounts.append(sandbox.TmpfsMount(mount.target, mount.size_bytes or None))
+            case ops.SecretMount():
+                secret = _secret(engine, mount)
+                if secret is not None and mount.target:
+                    mounts.append(
+                        sandbox.FileMount(mount.target, secret.value, mount.mode, mount.uid, mount.gid)
+                    )
+                if secret is not None and mount.env:
+                    variables.append((mount.env, os.fsdecode(secret.value)))
+            case ops.SshMount():
+                socket = engine.surroundings.ssh_sockets.get(mount.id)
+                if socket is None:
+                    if mount.required:
+                        raise StepFailed(
+                            f"unset ssh forward key {mount.id}",
+                            code="ssh-missing",
+                            hints=(f"pass an agent with `--ssh {mount.id}`",),
+                        )
+                    continue
+                mounts.append(sandbox.BindMount(mount.target, (socket,), readonly=False))
+                if not any(name == "SSH_AUTH_SOCK" for name, _ in variables):
+                    variables.append(("SSH_AUTH_SOCK", mount.target))
+    mounts += [sandbox.FileMount(path, content.encode(), mode) for path, content, mode in op.files]
+    return tuple(mounts), tuple(variables)
+
+
+def _trees_of(engine: Engine, source: Result, vertex: str) -> tuple[str, ...]:
+    """Return the layer directories of a mount's source, from the top down."""
+    if isinstance(source, Snapshot):
+        return tuple(reversed(engine.layers.ensure_trees(source, vertex)))
+    from firkin.solve.ops.copy import materialize
+
+    return (materialize(engine, source),)
+
+
+def _secret(engine: Engine, mount: ops.SecretMount) -> Secret | None:
+    secret = engine.surroundings.secrets.get(mount.id)
+    if secret is None and mount.required:
+        raise StepFailed(
+            f"secret {mount.id}: not found",
+            code="secret-missing",
+            hints=(f"pass it with `--secret id={mount.id},src=FILE` or `--secret id={mount.id},env=NAME`",),
+        )
+    return secret
+
+
+@contextmanager
+def _cache_directory(
+    engine: Engine, mount: ops.CacheMount, source: Result | None, vertex: str
+) -> Iterator[str]:
+    """Yield the directory of a cache mount, made on first use; held according to its sharing.
+
+    Owner, mode and origin belong to its identity, as in BuildKit: mounts that ask for different ones
+    get different directories.
+    """
+    origin = source.identity if isinstance(source, Snapshot) else "" if source is None else "files"
+    identity = (mount.id, f"{mount.mode:o}:{mount.uid}:{mount.gid}", origin, mount.source if origin else "")
+    base = framed_hash(part.encode() for part in identity)
+    number = 0
+    while True:
+        path = f"{engine.store.layout.mounts}/{base}" + (f"-{number}" if number else "")
+        descriptor = os.open(path + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if mount.sharing == "shared":
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+            elif mount.sharing == "private":
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                _wait_for(engine, descriptor)
+            break
+        except BlockingIOError:  # private, and in use: take one of our own
+            os.close(descriptor)
+            number += 1
+        except BaseException:
+            os.close(descriptor)
+            raise
+    try:
+        if not os.path.isdir(f"{path}/fs"):
+            with locked(path + ".new"):
+                if not os.path.isdir(f"{path}/fs"):
+                    _new_cache_directory(engine, path, mount, source, vertex)
+        yield f"{path}/fs"
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for(engine: Engine, descriptor: int) -> None:
+    import time
+
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            engine.cancel.check()
+            time.sleep(0.05)
+
+
+def _new_cache_directory(
+    engine: Engine, path: str, mount: ops.CacheMount, source: Result | None, vertex: str
+) -> None:
+    staged = engine.store.layout.scratch_path("mount")
+    os.makedirs(f"{staged}/fs")
+    with open(f"{staged}/id", "w", encoding="utf-8") as file:
+        file.write(mount.id)
+    if source is not None:
+        from firkin.solve.ops.copy import copy_subtree
+
+        copy_subtree(engine, _trees_of(engine, source, vertex), mount.source, f"{staged}/fs")
+    try:
+        os.chown(f"{staged}/fs", mount.uid, mount.gid)
+    except OSError as error:
+        raise HostError(
+            f"cannot give the cache mount to {mount.uid}:{mount.gid}: {error.strerror}",
+            code="cache-mount-owner",
+            hints=("this needs root, or subordinate ids: see `firkin info`",),
+        ) from error
+    os.chmod(f"{staged}/fs", mount.mode)
+    os.rename(staged, path)

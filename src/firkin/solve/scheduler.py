@@ -1,0 +1,168 @@
+"""Runs a graph: looks steps up, executes those that miss, in parallel where inputs allow. Does I/O.
+
+One coordinator (the caller's thread) owns all tables. A step is looked up as soon as its inputs are
+there; a hit costs no thread. The first failure stops the rest; what was already running is told to
+stop and waited for, so nothing of a build outlives it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from firkin.errors import Cancelled, FirkinError
+from firkin.events import Emit, Finished, Planned, Started, Vertex
+from firkin.graph.ops import Context, Pull, Scratch
+from firkin.graph.step import Graph, Step, StepId
+from firkin.request import StepResult
+from firkin.solve.cancel import Cancel
+from firkin.solve.pools import Pool
+from firkin.source import Source
+
+T = TypeVar("T")
+
+
+class StepRunner(Protocol[T]):
+    """What the scheduler does not know: how to find and how to make a step's result."""
+
+    def look_up(self, step: Step, inputs: tuple[T, ...]) -> T | None:
+        """Return the remembered result, or None; called by the coordinator, must be quick."""
+
+    def execute(self, step: Step, inputs: tuple[T, ...]) -> T:
+        """Make the result; called in the pool of steps."""
+
+
+class Outcome(msgspec.Struct, Generic[T]):
+    """Results of all steps of a graph, and the story of those that people wrote."""
+
+    results: dict[StepId, T]
+    stories: tuple[StepResult, ...]
+
+
+_HIDDEN = (Scratch, Context)
+
+
+class Scheduler(Generic[T]):
+    """Runs one graph once."""
+
+    def __init__(
+        self, runner: StepRunner[T], pool: Pool, emit: Emit, stop: Cancel, clock: Callable[[], float]
+    ) -> None:
+        self._runner = runner
+        self._pool = pool
+        self._emit = emit
+        self._stop = stop
+        self._clock = clock
+        self._results: dict[StepId, T] = {}
+        self._stories: dict[StepId, StepResult] = {}
+        self._messages: SimpleQueue[tuple[Step, float, T | None, BaseException | None]] = SimpleQueue()
+        self._error: BaseException | None = None
+
+    def run(self, graph: Graph, source: Source | None = None) -> Outcome[T]:
+        """Run all steps that the targets need.
+
+        Raises what the first failing step raised (with the step's span), or Cancelled.
+        """
+        steps = graph.needed()
+        self._emit(Planned(self._clock(), tuple(map(_vertex, filter(_shown, steps))), source))
+        users: dict[StepId, list[Step]] = {step.id: [] for step in steps}
+        missing: dict[StepId, int] = {}
+        for step in steps:
+            inputs = set(step.inputs)
+            missing[step.id] = len(inputs)
+            for step_id in inputs:
+                users[step_id].append(step)
+        ready = deque(step for step in steps if not missing[step.id])
+        running = 0
+        while ready or running:
+            while ready and not self._failed():
+                step = ready.popleft()
+                if self._start(step):
+                    running += 1
+                else:
+                    ready.extend(self._release(step, users, missing))
+            if not running:
+                break
+            step, seconds, result, error = self._messages.get()
+            running -= 1
+            if error is not None:
+                self._fail(step, error)
+            else:
+                self._finish(step, result, "done", seconds)
+                ready.extend(self._release(step, users, missing))
+        if self._error is not None:
+            raise self._error
+        self._stop.check()
+        ordered = tuple(self._stories[step.id] for step in steps if step.id in self._stories)
+        return Outcome(self._results, ordered)
+
+    def _failed(self) -> bool:
+        return self._error is not None or self._stop()
+
+    def _start(self, step: Step) -> bool:
+        """Return True if the step is now running, False if its result was at hand."""
+        inputs = tuple(self._results[step_id] for step_id in step.inputs)
+        began = self._clock()
+        try:
+            found = self._runner.look_up(step, inputs)
+        except FirkinError as error:
+            self._fail(step, error)
+            return False
+        if found is not None:
+            self._finish(step, found, "cached", self._clock() - began)
+            return False
+        self._pool.submit(lambda: self._work(step, inputs))
+        return True
+
+    def _work(self, step: Step, inputs: tuple[T, ...]) -> None:
+        began = self._clock()
+        if _shown(step):
+            self._emit(Started(began, str(step.id)))
+        try:
+            self._stop.check()
+            result = self._runner.execute(step, inputs)
+        except BaseException as error:  # the coordinator decides  # noqa: BLE001
+            self._messages.put((step, self._clock() - began, None, error))
+        else:
+            self._messages.put((step, self._clock() - began, result, None))
+
+    def _release(self, step: Step, users: dict[StepId, list[Step]], missing: dict[StepId, int]) -> list[Step]:
+        if step.id not in self._results:
+            return []
+        freed = []
+        for user in users[step.id]:
+            missing[user.id] -= 1
+            if not missing[user.id]:
+                freed.append(user)
+        return freed
+
+    def _finish(self, step: Step, result: T | None, status: str, seconds: float) -> None:
+        assert result is not None
+        self._results[step.id] = result
+        if _shown(step):
+            done = "cached" if status == "cached" else "done"
+            self._emit(Finished(self._clock(), str(step.id), done))
+            self._stories[step.id] = StepResult(step.meta.title, step.meta.stage, done, seconds)
+
+    def _fail(self, step: Step, error: BaseException) -> None:
+        cancelled = isinstance(error, Cancelled)
+        if _shown(step):
+            self._emit(Finished(self._clock(), str(step.id), "cancelled" if cancelled else "failed", str(error)))
+        if isinstance(error, FirkinError) and error.span is None and not cancelled:
+            error.span = step.meta.span
+        if self._error is None or (isinstance(self._error, Cancelled) and not cancelled):
+            self._error = error
+        self._stop.set(15)
+
+
+def _shown(step: Step) -> bool:
+    return not isinstance(step.op, _HIDDEN) and not (isinstance(step.op, Pull) and not step.meta.title)
+
+
+def _vertex(step: Step) -> Vertex:
+    meta = step.meta
+    return Vertex(str(step.id), meta.title, meta.stage, meta.number, meta.total, meta.span)

@@ -1,0 +1,54 @@
+"""Reading small files of a View by path, links followed within its root. Pure over the View, but for
+reading the bytes that it points to."""
+
+from __future__ import annotations
+
+import os
+
+from firkin.layer.change import View
+
+_MAX_LINKS = 40
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+def resolve_path(view: View, path: str) -> str:
+    """Return the path with every link followed within the root; missing parts stay as they are.
+
+    A link chain that never ends gives "" (which is a directory, so nothing is read from it).
+    """
+    done: list[str] = []
+    todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if done:
+                done.pop()
+            continue
+        entry = view.lstat("/".join((*done, part)))
+        if entry is not None and entry.kind == "symlink":
+            links += 1
+            if links > _MAX_LINKS:
+                return ""
+            if entry.target.startswith("/"):
+                done.clear()
+            todo += entry.target.split("/")[::-1]
+        else:
+            done.append(part)
+    return "/".join(done)
+
+
+def read_file(view: View, path: str) -> bytes:
+    """Return a regular file's bytes, b"" where there is none (or it is absurdly large)."""
+    found = resolve_path(view, path)
+    entry = view.lstat(found)
+    if entry is None or entry.kind != "file" or entry.size > _MAX_BYTES:
+        return b""
+    content = view.content(found)
+    if isinstance(content, bytes):
+        return content
+    descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        return file.read(_MAX_BYTES)

@@ -1,0 +1,120 @@
+"""Content-addressed blobs of the store's OCI image layout. Does I/O.
+
+A blob is written beside its place, verified as it passes, and renamed to its digest.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO
+
+from firkin.errors import StoreError
+from firkin.oci.digest import Digest, digest_of, finish, new_hasher
+from firkin.store.layout import StoreLayout, store_error
+
+_COPY_BYTES = 1 << 20
+
+
+class BlobWriter:
+    """A blob being written: `write`, then `commit` (with its digest) or `abort`."""
+
+    def __init__(self, blobs: Blobs, path: str) -> None:
+        self._blobs = blobs
+        self._path = path
+        self._file = open(path, "xb", buffering=0)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Append bytes; raises StoreError, e.g. when the disk is full."""
+        view = memoryview(data)
+        try:
+            while view:
+                written = self._file.write(view)
+                self.size += written
+                view = view[written:]
+        except OSError as error:
+            raise store_error("cannot write a blob", error) from error
+        return len(data)
+
+    def commit(self, digest: Digest) -> None:
+        """Put the blob in its place. The caller computed `digest` over what was written."""
+        try:
+            os.fchmod(self._file.fileno(), 0o644)
+            self._file.close()
+            target = self._blobs.path(digest)
+            if os.path.exists(target):
+                os.unlink(self._path)
+            else:
+                os.rename(self._path, target)
+        except OSError as error:
+            raise store_error("cannot keep a blob", error) from error
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        self._file.close()
+        if os.path.exists(self._path):
+            os.unlink(self._path)
+
+
+class Blobs:
+    """The blobs of one store."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self._layout = layout
+
+    def path(self, digest: Digest) -> str:
+        """Return where the blob lies, or would."""
+        algorithm, _, value = digest.partition(":")
+        return f"{self._layout.blobs}/{algorithm}/{value}"
+
+    def size(self, digest: Digest) -> int | None:
+        """Return the blob's size in bytes, or None if it is not here."""
+        try:
+            return os.stat(self.path(digest)).st_size
+        except FileNotFoundError:
+            return None
+
+    def new(self) -> BlobWriter:
+        """Start a new blob."""
+        try:
+            return BlobWriter(self, self._layout.scratch_path("blob"))
+        except OSError as error:
+            raise store_error("cannot write a blob", error) from error
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open the blob for reading; raises StoreError if it is not here."""
+        try:
+            return open(self.path(digest), "rb", buffering=0)
+        except FileNotFoundError:
+            raise StoreError(
+                f"blob {digest} is missing from the store",
+                code="blob-missing",
+                hints=("build again with `--no-cache`, or remove the image and pull it again",),
+            ) from None
+
+    def read(self, digest: Digest) -> bytes:
+        """Read a small blob as a whole and verify it."""
+        with self.open(digest) as file:
+            data = file.read()
+        hasher = new_hasher(digest.partition(":")[0])
+        hasher.update(data)
+        if finish(hasher) != digest:
+            raise StoreError(
+                f"blob {digest} in the store is damaged",
+                code="blob-damaged",
+                hints=(f"remove {self.path(digest)} and build again",),
+            )
+        return data
+
+    def put(self, data: bytes) -> Digest:
+        """Keep a small blob (a manifest, a configuration) and return its digest."""
+        digest = digest_of(data)
+        if self.size(digest) != len(data):
+            writer = self.new()
+            try:
+                writer.write(data)
+                writer.commit(digest)
+            except StoreError:
+                writer.abort()
+                raise
+        return digest

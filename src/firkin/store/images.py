@@ -1,0 +1,128 @@
+"""Named images: the index.json of the store's OCI layout. Does I/O.
+
+Tags live where other tools look for them: an entry in `manifests` for each name, annotated with
+`org.opencontainers.image.ref.name` (the familiar name, as containerd and buildx write it in
+`io.containerd.image.name`). Changes are made under a lock, written beside and renamed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.errors import StoreError
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.manifest import Index, encode_index, parse_manifest
+from firkin.oci.reference import Reference, parse_reference
+from firkin.store.layout import StoreLayout, locked, store_error, write_atomically
+
+REF_NAME = "org.opencontainers.image.ref.name"
+FULL_NAME = "io.containerd.image.name"
+CREATED = "org.opencontainers.image.created"
+
+
+class StoredImage(msgspec.Struct, frozen=True):
+    """A manifest or index of the store, and one name of it ("" for an image without a name)."""
+
+    name: str
+    descriptor: Descriptor
+    created: str = ""
+
+
+class Images:
+    """The named images of one store."""
+
+    def __init__(self, layout: StoreLayout) -> None:
+        self._path = f"{layout.root}/oci/index.json"
+        self._lock = f"{layout.root}/oci.lock"
+        self._layout = layout
+
+    def list(self) -> tuple[StoredImage, ...]:
+        """Return every entry, in the order in which they were added."""
+        return tuple(
+            StoredImage(_name(item), _bare(item), dict(item.annotations).get(CREATED, ""))
+            for item in self._read().manifests
+        )
+
+    def find(self, reference: Reference) -> Descriptor | None:
+        """Return what a reference names here: its digest if it has one, else its tag."""
+        for image in self.list():
+            if reference.digest is not None:
+                if image.descriptor.digest == reference.digest:
+                    return image.descriptor
+            elif image.name == str(reference):
+                return image.descriptor
+        return None
+
+    def tag(self, descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> None:
+        """Let the names (all of them, or none when it fails) point to the image.
+
+        Without names the image is kept unnamed, once.
+        """
+        with locked(self._lock):
+            index = self._read()
+            wanted = {str(name) for name in names}
+            kept = [
+                item
+                for item in index.manifests
+                if _name(item) not in wanted
+                and not (not _name(item) and item.digest == descriptor.digest)
+            ]
+            for name in names or (None,):
+                annotations: list[tuple[str, str]] = []
+                if created:
+                    annotations.append((CREATED, created))
+                if name is not None:
+                    annotations += [(FULL_NAME, str(name)), (REF_NAME, name.familiar)]
+                kept.append(msgspec.structs.replace(descriptor, annotations=tuple(annotations)))
+            self._write(kept)
+
+    def untag(self, names: tuple[str, ...]) -> tuple[StoredImage, ...]:
+        """Remove names (canonical) or digests; returns the entries that went."""
+        gone: list[StoredImage] = []
+        with locked(self._lock):
+            kept = []
+            for item in self._read().manifests:
+                if _name(item) in names or item.digest in names:
+                    gone.append(StoredImage(_name(item), _bare(item)))
+                else:
+                    kept.append(item)
+            if gone:
+                self._write(kept)
+        return tuple(gone)
+
+    def _read(self) -> Index:
+        try:
+            with open(self._path, "rb") as file:
+                raw = file.read()
+            document = parse_manifest(raw, media.OCI_INDEX, "index.json of the store")
+        except OSError as error:
+            raise store_error("cannot read the list of images", error) from error
+        except ValueError as error:
+            raise StoreError(f"the list of images is damaged: {error}", code="store-index") from error
+        if not isinstance(document, Index):
+            raise StoreError("the list of images is damaged: not an index", code="store-index")
+        return document
+
+    def _write(self, manifests: list[Descriptor]) -> None:
+        index = encode_index(Index(media.OCI_INDEX, tuple(manifests)))
+        try:
+            write_atomically(self._path, index.raw, self._layout.scratch)
+        except OSError as error:
+            raise store_error("cannot write the list of images", error) from error
+
+
+def _name(item: Descriptor) -> str:
+    annotations = dict(item.annotations)
+    full = annotations.get(FULL_NAME, "")
+    if full:
+        return full
+    short = annotations.get(REF_NAME, "")
+    try:
+        return str(parse_reference(short)) if short else ""
+    except ValueError:
+        return short
+
+
+def _bare(item: Descriptor) -> Descriptor:
+    return msgspec.structs.replace(item, annotations=())

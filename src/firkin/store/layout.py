@@ -1,0 +1,188 @@
+"""Where things lie in the store, its version, its locks and its scratch space. Does I/O.
+
+    ROOT/
+      version               "1\n"; another number is refused
+      oci/                  an OCI image layout that other tools can read in place
+        oci-layout, index.json, blobs/sha256/HEX
+      trees/ID/fs           an unpacked layer: an overlay diff directory (whiteouts are 0:0 devices)
+      trees/ID/index        its compact index (layer/index.py), where one was written
+      indexes/HEX           the index of a layer that need not be unpacked, by diff_id
+      mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock)
+      digests/HEX           digests of a context's files by their stat, one file a context
+      records.db            SQLite (WAL): cache records, blobs, resolved names, uses
+      tmp/NAME/             scratch of one process, which holds a lock on tmp/NAME.lock
+
+Nothing appears under its final name before it is complete: files and directories are made in
+`tmp/` and renamed. All locks are flock(2): the kernel drops them with the process that held them,
+so a killed process leaves nothing behind but scratch, which the next one sweeps.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from firkin.errors import StoreError
+
+STORE_VERSION = "1"
+_DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "tmp")
+
+
+class StoreLayout:
+    """An opened store directory. Use as a context manager: leaving it removes the scratch space."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.blobs = f"{root}/oci/blobs"
+        self.trees = f"{root}/trees"
+        self.indexes = f"{root}/indexes"
+        self.mounts = f"{root}/mounts"
+        self.digests = f"{root}/digests"
+        self.database = f"{root}/records.db"
+        self.scratch = ""
+        self._lock = -1
+
+    def __enter__(self) -> StoreLayout:
+        try:
+            self._prepare()
+            self._sweep()
+            self._take_scratch()
+        except OSError as error:
+            raise store_error(f"cannot use the store at {self.root}", error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        remove_tree(self.scratch)
+        lock = self.scratch + ".lock"
+        if os.path.exists(lock):
+            os.unlink(lock)
+        os.close(self._lock)
+
+    def _prepare(self) -> None:
+        version = f"{self.root}/version"
+        try:
+            with open(version, encoding="ascii") as file:
+                found = file.read().strip()
+        except FileNotFoundError:
+            for name in _DIRECTORIES:
+                os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
+            write_atomically(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}', self.root)
+            if not os.path.exists(f"{self.root}/oci/index.json"):
+                write_atomically(
+                    f"{self.root}/oci/index.json", b'{"schemaVersion":2,"manifests":[]}', self.root
+                )
+            write_atomically(version, f"{STORE_VERSION}\n".encode(), self.root)
+            return
+        if found != STORE_VERSION:
+            raise StoreError(
+                f"the store at {self.root} has version {found}, this firkin knows version {STORE_VERSION}",
+                code="store-version",
+                hints=("use another place with `--root DIR`, or remove that one",),
+            )
+
+    def _take_scratch(self) -> None:
+        name = f"{self.root}/tmp/{os.getpid()}-{secrets.token_hex(4)}"
+        self._lock = os.open(name + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.mkdir(name, 0o700)
+        self.scratch = name
+
+    def _sweep(self) -> None:
+        """Remove scratch whose process is gone."""
+        base = f"{self.root}/tmp"
+        for name in os.listdir(base):
+            if not name.endswith(".lock"):
+                continue
+            path = f"{base}/{name}"
+            try:
+                lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(path[: -len(".lock")])
+                os.unlink(path)
+            except (BlockingIOError, FileNotFoundError):
+                continue  # its process lives, or another one sweeps
+            finally:
+                os.close(lock)
+
+    def scratch_path(self, prefix: str) -> str:
+        """Return a fresh name in this process's scratch space; nothing is made there."""
+        return f"{self.scratch}/{prefix}-{secrets.token_hex(6)}"
+
+
+@contextmanager
+def locked(path: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold a file lock; waits for it. The lock file stays (removing it would race)."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) -> None:
+    """Write a small file as a whole or not at all: temporary file, fsync, rename."""
+    temporary = f"{scratch}/.{os.path.basename(path)}-{secrets.token_hex(6)}"
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        try:
+            os.fchmod(descriptor, mode)  # whatever the umask
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError:
+        if os.path.lexists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory or file with everything in it; missing is fine.
+
+    A RUN may have taken away the owner's rights on its directories, so they are given back first.
+    """
+    if not path or not os.path.lexists(path):
+        return
+    if not os.path.isdir(path) or os.path.islink(path):
+        os.unlink(path)
+        return
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        for folder, names, _ in os.walk(path):
+            os.chmod(folder, 0o700)
+            for name in names:
+                if not os.path.islink(f"{folder}/{name}"):
+                    os.chmod(f"{folder}/{name}", 0o700)
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return  # another process removed it at the same time
+
+
+def store_error(what: str, error: OSError) -> StoreError:
+    """Turn an operating-system error into one that names the cause and the way out."""
+    hints: tuple[str, ...] = ()
+    code = "store-io"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = "disk-full"
+        hints = ("free some space with `firkin prune`, or move the store with `--root DIR`",)
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        code = "store-permission"
+        hints = ("choose a place you may write to with `--root DIR` or FIRKIN_ROOT",)
+    where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
+    return StoreError(f"{what}: {(error.strerror or str(error)).lower()}{where}", code=code, hints=hints)

@@ -1,0 +1,346 @@
+"""Cache records and what the store knows of layers, names and uses, in SQLite (WAL). Does I/O.
+
+Every write is one transaction. Contract: docs/dev/store.md. The connection is used under a lock of its
+own, from any thread; other processes are kept out by SQLite.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from firkin.errors import StoreError
+from firkin.graph.key import CacheKey, Part
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID, Digest
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE records (
+    key TEXT PRIMARY KEY,          -- cache key of the step, also the id of its tree
+    slot TEXT NOT NULL,            -- where in which Dockerfile: what a miss is compared with
+    title TEXT NOT NULL,
+    parts BLOB NOT NULL,           -- JSON [[name, value], ...], in the order of hashing
+    created REAL NOT NULL,         -- when the step ran, seconds since the epoch
+    seconds REAL NOT NULL,         -- how long it took
+    used REAL NOT NULL             -- when it was last of use
+) WITHOUT ROWID;
+CREATE INDEX records_by_slot ON records (slot, used);
+CREATE INDEX records_by_use ON records (used);
+CREATE TABLE layer_blobs (
+    layer TEXT NOT NULL,           -- tree id: cache key or chain id
+    variant TEXT NOT NULL,         -- compression, level, clamping: what the bytes depend on
+    diff_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (layer, variant)
+) WITHOUT ROWID;
+CREATE INDEX layer_blobs_by_digest ON layer_blobs (digest);
+CREATE TABLE trees (
+    id TEXT PRIMARY KEY,
+    size INTEGER NOT NULL DEFAULT 0,
+    used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE blob_places (
+    digest TEXT NOT NULL,          -- a blob that the registry is known to hold
+    registry TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    seen REAL NOT NULL,
+    PRIMARY KEY (digest, registry, repository)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    name TEXT NOT NULL,            -- canonical reference with tag
+    platform TEXT NOT NULL,
+    digest TEXT NOT NULL,          -- of the document that the name resolved to
+    manifest TEXT NOT NULL,        -- of the platform's manifest
+    checked REAL NOT NULL,
+    PRIMARY KEY (name, platform)
+) WITHOUT ROWID;
+CREATE TABLE contents (
+    source TEXT NOT NULL,          -- identity of a selection in snapshots
+    digest TEXT NOT NULL,          -- its content digest
+    used REAL NOT NULL,
+    PRIMARY KEY (source)
+) WITHOUT ROWID;
+"""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One remembered step. Its layer's tree has the id `key`."""
+
+    key: CacheKey
+    slot: str
+    title: str
+    parts: tuple[Part, ...]
+    created: float
+    seconds: float
+
+
+class LayerBlob(msgspec.Struct, frozen=True):
+    """A blob that a layer was written as."""
+
+    diff_id: DiffID
+    descriptor: Descriptor
+
+
+_parts_encoder = msgspec.json.Encoder()
+_parts_decoder = msgspec.json.Decoder(tuple[Part, ...])
+
+
+class Records:
+    """The database of one store; `clock` returns seconds since the epoch."""
+
+    def __init__(self, path: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=256
+            )
+            # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
+            # power fails, never the database (sqlite.org/wal.html): they are a cache.
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise _database_error(error) from error
+
+    def _migrate(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version == SCHEMA_VERSION:
+            return
+        with self._transaction():
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";\n"):
+                    if statement.strip():
+                        self._connection.execute(statement)
+                self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            elif version != SCHEMA_VERSION:
+                raise StoreError(
+                    f"the store's database has version {version}, this firkin knows version {SCHEMA_VERSION}",
+                    code="store-version",
+                    hints=("use another place with `--root DIR`, or remove that one",),
+                )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise _database_error(error) from error
+
+    @contextmanager
+    def exclusive(self) -> Iterator[sqlite3.Connection]:
+        """Hold the database's write lock, for removing things (gc.py)."""
+        with self._transaction() as connection:
+            yield connection
+
+    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """Return all rows of a SELECT."""
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise _database_error(error) from error
+
+    # Cache records
+
+    def find(self, key: CacheKey) -> Record | None:
+        """Return the record of a step."""
+        rows = self.query("SELECT slot, title, parts, created, seconds FROM records WHERE key = ?", (key,))
+        if not rows:
+            return None
+        slot, title, parts, created, seconds = rows[0]
+        return Record(key, str(slot), str(title), _decode_parts(parts), _number(created), _number(seconds))
+
+    def remember(self, record: Record) -> None:
+        """Keep the record of a step whose tree or blob is in the store. The first one stays."""
+        now = self._clock()
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO records (key, slot, title, parts, created, seconds, used) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET used = excluded.used",
+                (
+                    record.key,
+                    record.slot,
+                    record.title,
+                    _parts_encoder.encode(record.parts),
+                    record.created,
+                    record.seconds,
+                    now,
+                ),
+            )
+
+    def forget(self, key: CacheKey) -> None:
+        """Remove a record, e.g. because its tree turned out to be gone."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM records WHERE key = ?", (key,))
+
+    def previous(self, slot: str) -> Record | None:
+        """Return the last used record of the same place in the same Dockerfile."""
+        rows = self.query(
+            "SELECT key FROM records WHERE slot = ? ORDER BY used DESC, created DESC LIMIT 1", (slot,)
+        )
+        return self.find(CacheKey(str(rows[0][0]))) if rows else None
+
+    def touch(self, keys: tuple[str, ...], trees: tuple[str, ...], blobs: tuple[str, ...]) -> None:
+        """Note that these were of use now: a running `prune` then leaves them alone."""
+        now = self._clock()
+        with self._transaction() as connection:
+            connection.executemany("UPDATE records SET used = ? WHERE key = ?", [(now, key) for key in keys])
+            connection.executemany("UPDATE trees SET used = ? WHERE id = ?", [(now, tree) for tree in trees])
+            connection.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob) for blob in blobs])
+
+    # Trees and blobs
+
+    def add_tree(self, tree_id: str, size: int = 0) -> None:
+        """Note that a tree is in the store."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO trees (id, size, used) VALUES (?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET used = excluded.used, size = max(size, excluded.size)",
+                (tree_id, size, self._clock()),
+            )
+
+    def add_blob(self, digest: Digest, size: int) -> None:
+        """Note that a blob is in the store."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO blobs (digest, size, used) VALUES (?, ?, ?) "
+                "ON CONFLICT (digest) DO UPDATE SET used = excluded.used",
+                (digest, size, self._clock()),
+            )
+
+    def layer_blob(self, layer: str, variant: str) -> LayerBlob | None:
+        """Return the blob that a layer was written as, if it was."""
+        rows = self.query(
+            "SELECT diff_id, digest, size, media_type FROM layer_blobs WHERE layer = ? AND variant = ?",
+            (layer, variant),
+        )
+        if not rows:
+            return None
+        diff_id, digest, size, media_type = rows[0]
+        descriptor = Descriptor(str(media_type), Digest(str(digest)), int(_number(size)))
+        return LayerBlob(DiffID(str(diff_id)), descriptor)
+
+    def layer_blobs(self, layer: str) -> tuple[LayerBlob, ...]:
+        """Return every blob that a layer is known as."""
+        rows = self.query(
+            "SELECT diff_id, digest, size, media_type FROM layer_blobs WHERE layer = ? ORDER BY variant", (layer,)
+        )
+        return tuple(
+            LayerBlob(DiffID(str(d)), Descriptor(str(m), Digest(str(g)), int(_number(s)))) for d, g, s, m in rows
+        )
+
+    def add_layer_blob(self, layer: str, variant: str, blob: LayerBlob) -> None:
+        """Note that a layer was written as a blob (which is in the store, or was pulled)."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO layer_blobs (layer, variant, diff_id, digest, size, media_type) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    layer,
+                    variant,
+                    blob.diff_id,
+                    blob.descriptor.digest,
+                    blob.descriptor.size,
+                    blob.descriptor.media_type,
+                ),
+            )
+
+    # Registries
+
+    def add_place(self, digest: Digest, registry: str, repository: str) -> None:
+        """Note that a registry's repository holds a blob."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO blob_places (digest, registry, repository, seen) VALUES (?, ?, ?, ?)",
+                (digest, registry, repository, self._clock()),
+            )
+
+    def places(self, digest: Digest) -> tuple[tuple[str, str], ...]:
+        """Return (registry, repository) pairs that were seen to hold a blob, newest first."""
+        rows = self.query(
+            "SELECT registry, repository FROM blob_places WHERE digest = ? ORDER BY seen DESC LIMIT 16",
+            (digest,),
+        )
+        return tuple((str(registry), str(repository)) for registry, repository in rows)
+
+    def resolved(self, name: str, platform: str) -> tuple[Digest, Digest, float] | None:
+        """Return (document digest, manifest digest, when checked) of a name, if it was resolved before."""
+        rows = self.query(
+            "SELECT digest, manifest, checked FROM names WHERE name = ? AND platform = ?", (name, platform)
+        )
+        if not rows:
+            return None
+        digest, manifest, checked = rows[0]
+        return Digest(str(digest)), Digest(str(manifest)), _number(checked)
+
+    def add_resolved(self, name: str, platform: str, digest: Digest, manifest: Digest) -> None:
+        """Note what a name resolved to just now."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO names (name, platform, digest, manifest, checked) VALUES (?, ?, ?, ?, ?)",
+                (name, platform, digest, manifest, self._clock()),
+            )
+
+    # Content digests of selections in snapshots
+
+    def content(self, source: str) -> str | None:
+        """Return the content digest of a selection, if it was computed before."""
+        rows = self.query("SELECT digest FROM contents WHERE source = ?", (source,))
+        return str(rows[0][0]) if rows else None
+
+    def add_content(self, source: str, digest: str) -> None:
+        """Note the content digest of a selection."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO contents (source, digest, used) VALUES (?, ?, ?)",
+                (source, digest, self._clock()),
+            )
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (int, float)):
+        return value
+    raise StoreError("the store's database is damaged: a number was expected", code="store-database")
+
+
+def _decode_parts(value: object) -> tuple[Part, ...]:
+    try:
+        return _parts_decoder.decode(value if isinstance(value, (bytes, str)) else b"")
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"the store's database is damaged: {error}", code="store-database") from error
+
+
+def _database_error(error: sqlite3.Error) -> StoreError:
+    text = str(error)
+    if "full" in text:
+        hint = "free some space with `firkin prune`, or move the store with `--root DIR`"
+        return StoreError(f"cannot write the store's database: {text}", code="disk-full", hints=(hint,))
+    if "readonly" in text or "unable to open" in text:
+        hint = "choose a place you may write to with `--root DIR` or FIRKIN_ROOT"
+        return StoreError(f"cannot open the store's database: {text}", code="store-permission", hints=(hint,))
+    return StoreError(f"the store's database failed: {text}", code="store-database")

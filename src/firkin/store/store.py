@@ -1,0 +1,45 @@
+"""One opened store: everything under its root. Does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+
+from firkin.store.blobs import Blobs
+from firkin.store.images import Images
+from firkin.store.layout import StoreLayout
+from firkin.store.records import Records
+from firkin.store.trees import Trees
+
+
+class Store:
+    """The store at `root`; made if missing. Use as a context manager.
+
+    `clock` returns seconds since the epoch. Raises StoreError when it cannot be used.
+    """
+
+    def __init__(self, root: str, clock: Callable[[], float]) -> None:
+        self.layout = StoreLayout(root)
+        self.blobs = Blobs(self.layout)
+        self.trees = Trees(self.layout)
+        self.images = Images(self.layout)
+        self._clock = clock
+        self._records: Records | None = None
+
+    @property
+    def records(self) -> Records:
+        """The database, opened on first use."""
+        if self._records is None:
+            self._records = Records(self.layout.database, self._clock)
+        return self._records
+
+    def __enter__(self) -> Store:
+        self.layout.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._records is not None:
+            self._records.close()
+        self.layout.__exit__(kind, error, trace)
