@@ -51,7 +51,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 test: lint types test-packages
-	$(BIN)/pytest -n $(JOBS) $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
 
 unit: $(STAMP)
 	$(BIN)/pytest tests/unit tests/test_source.py $(PYTEST_ARGS)

@@ -12,7 +12,8 @@ from support.accounts import Firkin
 from support.places import EXAMPLES
 from support.registry import Registry
 
-pytestmark = [pytest.mark.registry]
+# One process builds all examples of an account: they share its store.
+pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("examples")]
 
 COMMIT = "4f9e2ab"
 
