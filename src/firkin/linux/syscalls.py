@@ -27,6 +27,8 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
 MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
@@ -121,6 +123,13 @@ def _bytes(path: str | None) -> bytes | None:
     return None if path is None else os.fsencode(path)
 
 
+def _prctl(option: int, value: int) -> None:
+    # Variadic in C: the unused arguments must be zero as longs, some options check them.
+    import ctypes
+
+    _libc_call("prctl", option, *(ctypes.c_ulong(arg) for arg in (value, 0, 0, 0)))
+
+
 def unshare(flags: int) -> None:
     """Move this process into new namespaces; CLONE_NEWUSER gives EINVAL in a threaded process."""
     _libc_call("unshare", flags)
@@ -142,17 +151,17 @@ def umount2(target: str, flags: int) -> None:
 
 def set_parent_death_signal(signal: int) -> None:
     """Have the kernel send `signal` to this process when the thread that started it ends."""
-    _libc_call("prctl", _PR_SET_PDEATHSIG, signal, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, signal)
 
 
 def set_no_new_privs() -> None:
     """Give up setuid programs and file capabilities, for this process and all it starts."""
-    _libc_call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def set_child_subreaper() -> None:
     """Become the parent of orphaned descendants."""
-    _libc_call("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def set_dumpable(dumpable: bool) -> None:
@@ -161,7 +170,7 @@ def set_dumpable(dumpable: bool) -> None:
     A process that is not dumpable has its `/proc` files owned by the initial root, so id maps must be
     written before.
     """
-    _libc_call("prctl", _PR_SET_DUMPABLE, int(dumpable), 0, 0, 0)
+    _prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def pidfd_open(pid: int) -> int:

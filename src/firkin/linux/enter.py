@@ -1,0 +1,156 @@
+"""The way of the worker into its namespaces. I; `worker`, `cli` and the Python API may import it.
+
+The kernel wants an outsider to write the maps of a user namespace, so two processes take part, over
+two pipes (drawn in docs/dev/sandbox.md):
+
+    worker: enter(plan, channel)          outsider: admit(pid, plan, channel)
+      unshare
+      write b"u" to `ready`       ─────▶    read `ready`
+                                            write the id maps of `pid`
+      read `go`                   ◀─────    write b"g" to `go`
+      become uid 0, mounts private
+
+The worker may be a fork of the outsider (`fork_into_namespaces`, the command line) or a fresh program
+that inherited the pipes (the Python API). It must not have a second thread yet: unshare gives EINVAL.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from firkin.errors import HostError
+from firkin.linux import mounts, syscalls
+from firkin.linux.idmap import IdMaps, write_id_maps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class NamespacePlan:
+    """What the worker unshares: with `mount` a mount namespace, with `maps` a user namespace too."""
+
+    mount: bool = True
+    maps: IdMaps | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The descriptors of one side: the worker reads `go` and writes `ready`, the outsider the reverse."""
+
+    go: int
+    ready: int
+
+    def close(self) -> None:
+        """Close both."""
+        os.close(self.go)
+        os.close(self.ready)
+
+
+def open_channel() -> tuple[Channel, Channel]:
+    """Return the worker's and the outsider's side; not inheritable by exec unless made so."""
+    go_read, go_write = os.pipe()
+    ready_read, ready_write = os.pipe()
+    return Channel(go_read, ready_write), Channel(go_write, ready_read)
+
+
+def enter(plan: NamespacePlan, channel: Channel | None) -> None:
+    """Move this single-threaded process into the namespaces of `plan`; it is uid 0 afterwards if they have maps.
+
+    `channel` is needed with maps only, and closed. Raises HostError.
+    """
+    if plan.maps is None:
+        if channel is not None:
+            channel.close()
+        if plan.mount:
+            _unshare(syscalls.CLONE_NEWNS)
+            mounts.make_private()
+        return
+    if channel is None:
+        raise HostError("a user namespace needs somebody outside to write its maps", code="namespaces")
+    try:
+        _unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
+        os.write(channel.ready, b"u")
+        if os.read(channel.go, 1) != b"g":
+            raise HostError("the maps of the user namespace were not written", code="id-map")
+    finally:
+        channel.close()
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    if not plan.maps.deny_setgroups:
+        os.setgroups([])
+    mounts.make_private()
+
+
+def admit(pid: int, plan: NamespacePlan, channel: Channel) -> None:
+    """Write the maps for worker `pid` when it asks for them; closes `channel`.
+
+    Returns without a word when the worker ended first: its own error says why.
+    Raises HostError when the maps cannot be written; the worker then ends with an error too.
+    """
+    try:
+        if plan.maps is not None and os.read(channel.ready, 1) == b"u":
+            write_id_maps(pid, plan.maps)
+            os.write(channel.go, b"g")
+    finally:
+        channel.close()
+
+
+def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
+    """Fork, move the fork into the namespaces of `plan`, run `child` there and exit with its result.
+
+    Returns the fork's pid as soon as it is inside. `child` handles its own errors and flushes its
+    own files: the fork leaves by `os._exit`.
+    Raises HostError when either side failed; the fork is reaped then.
+    """
+    worker_side, own_side = open_channel()
+    report_read, report_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            own_side.close()
+            os.close(report_read)
+            try:
+                enter(plan, worker_side)
+            except HostError as error:
+                os.write(report_write, "\0".join((error.message, error.code, *error.hints)).encode()[:4000])
+                code = error.exit_code
+            else:
+                os.close(report_write)
+                code = child()
+        except BaseException:  # noqa: BLE001  nothing may unwind into the parent's frames
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    worker_side.close()
+    os.close(report_write)
+    failure: HostError | None = None
+    try:
+        admit(pid, plan, own_side)
+    except HostError as error:
+        failure = error
+    with open(report_read, "rb") as file:
+        report = file.read().decode()
+    if report and failure is None:
+        message, code_name, *hints = report.split("\0")
+        failure = HostError(message, code=code_name, hints=tuple(hints))
+    if failure is not None:
+        os.waitpid(pid, 0)
+        raise failure
+    return pid
+
+
+def _unshare(flags: int) -> None:
+    try:
+        syscalls.unshare(flags)
+    except OSError as error:
+        what = "user and mount namespaces" if flags & syscalls.CLONE_NEWUSER else "a mount namespace"
+        raise HostError(
+            f"cannot make {what}: {(error.strerror or '').lower()}",
+            code="namespaces",
+            hints=("`firkin info` says what this machine lacks and how to get it",),
+        ) from error

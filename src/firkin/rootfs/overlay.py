@@ -1,0 +1,99 @@
+"""Roots as overlay mounts: layer trees below, an upper directory that takes the changes. I; see `rootfs`.
+
+    SCRATCH/upper     becomes the next layer's tree by rename
+    SCRATCH/work      overlayfs's own
+    SCRATCH/run       for the sandbox: mount points, discarded writes
+
+The mount itself is the sandbox's business: it lives in the command's mount namespace and dies with it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from firkin.errors import HostError, StoreError
+from firkin.linux import mounts
+from firkin.linux.mounts import Overlay
+from firkin.store.layout import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class OverlayRoot:
+    """One writable overlay; `upper` has the changes when the command has ended."""
+
+    def __init__(self, lowers: tuple[str, ...], scratch: str) -> None:
+        self.scratch = f"{scratch}/run"
+        self.upper = f"{scratch}/upper"
+        self.mount = Overlay(lowers, self.upper, f"{scratch}/work", self.scratch)
+
+    def seal(self, tree: str) -> None:
+        """Rename the upper directory to `tree`, which must not exist or be empty; see `Root.seal`."""
+        try:
+            os.rename(self.upper, tree)
+        except OSError as error:
+            raise StoreError(f"cannot keep the layer of a step: {(error.strerror or '').lower()}") from error
+
+
+class OverlayRootfs:
+    """Needs the mount right, of root or of a user namespace, in the sandbox."""
+
+    @contextmanager
+    def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[OverlayRoot]:
+        """Make the directories of one overlay; see `Rootfs.open`."""
+        if len(lowers) >= mounts.MAX_LOWERS:
+            raise HostError(
+                f"an image of {len(lowers)} layers cannot be mounted",
+                code="overlay-depth",
+                hints=(f"overlayfs takes {mounts.MAX_LOWERS - 1}; merge some RUN or COPY instructions",),
+            )
+        root = OverlayRoot(lowers, scratch)
+        try:
+            for path in (root.upper, f"{scratch}/work", root.scratch):
+                os.mkdir(path, 0o755)
+            if lowers:
+                _copy_attributes(lowers[0], root.upper)
+            yield root
+        finally:
+            remove_tree(scratch)
+
+
+@contextmanager
+def mount_view(lowers: tuple[str, ...], scratch: str) -> Iterator[str]:
+    """Mount the merged view of `lowers`, from the top down, in this mount namespace; give its path.
+
+    Nothing is mounted for fewer than two. `scratch` is a new directory of the caller's.
+    Raises HostError.
+    """
+    if len(lowers) == 1:
+        yield lowers[0]
+        return
+    target = f"{scratch}/view"
+    os.mkdir(target, 0o755)
+    if not lowers:
+        yield target
+        return
+    try:
+        mounts.mount_overlay_view(lowers, target)
+    except OSError as error:
+        raise HostError(
+            f"cannot mount {len(lowers)} layers: {(error.strerror or '').lower()}", code="overlay-mount"
+        ) from error
+    try:
+        yield target
+    finally:
+        mounts.unmount(target)
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    # Overlayfs shows the upper directory's own owner, mode and times as those of `/`.
+    info = os.stat(source)
+    try:
+        os.chown(target, info.st_uid, info.st_gid)
+    except OSError:
+        pass  # an owner that this user namespace has no number for
+    os.chmod(target, info.st_mode & 0o7777)
+    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))

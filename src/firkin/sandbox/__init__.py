@@ -1,0 +1,38 @@
+"""Where RUN commands run: one Protocol, three ways to keep it. I; modules from `sandbox` upwards may import it.
+
+`spec` values · `ops`, `filters` values → the work of `init.py` · `init.py` the stand-alone program ·
+`namespaces`, `chroot`, `bare` the ways. Nothing here knows how a root came to be (`rootfs` does).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firkin.linux.mounts import Overlay
+    from firkin.sandbox.spec import RunResult, RunSpec
+
+
+class Sandbox(Protocol):
+    """Runs commands with a directory tree for their root."""
+
+    def run(
+        self,
+        spec: RunSpec,
+        root: Overlay | str,
+        *,
+        scratch: str,
+        on_output: Callable[[bytes], None],
+        cancel_fd: int | None = None,
+    ) -> RunResult:
+        """Run one command to its end and return how it ended; blocks the calling thread.
+
+        `root` is a recipe that the sandbox mounts (namespaces only) or a directory. `scratch` is an
+        empty directory on the file system of the store, which the caller removes afterwards.
+        `on_output` gets standard output and error in the order of writing, as soon as they come.
+        When `cancel_fd` becomes readable, the command and all it started are killed.
+        Raises HostError when the surroundings could not be made.
+        """
+        ...

@@ -1,0 +1,188 @@
+"""RunSpec and root → the dictionary that `init.py` performs. P; the sandboxes may import it.
+
+The dictionary and every operation are drawn in docs/dev/sandbox.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firkin.errors import UsageError
+from firkin.sandbox.filters import deny_filter, mute_ids_filter
+from firkin.sandbox.spec import ULIMITS, BindMount, FileMount, RunSpec, TmpfsMount, hosts_file
+
+if TYPE_CHECKING:
+    from firkin.linux.mounts import Overlay
+
+Operation = tuple[object, ...]
+
+# unshare(2) and mount_setattr(2)
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUTS = 0x04000000
+_CLONE_NEWIPC = 0x08000000
+_CLONE_NEWPID = 0x20000000
+_CLONE_NEWNET = 0x40000000
+_NOSUID, _NODEV, _NOEXEC = 0x2, 0x4, 0x8
+_DATA_ONLY = _NOSUID | _NODEV | _NOEXEC
+
+# Docker's default: chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw
+# sys_chroot mknod audit_write setfcap.
+_DEFAULT_CAPABILITIES = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
+_ALL_CAPABILITIES = -1
+
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS = (
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+    ("/proc/kcore", "/dev/core"),
+    ("pts/ptmx", "/dev/ptmx"),
+)
+# Docker's lists (moby oci/defaults.go).
+_MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+    "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def namespace_plan(
+    spec: RunSpec, root: Overlay | str, scratch: str, *, parent: int, machine: str, single_id: bool
+) -> dict[str, object]:
+    """Return what `init.py` is to do for one command in namespaces.
+
+    `root` is a recipe or a directory that is used in place; `scratch` an empty directory; `parent`
+    the process that dies with; `machine` as uname says; `single_id` that the user namespace has one id.
+    Raises UsageError for a mount target that cannot be.
+    """
+    insecure = spec.security == "insecure"
+    place = f"{scratch}/root"
+    stubs = f"{scratch}/stubs"
+    nodev = 0 if insecure else _NODEV
+    files: list[tuple[str, bytes, int, int, int]] = [
+        ("hosts", hosts_file(spec), 0o644, 0, 0),
+        ("resolv.conf", spec.resolv_conf, 0o644, 0, 0),
+    ]
+    takes: list[Operation] = [("bind", f"dev-{name}", f"/dev/{name}", False, 0) for name in _DEVICES]
+    takes.append(("sysfs", not insecure))
+    points: list[Operation] = [
+        ("stub", f"{stubs}/{name}", True, "") for name in ("dev", "proc", "sys")
+    ]  # fmt: skip
+    points += [("stub", f"{stubs}/etc/{name}", False, "") for name in ("hosts", "resolv.conf")]
+    attaches: list[Operation] = []
+    for number, mount in enumerate(sorted(spec.mounts, key=_depth)):
+        name = f"mount-{number}"
+        target = _checked_target(mount.target)
+        match mount:
+            case FileMount():
+                files.append((name, mount.content, mount.mode, *_owner(mount, single_id)))
+                points.append(("stub", stubs + target, False, ""))
+                attaches.append(("attach", name, target))
+            case TmpfsMount():
+                size = "" if mount.size_bytes is None else str(mount.size_bytes)
+                points.append(("stub", stubs + target, True, ""))
+                attaches.append(("tmpfs", target, size, -1 if mount.mode is None else mount.mode))
+            case BindMount():
+                takes.append(_take(name, mount, f"{scratch}/{name}", place, nodev))
+                points.append(("stub", stubs + target, True, name))
+                attaches.append(("attach", name, target))
+    if isinstance(root, str):
+        points.clear()
+        enter: Operation = ("bindroot", root, place, nodev)
+    else:
+        enter = ("overlay", (*root.lowers, stubs), root.upper, root.work, place, nodev)
+    setup: list[Operation] = [
+        ("private",),
+        ("mkdir", place),
+        ("mkdir", stubs),
+        ("files", place, tuple(files)),
+        *takes,
+        *points,
+        enter,
+        ("pivot", place),
+        ("mount", "tmpfs", "/dev", (("mode", "0755"), ("size", "65536k")), _NOSUID | nodev),
+        *(("attach", f"dev-{name}", f"/dev/{name}") for name in _DEVICES),
+        *(("symlink", target, path) for target, path in _DEVICE_LINKS),
+        ("devpts", "/dev/pts"),
+        (
+            "mount",
+            "tmpfs",
+            "/dev/shm",
+            (("mode", "1777"), ("size", str(spec.shm_size_bytes))),
+            _NOSUID | _NODEV | _NOEXEC,
+        ),
+        ("try_mount", "mqueue", "/dev/mqueue", (), _NOSUID | _NODEV | _NOEXEC),
+        ("attach", "sys", "/sys"),
+        ("attach", "hosts", "/etc/hosts"),
+        ("attach", "resolv.conf", "/etc/resolv.conf"),
+        *attaches,
+    ]
+    inside: list[Operation] = [("hostname", spec.hostname)]
+    namespaces = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID
+    if spec.network == "none":
+        namespaces |= _CLONE_NEWNET
+        inside.append(("loopback",))
+    inside += [("proc",), ("leave",)]
+    if not insecure:
+        inside += [("mask", _MASKED), ("readonly", _READONLY)]
+    filters = [] if insecure else [deny_filter(machine)]
+    filters += [mute_ids_filter(machine)] if single_id else []
+    return {
+        "parent": parent,
+        "namespaces": namespaces,
+        "setup": setup,
+        "inside": inside,
+        "command": {
+            **command_plan(spec),
+            "chroot": "",
+            "switch": not single_id,
+            "keep": _ALL_CAPABILITIES if insecure else _DEFAULT_CAPABILITIES,
+            "filters": [program for program in filters if program],
+        },
+    }
+
+
+def command_plan(spec: RunSpec) -> dict[str, object]:
+    """Return the part that is about the command itself. Raises UsageError for an unknown limit."""
+    limits = []
+    for limit in spec.ulimits:
+        if limit.name not in ULIMITS:
+            known = ", ".join(sorted(ULIMITS))
+            raise UsageError(f"unknown ulimit `{limit.name}`", code="ulimit", hints=(f"known are {known}",))
+        limits.append((limit.name, ULIMITS[limit.name], limit.soft, limit.hard))
+    return {
+        "argv": list(spec.argv),
+        "arg0": spec.arg0 or "",
+        "env": dict(spec.env),
+        "cwd": spec.cwd or "/",
+        "uid": spec.uid,
+        "gid": spec.gid,
+        "groups": list(spec.groups),
+        "umask": spec.umask,
+        "limits": limits,
+    }
+
+
+def _take(name: str, mount: BindMount, scratch: str, place: str, attributes: int) -> Operation:
+    if len(mount.lowers) > 1 or (mount.discard and not mount.readonly):
+        return ("bind_layers", name, mount.lowers, mount.path or "", scratch, place, mount.readonly, attributes)
+    if mount.path is None:
+        return ("bind", name, mount.lowers[0], mount.readonly, attributes)
+    return ("bind_beneath", name, mount.lowers[0], mount.path, mount.readonly, attributes)
+
+
+def _owner(mount: FileMount, single_id: bool) -> tuple[int, int]:
+    return (0, 0) if single_id else (mount.uid, mount.gid)
+
+
+def _depth(mount: BindMount | TmpfsMount | FileMount) -> int:
+    return mount.target.rstrip("/").count("/")
+
+
+def _checked_target(target: str) -> str:
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    if not target.startswith("/") or not parts or ".." in parts or parts[0] == "proc" or "\0" in target:
+        raise UsageError(f"invalid mount target `{target}`", code="mount-target")
+    return "/" + "/".join(parts)

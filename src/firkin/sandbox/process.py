@@ -1,0 +1,160 @@
+"""Start `init.py`, stream what comes out of it and understand how it ended. I; the sandboxes import it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import marshal
+import os
+import select
+import signal
+import time
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING
+
+from firkin.errors import HostError
+from firkin.sandbox.spec import ExecError, RunResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
+_INIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "init.py")
+# A script would be compiled at every start; its code object comes with the plan instead.
+_LOADER = "import marshal; code, plan = marshal.load(open(3, 'rb')); exec(code); sys.exit(main(plan, 4))"
+_CHUNK = 1 << 16
+_KILL_AFTER_S = 1.5
+
+
+def run_init(
+    python: str, plan: dict[str, object], *, on_output: Callable[[bytes], None], cancel_fd: int | None
+) -> RunResult:
+    """Perform one plan of `ops`; blocks until the command and all it started are gone.
+
+    Raises HostError when an operation of the plan failed.
+    """
+    spec_fd = os.memfd_create("firkin-run")
+    with open(spec_fd, "wb", closefd=False) as file:
+        marshal.dump((_init_code(), plan), file)
+    os.lseek(spec_fd, 0, os.SEEK_SET)
+    output_fd, output_end = os.pipe()
+    status_fd, status_end = os.pipe()
+    try:
+        try:
+            pid = _spawn(python, spec_fd, status_end, output_end)
+        finally:
+            os.close(spec_fd)
+            os.close(output_end)
+            os.close(status_end)
+        cancelled, status = _attend(pid, output_fd, status_fd, on_output, cancel_fd)
+    finally:
+        os.close(output_fd)
+        os.close(status_fd)
+    return _understand(status, cancelled)
+
+
+@functools.cache
+def _init_code() -> CodeType:
+    # Compiled once in a process, or read from the interpreter's own cache of compiled modules.
+    code = SourceFileLoader("firkin_init", _INIT).get_code("firkin_init")
+    if code is None:
+        raise HostError(f"`{_INIT}` is missing from this installation", code="sandbox-start")
+    return code
+
+
+def _spawn(python: str, spec_fd: int, status_fd: int, output_fd: int) -> int:
+    # posix_spawn: no Python between fork and exec, which a threaded process must not run, and no copy
+    # of the page tables. Descriptors stay non-inheritable here, or the init of another step would
+    # hold them open; they are lifted out of the way first, as dup2 onto 3 could close what goes to 4.
+    lifted = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32) for fd in (output_fd, spec_fd, status_fd)]
+    output, plan, status = lifted
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        *((os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((output, 1), (output, 2), (plan, 3), (status, 4))),
+    ]
+    try:
+        return os.posix_spawn(python, [python, "-I", "-S", "-c", _LOADER], {}, file_actions=actions, setsigmask=[])
+    except OSError as error:
+        raise HostError(f"cannot start the interpreter `{python}`: {error.strerror}", code="sandbox-start") from error
+    finally:
+        for fd in lifted:
+            os.close(fd)
+
+
+def _attend(
+    pid: int, output_fd: int, status_fd: int, on_output: Callable[[bytes], None], cancel_fd: int | None
+) -> tuple[bool, bytes]:
+    """Pass output on until nobody holds the pipe any more, then reap; return (cancelled, status lines)."""
+    poll = select.poll()
+    poll.register(output_fd, select.POLLIN)
+    if cancel_fd is not None:
+        poll.register(cancel_fd, select.POLLIN)
+    cancelled = False
+    kill_at: float | None = None
+    status = b""
+    try:
+        while True:
+            wait_ms = None if kill_at is None else max(0.0, kill_at - time.monotonic()) * 1000
+            ready = [fd for fd, _ in poll.poll(wait_ms)]
+            if not ready:
+                os.kill(pid, signal.SIGKILL)
+                kill_at = None
+                continue
+            if cancel_fd in ready:
+                cancelled = True
+                poll.unregister(cancel_fd)
+                os.kill(pid, signal.SIGTERM)
+                kill_at = time.monotonic() + _KILL_AFTER_S
+            if output_fd in ready:
+                chunk = os.read(output_fd, _CHUNK)
+                if not chunk:
+                    break
+                on_output(chunk)
+        while chunk := os.read(status_fd, _CHUNK):
+            status += chunk
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        raise
+    finally:
+        os.waitpid(pid, 0)
+    return cancelled, status
+
+
+def _understand(status: bytes, cancelled: bool) -> RunResult:
+    warnings: list[str] = []
+    result: RunResult | None = None
+    for line in status.decode("utf-8", "surrogateescape").splitlines():
+        kind, *fields = line.split("\0")
+        match kind, fields:
+            case "setup", [op, number, detail]:
+                if not cancelled:
+                    raise setup_error(op, int(number), detail)
+            case "warn", [op, number, detail]:
+                warnings.append(f"{op} `{detail}` could not be set: {os.strerror(int(number)).lower()}")
+            case "exec", [number, path]:
+                code = 127 if int(number) in (errno.ENOENT, errno.ENOTDIR) else 126
+                result = RunResult(code, 0, ExecError(int(number), path))
+            case "exit", [code]:
+                # The process that could not exec has an exit code too, and said more before.
+                result = result or RunResult(int(code))
+            case "signal", [number]:
+                result = RunResult(128 + int(number), int(number))
+    if result is None and not cancelled:
+        raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
+    if result is None:
+        result = RunResult(128 + signal.SIGKILL, signal.SIGKILL)
+    return RunResult(result.exit_code, result.signal, result.exec_error, cancelled, tuple(warnings))
+
+
+def setup_error(op: str, number: int, detail: str) -> HostError:
+    """Return the error for an operation of `init.py` that failed."""
+    text = os.strerror(number).lower() if number else "unknown error"
+    hints: tuple[str, ...] = ()
+    if op == "user" and number == errno.EINVAL:
+        hints = ("this number is outside the map of the user namespace: give the user more subordinate ids",)
+    elif number == errno.EPERM:
+        hints = ("`firkin info` says which sandboxes this machine offers and what the others lack",)
+    elif number == errno.ENOSPC:
+        hints = ("the file system or a limit such as `user.max_mnt_namespaces` is exhausted",)
+    return HostError(f"cannot prepare the sandbox: {op} `{detail}`: {text}", code="sandbox-setup", hints=hints)
