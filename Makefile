@@ -63,7 +63,7 @@ conformance: $(STAMP) test-packages
 	@PYTHONPATH=tests $(BIN)/python -m support.corpus --case '$(CASE)' --jobs $(JOBS) $(ARGS)
 
 bench: $(STAMP) test-packages
-	$(BIN)/python bench/run.py
+	@PYTHONPATH=tests $(BIN)/python bench/run.py $(ARGS)
 
 clean:
 	.ci/remove demo-out

@@ -59,8 +59,8 @@ ONLY = {"render": {"render", "errors", "source", "events"}}
 # Modules and rooms that take and return values only, and what they must not import.
 PURE = (
     "errors", "source", "events", "oci", "request", "graph", "dockerfile",
-    "layer.change", "layer.compare", "layer.entry", "registry.protocol", "registry.auth", "registry.url", "sandbox.spec", "backend",
-    "render.trace", "ambient",
+    "layer.change", "layer.compare", "layer.entry", "registry.protocol", "registry.auth", "registry.url",
+    "sandbox.spec", "backend", "render.trace", "ambient",
 )
 IMPURE_MODULES = {
     "ctypes", "os", "pycurl", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time",
