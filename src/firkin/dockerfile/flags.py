@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from firkin.dockerfile.gotext import parse_bool
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
@@ -29,6 +30,10 @@ class Flags(msgspec.Struct, frozen=True):
 
     values: dict[str, tuple[str, ...]]
 
+    def given(self, name: str) -> bool:
+        """Say whether the flag was written."""
+        return name in self.values
+
     def text(self, name: str) -> str:
         """Return a `str` flag's value, "" where it was not given."""
         return self.values.get(name, ("",))[0]
@@ -40,10 +45,6 @@ class Flags(msgspec.Struct, frozen=True):
     def list(self, name: str) -> tuple[str, ...]:
         """Return a `list` flag's values."""
         return self.values.get(name, ())
-
-    def given(self, name: str) -> bool:
-        """Say whether the flag was written."""
-        return name in self.values
 
 
 _NO_FLAGS: Final = Flags({})
@@ -113,8 +114,6 @@ _MOUNT_KEYS: Final = (
     "type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode", "uid", "gid", "env",
     "src", "dst", "destination", "ro", "rw", "readwrite",
 )  # fmt: skip
-_TRUE: Final = frozenset(("1", "t", "T", "TRUE", "true", "True"))
-_FALSE: Final = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 _UNITS: Final = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
@@ -125,6 +124,18 @@ def check_mount(text: str, span: Span) -> None:
         if equals and key.lower() == "from" and "$" in value[:-1]:
             message = "'from' doesn't support variable expansion, define alias stage instead"
             raise DockerfileError(message, span=span)
+
+
+def mount_from(text: str, span: Span) -> str:
+    """Return the `from` of a --mount value as written, "" where it has none. Raises DockerfileError."""
+    if "from" not in text.lower():
+        return ""
+    found = ""
+    for field in _csv_fields(text, span):
+        key, _, value = field.partition("=")
+        if key.lower() == "from":
+            found = value
+    return found
 
 
 def parse_mount(text: str, expand: Callable[[str], str], span: Span) -> MountSpec:
@@ -229,11 +240,10 @@ class _Mount:
 
 
 def _bool(key: str, value: str) -> bool:
-    if value in _TRUE:
-        return True
-    if value in _FALSE:
-        return False
-    raise ValueError(f"invalid value for {key}: {value}")
+    try:
+        return parse_bool(value)
+    except ValueError:
+        raise ValueError(f"invalid value for {key}: {value}") from None
 
 
 def _number(key: str, value: str, base: int) -> int:
@@ -254,10 +264,10 @@ def _size(key: str, value: str) -> int:
     digits = whole + fraction
     if not digits or digits.strip("0123456789") or len(digits) > 18 or suffix not in _SIZE_SUFFIXES:
         raise ValueError(f"invalid value for {key}: {value}")
-    return int(digits) * _SIZE_SUFFIXES[suffix] // 10 ** len(fraction)
+    return int(digits) * _SIZE_SUFFIXES[suffix] // int("1" + "0" * len(fraction))
 
 
-_SIZE_SUFFIXES: Final = {"": 1, "b": 1} | {
+_SIZE_SUFFIXES: Final[dict[str, int]] = {"": 1, "b": 1} | {
     unit + tail: factor for unit, factor in _UNITS.items() for tail in ("", "b", "ib")
 }
 

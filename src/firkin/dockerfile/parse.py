@@ -1,16 +1,77 @@
-"""The driver: logical lines to a syntax tree, over the table of instructions. Pure."""
+"""The driver: logical lines to a syntax tree, over the table of instructions. Pure.
+
+Mirrors: buildkit frontend/dockerfile/instructions/parse.go (Parse). build, lint and the command line
+import it.
+"""
 
 from __future__ import annotations
 
-from firkin.dockerfile.syntax import Dockerfile, Instruction
+from firkin.dockerfile.instructions import TABLE
+from firkin.dockerfile.lines import RawInstruction, read_dockerfile, read_instruction
+from firkin.dockerfile.syntax import Arg, Dockerfile, From, Instruction, Stage
+from firkin.dockerfile.words import nearest
+from firkin.errors import DockerfileError
 from firkin.source import Source, Span
 
 
 def parse(source: Source) -> Dockerfile:
     """Parse a Dockerfile; raises DockerfileError with a position. Mirrors: instructions.Parse."""
-    raise NotImplementedError
+    if not source.text:
+        raise DockerfileError(f"the Dockerfile ({source.name}) cannot be empty", span=source.span(1))
+    lines = read_dockerfile(source)
+    args: list[Arg] = []
+    stages: list[Stage] = []
+    base: From | None = None
+    body: list[Instruction] = []
+    for raw in lines.instructions:
+        node = parse_instruction(raw)
+        if isinstance(node, From):
+            if base is not None:
+                stages.append(_stage(base, body, len(stages)))
+            base, body = node, []
+        elif base is not None:
+            body.append(node)
+        elif isinstance(node, Arg):
+            args.append(node)
+        else:
+            raise DockerfileError(
+                f"no build stage in current context: {raw.original_keyword} stands before the first FROM",
+                hints=("begin the file with FROM; only ARG may precede it",),
+                span=raw.span,
+            )
+    if base is None:
+        raise DockerfileError(
+            "dockerfile contains no stages to build",
+            hints=("add a FROM instruction",),
+            span=lines.instructions[-1].span,
+        )
+    stages.append(_stage(base, body, len(stages)))
+    return Dockerfile(source, lines.directives, tuple(args), tuple(stages), lines.warnings)
+
+
+def _stage(base: From, body: list[Instruction], index: int) -> Stage:
+    last = body[-1] if body else base
+    return Stage(base.name, base, tuple(body), Span(base.span.name, base.span.start, last.span.end), index)
+
+
+def parse_instruction(raw: RawInstruction) -> Instruction:
+    """Parse one logical line by its keyword; raises DockerfileError."""
+    row = TABLE.get(raw.keyword)
+    if row is None:
+        message = f"unknown instruction: {raw.original_keyword}"
+        match = nearest(raw.original_keyword, TABLE, case_sensitive=False)
+        if match:
+            message += f" (did you mean {match}?)"
+        raise DockerfileError(message, span=raw.span)
+    return row.parse(raw)
 
 
 def parse_onbuild(text: str, span: Span, escape: str = "\\") -> Instruction:
-    """Parse an ONBUILD trigger of a base image; its span is that of the FROM that runs it."""
-    raise NotImplementedError
+    """Parse an ONBUILD trigger of a base image; its span is that of the FROM that runs it.
+
+    Raises DockerfileError, also for a trigger that ONBUILD does not allow.
+    """
+    raw = read_instruction(text, span, escape)
+    if raw.keyword in ("onbuild", "from", "maintainer"):
+        raise DockerfileError(f"{raw.keyword.upper()} isn't allowed as an ONBUILD trigger", span=span)
+    return parse_instruction(raw)

@@ -488,17 +488,23 @@ def quote(text: str) -> str:
         return f'"{text}"'
     out = []
     for char in text:
+        code = ord(char)
         if char in '"\\':
             out.append("\\" + char)
         elif char.isprintable():
             out.append(char)
+        elif code in _ESCAPES:
+            out.append(_ESCAPES[code])
+        elif 0xDC80 <= code <= 0xDCFF:  # a byte that is no character
+            out.append(f"\\x{code - 0xDC00:02x}")
+        elif code < 0x80:
+            out.append(f"\\x{code:02x}")
         else:
-            code = ord(char)
-            if 0xDC80 <= code <= 0xDCFF:
-                code -= 0xDC00
-            short = {7: "\\a", 8: "\\b", 12: "\\f", 10: "\\n", 13: "\\r", 9: "\\t", 11: "\\v"}.get(code)
-            out.append(short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"))
+            out.append(f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
     return '"' + "".join(out) + '"'
+
+
+_ESCAPES: Final = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 
 
 def nearest(word: str, known: Iterable[str], case_sensitive: bool = True) -> str | None:
