@@ -1,0 +1,92 @@
+"""Who `user[:group]` is in a root. Pure over a View; the copy planner imports it.
+
+Mirrors: moby/buildkit client/llb/fileop.go (WithUser), solver/llbsolver/file/user_linux.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from firkin.errors import StepFailed
+from firkin.layer.change import Content, View
+from firkin.solve.copy_select import follow
+
+
+class Owner(NamedTuple):
+    """Numbers of a user and a group."""
+
+    uid: int
+    gid: int
+
+
+def find_owner(
+    text: str,
+    root: View | None,
+    read: Callable[[Content], bytes],
+    warn: Callable[[str, str], None],
+    option: str,
+) -> Owner:
+    """Resolve `user[:group]`; "" is 0:0. `root` None: there are no files to look up names in.
+
+    A user alone brings the primary group of its passwd entry, a number alone is also the group's
+    number. Names that the root does not know count as 0 (or leave the group) with a warning, as in
+    BuildKit. Raises StepFailed for a name without a root.
+    """
+    if not text:
+        return Owner(0, 0)
+    user, colon, group = text.partition(":")
+    uid = gid = 0
+    number = _number(user)
+    if number is not None:
+        uid = gid = number
+    elif user or not colon:
+        fields = _find(root, "etc/passwd", user, read, option, "user")
+        if fields is None or len(fields) < 4:
+            warn("unknown-user", f"{option}: no user `{user}` in /etc/passwd, so the owner is 0")
+        else:
+            uid, gid = _field(fields[2]), _field(fields[3])
+    if colon:
+        number = _number(group)
+        if number is not None:
+            gid = number
+        elif group:
+            fields = _find(root, "etc/group", group, read, option, "group")
+            if fields is None or len(fields) < 3:
+                warn("unknown-group", f"{option}: no group `{group}` in /etc/group, so the group is {gid}")
+            else:
+                gid = _field(fields[2])
+    return Owner(uid, gid)
+
+
+def _number(text: str) -> int | None:
+    if text == "root":
+        return 0
+    if text.isascii() and text.isdigit() and int(text) < 1 << 31:
+        return int(text)
+    return None
+
+
+def _field(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _find(
+    root: View | None, path: str, name: str, read: Callable[[Content], bytes], option: str, what: str
+) -> list[str] | None:
+    """Return the fields of a name's line in passwd or group."""
+    if root is None:
+        raise StepFailed(
+            f"{option}: cannot look up {what} `{name}`: there is no /{path} with --link",
+            code="copy-link-name",
+            hints=(f"give the {what} by its number, or leave out --link",),
+        )
+    found = follow(root.lstat, path)
+    entry = root.lstat(found)
+    if entry is None or entry.kind != "file":
+        return None
+    for line in read(root.content(found)).decode("utf-8", "surrogateescape").split("\n"):
+        fields = line.strip().split(":")
+        if fields[0] == name:
+            return fields
+    return None
