@@ -113,3 +113,14 @@ class Cancelled(FirkinError):
 
     default_code = "cancelled"
     default_exit_code = 130
+
+
+class InternalError(FirkinError):
+    """A fault of firkin's own. `traceback` is for the report that we ask for."""
+
+    default_code = "bug"
+    default_exit_code = 70
+
+    def __init__(self, message: str, *, traceback: str = "", hints: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hints=hints)
+        self.traceback = traceback

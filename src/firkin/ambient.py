@@ -1,0 +1,112 @@
+"""What the surroundings say about a build: environment, home, clock. Pure: it is handed in, read at the rim.
+
+`cli` and `api` read the process's state into an Ambient once; everything below gets fields of a
+BuildRequest. Only they import this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from firkin.request import BuildRequest, Pairs, RegistrySettings
+
+SYSTEM_STORE = "/var/lib/firkin"
+SYSTEM_CONFIG = "/etc/firkin/config.toml"
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
+_GIT_PREFIXES = ("GIT_", "SSH_")
+_OBJECT_STORE_PREFIXES = ("AWS_", "S3_", "AZURE_", "GOOGLE_", "GCS_", "STORAGE_EMULATOR_HOST")
+
+
+class Ambient(NamedTuple):
+    """The surroundings of one call. `environ` holds secrets."""
+
+    environ: Mapping[str, str]
+    cwd: str
+    home: str
+    uid: int
+    now_s: float
+
+
+def store_root(ambient: Ambient) -> str:
+    """Return where the store is by default: FIRKIN_ROOT, root's own place, or the user's by XDG."""
+    chosen = ambient.environ.get("FIRKIN_ROOT", "")
+    if chosen:
+        return absolute(ambient.cwd, chosen)
+    if ambient.uid == 0:
+        return SYSTEM_STORE
+    return f"{_xdg(ambient, 'XDG_DATA_HOME', '.local/share')}/firkin"
+
+
+def config_files(ambient: Ambient) -> tuple[str, ...]:
+    """Return the places of config.toml, later ones win."""
+    return SYSTEM_CONFIG, f"{_xdg(ambient, 'XDG_CONFIG_HOME', '.config')}/firkin/config.toml"
+
+
+def auth_files(ambient: Ambient) -> tuple[str, ...]:
+    """Return the places where registry credentials are looked up, first match wins.
+
+    Mirrors: docker (DOCKER_CONFIG, HOME) and containers/image (REGISTRY_AUTH_FILE, runtime directory).
+    """
+    environ = ambient.environ
+    places = []
+    if environ.get("REGISTRY_AUTH_FILE"):
+        places.append(environ["REGISTRY_AUTH_FILE"])
+    places.append(f"{environ.get('DOCKER_CONFIG') or ambient.home + '/.docker'}/config.json")
+    if environ.get("XDG_RUNTIME_DIR"):
+        places.append(f"{environ['XDG_RUNTIME_DIR']}/containers/auth.json")
+    places.append(f"{_xdg(ambient, 'XDG_CONFIG_HOME', '.config')}/containers/auth.json")
+    return tuple(absolute(ambient.cwd, place) for place in places)
+
+
+def registry_settings(ambient: Ambient) -> RegistrySettings:
+    """Return what the environment says about registries."""
+    environ = ambient.environ
+    return RegistrySettings(
+        auth_files=auth_files(ambient),
+        auth_json=environ.get("DOCKER_AUTH_CONFIG", ""),
+        helper_path=environ.get("PATH", ""),
+        environ=tuple(sorted(environ.items())),
+        # Upper-case HTTP_PROXY is ignored where a web server may have set it from a request header.
+        http_proxy=environ.get("http_proxy") or ("" if "REQUEST_METHOD" in environ else environ.get("HTTP_PROXY", "")),
+        https_proxy=_either(environ, "HTTPS_PROXY") or _either(environ, "ALL_PROXY"),
+        no_proxy=_either(environ, "NO_PROXY"),
+    )
+
+
+def request_template(ambient: Ambient, context: str, root: str, registry: RegistrySettings) -> BuildRequest:
+    """Return a request that holds what the surroundings say, and nothing that anybody asked for."""
+    environ = ambient.environ
+    return BuildRequest(
+        context=context,
+        store_root=root,
+        cwd=ambient.cwd,
+        proxy_args=tuple(
+            (name, environ[name]) for upper in _PROXIES for name in (upper, upper.lower()) if environ.get(name)
+        ),
+        now_s=ambient.now_s,
+        registry=registry,
+        git_environ=_select(ambient, _GIT_PREFIXES),
+        object_store_environ=_select(ambient, _OBJECT_STORE_PREFIXES),
+        temp_dir=environ.get("TMPDIR", ""),
+    )
+
+
+def absolute(cwd: str, path: str) -> str:
+    """Return the path as seen from `cwd`."""
+    return path if path.startswith("/") else f"{cwd.rstrip('/')}/{path}"
+
+
+def _either(environ: Mapping[str, str], upper: str) -> str:
+    return environ.get(upper.lower()) or environ.get(upper, "")
+
+
+def _xdg(ambient: Ambient, variable: str, fallback: str) -> str:
+    # XDG base directory specification: relative paths are invalid and ignored.
+    chosen = ambient.environ.get(variable, "")
+    return chosen.rstrip("/") if chosen.startswith("/") else f"{ambient.home.rstrip('/')}/{fallback}"
+
+
+def _select(ambient: Ambient, prefixes: tuple[str, ...]) -> Pairs:
+    chosen = [(name, value) for name, value in sorted(ambient.environ.items()) if name.startswith(prefixes)]
+    return (("HOME", ambient.home), *chosen)

@@ -1,0 +1,257 @@
+"""The Python API: `firkin.build(...)`. I; each call starts a worker process of its own, so threads are welcome.
+
+Nothing is kept between calls. The surroundings (environment, home, clock) are read once a call.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from firkin.ambient import Ambient, absolute, config_files, registry_settings, request_template, store_root
+from firkin.errors import Cancelled, FirkinError, HostError, InternalError, UsageError
+from firkin.events import Event
+from firkin.request import (
+    BuildRequest,
+    BuildResult,
+    CacheRef,
+    Output,
+    RegistrySettings,
+    RunOptions,
+    Secret,
+    encode_request,
+)
+from firkin.settings import read_settings
+from firkin.worker import Failure, Success, decode_line, error_of
+
+# -P: the directory that we stand in may be somebody's build context and is not a place to import from.
+_WORKER = ["-P", "-m", "firkin.worker"]
+_CHUNK = 1 << 16
+_POLL_S = 0.1
+_GRACE_S = 10.0
+_SIGTERM, _SIGKILL = 15, 9
+
+
+class Cancel(Protocol):
+    """Something that is set to stop a build, e.g. a threading.Event."""
+
+    def is_set(self) -> bool:
+        """Tell whether the build is to stop."""
+
+
+def build(
+    context: str | os.PathLike[str] = ".",
+    *,
+    tags: Iterable[str] = (),
+    build_args: Mapping[str, str] | None = None,
+    dockerfile: str | os.PathLike[str] | None = None,
+    dockerfile_text: str | None = None,
+    target: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    build_contexts: Mapping[str, str] | None = None,
+    secrets: Mapping[str, str | bytes] | None = None,
+    outputs: Iterable[Output] | None = None,
+    push: bool = False,
+    platform: str | None = None,
+    no_cache: bool = False,
+    no_cache_filter: Iterable[str] = (),
+    pull: bool = False,
+    cache_from: Iterable[CacheRef] = (),
+    cache_to: Iterable[CacheRef] = (),
+    source_date_epoch: int | None = None,
+    run_options: RunOptions | None = None,
+    registry: RegistrySettings | None = None,
+    isolation: Literal["auto", "namespaces", "chroot", "inplace"] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    cancel: Cancel | None = None,
+    timeout_s: float | None = None,
+) -> BuildResult:
+    """Build an image from a Dockerfile and return what came of it.
+
+    `context` is a directory or a URL; `secrets` are values by id; `outputs` default to the store,
+    with `push` to the registries of `tags` instead. `registry` replaces what the environment and
+    config.toml say; `root` is the store's place. `on_event` is called in this thread for each event;
+    what it raises stops the build and reaches the caller. `cancel` and `timeout_s` stop the build.
+
+    Raises FirkinError: the same classes as the command line (UsageError, StepFailed, RegistryError, ...),
+    Cancelled when it was stopped.
+    """
+    ambient = _ambient()
+    settings = read_settings(
+        config_files(ambient), os.path.abspath(config) if config is not None else "", registry_settings(ambient)
+    )
+    place = os.fspath(root) if root is not None else settings.root or store_root(ambient)
+    template = request_template(
+        ambient, os.fspath(context), absolute(ambient.cwd, place), registry or settings.registry
+    )
+    if outputs is None:
+        outputs = (Output("registry"),) if push else (Output(),)
+    elif push:
+        outputs = (*outputs, Output("registry"))
+    request = msgspec.structs.replace(
+        template,
+        dockerfile=os.fspath(dockerfile) if dockerfile is not None else "",
+        dockerfile_text=dockerfile_text,
+        target=target or "",
+        build_args=tuple((build_args or {}).items()),
+        labels=tuple((labels or {}).items()),
+        annotations=tuple((annotations or {}).items()),
+        build_contexts=tuple((build_contexts or {}).items()),
+        secrets=tuple(
+            Secret(id, value.encode() if isinstance(value, str) else value) for id, value in (secrets or {}).items()
+        ),
+        platforms=(platform,) if platform else (),
+        tags=tuple(tags),
+        outputs=tuple(outputs),
+        no_cache=no_cache,
+        no_cache_filter=tuple(no_cache_filter),
+        pull=pull,
+        cache_from=tuple(cache_from),
+        cache_to=tuple(cache_to),
+        source_date_epoch=source_date_epoch,
+        run=run_options or RunOptions(),
+        isolation=isolation or settings.isolation or "auto",
+    )
+    return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
+
+
+def run(
+    request: BuildRequest,
+    on_event: Callable[[Event], object] | None = None,
+    *,
+    cancel: Cancel | None = None,
+    timeout_s: float | None = None,
+) -> BuildResult:
+    """Run a request in a worker process and return its result; raises as `build` does."""
+    if request.context == "-" or request.dockerfile == "-":
+        raise UsageError("the API has no standard input to read from",
+                         hints=("hand the Dockerfile over as `dockerfile_text`",))  # fmt: skip
+    if any(output.dest == "-" for output in request.outputs):
+        raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
+    worker = _Worker(request)
+    deadline_s = time.monotonic() + timeout_s if timeout_s is not None else None
+    try:
+        return worker.run(on_event, cancel, deadline_s)
+    except BaseException:
+        worker.kill()
+        raise
+    finally:
+        worker.close()
+
+
+class _Worker:
+    """One `python -m firkin.worker` and its pipes."""
+
+    def __init__(self, request: BuildRequest) -> None:
+        request_read, self._request = os.pipe()
+        self._events, events_write = os.pipe()
+        actions = [
+            (os.POSIX_SPAWN_DUP2, request_read, 0),
+            (os.POSIX_SPAWN_DUP2, events_write, 1),
+        ]
+        try:
+            self._pid = os.posix_spawn(sys.executable, [sys.executable, *_WORKER], os.environ, file_actions=actions)
+        except OSError as error:
+            self.close()
+            raise HostError(f"cannot start the worker {sys.executable}: {error.strerror}") from error
+        finally:
+            os.close(request_read)
+            os.close(events_write)
+        self._reaped = False
+        self._asked_s = 0.0
+        self._rest = b""
+        self._last: Success | Failure | None = None
+        self._data = encode_request(request)
+
+    def run(
+        self, on_event: Callable[[Event], object] | None, cancel: Cancel | None, deadline_s: float | None
+    ) -> BuildResult:
+        """Hand events on until the last line; return the result or raise the error."""
+        self._send_request()
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
+        why = "the build was cancelled"
+        while self._last is None:
+            if poll.poll(_POLL_S * 1000 if cancel is not None or deadline_s is not None else None):
+                if not self._receive(on_event):
+                    break
+            now = time.monotonic()
+            if self._asked_s:
+                if now - self._asked_s > _GRACE_S:
+                    self.kill()
+            elif deadline_s is not None and now >= deadline_s:
+                why = "the build took longer than its time limit"
+                self._ask(now)
+            elif cancel is not None and cancel.is_set():
+                self._ask(now)
+        status = self._wait()
+        if isinstance(self._last, Success):
+            return self._last.result
+        if self._asked_s:
+            raise Cancelled(why, exit_code=128 + _SIGTERM)
+        if self._last is not None:
+            raise error_of(self._last)
+        raise InternalError(f"the worker ended without a result (status {status})")
+
+    def kill(self) -> None:
+        """End the worker at once; RUN steps end with it."""
+        if not self._reaped:
+            os.kill(self._pid, _SIGKILL)
+            self._wait()
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for name in ("_request", "_events"):
+            descriptor = getattr(self, name)
+            if descriptor >= 0:
+                os.close(descriptor)
+                setattr(self, name, -1)
+
+    def _send_request(self) -> None:
+        data = self._data
+        try:
+            while data:
+                data = data[os.write(self._request, data) :]
+        except BrokenPipeError:
+            pass  # the worker's last line, or its exit status, says why
+        os.close(self._request)
+        self._request = -1
+
+    def _ask(self, now_s: float) -> None:
+        self._asked_s = now_s
+        os.kill(self._pid, _SIGTERM)
+
+    def _wait(self) -> int:
+        if not self._reaped:
+            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            self._reaped = True
+        return self._status
+
+    def _receive(self, on_event: Callable[[Event], object] | None) -> bool:
+        data = os.read(self._events, _CHUNK)
+        if not data:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            event = decode_line(line)
+            if isinstance(event, (Success, Failure)):
+                self._last = event
+            elif on_event is not None:
+                on_event(event)
+        return True
+
+
+def _ambient() -> Ambient:
+    return Ambient(dict(os.environ), os.getcwd(), os.path.expanduser("~"), os.geteuid(), time.time())
+
+
+__all__ = ["BuildRequest", "BuildResult", "FirkinError", "build", "run"]

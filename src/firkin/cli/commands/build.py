@@ -1,0 +1,99 @@
+"""`firkin build`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from firkin.ambient import absolute
+from firkin.cli.arguments import Arguments
+from firkin.cli.front import Serve, build_in_worker
+from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY
+from firkin.cli.requests import build_request, settings_of
+from firkin.cli.run import Invocation, Reported, write_out
+from firkin.errors import FirkinError, UsageError
+from firkin.render import Renderer
+from firkin.request import BuildRequest, BuildResult
+from firkin.worker import serve
+
+USAGE = "[OPTIONS] CONTEXT"
+ABOUT = (
+    "Build an image from a Dockerfile. CONTEXT is a directory, a URL (git, tar archive), or `-` for a tar archive "
+    "or a Dockerfile on standard input."
+)
+OPTIONS = BUILD + PROGRESS + REGISTRY + COMMON
+
+
+def run(invocation: Invocation) -> int:
+    """Build, draw, write --iidfile and --metadata-file."""
+    arguments, ambient = invocation
+    settings = settings_of(arguments, ambient)
+    request = build_request(arguments, ambient, settings)
+    progress = "quiet" if arguments.flag("quiet") else arguments.text("progress") or settings.progress or "auto"
+    _refuse_terminal(request)
+    return run_build(request, arguments, _renderer(progress, request, ambient.environ.get("TERM", "")), serve)
+
+
+def run_build(
+    request: BuildRequest, arguments: Arguments, make_renderer: Callable[[], Renderer], serve: Serve
+) -> int:
+    """Build the request in a worker; `serve` is what the worker runs."""
+    from firkin.cli.front import plain_fork
+
+    ending, renderer = build_in_worker(request, plain_fork, serve, make_renderer)
+    if isinstance(ending, FirkinError):
+        raise Reported(ending, renderer.sources())
+    if ending.image.digest:
+        _write_results(ending, arguments, request.cwd)
+    return 0
+
+
+def _write_results(result: BuildResult, arguments: Arguments, cwd: str) -> None:
+    if arguments.given("iidfile"):
+        _write_file("--iidfile", absolute(cwd, arguments.text("iidfile")), result.image.config_digest.encode())
+    if arguments.given("metadata_file"):
+        import msgspec
+
+        document = msgspec.json.format(bytes(result.metadata), indent=2)
+        _write_file("--metadata-file", absolute(cwd, arguments.text("metadata_file")), document)
+    if arguments.flag("quiet") and "-" not in {output.partition(" ")[0] for output in result.outputs}:
+        write_out(f"{result.image.config_digest}\n")
+
+
+def _write_file(option: str, path: str, data: bytes) -> None:
+    """Write beside and rename: a reader sees the old file or the new one. Devices are written to."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as stream:
+                stream.write(data)
+            return
+        temporary = f"{path}.firkin-{os.getpid()}"
+        with open(temporary, "wb") as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UsageError(f"option `{option}`: cannot write {path}: {error.strerror}") from error
+
+
+def _refuse_terminal(request: BuildRequest) -> None:
+    if any(output.dest == "-" for output in request.outputs) and os.isatty(1):
+        raise UsageError("an image is not written to a terminal", hints=("send it elsewhere: `> image.tar`",))
+    if request.context == "-" and os.isatty(0):
+        raise UsageError("a context is not read from a terminal",
+                         hints=("send a tar archive or a Dockerfile: `firkin build - < Dockerfile`",))  # fmt: skip
+
+
+def _renderer(progress: str, request: BuildRequest, term: str) -> Callable[[], Renderer]:
+    """Choose where and how to draw: data goes to standard output, everything else to standard error."""
+    from firkin.render import make_renderer
+
+    terminal = os.isatty(2)
+    if progress == "auto":
+        progress = "tty" if terminal and term not in ("", "dumb") else "plain"
+    if progress == "tty" and not terminal:
+        progress = "plain"
+    name = {"rawjson": "json", "none": "quiet"}.get(progress, progress)
+    descriptor = 2
+    if name == "json" and not any(output.dest == "-" for output in request.outputs):
+        descriptor = 1
+    return lambda: make_renderer(name, descriptor, terminal=terminal)

@@ -1,0 +1,200 @@
+"""The front process: starts the worker, draws its events, passes signals on. I; only `cli` may import it.
+
+The worker is a fork without exec: the request stays in memory. A first SIGINT or SIGTERM asks the
+worker to stop, a second kills it; it has GRACE_S to end. It dies with the front (`die_with_parent`).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from firkin.errors import Cancelled, FirkinError, InternalError
+from firkin.request import BuildRequest, BuildResult
+from firkin.worker import Failure, Success, decode_line, error_of
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from firkin.render import Renderer
+
+GRACE_S = 10.0
+_CHUNK = 1 << 16
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# child → pid: forks, moves the fork where it belongs, runs `child` there and exits with its result
+Fork = Callable[[Callable[[], int]], int]
+Serve = Callable[[BuildRequest, int], int]
+
+
+def build_in_worker(request: BuildRequest, fork: Fork, serve: Serve, make_renderer: Callable[[], Renderer]) -> (
+    tuple[BuildResult | FirkinError, Renderer]
+):  # fmt: skip
+    """Run the build in a worker and draw it; return what came of it and the closed renderer.
+
+    The renderer is made after the fork, so that the worker starts first and holds none of it.
+    """
+    read_end, write_end = os.pipe()
+    signals = _Signals()
+    try:
+
+        def child() -> int:
+            os.close(read_end)
+            signals.forget()
+            os.setsid()  # a terminal's Ctrl-C reaches the front only; steps have no terminal
+            return serve(request, write_end)
+
+        pid = fork(child)
+        os.close(write_end)
+        renderer = make_renderer()
+        ending = _Front(pid, read_end, renderer, signals).run()
+    finally:
+        signals.restore()
+        os.close(read_end)
+    return ending, renderer
+
+
+class _Signals:
+    """Signals as bytes on a pipe, so that waiting for them and for events is one wait."""
+
+    def __init__(self) -> None:
+        self.read_end, self._write_end = os.pipe()
+        os.set_blocking(self._write_end, False)
+        self._wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        self._before = {number: signal.signal(number, _note) for number in (*_STOPPING, signal.SIGWINCH)}
+
+    def forget(self) -> None:
+        """Undo everything in the fork, before it has handlers of its own."""
+        self.restore()
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)
+
+    def restore(self) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self.read_end)
+        os.close(self._write_end)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """The wakeup descriptor has the signal already."""
+
+
+class _Front:
+    """One worker being watched."""
+
+    def __init__(self, pid: int, events: int, renderer: Renderer, signals: _Signals) -> None:
+        self._pid = pid
+        self._events = events
+        self._renderer = renderer
+        self._signals = signals
+        self._asked = 0  # the first signal
+        self._kill_at_s = float("inf")
+        self._rest = b""
+        self._last: Success | Failure | None = None
+
+    def run(self) -> BuildResult | FirkinError:
+        failed = True
+        try:
+            self._watch()
+            ending = self._ending()
+            failed = isinstance(ending, FirkinError)
+            return ending
+        except BaseException:
+            self._kill()
+            raise
+        finally:
+            self._renderer.close(failed)
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
+        poll.register(self._signals.read_end, select.POLLIN)
+        while self._last is None:
+            for descriptor, _ in poll.poll(self._timeout_ms()):
+                if descriptor == self._signals.read_end:
+                    for number in os.read(descriptor, 64):
+                        self._signalled(number)
+                elif not self._receive():
+                    return
+            now = time.time()
+            if now >= self._kill_at_s:
+                self._send(signal.SIGKILL)
+            if self._renderer.interval_s:
+                self._renderer.tick(now)
+
+    def _timeout_ms(self) -> float | None:
+        waits = []
+        if self._renderer.interval_s:
+            waits.append(self._renderer.interval_s)
+        if self._kill_at_s != float("inf"):
+            waits.append(max(0.05, self._kill_at_s - time.time()))
+        return min(waits) * 1000 if waits else None
+
+    def _receive(self) -> bool:
+        data = os.read(self._events, _CHUNK)
+        if not data:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            event = decode_line(line)
+            if isinstance(event, (Success, Failure)):
+                self._last = event
+            else:
+                self._renderer.event(event)
+        return True
+
+    def _signalled(self, number: int) -> None:
+        if number not in _STOPPING:
+            return
+        if self._asked:
+            self._send(signal.SIGKILL)
+            return
+        self._asked = number
+        self._kill_at_s = time.time() + GRACE_S
+        self._send(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        if number == signal.SIGINT:
+            self._renderer.message("stopping; press Ctrl-C again to kill")
+
+    def _send(self, number: int) -> None:
+        try:
+            os.kill(self._pid, number)
+        except ProcessLookupError:
+            pass
+
+    def _kill(self) -> None:
+        """End the worker when the front itself has to give up."""
+        self._send(signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def _ending(self) -> BuildResult | FirkinError:
+        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if isinstance(self._last, Success):
+            return self._last.result
+        if self._asked:
+            return Cancelled("the build was cancelled", exit_code=128 + self._asked)
+        if self._last is not None:
+            return error_of(self._last)
+        if status == -signal.SIGKILL:
+            return InternalError(
+                "the worker was killed (SIGKILL)",
+                hints=("the kernel does this when memory runs out; `dmesg` tells",),
+            )
+        return InternalError(f"the worker ended without a result (status {status})")
+
+
+def plain_fork(child: Callable[[], int]) -> int:
+    """Fork, run `child`, exit with its result; for a worker that needs no namespaces."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        code = child()
+    finally:
+        os._exit(code)

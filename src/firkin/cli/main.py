@@ -1,0 +1,84 @@
+"""The `firkin` command: table of commands, `--version`, `--help`. I; only `__main__` and the console script import it.
+
+Imports nothing that the interpreter has not loaded already, so that `firkin --version` costs next to
+nothing. A command loads itself.
+"""
+
+import os
+import sys
+
+# name: (module, one line about it)
+COMMANDS = {
+    "build": ("build", "Build an image from a Dockerfile"),
+    "info": ("info", "Show what this machine offers for builds, and what it lacks"),
+    "version": ("version", "Show the version"),
+}
+
+USAGE = "usage: firkin COMMAND [OPTIONS] [ARGUMENTS]"
+
+
+def main() -> int:
+    """Run the command that `sys.argv` asks for and return the exit code."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        if len(arguments) > 1 and arguments[1] in COMMANDS:
+            return _run(arguments[1], ["--help"])
+        _write(1 if arguments else 2, command_list())
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name in ("-V", "--version"):
+        from firkin import __version__
+
+        _write(1, f"firkin {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        return _unknown(name)
+    return _run(name, arguments[1:])
+
+
+def command_list() -> str:
+    """Return the text of `firkin --help`."""
+    width = max(map(len, COMMANDS))
+    lines = [
+        "Build container images from Dockerfiles, with no daemon and no privileges.",
+        "",
+        USAGE,
+        "",
+        "commands:",
+        *(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()),
+        "",
+        "`firkin COMMAND --help` tells the options of a command, `firkin --version` the version.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    from firkin.cli.run import run_command
+
+    return run_command(name, COMMANDS[name][0], arguments)
+
+
+def _unknown(name: str) -> int:
+    from firkin.dockerfile.words import nearest
+
+    lines = [f"error: unknown {'option' if name.startswith('-') else 'command'} `{name}`"]
+    known = ["--help", "--version"] if name.startswith("-") else list(COMMANDS)
+    meant = nearest(name, known)
+    if meant:
+        lines.append(f"hint: did you mean `{meant}`?")
+    elif name.startswith("-"):
+        lines.append("hint: options follow the command, e.g. `firkin build -t app:1 .`")
+    else:
+        lines.append("hint: `firkin --help` lists the commands")
+    _write(2, "\n".join(lines) + "\n")
+    return 2
+
+
+def _write(descriptor: int, text: str) -> None:
+    """Write all; a reader who left early is no error worth a traceback."""
+    data = text.encode()
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except BrokenPipeError:
+        sys.exit(141)

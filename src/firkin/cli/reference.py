@@ -1,0 +1,120 @@
+"""Help texts, the reference page and shell completion, all made from the rows of options. Pure; `cli` only."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from firkin.cli.options import Option
+
+if TYPE_CHECKING:
+    from firkin.cli.run import Command
+
+
+def spelling(row: Option) -> str:
+    """Return how an option is written, short form first: `-t, --tag NAME[:TAG]`."""
+    flags = ", ".join(sorted(row.flags, key=len))
+    return f"{flags} {row.metavar}".rstrip()
+
+
+def shown(rows: tuple[Option, ...]) -> tuple[Option, ...]:
+    """Return the options that do something."""
+    return tuple(row for row in rows if row.dest)
+
+
+def help_of(row: Option) -> str:
+    """Return the help of an option with the environment variables that stand in for it."""
+    names = " or ".join(row.environ)
+    return f"{row.help} [{names}]" if names else row.help
+
+
+def command_help(name: str, command: Command) -> str:
+    """Return the text of `firkin NAME --help`."""
+    lines = [*textwrap.wrap(command.ABOUT, 100), "", f"usage: firkin {name} {command.USAGE}".rstrip(), "", "options:"]
+    for row in shown(command.OPTIONS):
+        head = f"  {spelling(row)}"
+        body = textwrap.wrap(help_of(row).replace("`", ""), 68)
+        if len(head) > 30:
+            lines.append(head)
+            head = ""
+        for text in body:
+            lines.append(f"{head:<32}{text}")
+            head = ""
+    return "\n".join(lines) + "\n"
+
+
+def reference_page(commands: Mapping[str, Command]) -> str:
+    """Return docs/cli.md."""
+    lines = [
+        "# Commands and options",
+        "",
+        "<!-- Made from src/firkin/cli/options.py by `python -m firkin.cli.reference`; a test compares them. -->",
+        "",
+        "Options are spelt as in `docker buildx build`: `--tag x`, `--tag=x`, `-t x`, `-tx`; `--` ends them.",
+        "Variables in brackets stand in for an option that is not given.",
+        "",
+    ]
+    for name, command in commands.items():
+        lines += [f"## firkin {name}", "", command.ABOUT, "", f"    firkin {name} {command.USAGE}".rstrip(), ""]
+        lines += ["| option | meaning |", "| --- | --- |"]
+        for row in shown(command.OPTIONS):
+            lines.append(f"| `{_cell(spelling(row))}` | {_cell(help_of(row))} |")
+        lines.append("")
+        odd = [row for row in command.OPTIONS if not row.dest]
+        if odd:
+            lines += ["Known from elsewhere, and what they do here:", "", "| option | here |", "| --- | --- |"]
+            for row in odd:
+                state = {"refused": "refused", "off": "only `=false`", "ignored": "ignored"}[row.kind]
+                lines.append(f"| `{_cell(spelling(row))}` | {state}: {_cell(row.help)} |")
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def bash_completion(commands: Mapping[str, Command]) -> str:
+    """Return a completion script for bash."""
+    cases = []
+    for name, command in commands.items():
+        rows = shown(command.OPTIONS)
+        words = " ".join(flag for row in rows for flag in row.flags if flag.startswith("--"))
+        choices = "".join(
+            f"        {'|'.join(row.flags)})\n"
+            f"          COMPREPLY=($(compgen -W '{' '.join(row.choices)}' -- \"$word\")); return;;\n"
+            for row in rows
+            if row.choices
+        )
+        inner = f'      case "$before" in\n{choices}      esac\n' if choices else ""
+        cases.append(f"    {name})\n{inner}      options='{words}';;\n")
+    return (
+        "# bash completion for firkin; put it into ~/.local/share/bash-completion/completions/firkin\n"
+        "_firkin() {\n"
+        '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" options=\'\'\n'
+        "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+        f"    COMPREPLY=($(compgen -W '{' '.join(commands)} --help --version' -- \"$word\")); return\n"
+        "  fi\n"
+        '  case "${COMP_WORDS[1]}" in\n'
+        f"{''.join(cases)}"
+        "  esac\n"
+        '  case "$word" in\n'
+        "    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\"));;\n"
+        '    *) COMPREPLY=($(compgen -f -- "$word"));;\n'
+        "  esac\n"
+        "}\n"
+        "complete -o filenames -F _firkin firkin\n"
+    )
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    """Print docs/cli.md."""
+    from firkin.cli.main import COMMANDS
+    from firkin.cli.run import load_command, write_out
+
+    write_out(reference_page({name: load_command(module) for name, (module, _) in COMMANDS.items()}))
+
+
+if __name__ == "__main__":
+    main()

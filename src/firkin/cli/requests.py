@@ -1,0 +1,216 @@
+"""Arguments of `firkin build` → BuildRequest. I (reads secrets from files); only `cli` may import it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.ambient import Ambient, absolute, config_files, registry_settings, request_template, store_root
+from firkin.cli import values
+from firkin.cli.arguments import Arguments
+from firkin.errors import UsageError
+from firkin.request import BuildRequest, CacheRef, Output, RegistrySettings, RunOptions, Secret
+from firkin.settings import Settings, read_settings
+
+MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
+
+
+def settings_of(arguments: Arguments, ambient: Ambient) -> Settings:
+    """Return what the environment, config.toml and the options say about store and registries, the last first."""
+    required = arguments.text("config")
+    required = absolute(ambient.cwd, required) if required else ""
+    settings = read_settings(config_files(ambient), required, registry_settings(ambient))
+    root = arguments.text("root") or settings.root
+    return settings._replace(
+        root=absolute(ambient.cwd, root) if root else store_root(ambient),
+        registry=_registry(settings.registry, arguments, ambient.cwd),
+    )
+
+
+def _registry(base: RegistrySettings, arguments: Arguments, cwd: str) -> RegistrySettings:
+    mirrors = tuple(values.mirror(text) for text in arguments.many("registry_mirror"))
+    named = {mirror.registry for mirror in mirrors}
+    return msgspec.structs.replace(
+        base,
+        mirrors=mirrors + tuple(mirror for mirror in base.mirrors if mirror.registry not in named),
+        mirror_fallback=base.mirror_fallback and not arguments.flag("no_mirror_fallback"),
+        insecure=base.insecure + arguments.many("insecure_registry"),
+        skip_tls_verify=base.skip_tls_verify + arguments.many("tls_skip_verify"),
+        ca_files=base.ca_files
+        + tuple((host, absolute(cwd, file)) for host, file in map(values.host_file, arguments.many("tls_ca"))),
+        client_certs=base.client_certs
+        + tuple(
+            (host, absolute(cwd, cert), absolute(cwd, key))
+            for host, cert, key in map(values.client_cert, arguments.many("tls_cert"))
+        ),
+        auth_files=tuple(absolute(cwd, file) for file in arguments.many("auth_file")) + base.auth_files,
+        retries=arguments.count("registry_retries", base.retries),
+        parallel=max(1, arguments.count("registry_parallel", base.parallel)),
+    )
+
+
+def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) -> BuildRequest:
+    """Return the request that `firkin build` asks for; raises UsageError."""
+    context = _context(arguments)
+    environ = ambient.environ
+    outputs, rewrite, insecure = _outputs(arguments)
+    args = values.build_args(arguments.many("build_arg"), environ)
+    dockerfile = arguments.text("file")
+    if dockerfile == "-" and context == "-":
+        raise UsageError("the context and the Dockerfile cannot both come from standard input")
+    registry = settings.registry
+    if insecure:
+        registry = msgspec.structs.replace(registry, insecure_push=True)
+    template = request_template(ambient, context, settings.root, registry)
+    return msgspec.structs.replace(
+        template,
+        dockerfile=dockerfile,
+        build_contexts=_named(arguments, "build_context", "--build-context"),
+        build_args=args,
+        labels=_named(arguments, "label", "--label", bare=True),
+        annotations=tuple(dict(map(values.annotation, arguments.many("annotation"))).items()),
+        target=arguments.text("target"),
+        platforms=values.split_list(arguments.many("platform")),
+        tags=_tags(arguments),
+        outputs=outputs,
+        no_cache=arguments.flag("no_cache"),
+        no_cache_filter=values.split_list(arguments.many("no_cache_filter")),
+        pull=arguments.flag("pull"),
+        cache_from=_caches(arguments, "cache_from", "--cache-from"),
+        cache_to=_caches(arguments, "cache_to", "--cache-to"),
+        secrets=_secrets(arguments, ambient),
+        ssh=tuple(values.ssh(text, environ) for text in arguments.many("ssh")),
+        allow=values.split_list(arguments.many("allow")),
+        run=RunOptions(
+            network=values.network(arguments.text("network")),
+            add_hosts=tuple(values.add_host(text) for text in arguments.many("add_host")),
+            shm_size_bytes=values.size_bytes("--shm-size", arguments.text("shm_size", "64m")),
+            ulimits=tuple(values.ulimit(text) for text in arguments.many("ulimit")),
+        ),
+        source_date_epoch=_epoch(arguments, dict(args)),
+        rewrite_timestamp=rewrite or arguments.flag("rewrite_timestamp"),
+        isolation=arguments.text("isolation") or settings.isolation or "auto",
+        max_parallel_steps=arguments.count("parallel"),
+        check_only=_check_only(arguments),
+    )
+
+
+def _context(arguments: Arguments) -> str:
+    operands = arguments.operands
+    if len(operands) != 1:
+        words = ", ".join(f"`{word}`" for word in operands)
+        given = f"{len(operands)} were given: {words}" if operands else "none was given"
+        raise UsageError(
+            f"`firkin build` needs one context, {given}",
+            hints=("the context is a directory, a URL or `-`, e.g. `firkin build -t app:1 .`",),
+        )
+    if not operands[0]:
+        raise UsageError("the context is empty", hints=("write `.` for the current directory",))
+    return operands[0]
+
+
+def _named(arguments: Arguments, dest: str, option: str, *, bare: bool = False) -> tuple[tuple[str, str], ...]:
+    pairs: dict[str, str] = {}
+    for text in arguments.many(dest):
+        key, value = values.key_value(option, text)
+        if not bare and "=" not in text:
+            raise UsageError(f"option `{option}`: `{text}` is not NAME=VALUE")
+        pairs[key] = value
+    return tuple(pairs.items())
+
+
+def _tags(arguments: Arguments) -> tuple[str, ...]:
+    from firkin.oci.reference import parse_reference
+
+    for text in arguments.many("tag"):
+        _checked_name("--tag", text)
+        if parse_reference(text).digest is not None:
+            raise UsageError(f"option `--tag`: `{text}` has a digest; a tag is given before the digest is known")
+    return arguments.many("tag")
+
+
+def _checked_name(option: str, text: str) -> None:
+    from firkin.oci.reference import parse_reference
+
+    try:
+        parse_reference(text)
+    except ValueError as error:
+        raise UsageError(f"option `{option}`: {error}") from None
+
+
+def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool, bool]:
+    """Return the outputs, and whether timestamps are rewritten and the registry is insecure."""
+    outputs: list[Output] = []
+    rewrite = insecure = False
+    texts = arguments.many("output")
+    for text in texts:
+        output, rewrites, is_insecure = values.output(text)
+        rewrite, insecure = rewrite or rewrites, insecure or is_insecure
+        if output is not None:
+            for name in output.names:
+                _checked_name("--output", name)
+            outputs.append(output)
+    if arguments.flag("push") and not any(output.type == "registry" for output in outputs):
+        stored = [index for index, output in enumerate(outputs) if output.type == "store"]
+        if stored:
+            outputs[stored[0]] = msgspec.structs.replace(outputs[stored[0]], type="registry")
+        else:
+            outputs.append(Output("registry"))
+    if arguments.flag("load") and not any(output.type == "store" for output in outputs):
+        outputs.append(Output())
+    if not texts and not outputs:
+        outputs.append(Output())
+    for output in outputs:
+        if output.type == "registry" and not (output.names or arguments.many("tag")):
+            raise UsageError("an image that is pushed needs a name",
+                             hints=("name it with `-t REGISTRY/REPOSITORY:TAG`",))  # fmt: skip
+    if sum(output.dest == "-" for output in outputs) > 1:
+        raise UsageError("only one output can go to standard output")
+    return tuple(outputs), rewrite, insecure
+
+
+def _caches(arguments: Arguments, dest: str, option: str) -> tuple[CacheRef, ...]:
+    caches = tuple(values.cache_ref(option, text) for text in arguments.many(dest))
+    for cache in caches:
+        if cache.type == "registry":
+            _checked_name(option, cache.ref)
+    return caches
+
+
+def _secrets(arguments: Arguments, ambient: Ambient) -> tuple[Secret, ...]:
+    secrets: dict[str, Secret] = {}
+    for text in arguments.many("secret"):
+        spec = values.secret(text, ambient.environ)
+        secrets[spec.id] = Secret(spec.id, _secret_value(spec, ambient))
+    return tuple(secrets.values())
+
+
+def _secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
+    if spec.variable:
+        if spec.variable not in ambient.environ:
+            raise UsageError(f"secret `{spec.id}`: the environment variable `{spec.variable}` is not set")
+        return ambient.environ[spec.variable].encode()
+    path = absolute(ambient.cwd, spec.path)
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"secret `{spec.id}`: cannot read {spec.path}: {error.strerror}") from error
+    if len(data) > MAX_SECRET_BYTES:
+        raise UsageError(f"secret `{spec.id}`: {spec.path} is over {MAX_SECRET_BYTES // 1024} KiB")
+    return data
+
+
+def _epoch(arguments: Arguments, args: dict[str, str]) -> int | None:
+    text = args.get("SOURCE_DATE_EPOCH") or arguments.text("source_date_epoch")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970")
+    return int(text)
+
+
+def _check_only(arguments: Arguments) -> bool:
+    call = arguments.text("call", "build").partition(",")[0]
+    if call not in ("build", "check", "lint"):
+        raise UsageError(f"option `--call` cannot be `{call}`", hints=("it is build, check or lint",))
+    return arguments.flag("check") or call != "build"

@@ -1,0 +1,139 @@
+"""Runs one command: arguments, settings, errors, exit code. I; only `cli.main` may import it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import NamedTuple, Protocol, cast
+
+from firkin.ambient import Ambient
+from firkin.cli.arguments import Arguments, parse_arguments
+from firkin.cli.options import Option
+from firkin.errors import FirkinError, InternalError, UsageError
+
+
+class Invocation(NamedTuple):
+    """One call of a command."""
+
+    arguments: Arguments
+    ambient: Ambient
+
+
+class Command(Protocol):
+    """A module of `cli.commands`."""
+
+    USAGE: str
+    ABOUT: str
+    OPTIONS: tuple[Option, ...]
+    run: Callable[[Invocation], int]
+
+
+class Reported(Exception):
+    """A FirkinError together with the texts that it may point at."""
+
+    def __init__(self, error: FirkinError, sources: tuple[object, ...]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.sources = sources
+
+
+def load_command(module: str) -> Command:
+    """Import a command."""
+    return cast(Command, import_module(f"firkin.cli.commands.{module}"))
+
+
+def run_command(name: str, module: str, words: list[str]) -> int:
+    """Run a command and return its exit code; every error is printed here."""
+    debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
+    try:
+        command = load_command(module)
+        ambient = read_ambient()
+        arguments = parse_arguments(words, command.OPTIONS, ambient.environ)
+        if arguments.flag("help"):
+            from firkin.cli.reference import command_help
+
+            write_out(command_help(name, command))
+            return 0
+        return command.run(Invocation(arguments, ambient))
+    except Reported as reported:
+        return _report(reported.error, reported.sources, debug)
+    except UsageError as error:
+        if not error.hints:
+            error.hints = (f"`firkin {name} --help` tells how it is used",)
+        return _report(error, (), debug)
+    except FirkinError as error:
+        return _report(error, (), debug)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Nobody reads any more; keep the interpreter from complaining about it while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
+    except Exception as error:  # noqa: BLE001  the top of the command line
+        from firkin.worker import error_of, failure_of
+
+        return _report(error_of(failure_of(error)), (), debug)
+
+
+def read_ambient() -> Ambient:
+    """Read the surroundings of this process."""
+    environ = _environ()
+    home = environ.get("HOME", "")
+    if not home:
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            home = "/"
+    try:
+        cwd = os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the current directory does not exist any more") from None
+    return Ambient(environ, cwd, home, os.geteuid(), time.time())
+
+
+def _environ() -> Mapping[str, str]:
+    """Return the environment as text that can be sent; bytes that are not UTF-8 become replacement characters."""
+    environ = dict(os.environ)
+    try:
+        "".join(environ.values()).encode()
+    except UnicodeEncodeError:
+        return {key: os.fsencode(value).decode("utf-8", "replace") for key, value in environ.items()}
+    return environ
+
+
+def write_out(text: str) -> None:
+    """Write to standard output, whole. Raises BrokenPipeError."""
+    write_all(1, text)
+
+
+def write_all(descriptor: int, text: str) -> None:
+    """Write to a descriptor, whole."""
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> int:
+    from firkin.render.report import error_text
+    from firkin.source import Source
+
+    texts = tuple(source for source in sources if isinstance(source, Source))
+    report = error_text(error, texts, terminal=os.isatty(2))
+    if debug:
+        trace = error.traceback if isinstance(error, InternalError) and error.traceback else ""
+        if not trace:
+            import traceback
+
+            trace = "".join(traceback.format_exception(error))
+        report = f"{trace.rstrip()}\n{report}"
+    try:
+        write_all(2, report + "\n")
+    except OSError:
+        return error.exit_code
+    sys.stderr.flush()
+    return error.exit_code

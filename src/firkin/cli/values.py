@@ -1,0 +1,402 @@
+"""The grammars of single option values. Pure; only `cli` may import it.
+
+Spelling as `docker buildx build`; every function raises UsageError that names the option and the part.
+Mirrors: buildx util/buildflags, docker/go-units, docker opts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, cast, get_args
+
+from firkin.errors import UsageError
+from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
+
+Compression = Literal["gzip", "zstd", "none"]
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+ULIMITS = frozenset(
+    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+# Fields that other builders know and that change nothing here.
+_OUTPUT_IGNORED = frozenset(
+    "unpack store name-canonical dangling-name-prefix prefer-nondist-layers buildinfo buildinfo-attrs "
+    "context platform-split attestation-prefix danglingPrefix nydus-fs-version".split()
+)
+_OUTPUT_FIELDS = (
+    "type dest name push push-by-digest tar compression compression-level force-compression oci-mediatypes "
+    "rewrite-timestamp mode registry.insecure annotation".split()
+)
+
+
+def csv_fields(option: str, text: str) -> tuple[str, ...]:
+    """Split one line of comma-separated values; a field in double quotes may hold commas."""
+    fields = []
+    rest = text
+    while True:
+        if rest.startswith('"'):
+            field, rest = _quoted(option, text, rest[1:])
+            if rest and not rest.startswith(","):
+                raise UsageError(f"option `{option}`: `{text}`: text after a closing quote")
+            fields.append(field)
+            if not rest:
+                return tuple(fields)
+            rest = rest[1:]
+        else:
+            field, comma, rest = rest.partition(",")
+            fields.append(field)
+            if not comma:
+                return tuple(fields)
+
+
+def _quoted(option: str, text: str, rest: str) -> tuple[str, str]:
+    field = ""
+    while True:
+        part, quote, rest = rest.partition('"')
+        if not quote:
+            raise UsageError(f"option `{option}`: `{text}`: a quote is not closed")
+        field += part
+        if not rest.startswith('"'):
+            return field, rest
+        field += '"'
+        rest = rest[1:]
+
+
+def csv_pairs(option: str, text: str) -> Pairs:
+    """Split `key=value,...` into pairs with lower-case keys."""
+    pairs = []
+    for field in csv_fields(option, text):
+        key, equals, value = field.partition("=")
+        if not equals:
+            raise UsageError(f"option `{option}`: `{field}` is not KEY=VALUE", hints=(f"it was given as `{text}`",))
+        pairs.append((key.strip().lower(), value))
+    return tuple(pairs)
+
+
+def key_value(option: str, text: str) -> tuple[str, str]:
+    """Split `KEY=VALUE`; a bare KEY has an empty value."""
+    key, _, value = text.partition("=")
+    if not key.strip():
+        raise UsageError(f"option `{option}`: `{text}` has no name before `=`")
+    return key, value
+
+
+def build_args(texts: tuple[str, ...], environ: Mapping[str, str]) -> Pairs:
+    """Return build arguments; a bare name takes the environment's value, or is left out if unset."""
+    chosen: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key.strip():
+            raise UsageError(f"option `--build-arg`: `{text}` has no name before `=`")
+        if equals:
+            chosen[key] = value
+        elif key in environ:
+            chosen[key] = environ[key]
+    return tuple(chosen.items())
+
+
+def boolean(option: str, key: str, value: str) -> bool:
+    """Read `true` or `false` of a field."""
+    lowered = value.lower()
+    if lowered not in ("1", "t", "true", "0", "f", "false"):
+        raise UsageError(f"option `{option}`: `{key}={value}` must be true or false")
+    return lowered in ("1", "t", "true")
+
+
+def size_bytes(option: str, text: str) -> int:
+    """Read a size like `64m`, `1g`, `1.5GiB` or a number of bytes. Mirrors: go-units RAMInBytes."""
+    lowered = text.strip().lower()
+    digits = lowered.rstrip("bkmgtpi ")
+    unit = lowered[len(digits) :].strip()
+    unit = unit.removesuffix("b").removesuffix("i") if unit != "b" else ""
+    number, dot, fraction = digits.partition(".")
+    if unit not in _UNITS or not number.isdigit() or not digits.isascii() or (dot and not fraction.isdigit()):
+        raise UsageError(f"option `{option}`: `{text}` is not a size", hints=("write e.g. `64m` or `1g`",))
+    return int(float(digits) * _UNITS[unit]) if dot else int(number) * _UNITS[unit]
+
+
+def ulimit(text: str) -> Ulimit:
+    """Read `nofile=1024` or `nofile=1024:2048`. Mirrors: go-units ParseUlimit."""
+    name, equals, limits = text.partition("=")
+    if not equals:
+        raise UsageError(f"option `--ulimit`: `{text}` is not NAME=SOFT[:HARD]")
+    if name not in ULIMITS:
+        raise UsageError(f"option `--ulimit`: unknown limit `{name}`", hints=(f"one of {', '.join(sorted(ULIMITS))}",))
+    soft, colon, hard = limits.partition(":")
+    numbers = []
+    for part in (soft, hard if colon else soft):
+        if part != "-1" and not (part.isascii() and part.isdigit()):
+            raise UsageError(f"option `--ulimit`: `{part}` in `{text}` is no number (-1: unlimited)")
+        numbers.append(int(part))
+    low, high = numbers
+    if high != -1 and (low > high or low == -1):
+        raise UsageError(f"option `--ulimit`: `{text}`: the soft limit is above the hard one")
+    return Ulimit(name, low, high)
+
+
+def add_host(text: str) -> tuple[str, str]:
+    """Read `name:address` or `name=address`; the address may be IPv6, bare or in brackets."""
+    equals, colon = text.find("="), text.find(":")
+    cut = equals if equals > 0 and (colon < 0 or equals < colon) else colon
+    name, address = (text[:cut], text[cut + 1 :]) if cut > 0 else (text, "")
+    address = address[1:-1] if address.startswith("[") and address.endswith("]") else address
+    if address == "host-gateway":
+        raise UsageError(
+            "option `--add-host`: there is no `host-gateway` without a bridge network",
+            hints=("steps share the machine's network by default: use `127.0.0.1`",),
+        )
+    if not name or not _is_address(address):
+        raise UsageError(f"option `--add-host`: `{text}` is not NAME:ADDRESS", hints=("e.g. `db.local:10.0.0.7`",))
+    return name, address
+
+
+def _is_address(text: str) -> bool:
+    parts = text.split(".")
+    if len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts):
+        return True
+    head, _, _ = text.partition("%")
+    return head.count(":") >= 2 and set(head.lower()) <= frozenset("0123456789abcdef:.")
+
+
+def network(text: str) -> Literal["default", "host", "none"]:
+    """Read `--network`."""
+    if text in ("", "default", "bridge"):
+        return "default"
+    if text == "host":
+        return "host"
+    if text == "none":
+        return "none"
+    raise UsageError(
+        f"option `--network` cannot be `{text}`", hints=("without a daemon there are: default, host, none",)
+    )
+
+
+def split_list(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Join repeated options whose values may be lists with commas (`--platform a,b`)."""
+    return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
+def annotation(text: str) -> tuple[str, str]:
+    """Read `[manifest:]KEY=VALUE`; other places than the manifest are refused."""
+    key, value = key_value("--annotation", text)
+    head, colon, tail = key.partition(":")
+    places = {place.partition("[")[0] for place in head.split(",")}
+    if colon and places <= {"manifest", "manifest-descriptor", "index", "index-descriptor"}:
+        if places != {"manifest"} or "[" in head:
+            raise UsageError(f"option `--annotation`: `{head}:` is not supported, only `manifest:`")
+        key = tail
+    return key, value
+
+
+def output(text: str) -> tuple[Output | None, bool, bool]:
+    """Read one `--output`: the Output (None for cacheonly), rewrite-timestamp, registry.insecure.
+
+    Mirrors: buildx buildflags.ParseExports.
+    """
+    option = "--output"
+    fields = csv_fields(option, text)
+    if not text:
+        raise UsageError("option `--output` is empty", hints=("e.g. `-o out` or `-o type=docker,dest=image.tar`",))
+    if len(fields) == 1 and "=" not in fields[0]:
+        return Output("tar" if text == "-" else "local", dest=fields[0]), False, False
+    values: dict[str, str] = {}
+    annotations: list[tuple[str, str]] = []
+    for key, value in csv_pairs(option, text):
+        if key.startswith(("annotation.", "annotation-manifest.")):
+            annotations.append((key.partition(".")[2], value))
+        elif key in _OUTPUT_FIELDS:
+            values[key] = value
+        elif key not in _OUTPUT_IGNORED:
+            from firkin.dockerfile.words import nearest
+
+            meant = nearest(key, _OUTPUT_FIELDS)
+            hint = f"did you mean `{meant}`?" if meant else f"known are {', '.join(_OUTPUT_FIELDS)}"
+            raise UsageError(f"option `--output`: unknown field `{key}`", hints=(hint,))
+    if "type" not in values:
+        raise UsageError(f"option `--output`: `{text}` has no `type=`", hints=(_TYPES_HINT,))
+
+    def switch(key: str, default: bool) -> bool:
+        return boolean(option, key, values[key]) if key in values else default
+
+    kind = _output_type(values["type"], switch("push", False))
+    rewrite, insecure = switch("rewrite-timestamp", False), switch("registry.insecure", False)
+    if kind is None:
+        return None, rewrite, insecure
+    dest = values.get("dest", "")
+    as_file = switch("tar", True)
+    if not dest and kind in ("local", "tar", "docker", "oci"):
+        hint = "`-` is standard output" if kind != "local" else "e.g. `-o type=local,dest=out`"
+        raise UsageError(f"option `--output`: type {kind} needs `dest=`", hints=(hint,))
+    if dest == "-" and (kind == "local" or (kind == "oci" and not as_file)):
+        raise UsageError(f"option `--output`: type {kind} writes a directory, not standard output")
+    if kind in ("store", "registry") and dest:
+        raise UsageError(f"option `--output`: type {values['type']} has no `dest=`", hints=("name it with `name=`",))
+    family: Literal["", "oci", "docker"] = ""
+    if "oci-mediatypes" in values:
+        family = "oci" if switch("oci-mediatypes", True) else "docker"
+    return (
+        Output(
+            type=kind,
+            dest=dest,
+            names=split_list((values["name"],)) if "name" in values else (),
+            tar=as_file,
+            compression=compression(option, values.get("compression", "gzip")),
+            compression_level=_level(values.get("compression-level", "")),
+            force_compression=switch("force-compression", False),
+            media_family=family,
+            push_by_digest=switch("push-by-digest", False),
+            annotations=tuple(annotations),
+            mode_delete=_mode_delete(values.get("mode", "copy")),
+        ),
+        rewrite,
+        insecure,
+    )
+
+
+_TYPES_HINT = "one of image, registry, docker, oci, tar, local, cacheonly"
+
+
+def _output_type(text: str, push: bool) -> OutputType | None:
+    if text == "cacheonly":
+        return None
+    if text in ("image", "store"):
+        return "registry" if push else "store"
+    if text in get_args(OutputType):
+        return cast(OutputType, text)
+    raise UsageError(f"option `--output`: unknown type `{text}`", hints=(_TYPES_HINT,))
+
+
+def _mode_delete(text: str) -> bool:
+    if text not in ("copy", "delete"):
+        raise UsageError(f"option `--output`: `mode={text}` must be copy or delete")
+    return text == "delete"
+
+
+def compression(option: str, text: str) -> Compression:
+    """Read `compression=`."""
+    if text == "uncompressed":
+        return "none"
+    if text in ("gzip", "zstd"):
+        return cast(Compression, text)
+    raise UsageError(f"option `{option}`: `compression={text}` must be gzip, zstd or uncompressed")
+
+
+def _level(text: str) -> int | None:
+    if text and not text.removeprefix("-").isdigit():
+        raise UsageError(f"option `--output`: `compression-level={text}` is no number")
+    return int(text) if text else None
+
+
+def cache_ref(option: str, text: str) -> CacheRef:
+    """Read `--cache-from` or `--cache-to`; a bare reference is type=registry.
+
+    Mirrors: buildx buildflags.ParseCacheEntry; `ttl-seconds` is firkin's own.
+    """
+    if "=" not in text:
+        return CacheRef("registry", text)
+    values = dict(csv_pairs(option, text))
+    kind = values.pop("type", "registry" if "ref" in values else "")
+    if kind not in ("registry", "local", "inline"):
+        hint = "caches are kept in the store, and with type=registry, type=local or type=inline elsewhere"
+        raise UsageError(f"option `{option}`: unknown type `{kind}`" if kind else f"option `{option}` has no `type=`",
+                         hints=(hint,))  # fmt: skip
+    place = {"registry": "ref", "inline": ""}.get(kind, "src" if option == "--cache-from" else "dest")
+    ref = values.pop(place, "") if place else ""
+    if place and not ref:
+        raise UsageError(f"option `{option}`: type={kind} needs `{place}=`")
+    mode = values.pop("mode", "min")
+    if mode not in ("min", "max"):
+        raise UsageError(f"option `{option}`: `mode={mode}` must be min or max")
+    ttl = values.pop("ttl-seconds", "0")
+    if not ttl.isdigit():
+        raise UsageError(f"option `{option}`: `ttl-seconds={ttl}` is no number")
+    result = CacheRef(
+        cast('Literal["registry", "local", "inline"]', kind),
+        ref,
+        mode=cast('Literal["min", "max"]', mode),
+        ttl_s=int(ttl),
+        ignore_error=boolean(option, "ignore-error", values.pop("ignore-error", "false")),
+        compression=compression(option, values.pop("compression", "gzip")),
+    )
+    known = {"oci-mediatypes", "image-manifest", "compression-level", "force-compression", "registry.insecure",
+             "digest", "tag"}  # fmt: skip
+    unknown = sorted(values.keys() - known)
+    if unknown:
+        raise UsageError(f"option `{option}`: unknown field `{unknown[0]}`")
+    return result
+
+
+class SecretSpec:
+    """Where a secret is to be read: a file or an environment variable."""
+
+    def __init__(self, id: str, path: str, variable: str) -> None:
+        self.id, self.path, self.variable = id, path, variable
+
+
+def secret(text: str, environ: Mapping[str, str]) -> SecretSpec:
+    """Read `--secret id=...`. Mirrors: buildx buildflags.ParseSecretSpecs, secretsprovider.NewStore."""
+    option = "--secret"
+    values: dict[str, str] = {}
+    for key, value in csv_pairs(option, text):
+        key = {"source": "src"}.get(key, key)
+        if key not in ("id", "src", "env", "type"):
+            raise UsageError(f"option `--secret`: unknown field `{key}`", hints=("known are id, src, env, type",))
+        values[key] = value
+    if not values.get("id"):
+        raise UsageError(f"option `--secret`: `{text}` has no `id=`", hints=("e.g. `--secret id=token,src=token.txt`",))
+    kind = values.get("type", "")
+    if kind not in ("", "file", "env"):
+        raise UsageError(f"option `--secret`: unsupported type `{kind}`", hints=("it is file or env",))
+    path, variable = values.get("src", ""), values.get("env", "")
+    if kind == "env" and not variable:
+        path, variable = "", path
+    if path and variable:
+        raise UsageError(f"option `--secret`: `{values['id']}` cannot come from a file and from the environment")
+    if not path and not variable:
+        if kind != "file" and (kind == "env" or values["id"] in environ):
+            variable = values["id"]
+        else:
+            path = values["id"]
+    return SecretSpec(values["id"], path, variable)
+
+
+def ssh(text: str, environ: Mapping[str, str]) -> SshAgent:
+    """Read `--ssh default|ID[=PATH[,PATH]]`; without a path it is the agent of SSH_AUTH_SOCK."""
+    name, _, paths = text.partition("=")
+    if not name:
+        raise UsageError("option `--ssh` is empty", hints=("e.g. `--ssh default`",))
+    chosen = tuple(part for part in paths.split(",") if part)
+    if not chosen:
+        socket = environ.get("SSH_AUTH_SOCK", "")
+        if not socket:
+            raise UsageError(
+                f"option `--ssh {name}`: no SSH agent is running (SSH_AUTH_SOCK is not set)",
+                hints=(f"start one with `eval $(ssh-agent)`, or name a key: `--ssh {name}=$HOME/.ssh/id_ed25519`",),
+            )
+        chosen = (socket,)
+    return SshAgent(name, chosen)
+
+
+def mirror(text: str) -> Mirror:
+    """Read `REGISTRY=[http[s]://]host[:port][/prefix]`; without REGISTRY it is docker.io's."""
+    registry, equals, location = text.partition("=")
+    if not equals:
+        registry, location = "docker.io", text
+    if not registry or not location:
+        raise UsageError(f"option `--registry-mirror`: `{text}` is not REGISTRY=URL",
+                         hints=("e.g. `docker.io=http://127.0.0.1:5000`",))  # fmt: skip
+    return Mirror(registry, location.rstrip("/"))
+
+
+def host_file(text: str) -> tuple[str, str]:
+    """Read `[HOST=]FILE`; without HOST it is for all (`*`)."""
+    host, equals, path = text.partition("=")
+    return (host, path) if equals else ("*", text)
+
+
+def client_cert(text: str) -> tuple[str, str, str]:
+    """Read `HOST=CERT,KEY`."""
+    host, _, files = text.partition("=")
+    cert, comma, key = files.partition(",")
+    if not (host and cert and comma and key):
+        raise UsageError(f"option `--tls-cert`: `{text}` is not HOST=CERT,KEY")
+    return host, cert, key

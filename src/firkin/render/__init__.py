@@ -1,0 +1,51 @@
+"""Events → what people and programs see. Sees only errors, source and events.
+
+`trace` folds events · `plain`, `tty`, `jsonl`, `quiet` one renderer each · `report` errors and
+warnings. A renderer is fed by one thread and writes to one file descriptor.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from firkin.events import Event
+from firkin.source import Source
+
+
+class Renderer(Protocol):
+    """Draws one build. `interval_s`: how often `tick` wants to be called, 0 for never."""
+
+    interval_s: float
+
+    def event(self, event: Event) -> None:
+        """Take the next event."""
+
+    def tick(self, now_s: float) -> None:
+        """Draw what changes with time only."""
+
+    def message(self, text: str) -> None:
+        """Show a line that is no event, e.g. that the build is being stopped."""
+
+    def close(self, failed: bool) -> None:
+        """Write what is left and give the terminal back; idempotent."""
+
+    def sources(self) -> tuple[Source, ...]:
+        """Return the texts that errors may point at."""
+
+
+# name: (module, class)
+RENDERERS = {
+    "plain": ("firkin.render.plain", "PlainRenderer"),
+    "tty": ("firkin.render.tty", "TtyRenderer"),
+    "json": ("firkin.render.jsonl", "JsonRenderer"),
+    "quiet": ("firkin.render.quiet", "QuietRenderer"),
+}
+
+
+def make_renderer(name: str, descriptor: int, *, terminal: bool) -> Renderer:
+    """Return the renderer `name` of RENDERERS; `terminal` tells that `descriptor` is one."""
+    from importlib import import_module
+
+    module, kind = RENDERERS[name]
+    renderer: Renderer = getattr(import_module(module), kind)(descriptor, terminal)
+    return renderer

@@ -1,0 +1,36 @@
+"""Events as JSON lines, the same as on the worker's pipe (docs/dev/events.md). I (writes); `render` only."""
+
+from __future__ import annotations
+
+import os
+
+from firkin.events import Event, Planned, encode_event
+from firkin.source import Source
+
+
+class JsonRenderer:
+    """One line an event."""
+
+    def __init__(self, descriptor: int, terminal: bool) -> None:
+        self.interval_s = 0.0
+        self._descriptor = descriptor
+        self._sources: dict[str, Source] = {}
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, Planned) and event.source is not None:
+            self._sources[event.source.name] = event.source
+        data = encode_event(event) + b"\n"
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def tick(self, now_s: float) -> None:
+        """Nothing changes with time."""
+
+    def message(self, text: str) -> None:
+        """A line that is no event has no place here."""
+
+    def close(self, failed: bool) -> None:
+        """Everything is written already."""
+
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(self._sources.values())

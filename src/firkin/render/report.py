@@ -1,0 +1,63 @@
+"""Errors, warnings and the final line as text. Pure; `render` and `cli` only.
+
+The one place that knows how an error looks: `error: <what failed>`, causes, excerpt, then `hint: ...`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from firkin.errors import FirkinError
+from firkin.events import Completed, Warned
+from firkin.render.text import decode, human_seconds, human_size, safe, stamp
+from firkin.source import Source, Span, excerpt
+
+
+def error_text(error: FirkinError, sources: Iterable[Source] = (), *, terminal: bool = False) -> str:
+    """Return the report of an error, several lines without a final line end."""
+    lines = [f"error: {error.message}"]
+    seen = {error.message}
+    cause = error.__cause__
+    while cause is not None:
+        text = cause.message if isinstance(cause, FirkinError) else str(cause) or type(cause).__name__
+        if text not in seen and not any(text in known for known in seen):
+            lines.append(f"  caused by: {text}")
+            seen.add(text)
+        cause = cause.__cause__
+    if error.span is not None:
+        lines += _place(error.span, next((s for s in sources if s.name == error.span.name), None))
+    lines += [f"hint: {hint}" for hint in error.hints]
+    return "\n".join(_clean(lines) if terminal else lines)
+
+
+def warning_text(warning: Warned, source: Source | None) -> str:
+    """Return a warning with its code and place."""
+    lines = [f"warning: {warning.message} ({warning.code})"]
+    if warning.span is not None:
+        lines += _place(warning.span, source, context_lines=0)
+    lines += [f"hint: {hint}" for hint in warning.hints]
+    if warning.url:
+        lines.append(f"see {warning.url}")
+    return "\n".join(lines)
+
+
+def summary(event: Completed) -> str:
+    """Return the final line: image, digest, size, time."""
+    names = ", ".join(event.names) or "image without a name"
+    return f"built {names} {event.digest} {human_size(event.size_bytes)} in {human_seconds(event.seconds)}"
+
+
+def output_tail(title: str, lines: Iterable[tuple[float, bytes]], *, terminal: bool) -> str:
+    """Return the end of a failed step's output between rules."""
+    shown = [f"{stamp(time)} {safe(decode(line), colours=True) if terminal else decode(line)}" for time, line in lines]
+    return "\n".join(["------", f" > {safe(title)}:", *shown, "------"])
+
+
+def _place(span: Span, source: Source | None, context_lines: int = 2) -> list[str]:
+    if source is None:
+        return [f"  at {span}"]
+    return [f"{span}:", excerpt(source, span, context_lines)]
+
+
+def _clean(lines: list[str]) -> list[str]:
+    return [safe(line) for text in lines for line in text.split("\n")]

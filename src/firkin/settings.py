@@ -1,0 +1,242 @@
+"""config.toml: what the machine's and the user's files say. I (reads files); `api` and `cli` may import it.
+
+Files are read in order, later ones win key by key; an unknown key is an error with its place. `tomllib`
+is loaded only where a file exists. docs/config.md describes the keys.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from firkin.errors import UsageError
+from firkin.request import Mirror, RegistrySettings
+from firkin.source import Source, Span
+
+
+class Settings(NamedTuple):
+    """What the files say. `root` "" leaves the store where it is by default."""
+
+    root: str = ""
+    isolation: str = ""
+    progress: str = ""
+    registry: RegistrySettings = RegistrySettings()
+
+
+class _Place(NamedTuple):
+    """Where a value stands: file, its text, the key path."""
+
+    file: str
+    text: str
+    keys: tuple[str, ...]
+
+    def below(self, key: str) -> _Place:
+        return self._replace(keys=(*self.keys, key))
+
+    def error(self, message: str, *hints: str) -> UsageError:
+        name = ".".join(self.keys)
+        return UsageError(f"{self.file}: `{name}` {message}", code="config", hints=hints, span=self._span())
+
+    def _span(self) -> Span | None:
+        last = self.keys[-1]
+        for number, line in enumerate(self.text.split("\n"), 1):
+            stripped = line.strip().strip("[]")
+            name = stripped.partition("=")[0].strip()
+            if last in (name.strip("\"'"), name.rpartition(".")[2].strip("\"'")):
+                return Source(self.file, self.text).span(number)
+        return None
+
+    def path(self, value: str) -> str:
+        """Return the path as seen from the file's directory."""
+        return value if value.startswith("/") else os.path.join(os.path.dirname(self.file), value)
+
+
+Reader = Callable[[Settings, object, _Place], Settings]
+
+
+def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings) -> Settings:
+    """Read the files that exist, then `required` if not empty; raises UsageError.
+
+    `base` is what the environment says about registries; the files add to it.
+    """
+    settings = Settings(registry=base)
+    for file in files:
+        try:
+            settings = _read(settings, file)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}", code="config") from error
+    if required:
+        try:
+            settings = _read(settings, os.path.abspath(required))
+        except OSError as error:
+            raise UsageError(f"cannot read {required}: {error.strerror}", code="config") from error
+    return settings
+
+
+def _read(settings: Settings, file: str) -> Settings:
+    with open(file, "rb") as stream:
+        data = stream.read()
+    import tomllib
+
+    try:
+        text = data.decode()
+        table = tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{file}: {error}", code="config") from error
+    return _apply(settings, table, _Place(file, text, ()), _TOP)
+
+
+def _apply(settings: Settings, table: Mapping[str, object], place: _Place, readers: Mapping[str, Reader]) -> Settings:
+    for key, value in table.items():
+        reader = readers.get(key)
+        here = place.below(key)
+        if reader is None:
+            from firkin.dockerfile.words import nearest
+
+            meant = nearest(key, readers)
+            hint = f"did you mean `{meant}`?" if meant else f"known here are {', '.join(sorted(readers))}"
+            raise here.error("is not a known key", hint)
+        settings = reader(settings, value, here)
+    return settings
+
+
+def _text(value: object, place: _Place) -> str:
+    if not isinstance(value, str) or not value:
+        raise place.error("must be a text")
+    return value
+
+
+def _texts(value: object, place: _Place) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise place.error("must be a list of texts")
+    return tuple(value)
+
+
+def _table(value: object, place: _Place) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise place.error("must be a table")
+    return value
+
+
+def _number(value: object, place: _Place) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise place.error("must be a number, 0 or more")
+    return value
+
+
+def _switch(value: object, place: _Place) -> bool:
+    if not isinstance(value, bool):
+        raise place.error("must be true or false")
+    return value
+
+
+def _change(settings: Settings, **fields: object) -> Settings:
+    return settings._replace(registry=msgspec.structs.replace(settings.registry, **fields))
+
+
+def _root(settings: Settings, value: object, place: _Place) -> Settings:
+    return settings._replace(root=place.path(_text(value, place)))
+
+
+def _isolation(settings: Settings, value: object, place: _Place) -> Settings:
+    if value not in ("auto", "namespaces", "chroot", "inplace"):
+        raise place.error("must be auto, namespaces, chroot or inplace")
+    return settings._replace(isolation=str(value))
+
+
+def _progress(settings: Settings, value: object, place: _Place) -> Settings:
+    if value not in ("auto", "plain", "tty", "json", "quiet"):
+        raise place.error("must be auto, plain, tty, json or quiet")
+    return settings._replace(progress=str(value))
+
+
+def _mirrors(settings: Settings, value: object, place: _Place) -> Settings:
+    table = _table(value, place)
+    new = tuple(
+        Mirror(registry, location.rstrip("/"))
+        for registry, locations in table.items()
+        for location in _texts(locations, place.below(registry))
+    )
+    kept = tuple(mirror for mirror in settings.registry.mirrors if mirror.registry not in table)
+    return _change(settings, mirrors=kept + new)
+
+
+def _ca(settings: Settings, value: object, place: _Place) -> Settings:
+    new = tuple(
+        (host, place.path(file))
+        for host, files in _table(value, place).items()
+        for file in _texts(files, place.below(host))
+    )
+    return _change(settings, ca_files=settings.registry.ca_files + new)
+
+
+def _client_cert(settings: Settings, value: object, place: _Place) -> Settings:
+    new = []
+    for host, pair in _table(value, place).items():
+        here = place.below(host)
+        table = _table(pair, here)
+        if set(table) != {"cert", "key"}:
+            raise here.error("must have `cert` and `key` and nothing else")
+        new.append((host, *(place.path(_text(table[name], here.below(name))) for name in ("cert", "key"))))
+    return _change(settings, client_certs=settings.registry.client_certs + tuple(new))
+
+
+def _insecure(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, insecure=settings.registry.insecure + _texts(value, place))
+
+
+def _skip_tls_verify(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, skip_tls_verify=settings.registry.skip_tls_verify + _texts(value, place))
+
+
+def _auth_files(settings: Settings, value: object, place: _Place) -> Settings:
+    new = tuple(place.path(file) for file in _texts(value, place))
+    return _change(settings, auth_files=new + settings.registry.auth_files)
+
+
+def _mirror_fallback(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, mirror_fallback=_switch(value, place))
+
+
+def _retries(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, retries=_number(value, place))
+
+
+def _timeout(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, timeout_s=float(_number(value, place)))
+
+
+def _parallel(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, parallel=max(1, _number(value, place)))
+
+
+def _registry(settings: Settings, value: object, place: _Place) -> Settings:
+    return _apply(settings, _table(value, place), place, _REGISTRY)
+
+
+_REGISTRY: Mapping[str, Reader] = {
+    "mirrors": _mirrors,
+    "mirror-fallback": _mirror_fallback,
+    "insecure": _insecure,
+    "skip-tls-verify": _skip_tls_verify,
+    "ca": _ca,
+    "client-cert": _client_cert,
+    "auth-files": _auth_files,
+    "retries": _retries,
+    "timeout": _timeout,
+    "parallel": _parallel,
+}
+_TOP: Mapping[str, Reader] = {
+    "root": _root,
+    "isolation": _isolation,
+    "progress": _progress,
+    "registry": _registry,
+}
+KEYS = tuple(sorted([*(key for key in _TOP if key != "registry"), *(f"registry.{key}" for key in _REGISTRY)]))

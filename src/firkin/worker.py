@@ -1,0 +1,225 @@
+"""The process boundary: a request in, events and one last line out, as JSON lines. I; `api` and `cli` may import it.
+
+The last line is a Success or a Failure (docs/dev/events.md). `serve` runs in a fork of the command
+line; `python -m firkin.worker` reads the request from standard input and writes to standard output,
+for the Python API. Secrets travel in memory or through the pipe, never in argv.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin import errors
+from firkin.errors import Cancelled, FirkinError, InternalError, RegistryError, StoreError
+from firkin.events import Event
+from firkin.request import BuildRequest, BuildResult, decode_request
+from firkin.source import Source, Span
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+Build = Callable[[BuildRequest, Callable[[Event], None], "Cancel"], BuildResult]
+
+if TYPE_CHECKING:
+    from firkin.solve.cancel import Cancel
+
+
+class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):
+    """The last line of a build that failed. `kind` is a class of firkin.errors."""
+
+    kind: str
+    message: str
+    code: str
+    exit_code: int
+    hints: tuple[str, ...] = ()
+    span: Span | None = None
+    source: Source | None = None
+    causes: tuple[str, ...] = ()
+    method: str = ""
+    url: str = ""
+    status: int = 0
+    temporary: bool = False
+    traceback: str = ""
+
+
+class Success(msgspec.Struct, frozen=True, tag_field="event", tag="result"):
+    """The last line of a build that succeeded."""
+
+    result: BuildResult
+
+
+Line = Event | Failure | Success
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+
+
+def decode_line(line: bytes) -> Line:
+    """Read one line of a worker. Raises msgspec.ValidationError for anything else."""
+    return _decoder.decode(line)
+
+
+def encode_line(line: Line) -> bytes:
+    """Return a line without its end."""
+    return _encoder.encode(line)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Return what a worker says of an error; one that is not a FirkinError is a fault of firkin's own."""
+    known = _as_firkin_error(error)
+    causes: list[str] = []
+    cause = known.__cause__
+    while cause is not None and len(causes) < 8:
+        causes.append(cause.message if isinstance(cause, FirkinError) else str(cause) or type(cause).__name__)
+        cause = cause.__cause__
+    request = known if isinstance(known, RegistryError) else None
+    return Failure(
+        kind=type(known).__name__,
+        message=known.message,
+        code=known.code,
+        exit_code=known.exit_code,
+        hints=known.hints,
+        span=known.span,
+        causes=tuple(causes),
+        method=request.method if request else "",
+        url=request.url if request else "",
+        status=request.status if request else 0,
+        temporary=request.temporary if request else False,
+        traceback=_traceback(error),
+    )
+
+
+def error_of(failure: Failure) -> FirkinError:
+    """Return the error that a Failure tells of, of the same class and with its causes."""
+    kind = getattr(errors, failure.kind, FirkinError)
+    error: FirkinError
+    if kind is InternalError:
+        error = InternalError(failure.message, traceback=failure.traceback, hints=failure.hints)
+    elif kind is RegistryError:
+        error = RegistryError(
+            failure.message, code=failure.code, exit_code=failure.exit_code, hints=failure.hints, span=failure.span,
+            method=failure.method, url=failure.url, status=failure.status, temporary=failure.temporary,
+        )  # fmt: skip
+    else:
+        error = kind(
+            failure.message, code=failure.code, exit_code=failure.exit_code, hints=failure.hints, span=failure.span
+        )
+    below: BaseException = error
+    for text in failure.causes:
+        below.__cause__ = FirkinError(text)
+        below = below.__cause__
+    return error
+
+
+def serve(request: BuildRequest, descriptor: int, build: Build | None = None) -> int:
+    """Build in this process, write every event and the last line to `descriptor`, return the exit code.
+
+    SIGTERM and SIGINT stop the build. `build` stands in for firkin.build.run_build in tests.
+    """
+    from firkin.linux.syscalls import set_parent_death_signal
+    from firkin.solve.cancel import Cancel
+
+    # Set here and not earlier: entering a user namespace clears it.
+    set_parent_death_signal(signal.SIGKILL)
+    cancel = Cancel()
+    stream = EventStream(descriptor, cancel)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        cancel.set(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        if build is None:
+            build = _engine()
+        result = build(request, stream.emit, cancel)
+    except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
+        failure = failure_of(error)
+        stream.write(failure)
+        return failure.exit_code
+    stream.write(Success(result))
+    return 0
+
+
+def _engine() -> Build:
+    # Everything heavy is behind this import; the front never does it.
+    from firkin.build import run_build
+
+    return run_build
+
+
+class EventStream:
+    """Writes lines whole, from any thread. When nobody reads any more, the build is stopped."""
+
+    def __init__(self, descriptor: int, cancel: Cancel) -> None:
+        from threading import Lock
+
+        self._descriptor = descriptor
+        self._cancel = cancel
+        self._lock = Lock()
+
+    def emit(self, event: Event) -> None:
+        """Write an event; never raises."""
+        self.write(event)
+
+    def write(self, line: Line) -> None:
+        data = encode_line(line) + b"\n"
+        try:
+            with self._lock:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+        except BrokenPipeError:
+            self._cancel.set(signal.SIGPIPE)
+
+
+def _as_firkin_error(error: BaseException) -> FirkinError:
+    if isinstance(error, FirkinError):
+        return error
+    known: FirkinError
+    if isinstance(error, KeyboardInterrupt):
+        known = Cancelled("the build was cancelled")
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" ({error.filename})" if error.filename else ""
+        known = StoreError(
+            f"no space left on device{place}",
+            code="disk-full",
+            hints=("`firkin prune` frees what is not in use; `--root DIR` moves the store",),
+        )
+    else:
+        text = str(error)
+        known = InternalError(
+            f"internal error: {type(error).__name__}{': ' + text if text else ''}",
+            hints=("this is a fault of firkin; please report it, with what `--debug` shows",),
+        )
+    known.__cause__ = error.__cause__
+    return known
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))
+
+
+def main(build: Build | None = None) -> int:
+    """Serve one request from standard input; events go to standard output."""
+    events = os.dup(1)
+    os.dup2(2, 1)  # what helpers print must not get between the lines
+    with open(0, "rb", closefd=False) as stream:
+        data = stream.read()
+    try:
+        request = decode_request(data)
+    except msgspec.ValidationError as error:
+        os.write(events, encode_line(failure_of(errors.UsageError(f"invalid request: {error}"))) + b"\n")
+        return 2
+    return serve(request, events, build)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
