@@ -38,7 +38,8 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A bearer token for merged scopes, good until `expires_s` (on the clock `token_flow` was given)."""
+    """A bearer token for merged scopes, to be used until `expires_s` (on the clock `token_flow` was given), which is a
+    little before its server stops taking it."""
 
     value: str
     scopes: tuple[str, ...]
@@ -47,9 +48,9 @@ class Token(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Token(scopes={self.scopes!r}, expires_s={self.expires_s!r})"
 
-    def fresh(self, now_s: float, margin_s: float = 5.0) -> bool:
-        """Say whether the token will live for another moment."""
-        return now_s + margin_s < self.expires_s
+    def fresh(self, now_s: float) -> bool:
+        """Say whether the token may still be used."""
+        return now_s < self.expires_s
 
 
 class _TokenAnswer(msgspec.Struct):
@@ -163,7 +164,7 @@ def _read_token(response: Response, scopes: tuple[str, ...], now_s: float) -> To
     if not value or not value.isascii() or not value.isprintable():
         raise response_error("token server sends no usable token", response)
     lifetime = answer.expires_in if answer.expires_in and answer.expires_in > 0 else DEFAULT_LIFETIME_S
-    return Token(value, scopes, now_s + lifetime)
+    return Token(value, scopes, now_s + lifetime - min(10.0, lifetime / 5))
 
 
 def credential_hints(host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -128,3 +128,12 @@ def redact_url(text: str) -> str:
         name, equals, _ = part.partition("=")
         shown.append(part if not equals or name in _SHOWN else f"{name}=…")
     return f"{head}?{'&'.join(shown)}"
+
+
+def host_matches(pattern: str, host: str) -> bool:
+    """Say whether `HOST[:PORT]` of a setting means `host`; without a port it means all, `*` means everything."""
+    if pattern == "*":
+        return True
+    name, port = split_host(pattern.lower())
+    own_name, own_port = split_host(host.lower())
+    return name == own_name and (not port or port == own_port or (not own_port and port == DEFAULT_PORTS["https"]))

@@ -1,0 +1,352 @@
+"""Requests that carry authentication, follow redirects and are tried again. I; registry/ only.
+
+What is sent where: `Authorization` goes to the origin of the endpoint and nowhere else; a redirect or Location never
+leads from https to http (except back to the same host by https, for proxies that forget how they were reached).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from random import random
+
+import msgspec
+
+from firkin.errors import RegistryError
+from firkin.registry.auth import (
+    Credentials,
+    Token,
+    basic_authorization,
+    choose_challenge,
+    refusal,
+    token_flow,
+)
+from firkin.registry.keychain import Keychain
+from firkin.registry.protocol import (
+    MAX_ERROR_BYTES,
+    TEMPORARY,
+    Challenge,
+    Endpoint,
+    Headers,
+    Response,
+    covers,
+    merge_scopes,
+    parse_challenges,
+    response_error,
+    retry_after_s,
+)
+from firkin.registry.transport import Exchange, Transport, Upload, upload_of
+from firkin.registry.url import Url, host_matches, join_url, redact_url, split_host
+from firkin.request import RegistrySettings
+
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_MAX_REDIRECTS = 10
+_FIRST_DELAY_S = 0.3
+_MAX_DELAY_S = 30.0
+_MAX_RETRY_AFTER_S = 120.0
+_MAX_TOKEN_BYTES = 1024 * 1024
+
+Warn = Callable[[str, str], None]
+
+
+class _HostAuth:
+    """What is known about one host's authentication: its challenge, and tokens by user and scopes."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.challenge: Challenge | None = None
+        self.tokens: list[tuple[Credentials | None, Token]] = []
+
+
+class Session:
+    """Sends requests to endpoints. Safe to share between threads."""
+
+    def __init__(
+        self, settings: RegistrySettings, *, cancelled: Callable[[], bool] | None = None, warn: Warn | None = None
+    ) -> None:
+        self.settings = settings
+        self.transport = Transport(settings, cancelled=cancelled)
+        self.keychain = Keychain(settings)
+        self._warn = warn or (lambda code, message: None)
+        self._lock = threading.Lock()
+        self._hosts: dict[str, _HostAuth] = {}
+        self._tls_hosts: set[str] = set()  # allowed to be plain, but found to speak TLS
+        self._plain_hosts: set[str] = set()  # found to speak plain HTTP
+        self._warned: set[str] = set()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self.transport.close()
+
+    def warn_once(self, code: str, message: str) -> None:
+        """Pass on a warning, once."""
+        with self._lock:
+            if message in self._warned:
+                return
+            self._warned.add(message)
+        self._warn(code, message)
+
+    def exchange(
+        self, endpoint: Endpoint, method: str, url: Url, *, what: str, repository: str, scopes: tuple[str, ...],
+        accept: tuple[int, ...], headers: Headers = (), body: Upload | None = None, retries: int | None = None,
+        push: bool = False,
+    ) -> Exchange:
+        """Send a request and return its answer if the status is one of `accept`.
+
+        `what` (`cannot pull ...`) begins every error message; `repository` (at the endpoint) chooses credentials.
+        Temporary failures are tried again `retries` times (default: the settings'). Raises RegistryError, Cancelled.
+        """
+        limit = self.settings.retries if retries is None else retries
+        attempt = 0
+        while True:
+            try:
+                answer = self._authorized(endpoint, method, url, headers, body, what, repository, scopes, push)
+                if answer.status in accept:
+                    return answer
+                response = answer.response(MAX_ERROR_BYTES)
+                error = self._refused(what, endpoint, repository, response)
+                asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
+            except RegistryError as failure:
+                error, asked = because(what, failure), None
+            if not error.temporary or attempt >= limit:
+                raise error
+            if asked is not None and asked > _MAX_RETRY_AFTER_S:
+                error.hints = (f"it asks to come back in {asked:.0f} seconds", *error.hints)
+                raise error
+            attempt += 1
+            self.transport.sleep(max(asked or 0.0, backoff_s(attempt)))
+
+    def call(
+        self, endpoint: Endpoint, method: str, url: Url, *, what: str, repository: str, scopes: tuple[str, ...],
+        accept: tuple[int, ...], headers: Headers = (), body: Upload | None = None, retries: int | None = None,
+        push: bool = False, limit: int = 4 * 1024 * 1024,
+    ) -> Response:
+        """Like `exchange`, and read the answer's (small) body, trying again when it breaks off."""
+        tries = self.settings.retries if retries is None else retries
+        attempt = 0
+        while True:
+            answer = self.exchange(
+                endpoint, method, url, what=what, repository=repository, scopes=scopes, accept=accept,
+                headers=headers, body=body, retries=retries, push=push,
+            )
+            try:
+                return answer.response(limit)
+            except RegistryError as error:
+                attempt += 1
+                if not error.temporary or attempt > tries:
+                    raise because(what, error) from None
+            self.transport.sleep(backoff_s(attempt))
+
+    def plain(self, url: Url, headers: Headers = ()) -> Exchange:
+        """GET a URL that is no registry's, without credentials (layers that an image says to lie elsewhere)."""
+        return self._follow(None, "GET", url, headers, None, "", False)
+
+    def located(self, endpoint: Endpoint, response: Response) -> Url:
+        """Return where an answer's Location leads; raises RegistryError when there is none or it may not."""
+        location = response.header("location")
+        if not location:
+            raise RegistryError(
+                f"`{response.url.host}` does not say where to go on (no Location)", code="registry-answer",
+                method=response.method, url=redact_url(str(response.url)), status=response.status,
+            )
+        return _checked_join(response, location)
+
+    # --- one request, with authentication ----------------------------------------------------------------------------
+
+    def _authorized(
+        self, endpoint: Endpoint, method: str, url: Url, headers: Headers, body: Upload | None, what: str,
+        repository: str, scopes: tuple[str, ...], push: bool,
+    ) -> Exchange:
+        credentials = self._credentials(endpoint, repository)
+        scopes = merge_scopes(*scopes)
+        url = self._scheme(endpoint, url)
+        used = self._authorization(endpoint, credentials, scopes, push)
+        answer = self._first_contact(endpoint, method, url, headers, body, used, push)
+        own = answer.url.origin == url.origin
+        if answer.status != 401 or not own:
+            return answer
+        response = answer.response(MAX_ERROR_BYTES)
+        renewed = self._renew(endpoint, response, credentials, scopes, used, push)
+        if not renewed:
+            raise self._refused(what, endpoint, repository, response)
+        return self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, renewed, push)
+
+    def _credentials(self, endpoint: Endpoint, repository: str) -> Credentials | None:
+        return self.keychain.find(endpoint.host if endpoint.mirror else endpoint.registry, repository)
+
+    def _refused(self, what: str, endpoint: Endpoint, repository: str, response: Response) -> RegistryError:
+        if response.status in (401, 403):
+            host = endpoint.host if endpoint.mirror else endpoint.registry
+            return refusal(what, response, host, self._credentials(endpoint, repository), self.keychain.notes)
+        return response_error(what, response)
+
+    def _host(self, endpoint: Endpoint) -> _HostAuth:
+        with self._lock:
+            return self._hosts.setdefault(endpoint.host, _HostAuth())
+
+    def _authorization(
+        self, endpoint: Endpoint, credentials: Credentials | None, scopes: tuple[str, ...], push: bool
+    ) -> str:
+        """Return the header for a host whose challenge is known; "" on first contact."""
+        host = self._host(endpoint)
+        with host.lock:
+            if host.challenge is None:
+                return ""
+            if host.challenge.scheme == "basic":
+                return basic_authorization(credentials) if credentials is not None else ""
+            now = time.monotonic()
+            host.tokens = [pair for pair in host.tokens if pair[1].fresh(now)]
+            for owner, token in host.tokens:
+                if owner == credentials and covers(token.scopes, scopes):
+                    return f"Bearer {token.value}"
+            return self._fetch_token(host, host.challenge, endpoint, credentials, scopes, push)
+
+    def _renew(
+        self, endpoint: Endpoint, response: Response, credentials: Credentials | None, scopes: tuple[str, ...],
+        used: str, push: bool,
+    ) -> str:
+        """Return another header after a 401, or "" when there is nothing else to offer."""
+        host = self._host(endpoint)
+        with host.lock:
+            challenge = choose_challenge(parse_challenges(response.headers_named("www-authenticate")), credentials)
+            if challenge is None:
+                return ""
+            # The scope in a challenge belongs to the request that it answers.
+            params = tuple(pair for pair in challenge.params if pair[0] not in ("scope", "error"))
+            host.challenge = Challenge(challenge.scheme, params)
+            if challenge.scheme == "basic":
+                value = basic_authorization(credentials) if credentials is not None else ""
+                return value if value != used else ""
+            for owner, token in host.tokens:
+                # Another thread has been here between our request and this answer.
+                if owner == credentials and covers(token.scopes, scopes) and f"Bearer {token.value}" != used:
+                    return f"Bearer {token.value}"
+            host.tokens = [pair for pair in host.tokens if f"Bearer {pair[1].value}" != used]
+            return self._fetch_token(host, challenge, endpoint, credentials, scopes, push)
+
+    def _fetch_token(
+        self, host: _HostAuth, challenge: Challenge, endpoint: Endpoint, credentials: Credentials | None,
+        scopes: tuple[str, ...], push: bool,
+    ) -> str:
+        registry = self._scheme(endpoint, Url(endpoint.scheme, endpoint.host, "/v2/"))
+        flow = token_flow(challenge, registry, credentials, scopes, time.monotonic(), plain=endpoint.plain)
+        try:
+            request = next(flow)
+            while True:
+                body = upload_of(request.body) if request.method != "GET" else None
+                request = flow.send(self._ask_token(request.method, request.url, request.headers, body, push))
+        except StopIteration as end:
+            token: Token = end.value
+            host.tokens.append((credentials, token))
+            return f"Bearer {token.value}"
+
+    def _ask_token(self, method: str, url: Url, headers: Headers, body: Upload | None, push: bool) -> Response:
+        attempt = 0
+        authorization = "".join(value for name, value in headers if name == "Authorization")
+        others = tuple(pair for pair in headers if pair[0] != "Authorization")
+        while True:
+            try:
+                answer = self._follow(None, method, url, others, body, authorization, push)
+                response = answer.response(_MAX_TOKEN_BYTES)
+                if response.status not in TEMPORARY or attempt >= self.settings.retries:
+                    return response
+                asked = min(retry_after_s(response, time.time()) or 0.0, _MAX_RETRY_AFTER_S)
+            except RegistryError as error:
+                if not error.temporary or attempt >= self.settings.retries:
+                    raise because("cannot get a token", error) from None
+                asked = 0.0
+            attempt += 1
+            self.transport.sleep(max(asked, backoff_s(attempt)))
+
+    # --- one request, with redirects ---------------------------------------------------------------------------------
+
+    def _follow(
+        self, endpoint: Endpoint | None, method: str, url: Url, headers: Headers, body: Upload | None,
+        authorization: str, push: bool,
+    ) -> Exchange:
+        home = url.origin if endpoint is None else Url(url.scheme, endpoint.host, "/").origin
+        for _ in range(_MAX_REDIRECTS):
+            sent = headers
+            if authorization and url.origin == home:
+                sent = (*headers, ("Authorization", authorization))
+            answer = self.transport.open(method, url, sent, body, verify=self._verify(endpoint, url, push))
+            resend = method in ("GET", "HEAD") or (endpoint is not None and answer.status in (307, 308))
+            if answer.status not in _REDIRECTS or not resend or not answer.head().header("location"):
+                return answer
+            response = answer.response(MAX_ERROR_BYTES)
+            url = _checked_join(response, response.header("location"))
+        raise RegistryError(
+            f"`{url.host}` redirects in circles", code="registry-redirect", method=method, url=redact_url(str(url))
+        )
+
+    def _verify(self, endpoint: Endpoint | None, url: Url, push: bool) -> bool:
+        settings = self.settings
+        if (settings.skip_tls_verify_push if push else settings.skip_tls_verify_pull):
+            return False
+        if any(host_matches(pattern, url.host) for pattern in settings.skip_tls_verify):
+            return False
+        # A host that may be talked to in plain HTTP loses nothing by an unknown certificate.
+        return not any(host_matches(pattern, url.host) for pattern in settings.insecure)
+
+    def _scheme(self, endpoint: Endpoint, url: Url) -> Url:
+        if url.scheme == "http" and url.host == endpoint.host and endpoint.host in self._tls_hosts:
+            return msgspec.structs.replace(url, scheme="https")
+        return url
+
+    def _first_contact(
+        self, endpoint: Endpoint, method: str, url: Url, headers: Headers, body: Upload | None, used: str, push: bool
+    ) -> Exchange:
+        """Send; when a host that may be plain turns out to want TLS, go over to that."""
+        answer = self._follow(endpoint, method, url, headers, body, used, push)
+        if url.scheme != "http" or url.host != endpoint.host or url.host in self._plain_hosts:
+            return answer
+        if answer.status != 400 or answer.url.origin != url.origin:
+            self._plain_hosts.add(url.host)
+            return answer
+        if method != "HEAD":
+            text = answer.response(MAX_ERROR_BYTES).body
+        else:
+            # The reason stands in a body, which HEAD does not get.
+            answer.close()
+            text = self._follow(endpoint, "GET", url, headers, None, "", push).response(MAX_ERROR_BYTES).body
+        # Go: "Client sent an HTTP request to an HTTPS server"; nginx: "The plain HTTP request was sent to HTTPS port".
+        if b"HTTPS" not in text[:4096] and b"SSL-enabled" not in text[:4096]:
+            self._plain_hosts.add(url.host)
+            return self._follow(endpoint, method, url, headers, body, used, push)
+        self._tls_hosts.add(endpoint.host)
+        return self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, used, push)
+
+
+def _checked_join(response: Response, location: str) -> Url:
+    origin = response.url
+    try:
+        url = join_url(origin, location)
+    except ValueError as error:
+        raise RegistryError(
+            f"`{origin.host}` leads to an unusable address: {error}", code="registry-redirect",
+            method=response.method, url=redact_url(str(origin)), status=response.status,
+        ) from None
+    if origin.scheme == "https" and url.scheme == "http":
+        if split_host(url.host)[0] == split_host(origin.host)[0]:
+            return msgspec.structs.replace(url, scheme="https", host=origin.host)
+        raise RegistryError(
+            f"`{origin.host}` leads from https to plain HTTP at `{url.host}`", code="registry-redirect",
+            method=response.method, url=redact_url(str(origin)), status=response.status,
+        )
+    return url
+
+
+def backoff_s(attempt: int) -> float:
+    """Return how long to wait before attempt 1, 2, …: exponential, with jitter."""
+    return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * (1 + random() / 2)
+
+
+def because(what: str, error: RegistryError) -> RegistryError:
+    """Return the error with what was to be done in front of it, if it does not stand there already."""
+    if error.message.startswith(what):
+        return error
+    return RegistryError(
+        f"{what}: {error.message}", code=error.code, exit_code=error.exit_code, hints=error.hints, span=error.span,
+        method=error.method, url=error.url, status=error.status, temporary=error.temporary,
+    )

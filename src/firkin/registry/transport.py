@@ -1,0 +1,444 @@
+"""HTTP by libcurl (pycurl): connections, streaming, time-outs, cancellation. I; registry/ and context/ only.
+
+One Exchange is one request and its answer, moved by whoever reads it: nothing runs in the background and memory stays
+at a few buffers. Redirects, authentication and retries are `session`'s. Idle connections wait in a pool.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+import pycurl
+
+from firkin import __version__
+from firkin.errors import Cancelled, FirkinError, RegistryError
+from firkin.registry.protocol import Headers, Response
+from firkin.registry.proxy import choose_proxy
+from firkin.registry.trust import Trust, TrustStore
+from firkin.registry.url import Url, redact_url
+from firkin.request import RegistrySettings
+
+_BUFFER_BYTES = 512 * 1024
+_TICK_S = 0.2  # how long a wait may last before `cancelled` is asked again
+_CONNECT_TIMEOUT_S = 30.0
+# A registry may have to copy a blob in its storage before it answers the end of an upload.
+_COMMIT_TIMEOUT_S = 300.0
+
+
+class Reader(Protocol):
+    """What an upload reads from: a binary file does."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes, b"" at the end."""
+
+    def seek(self, offset: int, /) -> int:
+        """Go to an offset from the start."""
+
+    def close(self) -> None:
+        """Give back what reading needs."""
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A request body: `length` bytes from `offset` of what `open` returns (anew for every attempt)."""
+
+    open: Callable[[], Reader]
+    length: int
+    offset: int = 0
+    progress: Callable[[int], None] | None = None
+
+
+def upload_of(data: bytes) -> Upload:
+    """Return the body of a small request."""
+    from io import BytesIO
+
+    return Upload(lambda: BytesIO(data), len(data))
+
+
+class _Channel:
+    """A multi handle (it owns the connections) with the one easy handle that uses it."""
+
+    def __init__(self) -> None:
+        self.multi = pycurl.CurlMulti()
+        self.easy = pycurl.Curl()
+
+    def close(self) -> None:
+        self.multi.close()
+        self.easy.close()
+
+
+class Transport:
+    """Opens Exchanges. Safe to share between threads; an Exchange belongs to one thread at a time."""
+
+    def __init__(self, settings: RegistrySettings, *, cancelled: Callable[[], bool] | None = None) -> None:
+        self.settings = settings
+        self.trust = TrustStore(settings)
+        self._cancelled = cancelled or (lambda: False)
+        self._idle: list[_Channel] = []
+        self._lock = threading.Lock()
+        suffix = "".join(char for char in settings.user_agent_suffix if char.isprintable())
+        self._agent = f"firkin/{__version__} {suffix}".rstrip()
+
+    def open(
+        self, method: str, url: Url, headers: Headers = (), body: Upload | None = None, *, verify: bool = True
+    ) -> Exchange:
+        """Send a request and return when the answer's headers are there.
+
+        Raises RegistryError when no answer comes (`temporary` says whether another attempt may help), Cancelled.
+        """
+        self.check()
+        with self._lock:
+            channel = self._idle.pop() if self._idle else _Channel()
+        exchange = Exchange(self, channel, method, url, body)
+        try:
+            self._configure(channel.easy, exchange, headers, body, verify)
+            exchange.start()
+        except BaseException:
+            exchange.close()
+            raise
+        return exchange
+
+    def close(self) -> None:
+        """Close idle connections."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for channel in idle:
+            channel.close()
+
+    def check(self) -> None:
+        """Raise Cancelled when the build was told to stop."""
+        if self._cancelled():
+            raise Cancelled("cancelled while talking to a registry")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait before another attempt; raises Cancelled."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.check()
+            time.sleep(min(left, _TICK_S))
+
+    def release(self, channel: _Channel) -> None:
+        """Take a channel back; called by Exchange only."""
+        with self._lock:
+            self._idle.append(channel)
+
+    def _configure(
+        self, easy: Any, exchange: Exchange, headers: Headers, body: Upload | None, verify: bool
+    ) -> None:
+        url, settings = exchange.url, self.settings
+        proxy = choose_proxy(url, settings.http_proxy, settings.https_proxy, settings.no_proxy)
+        easy.reset()
+        options: list[tuple[int, object]] = [
+            (pycurl.URL, str(url)),
+            (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
+            (pycurl.PATH_AS_IS, 1),
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.USERAGENT, self._agent),
+            (pycurl.PROXY, proxy),  # "" keeps libcurl from asking the environment
+            (pycurl.NOPROXY, ""),
+            (pycurl.CONNECTTIMEOUT_MS, int(min(settings.timeout_s, _CONNECT_TIMEOUT_S) * 1000)),
+            (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.EXPECT_100_TIMEOUT_MS, 500),
+            (pycurl.BUFFERSIZE, _BUFFER_BYTES),
+            (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers]),
+            (pycurl.HEADERFUNCTION, exchange.on_header),
+            (pycurl.WRITEFUNCTION, exchange.on_body),
+        ]
+        if exchange.method == "HEAD":
+            options.append((pycurl.NOBODY, 1))
+        elif exchange.method != "GET":
+            options.append((pycurl.CUSTOMREQUEST, exchange.method))
+        if body is not None:
+            options += [
+                (pycurl.UPLOAD, 1),
+                (pycurl.CUSTOMREQUEST, exchange.method),
+                (pycurl.INFILESIZE_LARGE, body.length),
+                (pycurl.UPLOAD_BUFFERSIZE, _BUFFER_BYTES),
+                (pycurl.READFUNCTION, exchange.on_read),
+                (pycurl.SEEKFUNCTION, exchange.on_seek),
+            ]
+        for option, value in options:
+            easy.setopt(option, value)
+        if url.scheme == "https":
+            _set_trust(easy, self.trust.of(url.host, verify=verify))
+        if proxy.startswith("https:"):
+            roots = self.trust.of("")
+            easy.setopt(*_roots(roots, pycurl.PROXY_CAINFO, pycurl.PROXY_CAINFO_BLOB))
+
+
+def _roots(trust: Trust, file_option: int, blob_option: int) -> tuple[int, object]:
+    # Without any roots an empty blob makes verification fail, instead of trusting what libcurl was built with.
+    return (file_option, trust.ca_file) if trust.ca_file else (blob_option, trust.ca_pem or b"\n")
+
+
+def _set_trust(easy: Any, trust: Trust) -> None:
+    easy.setopt(pycurl.SSL_VERIFYPEER, int(trust.verify))
+    easy.setopt(pycurl.SSL_VERIFYHOST, 2 if trust.verify else 0)
+    if trust.verify:
+        easy.setopt(*_roots(trust, pycurl.CAINFO, pycurl.CAINFO_BLOB))
+    if trust.certificate:
+        easy.setopt(pycurl.SSLCERT, trust.certificate)
+        easy.setopt(pycurl.SSLKEY, trust.key)
+
+
+class Exchange:
+    """One request and its answer. `status` and `headers` are set when Transport.open returns."""
+
+    def __init__(
+        self, transport: Transport, channel: _Channel, method: str, url: Url, body: Upload | None
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.status = 0
+        self.headers: Headers = ()
+        self._transport = transport
+        self._channel: _Channel | None = channel
+        self._upload = body
+        self._reader: Reader | None = None
+        self._sent = 0
+        self._moved = 0
+        self._lines: list[tuple[str, str]] = []
+        self._headers_end = False
+        self._chunks: list[bytes] = []
+        self._added = False
+        self._done = False
+        self._failure: BaseException | None = None
+
+    def response(self, limit: int = 4 * 1024 * 1024) -> Response:
+        """Read the rest of a small answer and end the exchange; raises RegistryError above `limit` bytes."""
+        try:
+            parts, total = [], 0
+            for chunk in self.chunks():
+                total += len(chunk)
+                if total > limit:
+                    raise RegistryError(
+                        f"`{self.url.host}` sends more than {limit} bytes where a document was expected",
+                        code="registry-too-large", method=self.method, url=redact_url(str(self.url)),
+                        status=self.status,
+                    )
+                parts.append(chunk)
+            return Response(self.method, self.url, self.status, self.headers, b"".join(parts))
+        finally:
+            self.close()
+
+    def head(self) -> Response:
+        """Return what is known without reading on: status and headers."""
+        return Response(self.method, self.url, self.status, self.headers)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the body as it comes, in pieces of at most some hundred KiB.
+
+        Raises RegistryError (temporary) when the connection breaks, Cancelled.
+        """
+        idle_since = time.monotonic()
+        while True:
+            if self._chunks:
+                chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+                self._chunks = []
+                yield chunk
+                idle_since = time.monotonic()
+            elif self._done:
+                if self._failure is not None:
+                    raise self._failure
+                return
+            else:
+                idle_since = self._step(idle_since)
+
+    def close(self) -> None:
+        """End the exchange; a connection with an unread body is given up."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            if self._added:
+                channel.multi.remove_handle(channel.easy)
+                self._added = False
+            self._transport.release(channel)
+        self._done = True
+        self._close_reader()
+
+    def start(self) -> None:
+        """Send the request and wait for the headers; called by Transport only."""
+        assert self._channel is not None
+        if self._upload is not None:
+            self._open_reader(0)
+        self._channel.multi.add_handle(self._channel.easy)
+        self._added = True
+        idle_since = time.monotonic()
+        while not self._done and not self._answered():
+            idle_since = self._step(idle_since)
+        if self._headers_end and self.status >= 400:
+            # A refusal that came before the whole body was sent counts for more than the broken connection after it.
+            self._failure = None
+        if self._failure is not None and not self._chunks:
+            raise self._failure
+        self.headers = tuple(self._lines)
+
+    def _answered(self) -> bool:
+        # The header block of a proxy's CONNECT ends as well; only the server's own answer sets RESPONSE_CODE.
+        if not self._headers_end or self._channel is None:
+            return False
+        return bool(self._channel.easy.getinfo(pycurl.RESPONSE_CODE) >= 200)
+
+    def _step(self, idle_since: float) -> float:
+        """Move the transfer or wait a moment for it; return since when nothing has moved."""
+        self._transport.check()
+        assert self._channel is not None
+        moved = self._moved
+        _, running = self._channel.multi.perform()
+        if running == 0:
+            self._finish()
+            return idle_since
+        now = time.monotonic()
+        if self._moved != moved:
+            return now
+        limit = self._transport.settings.timeout_s
+        if self._upload is not None and self._sent >= self._upload.length and not self._headers_end:
+            limit = max(limit, _COMMIT_TIMEOUT_S) if self._upload.length else limit
+        if now - idle_since > limit:
+            self._fail(RegistryError(
+                f"`{self.url.host}` does not answer: nothing moved for {limit:.0f} seconds",
+                code="registry-timeout", method=self.method, url=redact_url(str(self.url)), temporary=True,
+            ))
+            return now
+        self._wait(min(_TICK_S, limit))
+        return idle_since
+
+    def _wait(self, timeout_s: float) -> None:
+        assert self._channel is not None
+        multi = self._channel.multi
+        wanted_ms = multi.timeout()
+        if wanted_ms >= 0:
+            timeout_s = min(timeout_s, wanted_ms / 1000)
+        if timeout_s <= 0:
+            return
+        if any(multi.fdset()):
+            multi.select(timeout_s)
+        else:
+            # While a name is looked up in another thread there may be nothing to wait for.
+            time.sleep(min(timeout_s, 0.005))
+
+    def _finish(self) -> None:
+        assert self._channel is not None
+        multi, easy = self._channel.multi, self._channel.easy
+        _, _, failed = multi.info_read()
+        failure: BaseException | None = self._failure
+        if failed and failure is None:
+            _, number, text = failed[0]
+            failure = _curl_error(self.method, self.url, number, text, easy)
+        self._end(failure)
+
+    def _fail(self, failure: BaseException) -> None:
+        self._end(failure)
+
+    def _end(self, failure: BaseException | None) -> None:
+        channel, self._channel = self._channel, None
+        self._done, self._failure = True, failure
+        if channel is not None:
+            channel.multi.remove_handle(channel.easy)
+            self._added = False
+            self._transport.release(channel)
+        self._close_reader()
+
+    # Callbacks run inside perform(): pycurl prints what they raise, so they keep it for the caller instead.
+
+    def on_header(self, line: bytes) -> None:
+        """Take one header line."""
+        self._moved += len(line)
+        text = line.decode("latin-1").strip()
+        if text.startswith("HTTP/"):
+            code = text.split(" ", 2)[1:2]
+            self.status = int(code[0]) if code and code[0].isdigit() else 0
+            self._lines, self._headers_end = [], False
+        elif not text:
+            self._headers_end = self.status >= 200
+        else:
+            name, _, value = text.partition(":")
+            self._lines.append((name.strip().lower(), value.strip()))
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._moved += len(data)
+        self._chunks.append(data)
+
+    def on_read(self, size: int) -> bytes | int:
+        """Give the next piece of the upload."""
+        upload, reader = self._upload, self._reader
+        assert upload is not None and reader is not None
+        try:
+            data = reader.read(min(size, upload.length - self._sent)) if self._sent < upload.length else b""
+            if not data and self._sent < upload.length:
+                raise RegistryError(
+                    f"the content to upload ends after {upload.offset + self._sent} bytes, "
+                    f"not {upload.offset + upload.length}", code="registry-source",
+                )
+            self._sent += len(data)
+            self._moved += len(data)
+            if upload.progress is not None and data:
+                upload.progress(upload.offset + self._sent)
+        except (OSError, ValueError, FirkinError) as error:
+            self._failure = error
+            return int(pycurl.READFUNC_ABORT)
+        return data
+
+    def on_seek(self, offset: int, origin: int) -> int:
+        """Go back to where libcurl wants to send from, when a kept connection turned out to be dead."""
+        if origin != 0:
+            return int(pycurl.SEEKFUNC_CANTSEEK)
+        try:
+            self._open_reader(offset)
+        except (OSError, ValueError, FirkinError) as error:
+            self._failure = error
+            return int(pycurl.SEEKFUNC_FAIL)
+        return int(pycurl.SEEKFUNC_OK)
+
+    def _open_reader(self, sent: int) -> None:
+        assert self._upload is not None
+        self._close_reader()
+        self._reader = self._upload.open()
+        if self._upload.offset + sent:
+            self._reader.seek(self._upload.offset + sent)
+        self._sent = sent
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+_UNREACHABLE = {
+    pycurl.E_COULDNT_RESOLVE_HOST: "its name cannot be resolved",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "the proxy's name cannot be resolved",
+    pycurl.E_COULDNT_CONNECT: "it refuses connections",
+    pycurl.E_OPERATION_TIMEDOUT: "connecting takes too long",
+}
+
+
+def _curl_error(method: str, url: Url, number: int, text: str, easy: Any) -> RegistryError:
+    hints: tuple[str, ...] = ()
+    if number in _UNREACHABLE:
+        code, temporary = "registry-unreachable", True
+        message = f"`{url.host}` cannot be reached: {_UNREACHABLE[number]}"
+    elif number == pycurl.E_PEER_FAILED_VERIFICATION:
+        code, temporary = "registry-tls", False
+        message = f"the TLS certificate of `{url.host}` is not trusted: {text}"
+        hints = ("add its CA to the system's certificates or to `ca_files` in config.toml",)
+    elif number in (pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CACERT_BADFILE):
+        code, temporary = "registry-tls", False
+        message = f"TLS with `{url.host}` cannot start: {text}"
+    elif number == pycurl.E_SSL_CONNECT_ERROR:
+        # A reset in the middle of a handshake looks the same; only what can never work is final.
+        mismatch = "wrong version number" in text or "packet length too long" in text
+        code, temporary = "registry-tls", not (mismatch or "alert" in text)
+        message = f"no TLS connection to `{url.host}`: {text}"
+        if mismatch:
+            hints = (f"it seems to speak plain HTTP: `--insecure-registry {url.host}` allows that",)
+    else:
+        code, temporary = "registry-connection", True
+        message = f"the connection to `{url.host}` broke: {text}"
+    return RegistryError(
+        message, code=code, hints=hints, method=method, url=redact_url(str(url)), temporary=temporary
+    )

@@ -1,0 +1,123 @@
+"""Which certificates a host's TLS connection trusts and shows. I; registry/ and context/ only."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import msgspec
+
+from firkin.errors import UsageError
+from firkin.registry.url import host_matches
+from firkin.request import RegistrySettings
+
+# Mirrors: Go's crypto/x509 root_linux.go, so that trust does not depend on how libcurl was built.
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
+)
+_MAX_PEM_BYTES = 16 * 1024 * 1024
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """TLS of one host: trusted roots as a file (`ca_file`) or as bytes (`ca_pem`), own certificate, verification."""
+
+    verify: bool = True
+    ca_file: str = ""
+    ca_pem: bytes = b""
+    certificate: str = ""
+    key: str = ""
+
+
+class TrustStore:
+    """Answers for each host; every file is read at most once. Safe to share between threads."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        environ = dict(settings.environ)
+        self._file = environ.get("SSL_CERT_FILE", "")
+        self._directories = [part for part in environ.get("SSL_CERT_DIR", "").split(":") if part]
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, bool], Trust] = {}
+        self._system: tuple[str, bytes] | None = None
+        self._loaded = False
+
+    def preload(self) -> None:
+        """Read the system's certificates now, for a build that replaces the files beneath us."""
+        with self._lock:
+            self._loaded = True
+            path, pem = self._system_roots()
+            self._system = ("", pem or _read_pem(path))
+
+    def of(self, host: str, *, verify: bool = True) -> Trust:
+        """Return the TLS settings for `host[:port]`; raises UsageError for a certificate that cannot be read."""
+        with self._lock:
+            known = self._known.get((host, verify))
+            if known is None:
+                known = self._known[host, verify] = self._make(host, verify)
+            return known
+
+    def _make(self, host: str, verify: bool) -> Trust:
+        settings = self._settings
+        certificate = key = ""
+        for pattern, cert_path, key_path in settings.client_certs:
+            if host_matches(pattern, host):
+                certificate, key = cert_path, key_path
+                for path in (cert_path, key_path):
+                    _read_pem(path)
+        if not verify:
+            return Trust(False, certificate=certificate, key=key)
+        path, pem = self._system_roots()
+        extra = b"".join(_read_pem(place) for pattern, place in settings.ca_files if host_matches(pattern, host))
+        if extra:
+            pem = extra + (pem or (_read_pem(path) if path else b""))
+            path = ""
+        return Trust(True, path, pem, certificate, key)
+
+    def _system_roots(self) -> tuple[str, bytes]:
+        if self._system is None:
+            path = self._file or next((name for name in _BUNDLES if os.path.exists(name)), "")
+            if self._directories:
+                # SSL_CERT_DIR adds to the bundle; SSL_CERT_FILE replaces it. An unreadable part is left out, as in Go.
+                parts = []
+                for place in (path, *self._directories):
+                    try:
+                        parts.append(_read_pem(place) if place else b"")
+                    except UsageError:
+                        continue
+                self._system = ("", b"".join(parts))
+            else:
+                self._system = (path, b"")
+        return self._system
+
+
+def _read_pem(path: str) -> bytes:
+    """Return the certificates of a file, or of all files of a directory, once each."""
+    try:
+        if os.path.isdir(path):
+            return _read_directory(path)
+        with open(path, "rb") as file:
+            return file.read(_MAX_PEM_BYTES) + b"\n"
+    except OSError as error:
+        raise UsageError(
+            f"certificate `{path}` cannot be read: {error.strerror}", code="registry-certificate"
+        ) from None
+
+
+def _read_directory(path: str) -> bytes:
+    parts, seen = [], set()
+    for name in sorted(os.listdir(path)):
+        place = os.path.join(path, name)
+        try:
+            # /etc/ssl/certs holds each certificate under its name and, as a link, under its hash.
+            identity = os.path.realpath(place)
+            if identity in seen or not os.path.isfile(place):
+                continue
+            seen.add(identity)
+            with open(place, "rb") as file:
+                data = file.read(_MAX_PEM_BYTES)
+        except OSError:
+            continue
+        if b"-----BEGIN CERTIFICATE-----" in data or b"-----BEGIN TRUSTED CERTIFICATE-----" in data:
+            parts.append(data + b"\n")
+    return b"".join(parts)
