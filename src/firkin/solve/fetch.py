@@ -32,9 +32,12 @@ class OriginFetcher:
         scheme, _, rest = origin.partition("://")
         place, _, _ = rest.rpartition("@")
         if scheme == "docker-image":
-            return self._client().open_blob(parse_reference(place), descriptor)
+            with self._client().open_blob(parse_reference(place), descriptor) as stream:
+                yield from stream
+            return
         if scheme == "oci-layout" and place in self._layouts:
-            return self._layouts[place].open_blob(descriptor)
+            yield from self._layouts[place].open_blob(descriptor)
+            return
         raise StoreError(
             f"blob {descriptor.digest} is missing from the store, and nothing says where it came from",
             code="blob-missing",

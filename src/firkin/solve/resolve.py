@@ -15,7 +15,8 @@ import msgspec
 
 from firkin.errors import FirkinError, RegistryError
 from firkin.events import Emit, Warned
-from firkin.oci.config import ImageConfig, parse_config
+from firkin.oci.codec import MAX_DOCUMENT_BYTES
+from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, image_of
@@ -26,9 +27,6 @@ from firkin.store.store import Store
 
 if TYPE_CHECKING:
     from firkin.registry.client import RegistryClient
-
-MAX_CONFIG_BYTES = 4 * 1024 * 1024
-
 
 class Resolved(msgspec.Struct, frozen=True):
     """A name's image for one platform. `digest` is that of the document the name points to."""
@@ -75,7 +73,9 @@ class ImageResolver:
         try:
             reference = parse_reference(name)
         except ValueError as error:
-            raise RegistryError(f"failed to parse stage name `{name}`: {error}", code="reference", exit_code=1) from error
+            raise RegistryError(
+                f"failed to parse stage name `{name}`: {error}", code="reference", exit_code=1
+            ) from error
         if not self._pull:
             stored = self._store.images.find(reference)
             if stored is not None:
@@ -143,7 +143,10 @@ class ImageResolver:
                 )
             document = self._document(reference, chosen.digest)
             depth += 1
-        raw = b"".join(self._client().open_blob(reference, document.config, max_bytes=MAX_CONFIG_BYTES))
+        if document.config.size > MAX_DOCUMENT_BYTES:
+            raise RegistryError(f"{reference.familiar}: its configuration is over {MAX_DOCUMENT_BYTES} bytes")
+        with self._client().open_blob(reference, document.config) as stream:
+            raw = b"".join(stream)
         self._store.blobs.put(raw)
         self._store.records.add_blob(document.config.digest, len(raw))
         try:
@@ -161,8 +164,3 @@ class ImageResolver:
 
 def _origin(reference: Reference, image: Image) -> str:
     return f"docker-image://{reference.name}@{image.manifest.digest}"
-
-
-def config_of(resolved: Resolved) -> ImageConfig:
-    """Return the configuration of a resolved image."""
-    return resolved.image.config

@@ -37,7 +37,7 @@ class Images:
         self._lock = f"{layout.root}/oci.lock"
         self._layout = layout
 
-    def list(self) -> tuple[StoredImage, ...]:
+    def entries(self) -> tuple[StoredImage, ...]:
         """Return every entry, in the order in which they were added."""
         return tuple(
             StoredImage(_name(item), _bare(item), dict(item.annotations).get(CREATED, ""))
@@ -46,7 +46,7 @@ class Images:
 
     def find(self, reference: Reference) -> Descriptor | None:
         """Return what a reference names here: its digest if it has one, else its tag."""
-        for image in self.list():
+        for image in self.entries():
             if reference.digest is not None:
                 if image.descriptor.digest == reference.digest:
                     return image.descriptor

@@ -1,0 +1,122 @@
+"""One build, top to bottom: parse → select → resolve → lower → solve → assemble → export. Does I/O.
+
+The only module that sees both the Dockerfile front end and the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+
+from firkin.dockerfile.ignore import IgnoreMatcher
+from firkin.dockerfile.lower import list_images, lower, options_of
+from firkin.dockerfile.parse import parse
+from firkin.dockerfile.state import BaseImage, NamedContext
+from firkin.errors import FirkinError, UsageError
+from firkin.events import Completed, Emit, Warned
+from firkin.export.outputs import Exporter
+from firkin.oci.platform import Platform, host_platform, parse_platform
+from firkin.request import BuildRequest, BuildResult, StepResult
+from firkin.solve.bench import Bench
+from firkin.solve.cancel import Cancel
+from firkin.solve.scheduler import Scheduler
+from firkin.source import Source, Span
+
+
+def run_build(request: BuildRequest, emit: Emit, cancel: Cancel) -> BuildResult:
+    """Build what the request asks for and write its outputs.
+
+    Raises FirkinError (Cancelled when `cancel` was set); then nothing was named, pushed or left behind.
+    """
+    began = time.time()
+    with ExitStack() as stack:
+        bench = stack.enter_context(Bench(request, emit, cancel, time.time, IgnoreMatcher))
+        source = bench.contexts.read_dockerfile()
+        dockerfile = parse(source)
+        exporter = Exporter(bench, request)
+        stories: list[StepResult] = []
+        for platform in _platforms(request):
+            options = options_of(request, platform, bench.host)
+            bases = _Bases(bench)
+            bases.prefetch(list_images(dockerfile, options))
+            warn = _Warnings(emit)
+            graph = lower(dockerfile, options, bases, warn)
+            engine = bench.engine(_slot(request, source))
+            engine.prepare(graph, exporter.formats)
+            scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
+            outcome = scheduler.run(graph, source)
+            exporter.assemble(engine, graph, outcome.results)
+            stories += outcome.stories
+        result = exporter.export(tuple(stories), began)
+    image = result.image
+    emit(
+        Completed(time.time(), image.digest, image.config_digest, image.names, image.size_bytes, result.seconds)
+    )
+    return result
+
+
+def _platforms(request: BuildRequest) -> tuple[Platform, ...]:
+    host = _host()
+    try:
+        return tuple(parse_platform(text, host) for text in request.platforms) or (host,)
+    except ValueError as error:
+        raise UsageError(f"invalid --platform: {error}", code="platform") from error
+
+
+def _host() -> Platform:
+    system = os.uname()
+    return host_platform(system.sysname, system.machine)
+
+
+def _slot(request: BuildRequest, source: Source) -> str:
+    """Name the Dockerfile, so that its earlier records can be found when a step misses."""
+    return f"{request.context}|{source.name}"
+
+
+class _Bases:
+    """Gives lowering the images and contexts that lie outside the Dockerfile."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def prefetch(self, images: tuple[tuple[str, Platform], ...]) -> None:
+        """Resolve several names at the same time; what fails is told when lowering asks for it."""
+        for name, platform in images[1:] and images:
+            self._bench.pools.transfers.submit(lambda n=name, p=platform: self._bench.resolver.resolve(n, p))  # type: ignore[misc]
+
+    def image(self, name: str, platform: Platform, span: Span | None) -> BaseImage:
+        """Resolve a name; an error gets the place that asked for it."""
+        try:
+            found = self._bench.resolver.resolve(name, platform)
+        except FirkinError as error:
+            error.span = error.span or span
+            raise
+        image = found.image
+        return BaseImage(found.name, found.digest, found.origin, image.config.platform, image.config, image.layers)
+
+    def context(self, name: str, platform: Platform, span: Span | None) -> NamedContext:
+        """Return what a named context is."""
+        image = self._bench.contexts.image(name, platform)
+        if image is None:
+            return NamedContext()
+        if isinstance(image, str):
+            return NamedContext(self.image(image, platform, span))
+        return NamedContext(
+            BaseImage(
+                image.name, image.digest, image.origin, image.image.config.platform, image.image.config, image.image.layers
+            )
+        )
+
+
+class _Warnings:
+    """Passes warnings of the front end on, each once."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._said: set[tuple[str, str, Span | None]] = set()
+
+    def __call__(self, code: str, message: str, span: Span | None) -> None:
+        if (code, message, span) not in self._said:
+            self._said.add((code, message, span))
+            self._emit(Warned(time.time(), code, message, span))

@@ -1,0 +1,1 @@
+"""Outputs: where a finished image goes. One file each; rows in `build.py` load them on first use."""

@@ -1,0 +1,91 @@
+"""Where exporters get an image's bytes from, and archives of them. Does I/O; exporters import it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, Protocol
+
+from firkin.errors import UsageError
+from firkin.layer.change import Entry
+from firkin.layer.entry import encode_member, padding
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
+
+_CHUNK = 1 << 20
+
+
+class BlobSource(Protocol):
+    """Read access to the blobs of an image."""
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob from its start."""
+
+
+class ArchiveWriter:
+    """A tar written in order, deterministic: fixed owner, mode and time."""
+
+    def __init__(self, stream: BinaryIO, mtime_s: int = 0) -> None:
+        self._stream = stream
+        self._mtime_ns = mtime_s * 1_000_000_000
+
+    def directory(self, path: str) -> None:
+        """Add a directory."""
+        self._stream.write(encode_member(path, Entry("dir", 0o755, mtime_ns=self._mtime_ns)))
+
+    def file(self, path: str, data: bytes) -> None:
+        """Add a small file."""
+        entry = Entry("file", 0o644, size=len(data), mtime_ns=self._mtime_ns)
+        self._stream.write(encode_member(path, entry))
+        self._stream.write(data + bytes(padding(len(data))))
+
+    def blob(self, path: str, source: BlobSource, descriptor: Descriptor) -> None:
+        """Add a blob's bytes."""
+        entry = Entry("file", 0o644, size=descriptor.size, mtime_ns=self._mtime_ns)
+        self._stream.write(encode_member(path, entry))
+        with source.open(descriptor.digest) as file:
+            while chunk := file.read(_CHUNK):
+                self._stream.write(chunk)
+        self._stream.write(bytes(padding(descriptor.size)))
+
+    def link(self, path: str, target: str) -> None:
+        """Add a symbolic link."""
+        self._stream.write(encode_member(path, Entry("symlink", 0o777, target=target, mtime_ns=self._mtime_ns)))
+
+    def end(self) -> None:
+        """Write the end of the archive."""
+        self._stream.write(bytes(1024))
+        self._stream.flush()
+
+
+@contextmanager
+def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
+    """Yield the stream of an output: `-` is `stdout`, else a file that appears when it is complete.
+
+    Raises UsageError when the place cannot be written to.
+    """
+    if dest == "-":
+        if stdout is None:
+            raise UsageError("there is no standard output to write to", code="output")
+        yield stdout
+        return
+    temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.getpid()}"
+    try:
+        special = os.path.lexists(dest) and not os.path.isfile(dest) and not os.path.isdir(dest)
+        file = open(dest if special else temporary, "wb")
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {dest}: {(error.strerror or '').lower()}",
+            code="output",
+            hints=("does its directory exist, and may you write there?",),
+        ) from error
+    try:
+        with file:
+            yield file
+        if not special:
+            os.rename(temporary, dest)
+    except BaseException:
+        if not special and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

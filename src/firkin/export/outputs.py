@@ -1,0 +1,201 @@
+"""From finished snapshots to images and outputs: assembles, and calls the exporter of each output. Does I/O."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import msgspec
+
+from firkin.errors import FirkinError, UsageError
+from firkin.export.names import parse_names
+from firkin.graph.assemble import assemble_image
+from firkin.graph.step import Graph, ImagePlan, StepId
+from firkin.oci import media
+from firkin.oci.image import Image
+from firkin.oci.manifest import Index, encode_index
+from firkin.oci.reference import Reference
+from firkin.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
+from firkin.solve.bench import Bench
+from firkin.solve.engine import Engine, Result
+from firkin.solve.layers import LayerFormat
+from firkin.solve.snapshot import Snapshot
+
+_NEEDS_NO_LAYERS = ("tar", "local")
+
+
+class Built(msgspec.Struct, frozen=True):
+    """An image in the form that some outputs want, with what is needed to find its layers."""
+
+    plan: ImagePlan
+    snapshot: Snapshot
+    image: Image
+    form: LayerFormat
+
+
+class Exporter:
+    """Writes the outputs of one request; everything is checked before the first is written."""
+
+    def __init__(self, bench: Bench, request: BuildRequest) -> None:
+        self._bench = bench
+        self._request = request
+        self.names = parse_names(request.tags)
+        self.formats = tuple(dict.fromkeys(self._form(output) for output in request.outputs))
+        self._built: list[dict[tuple[LayerFormat, media.Family], Built]] = []
+
+    def _form(self, output: Output) -> LayerFormat:
+        request = self._request
+        clamp = request.source_date_epoch if request.rewrite_timestamp else None
+        return LayerFormat(output.compression, output.compression_level, clamp, output.force_compression)
+
+    def _family(self, output: Output) -> media.Family:
+        if output.media_family:
+            return output.media_family
+        return "docker" if output.type == "docker" and output.compression != "zstd" else "oci"
+
+    def assemble(self, engine: Engine, graph: Graph, results: dict[StepId, Result]) -> None:
+        """Write the layers' blobs and make the image of every target, in each form that is wanted."""
+        for plan in graph.targets:
+            snapshot = results[plan.step]
+            if not isinstance(snapshot, Snapshot):
+                raise TypeError("a target is not a root file system")
+            wanted = dict.fromkeys((self._form(x), self._family(x)) for x in self._request.outputs) or {
+                (LayerFormat(), "oci"): None
+            }
+            self._built.append(
+                {key: Built(plan, snapshot, self._image(engine, plan, snapshot, *key), key[0]) for key in wanted}
+            )
+
+    def _image(
+        self, engine: Engine, plan: ImagePlan, snapshot: Snapshot, form: LayerFormat, family: media.Family
+    ) -> Image:
+        tasks = [engine.layers.layer_of(layer, form) for layer in snapshot.layers]
+        layers = tuple(task.result() for task in tasks)
+        times = tuple(engine.created.get(layer.tree_id) for layer in snapshot.layers)
+        try:
+            return assemble_image(
+                plan,
+                layers,
+                times,
+                family=family,
+                annotations=self._request.annotations,
+                epoch_s=self._request.source_date_epoch,
+            )
+        except ValueError as error:
+            raise FirkinError(f"cannot make the image: {error}", code="assemble") from error
+
+    def export(self, stories: tuple[StepResult, ...], began: float) -> BuildResult:
+        """Write every output, those that others see last; then tell what came of the build."""
+        written = [self._write(output) for output in sorted(self._request.outputs, key=_visibility)]
+        first = [next(iter(forms.values())) for forms in self._built]
+        images = tuple(_result(built, self.names) for built in first)
+        root = images[0]
+        if len(images) > 1:
+            index = self._index([built.image for built in first], "oci")
+            root = msgspec.structs.replace(
+                root, digest=index.digest, media_type=index.media_type, size_bytes=sum(x.size_bytes for x in images)
+            )
+        seconds = time.time() - began
+        return BuildResult(
+            root, images, stories, tuple(filter(None, written)), seconds, msgspec.Raw(self._metadata(root, first))
+        )
+
+    def _index(self, images: list[Image], family: media.Family) -> Index:
+        manifests = tuple(
+            msgspec.structs.replace(image.manifest.descriptor, platform=image.config.platform) for image in images
+        )
+        return encode_index(Index(media.index_media_type(family), manifests, self._request.annotations))
+
+    def _write(self, output: Output) -> str:
+        key = (self._form(output), self._family(output))
+        built = [forms[key] for forms in self._built]
+        images = tuple(item.image for item in built)
+        index = self._index(list(images), key[1]) if len(images) > 1 else None
+        names = parse_names(output.names) if output.names else self.names
+        bench = self._bench
+        stdout = open(1, "wb", closefd=False) if output.dest == "-" else None
+        dest = output.dest if output.dest in ("", "-") else os.path.join(self._request.cwd, output.dest)
+        if output.type in ("store", "oci", "docker"):
+            self._gather(built)
+        match output.type:
+            case "store":
+                for image in images:
+                    bench.store.blobs.put(image.config.raw)
+                    bench.store.blobs.put(image.manifest.raw)
+                if index is not None:
+                    bench.store.blobs.put(index.raw)
+                descriptor = index.descriptor if index else images[0].manifest.descriptor
+                bench.store.images.tag(descriptor, names, images[0].config.created)
+                return ""
+            case "registry":
+                from firkin.export.registry import push_images
+
+                return push_images(bench, images, index, names, output)
+            case "oci":
+                from firkin.export.oci_layout import write_directory, write_tar
+
+                if output.tar:
+                    write_tar(images, index, names, bench.store.blobs, dest, stdout)
+                else:
+                    write_directory(images, index, names, bench.store.blobs, dest)
+            case "docker":
+                from firkin.export.docker_archive import write_docker_archive
+
+                if index is not None:
+                    raise UsageError(
+                        "docker exporter does not currently support exporting manifest lists",
+                        code="output",
+                        hints=("use type=oci, or one platform",),
+                    )
+                write_docker_archive(images[0], names, bench.store.blobs, dest, stdout)
+            case "tar" | "local":
+                from firkin.export.rootfs import write_rootfs
+
+                write_rootfs(bench, [(item.plan, item.snapshot) for item in built], output, dest, stdout)
+        return f"{output.type}: {output.dest}"
+
+    def _gather(self, built: list[Built]) -> None:
+        """Have the bytes of every layer in the store: those of a base may never have been fetched."""
+        tasks = []
+        for item in built:
+            for ref, layer in zip(item.snapshot.layers, item.image.layers, strict=True):
+                tasks.append(
+                    self._bench.pools.transfers.submit(
+                        lambda layer=layer, origin=ref.origin: self._bench.layers.ensure_blob(layer, origin)  # type: ignore[misc]
+                    )
+                )
+        for task in tasks:
+            task.result()
+
+    def _metadata(self, root: ImageResult, built: list[Built]) -> bytes:
+        """Return the document of --metadata-file, with buildx's keys."""
+        data: dict[str, object] = {
+            "containerimage.config.digest": root.config_digest,
+            "containerimage.descriptor": {
+                "mediaType": root.media_type,
+                "digest": root.digest,
+                "size": len(built[0].image.manifest.raw),
+                "annotations": {"org.opencontainers.image.created": built[0].image.config.created},
+            },
+            "containerimage.digest": root.digest,
+        }
+        if self.names:
+            data["image.name"] = ",".join(str(name) for name in self.names)
+        return msgspec.json.encode(data)
+
+
+def _visibility(output: Output) -> int:
+    return {"store": 1, "registry": 2}.get(output.type, 0)
+
+
+def _result(built: Built, names: tuple[Reference, ...]) -> ImageResult:
+    image = built.image
+    return ImageResult(
+        image.manifest.digest,
+        image.config.digest,
+        image.manifest.media_type,
+        tuple(str(name) for name in names),
+        str(image.config.platform),
+        image.size_bytes,
+        msgspec.Raw(image.config.raw),
+    )

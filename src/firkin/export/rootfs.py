@@ -1,0 +1,93 @@
+"""Writes an image's files: as a tar (type=tar) or into a directory (type=local). Does I/O.
+
+Mirrors: buildkit exporter/tar, exporter/local. Several platforms get a directory each, `linux_amd64`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from firkin.errors import UsageError
+from firkin.export.blobs import output_file
+from firkin.graph.step import ImagePlan
+from firkin.layer.apply import apply_changes
+from firkin.layer.change import Change, Put, View
+from firkin.layer.stream import write_layer
+from firkin.layer.view import StackView
+from firkin.request import Output
+from firkin.solve.bench import Bench
+from firkin.solve.snapshot import Snapshot
+from firkin.store.layout import remove_tree
+
+
+def write_rootfs(
+    bench: Bench, items: list[tuple[ImagePlan, Snapshot]], output: Output, dest: str, stdout: BinaryIO | None
+) -> None:
+    """Write the merged files of the snapshots to a tar or a directory."""
+    views: list[tuple[str, View]] = []
+    for plan, snapshot in items:
+        prefix = str(plan.platform).replace("/", "_") if len(items) > 1 else ""
+        views.append((prefix, StackView(bench.layers.ensure_trees(snapshot, ""))))
+    if output.type == "tar":
+        with output_file(dest, stdout) as stream:
+            write_layer(_walk_all(views), stream, compression="none", clamp_mtime_s=_clamp(bench))
+        return
+    try:
+        os.makedirs(dest, exist_ok=True)
+        if output.mode_delete:
+            for name in os.listdir(dest):
+                remove_tree(f"{dest}/{name}")
+        apply_changes(_for_user(_walk_all(views)), dest, overwrite=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {dest}: {(error.strerror or '').lower()}", code="output") from error
+
+
+def _clamp(bench: Bench) -> int | None:
+    return bench.request.source_date_epoch if bench.request.rewrite_timestamp else None
+
+
+def _walk_all(views: list[tuple[str, View]]) -> Iterator[Put]:
+    for prefix, view in views:
+        yield from iter_view(view, prefix)
+
+
+def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
+    """Yield everything in a view as Puts, parents first, in the order of names; links by inode kept."""
+    links: dict[tuple[int, int], str] = {}
+    stack = [""]
+    if prefix:
+        entry = view.lstat("")
+        if entry is not None:
+            yield Put(prefix, entry)
+    while stack:
+        path = stack.pop()
+        below: list[str] = []
+        for name in view.iterdir(path):
+            child = f"{path}/{name}" if path else name
+            entry = view.lstat(child)
+            if entry is None:
+                continue
+            shown = f"{prefix}/{child}" if prefix else child
+            if entry.kind == "dir":
+                below.append(child)
+                yield Put(shown, entry)
+            elif entry.inode is not None and entry.inode in links:
+                yield Put(shown, entry, link=links[entry.inode])
+            else:
+                if entry.inode is not None:
+                    links[entry.inode] = shown
+                yield Put(shown, entry, view.content(child) if entry.kind == "file" else None)
+        stack += reversed(below)
+
+
+def _for_user(changes: Iterable[Put]) -> Iterator[Change]:
+    """Give everything to whoever builds, and leave out what only root may make, as buildx does."""
+    for put in changes:
+        if put.entry.kind in ("char", "block"):
+            continue
+        entry = msgspec.structs.replace(put.entry, uid=0, gid=0, xattrs=())
+        yield msgspec.structs.replace(put, entry=entry)

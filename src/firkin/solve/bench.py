@@ -1,0 +1,163 @@
+"""Everything that one build works with, opened once and closed in order. Does I/O."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from firkin.errors import Cancelled, HostError, UsageError
+from firkin.events import Emit, Warned
+from firkin.graph.ops import Git, Http
+from firkin.oci.platform import host_platform
+from firkin.request import BuildRequest
+from firkin.solve.cancel import Cancel
+from firkin.solve.content import FileDigests
+from firkin.solve.contexts import Contexts
+from firkin.solve.copy_plan import CopyTools, Matcher
+from firkin.solve.engine import Backing, Engine, Files, Surroundings
+from firkin.solve.fetch import OriginFetcher
+from firkin.solve.layers import LayerWork
+from firkin.solve.pools import Pools
+from firkin.solve.resolve import ImageResolver
+from firkin.store.digests import StoredDigests
+from firkin.store.store import Store
+
+if TYPE_CHECKING:
+    from firkin.registry.client import RegistryClient
+
+
+class Bench:
+    """The store, pools, registry client, contexts and resolver of one build. Use as a context manager."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        emit: Emit,
+        cancel: Cancel,
+        clock: Callable[[], float],
+        matcher: Callable[[tuple[str, ...]], Matcher],
+    ) -> None:
+        self._matcher = matcher
+        self.request = request
+        self.emit = emit
+        self.cancel = cancel
+        self.clock = clock
+        self.stop = Cancel()  # also set when a step fails
+        system = os.uname()
+        self.host = host_platform(system.sysname, system.machine)
+        cores = len(os.sched_getaffinity(0))
+        steps = request.max_parallel_steps or max(2, cores)
+        self.pools = Pools(steps=steps, transfers=max(1, request.registry.parallel), cpu=max(1, cores))
+        self.store = Store(request.store_root, clock)
+        self._stack = ExitStack()
+        self._client: RegistryClient | None = None
+        self._backing: Backing | None = None
+        self.contexts: Contexts
+        self.resolver: ImageResolver
+        self.layers: LayerWork
+        self.digests: StoredDigests
+
+    def __enter__(self) -> Bench:
+        try:
+            self._stack.enter_context(self.store)
+            self._stack.callback(self.cancel.on_cancel(lambda: self.stop.set(self.cancel.signal)))
+            self._stack.callback(lambda: self.pools.close(Cancelled("the build has ended")))
+            self.digests = StoredDigests(self.store.layout)
+            self._stack.callback(self.digests.save)
+            self.contexts = self._stack.enter_context(Contexts(self.request, self.store, self.emit, self.clock))
+            self.resolver = ImageResolver(self.store, self.client, self.emit, self.clock, pull=self.request.pull)
+            fetcher = OriginFetcher(self.client, self.contexts.layouts)
+            self.layers = LayerWork(self.store, self.pools, fetcher, self.emit, self.stop, self.clock)
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set(15)
+        self._stack.close()
+
+    def client(self) -> RegistryClient:
+        """The registry client, made on first use."""
+        if self._client is None:
+            from firkin.registry.client import RegistryClient
+
+            self._client = RegistryClient(self.request.registry, warn=self.warn, cancelled=self.stop)
+            self._stack.callback(self._client.close)
+        return self._client
+
+    def warn(self, code: str, message: str) -> None:
+        """Emit a warning that has no place in a file."""
+        self.emit(Warned(self.clock(), code, message))
+
+    def backing(self) -> Backing:
+        """Root file system and sandbox, chosen from the facts about this machine on first use."""
+        if self._backing is None:
+            from firkin.solve.backing import choose_backing
+
+            self._backing = choose_backing(self.request.isolation)
+        return self._backing
+
+    def engine(self, slot_prefix: str) -> Engine:
+        """Return an engine over this bench for one graph."""
+        request = self.request
+        engine = Engine(
+            store=self.store,
+            pools=self.pools,
+            layers=self.layers,
+            backend=self.backing,
+            tools=self._tools(),
+            file_digests=FileDigests(self.digests, int(self.clock() * 1e9)),
+            surroundings=Surroundings(
+                request.run,
+                {secret.id: secret for secret in request.secrets},
+                {agent.id: _socket(agent.id, agent.paths) for agent in request.ssh},
+                _resolv_conf(),
+            ),
+            contexts=self.contexts.files,
+            fetch_source=self._fetch_source,
+            emit=self.emit,
+            cancel=self.stop,
+            clock=self.clock,
+            slot_prefix=slot_prefix,
+            ignore_paths=request.ignore_paths,
+            epoch_s=request.source_date_epoch,
+        )
+        self._stack.callback(engine.close)
+        return engine
+
+    def _tools(self) -> CopyTools:
+        from firkin.context.archive import open_archive
+        from firkin.solve.view_files import read_content
+
+        epoch = self.request.source_date_epoch
+        made_ns = int(self.clock() * 1e9) if epoch is None else epoch * 1_000_000_000
+        return CopyTools(read_content, open_archive, self._matcher, self.warn, made_ns)
+
+    def _fetch_source(self, op: Http | Git, vertex: str) -> Files:
+        return self.contexts.fetch(op, vertex, self.stop)
+
+
+def _resolv_conf() -> bytes:
+    try:
+        with open("/etc/resolv.conf", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _socket(agent: str, paths: tuple[str, ...]) -> str:
+    if len(paths) != 1:
+        raise UsageError(
+            f"--ssh {agent}: give one agent socket",
+            code="ssh",
+            hints=("start `ssh-agent`, add the keys with `ssh-add`, and pass `--ssh default`",),
+        )
+    if not os.path.exists(paths[0]):
+        raise HostError(f"--ssh {agent}: no socket at {paths[0]}", code="ssh", hints=("is `ssh-agent` running?",))
+    return paths[0]
