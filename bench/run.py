@@ -89,12 +89,21 @@ class Bench:
     def fresh(self) -> Firkin:
         """Return firkin with an empty store."""
         self.count += 1
-        return make_firkin("root" if os.geteuid() == 0 else "user", self.place / f"firkin-{self.count}",
-                           self.registry.url)
+        return make_firkin(
+            "root" if os.geteuid() == 0 else "user", self.place / f"firkin-{self.count}", self.registry.url
+        )
 
     def build(self, firkin: Firkin, workload: str, *options: str) -> None:
-        firkin.run("build", "--progress", "plain", "--build-arg", f"BASE={BASE}", *options, self.workloads / workload,
-                   timeout=900)
+        firkin.run(
+            "build",
+            "--progress",
+            "plain",
+            "--build-arg",
+            f"BASE={BASE}",
+            *options,
+            self.workloads / workload,
+            timeout=900,
+        )
 
     def push_name(self, workload: str) -> str:
         self.count += 1
@@ -118,8 +127,12 @@ def start(bench: Bench) -> None:
     python = firkin.command("-")[0]
     script = Path(sys.executable).with_name("firkin")
     bare, version = median_pairs(run(python, "-c", "pass"), run(str(script), "--version"), 4 * bench.rounds)
-    report("firkin --version over a bare interpreter", f"+{(version - bare) * 1e3:.1f} ms", "<= +15 ms",
-           version - bare <= 0.015)
+    report(
+        "firkin --version over a bare interpreter",
+        f"+{(version - bare) * 1e3:.1f} ms",
+        "<= +15 ms",
+        version - bare <= 0.015,
+    )
 
 
 def cached(bench: Bench) -> None:
@@ -128,9 +141,15 @@ def cached(bench: Bench) -> None:
         python = firkin.command("-")[0]
         bare, again = median_pairs(
             lambda: subprocess.run([python, "-c", "pass"], check=True),
-            lambda: bench.build(firkin, "steps"), bench.rounds)
-        report("build, everything cached, over bare", f"+{(again - bare) * 1e3:.0f} ms", "<= +110 ms",
-               again - bare <= 0.110)
+            lambda: bench.build(firkin, "steps"),
+            bench.rounds,
+        )
+        report(
+            "build, everything cached, over bare",
+            f"+{(again - bare) * 1e3:.0f} ms",
+            "<= +110 ms",
+            again - bare <= 0.110,
+        )
 
 
 def steps(bench: Bench) -> None:
@@ -140,11 +159,16 @@ def steps(bench: Bench) -> None:
         root = bench.place / "floor-root"
         _unpack_base(bench, root)
         floor = f"for i in $(seq 60); do unshare -m chroot {root} /bin/sh -c 'echo x > /step'; done"
-        bare, built = median_pairs(lambda: shell(floor), lambda: bench.build(firkin, "steps", "--no-cache"),
-                                   max(3, bench.rounds // 2))
+        bare, built = median_pairs(
+            lambda: shell(floor), lambda: bench.build(firkin, "steps", "--no-cache"), max(3, bench.rounds // 2)
+        )
         report("steps: 60 RUN steps", f"{built:.2f} s", "<= 3 s", built <= 3)
-        report("  a step, over unshare and chroot", f"+{(built - bare) / 60 * 1e3:.1f} ms", "<= +40 ms",
-               (built - bare) / 60 <= 0.040)
+        report(
+            "  a step, over unshare and chroot",
+            f"+{(built - bare) / 60 * 1e3:.1f} ms",
+            "<= +40 ms",
+            (built - bare) / 60 <= 0.040,
+        )
 
 
 def _layers(bench: Bench) -> list[Path]:
@@ -177,8 +201,12 @@ def layer_in(bench: Bench) -> None:
             times.append(seconds(lambda firkin=firkin: firkin.run("build", context)))  # type: ignore[misc]
         peaks.append(peak.bytes)
     floor, time_s = statistics.median(floors), statistics.median(times)
-    report("layer in: pull, verify, unpack, RUN true", f"{time_s:.2f} s, floor {floor:.2f} s", "<= the floor",
-           time_s <= floor)
+    report(
+        "layer in: pull, verify, unpack, RUN true",
+        f"{time_s:.2f} s, floor {floor:.2f} s",
+        "<= the floor",
+        time_s <= floor,
+    )
     report("  peak resident", f"{max(peaks) / 1e6:.0f} MB", "<= 150 MB", max(peaks) <= 150e6)
 
 
@@ -187,8 +215,9 @@ def bulk(bench: Bench) -> None:
     with bench.warm() as firkin:
         with Peak() as peak:
             whole = seconds(lambda: bench.build(firkin, "bulk"))
-            export = seconds(lambda: bench.build(
-                firkin, "bulk", "--output", f"type=oci,tar=false,dest={firkin.place}/out"))
+            export = seconds(
+                lambda: bench.build(firkin, "bulk", "--output", f"type=oci,tar=false,dest={firkin.place}/out")
+            )
         report("bulk: RUN that writes 1 GiB", f"{whole:.2f} s")
         report("  export to a layout", f"{export:.2f} s", "<= 2.5 s", export <= 2.5)
         report("  peak resident", f"{peak.bytes / 1e6:.0f} MB", "<= 150 MB", peak.bytes <= 150e6)
@@ -209,8 +238,12 @@ def layer_out(bench: Bench) -> None:
             output = f"type=oci,tar=false,dest={firkin.place}/out"
             times.append(seconds(lambda f=firkin, o=output: f.run("build", "-o", o, source.parent)))  # type: ignore[misc]
     floor, time_s = statistics.median(floors), statistics.median(times)
-    report("layer out: COPY of 22,000 files, export", f"{time_s:.2f} s, floor {floor:.2f} s", "<= the floor",
-           time_s <= floor)
+    report(
+        "layer out: COPY of 22,000 files, export",
+        f"{time_s:.2f} s, floor {floor:.2f} s",
+        "<= the floor",
+        time_s <= floor,
+    )
 
 
 def service(bench: Bench) -> None:
@@ -221,7 +254,8 @@ def service(bench: Bench) -> None:
         name = bench.push_name("service")
         bench.build(firkin, "service", "-t", name, "--push")
         again = statistics.median(
-            seconds(lambda: bench.build(firkin, "service", "-t", name, "--push")) for _ in range(bench.rounds))
+            seconds(lambda: bench.build(firkin, "service", "-t", name, "--push")) for _ in range(bench.rounds)
+        )
         report("service: cold, base not local, pushed", f"{cold:.2f} s", "<= 10 s", cold <= 10)
         report("  peak resident", f"{peak.bytes / 1e6:.0f} MB", "<= 150 MB", peak.bytes <= 150e6)
         report("  nothing changed, pushed", f"{again * 1e3:.0f} ms", "<= 150 ms", again <= 0.150)
@@ -232,14 +266,21 @@ def static(bench: Bench) -> None:
     times = []
     for _ in range(bench.rounds):
         with bench.warm() as firkin:
-            times.append(seconds(lambda f=firkin: bench.build(  # type: ignore[misc]
-                f, "static", "-t", bench.push_name("static"), "--push")))
+            times.append(
+                seconds(
+                    lambda f=firkin: bench.build(  # type: ignore[misc]
+                        f, "static", "-t", bench.push_name("static"), "--push"
+                    )
+                )
+            )
     time_s = statistics.median(times)
     report("static: base only in the registry, pushed", f"{time_s:.2f} s", "<= 0.6 s", time_s <= 0.6)
 
 
-MEASUREMENTS = {action.__name__.replace("_", "-"): action
-                for action in (start, cached, steps, static, layer_out, layer_in, bulk, service)}
+MEASUREMENTS = {
+    action.__name__.replace("_", "-"): action
+    for action in (start, cached, steps, static, layer_out, layer_in, bulk, service)
+}
 
 
 def main() -> int:

@@ -41,7 +41,11 @@ def _inplace() -> str:
 
 # marker -> a function that says what is missing, or "". What may skip on a laptop must run in CI.
 NEEDS: dict[str, Callable[[], str]] = {
-    "userns": _userns, "root": _root, "chroot": _root, "registry": _registry, "inplace": _inplace,
+    "userns": _userns,
+    "root": _root,
+    "chroot": _root,
+    "registry": _registry,
+    "inplace": _inplace,
 }
 _missing: dict[str, str] = {}
 

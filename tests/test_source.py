@@ -37,7 +37,6 @@ ORDER = (
     ("backend",),
     ("solve",),
     ("export",),
-    ("assemble",),
     ("build",),
     ("worker",),
     ("ambient", "settings"),
@@ -58,12 +57,35 @@ ONLY = {"render": {"render", "errors", "source", "events"}}
 
 # Modules and rooms that take and return values only, and what they must not import.
 PURE = (
-    "errors", "source", "events", "oci", "request", "graph", "dockerfile",
-    "layer.change", "layer.compare", "layer.entry", "registry.protocol", "registry.auth", "registry.url",
-    "sandbox.spec", "backend", "render.trace", "ambient",
+    "errors",
+    "source",
+    "events",
+    "oci",
+    "request",
+    "graph",
+    "dockerfile",
+    "layer.change",
+    "layer.compare",
+    "layer.entry",
+    "registry.protocol",
+    "registry.auth",
+    "registry.url",
+    "sandbox.spec",
+    "backend",
+    "render.trace",
+    "ambient",
 )
 IMPURE_MODULES = {
-    "ctypes", "os", "pycurl", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "threading", "time",
+    "ctypes",
+    "os",
+    "pycurl",
+    "shutil",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
 }
 
 # Too slow to start with, or wrong for the purpose; (module, reason or instead).
@@ -96,16 +118,39 @@ AMBIENT_ALLOWED = ("cli", "worker", "api", "__main__", "testing", "sandbox.init"
 THREAD_STARTERS = {"Thread", "Timer", "start_new_thread", "ThreadPoolExecutor", "ThreadPool", "ThreadingHTTPServer"}
 THREADS_ALLOWED = {
     "solve.pools": "the three pools",
-    "layer.stream": "digest and deflate of one layer, both outside the interpreter lock",
+    "layer.background": "digest and deflate of one layer, both outside the interpreter lock",
 }
 
 PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build"]}
 
 # Modules that must not be loaded when `firkin --version` ends.
 NOT_FOR_VERSION = {
-    "argparse", "ctypes", "dataclasses", "dulwich", "inspect", "isal", "json", "msgspec", "pathlib", "pycurl", "re",
-    "rich", "shutil", "signal", "socket", "sqlite3", "subprocess", "tempfile", "threading", "typing", "zstandard",
-    "firkin.errors", "firkin.events", "firkin.request", "firkin.worker", "firkin.build",
+    "argparse",
+    "ctypes",
+    "dataclasses",
+    "dulwich",
+    "inspect",
+    "isal",
+    "json",
+    "msgspec",
+    "pathlib",
+    "pycurl",
+    "re",
+    "rich",
+    "shutil",
+    "signal",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "typing",
+    "zstandard",
+    "firkin.errors",
+    "firkin.events",
+    "firkin.request",
+    "firkin.worker",
+    "firkin.build",
 }
 # … and when the command table has been imported.
 NOT_FOR_MAIN = NOT_FOR_VERSION - {"typing"}
@@ -238,8 +283,9 @@ def test_ambient_state_enters_at_the_rim() -> None:
             if isinstance(node, ast.Attribute) and node.attr in AMBIENT.get(ast.unparse(node.value), ()):
                 wrong.append(f"{module}:{node.lineno} {ast.unparse(node)}")
             elif isinstance(node, ast.ImportFrom) and node.module in AMBIENT:
-                wrong += [f"{module}:{node.lineno} from {node.module} import {a.name}"
-                          for a in node.names if a.name in flat]
+                wrong += [
+                    f"{module}:{node.lineno} from {node.module} import {a.name}" for a in node.names if a.name in flat
+                ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -262,8 +308,10 @@ def test_every_module_says_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names(package: str) -> None:
-    code = (f"import {package} as package; print(*sorted(package.__all__));"
-            "[getattr(package, name) for name in package.__all__]")
+    code = (
+        f"import {package} as package; print(*sorted(package.__all__));"
+        "[getattr(package, name) for name in package.__all__]"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == sorted(PUBLIC[package])
@@ -332,8 +380,12 @@ def test_package_loads_nothing() -> None:
 def test_version_starts_fast() -> None:
     def seconds(*arguments: str) -> float:
         begin = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL,
-                       env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""})
+        subprocess.run(
+            [sys.executable, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
+        )
         return time.perf_counter() - begin
 
     seconds("-m", "firkin", "--version")  # compiled now

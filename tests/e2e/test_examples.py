@@ -55,8 +55,16 @@ def build(shared_firkin: Firkin, language_registry: Registry) -> Build:
         if key not in done:
             name = f"{shared_firkin.account.name}/{example}-{len(done)}:1"
             place = shared_firkin.directory(f"{example}-{len(done)}")
-            shared_firkin.run("build", "-t", language_registry.reference(name), "--push",
-                              "--metadata-file", place / "metadata.json", *options, EXAMPLES / example)
+            shared_firkin.run(
+                "build",
+                "-t",
+                language_registry.reference(name),
+                "--push",
+                "--metadata-file",
+                place / "metadata.json",
+                *options,
+                EXAMPLES / example,
+            )
             layout = readers.pull_layout(language_registry, name, place / "layout")
             metadata = json.loads((place / "metadata.json").read_text())
             done[key] = Built(name, layout, language_registry.manifest(name), language_registry.config(name), metadata)
@@ -155,8 +163,14 @@ def test_webserver_base_is_the_callers_choice(build: Build, registry: Registry) 
     assert built.manifest["layers"][0] == registry.manifest("library/gcc:12-bookworm")["layers"][0]
 
 
-NONROOT = ("--file", str(EXAMPLES / "webserver/Dockerfile.nonroot"),
-           "--build-arg", "USER_ID=1777", "--build-arg", "GROUP_ID=1888")
+NONROOT = (
+    "--file",
+    str(EXAMPLES / "webserver/Dockerfile.nonroot"),
+    "--build-arg",
+    "USER_ID=1777",
+    "--build-arg",
+    "GROUP_ID=1888",
+)
 
 
 def test_nonroot_webserver_image(build: Build, registry: Registry) -> None:
@@ -196,14 +210,17 @@ def test_storefront_holds_only_what_was_copied(build: Build, registry: Registry)
     assert built.manifest["layers"][: len(below)] == below
     adduser, service, web = built.own_layers(registry, "library/debian:bookworm-slim")
     assert {name for name in adduser if not name.startswith("var")} - {"etc"} <= {
-        f"etc/{name}{backup}" for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid", ".pwd.lock")
+        f"etc/{name}{backup}"
+        for name in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid", ".pwd.lock")
         for backup in ("", "-")
     }
     assert {name: member.mode for name, member in service.items() if member.mode[0] != "d"} == {
         "usr/local/bin/storefrontd": "-rwxr-xr-x"
     }
     assert {name for name, member in web.items() if member.mode[0] != "d"} == {
-        "srv/store/index.html", "srv/store/shop.html", "srv/store/assets/bundle.js"
+        "srv/store/index.html",
+        "srv/store/shop.html",
+        "srv/store/assets/bundle.js",
     }
     assert web["srv/store/shop.html"].link == "index.html"
     assert {member.owner for name, member in web.items() if name.startswith("srv/store")} == {"1600/1600"}

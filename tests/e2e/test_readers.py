@@ -73,13 +73,23 @@ def outputs(shared_firkin: Firkin, language_registry: Registry) -> Iterator[tupl
     (context / "Dockerfile").write_text(DOCKERFILE)
     name = f"{shared_firkin.account.name}/readers:1"
     shared_firkin.run(
-        "build", "-t", language_registry.reference(name), "--push",
-        "--output", f"type=oci,dest={place}/image-oci.tar",
-        "--output", f"type=oci,tar=false,dest={place}/layout",
-        "--output", f"type=docker,dest={place}/image-docker.tar",
-        "--output", f"type=tar,dest={place}/root.tar",
-        "--output", f"type=local,dest={place}/local",
-        "--iidfile", place / "iid", context,
+        "build",
+        "-t",
+        language_registry.reference(name),
+        "--push",
+        "--output",
+        f"type=oci,dest={place}/image-oci.tar",
+        "--output",
+        f"type=oci,tar=false,dest={place}/layout",
+        "--output",
+        f"type=docker,dest={place}/image-docker.tar",
+        "--output",
+        f"type=tar,dest={place}/root.tar",
+        "--output",
+        f"type=local,dest={place}/local",
+        "--iidfile",
+        place / "iid",
+        context,
     )
     shared_firkin.run("build", "--target", "made", "--output", f"type=oci,dest={place}/made.tar", context)
     yield place, name
@@ -151,7 +161,11 @@ def test_all_outputs_are_one_image(outputs: tuple[Path, str], language_registry:
     assert config["config"]["User"] == "1234:5678"
     assert config["config"]["WorkingDir"] == "/copied"
     assert [entry["created_by"].partition(" ")[0] for entry in config["history"] if entry.get("empty_layer")] == [
-        "LABEL", "ENV", "USER", "ENTRYPOINT", "CMD"
+        "LABEL",
+        "ENV",
+        "USER",
+        "ENTRYPOINT",
+        "CMD",
     ]
 
 

@@ -95,8 +95,21 @@ def _ensure_user(name: str, *, subordinate: bool) -> pwd.struct_passwd:
             pwd.getpwnam(name)
         except KeyError:
             # No home of its own in /home: every test gives it one.
-            subprocess.run(["useradd", "--system", "--user-group", "--shell", "/bin/sh", "--no-create-home",
-                            "--home-dir", "/nonexistent", name], check=True, capture_output=True)
+            subprocess.run(
+                [
+                    "useradd",
+                    "--system",
+                    "--user-group",
+                    "--shell",
+                    "/bin/sh",
+                    "--no-create-home",
+                    "--home-dir",
+                    "/nonexistent",
+                    name,
+                ],
+                check=True,
+                capture_output=True,
+            )
         if subordinate and not has_subordinate_ids(name):
             first = _free_range()
             span = f"{first}-{first + SUBORDINATE_IDS - 1}"
@@ -163,6 +176,10 @@ def _same_version(python: str, uid: int) -> bool:
     return result.returncode == 0 and result.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
+# Tools of the developer, and large.
+NOT_COPIED = ("__pycache__", "boto*", "moto*", "mypy*", "pip*", "ruff*", "hypothesis*", "_pytest*", "cryptography*")
+
+
 def _copy(name: str, source: Path) -> Path:
     """Copy a directory to a world-readable place, once per state of its files."""
     state = hashlib.sha256()
@@ -175,7 +192,7 @@ def _copy(name: str, source: Path) -> Path:
     with locked(target.with_suffix(".lock")):
         if not target.exists():
             temporary = target.with_suffix(f".tmp-{os.getpid()}")
-            shutil.copytree(source, temporary, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, temporary, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
             subprocess.run(["chmod", "-R", "a+rX", str(temporary)], check=True)
             temporary.rename(target)
     return target
@@ -231,12 +248,21 @@ class Firkin:
             options += ["--registry-mirror", f"docker.io={self.registry_url}"]
         return [installation(self.account.uid).python, "-m", "firkin", first, *options, *rest]
 
-    def run(self, *arguments: str | os.PathLike[str], check: bool = True, env: Mapping[str, str] | None = None,
-            cwd: Path | None = None, input: str | None = None, timeout: float = 240,
-            ) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        *arguments: str | os.PathLike[str],
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        input: str | None = None,
+        timeout: float = 240,
+    ) -> subprocess.CompletedProcess[str]:
         """Run firkin and return what it printed; a status other than 0 fails the test unless `check` is false."""
         result = self.account.run(
-            self.command(*arguments), env=self.environment(env), cwd=cwd or self.place, timeout=timeout,
+            self.command(*arguments),
+            env=self.environment(env),
+            cwd=cwd or self.place,
+            timeout=timeout,
             **({"input": input} if input is not None else {"stdin": subprocess.DEVNULL}),
         )
         if check and result.returncode:
@@ -244,11 +270,15 @@ class Firkin:
             raise AssertionError(f"`firkin {told}` ended with {result.returncode}\n{result.stdout}{result.stderr}")
         return result
 
-    def popen(self, *arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None,
-              **options: Any) -> subprocess.Popen[bytes]:
+    def popen(
+        self, *arguments: str | os.PathLike[str], env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[bytes]:
         """Start firkin without waiting for it."""
-        return self.account.popen(self.command(*arguments), env=self.environment(env),
-                                  **{"cwd": self.place, "stdin": subprocess.DEVNULL, **options})
+        return self.account.popen(
+            self.command(*arguments),
+            env=self.environment(env),
+            **{"cwd": self.place, "stdin": subprocess.DEVNULL, **options},
+        )
 
 
 def make_firkin(kind: str, place: Path, registry_url: str = "") -> Firkin:

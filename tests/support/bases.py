@@ -103,12 +103,15 @@ def _tarball(base: Base) -> Path:
     else:
         command += ["--variant=minbase"]
     # Machine-made names and times must not enter an image that is to be the same twice.
-    command += ['--customize-hook=rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*.log "$1"/var/log/apt/*',
-                '--customize-hook=rm -rf "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/debconf/*-old']
+    command += [
+        '--customize-hook=rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*.log "$1"/var/log/apt/*',
+        '--customize-hook=rm -rf "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/debconf/*-old',
+    ]
     result = subprocess.run(
         [*command, SUITE, str(temporary)],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(layouts.EPOCH)},
-        capture_output=True, text=True,
+        capture_output=True,
+        text=True,
     )
     if result.returncode:
         temporary.unlink(missing_ok=True)

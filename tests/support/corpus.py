@@ -48,8 +48,16 @@ def make_runner(firkin: Firkin, keep: Path | None = None, options: tuple[str, ..
     def command(case: Any, workspace: Any, given: Any) -> list[str]:
         _hand_over(workspace.root.parent, firkin.account)
         arguments = module.builder_arguments(case, workspace, given)
-        argv = firkin.command("build", *options, *arguments, "-f", workspace.dockerfile,
-                              "--output", f"type=oci,dest={workspace.output}", workspace.context)
+        argv = firkin.command(
+            "build",
+            *options,
+            *arguments,
+            "-f",
+            workspace.dockerfile,
+            "--output",
+            f"type=oci,dest={workspace.output}",
+            workspace.context,
+        )
         environment = [f"{key}={value}" for key, value in firkin.environment().items()]
         become = []
         if firkin.account.uid != os.geteuid():
@@ -87,8 +95,9 @@ def main() -> int:
     """Run the selected cases, print the runner's report, and return 1 when one failed."""
     parser = argparse.ArgumentParser(description="Run the conformance corpus against firkin.")
     parser.add_argument("--case", action="append", default=[], metavar="GLOB")
-    parser.add_argument("--as", dest="kind", choices=("root", "user", "plain"),
-                        default="root" if os.geteuid() == 0 else "user")
+    parser.add_argument(
+        "--as", dest="kind", choices=("root", "user", "plain"), default="root" if os.geteuid() == 0 else "user"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", type=Path, metavar="DIR")
     parser.add_argument("--no-cache", action="store_true")

@@ -108,8 +108,16 @@ def _facts(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[Any, ...]:
         content = hashlib.sha256(handle.read()).digest()
     # The time of a directory changes with its entries and says nothing.
     mtime = 0 if member.isdir() else member.mtime
-    return (member.type, member.mode, member.uid, member.gid, member.linkname, mtime, content,
-            tuple(sorted((k, v) for k, v in member.pax_headers.items() if k.startswith("SCHILY.xattr."))))
+    return (
+        member.type,
+        member.mode,
+        member.uid,
+        member.gid,
+        member.linkname,
+        mtime,
+        content,
+        tuple(sorted((k, v) for k, v in member.pax_headers.items() if k.startswith("SCHILY.xattr."))),
+    )
 
 
 def write_layout(place: Path, layers: Iterable[LayerBlob], config: Mapping[str, Any], tags: Iterable[str]) -> str:

@@ -18,8 +18,15 @@ from support.registry import Registry
 def tool(*command: str | os.PathLike[str], env: dict[str, str] | None = None) -> str:
     """Run a tool and return its output; its complaint becomes the test's failure."""
     argv = [os.fspath(part) for part in command]
-    result = subprocess.run(argv, capture_output=True, text=True, errors="surrogateescape",
-                            env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, timeout=120)
+    result = subprocess.run(
+        argv,
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
     assert result.returncode == 0, f"{' '.join(argv)} ended with {result.returncode}\n{result.stdout}{result.stderr}"
     return result.stdout
 
@@ -32,8 +39,14 @@ def skopeo_inspect(source: str) -> dict[str, Any]:
 
 def pull_layout(registry: Registry, name: str, place: Path) -> Path:
     """Copy an image out of the registry into an OCI layout with skopeo, which verifies all digests."""
-    tool("skopeo", "--insecure-policy", "copy", "--src-tls-verify=false", f"docker://{registry.reference(name)}",
-         f"oci:{place}:image")
+    tool(
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--src-tls-verify=false",
+        f"docker://{registry.reference(name)}",
+        f"oci:{place}:image",
+    )
     return place
 
 
@@ -108,8 +121,17 @@ class Container:
 
     def ask(self, port: int, path: str = "/") -> str:
         """Return the body of a GET from inside the container's network."""
-        return tool("nsenter", "--target", str(self.pid), "--net", sys.executable, "-c", ASK,
-                    f"http://127.0.0.1:{port}{path}", env={"no_proxy": "*"})
+        return tool(
+            "nsenter",
+            "--target",
+            str(self.pid),
+            "--net",
+            sys.executable,
+            "-c",
+            ASK,
+            f"http://127.0.0.1:{port}{path}",
+            env={"no_proxy": "*"},
+        )
 
     def stop(self, timeout: float = 10) -> int:
         """Send TERM to the first process and return runc's exit status, which is that process's."""
@@ -129,8 +151,12 @@ def running(bundle: Path, arguments: Sequence[str] | None = None) -> Iterator[Co
     state, output = bundle / "runc-state", bundle / "output"
     name = f"firkin-{os.getpid()}-{time.monotonic_ns()}"
     with open(output, "wb") as sink:
-        process = subprocess.Popen(["runc", "--root", str(state), "run", "--bundle", str(bundle), name],
-                                   stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            ["runc", "--root", str(state), "run", "--bundle", str(bundle), name],
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+        )
     try:
         deadline = time.monotonic() + 20
         while not (state / name / "state.json").exists() and process.poll() is None and time.monotonic() < deadline:

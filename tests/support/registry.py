@@ -25,12 +25,14 @@ from support import layouts
 from support.bases import BASES, ensure_base
 
 USER, PASSWORD = "builder", "correct horse"
-ACCEPT = ", ".join((
-    layouts.MANIFEST,
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-))
+ACCEPT = ", ".join(
+    (
+        layouts.MANIFEST,
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,11 @@ class Registry:
         links = [f"_layers/sha256/{digest.partition(':')[2]}" for digest in digests]
         for link in links:
             _write_link(place / link, link.rpartition("/")[2])
-        for link in (f"_manifests/revisions/sha256/{value}", f"_manifests/tags/{tag}/current",
-                     f"_manifests/tags/{tag}/index/sha256/{value}"):
+        for link in (
+            f"_manifests/revisions/sha256/{value}",
+            f"_manifests/tags/{tag}/current",
+            f"_manifests/tags/{tag}/index/sha256/{value}",
+        ):
             _write_link(place / link, value)
         return str(descriptor["digest"])
 
@@ -166,21 +171,28 @@ def _start(place: Path, settings: dict[str, Any], headers: Mapping[str, str]) ->
         if tls:
             http["tls"] = tls
         # JSON is YAML.
-        (place / "config.yml").write_text(json.dumps({
-            "version": 0.1,
-            "log": {"level": "warn", "accesslog": {"disabled": False}},
-            "storage": {
-                "filesystem": {"rootdirectory": str(storage)},
-                "delete": {"enabled": True},
-                "maintenance": {"uploadpurging": {"enabled": False}},
-            },
-            "http": http,
-            **settings,
-        }))
+        (place / "config.yml").write_text(
+            json.dumps(
+                {
+                    "version": 0.1,
+                    "log": {"level": "warn", "accesslog": {"disabled": False}},
+                    "storage": {
+                        "filesystem": {"rootdirectory": str(storage)},
+                        "delete": {"enabled": True},
+                        "maintenance": {"uploadpurging": {"enabled": False}},
+                    },
+                    "http": http,
+                    **settings,
+                }
+            )
+        )
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 ["docker-registry", "serve", str(place / "config.yml")],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=place,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=place,
                 env={"PATH": os.environ.get("PATH", ""), "OTEL_TRACES_EXPORTER": "none"},
             )
         if _answers(host, process):
@@ -229,15 +241,21 @@ def make_certificate(key: Path, certificate: Path, host: str = "127.0.0.1") -> N
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(host))]
     signed = (
         x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(private.public_key())
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(private.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1))
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(private, hashes.SHA256())
     )
-    key.write_bytes(private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    key.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
 
 
@@ -257,8 +275,12 @@ class TokenServer:
     issuer = "firkin-tests"
 
     def registry_settings(self) -> dict[str, Any]:
-        return {"realm": f"{self.url}/token", "service": self.service, "issuer": self.issuer,
-                "rootcertbundle": str(self.place / "token.crt")}
+        return {
+            "realm": f"{self.url}/token",
+            "service": self.service,
+            "issuer": self.issuer,
+            "rootcertbundle": str(self.place / "token.crt"),
+        }
 
     def token(self, account: str, scopes: list[str]) -> str:
         """Return a signed token that grants what the scopes ask for; anonymous callers may only pull."""
@@ -278,8 +300,16 @@ class TokenServer:
             access.append({"type": kind, "name": name, "actions": granted})
         now = int(time.time())
         header = {"typ": "JWT", "alg": "ES256", "x5c": [base64.b64encode(der).decode()]}
-        claims = {"iss": self.issuer, "sub": account, "aud": self.service, "exp": now + self.lifetime_s,
-                  "nbf": now - 10, "iat": now, "jti": os.urandom(8).hex(), "access": access}
+        claims = {
+            "iss": self.issuer,
+            "sub": account,
+            "aud": self.service,
+            "exp": now + self.lifetime_s,
+            "nbf": now - 10,
+            "iat": now,
+            "jti": os.urandom(8).hex(),
+            "access": access,
+        }
         signing = b".".join(_b64url(json.dumps(part).encode()) for part in (header, claims))
         r, s = utils.decode_dss_signature(key.sign(signing, ec.ECDSA(hashes.SHA256())))
         return (signing + b"." + _b64url(r.to_bytes(32, "big") + s.to_bytes(32, "big"))).decode()
@@ -357,9 +387,17 @@ def push_layout(registry: Registry, layout: Path, name: str, *, tag: str = "") -
     source = f"oci:{layout}:{tag}" if tag else f"oci:{layout}"
     credentials = ["--dest-creds", f"{USER}:{PASSWORD}"] if registry.headers else []
     subprocess.run(
-        ["skopeo", "--insecure-policy", "copy", "--dest-tls-verify=false", *credentials, source,
-         f"docker://{registry.reference(name)}"],
-        check=True, capture_output=True,
+        [
+            "skopeo",
+            "--insecure-policy",
+            "copy",
+            "--dest-tls-verify=false",
+            *credentials,
+            source,
+            f"docker://{registry.reference(name)}",
+        ],
+        check=True,
+        capture_output=True,
     )
 
 
