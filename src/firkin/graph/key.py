@@ -81,6 +81,7 @@ def op_parts(op: Op, platform: Platform | None) -> tuple[Part, ...]:
                 *(("file", _text(file)) for file in op.files),
                 ("network", op.network),
                 ("insecure", str(op.insecure)),
+                ("hostname", op.hostname),
             )
         case Copy():
             return (

@@ -136,6 +136,7 @@ class Run(msgspec.Struct, frozen=True, tag_field="op", tag="run"):
     network: Network = "default"
     insecure: bool = False
     proxy_env: tuple[str, ...] = ()
+    hostname: str = ""  # "": the sandbox's own
 
 
 class PathSource(msgspec.Struct, frozen=True, tag_field="from", tag="path"):

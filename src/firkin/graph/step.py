@@ -48,6 +48,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
     layers included, in order) and `empty_layer` lines; lines without `created` are new and get the
     time of the build. `base_digest` and `base_name` describe the final FROM ("" for scratch).
     `created` is kept when no instruction followed FROM (then the image is the base's copy).
+    `source_date_epoch` (seconds), from the request or a build argument, is the time of everything new.
     """
 
     step: StepId
@@ -57,6 +58,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
     author: str = ""
     base_name: str = ""
     base_digest: str = ""
+    source_date_epoch: int | None = None
 
 
 class Graph(msgspec.Struct, frozen=True):

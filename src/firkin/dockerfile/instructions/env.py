@@ -1,0 +1,49 @@
+"""ENV: variables that the image keeps. Pure."""
+
+from __future__ import annotations
+
+from firkin.dockerfile.flags import parse_flags
+from firkin.dockerfile.lines import RawInstruction
+from firkin.dockerfile.state import LowerContext, StageState
+from firkin.dockerfile.syntax import Instruction
+from firkin.dockerfile.words import NameValue, NameValues, split_name_values
+from firkin.errors import DockerfileError
+
+
+class Env(Instruction, frozen=True):
+    """ENV: pairs unexpanded, in order; `legacy`: written `NAME VALUE`."""
+
+    pairs: tuple[NameValue, ...]
+    legacy: bool = False
+
+
+def parse(raw: RawInstruction) -> Env:
+    """Parse `ENV NAME=VALUE...` or `ENV NAME VALUE`; raises DockerfileError."""
+    parse_flags(raw)
+    found = parse_pairs(raw, "ENV")
+    return Env(raw, found.pairs, found.legacy)
+
+
+def parse_pairs(raw: RawInstruction, keyword: str) -> NameValues:
+    """Split the pairs of ENV or LABEL and check their names; raises DockerfileError."""
+    try:
+        found = split_name_values(raw.rest, raw.escape, keyword)
+    except ValueError as error:
+        raise DockerfileError(str(error), span=raw.span) from None
+    if not found.pairs:
+        raise DockerfileError(f"{keyword} requires at least one argument", span=raw.span)
+    if not all(pair.name for pair in found.pairs):
+        raise DockerfileError(f"{keyword} names can not be blank", span=raw.span)
+    return found
+
+
+def lower(node: Env, state: StageState, context: LowerContext) -> None:
+    """Set the variables; all values are expanded with what held before the instruction."""
+    pairs = [
+        (state.expand(pair.name, node.span, context), state.expand(pair.value, node.span, context))
+        for pair in node.pairs
+    ]
+    for name, value in pairs:
+        state.set_variable(name, value)
+        state.set_image_variable(name, value)
+    state.record(" ".join(["ENV", *(f"{name}={value}" for name, value in pairs)]))

@@ -1,0 +1,40 @@
+"""FROM: what a stage starts with. Its effect is `lower.py`'s business. Pure."""
+
+from __future__ import annotations
+
+from firkin.dockerfile.flags import FlagSpec, parse_flags
+from firkin.dockerfile.lines import RawInstruction
+from firkin.dockerfile.state import LowerContext, StageState
+from firkin.dockerfile.syntax import From
+from firkin.dockerfile.words import quote, split_whitespace
+from firkin.errors import DockerfileError
+
+_FLAGS = (FlagSpec("platform"),)
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz")
+_NAME = _FIRST | frozenset("0123456789-_.")
+
+
+def parse(raw: RawInstruction) -> From:
+    """Parse `FROM [--platform=P] IMAGE [AS NAME]`; raises DockerfileError."""
+    words = split_whitespace(raw.rest)
+    name = written_name = written_as = ""
+    if len(words) == 3 and words[1].lower() == "as":
+        written_as, written_name = words[1:]
+        name = written_name.lower()
+        if name[0] not in _FIRST or not _NAME.issuperset(name):
+            raise DockerfileError(
+                f"invalid name for build stage: {quote(written_name)}, "
+                "name can't start with a number or contain symbols",
+                span=raw.span,
+            )
+    elif len(words) != 1:
+        raise DockerfileError("FROM requires either one or three arguments", span=raw.span)
+    flags = parse_flags(raw, _FLAGS)
+    return From(
+        raw, words[0], name, flags.text("platform"), written_name=written_name, written_as=written_as
+    )
+
+
+def lower(node: From, state: StageState, context: LowerContext) -> None:
+    """Refuse: FROM begins a stage, so it never stands in one."""
+    raise DockerfileError("FROM isn't allowed as an ONBUILD trigger", span=node.span)
