@@ -77,7 +77,7 @@ PURE = (
 )
 # What pure modules may take from others all the same: types.
 PURE_MAY_NAME = {
-    ("backend", "firkin.linux.enter"): "IdMaps",
+    ("backend", "firkin.linux.enter"): "NamespacePlan",
     ("backend", "firkin.linux.probe"): "HostFacts and what it is made of",
 }
 IMPURE_MODULES = {
