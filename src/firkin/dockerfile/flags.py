@@ -177,7 +177,7 @@ class _Mount:
             self.only(key, "secret", "ssh")
             self.found["required"] = True
         else:
-            raise ValueError(_suggest(f"invalid field '{field}' must be a key=value pair", key, _MOUNT_KEYS))
+            raise ValueError(f"invalid field '{field}' must be a key=value pair")
 
     def set(self, key: str, value: str, field: str) -> None:
         """Take a field with its expanded value."""
