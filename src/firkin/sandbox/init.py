@@ -314,6 +314,14 @@ class Setup:
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             pass  # two targets that want different things of one path: `attach` reports it
 
+    def op_stub_file(self, stubs: str, lowers: tuple[str, ...], folder: str, name: str, content: bytes) -> None:
+        """Show a file in a directory of the image, if it has that directory, and keep it out of the layer."""
+        if not any(os.path.isdir(f"{lower}/{folder}") for lower in lowers):
+            return
+        os.makedirs(f"{stubs}/{folder}", 0o755, exist_ok=True)
+        with open(f"{stubs}/{folder}/{name}", "wb") as file:
+            file.write(content)
+
     def op_files(self, place: str, files: tuple[tuple[str, bytes, int, int, int], ...]) -> None:
         """Keep small files in a memory file system that is nowhere to be seen, ready to be bound."""
         total = sum(len(content) // 4096 + 2 for _, content, *_ in files) * 4096
@@ -652,8 +660,10 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
     """Process A."""
     os.set_inheritable(status_fd, False)
     status = Status(status_fd)
+    shared_pids = not spec["namespaces"] & CLONE_NEWPID
     try:
-        prctl("die with parent", PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Without a PID namespace there is something left to do when the worker is killed.
+        prctl("die with parent", PR_SET_PDEATHSIG, signal.SIGTERM if shared_pids else signal.SIGKILL)
         if os.getppid() != spec["parent"]:
             return 125
         os.setsid()
@@ -665,7 +675,6 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
     except Failed as failed:
         status.tell("setup", failed.op, failed.number, failed.detail)
         return 125
-    shared_pids = not spec["namespaces"] & CLONE_NEWPID
     if shared_pids:
         libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0)
     child = os.fork()

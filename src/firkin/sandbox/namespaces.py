@@ -19,11 +19,14 @@ class NamespaceSandbox:
     """Needs the mount right (CAP_SYS_ADMIN), of root or of a user namespace.
 
     `single_id` says that the user namespace has one id only: changes of owner and identity are then
-    answered with success and not done, so that package managers get through.
+    answered with success and not done, so that package managers get through. `fresh_proc` false says
+    that the kernel grants no new /proc: commands then see the processes of this PID namespace, and a
+    worker that holds secrets must not be dumpable (`linux.syscalls.set_dumpable`).
     """
 
-    def __init__(self, *, single_id: bool = False, python: str = sys.executable) -> None:
+    def __init__(self, *, single_id: bool = False, fresh_proc: bool = True, python: str = sys.executable) -> None:
         self._single_id = single_id
+        self._fresh_proc = fresh_proc
         self._python = python
 
     def run(
@@ -36,6 +39,13 @@ class NamespaceSandbox:
         cancel_fd: int | None = None,
     ) -> RunResult:
         """Run one command; see `Sandbox.run`."""
-        machine = os.uname().machine
-        plan = ops.namespace_plan(spec, root, scratch, parent=os.getpid(), machine=machine, single_id=self._single_id)
+        plan = ops.namespace_plan(
+            spec,
+            root,
+            scratch,
+            parent=os.getpid(),
+            machine=os.uname().machine,
+            single_id=self._single_id,
+            fresh_proc=self._fresh_proc,
+        )
         return process.run_init(self._python, plan, on_output=on_output, cancel_fd=cancel_fd)

@@ -45,16 +45,19 @@ _MASKED = (
     "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
     "/sys/devices/virtual/powercap", "/sys/firmware",
 )  # fmt: skip
+# With one id apt cannot become its own user, and unlike others it looks whether it did.
+_APT_AS_ROOT = ("etc/apt/apt.conf.d", "zz-firkin-one-id", b'APT::Sandbox::User "root";\n')
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 def namespace_plan(
-    spec: RunSpec, root: Overlay | str, scratch: str, *, parent: int, machine: str, single_id: bool
+    spec: RunSpec, root: Overlay | str, scratch: str, *, parent: int, machine: str, single_id: bool, fresh_proc: bool
 ) -> dict[str, object]:
     """Return what `init.py` is to do for one command in namespaces.
 
     `root` is a recipe or a directory that is used in place; `scratch` an empty directory; `parent`
-    the process that dies with; `machine` as uname says; `single_id` that the user namespace has one id.
+    the process that it dies with; `machine` as uname says; `single_id` that the user namespace has one
+    id; `fresh_proc` that the kernel grants a /proc, without it the PID namespace is not left either.
     Raises UsageError for a mount target that cannot be.
     """
     insecure = spec.security == "insecure"
@@ -67,6 +70,8 @@ def namespace_plan(
     ]
     takes: list[Operation] = [("bind", f"dev-{name}", f"/dev/{name}", False, 0) for name in _DEVICES]
     takes.append(("sysfs", not insecure))
+    if not fresh_proc:
+        takes.append(("bind", "proc", "/proc", False, 0))
     points: list[Operation] = [
         ("stub", f"{stubs}/{name}", True, "") for name in ("dev", "proc", "sys")
     ]  # fmt: skip
@@ -92,6 +97,8 @@ def namespace_plan(
         points.clear()
         enter: Operation = ("bindroot", root, place, nodev)
     else:
+        if single_id:
+            points.append(("stub_file", stubs, root.lowers, *_APT_AS_ROOT))
         enter = ("overlay", (*root.lowers, stubs), root.upper, root.work, place, nodev)
     setup: list[Operation] = [
         ("private",),
@@ -120,12 +127,12 @@ def namespace_plan(
         *attaches,
     ]
     inside: list[Operation] = [("hostname", spec.hostname)]
-    namespaces = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | _CLONE_NEWPID
+    namespaces = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | (_CLONE_NEWPID if fresh_proc else 0)
     if spec.network == "none":
         namespaces |= _CLONE_NEWNET
         inside.append(("loopback",))
-    inside += [("proc",), ("leave",)]
-    if not insecure:
+    inside += [("proc",) if fresh_proc else ("attach", "proc", "/proc"), ("leave",)]
+    if fresh_proc and not insecure:
         inside += [("mask", _MASKED), ("readonly", _READONLY)]
     filters = [] if insecure else [deny_filter(machine)]
     filters += [mute_ids_filter(machine)] if single_id else []

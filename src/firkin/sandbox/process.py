@@ -143,7 +143,7 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
     if result is None and not cancelled:
         raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
     if result is None:
-        result = RunResult(128 + signal.SIGKILL, signal.SIGKILL)
+        result = RunResult(137, 9)
     return RunResult(result.exit_code, result.signal, result.exec_error, cancelled, tuple(warnings))
 
 

@@ -1,0 +1,238 @@
+"""Facts and wishes → how the steps of a build run, or the one fact that is missing. P; cli, worker, build import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from firkin.errors import HostError
+from firkin.linux.enter import NamespacePlan
+from firkin.linux.probe import CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT, HostFacts, Trial, Way
+
+Isolation = Literal["auto", "namespaces", "chroot", "inplace"]
+RootfsName = Literal["overlay", "directory", "inplace"]
+SandboxName = Literal["namespaces", "chroot", "bare"]
+
+ISOLATIONS: tuple[Isolation, ...] = ("auto", "namespaces", "chroot", "inplace")
+
+_NEEDED_KERNEL = (5, 12)  # mount_setattr; 5.11 had userxattr
+_EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user asked for; `inplace` says that `/` may be overwritten (the executor image)."""
+
+    isolation: Isolation = "auto"
+    inplace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A decision. `enter` is for the worker; `fresh_proc` false shares the PID namespace of the host."""
+
+    rootfs: RootfsName
+    sandbox: SandboxName
+    enter: NamespacePlan
+    single_id: bool = False
+    fresh_proc: bool = True
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One way as `firkin info` shows it: what it is, or the missing fact and how to get it."""
+
+    name: str
+    isolation: Isolation
+    available: bool
+    detail: str
+    how: str = ""
+
+
+_WAY_TEXT: dict[Way, str] = {
+    "root": "root, no user namespace",
+    "identity": "user namespace with all ids of this one",
+    "subordinate": "user namespace with subordinate ids",
+    "single": "user namespace with one id: owners are kept as metadata",
+}
+
+
+def choose_backend(facts: HostFacts, wishes: Wishes = Wishes()) -> Backend:
+    """Return the best backend that the facts allow within the wishes; `facts` must hold trials.
+
+    Raises HostError that names the missing fact and how to get it.
+    """
+    offers = {offer.isolation: offer for offer in list_offers(facts, wishes) if offer.isolation != "namespaces"}
+    trial = next((trial for trial in facts.trials if trial.ok), None)
+    namespaces = wishes.isolation in ("auto", "namespaces")
+    if namespaces and trial is not None and facts.kernel >= _NEEDED_KERNEL:
+        return _namespaces(facts, trial)
+    if wishes.isolation == "namespaces":
+        missing, how = _missing_namespaces(facts)
+        raise HostError(f"this machine offers no namespaces: {missing}", code="no-namespaces", hints=(how,))
+    for isolation in ("inplace", "chroot"):
+        offer = offers[isolation]
+        if wishes.isolation not in ("auto", isolation):
+            continue
+        if offer.available:
+            return _without_namespaces(offer, facts)
+        if wishes.isolation == isolation:
+            raise HostError(
+                f"isolation `{isolation}` cannot be had: {offer.detail}", code=f"no-{isolation}", hints=(offer.how,)
+            )
+    missing, how = _missing_namespaces(facts)
+    raise HostError(
+        f"no way to run build steps on this machine: {missing}",
+        code="no-backend",
+        hints=(how, "`firkin info` lists every way and what it lacks"),
+    )
+
+
+def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
+    maps = facts.maps(trial.way)
+    reasons = [_WAY_TEXT[trial.way]]
+    if trial.way == "single":
+        reasons.append(_missing_subordinate(facts)[0])
+    if not trial.proc:
+        reasons.append("/proc is masked here, so steps share the process list of this container")
+    single = maps is not None and maps.single_id
+    return Backend("overlay", "namespaces", NamespacePlan(maps=maps), single, trial.proc, tuple(reasons))
+
+
+def _without_namespaces(offer: Offer, facts: HostFacts) -> Backend:
+    reasons = (_missing_namespaces(facts)[0], offer.detail)
+    plan = NamespacePlan(mount=False)
+    if offer.isolation == "inplace":
+        return Backend("inplace", "bare", plan, reasons=reasons)
+    return Backend("directory", "chroot", plan, reasons=reasons)
+
+
+def list_offers(facts: HostFacts, wishes: Wishes = Wishes()) -> tuple[Offer, ...]:
+    """Return every way, available or not, best first; for `firkin info` with `facts` of every trial."""
+    offers = []
+    ways: tuple[Way, ...] = ("root", "identity") if facts.uid == 0 else ("subordinate",)
+    for way in (*ways, "single"):
+        trial = facts.trial(way)
+        name = f"namespaces ({_WAY_TEXT[way].partition(':')[0]})"
+        if trial is not None and trial.ok and facts.kernel >= _NEEDED_KERNEL:
+            detail = "overlay mounts, " + ("own process list" if trial.proc else "process list shared: /proc is masked")
+            offers.append(Offer(name, "namespaces", True, detail))
+        else:
+            offers.append(Offer(name, "namespaces", False, *_missing_way(facts, way)))
+    offers.append(_offer_chroot(facts))
+    offers.append(_offer_inplace(facts, wishes))
+    return tuple(offers)
+
+
+def _offer_chroot(facts: HostFacts) -> Offer:
+    lacking = [
+        name
+        for name, number in (
+            ("CAP_SYS_CHROOT", CAP_SYS_CHROOT),
+            ("CAP_CHOWN", CAP_CHOWN),
+            ("CAP_SETUID", CAP_SETUID),
+            ("CAP_SETGID", CAP_SETGID),
+        )
+        if not facts.can(number)
+    ]
+    name = "chroot (copied root)"
+    if not lacking:
+        return Offer(name, "chroot", True, "no mounts: /proc holds a few plain files, the network is the host's")
+    how = "run as root" if facts.uid else f"start the container with {' '.join(lacking)} (Docker's default has it)"
+    return Offer(name, "chroot", False, f"{lacking[0]} is missing", how)
+
+
+def _offer_inplace(facts: HostFacts, wishes: Wishes) -> Offer:
+    name = "inplace (this container's own root)"
+    if not wishes.inplace:
+        return Offer(
+            name, "inplace", False, "this is not the executor image", "run `firkin executor` in the executor image"
+        )
+    if facts.uid != 0:
+        return Offer(name, "inplace", False, f"uid {facts.uid} may not write to `/`", "run the container as root")
+    return Offer(name, "inplace", True, "steps run on this container's own root, one at a time")
+
+
+def _missing_namespaces(facts: HostFacts) -> tuple[str, str]:
+    """Return the fact and the way out that matter most for this user."""
+    way: Way = "root" if facts.can(CAP_SYS_ADMIN) and facts.uid == 0 else "single"
+    return _missing_way(facts, way)
+
+
+def _missing_way(facts: HostFacts, way: Way) -> tuple[str, str]:
+    if facts.kernel < _NEEDED_KERNEL:
+        have = ".".join(map(str, facts.kernel))
+        return f"Linux {have} is too old", "use Linux 5.12 or newer"
+    if way == "root" and not (facts.uid == 0 and facts.can(CAP_SYS_ADMIN)):
+        return "CAP_SYS_ADMIN is missing", "run as root, in a container with `--privileged` or `--cap-add SYS_ADMIN`"
+    if way == "subordinate":
+        missing = _missing_subordinate(facts)
+        if missing[0]:
+            return missing
+    if way == "identity" and not (facts.can(CAP_SETUID) and facts.can(CAP_SETGID)):
+        return "CAP_SETUID and CAP_SETGID are missing", "start the container with Docker's default capabilities"
+    if way != "root" and facts.restriction:
+        return _restriction_missing(facts.restriction)
+    trial = facts.trial(way)
+    if trial is None:
+        return "not tried, as a better way works", ""
+    return _trial_missing(facts, trial)
+
+
+def _missing_subordinate(facts: HostFacts) -> tuple[str, str]:
+    user = facts.user or str(facts.uid)
+    for name, helper in zip(("newuidmap", "newgidmap"), facts.helpers):
+        if not helper:
+            return f"`{name}` is not installed", "install the package `uidmap` (Debian) or `shadow-utils` (Fedora)"
+    for path, ranges in (("/etc/subuid", facts.subordinate_uids), ("/etc/subgid", facts.subordinate_gids)):
+        if not ranges:
+            option = "--add-subuids" if path == "/etc/subuid" else "--add-subgids"
+            return f"{path} has no range for `{user}`", f"as root: usermod {option} 100000-165535 {user}"
+    if facts.no_new_privs:
+        return (
+            "no_new_privs is set, so newuidmap gains no rights",
+            "allow it: `allowPrivilegeEscalation: true` in Kubernetes, no `no-new-privileges` in Docker",
+        )
+    return "", ""
+
+
+def _restriction_missing(setting: str) -> tuple[str, str]:
+    key = setting.partition("=")[0]
+    how = {
+        "user.max_user_namespaces": "as root: sysctl -w user.max_user_namespaces=28633",
+        "kernel.unprivileged_userns_clone": "as root: sysctl -w kernel.unprivileged_userns_clone=1",
+        "kernel.apparmor_restrict_unprivileged_userns": (
+            "as root: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or give firkin's interpreter an"
+            " AppArmor profile with `userns,`"
+        ),
+    }[key]
+    return f"{setting} forbids user namespaces", how
+
+
+def _trial_missing(facts: HostFacts, trial: Trial) -> tuple[str, str]:
+    """Return what a failed trial means."""
+    unconfined = "`--security-opt seccomp=unconfined`, in Kubernetes `seccompProfile: {type: Unconfined}`"
+    match trial.op:
+        case "namespaces":
+            if facts.seccomp:
+                return "a seccomp filter refuses namespaces", f"start the container with {unconfined}"
+            return trial.said, "ask whoever runs this machine which security module refuses it"
+        case "id-map":
+            return trial.said, "check /etc/subuid and /etc/subgid, and that newuidmap is setuid root"
+        case "overlay" if trial.errno == _ENODEV or not facts.overlay:
+            return "the kernel has no overlayfs", "as root: modprobe overlay"
+        case "overlay" | "overlay-write" if trial.errno == _EINVAL:
+            return (
+                "the file system of the store cannot hold an overlay",
+                "put the store on ext4, xfs, btrfs or tmpfs with `--root DIR`; in a container, on a volume",
+            )
+        case "overlay" | "mount-api" if trial.errno == _EPERM:
+            what = "a seccomp filter or security module refuses mounts"
+            return what, f"start the container with {unconfined} and `--security-opt apparmor=unconfined`"
+        case "pid-namespace" if trial.errno == _ENOSPC:
+            return "user.max_pid_namespaces is used up", "as root: sysctl -w user.max_pid_namespaces=28633"
+        case "":
+            return "", ""
+        case _:
+            return f"{trial.op}: {trial.said}", "see dmesg for the kernel's reason"

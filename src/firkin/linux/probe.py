@@ -1,0 +1,264 @@
+"""Facts of this machine that decide how builds can run. I; the modules above may import it.
+
+Cheap facts are read from files. What only a trial can tell (may this process make namespaces, mount
+an overlay in the store, mount /proc?) is tried in a forked child and left no trace of.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from firkin.errors import HostError
+from firkin.linux import idmap, syscalls
+from firkin.linux.enter import NamespacePlan, fork_into_namespaces
+
+if TYPE_CHECKING:
+    from firkin.linux.idmap import IdMaps
+
+Way = Literal["root", "identity", "subordinate", "single"]
+
+CAP_CHOWN = 0
+CAP_SETGID = 6
+CAP_SETUID = 7
+CAP_SYS_CHROOT = 18
+CAP_SYS_ADMIN = 21
+CAP_MKNOD = 27
+
+_HELPER_PATH = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What became of one way into namespaces: `op` is "" when all went well, else what failed and why.
+
+    `proc` says whether a PID namespace with a /proc of its own could be had too.
+    """
+
+    way: Way
+    op: str = ""
+    errno: int = 0
+    said: str = ""
+    proc: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Say whether overlay mounts work this way."""
+        return not self.op
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What was found out; `trials` is empty if none were asked for."""
+
+    uid: int
+    gid: int
+    user: str
+    machine: str
+    kernel: tuple[int, int]
+    capabilities: int
+    no_new_privs: bool
+    seccomp: bool
+    restriction: str  # the sysctl that forbids user namespaces, "" if none does
+    overlay: bool
+    helpers: tuple[str, str]  # newuidmap, newgidmap; "" where missing
+    subordinate_uids: tuple[tuple[int, int], ...] = ()
+    subordinate_gids: tuple[tuple[int, int], ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    def can(self, capability: int) -> bool:
+        """Say whether this process has a capability."""
+        return bool(self.capabilities >> capability & 1)
+
+    def trial(self, way: Way) -> Trial | None:
+        """Return what became of a way, None if it was not tried."""
+        return next((trial for trial in self.trials if trial.way == way), None)
+
+    def maps(self, way: Way) -> IdMaps | None:
+        """Return the id maps of a way, None where it needs no user namespace. Raises OSError."""
+        match way:
+            case "root":
+                return None
+            case "identity":
+                return idmap.identity_maps()
+            case "single":
+                return idmap.single_maps(self.uid, self.gid)
+            case "subordinate":
+                return idmap.subordinate_maps(
+                    self.uid, self.gid, self.subordinate_uids, self.subordinate_gids, self.helpers
+                )
+
+    def ways(self) -> tuple[Way, ...]:
+        """Return the ways that the cheap facts do not rule out, best first."""
+        ways: list[Way] = []
+        if self.uid == 0 and self.can(CAP_SYS_ADMIN):
+            ways.append("root")
+        if self.can(CAP_SETUID) and self.can(CAP_SETGID) and self.uid == 0:
+            ways.append("identity")
+        elif self.subordinate_uids and self.subordinate_gids and all(self.helpers) and not self.no_new_privs:
+            ways.append("subordinate")
+        ways.append("single")
+        return tuple(ways)
+
+
+def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: bool = False) -> HostFacts:
+    """Find out the facts.
+
+    `user` is the name to look up in /etc/subuid (found by number too). With `trial_dir`, a directory
+    on the file system of the store, ways into namespaces are tried: until one works, or every one.
+    Must be called before the process has a second thread.
+    """
+    status = _read_status()
+    capabilities = int(status.get("CapEff", "0"), 16)
+    uid = os.geteuid()
+    facts = HostFacts(
+        uid=uid,
+        gid=os.getegid(),
+        user=user,
+        machine=os.uname().machine,
+        kernel=_kernel_version(os.uname().release),
+        capabilities=capabilities,
+        no_new_privs=status.get("NoNewPrivs") == "1",
+        seccomp=status.get("Seccomp", "0") != "0",
+        restriction=_restriction(uid),
+        overlay=_has_overlay(),
+        helpers=(_find("newuidmap"), _find("newgidmap")),
+        subordinate_uids=idmap.subordinate_uids(user, uid),
+        subordinate_gids=idmap.subordinate_gids(user, uid),
+    )
+    if trial_dir is None:
+        return facts
+    trials: list[Trial] = []
+    for way in facts.ways():
+        trials.append(_try(way, facts.maps(way), trial_dir))
+        if trials[-1].ok and not every_trial:
+            break
+    return replace(facts, trials=tuple(trials))
+
+
+def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
+    """Enter namespaces and mount, in a child that tells how far it came."""
+    scratch = f"{directory}/trial-{os.getpid()}-{way}"
+    read_end, write_end = os.pipe()
+
+    def child() -> int:
+        os.write(write_end, _mount_as_a_step_would(scratch).encode())
+        # Here, as some of it may belong to ids that the outside has no right to.
+        _remove(scratch)
+        return 0
+
+    try:
+        os.mkdir(scratch, 0o700)
+        pid = fork_into_namespaces(NamespacePlan(maps=maps), child)
+    except HostError as error:
+        os.close(read_end)
+        os.rmdir(scratch)
+        return Trial(way, error.code, 0, error.message)
+    except OSError as error:
+        os.close(read_end)
+        raise HostError(f"cannot write to `{directory}`: {(error.strerror or '').lower()}", code="trial") from error
+    finally:
+        os.close(write_end)
+    with open(read_end, encoding="utf-8") as file:
+        op, _, number = file.read().partition(" ")
+    os.waitpid(pid, 0)
+    if op == "proc":
+        return Trial(way, proc=False)
+    if op:
+        return Trial(way, op, int(number), os.strerror(int(number)).lower())
+    return Trial(way, proc=True)
+
+
+def _mount_as_a_step_would(scratch: str) -> str:
+    """Return "" if all went well, else what failed and its errno."""
+    op = "overlay"
+    try:
+        for name in ("lower", "upper", "work"):
+            os.mkdir(f"{scratch}/{name}")
+        options = {"lowerdir": "lower", "upperdir": "upper", "workdir": "work"}
+        data = ",".join(f"{key}={scratch}/{name}" for key, name in options.items())
+        # Without `volatile` the kernel writes the whole file system back when it is unmounted.
+        syscalls.mount("overlay", f"{scratch}/lower", "overlay", 0, f"{data},userxattr,volatile")
+        op = "overlay-write"
+        with open(f"{scratch}/lower/file", "wb") as file:
+            file.write(b"trial")
+        op = "mount-api"
+        tree = syscalls.open_tree_clone(scratch)
+        syscalls.mount_setattr(tree, syscalls.MOUNT_ATTR_NODEV)
+        os.close(tree)
+        # Unmounted for the sake of the work directory, which can be removed only then.
+        syscalls.umount2(f"{scratch}/lower", syscalls.MNT_DETACH)
+        op = "pid-namespace"
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+    except OSError as error:
+        return f"{op} {error.errno}"
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            context = syscalls.fsopen("proc")
+            syscalls.fsconfig_create(context)
+            syscalls.fsmount(context)
+            code = 0
+        except OSError:
+            pass  # a container's /proc with masked paths: the kernel grants no fresh one
+        finally:
+            os._exit(code)
+    return "proc 1" if os.waitpid(pid, 0)[1] else ""
+
+
+def _remove(path: str) -> None:
+    os.chmod(path, 0o700)
+    for entry in os.scandir(path):
+        if entry.is_dir(follow_symlinks=False):
+            _remove(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(path)
+
+
+def _read_status() -> dict[str, str]:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
+        pairs = (line.partition(":") for line in file)
+        return {key: value.strip() for key, _, value in pairs}
+
+
+def _kernel_version(release: str) -> tuple[int, int]:
+    major, _, rest = release.partition(".")
+    minor = "".join(char for char in rest.partition(".")[0] if char.isdigit())
+    return int(major), int(minor or 0)
+
+
+def _read_number(path: str, default: int) -> int:
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return default
+
+
+def _restriction(uid: int) -> str:
+    """Return the setting that keeps users, or everybody, from making user namespaces."""
+    if _read_number("/proc/sys/user/max_user_namespaces", 0) == 0:
+        return "user.max_user_namespaces=0"
+    if uid == 0:
+        return ""
+    if _read_number("/proc/sys/kernel/unprivileged_userns_clone", 1) == 0:
+        return "kernel.unprivileged_userns_clone=0"
+    if _read_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", 0) == 1:
+        return "kernel.apparmor_restrict_unprivileged_userns=1"
+    return ""
+
+
+def _has_overlay() -> bool:
+    # A module that is not loaded is not listed, and is loaded by the first mount of root only.
+    try:
+        with open("/proc/filesystems", encoding="ascii") as file:
+            return any(line.split()[-1:] == ["overlay"] for line in file)
+    except OSError:
+        return False
+
+
+def _find(name: str) -> str:
+    return next((f"{part}/{name}" for part in _HELPER_PATH if os.access(f"{part}/{name}", os.X_OK)), "")
