@@ -1,14 +1,16 @@
 """Trees that are no directory on this machine: nothing, one file, files held in memory. Pure.
 
-Solve and the contexts may import it. A context's view may also have `exclusion_reason(path)`, which
-says in words why a file that exists is not part of the context ("" where it is), and
-`children(path)`, a directory's names with their entries in one go.
+Solve and the contexts may import it. Beside what View asks for, a context's view may have
+    exclusion_reason(path) -> str                            why a file that exists is hidden, "" if it is not
+    children(path) -> list[(name, Entry, FileStat | None)]   a directory in one go, for digests
+    file_stat(path) -> FileStat | None                       the same for one file
+whose entries need no xattrs (they are in the file's digest).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from firkin.layer.change import Content, Entry, View
 
@@ -26,11 +28,15 @@ class Member(NamedTuple):
     link: str = ""
 
 
-class Explaining(Protocol):
-    """A view that knows of files it hides."""
+class FileStat(NamedTuple):
+    """What tells whether a file on this machine is the one that was seen before."""
 
-    def exclusion_reason(self, path: str) -> str:
-        """Return why `path` is left out (`.dockerignore`), "" where it is not."""
+    path: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    dev: int
 
 
 ROOT_ENTRY = Entry(kind="dir", mode=0o755)

@@ -251,7 +251,7 @@ class _Planner:
     def _tree(self, job: _Job, target: str) -> Iterator[Put]:
         """Yield what a directory holds, parents first. Mirrors: fsutil copier.copy."""
         view, draft = job.view, self.draft
-        prefix = _fixed_parts(job.include)
+        prefix = fixed_parts(job.include)
         include = self._tools.matcher((job.include,)) if self._op.parents else None
         exclude = self._tools.matcher(self._op.exclude) if self._op.exclude and job.excludes else None
         top = job.match
@@ -320,7 +320,7 @@ class _Planner:
                 yield Put(frame.target, msgspec.structs.replace(present, mode=frame.entry.mode))
 
 
-def _fixed_parts(pattern: str) -> tuple[str, ...]:
+def fixed_parts(pattern: str) -> tuple[str, ...]:
     """Return the leading parts of a --parents pattern that must be met literally."""
     parts = []
     for part in pattern.split("/"):

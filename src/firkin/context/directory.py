@@ -1,0 +1,290 @@
+"""A directory on this machine as a build context, behind its ignore file. Does I/O.
+
+Solve imports it. Nothing outside the directory is ever read: links are entries like others, and who
+follows them does so within the view. Files belong to 0:0 whoever owns them here, as BuildKit has it.
+Mirrors: docker/buildx build/dockerfile.go, moby/buildkit client (excludes), tonistiigi/fsutil filter.go.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from firkin.context.views import FileStat
+from firkin.errors import ContextError
+from firkin.layer.change import Content, Entry, Kind
+
+IGNORE_NAME = ".dockerignore"
+_CAPABILITY = "security.capability"
+_MAX_TEXT = 16 << 20
+_KINDS: dict[int, Kind] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "dir",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFCHR: "char",
+    stat.S_IFBLK: "block",
+    stat.S_IFSOCK: "file",  # what listens is not here: an empty file stands for it
+}
+
+
+class Matcher(Protocol):
+    """Ordered patterns with `!`; see dockerfile/ignore.py."""
+
+    def __bool__(self) -> bool: ...
+
+    def match(self, path: str, parent: int) -> tuple[bool, int]:
+        """Say whether a path is ignored, given its directory's state (0: the root), and its own state."""
+
+    def may_reinclude(self, path: str) -> bool:
+        """Say whether a `!` pattern can match below a directory."""
+
+
+class DirectoryContext:
+    """A View of a directory without what its ignore file names. `ignore_name` is that file's name, for messages."""
+
+    def __init__(self, root: str, matcher: Matcher | None = None, ignore_name: str = IGNORE_NAME) -> None:
+        self.root = root
+        self._matcher = matcher or None  # one without patterns is none
+        self._ignore_name = ignore_name
+        self._states: dict[str, tuple[bool, int]] = {"": (False, 0)}
+        self._shown: dict[str, bool] = {}
+        self._directories = {""}
+
+    def lstat(self, path: str) -> Entry | None:
+        """Return the entry, or None where there is nothing or it is ignored."""
+        status = self._status(path)
+        if status is None or (self._matcher is not None and not self._visible(path, status)):
+            return None
+        xattrs: tuple[tuple[str, bytes], ...] = ()
+        if stat.S_ISREG(status.st_mode):
+            xattrs = _capability(self._place(path))
+        return _entry(status, self._place(path), xattrs)
+
+    def iterdir(self, path: str) -> list[str]:
+        """Return the names in a directory that are not ignored, sorted by their bytes."""
+        if self._matcher is None:
+            try:
+                return sorted(os.listdir(self._place(path)), key=os.fsencode)
+            except OSError as error:
+                raise _unreadable(self._place(path), error) from error
+        return [name for name, _, _ in self._scan(path)]
+
+    def content(self, path: str) -> Content:
+        """Return the file's place; b"" for a socket."""
+        place = self._place(path)
+        status = self._status(path)
+        return b"" if status is not None and stat.S_ISSOCK(status.st_mode) else place
+
+    def children(self, path: str) -> list[tuple[str, Entry, FileStat | None]]:
+        """Return the names in a directory with entry and stat, sorted by their bytes."""
+        found: list[tuple[str, Entry, FileStat | None]] = []
+        for name, place, status in self._scan(path):
+            entry = _entry(status, place, ())
+            if stat.S_ISREG(status.st_mode):
+                found.append((name, entry, _file_stat(place, status)))
+            else:
+                found.append((name, entry, None))
+        return found
+
+    def file_stat(self, path: str) -> FileStat | None:
+        """Return what tells a regular file from its next version."""
+        status = self._status(path)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
+        return _file_stat(self._place(path), status)
+
+    def exclusion_reason(self, path: str) -> str:
+        """Return the ignore file's name where it hides a file that exists."""
+        if self._matcher is None:
+            return ""
+        status = self._status(path)
+        return self._ignore_name if status is not None and not self._visible(path, status) else ""
+
+    # below: the walk
+
+    def _place(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def _status(self, path: str) -> os.stat_result | None:
+        """Return lstat, or None where there is nothing or a link is on the way."""
+        try:
+            status = os.lstat(self._place(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unreadable(self._place(path), error) from error
+        parent = path.rpartition("/")[0]
+        return status if parent in self._directories or self._is_directory(parent) else None
+
+    def _is_directory(self, path: str) -> bool:
+        """Say whether no part of a path is a link."""
+        parent = path.rpartition("/")[0]
+        if parent not in self._directories and not self._is_directory(parent):
+            return False
+        if not stat.S_ISDIR(os.lstat(self._place(path)).st_mode):
+            return False
+        self._directories.add(path)
+        return True
+
+    def _scan(self, path: str) -> list[tuple[str, str, os.stat_result]]:
+        """Return (name, place, stat) of what is visible in a directory, sorted."""
+        place = self._place(path)
+        found = []
+        matcher = self._matcher
+        state = self._state(path)[1] if matcher is not None else 0
+        base = path + "/" if path else ""
+        try:
+            with os.scandir(place) as entries:
+                for item in entries:
+                    name = item.name
+                    if matcher is not None:
+                        ignored, own = matcher.match(base + name, state)
+                        is_dir = item.is_dir(follow_symlinks=False)
+                        if ignored and not (
+                            is_dir and matcher.may_reinclude(base + name) and self._shows(base + name, own)
+                        ):
+                            continue
+                        if is_dir:
+                            self._states[base + name] = (ignored, own)
+                    try:
+                        found.append((name, item.path, item.stat(follow_symlinks=False)))
+                    except FileNotFoundError:
+                        continue  # gone since the directory was read
+        except NotADirectoryError:
+            return []
+        except OSError as error:
+            raise _unreadable(place, error) from error
+        found.sort(key=_by_bytes)
+        return found
+
+    def _state(self, path: str) -> tuple[bool, int]:
+        """Return whether a path is ignored, and the matcher's state for what is below it."""
+        known = self._states.get(path)
+        if known is None:
+            if self._matcher is None:
+                return False, 0
+            known = self._matcher.match(path, self._state(path.rpartition("/")[0])[1])
+            self._states[path] = known
+        return known
+
+    def _visible(self, path: str, status: os.stat_result) -> bool:
+        ignored, own = self._state(path)
+        if not ignored:
+            return True
+        if not stat.S_ISDIR(status.st_mode) or self._matcher is None or not self._matcher.may_reinclude(path):
+            return False
+        return self._shows(path, own)
+
+    def _shows(self, path: str, state: int) -> bool:
+        """Say whether an ignored directory has anything that a `!` pattern brings back."""
+        known = self._shown.get(path)
+        if known is None:
+            self._states[path] = (True, state)
+            known = self._shown[path] = bool(self._scan(path))
+        return known
+
+
+def _by_bytes(item: tuple[str, str, os.stat_result]) -> bytes:
+    return os.fsencode(item[0])
+
+
+def _entry(status: os.stat_result, place: str, xattrs: tuple[tuple[str, bytes], ...]) -> Entry:
+    mode = status.st_mode
+    kind = _KINDS[stat.S_IFMT(mode)]
+    if kind == "file":
+        size = status.st_size if stat.S_ISREG(mode) else 0
+        inode = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+        return Entry("file", mode & 0o7777, 0, 0, size, status.st_mtime_ns, "", 0, 0, xattrs, inode)
+    if kind == "dir":
+        return Entry("dir", mode & 0o7777, 0, 0, 0, status.st_mtime_ns)
+    if kind == "symlink":
+        try:
+            target = os.readlink(place)
+        except OSError as error:
+            raise _unreadable(place, error) from error
+        return Entry("symlink", 0o777, 0, 0, 0, status.st_mtime_ns, target)
+    device = status.st_rdev if kind in ("char", "block") else 0
+    return Entry(kind, mode & 0o7777, 0, 0, 0, status.st_mtime_ns, "", os.major(device), os.minor(device))
+
+
+def _file_stat(place: str, status: os.stat_result) -> FileStat:
+    return FileStat(place, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+
+
+def _capability(place: str) -> tuple[tuple[str, bytes], ...]:
+    """Return the one extended attribute that BuildKit's layers carry."""
+    try:
+        if _CAPABILITY in os.listxattr(place, follow_symlinks=False):
+            return ((_CAPABILITY, os.getxattr(place, _CAPABILITY, follow_symlinks=False)),)
+    except OSError:  # unreadable, gone, or a file system without them: reading the content tells which
+        pass
+    return ()
+
+
+def _unreadable(place: str, error: OSError) -> ContextError:
+    return ContextError(f"cannot read {place}: {error.strerror}", code="context-unreadable")
+
+
+class Texts(NamedTuple):
+    """A Dockerfile with its ignore file (its name, and None where there is none)."""
+
+    name: str
+    dockerfile: bytes
+    ignore_name: str
+    ignore: bytes | None
+
+
+def read_texts(root: str, dockerfile: str) -> Texts:
+    """Read the Dockerfile at an absolute path, and the ignore file for a context at `root`.
+
+    `<Dockerfile>.dockerignore` beside the Dockerfile goes before the context's `.dockerignore`.
+    Raises ContextError.
+    """
+    place = dockerfile
+    directory, _, name = dockerfile.rpartition("/")
+    if name == "Dockerfile" and not os.path.lexists(place) and os.path.lexists(f"{directory}/dockerfile"):
+        place = f"{directory}/dockerfile"
+    text = read_text(place)
+    if text is None:
+        raise ContextError(
+            f"cannot find the Dockerfile: {place} does not exist",
+            code="dockerfile-missing",
+            hints=("name it with `-f PATH`",),
+        )
+    return Texts(place, text, *read_ignore_file(root, place))
+
+
+def read_ignore_file(root: str, dockerfile: str = "") -> tuple[str, bytes | None]:
+    """Return name and text of the ignore file for a context, the text None where there is none."""
+    if dockerfile:
+        own = dockerfile + ".dockerignore"
+        text = read_text(own)
+        if text is not None:
+            return own.rpartition("/")[2], text
+    return IGNORE_NAME, read_text(f"{root}/{IGNORE_NAME}")
+
+
+def read_text(place: str) -> bytes | None:
+    """Return a small file's bytes, None where there is none; raises ContextError for a directory or a huge file."""
+    try:
+        with open(place, "rb") as file:
+            text = file.read(_MAX_TEXT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _unreadable(place, error) from error
+    if len(text) > _MAX_TEXT:
+        raise ContextError(f"{place} is larger than {_MAX_TEXT >> 20} MiB", code="context-unreadable")
+    return text
+
+
+def open_directory(root: str, matcher: Callable[[bytes, str], Matcher], *, named: bool = True) -> DirectoryContext:
+    """Return a directory as a context behind its own `.dockerignore`. Raises ContextError where it is none."""
+    if not os.path.isdir(root):
+        what = "is not a directory" if os.path.lexists(root) else "does not exist"
+        raise ContextError(f"the build context {root} {what}", code="context-missing")
+    name, text = read_ignore_file(root) if named else (IGNORE_NAME, None)
+    return DirectoryContext(root, matcher(text, name) if text is not None else None, name)

@@ -1,0 +1,243 @@
+"""Content digests of files that a step reads, for its cache key. Does I/O; the engine imports it.
+
+What counts and what does not: docs/dev/copy.md. Mirrors: moby/buildkit cache/contenthash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from firkin.context.views import FileStat, SingleFile
+from firkin.errors import ContextError
+from firkin.graph.ops import Copy, FileSource, PathSource, TextSource
+from firkin.layer.change import Content, Entry, View
+from firkin.solve.copy_plan import CopyTools, fixed_parts
+from firkin.solve.copy_select import Match, find_matches, follow, has_wildcard, not_found, split_parents
+
+_PIECE = 1 << 20
+_SETTLED_NS = 2_000_000_000
+_CAPABILITY = "security.capability"
+
+
+class DigestCache(Protocol):
+    """Digests of files on this machine by their stat; see store/digests.py."""
+
+    def get(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int) -> str | None:
+        """Return the digest that was put for exactly this, or None."""
+
+    def put(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int, digest: str) -> None:
+        """Remember a digest."""
+
+
+class FileDigests:
+    """Digests of files' content and capability, remembered where that is safe.
+
+    `now_ns` is a time at or before the first look at any file. A digest is remembered only when the
+    file's mtime and ctime lie two seconds before it: a later change then has another ctime, however
+    coarse the file system's clock is.
+    """
+
+    __slots__ = ("_before", "_cache")
+
+    def __init__(self, cache: DigestCache | None, now_ns: int) -> None:
+        self._cache = cache
+        self._before = now_ns - _SETTLED_NS
+
+    def of(self, view: View, path: str, stat: FileStat | None) -> str:
+        """Return the digest of a regular file; `stat` is what is known of the file that its content is in."""
+        if stat is None or self._cache is None:
+            return _digest(view.content(path))
+        found = self._cache.get(stat.path, stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.dev)
+        if found is None:
+            found = _digest(stat.path)
+            if stat.mtime_ns < self._before and stat.ctime_ns < self._before:
+                self._cache.put(stat.path, stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.dev, found)
+        return found
+
+
+def _digest(content: Content) -> str:
+    """Return sha256 hex, and the capability after a `+`."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    try:
+        descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            hasher = hashlib.sha256()
+            while piece := os.read(descriptor, _PIECE):
+                hasher.update(piece)
+            digest = hasher.hexdigest()
+            if _CAPABILITY in os.listxattr(descriptor):
+                digest += "+" + os.getxattr(descriptor, _CAPABILITY).hex()
+            return digest
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ContextError(f"cannot read {content}: {error.strerror}", code="context-unreadable") from error
+
+
+def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: FileDigests) -> tuple[str, ...]:
+    """Return the digest of each source of a COPY, in order. Raises ContextError for what is missing."""
+    return tuple(_source_digest(op, source, inputs, tools, files) for source in op.sources)
+
+
+def tree_digest(view: View, path: str, files: FileDigests) -> str:
+    """Return the digest of all that a path holds (links followed to it), as a mount shows it.
+
+    Raises ContextError for a path that is not there.
+    """
+    target = follow(view.lstat, path)
+    entry = view.lstat(target)
+    if entry is None:
+        raise not_found(view, target, path)
+    walk = _Walk(view, files, None, None, ())
+    return walk.digest((Match("", target, entry),), named=True)
+
+
+def _source_digest(
+    op: Copy, source: PathSource | TextSource | FileSource, inputs: Sequence[View], tools: CopyTools, files: FileDigests
+) -> str:
+    if isinstance(source, TextSource):
+        text = source.content.encode("utf-8", "surrogateescape")
+        return hashlib.sha256(text).hexdigest()
+    view = inputs[source.input]
+    exclude = tools.matcher(op.exclude) if op.exclude else None
+    if isinstance(source, FileSource):
+        name = view.filename if isinstance(view, SingleFile) else ""
+        entry = view.lstat(name)
+        if entry is None:
+            raise not_found(view, name, name)
+        return _Walk(view, files, None, exclude, ()).digest((Match(name, name, entry),), named=True)
+    if not op.parents:
+        matches = find_matches(view, source.path, wildcard=source.wildcard)
+        return _Walk(view, files, None, exclude, ()).digest(matches, named=False)
+    start, pattern = split_parents(source)
+    if not has_wildcard(start) and not has_wildcard(pattern):
+        path = "/".join(part for part in (start, pattern) if part)
+        if view.lstat(follow(view.lstat, path)) is None:
+            raise not_found(view, path, path)
+    matches = find_matches(view, "/" + start)
+    return _Walk(view, files, tools.matcher((pattern,)), exclude, fixed_parts(pattern)).digest(matches, named=False)
+
+
+class _Matcher(Protocol):
+    def match(self, path: str, parent: int) -> tuple[bool, int]: ...
+
+    def may_reinclude(self, path: str) -> bool: ...
+
+
+Child = tuple[str, Entry, FileStat | None]
+
+
+class _Walk:
+    """One walk over a selection, hashing as it goes."""
+
+    def __init__(
+        self,
+        view: View,
+        files: FileDigests,
+        include: _Matcher | None,
+        exclude: _Matcher | None,
+        prefix: tuple[str, ...],
+    ) -> None:
+        self._view = view
+        self._files = files
+        self._include = include
+        self._exclude = exclude
+        self._prefix = prefix
+        self._hasher = hashlib.sha256()
+        self._links: dict[tuple[int, int], int] = {}
+
+    def digest(self, matches: Iterable[Match], *, named: bool) -> str:
+        """Hash the matches; `named`: the attributes of a directory that is named count, too."""
+        for match in matches:
+            self._links.clear()
+            if match.entry.kind != "dir":
+                self._file(match.name.rpartition("/")[2], match.path, match.entry, self._stat(match.path))
+                continue
+            if named:
+                self._feed(".", match.entry, "")
+            self._hasher.update(b"(")
+            self._tree(match.path, "", 0, 0, 0)
+            self._hasher.update(b")")
+        return self._hasher.hexdigest()
+
+    def _stat(self, path: str) -> FileStat | None:
+        stat_of = getattr(self._view, "file_stat", None)
+        return stat_of(path) if stat_of is not None else None
+
+    def _feed(self, name: str, entry: Entry, rest: str) -> None:
+        text = f"{len(name)}:{name}{entry.kind} {entry.mode:o} {entry.uid} {entry.gid} {rest}\n"
+        self._hasher.update(text.encode("utf-8", "surrogateescape"))
+
+    def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
+        """Hash anything but a directory."""
+        if entry.kind == "file":
+            rest = self._files.of(self._view, path, stat)
+            if stat is None and entry.xattrs:
+                rest += "".join(f"+{value.hex()}" for key, value in entry.xattrs if key == _CAPABILITY)
+            if entry.inode is not None:
+                rest += f" ={self._links.setdefault(entry.inode, len(self._links))}"
+        elif entry.kind == "symlink":
+            rest = f"{len(entry.target)}:{entry.target}"
+        else:
+            rest = f"{entry.major} {entry.minor}"
+        self._feed(name, entry, rest)
+
+    def _children(self, path: str) -> Iterable[Child]:
+        children = getattr(self._view, "children", None)
+        if children is not None:
+            found: Iterable[Child] = children(path)
+            return found
+        return self._looked_up(path)
+
+    def _looked_up(self, path: str) -> Iterator[Child]:
+        view = self._view
+        for name in view.iterdir(path):
+            entry = view.lstat(f"{path}/{name}" if path else name)
+            if entry is not None:
+                yield name, entry, None
+
+    def _tree(self, path: str, below: str, depth: int, included: int, excluded: int) -> bool:
+        """Hash a directory's selected contents; say whether there were any."""
+        include, exclude, prefix = self._include, self._exclude, self._prefix
+        base = path + "/" if path else ""
+        base_below = below + "/" if below else ""
+        any_wanted = False
+        for name, entry, stat in self._children(path):
+            wanted, in_state, ex_state = True, 0, 0
+            if include is not None or exclude is not None:
+                if depth < len(prefix) and name != prefix[depth]:
+                    continue
+                if include is not None:
+                    wanted, in_state = include.match(base_below + name, included)
+                if exclude is not None:
+                    hit, ex_state = exclude.match(base_below + name, excluded)
+                    if hit:
+                        wanted = False
+                        if not exclude.may_reinclude(base_below + name):
+                            continue
+            if entry.kind != "dir":
+                if wanted:
+                    any_wanted = True
+                    self._file(name, base + name, entry, stat)
+                continue
+            if wanted:
+                any_wanted = True
+                self._feed(name, entry, "")
+                self._hasher.update(b"(")
+                self._tree(base + name, base_below + name, depth + 1, in_state, ex_state)
+                self._hasher.update(b")")
+                continue
+            # A directory that is not selected counts when something in it is: try on a copy.
+            kept = self._hasher.copy(), dict(self._links)
+            self._feed(name, entry, "")
+            self._hasher.update(b"(")
+            if self._tree(base + name, base_below + name, depth + 1, in_state, ex_state):
+                any_wanted = True
+                self._hasher.update(b")")
+            else:
+                self._hasher, self._links = kept
+        return any_wanted
