@@ -1,0 +1,202 @@
+"""Paths inside a root that must not lead out of it. I; layer, context, rootfs and what is above may import it.
+
+A root is a directory of somebody else's making: a layer, a context, an image. `..` and links in it are
+read as a process would that has it for its `/`. The kernel does that with openat2(2), RESOLVE_IN_ROOT;
+where a seccomp filter older than the call refuses it, the same walk is done here, one component at a
+time, with O_NOFOLLOW, so that nobody can swap a directory for a link between look and use.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from firkin.linux import syscalls
+
+_MAX_LINKS = 40  # as the kernel's own walk
+_NO_OPENAT2 = (errno.ENOSYS, errno.EPERM)
+
+_kernel_walk = True
+
+
+class Beneath:
+    """One root, held open. Use as a context manager. Paths are relative to it, a leading `/` is ignored.
+
+    `follow` is about the last component only: links on the way are always followed, inside the root.
+    Every method raises OSError as the plain call would.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> Beneath:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def open(self, path: str, flags: int, mode: int = 0o644, *, follow: bool = True) -> int:
+        """Open `path` and return the descriptor; with O_CREAT a link in last place is refused, not written through."""
+        if flags & os.O_CREAT:
+            parent, name = self.open_parent(path)
+            try:
+                return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=parent)
+            finally:
+                os.close(parent)
+        return self._resolve(path, flags if follow else flags | os.O_NOFOLLOW)
+
+    def open_parent(self, path: str, *, create: int | None = None) -> tuple[int, str]:
+        """Return a descriptor of the directory that holds the last component, and that component.
+
+        With `create`, a mode, missing directories are made. `path` must name something in the root.
+        """
+        head, _, name = path.rstrip("/").rpartition("/")
+        if name in ("", ".", ".."):
+            raise OSError(errno.EINVAL, "not a name inside the root", path)
+        if create is not None:
+            return self.make_directories(head, create), name
+        return self._resolve(head, os.O_PATH | os.O_DIRECTORY), name
+
+    def make_directories(self, path: str, mode: int = 0o755) -> int:
+        """Make the directories of `path` that are missing; return a descriptor of the last one."""
+        current = os.dup(self._fd)
+        done = ""
+        for part in path.split("/"):
+            if part in ("", "."):
+                continue
+            done = f"{done}/{part}"
+            try:
+                following = self._resolve(done, os.O_PATH | os.O_DIRECTORY)
+            except FileNotFoundError:
+                try:
+                    os.mkdir(part, mode, dir_fd=current)
+                    following = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
+                except OSError as error:
+                    # A link to nowhere stands here: making what it names could surprise.
+                    os.close(current)
+                    error.filename = path
+                    raise
+            except OSError:
+                os.close(current)
+                raise
+            os.close(current)
+            current = following
+        return current
+
+    def lstat(self, path: str) -> os.stat_result:
+        """Return what `path` is, not following a link in last place."""
+        fd = self._resolve(path, os.O_PATH | os.O_NOFOLLOW)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    def exists(self, path: str) -> bool:
+        """Say whether there is anything, be it a link to nowhere."""
+        try:
+            self.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def read(self, path: str, limit_bytes: int) -> bytes:
+        """Return the first `limit_bytes` of a regular file; b"" where there is none."""
+        try:
+            fd = self._resolve(path, os.O_RDONLY | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return b""
+            return file.read(limit_bytes)
+
+    def real_path(self, path: str) -> str:
+        """Return `path` with every link resolved inside the root, relative to it; it need not exist."""
+        return _walk(self._fd, path, os.O_PATH, missing_ok=True)[1]
+
+    def _resolve(self, path: str, flags: int) -> int:
+        global _kernel_walk
+        if _kernel_walk:
+            resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+            try:
+                return syscalls.openat2(self._fd, path.lstrip("/") or ".", flags, resolve=resolve)
+            except OSError as error:
+                if error.errno not in _NO_OPENAT2:
+                    raise
+                _kernel_walk = error.errno == errno.EPERM and _openat2_works(self._fd)
+                if _kernel_walk:
+                    raise
+        fd, _ = _walk(self._fd, path, flags, missing_ok=False)
+        return fd
+
+
+def _openat2_works(fd: int) -> bool:
+    try:
+        os.close(syscalls.openat2(fd, ".", os.O_PATH, resolve=syscalls.RESOLVE_IN_ROOT))
+    except OSError:
+        return False
+    return True
+
+
+def _walk(root_fd: int, path: str, flags: int, *, missing_ok: bool) -> tuple[int, str]:
+    """Walk by hand; return the opened descriptor (-1 if missing and that is fine) and the resolved path."""
+    held = [os.dup(root_fd)]  # from the root down to the last component that exists
+    names: list[str] = []
+    todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    must_be_directory = path.endswith("/")
+    links = 0
+    try:
+        while todo:
+            part = todo.pop()
+            if part == "..":
+                if names:
+                    names.pop()
+                    if len(held) > len(names) + 1:
+                        os.close(held.pop())
+                continue
+            if len(held) < len(names) + 1:
+                names.append(part)  # nothing can exist below what is missing
+                continue
+            last = not todo
+            try:
+                fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held[-1])
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
+                names.append(part)
+                continue
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISLNK(mode) and not (last and flags & os.O_NOFOLLOW and not must_be_directory):
+                target = os.readlink("", dir_fd=fd)
+                os.close(fd)
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                if target.startswith("/"):
+                    while len(held) > 1:
+                        os.close(held.pop())
+                    names.clear()
+                todo += [piece for piece in reversed(target.split("/")) if piece not in ("", ".")]
+                continue
+            names.append(part)
+            held.append(fd)
+            if not last and not stat.S_ISDIR(mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        return (-1 if missing_ok else _reopen(held[-1], flags, path)), "/".join(names)
+    finally:
+        for fd in held:
+            os.close(fd)
+
+
+def _reopen(fd: int, flags: int, path: str) -> int:
+    """Open what an O_PATH descriptor refers to with real flags."""
+    mode = os.fstat(fd).st_mode
+    if flags & os.O_DIRECTORY and not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    if flags & os.O_PATH:
+        return os.dup(fd)
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return os.open(f"/proc/self/fd/{fd}", flags & ~os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -1,0 +1,122 @@
+"""The plan for `init.py`."""
+
+import dataclasses
+import marshal
+
+import pytest
+
+from firkin.errors import UsageError
+from firkin.linux.mounts import Overlay
+from firkin.sandbox.ops import namespace_plan
+from firkin.sandbox.spec import BindMount, FileMount, Mount, RunSpec, TmpfsMount, Ulimit, hosts_file
+
+ROOT = Overlay(("/a", "/b"), "/s/upper", "/s/work", "/s/run")
+
+
+def plan(spec: RunSpec, root: Overlay | str = ROOT, *, single_id: bool = False, fresh_proc: bool = True) -> dict:
+    made = namespace_plan(spec, root, "/s/run", parent=7, machine="x86_64", single_id=single_id, fresh_proc=fresh_proc)
+    assert marshal.loads(marshal.dumps(made)) == made
+    return made
+
+
+def names(operations: list) -> list[str]:
+    return [operation[0] for operation in operations]
+
+
+def test_order_of_work() -> None:
+    made = plan(RunSpec(("true",)))
+    order = names(made["setup"])
+    assert order[:3] == ["private", "mkdir", "mkdir"]
+    assert max(at for at, name in enumerate(order) if name in ("bind", "files", "sysfs", "stub")) < order.index(
+        "overlay"
+    )
+    assert order.index("overlay") < order.index("pivot") < order.index("attach")
+    inside = names(made["inside"])
+    assert inside.index("proc") < inside.index("leave") < inside.index("mask")
+
+
+def test_stubs_lie_below_the_layers() -> None:
+    overlay = next(op for op in plan(RunSpec(("true",)))["setup"] if op[0] == "overlay")
+    assert overlay[1] == ("/a", "/b", "/s/run/stubs")
+
+
+def test_mounts_go_from_the_root_down() -> None:
+    mounts: tuple[Mount, ...] = (
+        FileMount("/m/deep/secret", b"x"),
+        TmpfsMount("/m/deep", size_bytes=5, mode=0o700),
+        BindMount("/m/", ("/src",), "sub"),
+    )
+    setup = plan(RunSpec(("true",), mounts=mounts))["setup"]
+    placed = [
+        op[-1] if op[0] == "attach" else op[1]
+        for op in setup
+        if op[0] == "tmpfs" or (op[0] == "attach" and "mount-" in op[1])
+    ]
+    assert placed == ["/m", "/m/deep", "/m/deep/secret"]
+
+
+@pytest.mark.parametrize(
+    ("mount", "operation"),
+    [
+        (BindMount("/m", ("/src",)), "bind"),
+        (BindMount("/m", ("/src",), "p"), "bind_beneath"),
+        (BindMount("/m", ("/src",), "p", readonly=False, discard=True), "bind_layers"),
+        (BindMount("/m", ("/a", "/b"), "p"), "bind_layers"),
+    ],
+)
+def test_ways_to_take_hold(mount: BindMount, operation: str) -> None:
+    setup = plan(RunSpec(("true",), mounts=(mount,)))["setup"]
+    assert [op[0] for op in setup if op[1:2] == ("mount-0",) and op[0] != "attach"] == [operation]
+
+
+@pytest.mark.parametrize("target", ["", "relative", "/", "/a/../b", "/proc/x", "/a\0b", "/./"])
+def test_impossible_targets(target: str) -> None:
+    with pytest.raises(UsageError):
+        plan(RunSpec(("true",), mounts=(TmpfsMount(target),)))
+
+
+def test_security_and_network() -> None:
+    ordinary, insecure = plan(RunSpec(("true",))), plan(RunSpec(("true",), security="insecure"))
+    assert ordinary["command"]["keep"] >> 21 & 1 == 0  # CAP_SYS_ADMIN
+    assert insecure["command"]["keep"] == -1
+    assert ordinary["command"]["filters"] and not insecure["command"]["filters"]
+    assert "mask" not in names(insecure["inside"])
+    assert plan(RunSpec(("true",), network="none"))["namespaces"] & 0x40000000
+    assert not ordinary["namespaces"] & 0x40000000
+
+
+def test_one_id_mutes_and_does_not_switch() -> None:
+    made = plan(RunSpec(("true",), uid=5, mounts=(FileMount("/f", b"", uid=5),)), single_id=True)
+    assert not made["command"]["switch"]
+    assert len(made["command"]["filters"]) == 2
+    files = next(op for op in made["setup"] if op[0] == "files")[2]
+    assert files[-1][3:] == (0, 0)
+
+
+def test_without_a_fresh_proc_processes_are_shared() -> None:
+    made = plan(RunSpec(("true",)), fresh_proc=False)
+    assert not made["namespaces"] & 0x20000000
+    assert "proc" not in names(made["inside"])
+
+
+def test_a_directory_is_used_in_place() -> None:
+    order = names(plan(RunSpec(("true",)), "/some/root")["setup"])
+    assert "bindroot" in order
+    assert "stub" not in order
+
+
+def test_limits() -> None:
+    spec = RunSpec(("true",), ulimits=(Ulimit("nofile", 10, 20),))
+    assert plan(spec)["command"]["limits"] == [("nofile", 7, 10, 20)]
+    with pytest.raises(UsageError, match="unknown ulimit"):
+        plan(dataclasses.replace(spec, ulimits=(Ulimit("files", 1, 1),)))
+
+
+def test_hosts() -> None:
+    text = hosts_file(RunSpec(("true",), hosts=(("db", "10.0.0.1"),))).decode()
+    assert text.startswith("127.0.0.1\tlocalhost firkin\n")
+    assert text.endswith("10.0.0.1\tdb\n")
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hidden" not in repr(FileMount("/run/secrets/x", b"hidden"))

@@ -1,0 +1,112 @@
+"""Facts and wishes → a backend, or the missing fact."""
+
+import dataclasses
+
+import pytest
+
+from firkin.backend import Wishes, choose_backend, list_offers
+from firkin.errors import HostError
+from firkin.linux.probe import HostFacts, Trial
+
+DEFAULT_CAPABILITIES = 0xA80425FB  # Docker's
+ALL = (1 << 41) - 1
+HELPERS = ("/usr/bin/newuidmap", "/usr/bin/newgidmap")
+
+USER = HostFacts(
+    uid=1000, gid=1000, user="me", machine="x86_64", kernel=(6, 1), capabilities=0, no_new_privs=False, seccomp=False,
+    restriction="", overlay=True, helpers=HELPERS, subordinate_uids=((100000, 65536),),
+    subordinate_gids=((100000, 65536),), trials=(Trial("subordinate", proc=True),),
+)  # fmt: skip
+ROOT = dataclasses.replace(USER, uid=0, gid=0, capabilities=ALL, trials=(Trial("root", proc=True),))
+REFUSED = (Trial("identity", "namespaces", 0, "no"), Trial("single", "namespaces", 0, "no"))
+POD = dataclasses.replace(ROOT, capabilities=DEFAULT_CAPABILITIES, seccomp=True, trials=REFUSED)
+
+
+def changed(facts: HostFacts, **values: object) -> HostFacts:
+    return dataclasses.replace(facts, **values)  # type: ignore[arg-type]
+
+
+def test_root_needs_no_user_namespace() -> None:
+    backend = choose_backend(ROOT)
+    assert (backend.rootfs, backend.sandbox, backend.enter.maps) == ("overlay", "namespaces", None)
+
+
+def test_a_user_gets_subordinate_ids() -> None:
+    backend = choose_backend(USER)
+    assert backend.enter.maps is not None
+    assert not backend.single_id
+    assert backend.enter.maps.helpers == HELPERS
+
+
+def test_a_user_without_gets_one_id_and_the_reason() -> None:
+    facts = changed(USER, subordinate_uids=(), trials=(Trial("single", proc=False),))
+    backend = choose_backend(facts)
+    assert backend.single_id
+    assert not backend.fresh_proc
+    assert any("/etc/subuid has no range for `me`" in reason for reason in backend.reasons)
+
+
+def test_a_pod_falls_back_to_chroot_and_the_executor_image_to_its_root() -> None:
+    assert choose_backend(POD).sandbox == "chroot"
+    assert choose_backend(POD, Wishes(inplace=True)).sandbox == "bare"
+    assert choose_backend(POD, Wishes("chroot", inplace=True)).rootfs == "directory"
+
+
+def test_wishes_are_not_replaced_by_something_else() -> None:
+    with pytest.raises(HostError, match="a seccomp filter refuses namespaces") as caught:
+        choose_backend(POD, Wishes("namespaces"))
+    assert "seccomp=unconfined" in caught.value.hints[0]
+    with pytest.raises(HostError, match="not the executor image"):
+        choose_backend(ROOT, Wishes("inplace"))
+    with pytest.raises(HostError, match="CAP_SYS_CHROOT is missing"):
+        choose_backend(USER, Wishes("chroot"))
+
+
+@pytest.mark.parametrize(
+    ("values", "missing", "how"),
+    [
+        ({"restriction": "user.max_user_namespaces=0"}, "user.max_user_namespaces=0", "sysctl -w"),
+        ({"restriction": "kernel.apparmor_restrict_unprivileged_userns=1"}, "apparmor", "userns,"),
+        ({"restriction": "kernel.unprivileged_userns_clone=0"}, "userns_clone=0", "sysctl -w"),
+        ({"kernel": (4, 18)}, "Linux 4.18 is too old", "5.12"),
+        ({"trials": (Trial("single", "overlay", 19, "x"),)}, "no overlayfs", "modprobe"),
+        ({"trials": (Trial("single", "overlay", 22, "x"),)}, "cannot hold an overlay", "--root"),
+        ({"seccomp": True, "trials": (Trial("single", "overlay", 1, "x"),)}, "refuses mounts", "seccomp"),
+        ({"trials": (Trial("single", "namespaces", 0, "cannot make it"),)}, "cannot make it", "security module"),
+    ],
+)
+def test_the_missing_fact_is_named(values: dict[str, object], missing: str, how: str) -> None:
+    facts = changed(USER, **({"trials": (Trial("single", "namespaces", 0, "x"),)} | values))
+    with pytest.raises(HostError) as caught:
+        choose_backend(facts)
+    assert missing in caught.value.message
+    assert how in caught.value.hints[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        ({"helpers": ("", HELPERS[1])}, "`newuidmap` is not installed"),
+        ({"helpers": (HELPERS[0], "")}, "`newgidmap` is not installed"),
+        ({"subordinate_gids": ()}, "/etc/subgid has no range"),
+        ({"no_new_privs": True}, "no_new_privs is set"),
+    ],
+)
+def test_info_says_why_there_are_no_subordinate_ids(values: dict[str, object], missing: str) -> None:
+    offers = list_offers(changed(USER, **values, trials=(Trial("single", proc=True),)))
+    assert [offer.available for offer in offers] == [False, True, False, False]
+    assert missing in offers[0].detail
+    assert offers[0].how
+
+
+def test_every_unavailable_offer_says_how_to_get_it() -> None:
+    for facts in (USER, ROOT, POD):
+        for offer in list_offers(facts):
+            assert offer.available or offer.how or "not tried" in offer.detail
+
+
+def test_ways_that_facts_rule_out_are_not_tried() -> None:
+    assert USER.ways() == ("subordinate", "single")
+    assert changed(USER, no_new_privs=True).ways() == ("single",)
+    assert ROOT.ways() == ("root", "identity", "single")
+    assert POD.ways() == ("identity", "single")
