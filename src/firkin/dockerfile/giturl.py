@@ -31,11 +31,11 @@ class GitUrl(msgspec.Struct, frozen=True):
     looks_local: bool = False
 
 
-def parse_git_url(text: str) -> GitUrl | None:
+def parse_git_url(text: str, known_git: bool = False) -> GitUrl | None:
     """Read a git URL, or return None where the text is none.
 
     Raises ValueError for a git URL with wrong query parameters. An http(s) URL is one only when its
-    path ends in `.git`.
+    path ends in `.git`, or when it is `known_git` (ADD --keep-git-dir).
     """
     if text.startswith(("./", "../")):
         return None
@@ -48,7 +48,7 @@ def parse_git_url(text: str) -> GitUrl | None:
             return None
         if scheme.lower() in ("http", "https"):
             path = rest.partition("#")[0].partition("?")[0].partition("/")[2]
-            if not _unquote(path).endswith(".git"):
+            if not known_git and not _unquote(path).endswith(".git"):
                 return None
         return _parse_url(scheme.lower() + "://" + rest)
     return _parse_scp(text)
@@ -81,7 +81,7 @@ def _with_query(url: GitUrl, query: str) -> GitUrl:
         if name in seen:
             raise ValueError(f"query {quote(name)} has multiple values")
         seen.add(name)
-        if not value and name not in ("submodules", "keep-git-dir"):
+        if not value and name not in ("submodules", "keep-git-dir", "fetch-by-commit"):
             raise ValueError(f"query {quote(name)} has no value")
         match name:
             case "ref":
@@ -94,11 +94,14 @@ def _with_query(url: GitUrl, query: str) -> GitUrl:
                 subdir = _agree("subdir", subdir, value)
             case "checksum" | "commit":
                 checksum = value
-            case "keep-git-dir" | "submodules":
+            case "keep-git-dir" | "submodules" | "fetch-by-commit":
                 try:
                     flags[name] = parse_bool(value) if value else True
                 except ValueError:
                     raise ValueError(f"invalid {name} value: {quote(value)}") from None
+            case "mtime":
+                if value != "checkout":
+                    raise ValueError(f"invalid mtime value: {quote(value)} (files get the time of the checkout)")
             case _:
                 raise ValueError(f"unexpected query {quote(name)}")
     if tag and branch:

@@ -53,11 +53,11 @@ _GLOBAL_NAMES = frozenset(
 
 
 def options_of(request: BuildRequest, platform: Platform | None, host: Platform) -> LowerOptions:
-    """Return what of a request matters here; `platform` None: none was asked for."""
+    """Return what of a request matters for one platform (None: the host's)."""
     return LowerOptions(
         platform=platform or host,
         build_platform=host,
-        platform_requested=platform is not None,
+        platform_requested=bool(request.platforms),
         build_args=request.build_args,
         proxy_args=request.proxy_args,
         labels=request.labels,

@@ -183,6 +183,7 @@ class StageState(msgspec.Struct, eq=False):
     entrypoint_span: Span | None = None
     healthcheck_span: Span | None = None
     sources: tuple[Source | None, ...] = ()  # of the instruction being lowered
+    image_env_places: dict[str, int] = msgspec.field(default_factory=dict)  # where a name comes first
 
     def child(self) -> StageState:
         """Return the state that `FROM this-stage` starts with."""
@@ -216,8 +217,9 @@ class StageState(msgspec.Struct, eq=False):
         """Bring in what the image says, as every stage does before its first instruction."""
         if not any(entry.partition("=")[0] == "PATH" for entry in self.image_env):
             self.image_env.append(f"PATH={DEFAULT_PATH}")
-        for entry in self.image_env:
+        for index, entry in enumerate(self.image_env):
             name, _, value = entry.partition("=")
+            self.image_env_places.setdefault(name, index)
             self.set_variable(name, value)
         if self.working_dir and not self.working_dir.startswith("/"):
             self.working_dir = "/" + self.working_dir
@@ -229,11 +231,10 @@ class StageState(msgspec.Struct, eq=False):
 
     def set_image_variable(self, name: str, value: str) -> None:
         """Put a variable into the image, in the place of an older one. Mirrors: addEnv."""
-        for index, entry in enumerate(self.image_env):
-            if entry.partition("=")[0] == name:
-                self.image_env[index] = f"{name}={value}"
-                return
-        self.image_env.append(f"{name}={value}")
+        index = self.image_env_places.setdefault(name, len(self.image_env))
+        if index == len(self.image_env):
+            self.image_env.append("")
+        self.image_env[index] = f"{name}={value}"
 
     def record(self, created_by: str, layer: bool = False) -> None:
         """Add a line of history; `layer`: the instruction made one."""
@@ -273,6 +274,8 @@ class StageState(msgspec.Struct, eq=False):
 
     def warn_unmatched(self, unmatched: frozenset[str], span: Span, context: LowerContext) -> None:
         """Warn of variables that are not set. Mirrors: reportUnmatchedVariables."""
+        if not unmatched:
+            return
         declared = {name for name, _ in self.build_args}
         for name in sorted(unmatched - declared - NON_ENV_ARGS):
             match = nearest(name, self.env)

@@ -17,7 +17,8 @@ CASES = Path(__file__).parents[2] / "conformance" / "cases"
 
 # Errors that show only when files are read or a command runs.
 ENGINE = frozenset(
-    """add-missing add-tar-through-link-outside context-missing-file copy-directory-over-file copy-file-over-subdirectory
+    """add-missing add-tar-through-link-outside context-missing-file copy-directory-over-file
+    copy-file-over-subdirectory
     copy-file-with-slash copy-from-empty-stage copy-from-missing copy-link-chown-name copy-missing
     copy-missing-one-of-two copy-parents-missing copy-subdirectory-over-file copy-symlink-broken
     heredoc-run-last-fails ignore-copy-ignored ignore-copy-in-ignored-directory mount-bind-missing-source

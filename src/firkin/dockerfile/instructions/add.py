@@ -116,7 +116,7 @@ def _is_http(path: str) -> bool:
 
 def _git_url(path: str, node: Add) -> GitUrl | None:
     try:
-        url = parse_git_url(path)
+        url = parse_git_url(path, known_git=node.keep_git_dir is not None)
     except ValueError as error:
         raise DockerfileError(str(error), span=node.span) from None
     return None if url is None or url.looks_local else url
