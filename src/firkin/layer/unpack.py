@@ -17,7 +17,15 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from firkin.errors import HostError
+from firkin.layer.attributes import (
+    OPAQUE_XATTR,
+    is_whiteout,
+    make_special,
+    make_whiteout,
+    remove_tree,
+    set_owner,
+    set_xattr,
+)
 from firkin.layer.background import Background
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Opaque, Put, Remove
 from firkin.layer.compress import Buffer, Format, iter_decompressed
@@ -28,12 +36,8 @@ from firkin.oci.digest import DiffID, finish, new_hasher
 Form = Literal["diff", "flat"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_S_IFMT, _S_IFDIR, _S_IFLNK, _S_IFCHR, _S_IFBLK = 0o170000, 0o040000, 0o120000, 0o020000, 0o060000
-_EINVAL, _EPERM, _ENOTSUP = 22, 1, 95
+_S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
 _MAX_LINKS = 40
-
-OPAQUE_XATTR = "user.overlay.opaque"
-WHITEOUT_XATTR = "user.overlay.whiteout"
 
 _IMPLIED = Entry("dir", 0o755)
 _FOUND = Entry("dir", 0o755, size=-1)
@@ -227,7 +231,8 @@ class _Unpacker:
             except FileExistsError:
                 self._clear(name, full)
                 os.symlink(entry.target, full)
-            self._set_owner(name, full, entry)
+            if self._chown and (entry.uid, entry.gid) != self._own:
+                set_owner(full, entry, name)
             os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
             self._tell(Put(name, entry))
         else:
@@ -248,10 +253,10 @@ class _Unpacker:
             elif not name:
                 root = entry
             if self._chown and (entry.uid, entry.gid) != self._own:
-                self._set_owner(name, full, entry)
+                set_owner(full, entry, name)
             os.chmod(full, entry.mode)
-            for attribute, value in entry.xattrs:
-                self._set_xattr(name, full, attribute, value)
+            if entry.xattrs:
+                self._set_attributes(name, full, entry)
             os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
         implied.reverse()
         return Unpacked(self._entries, tuple(implied), tuple(self._skipped), root)
@@ -281,11 +286,10 @@ class _Unpacker:
                     while done < len(piece):
                         done += os.write(fd, piece[done:])
             if self._chown and (entry.uid, entry.gid) != self._own:
-                self._set_owner(name, fd, entry)
+                set_owner(fd, entry, name)
             os.fchmod(fd, entry.mode)
             if entry.xattrs:
-                for attribute, value in entry.xattrs:
-                    self._set_xattr(name, fd, attribute, value)
+                self._set_attributes(name, fd, entry)
             mtime_ns = entry.mtime_ns
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         finally:
@@ -300,7 +304,7 @@ class _Unpacker:
             except FileExistsError:
                 mode = os.lstat(full).st_mode & _S_IFMT
                 if mode != _S_IFDIR:
-                    was_whiteout = not self._flat and self._is_whiteout(full)
+                    was_whiteout = not self._flat and is_whiteout(full)
                     self._clear(name, full)
                     os.mkdir(full, 0o755)
                     if was_whiteout:
@@ -320,7 +324,7 @@ class _Unpacker:
             # As root, the links to a directory and to itself are the kernel's to refuse, but too late.
             if not base or status.st_mode & _S_IFMT == _S_IFDIR or target == name:
                 raise ValueError(f"`{name}` cannot be a hard link to `{member.link}`")
-            if not self._flat and self._is_whiteout(source):
+            if not self._flat and is_whiteout(source):
                 raise FileNotFoundError
             try:
                 os.link(source, full, follow_symlinks=False)
@@ -339,29 +343,20 @@ class _Unpacker:
 
     def _special(self, name: str, full: str, entry: Entry) -> None:
         if entry.kind != "fifo" and not self._chown:
-            self._skipped.append((name, "devices need root"))
+            why = "devices need root"
+        else:
+            try:
+                why = make_special(full, entry)
+            except FileExistsError:
+                self._clear(name, full)
+                why = make_special(full, entry)
+        if why:
+            self._skipped.append((name, why))
             return
-        if entry.kind == "char" and not entry.major and not entry.minor:
-            self._skipped.append((name, "the device 0:0 means a removal"))
-            return
-        try:
-            self._make_special(full, entry)
-        except FileExistsError:
-            self._clear(name, full)
-            self._make_special(full, entry)
-        except PermissionError:
-            self._skipped.append((name, "devices need root outside of a user namespace"))
-            return
-        self._set_owner(name, full, entry)
+        if self._chown:
+            set_owner(full, entry, name)
         os.chmod(full, entry.mode)
         os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
-
-    def _make_special(self, full: str, entry: Entry) -> None:
-        if entry.kind == "fifo":
-            os.mkfifo(full, 0o600)
-        else:
-            mode = _S_IFCHR if entry.kind == "char" else _S_IFBLK
-            os.mknod(full, mode | 0o600, os.makedev(entry.major, entry.minor))
 
     # --- removals ---
 
@@ -397,12 +392,6 @@ class _Unpacker:
 
     def _set_opaque(self, name: str) -> None:
         os.setxattr(self._prefix + name if name else self._root, OPAQUE_XATTR, b"y")
-
-    def _is_whiteout(self, full: str) -> bool:
-        status = os.lstat(full)
-        if status.st_mode & _S_IFMT == _S_IFCHR:
-            return status.st_rdev == 0
-        return status.st_size == 0 and status.st_mode & _S_IFMT == 0o100000 and _has_xattr(full, WHITEOUT_XATTR)
 
     def _purge(self, folder: str) -> None:
         """Remove what lower layers put into a directory, at any depth."""
@@ -464,7 +453,7 @@ class _Unpacker:
                     continue
                 if mode == _S_IFDIR:
                     self._folders[name] = _FOUND
-                elif make and not self._flat and self._is_whiteout(full):
+                elif make and not self._flat and is_whiteout(full):
                     self._clear(name, full)
                     self._make_implied(name, full)
                     self._set_opaque(name)
@@ -481,82 +470,11 @@ class _Unpacker:
         if self._flat:
             self._seen.add(name)
 
-    # --- attributes ---
-
-    def _set_owner(self, name: str, target: str | int, entry: Entry) -> None:
-        if not self._chown:
-            return
-        try:
-            if isinstance(target, int):
-                os.fchown(target, entry.uid, entry.gid)
-            else:
-                os.chown(target, entry.uid, entry.gid, follow_symlinks=False)
-        except OSError as error:
-            if error.errno != _EINVAL:
-                raise
-            raise HostError(
-                f"the owner {entry.uid}:{entry.gid} of `{name}` is not among the ids of this user namespace",
-                code="unmapped-owner",
-                hints=("give the user more subordinate ids in /etc/subuid and /etc/subgid",),
-            ) from None
-
-    def _set_xattr(self, name: str, target: str | int, attribute: str, value: bytes) -> None:
-        if attribute.startswith("user."):
-            if attribute.startswith("user.overlay."):
-                # A layer must not give orders to overlayfs. Escaped, they show under their own name when mounted.
-                attribute = "user.overlay." + attribute[5:]
-        elif attribute != "security.capability":
-            return
-        try:
-            os.setxattr(target, attribute, value)
-        except OSError as error:
-            if error.errno not in (_EPERM, _ENOTSUP):
-                raise
-            self._skipped.append((name, f"the extended attribute {attribute} was refused"))
-
-
-def make_whiteout(full: str) -> None:
-    """Make what overlayfs takes for a removal; raises FileExistsError.
-
-    Where even the device 0:0 is refused (kernels before 5.8 in user namespaces), the form by
-    attributes is used, which kernels from 6.7 understand.
-    """
-    try:
-        os.mknod(full, _S_IFCHR | 0o600, 0)
-    except PermissionError:
-        os.close(os.open(full, _CREATE, 0o600))
-        os.setxattr(full, WHITEOUT_XATTR, b"y")
-        parent = full.rpartition("/")[0]
-        if not _has_xattr(parent, OPAQUE_XATTR):
-            os.setxattr(parent, OPAQUE_XATTR, b"x")
-
-
-def remove_tree(full: str) -> None:
-    """Remove a file, or a directory with all beneath it, following no link; what is not there is fine."""
-    try:
-        os.unlink(full)
-        return
-    except FileNotFoundError:
-        return
-    except OSError:
-        if os.lstat(full).st_mode & _S_IFMT != _S_IFDIR:
-            raise
-    folders = [full]
-    at = 0
-    while at < len(folders):
-        with os.scandir(folders[at]) as found:
-            for item in found:
-                if item.is_dir(follow_symlinks=False):
-                    folders.append(item.path)
-                else:
-                    os.unlink(item.path)
-        at += 1
-    for folder in reversed(folders):
-        os.rmdir(folder)
-
-
-def _has_xattr(full: str, name: str) -> bool:
-    return name in os.listxattr(full, follow_symlinks=False)
+    def _set_attributes(self, name: str, target: str | int, entry: Entry) -> None:
+        """Set the extended attributes of a file or directory, after its owner: chown takes capabilities away."""
+        for attribute, value in entry.xattrs:
+            if why := set_xattr(target, attribute, value, escape=not self._flat):
+                self._skipped.append((name, why))
 
 
 def _write_sparse(fd: int, member: Member, reader: TarReader) -> None:

@@ -1,0 +1,244 @@
+"""Read access to file trees: a directory, a stack of diff trees, a stack of indexes. I; `store` and above use it.
+
+Views remember which directories are real, so they are for trees that do not change while they are
+looked at: make a new one after a change.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from firkin.layer.attributes import OPAQUE_XATTR, WHITEOUT_XATTR, get_xattr
+from firkin.layer.change import Content, Entry
+from firkin.layer.index import LayerIndex, Record
+from firkin.layer.scan import OwnerOf, read_entry
+
+_S_IFMT, _S_IFDIR, _S_IFCHR, _S_IFREG = 0o170000, 0o040000, 0o020000, 0o100000
+
+
+def sort_names(names: list[str]) -> list[str]:
+    """Sort names in place by their bytes, and return them."""
+    if "".join(names).isascii():
+        names.sort()
+    else:
+        names.sort(key=os.fsencode)
+    return names
+
+
+class DirectoryView:
+    """A real directory as a View."""
+
+    def __init__(self, root: str, *, owner_of: OwnerOf | None = None) -> None:
+        self._root = root
+        self._prefix = root.rstrip("/") + "/"
+        self._owner_of = owner_of
+        self._real = {"": True}
+
+    def lstat(self, path: str) -> Entry | None:
+        """Return the entry; None where there is nothing, or a link or file stands on the way."""
+        if not self._is_folder(path.rpartition("/")[0]):
+            return None
+        full = self._prefix + path if path else self._root
+        try:
+            status = os.lstat(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if self._owner_of is None:
+            return read_entry(full, status)
+        entry = read_entry(full, status)
+        uid, gid = self._owner_of(path, entry.uid, entry.gid)
+        return msgspec.structs.replace(entry, uid=uid, gid=gid)
+
+    def iterdir(self, path: str) -> list[str]:
+        """Return the names in a directory; none where there is no directory."""
+        if not self._is_folder(path):
+            return []
+        return sort_names(os.listdir(self._prefix + path))
+
+    def content(self, path: str) -> Content:
+        """Return the absolute path of a file."""
+        return self._prefix + path
+
+    def _is_folder(self, path: str) -> bool:
+        known = self._real.get(path)
+        if known is None:
+            known = self._is_folder(path.rpartition("/")[0])
+            if known:
+                try:
+                    known = os.lstat(self._prefix + path).st_mode & _S_IFMT == _S_IFDIR
+                except (FileNotFoundError, NotADirectoryError):
+                    known = False
+            self._real[path] = known
+        return known
+
+
+class LayerReader(Protocol):
+    """One layer of a stack: an index, or a diff tree."""
+
+    def lookup(self, path: str) -> Record | None:
+        """Return what this layer alone says of a path."""
+
+    def children(self, path: str) -> Iterator[tuple[str, bool]]:
+        """Yield the names it says something of in a directory; True: removed."""
+
+
+class DiffTree:
+    """An overlay diff directory as one layer; an index, if given, knows owner, mode and xattrs better
+    (trees that were unpacked under a single id)."""
+
+    def __init__(self, root: str, index: LayerIndex | None = None) -> None:
+        self.root = root
+        self._prefix = root + "/"
+        self._index = index
+
+    def lookup(self, path: str) -> Record | None:
+        """Return what this layer alone says of a path; the path's parents must be directories in it."""
+        full = self._prefix + path if path else self.root
+        try:
+            status = os.lstat(full)
+        except (FileNotFoundError, NotADirectoryError):
+            if self._index is not None and (record := self._index.lookup(path)) is not None:
+                # Devices, which could not be made.
+                return record if record.entry is not None and record.entry.kind in ("char", "block") else None
+            return None
+        kind = status.st_mode & _S_IFMT
+        if kind == _S_IFCHR and status.st_rdev == 0:
+            return Record(path, None)
+        if kind == _S_IFREG and status.st_size == 0 and get_xattr(full, WHITEOUT_XATTR) is not None:
+            return Record(path, None)
+        entry = read_entry(full, status)
+        opaque = kind == _S_IFDIR and _is_opaque(full)
+        if self._index is not None:
+            record = self._index.lookup(path)
+            if record is not None and record.entry is not None and not record.implied:
+                known = record.entry
+                entry = msgspec.structs.replace(
+                    entry, uid=known.uid, gid=known.gid, mode=known.mode, xattrs=known.xattrs
+                )
+        return Record(path, entry, "", opaque)
+
+    def children(self, path: str) -> Iterator[tuple[str, bool]]:
+        """Yield the names in a directory; True: removed."""
+        full = self._prefix + path if path else self.root
+        try:
+            with os.scandir(full) as found:
+                items = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        marked: bool | None = None
+        for item in items:
+            removed = False
+            if item.is_file(follow_symlinks=False):
+                if marked is None:
+                    marked = get_xattr(full, OPAQUE_XATTR) == b"x"
+                removed = marked and get_xattr(item.path, WHITEOUT_XATTR) is not None
+            elif not item.is_dir(follow_symlinks=False) and not item.is_symlink():
+                status = item.stat(follow_symlinks=False)
+                removed = status.st_mode & _S_IFMT == _S_IFCHR and status.st_rdev == 0
+            yield item.name, removed
+        if self._index is not None:
+            there = {item.name for item in items}
+            for name, removed in self._index.children(path):
+                if name not in there and not removed:
+                    record = self._index.lookup(f"{path}/{name}" if path else name)
+                    if record is not None and record.entry is not None and record.entry.kind in ("char", "block"):
+                        yield name, False
+
+
+def _is_opaque(full: str) -> bool:
+    return get_xattr(full, OPAQUE_XATTR) == b"y"
+
+
+class MergedView:
+    """Layers on top of each other, the lowest first, as overlayfs would show them."""
+
+    def __init__(self, layers: Sequence[LayerReader]) -> None:
+        self._layers = tuple(reversed(layers))
+        self._visible: dict[str, tuple[int, ...]] = {}
+
+    def lstat(self, path: str) -> Entry | None:
+        """Return the entry of the highest layer that has one."""
+        found = self._find(path)
+        return None if found is None else found[1]
+
+    def iterdir(self, path: str) -> list[str]:
+        """Return the names that the layers together show in a directory."""
+        decided: dict[str, bool] = {}
+        for number in self._contributors(path):
+            for name, removed in self._layers[number].children(path):
+                decided.setdefault(name, removed)
+        return sort_names([name for name, removed in decided.items() if not removed])
+
+    def content(self, path: str) -> Content:
+        """Return where a file's bytes are; raises FileNotFoundError where no layer has them at hand."""
+        raise FileNotFoundError(path)
+
+    def _find(self, path: str) -> tuple[int, Entry] | None:
+        """Return the layer that decides on a path, and the entry; implied directories take lower attributes."""
+        implied: tuple[int, Entry] | None = None
+        for number in self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers)):
+            record = self._layers[number].lookup(path)
+            if record is None:
+                continue
+            if record.entry is None:
+                return implied
+            if not record.implied:
+                if implied is not None and record.entry.kind != "dir":
+                    return implied
+                return number, self._numbered(record.entry, number)
+            implied = implied or (number, record.entry)
+            if record.opaque:
+                return implied
+        if not path and implied is None:
+            return 0, Entry("dir", 0o755)
+        return implied
+
+    def _numbered(self, entry: Entry, number: int) -> Entry:
+        """Keep apart the inode numbers of different layers."""
+        if entry.inode is None:
+            return entry
+        return msgspec.structs.replace(entry, inode=(entry.inode[0] << 8 | number, entry.inode[1]))
+
+    def _contributors(self, path: str) -> tuple[int, ...]:
+        """Return the layers that show something in a directory, the highest first; none: it is no directory."""
+        known = self._visible.get(path)
+        if known is not None:
+            return known
+        found: list[int] = []
+        for number in self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers)):
+            record = self._layers[number].lookup(path)
+            if record is None:
+                continue
+            if record.entry is None or record.entry.kind != "dir":
+                break
+            found.append(number)
+            if record.opaque:
+                break
+        self._visible[path] = tuple(found)
+        return self._visible[path]
+
+
+class IndexView(MergedView):
+    """Layers known by their indexes alone: all but contents."""
+
+    def __init__(self, indexes: Sequence[LayerIndex]) -> None:
+        super().__init__(indexes)
+
+
+class StackView(MergedView):
+    """Diff trees, the lowest first, without mounting them; `indexes`, where given, know the owners."""
+
+    def __init__(self, trees: Sequence[str], indexes: Sequence[LayerIndex | None] | None = None) -> None:
+        self._roots = tuple(reversed(trees))
+        super().__init__([DiffTree(tree, indexes[at] if indexes else None) for at, tree in enumerate(trees)])
+
+    def content(self, path: str) -> Content:
+        """Return the absolute path of a file in the highest layer that has it."""
+        found = self._find(path)
+        if found is None:
+            raise FileNotFoundError(path)
+        return f"{self._roots[found[0]]}/{path}"
