@@ -138,7 +138,8 @@ class RegistryClient:
                     endpoint, "GET", endpoint.url(repository, f"blobs/{digest}"), what=what,
                     repository=endpoint.repository(repository),
                     scopes=(repository_scope(endpoint.repository(repository), "pull"),),
-                    accept=(200, 206) if offset else (200,), headers=headers, retries=self._retries(endpoint),
+                    accept=(200, 206) if offset else (200,), headers=headers,
+                    retries=0 if offset else self._retries(endpoint),  # a stream counts its own attempts
                 )
 
             return self._stream(descriptor, opener, what, progress, lambda: self._wrong.add((endpoint, digest)))

@@ -38,7 +38,7 @@ class BlobStream:
         self._on_wrong = on_wrong
         self._exchange: Exchange | None = opener(0)
         self._chunks = self._verified()
-        self._rest = b""
+        self._rest = memoryview(b"")
 
     def __enter__(self) -> BlobStream:
         return self
@@ -48,7 +48,7 @@ class BlobStream:
 
     def __iter__(self) -> Iterator[bytes]:
         if self._rest:
-            rest, self._rest = self._rest, b""
+            rest, self._rest = bytes(self._rest), memoryview(b"")
             yield rest
         yield from self._chunks
 
@@ -60,8 +60,8 @@ class BlobStream:
             chunk = next(self._chunks, None)
             if chunk is None:
                 return b""
-            self._rest = chunk
-        data, self._rest = self._rest[:size], self._rest[size:]
+            self._rest = memoryview(chunk)
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
         return data
 
     def close(self) -> None:

@@ -52,7 +52,8 @@ class Response(msgspec.Struct, frozen=True):
 class Endpoint(msgspec.Struct, frozen=True):
     """Where one registry, or a mirror of it, answers. `prefix` goes before every repository.
 
-    `registry` is the name in references; `plain` says that plain HTTP is allowed here.
+    `registry` is the name in references; `plain` says that the user allows plain HTTP here (a loopback host gets it
+    anyway, but what it names elsewhere does not).
     """
 
     registry: str
@@ -75,8 +76,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 def endpoint_of(registry: str, *, plain: bool = False) -> Endpoint:
     """Return the endpoint of a registry by its name in references; docker.io answers elsewhere."""
     host = "registry-1.docker.io" if registry == "docker.io" else registry.lower()
-    plain = plain or is_loopback(host)
-    return Endpoint(registry, host, "http" if plain else "https", plain=plain)
+    return Endpoint(registry, host, "http" if plain or is_loopback(host) else "https", plain=plain)
 
 
 def mirror_endpoint(registry: str, location: str, *, plain: bool = False) -> Endpoint:
@@ -88,7 +88,7 @@ def mirror_endpoint(registry: str, location: str, *, plain: bool = False) -> End
     prefix = url.target.strip("/").removeprefix("v2/") if url.target.strip("/") != "v2" else ""
     if "://" not in location:
         loose = plain or is_loopback(url.host)
-        return Endpoint(registry, url.host, "http" if loose else "https", prefix, loose, True)
+        return Endpoint(registry, url.host, "http" if loose else "https", prefix, plain, True)
     spoken: Scheme = "http" if url.scheme == "http" else "https"
     return Endpoint(registry, url.host, spoken, prefix, spoken == "http", True)
 

@@ -242,22 +242,13 @@ class Session:
             return f"Bearer {token.value}"
 
     def _ask_token(self, method: str, url: Url, headers: Headers, body: Upload | None, push: bool) -> Response:
-        attempt = 0
+        # Trying again is up to the request that needs the token.
         authorization = "".join(value for name, value in headers if name == "Authorization")
         others = tuple(pair for pair in headers if pair[0] != "Authorization")
-        while True:
-            try:
-                answer = self._follow(None, method, url, others, body, authorization, push)
-                response = answer.response(_MAX_TOKEN_BYTES)
-                if response.status not in TEMPORARY or attempt >= self.settings.retries:
-                    return response
-                asked = min(retry_after_s(response, time.time()) or 0.0, _MAX_RETRY_AFTER_S)
-            except RegistryError as error:
-                if not error.temporary or attempt >= self.settings.retries:
-                    raise because("cannot get a token", error) from None
-                asked = 0.0
-            attempt += 1
-            self.transport.sleep(max(asked, backoff_s(attempt)))
+        try:
+            return self._follow(None, method, url, others, body, authorization, push).response(_MAX_TOKEN_BYTES)
+        except RegistryError as error:
+            raise because("cannot get a token", error) from None
 
     # --- one request, with redirects ---------------------------------------------------------------------------------
 

@@ -57,6 +57,10 @@ class BlobUpload:
                     self._chunk_bytes = min(_CHUNK_BYTES, max(1, self._descriptor.size))
                     continue
                 lost = error.status in _LOST_SESSION and error.method in ("PUT", "PATCH")
+                if error.status == 400 and error.method == "PUT" and not attempt:
+                    # libcurl repeats a request when a kept connection dies under it; a session that had taken some
+                    # of the first copy then holds a mixture. A new session tells that from a wrong digest.
+                    lost = True
                 if not (error.temporary or lost) or attempt >= self._session.settings.retries:
                     raise
                 attempt += 1

@@ -1,0 +1,390 @@
+"""A registry in this process that keeps everything in memory and fails as a test asks. I; for tests only.
+
+`with FakeRegistry() as registry:` serves plain HTTP at `registry.host`. `registry.fail(...)` queues faults, and
+`registry.seen` lists what was asked. Spec: distribution-spec, with the token flow of distribution's docs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+
+class Seen(NamedTuple):
+    """One request that came; header names in lower case."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+class Fault(NamedTuple):
+    """What to do to `times` requests of `method` whose path contains `path`.
+
+    `status` answers at once (0: go on as usual). `cut` ends the connection after so many bytes of a body: of the
+    answer, or of an upload, which keeps them. `corrupt` flips the answer's last byte. `delay_s` waits before answering.
+    """
+
+    method: str
+    path: str
+    status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    cut: int = -1
+    corrupt: bool = False
+    delay_s: float = 0.0
+
+
+class FakeRegistry:
+    """An in-memory registry. `auth` is "none", "basic" or "token"; set its attributes to change how it behaves."""
+
+    def __init__(self, *, auth: str = "none", user: str = "user", password: str = "secret") -> None:
+        self.auth = auth
+        self.user = user
+        self.password = password
+        self.identity_token = ""  # accepted by POST at the token server
+        self.token_lifetime_s = 60
+        self.realm = ""  # "": this server's own
+        self.blobs: dict[tuple[str, str], bytes] = {}
+        self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self.uploads: dict[str, bytearray] = {}
+        self.seen: list[Seen] = []
+        self.tokens: dict[str, tuple[set[str], float]] = {}
+        self.max_put_bytes = -1  # a PUT with a longer body gets 413
+        self.patch_keeps = -1  # bytes of each PATCH that are kept; -1: all
+        self.page_size = 100
+        self.ranges = True  # whether Range is understood
+        self.upload_host = ""  # Location of uploads points here, e.g. `http://localhost:PORT`
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+        self._server: ThreadingHTTPServer | None = None
+        self._numbers = iter(range(1, 1 << 30))
+
+    def __enter__(self) -> FakeRegistry:
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    @property
+    def host(self) -> str:
+        """`127.0.0.1:PORT`."""
+        assert self._server is not None
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://{self.host}"
+
+    def add_blob(self, repository: str, data: bytes) -> str:
+        """Keep a blob and return its digest."""
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self.blobs[repository, digest] = data
+        return digest
+
+    def add_manifest(self, repository: str, tag: str, media_type: str, raw: bytes) -> str:
+        """Keep a manifest under its tag and digest; return the digest."""
+        digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
+        self.manifests[repository, digest] = (media_type, raw)
+        if tag:
+            self.manifests[repository, tag] = (media_type, raw)
+        return digest
+
+    def fail(
+        self, method: str, path: str, *, times: int = 1, status: int = 0, headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"", cut: int = -1, corrupt: bool = False, delay_s: float = 0.0,
+    ) -> None:
+        """Queue a Fault for the next `times` requests that it fits."""
+        fault = Fault(method, path, status, tuple(headers), body, cut, corrupt, delay_s)
+        with self._lock:
+            self._faults += [fault] * times
+
+    def take_fault(self, method: str, path: str) -> Fault | None:
+        """Return and forget the first fault that fits a request."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.method == method and fault.path in path:
+                    self._faults.remove(fault)
+                    return fault
+        return None
+
+    def revoke_tokens(self) -> None:
+        """Make every token that was given out invalid."""
+        self.tokens.clear()
+
+    def requests(self, method: str = "", path: str = "") -> list[Seen]:
+        """Return the requests of a method whose path contains `path`, without those for tokens."""
+        return [
+            seen for seen in self.seen
+            if (not method or seen.method == method) and path in seen.path and not seen.path.startswith("/token")
+        ]
+
+    def new_upload(self) -> str:
+        """Open an upload and return its name."""
+        name = f"upload-{next(self._numbers)}"
+        self.uploads[name] = bytearray()
+        return name
+
+    def new_token(self, scopes: Iterable[str]) -> str:
+        """Give out a token."""
+        token = f"token-{next(self._numbers)}"
+        granted = {
+            f"{scope.rpartition(':')[0]}:{action}" for text in scopes for scope in text.split()
+            for action in scope.rpartition(":")[2].split(",")
+        }
+        self.tokens[token] = (granted, time.monotonic() + self.token_lifetime_s)
+        return token
+
+    def allows(self, authorization: str, repository: str, action: str) -> bool:
+        """Say whether a request may do `action`."""
+        if self.auth == "basic":
+            return authorization == self.basic()
+        if self.auth == "token":
+            granted, expires = self.tokens.get(authorization.removeprefix("Bearer "), (set(), 0.0))
+            wanted = f"repository:{repository}:{action}"
+            return time.monotonic() < expires and (not repository or wanted in granted)
+        return True
+
+    def basic(self) -> str:
+        """Return the Authorization header of the one user."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+
+
+def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(_Handler):
+        fake = registry
+
+    return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    fake: FakeRegistry
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+    def do_GET(self) -> None:
+        """Answer any method; the others are the same function."""
+        parts = urlsplit(self.path)
+        self.query = parse_qs(parts.query)
+        self.fault = self.fake.take_fault(self.command, self.path)
+        self.cut = self.fault.cut if self.fault is not None else -1
+        body = b"" if self._is_upload() else self._read()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.fake.seen.append(Seen(self.command, self.path, headers, body))
+        if self.fault is not None:
+            time.sleep(self.fault.delay_s)
+            if self.fault.status:
+                self._read()
+                self._answer(self.fault.status, self.fault.body, self.fault.headers)
+                return
+        if parts.path == "/token":
+            self._token(body)
+        elif parts.path in ("/v2", "/v2/"):
+            if self._allowed("", "pull"):
+                self._answer(200, b"{}")
+        elif parts.path.startswith("/v2/"):
+            self._route(parts.path[4:], body)
+        else:
+            self._error(404, "NOT_FOUND")
+
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def _is_upload(self) -> bool:
+        return self.command in ("PUT", "PATCH") and "/blobs/uploads/" in self.path
+
+    def _read(self, limit: int = -1) -> bytes:
+        length = int(self.headers.get("Content-Length") or 0)
+        del self.headers["Content-Length"]
+        if self.headers.get("Expect", "").lower() == "100-continue" and length:
+            self.send_response_only(100)
+            self.end_headers()
+        return self.rfile.read(length if limit < 0 else min(length, limit))
+
+    def _route(self, path: str, body: bytes) -> None:
+        for kind in ("/manifests/", "/blobs/uploads/", "/blobs/", "/tags/list"):
+            repository, found, name = path.partition(kind)
+            if not found:
+                continue
+            action = "pull" if self.command in ("GET", "HEAD") and kind != "/blobs/uploads/" else "push"
+            if not self._allowed(repository, action):
+                return
+            if kind == "/manifests/":
+                self._manifest(repository, name, body)
+            elif kind == "/blobs/uploads/":
+                self._upload(repository, name)
+            elif kind == "/blobs/":
+                self._blob(repository, name)
+            else:
+                self._tags(repository)
+            return
+        self._error(404, "NAME_UNKNOWN")
+
+    def _allowed(self, repository: str, action: str) -> bool:
+        fake = self.fake
+        if fake.allows(self.headers.get("Authorization", ""), repository, action):
+            return True
+        self._read()
+        if fake.auth == "basic":
+            challenge = 'Basic realm="fake"'
+        else:
+            scope = f',scope="repository:{repository}:{action}"' if repository else ""
+            challenge = f'Bearer realm="{fake.realm or fake.url + "/token"}",service="fake"{scope}'
+        self._answer(401, _error_body("UNAUTHORIZED"), (("WWW-Authenticate", challenge),))
+        return False
+
+    def _token(self, body: bytes) -> None:
+        fake = self.fake
+        if self.command == "POST":
+            form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
+            if not fake.identity_token or form.get("refresh_token") != fake.identity_token:
+                self._error(401, "invalid_grant")
+                return
+            scopes = [form.get("scope", "")]
+        else:
+            given = self.headers.get("Authorization", "")
+            if given and given != fake.basic():
+                self._error(401, "UNAUTHORIZED")
+                return
+            scopes = self.query.get("scope", [])
+        token = fake.new_token(scopes)
+        self._answer(200, json.dumps({"token": token, "expires_in": fake.token_lifetime_s}).encode())
+
+    def _manifest(self, repository: str, name: str, body: bytes) -> None:
+        fake = self.fake
+        if self.command == "PUT":
+            digest = fake.add_manifest(repository, name, self.headers.get("Content-Type", ""), body)
+            self._answer(201, b"", (("Docker-Content-Digest", digest), ("Location", f"/v2/x/manifests/{digest}")))
+            return
+        found = fake.manifests.get((repository, name))
+        if found is None:
+            self._error(404, "MANIFEST_UNKNOWN")
+        elif self.command == "DELETE":
+            del fake.manifests[repository, name]
+            self._answer(202, b"")
+        else:
+            digest = f"sha256:{hashlib.sha256(found[1]).hexdigest()}"
+            self._answer(200, found[1], (("Content-Type", found[0]), ("Docker-Content-Digest", digest)))
+
+    def _blob(self, repository: str, digest: str) -> None:
+        data = self.fake.blobs.get((repository, digest))
+        if data is None:
+            self._error(404, "BLOB_UNKNOWN")
+            return
+        wanted = self.headers.get("Range", "")
+        if wanted and self.fake.ranges:
+            first = int(wanted.removeprefix("bytes=").partition("-")[0])
+            if first >= len(data):
+                self._error(416, "RANGE_INVALID")
+                return
+            span = f"bytes {first}-{len(data) - 1}/{len(data)}"
+            self._answer(206, data[first:], (("Content-Range", span),))
+        else:
+            self._answer(200, data)
+
+    def _tags(self, repository: str) -> None:
+        tags = sorted(tag for name, tag in self.fake.manifests if name == repository and ":" not in tag)
+        last = self.query.get("last", [""])[0]
+        rest = [tag for tag in tags if tag > last]
+        page, size = rest[: self.fake.page_size], self.fake.page_size
+        link = (("Link", f'</v2/{repository}/tags/list?last={page[-1]}>; rel="next"'),) if len(rest) > size else ()
+        self._answer(200, json.dumps({"name": repository, "tags": page}).encode(), link)
+
+    def _upload(self, repository: str, name: str) -> None:
+        fake = self.fake
+        if self.command == "POST":
+            mount, source = self.query.get("mount", [""])[0], self.query.get("from", [""])[0]
+            if mount and (source, mount) in fake.blobs:
+                fake.blobs[repository, mount] = fake.blobs[source, mount]
+                self._answer(201, b"")
+                return
+            self._session(202, repository, fake.new_upload())
+            return
+        held = fake.uploads.get(name)
+        if held is None:
+            self._read()
+            self._error(404, "BLOB_UPLOAD_UNKNOWN")
+        elif self.command == "GET":
+            self._session(204, repository, name)
+        elif self.command == "DELETE":
+            del fake.uploads[name]
+            self._answer(204, b"")
+        else:
+            self._receive(repository, name, held)
+
+    def _receive(self, repository: str, name: str, held: bytearray) -> None:
+        fake = self.fake
+        length = int(self.headers.get("Content-Length") or 0)
+        if self.command == "PUT" and 0 <= fake.max_put_bytes < length:
+            self.close_connection = True
+            self._answer(413, b"<html>too large</html>")
+            return
+        start = self.headers.get("Content-Range", "").partition("-")[0]
+        if start and int(start) != len(held):
+            self._read()
+            self._session(416, repository, name)
+            return
+        data = self._read(self.cut)
+        if self.command == "PATCH" and fake.patch_keeps >= 0:
+            data = data[: fake.patch_keeps]
+        held += data
+        if self.cut >= 0:
+            self._drop()
+        elif self.command == "PATCH":
+            self._session(202, repository, name)
+        else:
+            digest = self.query.get("digest", [""])[0]
+            if digest != f"sha256:{hashlib.sha256(held).hexdigest()}":
+                self._error(400, "DIGEST_INVALID")
+                return
+            fake.blobs[repository, digest] = bytes(held)
+            del fake.uploads[name]
+            self._answer(201, b"", (("Docker-Content-Digest", digest),))
+
+    def _session(self, status: int, repository: str, name: str) -> None:
+        held = len(self.fake.uploads[name])
+        location = f"{self.fake.upload_host}/v2/{repository}/blobs/uploads/{name}?_state=secret"
+        self._answer(status, b"", (("Location", location), ("Range", f"0-{max(0, held - 1)}")))
+
+    def _error(self, status: int, code: str) -> None:
+        self._answer(status, _error_body(code))
+
+    def _answer(self, status: int, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> None:
+        if self.fault is not None and self.fault.corrupt and body:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.cut >= 0 and not self._is_upload():
+            self.wfile.write(body[: self.cut])
+            self._drop()
+            return
+        self.wfile.write(body)
+
+    def _drop(self) -> None:
+        self.wfile.flush()
+        self.close_connection = True
+
+
+def _error_body(code: str) -> bytes:
+    return json.dumps({"errors": [{"code": code, "message": code.lower().replace("_", " ")}]}).encode()
