@@ -25,10 +25,13 @@ from firkin.source import Source, Span
 if TYPE_CHECKING:
     from types import FrameType
 
-Build = Callable[[BuildRequest, Callable[[Event], None], "Cancel"], BuildResult]
-
-if TYPE_CHECKING:
+    from firkin.backend import Backend
+    from firkin.linux.enter import NamespacePlan
     from firkin.solve.cancel import Cancel
+
+# The engine: request, emit, cancel, and the way RUN steps go (raises HostError where there is none).
+Build = Callable[[BuildRequest, Callable[[Event], None], "Cancel", Callable[[], "Backend"]], BuildResult]
+
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):
@@ -117,7 +120,49 @@ def error_of(failure: Failure) -> FirkinError:
     return error
 
 
-def serve(request: BuildRequest, descriptor: int, build: Build | None = None) -> int:
+def choose_way(request: BuildRequest) -> tuple[Callable[[], Backend], NamespacePlan]:
+    """Return how RUN steps are to run on this machine, and what the worker has to enter for it.
+
+    Where there is no way, asking for it raises: a build without RUN steps still works. Needs a process
+    with one thread. Raises HostError when a way was asked for that cannot be had.
+    """
+    from firkin.backend import Wishes, choose_backend
+    from firkin.linux.enter import NamespacePlan
+    from firkin.linux.probe import probe_host
+
+    try:
+        os.makedirs(request.store_root, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the store {request.store_root}: {error.strerror}",
+            hints=("`--root DIR` or FIRKIN_ROOT names another place",),
+        ) from error
+    try:
+        backend = choose_backend(
+            probe_host(user=_user_name(), trial_dir=request.store_root), Wishes(request.isolation)
+        )
+    except errors.HostError as error:
+        if request.isolation != "auto":
+            raise
+        missing = error
+
+        def refuse() -> Backend:
+            raise missing
+
+        return refuse, NamespacePlan(mount=False)
+    return lambda: backend, backend.enter
+
+
+def _user_name() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def serve(request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build | None = None) -> int:
     """Build in this process, write every event and the last line to `descriptor`, return the exit code.
 
     SIGTERM and SIGINT stop the build. `build` stands in for firkin.build.run_build in tests.
@@ -138,7 +183,7 @@ def serve(request: BuildRequest, descriptor: int, build: Build | None = None) ->
     try:
         if build is None:
             build = _engine()
-        result = build(request, stream.emit, cancel)
+        result = build(request, stream.emit, cancel, way)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
         failure = failure_of(error)
         stream.write(failure)
@@ -151,7 +196,7 @@ def _engine() -> Build:
     # Everything heavy is behind this import; the front never does it.
     from firkin.build import run_build
 
-    return run_build
+    return lambda request, emit, cancel, way: run_build(request, emit, cancel)
 
 
 class EventStream:
@@ -208,7 +253,10 @@ def _traceback(error: BaseException) -> str:
 
 
 def main(build: Build | None = None) -> int:
-    """Serve one request from standard input; events go to standard output."""
+    """Serve one request from standard input; events go to standard output.
+
+    The build runs in a fork of this process, which stays outside to write the fork's id maps.
+    """
     events = os.dup(1)
     os.dup2(2, 1)  # what helpers print must not get between the lines
     with open(0, "rb", closefd=False) as stream:
@@ -218,7 +266,33 @@ def main(build: Build | None = None) -> int:
     except msgspec.ValidationError as error:
         os.write(events, encode_line(failure_of(errors.UsageError(f"invalid request: {error}"))) + b"\n")
         return 2
-    return serve(request, events, build)
+    try:
+        from firkin.linux.enter import fork_into_namespaces
+        from firkin.linux.syscalls import set_parent_death_signal
+
+        set_parent_death_signal(signal.SIGKILL)
+        way, plan = choose_way(request)
+        pid = fork_into_namespaces(plan, lambda: serve(request, events, way, build))
+    except FirkinError as error:
+        os.write(events, encode_line(failure_of(error)) + b"\n")
+        return error.exit_code
+    os.close(events)
+    return _accompany(pid)
+
+
+def _accompany(pid: int) -> int:
+    """Pass signals on to the fork until it ends; return its exit code."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # it has ended just now
+
+    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGINT, pass_on)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return status if status >= 0 else 128 - status
 
 
 if __name__ == "__main__":

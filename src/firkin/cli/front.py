@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from firkin.errors import Cancelled, FirkinError, InternalError
-from firkin.request import BuildRequest, BuildResult
+from firkin.request import BuildResult
 from firkin.worker import Failure, Success, decode_line, error_of
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # child → pid: forks, moves the fork where it belongs, runs `child` there and exits with its result
 Fork = Callable[[Callable[[], int]], int]
-Serve = Callable[[BuildRequest, int], int]
+Serve = Callable[[int], int]  # events' descriptor → exit code
 
 
-def build_in_worker(request: BuildRequest, fork: Fork, serve: Serve, make_renderer: Callable[[], Renderer]) -> (
-    tuple[BuildResult | FirkinError, Renderer]
-):  # fmt: skip
-    """Run the build in a worker and draw it; return what came of it and the closed renderer.
+def build_in_worker(
+    fork: Fork, serve: Serve, make_renderer: Callable[[], Renderer]
+) -> tuple[BuildResult | FirkinError, Renderer]:
+    """Run `serve` in a worker and draw its events; return what came of it and the closed renderer.
 
     The renderer is made after the fork, so that the worker starts first and holds none of it.
     """
@@ -46,7 +46,7 @@ def build_in_worker(request: BuildRequest, fork: Fork, serve: Serve, make_render
             os.close(read_end)
             signals.forget()
             os.setsid()  # a terminal's Ctrl-C reaches the front only; steps have no terminal
-            return serve(request, write_end)
+            return serve(write_end)
 
         pid = fork(child)
         os.close(write_end)
@@ -186,15 +186,3 @@ class _Front:
                 hints=("the kernel does this when memory runs out; `dmesg` tells",),
             )
         return InternalError(f"the worker ended without a result (status {status})")
-
-
-def plain_fork(child: Callable[[], int]) -> int:
-    """Fork, run `child`, exit with its result; for a worker that needs no namespaces."""
-    pid = os.fork()
-    if pid:
-        return pid
-    code = 70
-    try:
-        code = child()
-    finally:
-        os._exit(code)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from firkin.ambient import absolute
 from firkin.cli.arguments import Arguments
-from firkin.cli.front import Serve, build_in_worker
+from firkin.cli.front import build_in_worker
 from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY
 from firkin.cli.requests import build_request, settings_of
 from firkin.cli.run import Invocation, Reported, write_out
 from firkin.errors import FirkinError, UsageError
 from firkin.render import Renderer
 from firkin.request import BuildRequest, BuildResult
-from firkin.worker import serve
+from firkin.worker import choose_way, serve
 
 USAGE = "[OPTIONS] CONTEXT"
 ABOUT = (
@@ -31,16 +31,21 @@ def run(invocation: Invocation) -> int:
     request = build_request(arguments, ambient, settings)
     progress = "quiet" if arguments.flag("quiet") else arguments.text("progress") or settings.progress or "auto"
     _refuse_terminal(request)
-    return run_build(request, arguments, _renderer(progress, request, ambient.environ.get("TERM", "")), serve)
+    return build_request_in_worker(
+        request, arguments, _renderer(progress, request, ambient.environ.get("TERM", ""))
+    )
 
 
-def run_build(
-    request: BuildRequest, arguments: Arguments, make_renderer: Callable[[], Renderer], serve: Serve
+def build_request_in_worker(
+    request: BuildRequest, arguments: Arguments, make_renderer: Callable[[], Renderer]
 ) -> int:
-    """Build the request in a worker; `serve` is what the worker runs."""
-    from firkin.cli.front import plain_fork
+    """Build the request in a worker, write --iidfile and --metadata-file."""
+    from firkin.linux.enter import fork_into_namespaces
 
-    ending, renderer = build_in_worker(request, plain_fork, serve, make_renderer)
+    way, plan = choose_way(request)
+    ending, renderer = build_in_worker(
+        lambda child: fork_into_namespaces(plan, child), lambda events: serve(request, events, way), make_renderer
+    )
     if isinstance(ending, FirkinError):
         raise Reported(ending, renderer.sources())
     if ending.image.digest:

@@ -1,0 +1,30 @@
+"""A worker process with an engine of a few lines, for tests of the process boundary."""
+
+# A worker whose engine is a few lines; the request says which.
+WORKER = """
+import os, signal, sys, time
+from firkin.errors import StepFailed
+from firkin.events import Started
+from firkin.request import BuildResult, ImageResult
+from firkin.worker import main
+
+def build(request, emit, cancel, way):
+    emit(Started(1.0, "a"))
+    match request.context:
+        case "done":
+            image = ImageResult("sha256:a", "sha256:b", "m", request.tags, "linux/amd64", 1)
+            print("to nobody")
+            return BuildResult(image, (image,), (), (), 0.5)
+        case "failed":
+            raise StepFailed("`false` ended with 7", exit_code=7)
+        case "bug":
+            raise KeyError("x")
+        case "wait":
+            while True:
+                cancel.check()
+                time.sleep(0.01)
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.exit(main(build))
+"""

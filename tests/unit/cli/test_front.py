@@ -1,0 +1,175 @@
+"""The front watches a worker: results, errors, signals, and a worker that is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+# `firkin build` with an engine of a few lines in place of the real one; argv as for firkin.
+FRONT = """
+import os, signal, sys, time
+import msgspec
+import firkin.worker
+from firkin.errors import StepFailed
+from firkin.events import Completed, Log, Planned, Started, Finished, Vertex, Warned
+from firkin.request import BuildResult, ImageResult
+from firkin.source import Source
+
+def build(request, emit, cancel, way):
+    source = Source("Dockerfile", "FROM busybox\\nRUN it\\n")
+    emit(Planned(1.0, (Vertex("a", "RUN it", "", 2, 2, source.span(2)),), source))
+    emit(Started(1.0, "a"))
+    emit(Log(1.5, "a", "stdout", b"hello\\n"))
+    match request.context:
+        case "done":
+            emit(Finished(2.0, "a", "done"))
+            image = ImageResult("sha256:aa", "sha256:bb", "m", ("docker.io/library/app:1",), "linux/amd64", 1)
+            emit(Completed(2.0, "sha256:aa", "sha256:bb", image.names, 1000, 1.0))
+            return BuildResult(image, (image,), (), (), 1.0, msgspec.Raw(b'{"containerimage.digest":"sha256:aa"}'))
+        case "failed":
+            emit(Finished(2.0, "a", "failed", "exit code 7"))
+            raise StepFailed("`it` ended with 7", exit_code=7, span=source.span(2), hints=("fix it",))
+        case "bug":
+            raise KeyError("x")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "wait":
+            while True:
+                cancel.check()
+                time.sleep(0.01)
+        case "deaf":
+            emit(Log(1.5, "a", "stdout", b"%d\\n" % os.getpid()))
+            while True:
+                time.sleep(1)
+
+firkin.worker._engine = lambda: build
+sys.argv[0] = "firkin"
+from firkin.cli.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def environ(tmp_path):
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "FIRKIN_ROOT": str(tmp_path / "store")}
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-c", FRONT, "build", *words]
+
+
+def run(environ, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_success_writes_what_was_asked_for(environ, tmp_path):
+    result = run(environ, "--iidfile", f"{tmp_path}/iid", "--metadata-file", f"{tmp_path}/meta.json", "done")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr.splitlines()[-1] == "built docker.io/library/app:1 sha256:aa 1kB in 1.0s"
+    assert (tmp_path / "iid").read_text() == "sha256:bb"
+    assert (tmp_path / "meta.json").read_text() == '{\n  "containerimage.digest": "sha256:aa"\n}'
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["iid", "meta.json", "store"]
+
+
+def test_quiet_prints_the_image_id_only(environ):
+    result = run(environ, "-q", "done")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "sha256:bb\n", "")
+
+
+def test_json_goes_to_standard_output(environ):
+    result = run(environ, "--progress=json", "done")
+    assert result.stdout.startswith('{"event":"planned","') and result.stdout.count("\n") == 5
+    assert result.stderr == ""
+
+
+def test_a_failed_step_ends_with_its_exit_code_and_shows_the_line(environ):
+    result = run(environ, "failed")
+    assert result.returncode == 7
+    assert result.stderr.endswith(
+        "#1 ERROR: exit code 7\nerror: `it` ended with 7\nDockerfile:2:\n"
+        " 1 |     FROM busybox\n 2 | >>> RUN it\nhint: fix it\n")
+
+
+def test_a_bug_says_so_and_keeps_the_traceback_for_debug(environ):
+    result = run(environ, "bug")
+    assert result.returncode == 70 and "error: internal error: KeyError: 'x'\nhint: this is a fault" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "in build" in run(environ, "--debug", "bug").stderr
+
+
+def test_a_worker_that_is_killed(environ):
+    result = run(environ, "die")
+    assert result.returncode == 70 and "error: the worker was killed (SIGKILL)" in result.stderr
+
+
+def wait_for(process: subprocess.Popen[bytes], what: bytes) -> bytes:
+    assert process.stderr is not None
+    while True:
+        line = process.stderr.readline()
+        assert line, "the process ended"
+        if what in line:
+            return line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_stop_the_build(environ, number):
+    process = subprocess.Popen(command("wait"), env=environ, stderr=subprocess.PIPE)
+    wait_for(process, b"hello")
+    process.send_signal(number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + number and told.endswith(b"error: the build was cancelled\n")
+
+
+def test_a_second_signal_kills(environ):
+    process = subprocess.Popen(command("deaf"), env=environ, stderr=subprocess.PIPE)
+    wait_for(process, b"hello")
+    worker = int(wait_for(process, b"#1 0.500 ").split()[-1])
+    process.send_signal(signal.SIGINT)
+    wait_for(process, b"again to kill")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130 and not alive(worker)
+
+
+def test_the_worker_dies_with_its_front(environ):
+    process = subprocess.Popen(command("deaf"), env=environ, stderr=subprocess.PIPE)
+    wait_for(process, b"hello")
+    worker = int(wait_for(process, b"#1 0.500 ").split()[-1])
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 10
+    while alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(worker)
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_reader_who_leaves_ends_the_build_quietly(environ):
+    process = subprocess.Popen(command("--progress=json", "wait"), env=environ, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)  # fmt: skip
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) == 141
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_an_image_is_not_written_to_a_terminal(environ):
+    master, slave = os.openpty()
+    result = subprocess.run(command("-o", "-", "done"), env=environ, stdin=slave, stdout=slave, stderr=subprocess.PIPE,
+                            text=True, timeout=60)  # fmt: skip
+    os.close(slave)
+    os.close(master)
+    assert result.returncode == 2 and "not written to a terminal" in result.stderr

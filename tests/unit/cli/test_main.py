@@ -1,0 +1,89 @@
+"""The command table, help, and the pages made from the rows."""
+
+import subprocess
+import sys
+
+import pytest
+from support.places import REPOSITORY
+
+from firkin.cli.main import COMMANDS
+from firkin.cli.reference import bash_completion, command_help, reference_page
+from firkin.cli.run import load_command
+from firkin.settings import KEYS
+
+LOADED = {name: load_command(module) for name, (module, _) in COMMANDS.items()}
+
+
+def firkin(*words: str, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "firkin", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+def test_version():
+    result = firkin("--version")
+    assert (result.returncode, result.stdout.split()[0], result.stderr) == (0, "firkin", "")
+    assert firkin("version").stdout.startswith(result.stdout.strip())
+
+
+def test_help_lists_every_command():
+    result = firkin("--help")
+    assert result.returncode == 0 and all(f"  {name} " in result.stdout for name in COMMANDS)
+    bare = firkin()
+    assert (bare.returncode, bare.stdout, bare.stderr) == (2, "", result.stdout)
+
+
+@pytest.mark.parametrize(("words", "message", "hint"), [
+    (("biuld", "."), "error: unknown command `biuld`", "did you mean `build`?"),
+    (("--verson",), "error: unknown option `--verson`", "did you mean `--version`?"),
+    (("-t", "x", "."), "error: unknown option `-t`", "options follow the command"),
+    (("qqq",), "error: unknown command `qqq`", "`firkin --help` lists the commands"),
+])
+def test_unknown_words(words, message, hint):
+    result = firkin(*words)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith(message + "\nhint: ") and hint in result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    text = command_help(name, LOADED[name])
+    assert f"usage: firkin {name}" in text and "--help" in text
+    assert firkin(name, "--help").stdout == text == firkin("help", name).stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_takes_the_common_options(name):
+    flags = {flag for row in LOADED[name].OPTIONS for flag in row.flags}
+    assert {"--help", "--debug"} <= flags
+    if name != "version":
+        assert "--root" in flags
+
+
+def test_the_reference_page_is_up_to_date():
+    page = (REPOSITORY / "docs/cli.md").read_text()
+    assert page == reference_page(LOADED), "run `python -m firkin.cli.reference > docs/cli.md`"
+
+
+def test_every_key_of_config_toml_is_described():
+    page = (REPOSITORY / "docs/config.md").read_text()
+    assert [key for key in KEYS if f"`{key}`" not in page] == []
+
+
+def test_completion_is_valid_and_knows_the_options(tmp_path):
+    script = tmp_path / "firkin"
+    script.write_text(bash_completion(LOADED))
+    ask = f"""source {script}; COMP_WORDS=(firkin build --ta); COMP_CWORD=2; _firkin; echo "${{COMPREPLY[@]}}"
+    COMP_WORDS=(firkin build --progress pl); COMP_CWORD=3; _firkin; echo "${{COMPREPLY[@]}}"
+    COMP_WORDS=(firkin bu); COMP_CWORD=1; _firkin; echo "${{COMPREPLY[@]}}" """
+    result = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=30)
+    assert result.stderr == "" and result.stdout.splitlines() == ["--tag --target", "plain", "build"]
+
+
+def test_a_closed_pipe_is_no_traceback():
+    command = [sys.executable, "-m", "firkin", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=30) in (0, 141)
+    assert process.stderr.read() == b""
+    process.stderr.close()

@@ -1,0 +1,180 @@
+"""The grammars of option values, as buildx and docker read them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firkin.cli import values
+from firkin.errors import UsageError
+from firkin.request import CacheRef, Mirror, Output, SshAgent, Ulimit
+
+
+@pytest.mark.parametrize(("text", "fields"), [
+    ("a,b", ("a", "b")), ("", ("",)), ('"a,b",c', ("a,b", "c")), ('"say ""x"""', ('say "x"',)), ("a,", ("a", "")),
+    ('"name=a,b",type=registry', ("name=a,b", "type=registry")),
+])
+def test_csv(text, fields):
+    assert values.csv_fields("-o", text) == fields
+
+
+@pytest.mark.parametrize("text", ['"open', '"a"b'])
+def test_bad_csv(text):
+    with pytest.raises(UsageError, match="quote"):
+        values.csv_fields("-o", text)
+
+
+@given(st.lists(st.text(), min_size=1))
+def test_quoted_fields_come_back(fields):
+    text = ",".join('"' + field.replace('"', '""') + '"' for field in fields)
+    assert values.csv_fields("-o", text) == tuple(fields)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("out", Output("local", dest="out")),
+    ("-", Output("tar", dest="-")),
+    ("type=local,dest=out,mode=delete", Output("local", dest="out", mode_delete=True)),
+    ("type=tar,dest=-", Output("tar", dest="-")),
+    ("type=oci,dest=d,tar=false,compression=zstd,compression-level=3,force-compression=true",
+     Output("oci", dest="d", tar=False, compression="zstd", compression_level=3, force_compression=True)),
+    ("type=docker,dest=x.tar,name=app:1", Output("docker", dest="x.tar", names=("app:1",))),
+    ("type=image", Output("store")),
+    ("type=image,push=true,name=r.example/a", Output("registry", names=("r.example/a",))),
+    ('type=registry,"name=a,b",oci-mediatypes=false', Output("registry", names=("a", "b"), media_family="docker")),
+    ("type=registry,push-by-digest=true,annotation.a.b=c,unpack=true",
+     Output("registry", push_by_digest=True, annotations=(("a.b", "c"),))),
+    ("type=cacheonly", None),
+])
+def test_outputs(text, expected):
+    assert values.output(text) == (expected, False, False)
+
+
+def test_outputs_with_effects_on_the_whole_build():
+    assert values.output("type=image,rewrite-timestamp=true")[1] is True
+    assert values.output("type=registry,registry.insecure=true")[2] is True
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("", "is empty"), ("dest=x", "has no `type=`"), ("type=zip,dest=x", "unknown type `zip`"),
+    ("type=local", "needs `dest=`"), ("type=docker", "needs `dest=`"), ("type=local,dest=-", "writes a directory"),
+    ("type=oci,tar=false,dest=-", "writes a directory"), ("type=tar,dets=x", "unknown field `dets`"),
+    ("type=oci,dest=x,compression=lzma", "must be gzip, zstd or uncompressed"), ("type=image,dest=x", "has no `dest=`"),
+    ("type=tar,dest", "is not KEY=VALUE"), ("type=local,dest=x,mode=move", "must be copy or delete"),
+    ("type=oci,dest=x,tar=perhaps", "must be true or false"),
+])
+def test_wrong_outputs(text, message):
+    with pytest.raises(UsageError, match=message):
+        values.output(text)
+
+
+def test_build_args_from_the_environment():
+    environ = {"SET": "from env", "EMPTY": ""}
+    texts = ("A=1", "SET", "UNSET", "EMPTY", "A=2", "B=x=y", "C=")
+    assert values.build_args(texts, environ) == (
+        ("A", "2"), ("SET", "from env"), ("EMPTY", ""), ("B", "x=y"), ("C", ""))
+    with pytest.raises(UsageError):
+        values.build_args(("=x",), environ)
+
+
+@pytest.mark.parametrize(("text", "size"), [
+    ("64m", 64 << 20), ("1g", 1 << 30), ("1GiB", 1 << 30), ("1.5kb", 1536), ("100", 100), ("100b", 100),
+    ("2 MB", 2 << 20),
+])
+def test_sizes(text, size):
+    assert values.size_bytes("--shm-size", text) == size
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1.m", "1..2m", "0x10", "١k"])
+def test_wrong_sizes(text):
+    with pytest.raises(UsageError, match="is not a size"):
+        values.size_bytes("--shm-size", text)
+
+
+def test_ulimits():
+    assert values.ulimit("nofile=1024") == Ulimit("nofile", 1024, 1024)
+    assert values.ulimit("nofile=1024:2048") == Ulimit("nofile", 1024, 2048)
+    assert values.ulimit("core=-1") == Ulimit("core", -1, -1)
+    for text in ("nofile", "files=1", "nofile=2:1", "nofile=-1:5", "nofile=x"):
+        with pytest.raises(UsageError):
+            values.ulimit(text)
+
+
+@pytest.mark.parametrize(("text", "pair"), [
+    ("db:10.0.0.7", ("db", "10.0.0.7")), ("db=10.0.0.7", ("db", "10.0.0.7")), ("db:::1", ("db", "::1")),
+    ("db=[::1]", ("db", "::1")), ("db:[2001:db8::1]", ("db", "2001:db8::1")),
+])
+def test_hosts(text, pair):
+    assert values.add_host(text) == pair
+
+
+@pytest.mark.parametrize("text", ["db", "db:", ":10.0.0.7", "db:10.0.0", "db:256.0.0.1", "db:other", "db:host-gateway"])
+def test_wrong_hosts(text):
+    with pytest.raises(UsageError, match="--add-host"):
+        values.add_host(text)
+
+
+def test_networks():
+    assert [values.network(text) for text in ("", "default", "host", "none")] == ["default", "default", "host", "none"]
+    with pytest.raises(UsageError, match="cannot be `mynet`"):
+        values.network("mynet")
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("r.example/cache", CacheRef("registry", "r.example/cache")),
+    ("type=registry,ref=r.example/c,mode=max,ignore-error=true,image-manifest=true",
+     CacheRef("registry", "r.example/c", mode="max", ignore_error=True)),
+    ("type=local,dest=/c,compression=zstd", CacheRef("local", "/c", compression="zstd")),
+    ("type=inline", CacheRef("inline")),
+    ("ref=x", CacheRef("registry", "x")),
+])
+def test_caches(text, expected):
+    assert values.cache_ref("--cache-to", text) == expected
+
+
+def test_wrong_caches():
+    assert values.cache_ref("--cache-from", "type=local,src=/c") == CacheRef("local", "/c")
+    for text in ("type=gha", "type=registry", "type=local", "mode=max", "type=inline,mode=all", "type=inline,x=1"):
+        with pytest.raises(UsageError, match="--cache-from"):
+            values.cache_ref("--cache-from", text)
+
+
+@pytest.mark.parametrize(("text", "path", "variable"), [
+    ("id=a,src=f", "f", ""), ("id=a,source=f", "f", ""), ("id=a,env=V", "", "V"), ("id=a,type=env,src=V", "", "V"),
+    ("id=a", "a", ""), ("id=TOKEN", "", "TOKEN"), ("id=TOKEN,type=file", "TOKEN", ""), ("type=env,id=x", "", "x"),
+])
+def test_secrets(text, path, variable):
+    spec = values.secret(text, {"TOKEN": "t"})
+    assert (spec.path, spec.variable) == (path, variable)
+
+
+@pytest.mark.parametrize("text", ["src=f", "id=a,src=f,env=V", "id=a,type=vault", "id=a,file=f", "id"])
+def test_wrong_secrets(text):
+    with pytest.raises(UsageError, match="--secret"):
+        values.secret(text, {})
+
+
+def test_ssh():
+    assert values.ssh("default", {"SSH_AUTH_SOCK": "/s"}) == SshAgent("default", ("/s",))
+    assert values.ssh("k=/a,/b", {}) == SshAgent("k", ("/a", "/b"))
+    with pytest.raises(UsageError, match="no SSH agent"):
+        values.ssh("default", {})
+
+
+def test_annotations_belong_to_the_manifest():
+    assert values.annotation("a=b") == ("a", "b")
+    assert values.annotation("manifest:a.b/c=d:e") == ("a.b/c", "d:e")
+    assert values.annotation("urn:x=y") == ("urn:x", "y")
+    with pytest.raises(UsageError, match="only `manifest:`"):
+        values.annotation("index:a=b")
+
+
+def test_registries():
+    assert values.mirror("docker.io=http://127.0.0.1:5000/") == Mirror("docker.io", "http://127.0.0.1:5000")
+    assert values.mirror("mirror.example") == Mirror("docker.io", "mirror.example")
+    assert values.host_file("h:5000=/ca.pem") == ("h:5000", "/ca.pem")
+    assert values.host_file("/ca.pem") == ("*", "/ca.pem")
+    assert values.client_cert("h=/c,/k") == ("h", "/c", "/k")
+    for wrong in ("=x", "a="):
+        with pytest.raises(UsageError):
+            values.mirror(wrong)
+    with pytest.raises(UsageError):
+        values.client_cert("h=/c")

@@ -1,0 +1,147 @@
+"""The worker: a request in, events and one last line out; errors arrive as what they were."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import msgspec
+import pytest
+from support.small_engine import WORKER
+
+from firkin import errors
+from firkin.events import Started
+from firkin.request import BuildRequest, BuildResult, ImageResult, Secret, encode_request
+from firkin.source import Source
+from firkin.worker import EventStream, Failure, Success, decode_line, encode_line, error_of, failure_of
+
+IMAGE = ImageResult("sha256:" + "a" * 64, "sha256:" + "b" * 64, "m", (), "linux/amd64", 1)
+RESULT = BuildResult(IMAGE, (IMAGE,), (), (), 0.5)
+REQUEST = BuildRequest(context=".", store_root="")
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "REQUEST", msgspec.structs.replace(REQUEST, store_root=str(tmp_path)))
+
+
+def worker() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)  # fmt: skip
+
+
+def run_worker(context: str) -> tuple[int, list, bytes]:
+    process = worker()
+    request = msgspec.structs.replace(REQUEST, context=context, tags=("app:1",))
+    out, told = process.communicate(encode_request(request), timeout=30)
+    return process.returncode, [decode_line(line) for line in out.splitlines()], told
+
+
+def test_a_result_is_the_last_line():
+    code, lines, told = run_worker("done")
+    assert code == 0 and lines[0] == Started(1.0, "a")
+    assert isinstance(lines[1], Success) and lines[1].result.image.names == ("app:1",)
+    assert b"to nobody" in told  # prints never get between the lines
+
+
+def test_an_error_is_the_last_line_and_the_exit_code():
+    code, lines, _ = run_worker("failed")
+    error = error_of(lines[-1])
+    assert code == 7 and type(error) is errors.StepFailed and error.exit_code == 7
+
+
+def test_a_fault_of_our_own_asks_for_a_report():
+    code, lines, _ = run_worker("bug")
+    error = error_of(lines[-1])
+    assert code == 70 and isinstance(error, errors.InternalError)
+    assert error.message == "internal error: KeyError: 'x'" and "report it" in error.hints[0]
+    assert "Traceback" in error.traceback and "in build" in error.traceback
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_cancel(number):
+    process = worker()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(encode_request(msgspec.structs.replace(REQUEST, context="wait")))
+    process.stdin.close()
+    process.stdin = None
+    process.stdout.readline()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    error = error_of(decode_line(out.splitlines()[-1]))
+    assert type(error) is errors.Cancelled and process.returncode == error.exit_code == 128 + number
+
+
+def test_an_invalid_request_is_refused():
+    result = subprocess.run([sys.executable, "-c", WORKER], input=b'{"context": 1}', capture_output=True, timeout=30)
+    error = error_of(decode_line(result.stdout))
+    assert result.returncode == 2 and isinstance(error, errors.UsageError)
+
+
+ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.FirkinError)]
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_every_error_crosses_the_pipe(kind):
+    sent = kind("what failed", hints=("do this",))
+    if kind is not errors.InternalError:
+        sent.span = Source("Dockerfile", "a\nb\n").span(2)
+    sent.__cause__ = errors.FirkinError("because")
+    sent.__cause__.__cause__ = OSError(errno.EACCES, "permission denied")
+    line = decode_line(encode_line(failure_of(sent)))
+    assert isinstance(line, Failure)
+    got = error_of(line)
+    assert type(got) is kind and str(got) == str(sent)
+    assert (got.code, got.exit_code, got.hints, got.span) == (sent.code, sent.exit_code, sent.hints, sent.span)
+    assert str(got.__cause__) == "because" and "permission denied" in str(got.__cause__.__cause__)
+
+
+def test_registry_errors_keep_their_request():
+    sent = errors.RegistryError("denied", method="PUT", url="https://r/v2", status=403, temporary=True)
+    got = error_of(failure_of(sent))
+    assert isinstance(got, errors.RegistryError)
+    assert (got.method, got.url, got.status, got.temporary) == ("PUT", "https://r/v2", 403, True)
+
+
+def test_a_full_disk_is_no_fault_of_ours():
+    got = error_of(failure_of(OSError(errno.ENOSPC, "No space left on device", "/store/x")))
+    assert isinstance(got, errors.StoreError) and got.message == "no space left on device (/store/x)"
+    assert got.exit_code == 5 and "prune" in got.hints[0]
+
+
+def test_secrets_are_not_in_a_traceback():
+    secret = Secret("id", b"hunter2")
+    request = msgspec.structs.replace(REQUEST, secrets=(secret,))
+    try:
+        raise ValueError(f"bad request {request!r}")
+    except ValueError as error:
+        assert b"hunter2" not in encode_line(failure_of(error))
+
+
+def test_lines_of_many_threads_stay_whole():
+    from firkin.solve.cancel import Cancel
+
+    read_end, write_end = os.pipe()
+    stream = EventStream(write_end, Cancel())
+    threads = [threading.Thread(target=lambda i=i: [stream.emit(Started(1.0, str(i) * 9000)) for _ in range(50)])
+               for i in range(4)]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    data = b""
+    while data.count(b"\n") < 200:
+        data += os.read(read_end, 1 << 16)
+    for thread in threads:
+        thread.join()
+    assert all(isinstance(decode_line(line), Started) for line in data.splitlines())
+
+
+def test_nobody_reading_stops_the_build():
+    from firkin.solve.cancel import Cancel
+
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    cancel = Cancel()
+    EventStream(write_end, cancel).emit(Started(1.0, "a"))
+    assert cancel() and cancel.signal == signal.SIGPIPE
+    os.close(write_end)
