@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from firkin.context.views import Member
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry
-from firkin.layer.compress import iter_decompressed
+from firkin.layer.compress import MAGIC_BYTES, detect_format, iter_decompressed
+from firkin.layer.entry import BLOCK, parse_header
 from firkin.layer.tar import Member as TarMember
 from firkin.layer.tar import TarReader
 
@@ -57,6 +58,19 @@ def read_members(chunks: Iterable[bytes], scratch: Scratch) -> Iterator[Member]:
             yield Member(member.name, entry, spool.keep(reader, member))
         else:
             yield Member(member.name, entry)
+
+
+def is_archive(start: bytes) -> bool:
+    """Say whether the first 512 bytes of a stream are those of a tar, or of any compression."""
+    if detect_format(start[:MAGIC_BYTES]) != "none":
+        return True
+    if len(start) < BLOCK or not start[:BLOCK].strip(b"\0"):
+        return False
+    try:
+        parse_header(start[:BLOCK])
+    except ValueError:
+        return False
+    return True
 
 
 def _kept(entry: Entry) -> Entry:
@@ -120,13 +134,15 @@ def _write_sparse(descriptor: int, reader: TarReader, pieces: tuple[tuple[int, i
 
 
 def _chunks(content: Content) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
+    return iter((content,)) if isinstance(content, bytes) else file_chunks(content, follow=False)
+
+
+def file_chunks(path: str, *, follow: bool = True) -> Iterator[bytes]:
+    """Yield a file's bytes in pieces; raises ContextError."""
     try:
-        descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
-        raise ContextError(f"cannot read {content}: {error.strerror}", code="context-unreadable") from error
+        raise ContextError(f"cannot read {path}: {error.strerror}", code="context-unreadable") from error
     with open(descriptor, "rb", buffering=0) as file:
         while chunk := file.read(_PIECE):
             yield chunk
