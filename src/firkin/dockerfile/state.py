@@ -23,6 +23,7 @@ HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what `docker history` shows for im
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
 PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+MAX_SUGGESTIONS = 100  # each compares with all variables
 NON_ENV_ARGS = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
 
 Warn = Callable[[str, str, Span | None], None]
@@ -108,7 +109,7 @@ class LowerContext:
 
     __slots__ = (
         "arguments", "builder", "cache_namespace", "escape", "global_args", "hostname", "lexer", "options",
-        "proxy_env", "warn",
+        "proxy_env", "suggestions_left", "warn",
     )  # fmt: skip
 
     def __init__(
@@ -123,6 +124,7 @@ class LowerContext:
         self.warn = warn
         self.proxy_env = proxy_environment(self.arguments)
         self.cache_namespace = self.arguments.get("BUILDKIT_CACHE_MOUNT_NS", "")
+        self.suggestions_left = MAX_SUGGESTIONS
         self.hostname = self.arguments.get("BUILDKIT_SANDBOX_HOSTNAME", "")
 
     def main_context(self, platform: Platform) -> StepId:
@@ -278,7 +280,8 @@ class StageState(msgspec.Struct, eq=False):
             return
         declared = {name for name, _ in self.build_args}
         for name in sorted(unmatched - declared - NON_ENV_ARGS):
-            match = nearest(name, self.env)
+            match = nearest(name, self.env) if context.suggestions_left > 0 else None
+            context.suggestions_left -= 1
             hint = f" (did you mean ${match}?)" if match else ""
             context.warn("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", span)
 
