@@ -9,7 +9,7 @@ import os
 import time
 from contextlib import ExitStack
 
-from firkin.dockerfile.ignore import IgnoreMatcher
+from firkin.dockerfile.ignore import IgnoreMatcher, parse_ignore
 from firkin.dockerfile.lower import list_images, lower, options_of
 from firkin.dockerfile.parse import parse
 from firkin.dockerfile.state import BaseImage, NamedContext
@@ -31,7 +31,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel) -> BuildResult:
     """
     began = time.time()
     with ExitStack() as stack:
-        bench = stack.enter_context(Bench(request, emit, cancel, time.time, IgnoreMatcher))
+        bench = stack.enter_context(Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore))
         source = bench.contexts.read_dockerfile()
         dockerfile = parse(source)
         exporter = Exporter(bench, request)
@@ -56,12 +56,16 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel) -> BuildResult:
     return result
 
 
-def _platforms(request: BuildRequest) -> tuple[Platform, ...]:
-    host = _host()
+def _platforms(request: BuildRequest) -> tuple[Platform | None, ...]:
+    """Return the platforms asked for, or None for that of this machine."""
     try:
-        return tuple(parse_platform(text, host) for text in request.platforms) or (host,)
+        return tuple(parse_platform(text, _host()) for text in request.platforms) or (None,)
     except ValueError as error:
         raise UsageError(f"invalid --platform: {error}", code="platform") from error
+
+
+def _read_ignore(data: bytes, name: str) -> IgnoreMatcher:
+    return parse_ignore(Source(name, data.decode("utf-8", "surrogateescape")))
 
 
 def _host() -> Platform:

@@ -15,7 +15,7 @@ from firkin.oci.platform import host_platform
 from firkin.request import BuildRequest
 from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests
-from firkin.solve.contexts import Contexts
+from firkin.solve.contexts import Contexts, ReadIgnore
 from firkin.solve.copy_plan import CopyTools, Matcher
 from firkin.solve.engine import Backing, Engine, Files, Surroundings
 from firkin.solve.fetch import OriginFetcher
@@ -39,8 +39,10 @@ class Bench:
         cancel: Cancel,
         clock: Callable[[], float],
         matcher: Callable[[tuple[str, ...]], Matcher],
+        read_ignore: ReadIgnore,
     ) -> None:
         self._matcher = matcher
+        self._read_ignore = read_ignore
         self.request = request
         self.emit = emit
         self.cancel = cancel
@@ -65,9 +67,11 @@ class Bench:
             self._stack.enter_context(self.store)
             self._stack.callback(self.cancel.on_cancel(lambda: self.stop.set(self.cancel.signal)))
             self._stack.callback(lambda: self.pools.close(Cancelled("the build has ended")))
-            self.digests = StoredDigests(self.store.layout)
+            self.digests = StoredDigests(self.store.layout, self.request.context)
             self._stack.callback(self.digests.save)
-            self.contexts = self._stack.enter_context(Contexts(self.request, self.store, self.emit, self.clock))
+            self.contexts = self._stack.enter_context(
+                Contexts(self.request, self.store, self.emit, self.clock, self._read_ignore)
+            )
             self.resolver = ImageResolver(self.store, self.client, self.emit, self.clock, pull=self.request.pull)
             fetcher = OriginFetcher(self.client, self.contexts.layouts)
             self.layers = LayerWork(self.store, self.pools, fetcher, self.emit, self.stop, self.clock)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import msgspec
 
-from firkin.errors import FirkinError, StoreError
+from firkin.errors import FirkinError, RegistryError, StoreError
 from firkin.events import Emit, Progress
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import write_layer
-from firkin.layer.unpack import UnpackResult, mend_implied, unpack_blob
+from firkin.layer.change import Change, View
+from firkin.layer.unpack import Unpacked, unpack_blob
 from firkin.layer.view import StackView
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import DiffID
+from firkin.oci.digest import DiffID, finish, new_hasher
 from firkin.oci.image import Layer
 from firkin.solve.cancel import Cancel
 from firkin.solve.pools import Pools, Task
@@ -75,7 +76,7 @@ class LayerWork:
         self._clock = clock
         self._owner_free = owner_free
         self._lock = threading.Lock()
-        self._unpacking: dict[str, Task[tuple[str, UnpackResult]]] = {}
+        self._unpacking: dict[str, Task[tuple[str, Unpacked]]] = {}
         self._blobs: dict[tuple[str, str], Task[Layer]] = {}
         self._sealing = threading.Lock()
 
@@ -93,7 +94,7 @@ class LayerWork:
 
         Downloads and unpacks all missing layers side by side; `vertex` gets the progress.
         """
-        tasks: dict[str, Task[tuple[str, UnpackResult]]] = {}
+        tasks: dict[str, Task[tuple[str, Unpacked]]] = {}
         with self._lock:
             for layer in snapshot.layers:
                 if self._store.trees.has(layer.tree_id):
@@ -103,19 +104,21 @@ class LayerWork:
                     task = self._pools.transfers.submit(lambda ref=layer: self._unpack(ref, vertex))  # type: ignore[misc]
                     self._unpacking[layer.tree_id] = task
                 tasks[layer.tree_id] = task
+        self._store.records.touch((), tuple(layer.tree_id for layer in snapshot.layers), ())
         paths: list[str] = []
         for layer in snapshot.layers:
             if layer.tree_id in tasks:
                 staged, result = tasks[layer.tree_id].result()
                 with self._sealing:
                     if not self._store.trees.has(layer.tree_id):
-                        mend_implied(f"{staged}/fs", result.implied, StackView(tuple(paths)))
+                        implied = result.implied if result.root is not None else ("", *result.implied)
+                        _take_from_below(f"{staged}/fs", implied, StackView(tuple(paths)), self._owner_free)
                         self._store.trees.seal(staged, layer.tree_id)
                         self._store.records.add_tree(layer.tree_id)
             paths.append(self._store.trees.path(layer.tree_id))
         return tuple(paths)
 
-    def _unpack(self, layer: LayerRef, vertex: str) -> tuple[str, UnpackResult]:
+    def _unpack(self, layer: LayerRef, vertex: str) -> tuple[str, Unpacked]:
         self._cancel.check()
         known, origin = self._source_of(layer)
         staged = self._store.trees.stage()
@@ -126,27 +129,27 @@ class LayerWork:
             raise
         return staged, result
 
-    def _unpack_into(self, staged: str, known: Layer, origin: str, vertex: str) -> UnpackResult:
+    def _unpack_into(self, staged: str, known: Layer, origin: str, vertex: str) -> Unpacked:
         descriptor = known.descriptor
         local = self._store.blobs.size(descriptor.digest) == descriptor.size
         writer = None if local else self._store.blobs.new()
         try:
-            result = unpack_blob(
+            result, _ = unpack_blob(
                 self._read(descriptor, origin, vertex, local),
                 descriptor,
                 known.diff_id,
                 f"{staged}/fs",
                 writer,
-                index_path=f"{staged}/index",
-                set_owner=not self._owner_free,
+                chown=not self._owner_free,
             )
             if writer is not None:
                 writer.commit(descriptor.digest)
                 self._store.records.add_blob(descriptor.digest, descriptor.size)
-        except BaseException:
+        except ValueError as error:
+            raise _damaged(descriptor, origin, error) from error
+        finally:
             if writer is not None:
                 writer.abort()
-            raise
         return result
 
     def _source_of(self, layer: LayerRef) -> tuple[Layer, str]:
@@ -209,35 +212,36 @@ class LayerWork:
             self._store.records.add_tree(ref.tree_id)
         return self.write_blob(ref.tree_id, iter_upper_changes(self._store.trees.path(ref.tree_id)), form)
 
-    def write_blob(self, tree_id: str, changes: Iterator[object], form: LayerFormat) -> Layer:
+    def write_blob(self, tree_id: str, changes: Iterable[Change], form: LayerFormat) -> Layer:
         """Write changes as the layer's blob into the store and record it."""
         writer = self._store.blobs.new()
         try:
             written = write_layer(
-                changes,  # type: ignore[arg-type]
+                self._checked(changes),
                 writer,
                 compression=form.compression,
                 level=form.level,
                 clamp_mtime_s=form.clamp_s,
-                cancelled=self._cancel,
             )
             writer.commit(written.digest)
-        except BaseException:
+        finally:
             writer.abort()
-            raise
         media_type = media.layer_media_type("oci", form.compression)
         blob = LayerBlob(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
         self._store.records.add_blob(written.digest, written.size)
         self._store.records.add_layer_blob(tree_id, form.variant, blob)
         return Layer(blob.diff_id, blob.descriptor)
 
+    def _checked(self, changes: Iterable[Change]) -> Iterator[Change]:
+        for change in changes:
+            self._cancel.check()
+            yield change
+
     def ensure_blob(self, layer: Layer, origin: str, vertex: str = "") -> None:
         """Have the bytes of a described layer in the store; fetches them if they are not."""
         descriptor = layer.descriptor
         if self._store.blobs.size(descriptor.digest) == descriptor.size:
             return
-        from firkin.oci.digest import finish, new_hasher
-
         writer = self._store.blobs.new()
         hasher = new_hasher(descriptor.digest.partition(":")[0])
         try:
@@ -245,22 +249,36 @@ class LayerWork:
                 hasher.update(chunk)
                 writer.write(chunk)
             if finish(hasher) != descriptor.digest or writer.size != descriptor.size:
-                raise FirkinError(
-                    f"blob {descriptor.digest} came damaged: got {finish(hasher)}, {writer.size} bytes",
-                    code="blob-damaged",
-                    exit_code=4,
-                )
+                raise _damaged(descriptor, origin, ValueError(f"got {finish(hasher)}, {writer.size} bytes"))
             writer.commit(descriptor.digest)
-        except BaseException:
+        finally:
             writer.abort()
-            raise
         self._store.records.add_blob(descriptor.digest, descriptor.size)
 
 
-def tree_size(path: str) -> int:
-    """Return the bytes on disk of a diff directory (regular files, each name once)."""
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            total += os.lstat(f"{folder}/{name}").st_blocks * 512
-    return total
+def _damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinError:
+    what = f"layer {descriptor.digest} cannot be unpacked: {error}"
+    if origin:
+        return RegistryError(
+            what, code="layer-damaged", hints=(f"it came from {origin.partition('://')[2]}; pull or push it again",)
+        )
+    return StoreError(what, code="layer-damaged", hints=("build again with `--no-cache`",))
+
+
+def _take_from_below(root: str, paths: tuple[str, ...], below: View, owner_free: bool) -> None:
+    """Give directories that a layer's tar only implies the attributes that they have in the layers below.
+
+    Overlayfs shows those of the topmost layer, so without this a `usr/bin/tool` alone would hide the
+    mode and owner of `/usr`.
+    """
+    for path in sorted(paths, reverse=True):
+        entry = below.lstat(path)
+        if entry is None or entry.kind != "dir":
+            continue
+        full = f"{root}/{path}" if path else root
+        if not owner_free:
+            os.chown(full, entry.uid, entry.gid)
+        os.chmod(full, entry.mode)
+        for name, value in entry.xattrs:
+            os.setxattr(full, name, value)
+        os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from firkin.layer.change import View
+from firkin.layer.change import Content, View
 
 _MAX_LINKS = 40
 _MAX_BYTES = 16 * 1024 * 1024
@@ -46,7 +46,11 @@ def read_file(view: View, path: str) -> bytes:
     entry = view.lstat(found)
     if entry is None or entry.kind != "file" or entry.size > _MAX_BYTES:
         return b""
-    content = view.content(found)
+    return read_content(view.content(found))
+
+
+def read_content(content: Content) -> bytes:
+    """Return a small file's bytes; a link is not followed."""
     if isinstance(content, bytes):
         return content
     descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

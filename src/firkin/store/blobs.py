@@ -46,13 +46,14 @@ class BlobWriter:
                 os.unlink(self._path)
             else:
                 os.rename(self._path, target)
+            self._path = ""
         except OSError as error:
             raise store_error("cannot keep a blob", error) from error
 
     def abort(self) -> None:
-        """Drop what was written."""
+        """Drop what was written; nothing after a commit."""
         self._file.close()
-        if os.path.exists(self._path):
+        if self._path and os.path.exists(self._path):
             os.unlink(self._path)
 
 
@@ -114,7 +115,6 @@ class Blobs:
             try:
                 writer.write(data)
                 writer.commit(digest)
-            except StoreError:
+            finally:
                 writer.abort()
-                raise
         return digest

@@ -93,6 +93,9 @@ class LayerBlob(msgspec.Struct, frozen=True):
     descriptor: Descriptor
 
 
+_USE_PRECISION_S = 30.0
+"""A use is noted again only after this time, so that a cached build does not write."""
+
 _parts_encoder = msgspec.json.Encoder()
 _parts_decoder = msgspec.json.Decoder(tuple[Part, ...])
 
@@ -168,11 +171,13 @@ class Records:
     # Cache records
 
     def find(self, key: CacheKey) -> Record | None:
-        """Return the record of a step."""
-        rows = self.query("SELECT slot, title, parts, created, seconds FROM records WHERE key = ?", (key,))
+        """Return the record of a step and note that it was of use."""
+        rows = self.query("SELECT slot, title, parts, created, seconds, used FROM records WHERE key = ?", (key,))
         if not rows:
             return None
-        slot, title, parts, created, seconds = rows[0]
+        slot, title, parts, created, seconds, used = rows[0]
+        if self._clock() - _number(used) > _USE_PRECISION_S:
+            self.touch((key,), (key,), ())
         return Record(key, str(slot), str(title), _decode_parts(parts), _number(created), _number(seconds))
 
     def remember(self, record: Record) -> None:

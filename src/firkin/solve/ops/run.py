@@ -224,6 +224,7 @@ def _cache_directory(
             with locked(path + ".new"):
                 if not os.path.isdir(f"{path}/fs"):
                     _new_cache_directory(engine, path, mount, source, vertex)
+        os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
         yield f"{path}/fs"
     finally:
         os.close(descriptor)

@@ -1,0 +1,261 @@
+"""Frees what is not of use any more: `firkin prune`. Does I/O.
+
+Safe beside running builds: a build notes what it looks up (`used`), and nothing is removed that was of
+use since the oldest living build began. Names are taken away in one transaction, with the database's
+write lock held: a tree is renamed into the scratch space, so whoever looks for it afterwards misses it
+and makes it again; the bytes go later. What a named image needs is never touched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
+from firkin.oci.manifest import Index, parse_manifest
+from firkin.store.layout import locked, remove_tree
+from firkin.store.store import Store
+
+_GRACE_S = 60.0
+"""Uses are noted with this precision (records.py), so this much is added to every age."""
+
+
+class Freed(msgspec.Struct, frozen=True):
+    """What went: `kind` is layer, blob, mount, image or file; `size_bytes` on disk."""
+
+    kind: str
+    name: str
+    size_bytes: int
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """The outcome of a prune (or, when dry, what it would have been)."""
+
+    freed: tuple[Freed, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.freed)
+
+
+def prune(
+    store: Store,
+    *,
+    now: float,
+    older_than_s: float = 0.0,
+    keep_bytes: int = 0,
+    unnamed_images: bool = True,
+    dry: bool = False,
+) -> Pruned:
+    """Remove what was of no use for `older_than_s`, oldest first, until `keep_bytes` are left of it.
+
+    With `unnamed_images` images that lost their name count as unused, too.
+    """
+    limit = min(now - older_than_s, _oldest_build(store, now) - _GRACE_S)
+    freed: list[Freed] = []
+    if unnamed_images:
+        freed += _unnamed_images(store, dry)
+    protected = _needed_by_images(store, {item.name for item in freed if item.kind == "image"})
+    freed += _layers(store, limit, keep_bytes, dry)
+    gone = {item.name for item in freed if item.kind == "layer"}
+    freed += _blobs(store, limit, protected, gone, dry)
+    freed += _mounts(store, limit, dry)
+    freed += _files(store, limit, dry)
+    return Pruned(tuple(freed))
+
+
+def _oldest_build(store: Store, now: float) -> float:
+    """Return when the oldest living process of this store began (its own scratch does not count)."""
+    oldest = now
+    base = f"{store.layout.root}/tmp"
+    own = os.path.basename(store.layout.scratch) + ".lock"
+    for name in os.listdir(base):
+        if name.endswith(".lock") and name != own:
+            try:
+                oldest = min(oldest, os.stat(f"{base}/{name}").st_mtime)
+            except FileNotFoundError:
+                continue
+    return oldest
+
+
+def _unnamed_images(store: Store, dry: bool) -> list[Freed]:
+    names = tuple(image.descriptor.digest for image in store.images.entries() if not image.name)
+    named = {image.descriptor.digest for image in store.images.entries() if image.name}
+    lost = tuple(digest for digest in names if digest not in named)
+    if lost and not dry:
+        store.images.untag(lost)
+    return [Freed("image", digest, 0) for digest in lost]
+
+
+def _needed_by_images(store: Store, lost: set[str]) -> set[str]:
+    """Return the digests of everything that the listed images consist of."""
+    needed: set[str] = set()
+    todo = [image.descriptor for image in store.images.entries() if image.descriptor.digest not in lost]
+    while todo:
+        descriptor = todo.pop()
+        if descriptor.digest in needed:
+            continue
+        needed.add(descriptor.digest)
+        if store.blobs.size(descriptor.digest) is None:
+            continue
+        if descriptor.media_type in (*media.MANIFESTS, *media.INDEXES):
+            todo += _children(store, descriptor)
+    return needed
+
+
+def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+    document = parse_manifest(store.blobs.read(descriptor.digest), descriptor.media_type)
+    if isinstance(document, Index):
+        return document.manifests
+    return (document.config, *document.layers)
+
+
+def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Freed]:
+    """Remove trees and records that were of no use since `limit`, oldest first."""
+    rows = store.records.query(
+        "SELECT trees.id, trees.size, max(trees.used, coalesce(records.used, 0)) AS last FROM trees "
+        "LEFT JOIN records ON records.key = trees.id ORDER BY last"
+    )
+    sized = []
+    for tree_id, size, last in rows:
+        tree_size = int(str(size)) or disk_size(f"{store.layout.trees}/{tree_id}")
+        sized.append((str(tree_id), tree_size, float(str(last))))
+    left = sum(size for _, size, _ in sized)
+    chosen = []
+    for tree_id, size, last in sized:
+        if last >= limit or (keep_bytes and left <= keep_bytes):
+            continue
+        chosen.append(Freed("layer", tree_id, size))
+        left -= size
+    if dry or not chosen:
+        return chosen
+    trash: list[str] = []
+    really: list[Freed] = []
+    with store.records.exclusive() as connection:
+        for item in chosen:
+            used = connection.execute(
+                "SELECT max(trees.used, coalesce(records.used, 0)) FROM trees "
+                "LEFT JOIN records ON records.key = trees.id WHERE trees.id = ?",
+                (item.name,),
+            ).fetchone()
+            if used is None or float(used[0]) >= limit:
+                continue  # a build took it up meanwhile
+            connection.execute("DELETE FROM records WHERE key = ?", (item.name,))
+            connection.execute("DELETE FROM trees WHERE id = ?", (item.name,))
+            place = store.layout.scratch_path("gone")
+            try:
+                os.rename(f"{store.layout.trees}/{item.name}", place)
+            except FileNotFoundError:
+                continue
+            trash.append(place)
+            really.append(item)
+        connection.execute("DELETE FROM contents WHERE used < ?", (limit,))
+    for place in trash:
+        remove_tree(place)
+    return really
+
+
+def _blobs(store: Store, limit: float, protected: set[str], gone: set[str], dry: bool) -> list[Freed]:
+    """Remove blobs that neither an image nor a layer that stays needs."""
+    rows = store.records.query("SELECT digest, size FROM blobs WHERE used < ?", (limit,))
+    freed = []
+    for digest, size in rows:
+        if str(digest) in protected:
+            continue
+        users = store.records.query("SELECT layer FROM layer_blobs WHERE digest = ?", (digest,))
+        alive = [
+            layer
+            for (layer,) in users
+            if str(layer) not in gone and store.records.query("SELECT 1 FROM records WHERE key = ?", (layer,))
+        ]
+        if not alive:
+            freed.append(Freed("blob", str(digest), int(str(size))))
+    if dry:
+        return freed
+    with store.records.exclusive() as connection:
+        for item in freed:
+            connection.execute("DELETE FROM blobs WHERE digest = ? AND used < ?", (item.name, limit))
+            connection.execute("DELETE FROM layer_blobs WHERE digest = ?", (item.name,))
+            _unlink(store.blobs.path(Digest(item.name)))
+    return freed
+
+
+def _mounts(store: Store, limit: float, dry: bool) -> list[Freed]:
+    """Remove cache mounts that no build holds and that were not used since `limit`."""
+    freed = []
+    base = store.layout.mounts
+    for name in sorted(os.listdir(base)):
+        if not name.endswith(".lock"):
+            continue
+        path = f"{base}/{name[: -len('.lock')]}"
+        descriptor = os.open(f"{base}/{name}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            if os.fstat(descriptor).st_mtime >= limit:
+                continue
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.isdir(path):
+                freed.append(Freed("mount", os.path.basename(path), disk_size(path)))
+                if not dry:
+                    place = store.layout.scratch_path("gone")
+                    os.rename(path, place)
+                    remove_tree(place)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+    return freed
+
+
+def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
+    """Remove digest caches of contexts that were not built lately, and trees without a record."""
+    freed = []
+    for name in sorted(os.listdir(store.layout.digests)):
+        path = f"{store.layout.digests}/{name}"
+        status = os.stat(path)
+        if status.st_mtime < limit:
+            freed.append(Freed("file", name, status.st_blocks * 512))
+            if not dry:
+                _unlink(path)
+    known = {str(row[0]) for row in store.records.query("SELECT id FROM trees")}
+    for name in sorted(os.listdir(store.layout.trees)):
+        path = f"{store.layout.trees}/{name}"
+        if name not in known and os.path.isdir(path) and os.stat(path).st_ctime < limit:
+            freed.append(Freed("layer", name, disk_size(path)))
+            if not dry:
+                with locked(f"{store.layout.root}/oci.lock"):
+                    place = store.layout.scratch_path("gone")
+                    os.rename(path, place)
+                remove_tree(place)
+    return freed
+
+
+def disk_size(path: str, measure: Callable[[str], os.stat_result] = os.lstat) -> int:
+    """Return the bytes on disk of everything in a directory, each file once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in _with_self(folder, files):
+            try:
+                status = measure(name)
+            except FileNotFoundError:
+                continue
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+    return total
+
+
+def _with_self(folder: str, files: Iterable[str]) -> list[str]:
+    return [folder, *(f"{folder}/{name}" for name in files)]
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,236 @@
+"""The store: blobs, trees, records and names are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from firkin.errors import StoreError
+from firkin.graph.key import CacheKey
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest, DiffID, digest_of
+from firkin.oci.manifest import Manifest, encode_manifest
+from firkin.oci.reference import parse_reference
+from firkin.store.gc import prune
+from firkin.store.records import LayerBlob, Record
+from firkin.store.store import Store
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    with Store(str(tmp_path / "store"), clock) as opened:
+        yield opened
+
+
+def record(key: str, slot: str = "D|s|1") -> Record:
+    return Record(CacheKey(key), slot, "RUN x", (("op", "run"), ("command", key)), 5.0, 0.5)
+
+
+def test_blob_is_named_by_its_digest_and_read_back_verified(store):
+    digest = store.blobs.put(b"content")
+    assert digest == digest_of(b"content")
+    assert store.blobs.read(digest) == b"content"
+    assert store.blobs.size(digest) == 7
+
+
+def test_damaged_blob_is_told(store):
+    digest = store.blobs.put(b"content")
+    os.chmod(store.blobs.path(digest), 0o644)
+    with open(store.blobs.path(digest), "wb") as file:
+        file.write(b"contenX")
+    with pytest.raises(StoreError, match="damaged") as caught:
+        store.blobs.read(digest)
+    assert caught.value.code == "blob-damaged"
+
+
+def test_missing_blob_is_told_with_a_way_out(store):
+    with pytest.raises(StoreError, match="missing") as caught:
+        store.blobs.open(digest_of(b"nothing"))
+    assert caught.value.hints
+
+
+def test_aborted_blob_leaves_nothing(store):
+    writer = store.blobs.new()
+    writer.write(b"half")
+    writer.abort()
+    assert os.listdir(store.layout.scratch) == []
+    assert os.listdir(f"{store.layout.blobs}/sha256") == []
+
+
+def test_two_makers_of_one_tree_both_succeed(store):
+    first, second = store.trees.stage(), store.trees.stage()
+    for staged, text in ((first, "one"), (second, "two")):
+        with open(f"{staged}/fs/file", "w") as file:
+            file.write(text)
+    key = "a" * 64
+    assert not store.trees.has(key)
+    store.trees.seal(first, key)
+    path = store.trees.seal(second, key)
+    with open(f"{path}/file") as file:
+        assert file.read() == "one"
+    assert os.listdir(store.layout.scratch) == []
+
+
+def test_scratch_of_a_killed_process_is_swept_and_of_a_living_one_kept(tmp_path, clock):
+    root = str(tmp_path / "store")
+    script = (
+        "import os, sys, time; from firkin.store.store import Store\n"
+        "with Store(sys.argv[1], time.time) as store:\n"
+        "    store.trees.stage(); print('ready', flush=True); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with Store(root, clock) as store:
+            others = [name for name in os.listdir(f"{root}/tmp") if not store.layout.scratch.endswith(name.removesuffix(".lock"))]
+            assert len(others) == 2  # the living process's scratch and its lock
+    finally:
+        process.kill()
+        process.communicate()
+    with Store(root, clock) as store:
+        names = set(os.listdir(f"{root}/tmp"))
+        own = os.path.basename(store.layout.scratch)
+        assert names == {own, own + ".lock"}
+
+
+def test_other_store_version_is_refused(tmp_path, clock):
+    root = tmp_path / "store"
+    with Store(str(root), clock):
+        pass
+    (root / "version").write_text("999\n")
+    with pytest.raises(StoreError, match="version 999"), Store(str(root), clock):
+        pass
+
+
+def test_place_that_is_no_directory_is_told(tmp_path, clock):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as caught, Store(str(tmp_path / "file"), clock):
+        pass
+    assert str(tmp_path / "file") in str(caught.value)
+
+
+def test_records_come_back_and_the_last_used_is_previous(store, clock):
+    store.records.remember(record("1" * 64))
+    clock.now += 1
+    store.records.remember(record("2" * 64))
+    found = store.records.find(CacheKey("1" * 64))
+    assert found is not None
+    assert found.parts == (("op", "run"), ("command", "1" * 64))
+    previous = store.records.previous("D|s|1")
+    assert previous is not None
+    assert previous.key == "2" * 64
+    assert store.records.previous("other") is None
+
+
+def test_records_from_many_threads(store):
+    def add(number: int) -> None:
+        for index in range(20):
+            store.records.remember(record(f"{number:032x}{index:032x}"))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.records.query("SELECT count(*) FROM records") == [(160,)]
+
+
+def image(store: Store, text: bytes) -> Descriptor:
+    config = store.blobs.put(text)
+    described = Descriptor(media.OCI_CONFIG, config, len(text))
+    manifest = encode_manifest(Manifest(media.OCI_MANIFEST, described, ()))
+    store.blobs.put(manifest.raw)
+    for digest, size in ((config, len(text)), (manifest.digest, len(manifest.raw))):
+        store.records.add_blob(digest, size)
+    return manifest.descriptor
+
+
+def test_a_name_moves_and_the_old_image_loses_it(store):
+    name = parse_reference("app:1")
+    store.images.tag(image(store, b"{}"), (name,))
+    second = image(store, b"{ }")
+    store.images.tag(second, (name,))
+    assert store.images.find(name) == second
+    assert len(store.images.entries()) == 1
+
+
+def test_two_processes_naming_images_lose_none(store):
+    first = image(store, b"{}")
+
+    def tag(number: int) -> None:
+        store.images.tag(first, (parse_reference(f"app:{number}"),))
+
+    threads = [threading.Thread(target=tag, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {entry.name for entry in store.images.entries()} == {f"docker.io/library/app:{n}" for n in range(16)}
+
+
+def make_layer(store: Store, key: str) -> None:
+    staged = store.trees.stage()
+    with open(f"{staged}/fs/data", "wb") as file:
+        file.write(bytes(100_000))
+    store.trees.seal(staged, key)
+    store.records.add_tree(key)
+    store.records.remember(record(key))
+    digest = store.blobs.put(key.encode())
+    store.records.add_blob(digest, len(key))
+    described = Descriptor(media.layer_media_type("oci", "gzip"), digest, len(key))
+    store.records.add_layer_blob(key, "gzip::", LayerBlob(DiffID(Digest(digest)), described))
+
+
+def test_prune_takes_what_is_old_and_unneeded_only(store, clock):
+    named = image(store, b"{}")
+    store.images.tag(named, (parse_reference("kept"),))
+    make_layer(store, "a" * 64)
+    clock.now += 1000
+    make_layer(store, "b" * 64)
+    result = prune(store, now=clock.now, older_than_s=500)
+    assert {item.name for item in result.freed if item.kind == "layer"} == {"a" * 64}
+    assert result.size_bytes >= 100_000
+    assert store.records.find(CacheKey("a" * 64)) is None
+    assert not store.trees.has("a" * 64)
+    assert store.trees.has("b" * 64)
+    assert store.blobs.size(named.digest) is not None
+    assert store.blobs.size(digest_of(b"a" * 64)) is None
+    assert store.blobs.size(digest_of(b"b" * 64)) is not None
+
+
+def test_dry_prune_says_the_same_and_does_nothing(store, clock):
+    make_layer(store, "a" * 64)
+    clock.now += 1000
+    dry = prune(store, now=clock.now, dry=True)
+    assert store.trees.has("a" * 64)
+    assert {(x.kind, x.name) for x in prune(store, now=clock.now).freed} == {(x.kind, x.name) for x in dry.freed}
+
+
+def test_prune_spares_what_a_running_build_may_use(tmp_path, clock, store):
+    make_layer(store, "a" * 64)
+    with Store(store.layout.root, clock) as other:
+        os.utime(other.layout.scratch + ".lock", (clock.now - 10, clock.now - 10))
+        clock.now += 1000
+        assert not [x for x in prune(store, now=clock.now).freed if x.kind == "layer"]
+    assert [x for x in prune(store, now=clock.now).freed if x.kind == "layer"]
