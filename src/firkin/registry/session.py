@@ -163,7 +163,7 @@ class Session:
         url = self._scheme(endpoint, url)
         used = self._authorization(endpoint, credentials, scopes, push)
         answer = self._first_contact(endpoint, method, url, headers, body, used, push)
-        own = answer.url.origin == url.origin
+        own = answer.url.origin == self._scheme(endpoint, url).origin
         if answer.status != 401 or not own:
             return answer
         response = answer.response(MAX_ERROR_BYTES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterable
@@ -46,10 +47,13 @@ class Fault(NamedTuple):
 class FakeRegistry:
     """An in-memory registry. `auth` is "none", "basic" or "token"; set its attributes to change how it behaves."""
 
-    def __init__(self, *, auth: str = "none", user: str = "user", password: str = "secret") -> None:
+    def __init__(
+        self, *, auth: str = "none", user: str = "user", password: str = "secret", tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.auth = auth
         self.user = user
         self.password = password
+        self.tls = tls
         self.identity_token = ""  # accepted by POST at the token server
         self.token_lifetime_s = 60
         self.realm = ""  # "": this server's own
@@ -71,6 +75,11 @@ class FakeRegistry:
     def __enter__(self) -> FakeRegistry:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
+        if self.tls is not None:
+            # The handshake is left to the handler's thread: a client that breaks off must not stop the server.
+            self._server.socket = self.tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -87,8 +96,8 @@ class FakeRegistry:
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://{self.host}"
+        """`http[s]://127.0.0.1:PORT`."""
+        return f"{'https' if self.tls is not None else 'http'}://{self.host}"
 
     def add_blob(self, repository: str, data: bytes) -> str:
         """Keep a blob and return its digest."""
@@ -174,6 +183,13 @@ def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     fake: FakeRegistry
+
+    def handle(self) -> None:
+        """Serve one connection; what breaks off is the client's affair."""
+        try:
+            super().handle()
+        except (OSError, ssl.SSLError):
+            self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""

@@ -585,3 +585,25 @@ def test_a_blob_is_hashed_by_the_algorithm_of_its_digest(registry: FakeRegistry)
     layer = Descriptor(media.OCI_LAYER, digest, len(BLOB))  # type: ignore[arg-type]
     with RegistryClient(RegistrySettings()).open_blob(ref(registry), layer) as stream:
         assert stream.read() == BLOB
+
+
+# --- proxies ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_proxy_is_used_for_what_is_not_excepted(registry: FakeRegistry) -> None:
+    name = parse_reference("registry.example.com/team/app:1")
+    settings = RegistrySettings(http_proxy=registry.url, insecure=("registry.example.com",), retries=0, timeout_s=5)
+    assert RegistryClient(settings).get_manifest(name) == MANIFEST
+    assert registry.seen[-1].path.startswith("http://registry.example.com/v2/team/app/")
+    direct = RegistryClient(RegistrySettings(
+        http_proxy="http://127.0.0.1:9", mirrors=(Mirror("registry.example.com", registry.url),),
+    ))
+    assert direct.get_manifest(name) == MANIFEST
+
+
+def test_the_environment_names_no_proxy_behind_our_back(
+    registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    assert RegistryClient(RegistrySettings(retries=0)).get_manifest(ref(registry)) == MANIFEST
