@@ -10,10 +10,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from firkin.dockerfile.flags import mount_from
 from firkin.dockerfile.instructions import TABLE
 from firkin.dockerfile.instructions.copy import Copy
 from firkin.dockerfile.instructions.onbuild import OnBuild
-from firkin.dockerfile.instructions.run import Run, mount_from
+from firkin.dockerfile.instructions.run import Run
 from firkin.dockerfile.instructions.transfer import path_source
 from firkin.dockerfile.parse import parse_onbuild
 from firkin.dockerfile.state import (
@@ -331,7 +332,7 @@ class _Plan:
         elif isinstance(instruction, Run) and instruction.mounts:
             sources = tuple(
                 self._source(name, instruction.span, numbered=False) if name else None
-                for name in map(mount_from, instruction.mounts)
+                for name in (mount_from(text, instruction.span) for text in instruction.mounts)
             )
         return _Command(instruction, sources, from_onbuild)
 

@@ -528,14 +528,22 @@ def nearest(word: str, known: Iterable[str], case_sensitive: bool = True) -> str
 
 
 def _edit_distance(left: str, right: str, limit: int) -> int:
-    """Return the Levenshtein distance, or any number >= limit where it is not below it."""
+    """Return the edit distance, or any number >= limit where it is not below it.
+
+    Swapping two neighbours counts as one edit, unlike in BuildKit: it is the likeliest slip.
+    """
     if abs(len(left) - len(right)) >= limit:
         return limit
+    before: list[int] = []
     row = list(range(len(right) + 1))
     for i, char in enumerate(left, 1):
-        diagonal, row[0] = row[0], i
+        above, row = row, [i]
         for j, other in enumerate(right, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (char != other))
+            distance = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (char != other))
+            if i > 1 and j > 1 and char == right[j - 2] and other == left[i - 2]:
+                distance = min(distance, before[j - 2] + 1)
+            row.append(distance)
         if min(row) >= limit:
             return limit
+        before = above
     return row[-1]

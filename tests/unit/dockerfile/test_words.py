@@ -140,7 +140,7 @@ def test_split_name_values() -> None:
     assert split_name_values("a \t b 'c' d=e", "\\", "env") == NameValues((NameValue("a", "b 'c' d=e"),), legacy=True)
     with pytest.raises(ValueError, match="ENV must have two arguments"):
         split_name_values("a", "\\", "env")
-    with pytest.raises(ValueError, match="can't find = in \"b\". Must be of the form: name=value"):
+    with pytest.raises(ValueError, match=r"can't find = in \"b\"\. Must be of the form: name=value"):
         split_name_values("a=1 b", "\\", "label")
 
 
@@ -181,7 +181,7 @@ def test_quote_is_that_of_go() -> None:
 
 
 def test_nearest() -> None:
-    assert nearest("chwon", ("chown", "chmod")) == "chown"
+    assert nearest("chwon", ("chmod", "chown")) == "chown"
     assert nearest("FORM", ("from", "run"), case_sensitive=False) == "FROM"
     assert nearest("Form", ("from", "run"), case_sensitive=False) == "from"
     assert nearest("chown", ("chown", "chmod")) is None

@@ -6,7 +6,7 @@ from firkin.dockerfile.flags import parse_flags
 from firkin.dockerfile.lines import RawInstruction, read_instruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import split_json_array, split_name_values
+from firkin.dockerfile.words import split_blanks, split_json_array, split_name_values
 from firkin.errors import DockerfileError
 
 _JSON_KEYWORDS = frozenset(("add", "cmd", "copy", "entrypoint", "run", "shell", "volume"))
@@ -27,7 +27,7 @@ def parse(raw: RawInstruction) -> OnBuild:
     if not raw.rest:
         raise DockerfileError("ONBUILD requires at least one argument", span=raw.span)
     parse_flags(raw)
-    keyword = raw.rest.split(None, 1)[0].upper()
+    keyword = split_blanks(raw.rest)[0].upper()
     if keyword == "ONBUILD":
         raise DockerfileError("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed", span=raw.span)
     if keyword in ("MAINTAINER", "FROM"):

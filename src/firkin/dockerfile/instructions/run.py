@@ -68,20 +68,6 @@ def parse(raw: RawInstruction) -> Run:
     return Run(raw, command, flags.list("mount"), network, security == "insecure")
 
 
-def mount_from(text: str) -> str:
-    """Return the `from` of a --mount value as written, "" where it has none; variables never stand there."""
-    if "from" not in text.lower():
-        return ""
-    import csv
-
-    found = ""
-    for field in next(csv.reader([text]), []):
-        key, _, value = field.partition("=")
-        if key.lower() == "from":
-            found = value
-    return found
-
-
 def lower(node: Run, state: StageState, context: LowerContext) -> None:
     """Emit the command as one step and layer."""
     words, files, summary = _command(node, state)

@@ -1,0 +1,80 @@
+import time
+
+import pytest
+
+from firkin.dockerfile.parse import parse, parse_onbuild
+from firkin.errors import DockerfileError
+from firkin.source import Position, Source, Span
+
+
+def refusal(text: str) -> DockerfileError:
+    with pytest.raises(DockerfileError) as caught:
+        parse(Source("Dockerfile", text))
+    assert caught.value.span is not None
+    return caught.value
+
+
+def test_a_file_becomes_arguments_and_stages() -> None:
+    found = parse(Source("Dockerfile", "ARG A=1\nARG B\nFROM x AS One\nRUN y\n\nARG C\nFROM --platform=$P one\n"))
+    assert [[item.name for item in arg.items] for arg in found.args] == [["A"], ["B"]]
+    first, second = found.stages
+    assert (first.name, first.index, first.base.image, first.base.written_name) == ("one", 0, "x", "One")
+    assert [node.keyword for node in first.instructions] == ["run", "arg"]
+    assert first.span == Span("Dockerfile", Position(3), Position(6))
+    assert (second.name, second.index, second.base.platform, second.instructions) == ("", 1, "$P", ())
+
+
+def test_warnings_of_lines_are_kept() -> None:
+    (warning,) = parse(Source("Dockerfile", "FROM x\nRUN a \\\n\n b\n")).warnings
+    assert warning.rule == "NoEmptyContinuation"
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "line"),
+    [
+        ("", "the Dockerfile (Dockerfile) cannot be empty", 1),
+        ("# only\n\n# comments\n", "file with no instructions", 3),
+        ("ARG A\n", "dockerfile contains no stages to build", 1),
+        ("ARG A\nRUN x\nFROM y", "no build stage in current context: RUN stands before the first FROM", 2),
+        ("FROM x\nFORM y", "unknown instruction: FORM (did you mean FROM?)", 2),
+        ("FROM x\n\nruun y", "unknown instruction: ruun (did you mean run?)", 3),
+        ("FROM x\nFETCH y", "unknown instruction: FETCH", 2),
+        ("FROM x\n\\\n", "unknown instruction: ", 2),
+        ("FROM x\nCOPY --form=y a b", "unknown flag: --form (did you mean --from?)", 2),
+    ],
+)
+def test_refusals(text: str, message: str, line: int) -> None:
+    error = refusal(text)
+    assert (error.message, error.span and error.span.start.line) == (message, line)
+
+
+def test_triggers() -> None:
+    span = Span("Dockerfile", Position(4), Position(4))
+    node = parse_onbuild("COPY <<A /x\nhello\nA", span)
+    assert (node.keyword, node.span) == ("copy", span)
+    for text, message in (
+        ("FROM x", "FROM isn't allowed as an ONBUILD trigger"),
+        ("MAINTAINER x", "MAINTAINER isn't allowed as an ONBUILD trigger"),
+        ("ONBUILD RUN x", "ONBUILD isn't allowed as an ONBUILD trigger"),
+        ("RNU x", "unknown instruction: RNU (did you mean RUN?)"),
+        ("RUN <<A", "unterminated heredoc: no line `A` follows"),
+    ):
+        with pytest.raises(DockerfileError) as caught:
+            parse_onbuild(text, span)
+        assert (caught.value.message, caught.value.span) == (message, span)
+
+
+def test_ten_thousand_instructions_take_less_than_a_second() -> None:
+    kinds = (
+        "RUN --mount=type=cache,target=/x echo " + "word " * 20,
+        "COPY --from=a --chown=1:2 one two 'three' /there/" + "x" * 60,
+        'ENV A="b c" D=e\\ f G=' + "h" * 80,
+        "LABEL a.b.c=\"d e\" f='g'" + " x=y" * 20,
+        'CMD ["one", "two", "three", "' + "z" * 70 + '"]',
+    )
+    text = "FROM x AS a\n" + "\n".join(kinds[number % len(kinds)] for number in range(10_000)) + "\n"
+    assert len(text) > 1_000_000
+    started = time.process_time()
+    parsed = parse(Source("Dockerfile", text))
+    assert time.process_time() - started < 1
+    assert len(parsed.stages[0].instructions) == 10_000
