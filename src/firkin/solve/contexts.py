@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from firkin.context.archive import Scratch
 from firkin.context.directory import DirectoryContext, open_directory, read_ignore_file, read_texts
+from firkin.context.stdin import nothing, open_stream, read_all
+from firkin.context.tar import open_tar
 from firkin.errors import ContextError
 from firkin.events import Emit
 from firkin.graph.ops import Git, Http
@@ -18,8 +21,12 @@ from firkin.solve.cancel import Cancel
 from firkin.solve.copy_plan import Matcher
 from firkin.solve.fetch import LayoutReader
 from firkin.solve.resolve import Resolved
+from firkin.solve.view_files import read_file
 from firkin.source import Source
 from firkin.store.store import Store
+
+if TYPE_CHECKING:
+    from firkin.context.oci_layout import OciLayout
 
 
 class ContextMatcher(Matcher, Protocol):
@@ -44,7 +51,9 @@ class ViewFiles:
 class Contexts:
     """Opens what the request names. Use as a context manager."""
 
-    def __init__(self, request: BuildRequest, store: Store, emit: Emit, clock: Callable[[], float], read_ignore: ReadIgnore) -> None:
+    def __init__(
+        self, request: BuildRequest, store: Store, emit: Emit, clock: Callable[[], float], read_ignore: ReadIgnore
+    ) -> None:
         self._request = request
         self._store = store
         self._emit = emit
@@ -52,6 +61,7 @@ class Contexts:
         self._read_ignore = read_ignore
         self.files: dict[str, ViewFiles] = {}
         self.layouts: dict[str, LayoutReader] = {}
+        self._opened: dict[str, OciLayout] = {}
 
     def __enter__(self) -> Contexts:
         return self
@@ -64,22 +74,83 @@ class Contexts:
     def read_dockerfile(self) -> Source:
         """Open the main context and return its Dockerfile. Raises ContextError."""
         request = self._request
-        root = os.path.normpath(os.path.join(request.cwd, request.context, request.context_sub_path))
+        location = request.context
+        if location == "-":
+            return self._from_stream(open_stream(_read_standard_input(), self._scratch), "standard input")
+        if is_remote(location):
+            return self._from_stream(open_remote(location, self._remote_tools()), str(location))
+        place = os.path.normpath(os.path.join(request.cwd, location))
+        if os.path.isfile(place):
+            return self._from_stream(open_tar(place, self._scratch), place)
+        return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path)))
+
+    def _from_directory(self, root: str) -> Source:
+        request = self._request
         if not os.path.isdir(root):
             what = "is not a directory" if os.path.lexists(root) else "does not exist"
-            raise ContextError(f"the build context {root} {what}", code="context-missing")
-        if request.dockerfile_text is not None:
-            name, text = "Dockerfile", request.dockerfile_text
+            raise ContextError(
+                f"the build context {root} {what}",
+                code="context-missing",
+                hints=("the context is the last argument: `firkin build -t app:1 .`",),
+            )
+        given = self._given_dockerfile()
+        if given is not None:
+            source = given
             ignore_name, ignore = read_ignore_file(root)
         else:
-            place = os.path.join(request.cwd, request.dockerfile) if request.dockerfile else f"{root}/Dockerfile"
-            texts = read_texts(root, place)
-            name = os.path.relpath(texts.name, request.cwd) if texts.name.startswith(request.cwd) else texts.name
-            text = texts.dockerfile.decode("utf-8", "surrogateescape")
+            texts = read_texts(root, self._dockerfile_place(root))
+            source = Source(self._shown(texts.name), texts.dockerfile.decode("utf-8", "surrogateescape"))
             ignore_name, ignore = texts.ignore_name, texts.ignore
         matcher = self._read_ignore(ignore, ignore_name) if ignore is not None else None
         self.files[""] = ViewFiles(DirectoryContext(root, matcher, ignore_name))
-        return Source(name, text)
+        return source
+
+    def _dockerfile_place(self, root: str) -> str:
+        """Return the path that -f means: from the working directory, else from the context."""
+        if not self._request.dockerfile:
+            return f"{root}/Dockerfile"
+        place = os.path.normpath(os.path.join(self._request.cwd, self._request.dockerfile))
+        inside = os.path.join(root, self._request.dockerfile)
+        return inside if not os.path.lexists(place) and os.path.lexists(inside) else place
+
+    def _shown(self, place: str) -> str:
+        prefix = self._request.cwd.rstrip("/") + "/"
+        return place[len(prefix) :] if place.startswith(prefix) else place
+
+    def _given_dockerfile(self) -> Source | None:
+        """Return the Dockerfile that does not come from the context."""
+        request = self._request
+        if request.dockerfile_text is not None:
+            return Source(request.dockerfile or "Dockerfile", request.dockerfile_text)
+        if request.dockerfile == "-":
+            data = read_all(_read_standard_input(), "standard input")
+            return Source("standard input", data.decode("utf-8", "surrogateescape"))
+        if is_remote(request.dockerfile):
+            found = open_remote(request.dockerfile, self._remote_tools())
+            if not isinstance(found, bytes):
+                raise ContextError(f"{str(request.dockerfile)} is no Dockerfile", code="dockerfile-missing")
+            return Source(str(request.dockerfile), found.decode("utf-8", "surrogateescape"))
+        return None
+
+    def _from_stream(self, found: View | bytes, what: str) -> Source:
+        """Take a tree with its Dockerfile, or a Dockerfile alone (then the context is empty)."""
+        if isinstance(found, bytes):
+            self.files[""] = ViewFiles(nothing())
+            return Source("Dockerfile", found.decode("utf-8", "surrogateescape"))
+        view: View = found
+        self.files[""] = ViewFiles(view)
+        given = self._given_dockerfile()
+        if given is not None:
+            return given
+        name = self._request.dockerfile or "Dockerfile"
+        data = read_file(view, name) or (b"" if self._request.dockerfile else read_file(view, "dockerfile"))
+        if not data and view.lstat(name) is None:
+            raise ContextError(
+                f"cannot find the Dockerfile: {what} has no `{name}`",
+                code="dockerfile-missing",
+                hints=("name it with `-f PATH`, counted from the root of the context",),
+            )
+        return Source(name, data.decode("utf-8", "surrogateescape"))
 
     def image(self, name: str, platform: Platform) -> Resolved | str | None:
         """Return the image, or the name of one, that a named context stands for; None for files."""
@@ -87,11 +158,49 @@ class Contexts:
         scheme, separator, rest = value.partition("://")
         if separator and scheme == "docker-image":
             return rest
+        if separator and scheme == "oci-layout":
+            return self._layout_image(name, rest, platform)
         if name not in self.files:
-            root = os.path.normpath(os.path.join(self._request.cwd, value))
-            self.files[name] = ViewFiles(open_directory(root, self._read_ignore))
+            self.files[name] = ViewFiles(self._named_view(name, value))
         return None
 
+    def _layout_image(self, name: str, location: str, platform: Platform) -> Resolved:
+        from firkin.context.oci_layout import OciLayout, parse_layout_name
+
+        layout_name = parse_layout_name(location, self._request.cwd)
+        layout = self._opened.get(layout_name.path)
+        if layout is None:
+            layout = self._opened[layout_name.path] = OciLayout(layout_name.path, self._scratch)
+            self.layouts[layout_name.path] = layout
+        digest, image = layout.image(layout_name, platform)
+        origin = f"oci-layout://{layout_name.path}@{image.manifest.digest}"
+        return Resolved(name, digest, image, origin)
+
+    def _named_view(self, name: str, value: str) -> View:
+        if is_remote(value):
+            found = open_remote(value, self._remote_tools())
+            if isinstance(found, bytes):
+                raise ContextError(f"--build-context {name}: {str(value)} is no archive", code="context")
+            return found
+        root = os.path.normpath(os.path.join(self._request.cwd, value))
+        if os.path.isfile(root):
+            return open_tar(root, self._scratch)
+        return open_directory(root, self._read_ignore)
+
     def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> ViewFiles:
-        """Download what an ADD names."""
-        raise ContextError(f"cannot fetch {op.url}", code="fetch")
+        """Download what an ADD names; raises ContextError."""
+        return ViewFiles(fetch_source(op, self._remote_tools()))
+
+    @property
+    def _scratch(self) -> Scratch:
+        return self._store.layout.scratch_path
+
+
+def is_remote(location: str) -> bool:
+    return location.startswith(("http://", "https://", "git://", "git@", "ssh://"))
+
+
+def _read_standard_input() -> Iterator[bytes]:
+    with open(0, "rb", closefd=False) as stream:
+        while chunk := stream.read(1 << 20):
+            yield chunk
