@@ -1,0 +1,158 @@
+"""Downloads against a server on loopback: names, times, digests, redirects, credentials, revalidation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from firkin.context.https import Downloads, Web, document_chunks
+from firkin.errors import ContextError
+from firkin.graph.ops import Http
+from firkin.oci.digest import digest_of
+from firkin.request import RegistrySettings
+
+
+class Server:
+    """Answers by table; `seen` holds (path, headers) of every request."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.seen: list[tuple[str, dict[str, str]]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.seen.append((self.path, headers))
+                status, fields, body = outer.answers.get(self.path, (404, {}, b""))
+                if fields.get("ETag") and headers.get("if-none-match") == fields["ETag"]:
+                    status, body = 304, b""
+                self.send_response(status)
+                for name, value in fields.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    thread = threading.Thread(target=found.http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield found
+    found.http.shutdown()
+    thread.join()
+    found.http.server_close()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Callable[[str], str]:
+    numbers = count()
+    return lambda name: str(tmp_path / f"{name}{next(numbers)}")
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    found = Web(RegistrySettings(retries=0))
+    yield found
+    found.close()
+
+
+def test_file(server: Server, web: Web, scratch: Callable[[str], str]) -> None:
+    server.answers["/a/b.tgz?x=1"] = 200, {"Last-Modified": "Sun, 06 Nov 1994 08:49:37 GMT"}, b"data" * 100_000
+    view = Downloads(web, scratch).file(Http(server.url + "/a/b.tgz?x=1", "b.tgz"))
+    assert view.iterdir("") == ["b.tgz"]
+    entry, content = view.lstat("b.tgz"), view.content("b.tgz")
+    assert entry is not None
+    assert (entry.mode, entry.uid, entry.gid, entry.size) == (0o600, 0, 0, 400_000)
+    assert entry.mtime_ns == 784111777 * 10**9
+    assert isinstance(content, str)
+    assert Path(content).read_bytes() == b"data" * 100_000
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 500])
+def test_status(server: Server, web: Web, scratch: Callable[[str], str], status: int) -> None:
+    server.answers["/x"] = status, {}, b"no"
+    with pytest.raises(ContextError, match=f"invalid response status {status}"):
+        Downloads(web, scratch).fetch(server.url + "/x")
+
+
+def test_temporary_failures_are_tried_again(server: Server, scratch: Callable[[str], str]) -> None:
+    server.answers["/x"] = 503, {"Retry-After": "0"}, b""
+    web = Web(RegistrySettings(retries=2))
+    with pytest.raises(ContextError, match="503"):
+        Downloads(web, scratch).fetch(server.url + "/x")
+    web.close()
+    assert len(server.seen) == 3
+
+
+def test_nobody_listens(web: Web, scratch: Callable[[str], str]) -> None:
+    with pytest.raises(ContextError, match=r"cannot fetch http://127\.0\.0\.1:9/x") as caught:
+        Downloads(web, scratch).fetch("http://user:secret@127.0.0.1:9/x")
+    assert "secret" not in str(caught.value)
+
+
+def test_checksum(server: Server, web: Web, scratch: Callable[[str], str]) -> None:
+    server.answers["/x"] = 200, {}, b"data"
+    assert Downloads(web, scratch).fetch(server.url + "/x", digest_of(b"data")).size == 4
+    with pytest.raises(ContextError, match="digest mismatch"):
+        Downloads(web, scratch).fetch(server.url + "/x", digest_of(b"other"))
+
+
+def test_redirects_keep_credentials_at_their_origin(server: Server, web: Web, scratch: Callable[[str], str]) -> None:
+    port = server.http.server_port
+    server.answers["/one"] = 302, {"Location": "two"}, b""
+    server.answers["/two"] = 307, {"Location": f"http://localhost:{port}/three"}, b""
+    server.answers["/three"] = 200, {}, b"x"
+    address = f"http://user:pa%20ss@127.0.0.1:{port}/one"
+    assert Downloads(web, scratch).fetch(address).size == 1
+    assert [headers.get("authorization") for _, headers in server.seen] == [
+        "Basic dXNlcjpwYSBzcw==",
+        "Basic dXNlcjpwYSBzcw==",
+        None,
+    ]
+    server.answers["/loop"] = 302, {"Location": "/loop"}, b""
+    with pytest.raises(ContextError, match="redirects"):
+        Downloads(web, scratch).fetch(server.url + "/loop")
+
+
+def test_what_has_not_changed_is_not_sent_again(
+    server: Server, web: Web, scratch: Callable[[str], str], tmp_path: Path
+) -> None:
+    server.answers["/x"] = 200, {"ETag": '"1"'}, b"one"
+    kept = str(tmp_path / "kept")
+    first = Downloads(web, scratch, kept).fetch(server.url + "/x")
+    second = Downloads(web, scratch, kept).fetch(server.url + "/x")
+    assert server.seen[1][1]["if-none-match"] == '"1"'
+    assert Path(second.path).read_bytes() == b"one"
+    assert second.digest == first.digest
+    Downloads(web, scratch, kept).fetch(server.url + "/x", first.digest)
+    assert len(server.seen) == 2
+    server.answers["/x"] = 200, {"ETag": '"2"'}, b"two"
+    assert Path(Downloads(web, scratch, kept).fetch(server.url + "/x").path).read_bytes() == b"two"
+    assert Path(second.path).read_bytes() == b"one"
+    server.answers["/x"] = 404, {}, b""
+    with pytest.raises(ContextError, match="404"):
+        Downloads(web, scratch, kept).fetch(server.url + "/x")
+
+
+def test_document(server: Server, web: Web) -> None:
+    server.answers["/Dockerfile"] = 200, {}, b"FROM scratch\n"
+    assert b"".join(document_chunks(web, server.url + "/Dockerfile")) == b"FROM scratch\n"
+    with pytest.raises(ContextError, match="not an http or https URL"):
+        web.open("ftp://x/y")
