@@ -25,7 +25,7 @@ from firkin.source import Source, Span
 if TYPE_CHECKING:
     from types import FrameType
 
-    from firkin.backend import Backend
+    from firkin.backend import Backend, Isolation
     from firkin.linux.enter import NamespacePlan
     from firkin.solve.cancel import Cancel
 
@@ -120,7 +120,7 @@ def error_of(failure: Failure) -> FirkinError:
     return error
 
 
-def choose_way(request: BuildRequest) -> tuple[Callable[[], Backend], NamespacePlan]:
+def choose_way(store_root: str, isolation: Isolation) -> tuple[Callable[[], Backend], NamespacePlan]:
     """Return how RUN steps are to run on this machine, and what the worker has to enter for it.
 
     Where there is no way, asking for it raises: a build without RUN steps still works. Needs a process
@@ -131,18 +131,18 @@ def choose_way(request: BuildRequest) -> tuple[Callable[[], Backend], NamespaceP
     from firkin.linux.probe import probe_host
 
     try:
-        os.makedirs(request.store_root, mode=0o700, exist_ok=True)
+        os.makedirs(store_root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"cannot make the store {request.store_root}: {error.strerror}",
+            f"cannot make the store {store_root}: {error.strerror}",
             hints=("`--root DIR` or FIRKIN_ROOT names another place",),
         ) from error
     try:
         backend = choose_backend(
-            probe_host(user=_user_name(), trial_dir=request.store_root), Wishes(request.isolation)
+            probe_host(user=_user_name(), trial_dir=store_root), Wishes(isolation)
         )
     except errors.HostError as error:
-        if request.isolation != "auto":
+        if isolation != "auto":
             raise
         missing = error
 
@@ -271,7 +271,7 @@ def main(build: Build | None = None) -> int:
         from firkin.linux.syscalls import set_parent_death_signal
 
         set_parent_death_signal(signal.SIGKILL)
-        way, plan = choose_way(request)
+        way, plan = choose_way(request.store_root, request.isolation)
         pid = fork_into_namespaces(plan, lambda: serve(request, events, way, build))
     except FirkinError as error:
         os.write(events, encode_line(failure_of(error)) + b"\n")

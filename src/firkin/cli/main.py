@@ -10,6 +10,16 @@ import sys
 # name: (module, one line about it)
 COMMANDS = {
     "build": ("build", "Build an image from a Dockerfile"),
+    "images": ("images", "List the images in the store"),
+    "inspect": ("inspect", "Show what images consist of"),
+    "tag": ("tag", "Give an image further names"),
+    "rmi": ("rmi", "Remove images from the store"),
+    "push": ("push", "Push an image to a registry"),
+    "pull": ("pull", "Pull images into the store"),
+    "save": ("save", "Write an image as a tar that other tools read"),
+    "login": ("login", "Keep credentials for a registry"),
+    "logout": ("logout", "Forget the credentials for a registry"),
+    "prune": ("prune", "Free the space of what is not in use"),
     "info": ("info", "Show what this machine offers for builds, and what it lacks"),
     "version": ("version", "Show the version"),
 }

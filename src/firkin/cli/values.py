@@ -114,6 +114,24 @@ def size_bytes(option: str, text: str) -> int:
     return int(float(digits) * _UNITS[unit]) if dot else int(number) * _UNITS[unit]
 
 
+def duration_s(option: str, text: str) -> float:
+    """Read a duration like `90s`, `30m`, `24h`, `7d` or `1h30m`. Mirrors: Go's time.ParseDuration, and days."""
+    total, digits = 0.0, ""
+    for char in text.strip():
+        if char.isdigit() or char == ".":
+            digits += char
+            continue
+        seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(char)
+        if seconds is None or not digits.replace(".", "", 1).isdigit() or not digits.isascii():
+            break
+        total += float(digits) * seconds
+        digits = ""
+    else:
+        if text.strip() and (not digits or digits == "0"):
+            return total
+    raise UsageError(f"option `{option}`: `{text}` is not a duration", hints=("write e.g. `30m`, `24h` or `7d`",))
+
+
 def ulimit(text: str) -> Ulimit:
     """Read `nofile=1024` or `nofile=1024:2048`. Mirrors: go-units ParseUlimit."""
     name, equals, limits = text.partition("=")

@@ -42,7 +42,7 @@ def build_request_in_worker(
     """Build the request in a worker, write --iidfile and --metadata-file."""
     from firkin.linux.enter import fork_into_namespaces
 
-    way, plan = choose_way(request)
+    way, plan = choose_way(request.store_root, request.isolation)
     ending, renderer = build_in_worker(
         lambda child: fork_into_namespaces(plan, child), lambda events: serve(request, events, way), make_renderer
     )

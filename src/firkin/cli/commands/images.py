@@ -1,0 +1,78 @@
+"""`firkin images`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.cli.options import COMMON, Option
+from firkin.cli.run import Invocation, write_out
+from firkin.cli.shelf import Found, describe, open_store, say
+from firkin.errors import StoreError
+from firkin.oci.reference import parse_reference
+
+USAGE = "[OPTIONS] [NAME]"
+ABOUT = "List the images in the store, newest last; with NAME those whose repository or name it is."
+OPTIONS = (
+    Option(("--json",), "json", "flag", "print one JSON object a line", takes_value=False),
+    Option(("--quiet", "-q"), "quiet", "flag", "print digests only", takes_value=False),
+    *COMMON,
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Print a line for each image and name."""
+    arguments = invocation.arguments
+    store, _ = open_store(invocation)
+    rows: list[tuple[str, str, Found]] = []
+    with store:
+        for digest in dict.fromkeys(entry.descriptor.digest for entry in store.images.entries()):
+            root = next(x.descriptor for x in store.images.entries() if x.descriptor.digest == digest)
+            try:
+                found = describe(store, root)
+            except StoreError as error:
+                say(f"warning: {digest}: {error.message} ({error.code})")
+                continue
+            rows += [(*_split(name), found) for name in found.names or ("",)]
+    if arguments.operands:
+        wanted = arguments.operands[0]
+        rows = [row for row in rows if wanted in (row[0], f"{row[0]}:{row[1]}")]
+    if arguments.flag("quiet"):
+        write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row[2].root.digest for row in rows)))
+    elif arguments.flag("json"):
+        write_out("".join(msgspec.json.encode(_document(*row)).decode() + "\n" for row in rows))
+    else:
+        write_out(_table(rows))
+    return 0
+
+
+def _split(name: str) -> tuple[str, str]:
+    if not name:
+        return "<none>", "<none>"
+    try:
+        reference = parse_reference(name)
+    except ValueError:
+        return name, ""
+    head = reference.familiar.partition("@")[0]
+    return head.removesuffix(f":{reference.tag}") if reference.tag else head, reference.tag or "<none>"
+
+
+def _document(repository: str, tag: str, found: Found) -> dict[str, object]:
+    return {
+        "repository": repository,
+        "tag": tag,
+        "digest": found.root.digest,
+        "created": found.created,
+        "size_bytes": found.size_bytes,
+        "platforms": [str(image.config.platform) for image in found.images],
+    }
+
+
+def _table(rows: list[tuple[str, str, Found]]) -> str:
+    from firkin.render.text import human_size
+
+    cells = [("REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE")]
+    for repository, tag, found in rows:
+        digest = found.root.digest.removeprefix("sha256:")[:12]
+        cells.append((repository, tag, digest, found.created[:19].replace("T", " "), human_size(found.size_bytes)))
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
+    return "".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() + "\n" for row in cells)

@@ -1,0 +1,95 @@
+"""`firkin info`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from firkin import __version__
+from firkin.backend import Offer, Wishes, choose_backend, list_offers
+from firkin.cli.options import COMMON, REGISTRY, Option
+from firkin.cli.requests import settings_of
+from firkin.cli.run import Invocation, write_out
+from firkin.errors import HostError, StoreError
+from firkin.linux.probe import HostFacts, probe_host
+
+USAGE = "[OPTIONS]"
+ABOUT = (
+    "Show what this machine offers for builds: the ways in which RUN steps can be kept apart from it, and for each "
+    "that cannot be had the missing fact and how to get it."
+)
+OPTIONS = (Option(("--json",), "json", "flag", "print JSON", takes_value=False), *REGISTRY, *COMMON)
+
+
+def run(invocation: Invocation) -> int:
+    """Probe, and print what was found."""
+    settings = settings_of(invocation.arguments, invocation.ambient)
+    try:
+        os.makedirs(settings.root, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the store {settings.root}: {error.strerror}", hints=("`--root DIR` names another place",)
+        ) from error
+    facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
+    offers = list_offers(facts, Wishes())
+    chosen = _chosen(facts)
+    space = os.statvfs(settings.root)
+    document = {
+        "version": __version__,
+        "python": sys.version.split()[0],
+        "kernel": os.uname().release,
+        "machine": facts.machine,
+        "uid": facts.uid,
+        "root": settings.root,
+        "free_bytes": space.f_bavail * space.f_frsize,
+        "cores": len(os.sched_getaffinity(0)),
+        "isolation": chosen,
+        "mirrors": {mirror.registry: mirror.location for mirror in settings.registry.mirrors},
+        "ways": [
+            {"name": x.name, "isolation": x.isolation, "available": x.available, "detail": x.detail, "how": x.how}
+            for x in offers
+        ],
+    }
+    if invocation.arguments.flag("json"):
+        import msgspec
+
+        write_out(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
+    else:
+        write_out(_text(document, offers))
+    return 0
+
+
+def _user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
+def _chosen(facts: HostFacts) -> str:
+    try:
+        backend = choose_backend(facts)
+    except HostError as error:
+        return f"none: {error.message}"
+    return f"{backend.rootfs} + {backend.sandbox}: {', '.join(backend.reasons)}"
+
+
+def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
+    from firkin.render.text import human_size
+
+    free = human_size(int(str(document["free_bytes"])))
+    lines = [
+        f"firkin {document['version']}, Python {document['python']}",
+        f"Linux {document['kernel']} {document['machine']}, {document['cores']} cores, uid {document['uid']}",
+        f"store {document['root']}, {free} free",
+        f"builds run with {document['isolation']}",
+        "",
+    ]
+    for offer in offers:
+        lines.append(f"{'yes' if offer.available else 'no ':3}  {offer.name}")
+        lines.append(f"     {offer.detail}")
+        if offer.how and not offer.available:
+            lines.append(f"     to get it: {offer.how}")
+    return "\n".join(lines) + "\n"

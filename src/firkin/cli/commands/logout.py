@@ -1,0 +1,31 @@
+"""`firkin logout`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+from firkin.cli.options import COMMON, REGISTRY
+from firkin.cli.requests import settings_of
+from firkin.cli.run import Invocation
+from firkin.cli.shelf import say
+from firkin.errors import UsageError
+from firkin.registry.keychain import logout
+
+USAGE = "[OPTIONS] [REGISTRY]"
+ABOUT = "Forget the credentials for a registry. REGISTRY defaults to docker.io."
+OPTIONS = REGISTRY + COMMON
+
+
+def run(invocation: Invocation) -> int:
+    """Remove the entry from the first config.json, and from its helper."""
+    arguments, ambient = invocation
+    if len(arguments.operands) > 1:
+        raise UsageError("`firkin logout` takes one registry")
+    host = arguments.operands[0] if arguments.operands else "docker.io"
+    host = host.removeprefix("https://").removeprefix("http://").rstrip("/")
+    settings = settings_of(arguments, ambient)
+    place = settings.registry.auth_files[0]
+    try:
+        there = logout(place, host, settings.registry.helper_path, dict(ambient.environ))
+    except OSError as error:
+        raise UsageError(f"cannot write {place}: {error.strerror}") from error
+    say(f"removed the credentials for {host}" if there else f"there were no credentials for {host} in {place}")
+    return 0

@@ -1,0 +1,77 @@
+"""`firkin prune`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from firkin.cli import values
+from firkin.cli.options import COMMON, Option
+from firkin.cli.requests import settings_of
+from firkin.cli.run import Invocation, write_out
+from firkin.cli.shelf import say
+from firkin.errors import FirkinError
+from firkin.linux.enter import fork_into_namespaces
+from firkin.render.report import error_text
+from firkin.render.text import human_size
+from firkin.store.gc import Pruned, prune
+from firkin.store.store import Store
+from firkin.worker import choose_way
+
+USAGE = "[OPTIONS]"
+ABOUT = (
+    "Remove from the store what no named image needs: layers of earlier builds, cache mounts, images without a name. "
+    "Builds that run meanwhile are not disturbed."
+)
+OPTIONS = (
+    Option(("--older-than",), "older_than", "text", "only what was of no use for so long, e.g. `24h`, `7d`", "TIME"),
+    Option(("--keep-storage", "--max-used-space"), "keep", "text", "keep up to SIZE of it, the newest", "SIZE"),
+    Option(("--keep-unnamed",), "keep_unnamed", "flag", "keep images that have no name", takes_value=False),
+    Option(("--dry-run",), "dry_run", "flag", "only tell what would be removed", takes_value=False),
+    Option(("--verbose",), "verbose", "flag", "tell of every item", takes_value=False),
+    Option(("--force", "-f"), "", "ignored", "nothing is asked", takes_value=False),
+    Option(("--all", "-a"), "", "ignored", "all that is not in use goes anyway", takes_value=False),
+    *COMMON,
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Prune in the namespaces of a build: layers may belong to subordinate ids."""
+    arguments, ambient = invocation
+    settings = settings_of(arguments, ambient)
+    older_than_s = values.duration_s("--older-than", arguments.text("older_than", "0s"))
+    keep_bytes = values.size_bytes("--keep-storage", arguments.text("keep", "0"))
+    dry = arguments.flag("dry_run")
+
+    def child() -> int:
+        try:
+            with Store(settings.root, time.time) as store:
+                pruned = prune(
+                    store,
+                    now=ambient.now_s,
+                    older_than_s=older_than_s,
+                    keep_bytes=keep_bytes,
+                    unnamed_images=not arguments.flag("keep_unnamed"),
+                    dry=dry,
+                )
+        except FirkinError as error:
+            say(error_text(error, terminal=os.isatty(2)))
+            return error.exit_code
+        write_out(_text(pruned, dry, arguments.flag("verbose")))
+        return 0
+
+    _, plan = choose_way(settings.root, "auto")
+    status = os.waitstatus_to_exitcode(os.waitpid(fork_into_namespaces(plan, child), 0)[1])
+    return status if status >= 0 else 128 - status
+
+
+def _text(pruned: Pruned, dry: bool, verbose: bool) -> str:
+    lines = []
+    if verbose:
+        lines += [f"{item.kind} {item.name} {human_size(item.size_bytes)}" for item in pruned.freed]
+    kinds: dict[str, int] = {}
+    for item in pruned.freed:
+        kinds[item.kind] = kinds.get(item.kind, 0) + 1
+    what = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds.items()) or "nothing"
+    lines.append(f"{'would remove' if dry else 'removed'} {what}, {human_size(pruned.size_bytes)}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,103 @@
+"""`firkin push`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+from firkin.cli.options import COMMON, REGISTRY, Option
+from firkin.cli.run import Invocation, write_out
+from firkin.cli.shelf import Found, find_image, open_client, open_store, reference_of, say, with_interrupts
+from firkin.errors import Cancelled, UsageError
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
+from firkin.oci.reference import Reference
+from firkin.registry.client import RegistryClient
+from firkin.render.text import human_size
+from firkin.request import RegistrySettings
+from firkin.solve.cancel import Cancel
+from firkin.solve.pools import Pools
+from firkin.store.store import Store
+
+USAGE = "[OPTIONS] IMAGE [NAME[:TAG]...]"
+ABOUT = (
+    "Push an image of the store to a registry: under its own name, or under the given names. "
+    "Prints what it can be pulled by."
+)
+OPTIONS = (
+    Option(("--quiet", "-q"), "quiet", "flag", "do not tell of layers", takes_value=False),
+    *REGISTRY,
+    *COMMON,
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Push blobs, manifests, then the tag, for each name."""
+    arguments = invocation.arguments
+    if not arguments.operands:
+        raise UsageError("`firkin push` needs an image")
+    source, *names = arguments.operands
+    targets = tuple(map(reference_of, names or (source,)))
+    store, settings = open_store(invocation)
+
+    def work(cancel: Cancel) -> int:
+        with store, open_client(settings, cancel) as client:
+            found = find_image(store, source)
+            for target in targets:
+                if target.digest is not None:
+                    raise UsageError(f"`{target}` has a digest; push to a tag")
+                pusher = _Pusher(store, client, settings.registry, cancel, arguments.flag("quiet"))
+                digest = pusher.push(found, target)
+                write_out(f"{target.name}:{target.tag}@{digest}\n")
+        return 0
+
+    return with_interrupts(work)
+
+
+class _Pusher:
+    """Pushes one image to one repository."""
+
+    def __init__(
+        self, store: Store, client: RegistryClient, settings: RegistrySettings, cancel: Cancel, quiet: bool
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._settings = settings
+        self._cancel = cancel
+        self._quiet = quiet
+
+    def push(self, found: Found, target: Reference) -> Digest:
+        """Push everything; the name comes last, so it never points to something incomplete."""
+        if found.index is not None and len(found.images) < len(found.index.manifests):
+            raise UsageError(
+                f"only {len(found.images)} of {len(found.index.manifests)} platforms of this image are in the store",
+                hints=("push it from where all of it is",),
+            )
+        blobs = {layer.descriptor.digest: layer.descriptor for image in found.images for layer in image.layers}
+        blobs |= {image.manifest.config.digest: image.manifest.config for image in found.images}
+        pools = Pools(steps=1, transfers=self._settings.parallel, cpu=1)
+        try:
+            tasks = [
+                pools.transfers.submit(lambda blob=blob: self._blob(target, blob))  # type: ignore[misc]
+                for blob in blobs.values()
+            ]
+            for task in tasks:
+                task.result()
+        finally:
+            pools.close(Cancelled("the push has ended"))
+        self._cancel.check()
+        if found.index is None:
+            manifest = found.images[0].manifest
+            return self._client.push_manifest(target, manifest.raw, manifest.media_type)
+        for image in found.images:
+            by_digest = Reference(target.registry, target.repository, "", image.manifest.digest)
+            self._client.push_manifest(by_digest, image.manifest.raw, image.manifest.media_type)
+        return self._client.push_manifest(target, found.index.raw, found.index.media_type)
+
+    def _blob(self, target: Reference, descriptor: Descriptor) -> None:
+        self._cancel.check()
+        places = self._store.records.places(descriptor.digest)
+        near = next((repository for registry, repository in places if registry == target.registry), "")
+        outcome = self._client.push_blob(
+            target, descriptor, lambda: self._store.blobs.open(descriptor.digest), mount_from=near
+        )
+        self._store.records.add_place(descriptor.digest, target.registry, target.repository)
+        if not self._quiet:
+            say(f"{descriptor.digest} {human_size(descriptor.size)} {outcome}")

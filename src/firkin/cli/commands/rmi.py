@@ -1,0 +1,29 @@
+"""`firkin rmi`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+from firkin.cli.options import COMMON
+from firkin.cli.run import Invocation, write_out
+from firkin.cli.shelf import familiar, find_image, open_store, reference_of
+from firkin.errors import UsageError
+
+USAGE = "[OPTIONS] IMAGE..."
+ABOUT = "Remove names of images (or, given a digest, all its names) from the store. `firkin prune` frees the space."
+OPTIONS = COMMON
+
+
+def run(invocation: Invocation) -> int:
+    """Remove names; what was asked for must exist."""
+    operands = invocation.arguments.operands
+    if not operands:
+        raise UsageError("`firkin rmi` needs an image")
+    store, _ = open_store(invocation)
+    with store:
+        gone: dict[str, None] = {}
+        for text in operands:
+            found = find_image(store, text)
+            by_name = not text.startswith("sha256:") and str(reference_of(text)) in found.names
+            gone[str(reference_of(text)) if by_name else found.root.digest] = None
+        for entry in store.images.untag(tuple(gone)):
+            write_out(f"removed {familiar(entry.name) or entry.descriptor.digest}\n")
+    return 0
