@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from firkin.dockerfile.flags import mount_from
+from firkin.dockerfile.gotext import valid_text
 from firkin.dockerfile.instructions import TABLE
 from firkin.dockerfile.instructions.copy import Copy
 from firkin.dockerfile.instructions.onbuild import OnBuild
@@ -166,7 +167,7 @@ class _Plan:
     def __init__(self, dockerfile: Dockerfile, options: LowerOptions, warn: Warn) -> None:
         self.dockerfile = dockerfile
         self.options = options
-        self.warn = warn
+        self.warn: Warn = lambda code, message, span: warn(code, valid_text(message), span)
         self.escape = dockerfile.directives.escape
         self.lexer = Lexer(self.escape)
         self.arguments = options.arguments
@@ -703,7 +704,7 @@ class _Lowering:
             platform=normalize(platform.os, platform.architecture, platform.variant, platform.os_version),
             runtime=state.runtime(),
             history=tuple(state.history),
-            author=state.author,
+            author=valid_text(state.author),
             base_name=state.base_name,
             base_digest=state.base_digest,
             source_date_epoch=self.plan.epoch,

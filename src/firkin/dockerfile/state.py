@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
+from firkin.dockerfile.gotext import valid_text
 from firkin.dockerfile.words import Expanded, Lexer, nearest
 from firkin.errors import DockerfileError
 from firkin.graph.ops import Context, Network, Op
@@ -241,7 +242,7 @@ class StageState(msgspec.Struct, eq=False):
     def record(self, created_by: str, layer: bool = False) -> None:
         """Add a line of history; `layer`: the instruction made one."""
         self.history.append(
-            History(created_by=created_by, comment=HISTORY_COMMENT, empty_layer=not layer)
+            History(created_by=valid_text(created_by), comment=HISTORY_COMMENT, empty_layer=not layer)
         )
 
     def add_step(
@@ -291,23 +292,30 @@ class StageState(msgspec.Struct, eq=False):
             shown: Expanded | None = (lexer or context.lexer).expand(text, self.env)
         except ValueError:
             shown = None
-        words = (shown.text if shown else text).partition(" ")
+        words = valid_text(shown.text if shown else text).partition(" ")
         return words[0].upper() + words[1] + words[2]
 
     def runtime(self) -> RuntimeConfig:
-        """Return how containers of the image start."""
+        """Return how containers of the image start; what is not UTF-8 cannot be kept in JSON."""
+        check = self.healthcheck
+        if check is not None:
+            check = msgspec.structs.replace(check, test=_valid(check.test) or ())
         return RuntimeConfig(
-            user=self.user,
+            user=valid_text(self.user),
             exposed_ports=tuple(self.ports),
-            env=tuple(self.image_env),
-            entrypoint=self.entrypoint,
-            cmd=self.cmd,
-            volumes=tuple(self.volumes),
-            working_dir=self.working_dir,
-            labels=tuple(self.labels.items()),
+            env=_valid(self.image_env) or (),
+            entrypoint=_valid(self.entrypoint),
+            cmd=_valid(self.cmd),
+            volumes=_valid(self.volumes) or (),
+            working_dir=valid_text(self.working_dir),
+            labels=tuple((valid_text(name), valid_text(value)) for name, value in self.labels.items()),
             stop_signal=self.stop_signal,
             args_escaped=self.args_escaped,
-            healthcheck=self.healthcheck,
-            on_build=tuple(self.on_build),
-            shell=self.shell,
+            healthcheck=check,
+            on_build=_valid(self.on_build) or (),
+            shell=_valid(self.shell),
         )
+
+
+def _valid(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(map(valid_text, texts))

@@ -475,3 +475,14 @@ def test_mounts_share_inputs() -> None:
 def test_expose_takes_words_out_of_variables() -> None:
     found = lowered('ENV P="81 82/udp"\nEXPOSE $P 0080 [::1]:9:90 127.0.0.1::91')
     assert sorted(found.runtime.exposed_ports) == ["80/tcp", "81/tcp", "82/udp", "90/tcp", "91/tcp"]
+
+
+# Texts that are not UTF-8
+
+
+def test_bytes_that_are_not_utf8_reach_the_command_but_not_json() -> None:
+    body = 'ENV A=?\nRUN echo ?\nCMD ["?"]\nLABEL ?=$?\nUSER ?\nMAINTAINER ?'
+    found = lowered(body.replace("?", "\udce9"))
+    assert found.only(Run).argv[-1] == "echo \udce9"
+    assert "\ufffd".encode() in found.encoded_config()
+    assert found.graph.steps[-1].meta.title == "RUN echo \ufffd"
