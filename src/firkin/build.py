@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from firkin.dockerfile.ignore import IgnoreMatcher, parse_ignore
 from firkin.dockerfile.lower import list_images, lower, options_of
@@ -23,15 +25,18 @@ from firkin.solve.cancel import Cancel
 from firkin.solve.scheduler import Scheduler
 from firkin.source import Source, Span
 
+if TYPE_CHECKING:
+    from firkin.backend import Backend
 
-def run_build(request: BuildRequest, emit: Emit, cancel: Cancel) -> BuildResult:
-    """Build what the request asks for and write its outputs.
+
+def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildResult:
+    """Build what the request asks for and write its outputs; `way` says how RUN steps can run here.
 
     Raises FirkinError (Cancelled when `cancel` was set); then nothing was named, pushed or left behind.
     """
     began = time.time()
     with ExitStack() as stack:
-        bench = stack.enter_context(Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore))
+        bench = stack.enter_context(Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, way))
         source = bench.contexts.read_dockerfile()
         dockerfile = parse(source)
         exporter = Exporter(bench, request)

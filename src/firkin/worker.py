@@ -196,7 +196,7 @@ def _engine() -> Build:
     # Everything heavy is behind this import; the front never does it.
     from firkin.build import run_build
 
-    return lambda request, emit, cancel, way: run_build(request, emit, cancel)
+    return run_build
 
 
 class EventStream:

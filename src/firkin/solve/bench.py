@@ -26,6 +26,7 @@ from firkin.store.digests import StoredDigests
 from firkin.store.store import Store
 
 if TYPE_CHECKING:
+    from firkin.backend import Backend
     from firkin.registry.client import RegistryClient
 
 
@@ -40,7 +41,9 @@ class Bench:
         clock: Callable[[], float],
         matcher: Callable[[tuple[str, ...]], Matcher],
         read_ignore: ReadIgnore,
+        way: Callable[[], Backend],
     ) -> None:
+        self._way = way
         self._matcher = matcher
         self._read_ignore = read_ignore
         self.request = request
@@ -74,7 +77,9 @@ class Bench:
             )
             self.resolver = ImageResolver(self.store, self.client, self.emit, self.clock, pull=self.request.pull)
             fetcher = OriginFetcher(self.client, self.contexts.layouts)
-            self.layers = LayerWork(self.store, self.pools, fetcher, self.emit, self.stop, self.clock)
+            self.layers = LayerWork(
+                self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()
+            )
         except BaseException:
             self._stack.close()
             raise
@@ -99,12 +104,19 @@ class Bench:
         """Emit a warning that has no place in a file."""
         self.emit(Warned(self.clock(), code, message))
 
+    def _owner_free(self) -> bool:
+        """Say whether files cannot get owners here: the worker has one id only."""
+        try:
+            return self._way().single_id
+        except HostError:
+            return os.geteuid() != 0
+
     def backing(self) -> Backing:
         """Root file system and sandbox, chosen from the facts about this machine on first use."""
         if self._backing is None:
-            from firkin.solve.backing import choose_backing
+            from firkin.solve.backing import make_backing
 
-            self._backing = choose_backing(self.request.isolation)
+            self._backing = make_backing(self._way())
         return self._backing
 
     def engine(self, slot_prefix: str) -> Engine:
