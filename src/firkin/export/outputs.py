@@ -12,6 +12,7 @@ from firkin.export.names import parse_names
 from firkin.graph.assemble import assemble_image
 from firkin.graph.step import Graph, ImagePlan, StepId
 from firkin.oci import media
+from firkin.oci.digest import Digest
 from firkin.oci.image import Image
 from firkin.oci.manifest import Index, encode_index
 from firkin.oci.reference import Reference
@@ -130,7 +131,7 @@ class Exporter:
             case "registry":
                 from firkin.export.registry import push_images
 
-                return push_images(bench, images, index, names, output)
+                return push_images(bench, images, index, names, output, _origins(built))
             case "oci":
                 from firkin.export.oci_layout import write_directory, write_tar
 
@@ -182,6 +183,12 @@ class Exporter:
         if self.names:
             data["image.name"] = ",".join(str(name) for name in self.names)
         return msgspec.json.encode(data)
+
+
+def _origins(built: list[Built]) -> dict[Digest, str]:
+    """Say where the layers that came from base images can be had."""
+    layers = [ref for item in built for ref in item.snapshot.layers]
+    return {ref.pulled.descriptor.digest: ref.origin for ref in layers if ref.pulled is not None}
 
 
 def _visibility(output: Output) -> int:

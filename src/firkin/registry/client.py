@@ -227,6 +227,19 @@ class RegistryClient:
         self._present.add(key)
         return "pushed"
 
+    def mount_source(self, ref: Reference, source: Reference) -> str:
+        """Return the repository from which a push to `ref` may mount blobs of `source`, or "" when there is none.
+
+        That is its own repository in the same registry, or its place in a mirror of its registry that `ref` lies in.
+        """
+        if source.registry == ref.registry:
+            return source.repository
+        host = endpoint_of(ref.registry).host
+        for endpoint in self._pull_endpoints(source.registry):
+            if endpoint.mirror and endpoint.host == host:
+                return endpoint.repository(source.repository)
+        return ""
+
     def mount_blob(self, ref: Reference, digest: Digest, mount_from: str) -> bool:
         """Take a blob over from another repository of the same registry; False when that did not work."""
         endpoint = self._endpoint(ref.registry, push=True)
