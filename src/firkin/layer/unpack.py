@@ -399,7 +399,7 @@ class _Unpacker:
             items = list(found)
         for item in items:
             name = f"{folder}/{item.name}" if folder else item.name
-            if name not in self._seen and self._folders.get(name, _FOUND) is _FOUND:
+            if name not in self._seen and name not in self._folders:
                 self._clear(name, item.path)
             elif item.is_dir(follow_symlinks=False):
                 self._purge(name)
