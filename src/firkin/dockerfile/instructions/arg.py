@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from firkin.dockerfile.instructions.env import warn_secret
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import NON_ENV_ARGS, LowerContext, StageState
 from firkin.dockerfile.syntax import Arg, ArgItem
@@ -26,6 +27,7 @@ def lower(node: Arg, state: StageState, context: LowerContext) -> None:
     """Give the arguments their values. Mirrors: dispatchArg."""
     shown = []
     for item in node.items:
+        warn_secret(item.name, node.raw, context)
         value = context.arguments.get(item.name)
         if value is None:
             if item.default is None:

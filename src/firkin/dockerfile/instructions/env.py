@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from firkin.dockerfile.flags import parse_flags
 from firkin.dockerfile.lines import RawInstruction
+from firkin.dockerfile.rules import is_secret_name
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import NameValue, NameValues, split_name_values
+from firkin.dockerfile.words import NameValue, NameValues, quote, split_name_values
 from firkin.errors import DockerfileError
 
 
@@ -37,13 +38,30 @@ def parse_pairs(raw: RawInstruction, keyword: str) -> NameValues:
     return found
 
 
+def warn_legacy(raw: RawInstruction, legacy: bool, context: LowerContext) -> None:
+    """Warn of ENV or LABEL written `NAME VALUE`."""
+    if legacy:
+        word = raw.original_keyword
+        message = f'"{word} key=value" should be used instead of legacy "{word} key value" format'
+        context.warn("LegacyKeyValueFormat", message, raw.span)
+
+
+def warn_secret(name: str, raw: RawInstruction, context: LowerContext) -> None:
+    """Warn of a variable whose name tells of a secret. Mirrors: validateNoSecretKey."""
+    if is_secret_name(name):
+        message = f"Do not use ARG or ENV instructions for sensitive data ({raw.keyword.upper()} {quote(name)})"
+        context.warn("SecretsUsedInArgOrEnv", message, raw.span)
+
+
 def lower(node: Env, state: StageState, context: LowerContext) -> None:
     """Set the variables; all values are expanded with what held before the instruction."""
     pairs = [
         (state.expand(pair.name, node.span, context), state.expand(pair.value, node.span, context))
         for pair in node.pairs
     ]
+    warn_legacy(node.raw, node.legacy, context)
     for name, value in pairs:
+        warn_secret(name, node.raw, context)
         state.set_variable(name, value)
         state.set_image_variable(name, value)
     state.record(" ".join(["ENV", *(f"{name}={value}" for name, value in pairs)]))

@@ -34,11 +34,23 @@ def lower(node: Expose, state: StageState, context: LowerContext) -> None:
             expanded = context.lexer.expand_words(text, state.env)
             for word in expanded.words:
                 found += ports_of(word)
+                _warn(word, node, context)
         except ValueError as error:
             raise DockerfileError(str(error), span=node.span) from None
         state.warn_unmatched(expanded.unmatched, node.span, context)
     state.ports.update(dict.fromkeys(found))
     state.record(f"EXPOSE {plain_list(found)}")
+
+
+def _warn(text: str, node: Expose, context: LowerContext) -> None:
+    mapping, _, container = text.rpartition(":")
+    protocol = container.partition("/")[2]
+    if protocol != protocol.lower():
+        message = f"Defined protocol '{text}' in EXPOSE instruction should be lowercase"
+        context.warn("ExposeProtoCasing", message, node.span)
+    if mapping.strip(":"):
+        message = f"EXPOSE instruction should not define an IP address or host-port mapping, found '{text}'"
+        context.warn("ExposeInvalidFormat", message, node.span)
 
 
 def ports_of(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firkin.dockerfile.flags import parse_flags
-from firkin.dockerfile.instructions.env import parse_pairs
+from firkin.dockerfile.instructions.env import parse_pairs, warn_legacy
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
@@ -26,6 +26,7 @@ def parse(raw: RawInstruction) -> Label:
 
 def lower(node: Label, state: StageState, context: LowerContext) -> None:
     """Set the labels."""
+    warn_legacy(node.raw, node.legacy, context)
     shown = ["LABEL"]
     for pair in node.pairs:
         name = state.expand(pair.name, node.span, context)
