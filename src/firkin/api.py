@@ -162,7 +162,7 @@ class _Worker:
             self._pid = os.posix_spawn(sys.executable, [sys.executable, *_WORKER], os.environ, file_actions=actions)
         except OSError as error:
             self.close()
-            raise HostError(f"cannot start the worker {sys.executable}: {error.strerror}") from error
+            raise HostError(f"cannot start the worker {sys.executable}: {(error.strerror or '').lower()}") from error
         finally:
             os.close(request_read)
             os.close(events_write)

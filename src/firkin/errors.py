@@ -124,3 +124,20 @@ class InternalError(FirkinError):
     def __init__(self, message: str, *, traceback: str = "", hints: tuple[str, ...] = ()) -> None:
         super().__init__(message, hints=hints)
         self.traceback = traceback
+
+
+def cause_texts(error: BaseException) -> tuple[str, ...]:
+    """Return what led to the error, nearest first, leaving out what its message says already."""
+    told = [error.message if isinstance(error, FirkinError) else str(error)]
+    cause = error.__cause__
+    while cause is not None and len(told) < 8:
+        if isinstance(cause, FirkinError):
+            text = cause.message
+        elif isinstance(cause, OSError) and cause.strerror:
+            text = cause.strerror.lower()
+        else:
+            text = str(cause) or type(cause).__name__
+        if not any(text.lower() in known.lower() for known in told):
+            told.append(text)
+        cause = cause.__cause__
+    return tuple(told[1:])

@@ -69,12 +69,12 @@ def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings)
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise UsageError(f"cannot read {file}: {error.strerror}", code="config") from error
+            raise UsageError(f"cannot read {file}: {(error.strerror or '').lower()}", code="config") from error
     if required:
         try:
             settings = _read(settings, os.path.abspath(required))
         except OSError as error:
-            raise UsageError(f"cannot read {required}: {error.strerror}", code="config") from error
+            raise UsageError(f"cannot read {required}: {(error.strerror or '').lower()}", code="config") from error
     return settings
 
 

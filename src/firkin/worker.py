@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin import errors
-from firkin.errors import Cancelled, FirkinError, InternalError, RegistryError, StoreError
+from firkin.errors import Cancelled, FirkinError, InternalError, RegistryError, StoreError, cause_texts
 from firkin.events import Event
 from firkin.request import BuildRequest, BuildResult, decode_request
 from firkin.source import Source, Span
@@ -76,11 +76,6 @@ def encode_line(line: Line) -> bytes:
 def failure_of(error: BaseException) -> Failure:
     """Return what a worker says of an error; one that is not a FirkinError is a fault of firkin's own."""
     known = _as_firkin_error(error)
-    causes: list[str] = []
-    cause = known.__cause__
-    while cause is not None and len(causes) < 8:
-        causes.append(cause.message if isinstance(cause, FirkinError) else str(cause) or type(cause).__name__)
-        cause = cause.__cause__
     request = known if isinstance(known, RegistryError) else None
     return Failure(
         kind=type(known).__name__,
@@ -89,7 +84,7 @@ def failure_of(error: BaseException) -> Failure:
         exit_code=known.exit_code,
         hints=known.hints,
         span=known.span,
-        causes=tuple(causes),
+        causes=cause_texts(known),
         method=request.method if request else "",
         url=request.url if request else "",
         status=request.status if request else 0,
@@ -134,7 +129,7 @@ def choose_way(store_root: str, isolation: Isolation) -> tuple[Callable[[], Back
         os.makedirs(store_root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"cannot make the store {store_root}: {error.strerror}",
+            f"cannot make the store {store_root}: {(error.strerror or '').lower()}",
             hints=("`--root DIR` or FIRKIN_ROOT names another place",),
         ) from error
     try:

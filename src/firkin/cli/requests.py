@@ -194,7 +194,7 @@ def _secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
         with open(path, "rb") as stream:
             data = stream.read(MAX_SECRET_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"secret `{spec.id}`: cannot read {spec.path}: {error.strerror}") from error
+        raise UsageError(f"secret `{spec.id}`: cannot read {spec.path}: {(error.strerror or '').lower()}") from error
     if len(data) > MAX_SECRET_BYTES:
         raise UsageError(f"secret `{spec.id}`: {spec.path} is over {MAX_SECRET_BYTES // 1024} KiB")
     return data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from firkin.errors import FirkinError
+from firkin.errors import FirkinError, cause_texts
 from firkin.events import Completed, Warned
 from firkin.render.text import decode, human_seconds, human_size, safe, stamp
 from firkin.source import Source, Span, excerpt
@@ -16,14 +16,7 @@ from firkin.source import Source, Span, excerpt
 def error_text(error: FirkinError, sources: Iterable[Source] = (), *, terminal: bool = False) -> str:
     """Return the report of an error, several lines without a final line end."""
     lines = [f"error: {error.message}"]
-    seen = {error.message}
-    cause = error.__cause__
-    while cause is not None:
-        text = cause.message if isinstance(cause, FirkinError) else str(cause) or type(cause).__name__
-        if text not in seen and not any(text in known for known in seen):
-            lines.append(f"  caused by: {text}")
-            seen.add(text)
-        cause = cause.__cause__
+    lines += [f"  caused by: {text}" for text in cause_texts(error)]
     if error.span is not None:
         lines += _place(error.span, next((s for s in sources if s.name == error.span.name), None))
     lines += [f"hint: {hint}" for hint in error.hints]

@@ -14,7 +14,7 @@ def test_an_error_shows_causes_place_and_hint_in_this_order():
     error.__cause__.__cause__ = OSError(2, "No such file or directory", "x")
     assert error_text(error, (SOURCE,)) == """error: unknown instruction `RUNN`
   caused by: first reason
-  caused by: [Errno 2] No such file or directory: 'x'
+  caused by: no such file or directory
 Dockerfile:3:
  1 |     FROM busybox
  2 |

@@ -77,7 +77,7 @@ def _write_file(option: str, path: str, data: bytes) -> None:
             stream.write(data)
         os.replace(temporary, path)
     except OSError as error:
-        raise UsageError(f"option `{option}`: cannot write {path}: {error.strerror}") from error
+        raise UsageError(f"option `{option}`: cannot write {path}: {(error.strerror or '').lower()}") from error
 
 
 def _refuse_terminal(request: BuildRequest) -> None:

@@ -64,7 +64,7 @@ def run(invocation: Invocation) -> int:
     try:
         where = login(place, host, username, secret, settings.registry.helper_path, dict(ambient.environ))
     except OSError as error:
-        raise UsageError(f"cannot write {place}: {error.strerror}") from error
+        raise UsageError(f"cannot write {place}: {(error.strerror or '').lower()}") from error
     say(f"login succeeded; the credentials are in {where}")
     return 0
 

@@ -26,6 +26,6 @@ def run(invocation: Invocation) -> int:
     try:
         there = logout(place, host, settings.registry.helper_path, dict(ambient.environ))
     except OSError as error:
-        raise UsageError(f"cannot write {place}: {error.strerror}") from error
+        raise UsageError(f"cannot write {place}: {(error.strerror or '').lower()}") from error
     say(f"removed the credentials for {host}" if there else f"there were no credentials for {host} in {place}")
     return 0
