@@ -1,0 +1,366 @@
+"""Git repositories as trees, through dulwich: no git program is needed. Does I/O; contexts import it.
+
+A commit is fetched with depth 1 into a scratch repository and read from its objects; nothing is
+checked out, so modes do not depend on an umask: 0644, 0755, owner 0:0, the commit's time.
+Mirrors: moby/buildkit source/git.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from dulwich.client import GitClient, LsRemoteResult, SSHGitClient, TCPGitClient
+from dulwich.config import ConfigFile, parse_submodules
+from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+from dulwich.objects import Commit, ObjectID, ShaFile, Tag, Tree
+from dulwich.repo import Repo
+
+from firkin.context.archive import Scratch
+from firkin.context.directory import DirectoryContext
+from firkin.context.git_transport import HttpGitClient, SshProgram
+from firkin.context.https import Web
+from firkin.context.views import Below
+from firkin.errors import ContextError
+from firkin.graph.ops import Git
+from firkin.layer.change import Content, Entry, View
+from firkin.registry.url import redact_url
+from firkin.request import RegistrySettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dulwich.refs import Ref
+
+_HEX = frozenset("0123456789abcdef")
+_MAX_DEPTH = 10
+_LINK, _SUBMODULE, _DIRECTORY = 0o120000, 0o160000, 0o040000
+
+
+class GitTools(NamedTuple):
+    """What fetching needs. `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER (also `NAME.HOST`) of the
+    request; `environ` holds GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN, and what ssh is to see."""
+
+    settings: RegistrySettings
+    scratch: Scratch
+    secrets: Mapping[str, bytes]
+    environ: Mapping[str, str]
+    cancelled: Callable[[], bool] | None = None
+
+
+def open_git(op: Git, tools: GitTools) -> View:
+    """Return the files of a commit (below `subdir`). Raises ContextError."""
+    found = _fetch(op.url, op.ref, op.checksum, tools, op.submodules, 0)
+    subdir = op.subdir.strip("/")
+    if subdir and subdir != ".":
+        parts = [part for part in subdir.split("/") if part not in ("", ".")]
+        entry = None if ".." in parts else found.lstat("/".join(parts))
+        if entry is None or entry.kind != "dir":
+            raise ContextError(f"{redact_url(op.url)} has no directory `{op.subdir}`", code="git-subdir")
+        return Below(found, "/".join(parts))
+    if op.keep_git_dir:
+        found.keep_git_directory(op.url)
+    return found
+
+
+def _fetch(url: str, ref: str, checksum: str, tools: GitTools, submodules: bool, depth: int) -> GitView:
+    shown = redact_url(url)
+    try:
+        remote = _Remote(url, tools)
+        try:
+            sha, tag = remote.resolve(ref)
+            if checksum and not (sha.startswith(checksum) or (tag and tag.startswith(checksum))):
+                raise ContextError(
+                    f"{shown}: expected checksum to match {checksum}, got {tag or sha}", code="git-checksum"
+                )
+            repo = remote.fetch(sha)
+        finally:
+            remote.close()
+        commit = _commit(repo, sha)
+    except (GitProtocolError, HangupException, NotGitRepository, OSError, KeyError, ValueError) as error:
+        raise ContextError(
+            f"cannot fetch the git repository {shown}: {_reason(error)}", code="git", hints=_hints(url)
+        ) from error
+    if checksum and not (commit.id.decode().startswith(checksum) or sha.startswith(checksum) or tag):
+        raise ContextError(f"{shown}: expected checksum to match {checksum}, got {sha}", code="git-checksum")
+    view = GitView(repo, commit)
+    if submodules:
+        _add_submodules(view, url, tools, depth)
+    return view
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _hints(url: str) -> tuple[str, ...]:
+    if url.startswith(("http://", "https://")):
+        return ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",)
+    return ()
+
+
+def _commit(repo: Repo, sha: str) -> Commit:
+    """Return the commit that an object is or, being a tag, names."""
+    found: ShaFile = repo.object_store[ObjectID(sha.encode())]
+    while isinstance(found, Tag):
+        found = repo.object_store[found.object[1]]
+    if not isinstance(found, Commit):
+        raise ValueError(f"{sha} is no commit")
+    return found
+
+
+class _Remote:
+    """A repository elsewhere."""
+
+    def __init__(self, url: str, tools: GitTools) -> None:
+        self._tools = tools
+        self._web: Web | None = None
+        self._client, self._path = self._connect(url)
+        self._refs: LsRemoteResult | None = None
+
+    def _connect(self, url: str) -> tuple[GitClient, str]:
+        scheme, separator, rest = url.partition("://")
+        if not separator and "@" in url.partition("/")[0]:  # git@host:path
+            login, _, path = url.partition(":")
+            user, _, host = login.rpartition("@")
+            return self._ssh(host, None, user or None), path
+        if not separator:  # github.com/owner/name
+            scheme, rest = "https", url
+        place, _, path = rest.partition("/")
+        login, _, address = place.rpartition("@")
+        if scheme in ("http", "https"):
+            header = authorization(address, self._tools)
+            self._web = Web(
+                self._tools.settings,
+                cancelled=self._tools.cancelled,
+                authorizations={address.lower(): header} if header else {},
+            )
+            return HttpGitClient(f"{scheme}://{place}/", self._web), path
+        host, _, port = address.partition(":")
+        if scheme == "ssh":
+            return self._ssh(host, int(port) if port else None, login.partition(":")[0] or None), "/" + path
+        if scheme == "git":
+            return TCPGitClient(host, int(port) if port else None), "/" + path
+        raise ValueError(f"unknown scheme `{scheme}`")
+
+    def _ssh(self, host: str, port: int | None, user: str | None) -> GitClient:
+        return SSHGitClient(host, port, user, vendor=SshProgram(self._tools.environ))
+
+    def close(self) -> None:
+        """Close connections."""
+        if self._web is not None:
+            self._web.close()
+
+    def resolve(self, ref: str) -> tuple[str, str]:
+        """Return the commit's id (or the wanted object's), and the id of the tag object it was named by.
+
+        A branch goes before a tag of the same name.
+        """
+        if len(ref) in (40, 64) and _HEX.issuperset(ref):
+            return ref, ""
+        self._refs = self._client.get_refs(self._path.encode())
+        refs = {bytes(name).decode("utf-8", "surrogateescape"): sha for name, sha in self._refs.refs.items() if sha}
+        if not refs:
+            raise ValueError("the repository is empty")
+        wanted = ref or "HEAD"
+        names = (wanted,) if wanted == "HEAD" or wanted.startswith("refs/") else (
+            f"refs/heads/{wanted}", f"refs/tags/{wanted}", f"refs/{wanted}", wanted,
+        )  # fmt: skip
+        for name in names:
+            sha = refs.get(name)
+            if sha is not None:
+                peeled = refs.get(name + "^{}")
+                return (peeled or sha).decode(), sha.decode() if peeled else ""
+        near = sorted(name.partition("/")[2].partition("/")[2] for name in refs if not name.endswith("^{}"))
+        from difflib import get_close_matches
+
+        close = get_close_matches(wanted, [name for name in near if name], 1)
+        raise ContextError(
+            f"repository does not contain ref {wanted}",
+            code="git-ref",
+            hints=(f"did you mean `{close[0]}`?",) if close else (),
+        )
+
+    def fetch(self, sha: str) -> Repo:
+        """Fetch one commit without its history, or all where the server gives no single commits."""
+        wanted = ObjectID(sha.encode())
+        directory = self._tools.scratch("git")
+        repo = Repo.init(directory, mkdir=True)
+
+        def want(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
+            return [wanted]
+
+        try:
+            self._client.fetch(self._path.encode(), repo, determine_wants=want, depth=1)
+            if wanted in repo.object_store:
+                return repo
+        except (GitProtocolError, HangupException):
+            pass  # not every server gives commits by their ids
+        directory = self._tools.scratch("git")
+        repo = Repo.init(directory, mkdir=True)
+        self._client.fetch(self._path.encode(), repo)
+        if wanted not in repo.object_store:
+            raise ValueError(f"it has no commit {sha}")
+        return repo
+
+
+def authorization(host: str, tools: GitTools) -> str:
+    """Return the Authorization header for a host: secrets first, then GIT_TOKEN and GIT_USERNAME."""
+    from base64 import b64encode
+
+    name = host.partition(":")[0].lower()
+    for suffix in (f".{host.lower()}", f".{name}", ""):
+        header = tools.secrets.get("GIT_AUTH_HEADER" + suffix)
+        if header is not None:
+            return header.decode().strip()
+        token = tools.secrets.get("GIT_AUTH_TOKEN" + suffix)
+        if token is not None:
+            return "basic " + b64encode(b"x-access-token:" + token.strip()).decode()
+    user, password = tools.environ.get("GIT_USERNAME", ""), tools.environ.get("GIT_PASSWORD", "")
+    if tools.environ.get("GIT_TOKEN"):
+        user, password = tools.environ["GIT_TOKEN"], ""
+    return "basic " + b64encode(f"{user}:{password}".encode()).decode() if user else ""
+
+
+class GitView:
+    """The tree of a commit as a View, read from the repository's objects."""
+
+    def __init__(self, repo: Repo, commit: Commit) -> None:
+        self.repo = repo
+        self.commit = commit
+        self._time_ns = int(commit.commit_time) * 1_000_000_000
+        self._trees: dict[str, dict[str, tuple[int, ObjectID]]] = {}
+        self._inside: dict[str, View] = {}
+
+    def attach(self, path: str, view: View) -> None:
+        """Show another tree at a directory: a submodule."""
+        self._inside[path] = view
+
+    def gitlinks(self) -> Iterator[tuple[str, str]]:
+        """Yield path and commit id of each submodule."""
+        waiting = [""]
+        while waiting:
+            path = waiting.pop()
+            for name, (mode, sha) in self._tree(path).items():
+                below = f"{path}/{name}" if path else name
+                if mode & 0o170000 == _DIRECTORY:
+                    waiting.append(below)
+                elif mode & 0o170000 == _SUBMODULE:
+                    yield below, sha.decode()
+
+    def lstat(self, path: str) -> Entry | None:
+        """Return the entry, or None."""
+        if not path:
+            return Entry("dir", 0o755, mtime_ns=self._time_ns)
+        inside = self._in(path)
+        if inside is not None:
+            return inside[0].lstat(inside[1])
+        found = self._find(path)
+        if found is None:
+            return None
+        mode, sha = found
+        kind = mode & 0o170000
+        if kind in (_DIRECTORY, _SUBMODULE):
+            return Entry("dir", 0o755, mtime_ns=self._time_ns)
+        blob = self.repo.object_store[sha]
+        if kind == _LINK:
+            return Entry("symlink", 0o777, mtime_ns=self._time_ns, target=os.fsdecode(blob.as_raw_string()))
+        return Entry("file", 0o755 if mode & 0o111 else 0o644, size=blob.raw_length(), mtime_ns=self._time_ns)
+
+    def iterdir(self, path: str) -> list[str]:
+        """Return the names in a directory, sorted by their bytes."""
+        inside = self._in(path) if path else None
+        if inside is not None:
+            return inside[0].iterdir(inside[1])
+        names = list(self._tree(path))
+        if not path:
+            names += [name for name in self._inside if "/" not in name and name not in names]
+        return sorted(names, key=os.fsencode)
+
+    def content(self, path: str) -> Content:
+        """Return a file's bytes; raises KeyError."""
+        inside = self._in(path)
+        if inside is not None:
+            return inside[0].content(inside[1])
+        found = self._find(path)
+        if found is None:
+            raise KeyError(path)
+        return bytes(self.repo.object_store[found[1]].as_raw_string())
+
+    def keep_git_directory(self, url: str) -> None:
+        """Show a `.git` with the commit checked out (detached), its index, and the remote without credentials."""
+        from dulwich.index import IndexEntry
+
+        control = self.repo.controldir()
+        with open(f"{control}/HEAD", "wb") as file:
+            file.write(self.commit.id + b"\n")
+        config = self.repo.get_config()
+        config.set((b"remote", b"origin"), b"url", redact_url(url).encode())
+        config.write_to_path()
+        index = self.repo.open_index()
+        for entry in self.repo.object_store.iter_tree_contents(self.commit.tree):
+            index[entry.path] = IndexEntry(0, 0, 0, 0, entry.mode, 0, 0, 0, entry.sha)
+        index.write()
+        self._inside[".git"] = DirectoryContext(control)
+
+    def _in(self, path: str) -> tuple[View, str] | None:
+        for prefix, view in self._inside.items():
+            if path == prefix:
+                return view, ""
+            if path.startswith(prefix + "/"):
+                return view, path[len(prefix) + 1 :]
+        return None
+
+    def _find(self, path: str) -> tuple[int, ObjectID] | None:
+        parent, _, name = path.rpartition("/")
+        return self._tree(parent).get(name)
+
+    def _tree(self, path: str) -> dict[str, tuple[int, ObjectID]]:
+        known = self._trees.get(path)
+        if known is None:
+            sha: ObjectID | None = self.commit.tree
+            if path:
+                found = self._find(path)
+                sha = found[1] if found is not None and found[0] & 0o170000 == _DIRECTORY else None
+            tree = self.repo.object_store[sha] if sha is not None else None
+            known = {}
+            if isinstance(tree, Tree):
+                known = {os.fsdecode(name): (mode, item) for name, mode, item in tree.iteritems()}
+            self._trees[path] = known
+        return known
+
+
+def _add_submodules(view: GitView, url: str, tools: GitTools, depth: int) -> None:
+    """Fetch what .gitmodules names, each at the commit that the tree names."""
+    entry = view.lstat(".gitmodules")
+    if entry is None or entry.kind != "file":
+        return
+    if depth >= _MAX_DEPTH:
+        raise ContextError(f"{redact_url(url)}: submodules are nested too deep", code="git-submodule")
+    from io import BytesIO
+
+    data = view.content(".gitmodules")
+    config = ConfigFile.from_file(BytesIO(data if isinstance(data, bytes) else b""))
+    addresses = {os.fsdecode(path): os.fsdecode(address) for path, address, _ in parse_submodules(config)}
+    for path, sha in view.gitlinks():
+        address = addresses.get(path)
+        if address is None:
+            raise ContextError(f"{redact_url(url)}: no url for the submodule at `{path}`", code="git-submodule")
+        view.attach(path, _fetch(join_remote(url, address), sha, "", tools, True, depth + 1))
+
+
+def join_remote(base: str, address: str) -> str:
+    """Resolve a submodule's url, which may be relative (`../other.git`) to its parent's."""
+    if not address.startswith(("./", "../")):
+        return address
+    base = base.rstrip("/")
+    while address.startswith(("./", "../")):
+        if address.startswith("../"):
+            cut = max(base.rfind("/"), base.rfind(":") if "://" not in base else -1)
+            base = base[:cut] if base[cut] == "/" else base[: cut + 1]
+            address = address[3:]
+        else:
+            address = address[2:]
+    return f"{base}{address}" if base.endswith(":") else f"{base}/{address}"

@@ -1,0 +1,110 @@
+"""How dulwich reaches repositories: http by firkin's own transport, ssh by the ssh program. Does I/O.
+
+Only context/git.py imports it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dulwich.client import AbstractHttpGitClient, SSHVendor, SubprocessWrapper
+from dulwich.errors import NotGitRepository
+
+from firkin.context.https import Web
+from firkin.registry.transport import Exchange
+
+_ANY = tuple(range(200, 600))
+
+
+class _Answer:
+    """What dulwich looks at of an answer."""
+
+    def __init__(self, exchange: Exchange, asked: str) -> None:
+        self._exchange = exchange
+        self._chunks = exchange.chunks()
+        self._rest = b""
+        self.status = exchange.status
+        self.content_type = exchange.head().header("content-type") or None
+        final = str(exchange.url)
+        self.redirect_location = final if final != asked else ""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, b"" at the end."""
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return b""
+            self._rest = chunk
+        if size < 0:
+            data, self._rest = self._rest + b"".join(self._chunks), b""
+            return data
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    def close(self) -> None:
+        self._exchange.close()
+
+
+class HttpGitClient(AbstractHttpGitClient):
+    """Git over http(s): proxies, certificates, redirects and retries are those of all other requests."""
+
+    def __init__(self, base_url: str, web: Web) -> None:
+        super().__init__(base_url, quiet=True)
+        self._web = web
+
+    def _http_request(
+        self,
+        url: str,
+        headers: dict[str, str] | None = None,
+        data: bytes | Iterator[bytes] | None = None,
+        raise_for_status: bool = True,
+    ) -> tuple[Any, Callable[[int], bytes]]:
+        body = data if data is None or isinstance(data, bytes) else b"".join(data)
+        sent = tuple((name, value) for name, value in (headers or {}).items() if name.lower() != "content-length")
+        exchange = self._web.open(url, sent, body=body, accept=(200, 404) if raise_for_status else _ANY)
+        if raise_for_status and exchange.status == 404:
+            exchange.close()
+            raise NotGitRepository("the server knows no such repository (404)")
+        answer = _Answer(exchange, _without_user(url))
+        return answer, answer.read
+
+
+def _without_user(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2].lower()}{slash}{path}"
+
+
+class SshProgram(SSHVendor):
+    """Runs `ssh` (or GIT_SSH_COMMAND) with the environment that the request brought."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = dict(environ)
+
+    def run_command(
+        self,
+        host: str,
+        command: bytes,
+        username: str | None = None,
+        port: int | None = None,
+        password: str | None = None,
+        key_filename: str | None = None,
+        ssh_command: str | None = None,
+        protocol_version: int | None = None,
+    ) -> SubprocessWrapper:
+        """Start the program on a host's git; it never asks anything."""
+        if host.startswith("-") or (username or "").startswith("-"):
+            raise ValueError(f"`{host}` is no host name")
+        argv = [*shlex.split(self._environ.get("GIT_SSH_COMMAND") or "ssh"), "-x", "-o", "BatchMode=yes"]
+        if port is not None:
+            argv += ["-p", str(port)]
+        if protocol_version is None or protocol_version == 2:
+            argv += ["-o", "SetEnv GIT_PROTOCOL=version=2"]
+        argv += [f"{username}@{host}" if username else host, command.decode("utf-8", "surrogateescape")]
+        process = subprocess.Popen(
+            argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environ
+        )
+        return SubprocessWrapper(process)

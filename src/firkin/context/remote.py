@@ -1,0 +1,77 @@
+"""Contexts and files from elsewhere, by their address: git, and http(s) tars, Dockerfiles, downloads. Does I/O.
+
+Solve imports it; git and http load when they are reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, assert_never
+
+from firkin.context.archive import Scratch
+from firkin.errors import ContextError
+from firkin.graph.ops import Git, Http
+from firkin.layer.change import View
+from firkin.request import RegistrySettings
+
+
+class RemoteTools(NamedTuple):
+    """What reaching out needs.
+
+    `parse_git` reads the address of a git repository, None where it is none. `secrets` are those of
+    the request by id, `environ` what git and ssh may see. `downloads` is where downloads stay for the
+    next build ("": they do not).
+    """
+
+    settings: RegistrySettings
+    scratch: Scratch
+    parse_git: Callable[[str], Git | None]
+    secrets: Mapping[str, bytes] = {}
+    environ: Mapping[str, str] = {}
+    downloads: str = ""
+    cancelled: Callable[[], bool] | None = None
+    now_s: float = 0.0
+
+
+def is_remote(location: str, tools: RemoteTools) -> bool:
+    """Say whether a context's address leads off this machine (or is at least no path)."""
+    return location.startswith(("http://", "https://")) or tools.parse_git(location) is not None
+
+
+def open_remote(location: str, tools: RemoteTools) -> View | bytes:
+    """Return the tree at an address, or the text of the Dockerfile that it is. Raises ContextError."""
+    try:
+        git = tools.parse_git(location)
+    except ValueError as error:
+        raise ContextError(f"{location.partition('?')[0]}: {error}", code="git-url") from error
+    if git is not None:
+        return fetch_source(git, tools)
+    from firkin.context.https import Web, document_chunks
+    from firkin.context.stdin import open_stream
+    from firkin.registry.url import redact_url
+
+    web = Web(tools.settings, cancelled=tools.cancelled, now_s=tools.now_s)
+    try:
+        return open_stream(document_chunks(web, location), tools.scratch, redact_url(location))
+    finally:
+        web.close()
+
+
+def fetch_source(op: Http | Git, tools: RemoteTools) -> View:
+    """Return what an ADD (or a git context) names. Raises ContextError."""
+    match op:
+        case Http():
+            from firkin.context.https import Downloads, Web
+
+            web = Web(tools.settings, cancelled=tools.cancelled, now_s=tools.now_s)
+            try:
+                return Downloads(web, tools.scratch, tools.downloads).file(op)
+            finally:
+                web.close()
+        case Git():
+            from firkin.context.git import GitTools, open_git
+
+            git_tools = GitTools(tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled)
+            return open_git(op, git_tools)
+        case _:
+            assert_never(op)

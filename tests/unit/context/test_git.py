@@ -1,0 +1,255 @@
+"""Git repositories over http on loopback, served and made by dulwich: no git program takes part."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+from dulwich.objects import Blob, Commit, Tag, Tree
+from dulwich.repo import MemoryRepo
+from dulwich.server import DictBackend
+from dulwich.web import make_wsgi_chain
+
+from firkin.context.git import GitTools, authorization, join_remote, open_git
+from firkin.errors import ContextError
+from firkin.graph.ops import Git
+from firkin.layer.change import View
+from firkin.request import RegistrySettings
+
+TIME = 1_600_000_000
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class Server:
+    def __init__(self) -> None:
+        self.repos: dict[str, MemoryRepo] = {}
+        self.authorizations: list[str] = []
+        inner = make_wsgi_chain(DictBackend(self.repos))
+
+        def application(environ: dict[str, Any], start_response: Any) -> Any:
+            self.authorizations.append(environ.get("HTTP_AUTHORIZATION", ""))
+            return inner(environ, start_response)
+
+        self.http: WSGIServer = make_server("127.0.0.1", 0, application, handler_class=Quiet)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+
+    def commit(self, name: str, files: Mapping[str, tuple[int, bytes]], ref: bytes = b"refs/heads/main") -> str:
+        repo = self.repos.setdefault(f"/{name}", MemoryRepo())
+        store = repo.object_store
+
+        def tree_of(prefix: str) -> bytes:
+            tree = Tree()
+            names = {path[len(prefix) :].partition("/")[0] for path in files if path.startswith(prefix)}
+            for item in names:
+                if prefix + item in files:
+                    mode, data = files[prefix + item]
+                    if mode == 0o160000:
+                        tree.add(item.encode(), mode, data)  # type: ignore[arg-type]
+                        continue
+                    blob = Blob.from_string(data)
+                    store.add_object(blob)
+                    tree.add(item.encode(), mode, blob.id)
+                else:
+                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))  # type: ignore[arg-type]
+            store.add_object(tree)
+            return tree.id
+
+        commit = Commit()
+        commit.tree = tree_of("")  # type: ignore[assignment]
+        commit.author = commit.committer = b"A <a@b>"
+        commit.author_time = commit.commit_time = TIME
+        commit.author_timezone = commit.commit_timezone = 0
+        commit.message = b"message"
+        store.add_object(commit)
+        repo.refs[ref] = commit.id  # type: ignore[index]
+        repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
+        return commit.id.decode()
+
+    def tag(self, name: str, tag: str, sha: str) -> str:
+        repo = self.repos[f"/{name}"]
+        found = Tag()
+        found.name, found.tagger, found.message = tag.encode(), b"A <a@b>", b"m"
+        found.tag_time, found.tag_timezone = TIME, 0
+        found.object = Commit, sha.encode()  # type: ignore[assignment]
+        repo.object_store.add_object(found)
+        repo.refs[b"refs/tags/" + tag.encode()] = found.id  # type: ignore[index]
+        return found.id.decode()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    thread = threading.Thread(target=found.http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield found
+    found.http.shutdown()
+    thread.join()
+    found.http.server_close()
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> GitTools:
+    numbers = count()
+    scratch: Callable[[str], str] = lambda name: str(tmp_path / f"{name}{next(numbers)}")  # noqa: E731
+    return GitTools(RegistrySettings(retries=0), scratch, {}, {})
+
+
+FILES = {
+    "Dockerfile": (0o100644, b"FROM busybox\n"),
+    "bin/run": (0o100755, b"#!/bin/sh\n"),
+    "link": (0o120000, b"bin/run"),
+    "sub/dir/f": (0o100644, b"f"),
+}
+
+
+def contents(view: View, path: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in view.iterdir(path):
+        below = f"{path}/{name}" if path else name
+        entry = view.lstat(below)
+        assert entry is not None
+        if entry.kind == "dir":
+            found |= contents(view, below)
+        else:
+            found[below] = entry.target or view.content(below)
+    return found
+
+
+def test_default_branch(server: Server, tools: GitTools) -> None:
+    server.commit("a.git", FILES)
+    view = open_git(Git(server.url + "/a.git"), tools)
+    assert contents(view) == {
+        "Dockerfile": b"FROM busybox\n",
+        "bin/run": b"#!/bin/sh\n",
+        "link": "bin/run",
+        "sub/dir/f": b"f",
+    }
+    modes = {path: entry.mode for path in ("Dockerfile", "bin", "bin/run") if (entry := view.lstat(path))}
+    assert modes == {"Dockerfile": 0o644, "bin": 0o755, "bin/run": 0o755}
+    entry = view.lstat("Dockerfile")
+    assert entry is not None
+    assert (entry.uid, entry.gid, entry.size, entry.mtime_ns) == (0, 0, 13, TIME * 10**9)
+    assert view.lstat("nothing") is None
+    assert view.lstat("Dockerfile/x") is None
+
+
+def test_refs(server: Server, tools: GitTools) -> None:
+    first = server.commit("a.git", {"f": (0o100644, b"1")})
+    tag = server.tag("a.git", "v1", first)
+    second = server.commit("a.git", {"f": (0o100644, b"2")}, b"refs/heads/dev")
+    server.commit("a.git", {"f": (0o100644, b"3")}, b"refs/pull/7/head")
+    url = server.url + "/a.git"
+    for ref, data in (
+        ("", b"1"),
+        ("main", b"1"),
+        ("v1", b"1"),
+        ("refs/tags/v1", b"1"),
+        ("dev", b"2"),
+        ("refs/heads/dev", b"2"),
+        ("pull/7/head", b"3"),
+        (first, b"1"),
+        (second, b"2"),
+    ):
+        assert open_git(Git(url, ref), tools).content("f") == data, ref
+    for checksum in (first, first[:7], tag):
+        assert open_git(Git(url, "v1", checksum=checksum), tools).content("f") == b"1"
+    with pytest.raises(ContextError, match="expected checksum to match"):
+        open_git(Git(url, "v1", checksum=second), tools)
+    with pytest.raises(ContextError, match="does not contain ref mian") as caught:
+        open_git(Git(url, "mian"), tools)
+    assert caught.value.hints == ("did you mean `main`?",)
+    with pytest.raises(ContextError, match="cannot fetch the git repository"):
+        open_git(Git(url, "0" * 40), tools)
+
+
+def test_subdir(server: Server, tools: GitTools) -> None:
+    server.commit("a.git", FILES)
+    assert contents(open_git(Git(server.url + "/a.git", subdir="/sub/dir/"), tools)) == {"f": b"f"}
+    for wrong in ("nothing", "Dockerfile", "../x"):
+        with pytest.raises(ContextError, match="has no directory"):
+            open_git(Git(server.url + "/a.git", subdir=wrong), tools)
+
+
+def test_git_directory(server: Server, tools: GitTools) -> None:
+    sha = server.commit("a.git", FILES)
+    url = server.url.replace("//", "//user:secret@") + "/a.git"
+    view = open_git(Git(url, keep_git_dir=True), tools)
+    head = view.content(".git/HEAD")
+    assert isinstance(head, str)
+    assert Path(head).read_text().strip() == sha
+    config = view.content(".git/config")
+    assert isinstance(config, str)
+    assert "secret" not in Path(config).read_text()
+    assert view.iterdir("")[0] == ".git"
+    with pytest.raises(KeyError):
+        open_git(Git(url), tools).content(".git/HEAD")
+
+
+def test_submodules(server: Server, tools: GitTools) -> None:
+    inner = server.commit("inner.git", {"x": (0o100644, b"inner")})
+    modules = b'[submodule "m"]\n\tpath = lib/m\n\turl = ../inner.git\n'
+    server.commit("a.git", {".gitmodules": (0o100644, modules), "lib/m": (0o160000, inner.encode())})
+    view = open_git(Git(server.url + "/a.git"), tools)
+    assert view.content("lib/m/x") == b"inner"
+    without = open_git(Git(server.url + "/a.git", submodules=False), tools)
+    assert without.iterdir("lib") == ["m"]
+    assert without.iterdir("lib/m") == []
+
+
+def test_credentials(server: Server, tools: GitTools) -> None:
+    server.commit("a.git", FILES)
+    open_git(Git(server.url + "/a.git"), tools._replace(secrets={"GIT_AUTH_TOKEN": b"tok\n"}))
+    assert set(server.authorizations) == {"basic eC1hY2Nlc3MtdG9rZW46dG9r"}
+    for secrets, environ, expected in (
+        ({"GIT_AUTH_HEADER": b"bearer x"}, {}, "bearer x"),
+        ({"GIT_AUTH_HEADER.other": b"bearer x"}, {}, ""),
+        ({"GIT_AUTH_TOKEN.host": b"t", "GIT_AUTH_HEADER": b"h"}, {}, "basic eC1hY2Nlc3MtdG9rZW46dA=="),
+        ({}, {"GIT_USERNAME": "u", "GIT_PASSWORD": "p"}, "basic dTpw"),
+        ({}, {"GIT_TOKEN": "t"}, "basic dDo="),
+    ):
+        assert authorization("host:443", tools._replace(secrets=secrets, environ=environ)) == expected
+
+
+def test_no_repository(server: Server, tools: GitTools) -> None:
+    with pytest.raises(ContextError, match="cannot fetch the git repository") as caught:
+        open_git(Git(server.url.replace("//", "//user:secret@") + "/nothing.git"), tools)
+    assert "secret" not in caught.value.message
+    with pytest.raises(ContextError, match="cannot fetch"):
+        open_git(Git("http://127.0.0.1:9/a.git"), tools)
+
+
+def test_ssh_runs_the_program_of_the_environment(tools: GitTools, tmp_path: Path) -> None:
+    script = tmp_path / "ssh"
+    script.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/args\nexit 1\n')
+    script.chmod(0o755)
+    environ = {"GIT_SSH_COMMAND": str(script), "PATH": os.defpath}
+    with pytest.raises(ContextError, match="cannot fetch the git repository"):
+        open_git(Git("git@example.com:owner/name.git"), tools._replace(environ=environ))
+    arguments = (tmp_path / "args").read_text()
+    assert "BatchMode=yes" in arguments
+    assert "git@example.com git-upload-pack 'owner/name.git'" in arguments
+
+
+@pytest.mark.parametrize(
+    ("base", "address", "expected"),
+    [
+        ("https://h/o/a.git", "../b.git", "https://h/o/b.git"),
+        ("https://h/o/a.git", "../../x/b.git", "https://h/x/b.git"),
+        ("https://h/o/a.git", "./b", "https://h/o/a.git/b"),
+        ("git@h:o/a.git", "../b.git", "git@h:o/b.git"),
+        ("git@h:a.git", "../b.git", "git@h:b.git"),
+        ("https://h/o/a.git", "https://other/b.git", "https://other/b.git"),
+    ],
+)
+def test_relative_submodules(base: str, address: str, expected: str) -> None:
+    assert join_remote(base, address) == expected
