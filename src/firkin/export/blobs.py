@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
-from firkin.errors import UsageError
+from firkin.errors import StoreError, UsageError
 from firkin.layer.change import Entry
 from firkin.layer.entry import encode_member, padding
 from firkin.oci.descriptor import Descriptor
@@ -44,9 +44,7 @@ class ArchiveWriter:
         """Add a blob's bytes."""
         entry = Entry("file", 0o644, size=descriptor.size, mtime_ns=self._mtime_ns)
         self._stream.write(encode_member(path, entry))
-        with source.open(descriptor.digest) as file:
-            while chunk := file.read(_CHUNK):
-                self._stream.write(chunk)
+        copy_blob(source, descriptor, self._stream)
         self._stream.write(bytes(padding(descriptor.size)))
 
     def link(self, path: str, target: str) -> None:
@@ -57,6 +55,23 @@ class ArchiveWriter:
         """Write the end of the archive."""
         self._stream.write(bytes(1024))
         self._stream.flush()
+
+
+def copy_blob(source: BlobSource, descriptor: Descriptor, target: BinaryIO) -> None:
+    """Copy a blob's bytes; raises StoreError when they are not as many as its descriptor says."""
+    copied = 0
+    with source.open(descriptor.digest) as file:
+        while chunk := file.read(_CHUNK):
+            copied += len(chunk)
+            if copied > descriptor.size:
+                break
+            target.write(chunk)
+    if copied != descriptor.size:
+        raise StoreError(
+            f"blob {descriptor.digest} in the store is damaged: it has not {descriptor.size} bytes",
+            code="blob-damaged",
+            hints=("remove the image and build again with `--no-cache`",),
+        )
 
 
 @contextmanager

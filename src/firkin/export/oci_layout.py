@@ -12,7 +12,7 @@ from typing import BinaryIO
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.export.blobs import ArchiveWriter, BlobSource, output_file
+from firkin.export.blobs import ArchiveWriter, BlobSource, copy_blob, output_file
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.image import Image
@@ -22,7 +22,6 @@ from firkin.oci.reference import Reference
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 REF_NAME = "org.opencontainers.image.ref.name"
 FULL_NAME = "io.containerd.image.name"
-_CHUNK = 1 << 20
 
 
 def named(descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> tuple[Descriptor, ...]:
@@ -82,7 +81,9 @@ def write_directory(
     images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], source: BlobSource, dest: str
 ) -> None:
     """Add the image to the layout in a directory (made if missing); its other images stay."""
+    entries = named(_root(images, index), names, images[0].config.created)
     try:
+        _kept_entries(f"{dest}/index.json", entries)  # before anything is written
         os.makedirs(f"{dest}/blobs/sha256", exist_ok=True)
         for descriptor, data in blobs_of(images, index):
             path = f"{dest}/blobs/{descriptor.digest.replace(':', '/')}"
@@ -91,12 +92,9 @@ def write_directory(
             with output_file(path, None) as target:
                 if data is not None:
                     target.write(data)
-                    continue
-                with source.open(descriptor.digest) as file:
-                    while chunk := file.read(_CHUNK):
-                        target.write(chunk)
+                else:
+                    copy_blob(source, descriptor, target)
         _replace(f"{dest}/oci-layout", LAYOUT)
-        entries = named(_root(images, index), names, images[0].config.created)
         kept = _kept_entries(f"{dest}/index.json", entries)
         _replace(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
     except OSError as error:
@@ -112,8 +110,11 @@ def _root(images: tuple[Image, ...], index: Index | None) -> Descriptor:
 def _kept_entries(path: str, entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
     if not os.path.exists(path):
         return ()
-    with open(path, "rb") as file:
-        document = parse_manifest(file.read(), media.OCI_INDEX, path)
+    try:
+        with open(path, "rb") as file:
+            document = parse_manifest(file.read(), media.OCI_INDEX, path)
+    except ValueError as error:
+        raise UsageError(str(error), code="output", hints=("choose an empty directory",)) from error
     if not isinstance(document, Index):
         raise UsageError(f"{path} is not an index", code="output", hints=("choose an empty directory",))
     taken = {dict(entry.annotations).get(FULL_NAME, "") for entry in entries}
