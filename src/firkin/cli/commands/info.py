@@ -28,7 +28,8 @@ def run(invocation: Invocation) -> int:
         os.makedirs(settings.root, mode=0o700, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"cannot make the store {settings.root}: {(error.strerror or '').lower()}", hints=("`--root DIR` names another place",)
+            f"cannot make the store {settings.root}: {(error.strerror or '').lower()}",
+            hints=("`--root DIR` names another place",),
         ) from error
     facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
     offers = list_offers(facts, Wishes())
