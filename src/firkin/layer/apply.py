@@ -249,7 +249,7 @@ class _Applier:
     # --- around them ---
 
     def _set_attributes(self, path: str, target: str | int, entry: Entry) -> None:
-        if self._chown:
+        if self._chown and entry is not _PLAIN:
             set_owner(target, entry, path)
         os.chmod(target, entry.mode)
         for attribute, value in entry.xattrs:

@@ -248,11 +248,11 @@ class _Unpacker:
             if entry is _FOUND:
                 continue
             full = self._prefix + name if name else self._root
+            if not name:
+                root = entry
             if entry is _IMPLIED:
                 implied.append(name)
-            elif not name:
-                root = entry
-            if self._chown and (entry.uid, entry.gid) != self._own:
+            elif self._chown and (entry.uid, entry.gid) != self._own:
                 set_owner(full, entry, name)
             os.chmod(full, entry.mode)
             if entry.xattrs:
