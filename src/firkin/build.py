@@ -11,13 +11,15 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from firkin.dockerfile.giturl import parse_git_url
 from firkin.dockerfile.ignore import IgnoreMatcher, parse_ignore
 from firkin.dockerfile.lower import list_images, lower, options_of
 from firkin.dockerfile.parse import parse
 from firkin.dockerfile.state import BaseImage, NamedContext
 from firkin.errors import FirkinError, UsageError
-from firkin.events import Completed, Emit, Warned
+from firkin.events import Completed, Emit, Planned, Warned
 from firkin.export.outputs import Exporter
+from firkin.graph.ops import Git
 from firkin.oci.platform import Platform, host_platform, parse_platform
 from firkin.request import BuildRequest, BuildResult, StepResult
 from firkin.solve.bench import Bench
@@ -36,8 +38,11 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     """
     began = time.time()
     with ExitStack() as stack:
-        bench = stack.enter_context(Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, way))
+        bench = stack.enter_context(
+            Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, _parse_git, way)
+        )
         source = bench.contexts.read_dockerfile()
+        emit(Planned(time.time(), (), source))  # so that an error can show the lines it is about
         dockerfile = parse(source)
         exporter = Exporter(bench, request)
         stories: list[StepResult] = []
@@ -67,6 +72,15 @@ def _platforms(request: BuildRequest) -> tuple[Platform | None, ...]:
         return tuple(parse_platform(text, _host()) for text in request.platforms) or (None,)
     except ValueError as error:
         raise UsageError(f"invalid --platform: {error}", code="platform") from error
+
+
+def _parse_git(text: str) -> Git | None:
+    """Read a context's address if it is that of a git repository; raises ValueError for a wrong query."""
+    url = parse_git_url(text)
+    if url is None:
+        return None
+    keep = bool(url.keep_git_dir)
+    return Git(url.remote, url.ref, url.subdir, keep, checksum=url.checksum, submodules=url.submodules is not False)
 
 
 def _read_ignore(data: bytes, name: str) -> IgnoreMatcher:

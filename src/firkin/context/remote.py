@@ -35,7 +35,10 @@ class RemoteTools(NamedTuple):
 
 def is_remote(location: str, tools: RemoteTools) -> bool:
     """Say whether a context's address leads off this machine (or is at least no path)."""
-    return location.startswith(("http://", "https://")) or tools.parse_git(location) is not None
+    try:
+        return location.startswith(("http://", "https://")) or tools.parse_git(location) is not None
+    except ValueError:  # a git address with a wrong query; `open_remote` tells
+        return True
 
 
 def open_remote(location: str, tools: RemoteTools) -> View | bytes:

@@ -10,13 +10,13 @@ for themselves (as Go's filepath.Match has it; patternmatcher hands both to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NewType
+from typing import Final
 
 from firkin.dockerfile.words import BLANKS
 from firkin.errors import DockerfileError
 from firkin.source import Source
 
-ParentState = NewType("ParentState", int)
+ParentState = int
 """Which patterns matched a directory (a bit for each): what its children inherit."""
 
 ROOT: Final = ParentState(0)

@@ -15,7 +15,7 @@ from firkin.oci.platform import host_platform
 from firkin.request import BuildRequest
 from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests
-from firkin.solve.contexts import Contexts, ReadIgnore
+from firkin.solve.contexts import Contexts, ParseGit, ReadIgnore
 from firkin.solve.copy_plan import CopyTools, Matcher
 from firkin.solve.engine import Backing, Engine, Files, Surroundings
 from firkin.solve.fetch import OriginFetcher
@@ -41,11 +41,13 @@ class Bench:
         clock: Callable[[], float],
         matcher: Callable[[tuple[str, ...]], Matcher],
         read_ignore: ReadIgnore,
+        parse_git: ParseGit,
         way: Callable[[], Backend],
     ) -> None:
         self._way = way
         self._matcher = matcher
         self._read_ignore = read_ignore
+        self._parse_git = parse_git
         self.request = request
         self.emit = emit
         self.cancel = cancel
@@ -73,7 +75,9 @@ class Bench:
             self.digests = StoredDigests(self.store.layout, self.request.context)
             self._stack.callback(self.digests.save)
             self.contexts = self._stack.enter_context(
-                Contexts(self.request, self.store, self.emit, self.clock, self._read_ignore)
+                Contexts(
+                    self.request, self.store, self.emit, self.clock, self._read_ignore, self._parse_git, self.stop
+                )
             )
             self.resolver = ImageResolver(self.store, self.client, self.emit, self.clock, pull=self.request.pull)
             fetcher = OriginFetcher(self.client, self.contexts.layouts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from firkin.context.archive import Scratch
 from firkin.context.directory import DirectoryContext, open_directory, read_ignore_file, read_texts
+from firkin.context.remote import RemoteTools, fetch_source, is_remote, open_remote
 from firkin.context.stdin import nothing, open_stream, read_all
 from firkin.context.tar import open_tar
 from firkin.errors import ContextError
@@ -16,6 +17,7 @@ from firkin.events import Emit
 from firkin.graph.ops import Git, Http
 from firkin.layer.change import View
 from firkin.oci.platform import Platform
+from firkin.registry.url import redact_url
 from firkin.request import BuildRequest
 from firkin.solve.cancel import Cancel
 from firkin.solve.copy_plan import Matcher
@@ -36,6 +38,7 @@ class ContextMatcher(Matcher, Protocol):
 
 
 ReadIgnore = Callable[[bytes, str], ContextMatcher]
+ParseGit = Callable[[str], Git | None]
 
 
 class ViewFiles:
@@ -52,13 +55,29 @@ class Contexts:
     """Opens what the request names. Use as a context manager."""
 
     def __init__(
-        self, request: BuildRequest, store: Store, emit: Emit, clock: Callable[[], float], read_ignore: ReadIgnore
+        self,
+        request: BuildRequest,
+        store: Store,
+        emit: Emit,
+        clock: Callable[[], float],
+        read_ignore: ReadIgnore,
+        parse_git: ParseGit,
+        cancelled: Callable[[], bool],
     ) -> None:
         self._request = request
         self._store = store
         self._emit = emit
         self._clock = clock
         self._read_ignore = read_ignore
+        self._remote = RemoteTools(
+            request.registry,
+            store.layout.scratch_path,
+            parse_git,
+            {secret.id: secret.value for secret in request.secrets},
+            dict(request.git_environ),
+            cancelled=cancelled,
+            now_s=request.now_s,
+        )
         self.files: dict[str, ViewFiles] = {}
         self.layouts: dict[str, LayoutReader] = {}
         self._opened: dict[str, OciLayout] = {}
@@ -77,15 +96,14 @@ class Contexts:
         location = request.context
         if location == "-":
             return self._from_stream(open_stream(_read_standard_input(), self._scratch), "standard input")
-        if is_remote(location):
-            return self._from_stream(open_remote(location, self._remote_tools()), str(location))
         place = os.path.normpath(os.path.join(request.cwd, location))
+        if not os.path.isdir(place) and is_remote(location, self._remote):
+            return self._from_stream(open_remote(location, self._remote), redact_url(location))
         if os.path.isfile(place):
             return self._from_stream(open_tar(place, self._scratch), place)
         return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path)))
 
     def _from_directory(self, root: str) -> Source:
-        request = self._request
         if not os.path.isdir(root):
             what = "is not a directory" if os.path.lexists(root) else "does not exist"
             raise ContextError(
@@ -125,11 +143,12 @@ class Contexts:
         if request.dockerfile == "-":
             data = read_all(_read_standard_input(), "standard input")
             return Source("standard input", data.decode("utf-8", "surrogateescape"))
-        if is_remote(request.dockerfile):
-            found = open_remote(request.dockerfile, self._remote_tools())
+        if request.dockerfile.startswith(("http://", "https://")):
+            found = open_remote(request.dockerfile, self._remote)
+            shown = redact_url(request.dockerfile)
             if not isinstance(found, bytes):
-                raise ContextError(f"{str(request.dockerfile)} is no Dockerfile", code="dockerfile-missing")
-            return Source(str(request.dockerfile), found.decode("utf-8", "surrogateescape"))
+                raise ContextError(f"{shown} is no Dockerfile", code="dockerfile-missing")
+            return Source(shown, found.decode("utf-8", "surrogateescape"))
         return None
 
     def _from_stream(self, found: View | bytes, what: str) -> Source:
@@ -177,27 +196,23 @@ class Contexts:
         return Resolved(name, digest, image, origin)
 
     def _named_view(self, name: str, value: str) -> View:
-        if is_remote(value):
-            found = open_remote(value, self._remote_tools())
-            if isinstance(found, bytes):
-                raise ContextError(f"--build-context {name}: {str(value)} is no archive", code="context")
-            return found
         root = os.path.normpath(os.path.join(self._request.cwd, value))
+        if not os.path.isdir(root) and is_remote(value, self._remote):
+            found = open_remote(value, self._remote)
+            if isinstance(found, bytes):
+                raise ContextError(f"--build-context {name}: {redact_url(value)} is no archive", code="context")
+            return found
         if os.path.isfile(root):
             return open_tar(root, self._scratch)
         return open_directory(root, self._read_ignore)
 
     def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> ViewFiles:
         """Download what an ADD names; raises ContextError."""
-        return ViewFiles(fetch_source(op, self._remote_tools()))
+        return ViewFiles(fetch_source(op, self._remote))
 
     @property
     def _scratch(self) -> Scratch:
         return self._store.layout.scratch_path
-
-
-def is_remote(location: str) -> bool:
-    return location.startswith(("http://", "https://", "git://", "git@", "ssh://"))
 
 
 def _read_standard_input() -> Iterator[bytes]:
