@@ -80,7 +80,7 @@ class Exporter:
                 times,
                 family=family,
                 annotations=self._request.annotations,
-                epoch_s=self._request.source_date_epoch,
+                epoch_s=plan.source_date_epoch,
             )
         except ValueError as error:
             raise FirkinError(f"cannot make the image: {error}", code="assemble") from error

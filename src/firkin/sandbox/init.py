@@ -301,13 +301,15 @@ class Setup:
     def op_mkdir(self, path: str) -> None:
         os.makedirs(path, 0o755, exist_ok=True)
 
-    def op_stub(self, path: str, directory: bool, name: str) -> None:
+    def op_stub(self, path: str, directory: bool, name: str, mode: int = 0o755) -> None:
         """Make a mount point in the directory that lies below all layers; of the kind of tree `name`, if given."""
         if name:
             directory = is_directory(self.trees[name])
         try:
             if directory:
                 os.makedirs(path, 0o755, exist_ok=True)
+                if mode != 0o755:
+                    os.chmod(path, mode)
             else:
                 os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))

@@ -87,7 +87,7 @@ def namespace_plan(
                 attaches.append(("attach", name, target))
             case TmpfsMount():
                 size = "" if mount.size_bytes is None else str(mount.size_bytes)
-                points.append(("stub", stubs + target, True, ""))
+                points.append(("stub", stubs + target, True, "", 0o1777))
                 attaches.append(("tmpfs", target, size, -1 if mount.mode is None else mount.mode))
             case BindMount():
                 takes.append(_take(name, mount, f"{scratch}/{name}", place, nodev))

@@ -28,6 +28,7 @@ from firkin.graph.ops import (
 )
 from firkin.graph.step import Graph, Step, StepId
 from firkin.layer.change import View
+from firkin.oci.digest import framed_hash
 from firkin.request import RunOptions, Secret
 from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests, copy_digests, tree_digest
@@ -167,12 +168,12 @@ class Engine:
         record = self.store.records.find(key)
         if record is None:
             return None
-        if not self.layers.available(key):
+        if not self.layers.available(record.layer):
             self.store.records.forget(key)
             return None
-        self.created[key] = record.created
-        self._ship(step, key)
-        return root_of(inputs).add(key)
+        self.created[record.layer] = record.created
+        self._ship(step, record.layer)
+        return root_of(inputs).add(record.layer)
 
     def parts(self, step: Step, inputs: tuple[Result, ...]) -> tuple[Part, ...]:
         """Return the ordered parts of a step's cache key."""
@@ -236,14 +237,18 @@ class Engine:
             case _:
                 raise TypeError(f"{type(op).__name__} has no executor")
         key, parts = self._keys[step.id]
+        fresh = step.meta.no_cache
+        # A layer is named by the key that it was first made for. One that is made again on demand is another
+        # layer, or whoever uses the old one would see it change.
+        layer_id = framed_hash((key.encode(), os.urandom(16))) if fresh else str(key)
         began = self.clock()
-        make(self, step, op, inputs, key)
+        make(self, step, op, inputs, layer_id)
         ended = self.clock()
-        title = step.meta.title
-        self.store.records.remember(Record(key, self.slot(step), title, parts, ended, ended - began))
-        self.created[key] = ended
-        self._ship(step, key)
-        return root_of(inputs).add(key)
+        record = Record(key, layer_id, self.slot(step), step.meta.title, parts, ended, ended - began)
+        self.store.records.remember(record, replace=fresh)
+        self.created[layer_id] = ended
+        self._ship(step, layer_id)
+        return root_of(inputs).add(layer_id)
 
     def slot(self, step: Step) -> str:
         """Name the place of a step in its Dockerfile."""
@@ -253,11 +258,11 @@ class Engine:
         """Say whether another step will want the step's files unpacked."""
         return step.id in self._used_as_root
 
-    def _ship(self, step: Step, key: CacheKey) -> None:
+    def _ship(self, step: Step, layer_id: str) -> None:
         """Start writing the blob of a layer that will be shipped, while later steps run."""
         if step.id in self._exported:
             for form in self._formats:
-                self.layers.layer_of(LayerRef(key), form)
+                self.layers.layer_of(LayerRef(layer_id), form)
 
 
 def root_of(inputs: tuple[Result, ...]) -> Snapshot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.graph.key import CacheKey, root_identity
+from firkin.graph.key import root_identity
 from firkin.graph.ops import Pull, Scratch
 from firkin.oci.digest import chain_ids, framed_hash
 from firkin.oci.image import Layer
@@ -27,10 +27,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     layers: tuple[LayerRef, ...]
     identity: str
 
-    def add(self, key: CacheKey) -> Snapshot:
+    def add(self, layer_id: str) -> Snapshot:
         """Return the snapshot with the layer of a step on top."""
-        identity = framed_hash((self.identity.encode(), key.encode()))
-        return Snapshot((*self.layers, LayerRef(key)), identity)
+        identity = framed_hash((self.identity.encode(), layer_id.encode()))
+        return Snapshot((*self.layers, LayerRef(layer_id)), identity)
 
 
 def base_snapshot(op: Scratch | Pull) -> Snapshot:

@@ -118,8 +118,8 @@ def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
 def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Freed]:
     """Remove trees and records that were of no use since `limit`, oldest first."""
     rows = store.records.query(
-        "SELECT trees.id, trees.size, max(trees.used, coalesce(records.used, 0)) AS last FROM trees "
-        "LEFT JOIN records ON records.key = trees.id ORDER BY last"
+        "SELECT trees.id, trees.size, max(trees.used, coalesce(max(records.used), 0)) AS last FROM trees "
+        "LEFT JOIN records ON records.layer = trees.id GROUP BY trees.id ORDER BY last"
     )
     sized = []
     for tree_id, size, last in rows:
@@ -139,13 +139,13 @@ def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Free
     with store.records.exclusive() as connection:
         for item in chosen:
             used = connection.execute(
-                "SELECT max(trees.used, coalesce(records.used, 0)) FROM trees "
-                "LEFT JOIN records ON records.key = trees.id WHERE trees.id = ?",
+                "SELECT max(trees.used, coalesce(max(records.used), 0)) FROM trees "
+                "LEFT JOIN records ON records.layer = trees.id WHERE trees.id = ? GROUP BY trees.id",
                 (item.name,),
             ).fetchone()
             if used is None or float(used[0]) >= limit:
                 continue  # a build took it up meanwhile
-            connection.execute("DELETE FROM records WHERE key = ?", (item.name,))
+            connection.execute("DELETE FROM records WHERE layer = ?", (item.name,))
             connection.execute("DELETE FROM trees WHERE id = ?", (item.name,))
             place = store.layout.scratch_path("gone")
             try:
@@ -171,7 +171,7 @@ def _blobs(store: Store, limit: float, protected: set[str], gone: set[str], dry:
         alive = [
             layer
             for (layer,) in users
-            if str(layer) not in gone and store.records.query("SELECT 1 FROM records WHERE key = ?", (layer,))
+            if str(layer) not in gone and store.records.query("SELECT 1 FROM records WHERE layer = ?", (layer,))
         ]
         if not alive:
             freed.append(Freed("blob", str(digest), int(str(size))))

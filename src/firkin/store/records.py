@@ -21,7 +21,8 @@ from firkin.oci.digest import DiffID, Digest
 SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE records (
-    key TEXT PRIMARY KEY,          -- cache key of the step, also the id of its tree
+    key TEXT PRIMARY KEY,          -- cache key of the step
+    layer TEXT NOT NULL,           -- id of its layer's tree: the key, or another after --no-cache
     slot TEXT NOT NULL,            -- where in which Dockerfile: what a miss is compared with
     title TEXT NOT NULL,
     parts BLOB NOT NULL,           -- JSON [[name, value], ...], in the order of hashing
@@ -30,6 +31,7 @@ CREATE TABLE records (
     used REAL NOT NULL             -- when it was last of use
 ) WITHOUT ROWID;
 CREATE INDEX records_by_slot ON records (slot, used);
+CREATE INDEX records_by_layer ON records (layer);
 CREATE INDEX records_by_use ON records (used);
 CREATE TABLE layer_blobs (
     layer TEXT NOT NULL,           -- tree id: cache key or chain id
@@ -76,9 +78,10 @@ CREATE TABLE contents (
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One remembered step. Its layer's tree has the id `key`."""
+    """One remembered step, and the id of the layer that it made."""
 
     key: CacheKey
+    layer: str
     slot: str
     title: str
     parts: tuple[Part, ...]
@@ -172,29 +175,39 @@ class Records:
 
     def find(self, key: CacheKey) -> Record | None:
         """Return the record of a step and note that it was of use."""
-        rows = self.query("SELECT slot, title, parts, created, seconds, used FROM records WHERE key = ?", (key,))
+        rows = self.query(
+            "SELECT layer, slot, title, parts, created, seconds, used FROM records WHERE key = ?", (key,)
+        )
         if not rows:
             return None
-        slot, title, parts, created, seconds, used = rows[0]
+        layer, slot, title, parts, created, seconds, used = rows[0]
         if self._clock() - _number(used) > _USE_PRECISION_S:
-            self.touch((key,), (key,), ())
-        return Record(key, str(slot), str(title), _decode_parts(parts), _number(created), _number(seconds))
+            self.touch((key,), (str(layer),), ())
+        return Record(
+            key, str(layer), str(slot), str(title), _decode_parts(parts), _number(created), _number(seconds)
+        )
 
-    def remember(self, record: Record) -> None:
-        """Keep the record of a step whose tree or blob is in the store. The first one stays."""
-        now = self._clock()
+    def remember(self, record: Record, *, replace: bool = False) -> None:
+        """Keep the record of a step whose tree or blob is in the store.
+
+        The first one stays, unless `replace`: then the step now stands for another layer (--no-cache).
+        """
+        update = "used = excluded.used"
+        if replace:
+            update += ", layer = excluded.layer, created = excluded.created, seconds = excluded.seconds"
         with self._transaction() as connection:
             connection.execute(
-                "INSERT INTO records (key, slot, title, parts, created, seconds, used) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET used = excluded.used",
+                "INSERT INTO records (key, layer, slot, title, parts, created, seconds, used) "
+                f"VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET {update}",
                 (
                     record.key,
+                    record.layer,
                     record.slot,
                     record.title,
                     _parts_encoder.encode(record.parts),
                     record.created,
                     record.seconds,
-                    now,
+                    self._clock(),
                 ),
             )
 

@@ -41,7 +41,7 @@ def store(tmp_path, clock):
 
 
 def record(key: str, slot: str = "D|s|1") -> Record:
-    return Record(CacheKey(key), slot, "RUN x", (("op", "run"), ("command", key)), 5.0, 0.5)
+    return Record(CacheKey(key), key, slot, "RUN x", (("op", "run"), ("command", key)), 5.0, 0.5)
 
 
 def test_blob_is_named_by_its_digest_and_read_back_verified(store):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from firkin.graph.key import CacheKey
 from firkin.graph.ops import Copy, PathSource
 from firkin.graph.step import Step
 from firkin.layer.apply import apply_changes
@@ -19,14 +18,14 @@ from firkin.solve.snapshot import Snapshot
 from firkin.store.layout import remove_tree
 
 
-def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], key: CacheKey) -> None:
+def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], layer_id: str) -> None:
     """Lay the files on the root and keep what changed."""
     vertex = str(step.id)
     root = root_of(inputs)
     views: list[View] = [EMPTY_VIEW if op.link else root_view(engine, root, vertex)]
     for source in inputs[1:]:
         views.append(source_view(engine, source, vertex))
-    keep_changes(engine, step, root, key, plan_copy(op, views, engine.tools))
+    keep_changes(engine, step, root, layer_id, plan_copy(op, views, engine.tools))
 
 
 def root_view(engine: Engine, root: Snapshot, vertex: str) -> View:
@@ -39,18 +38,18 @@ def source_view(engine: Engine, source: Result, vertex: str) -> View:
     return root_view(engine, source, vertex) if isinstance(source, Snapshot) else source.view()
 
 
-def keep_changes(engine: Engine, step: Step, root: Snapshot, key: CacheKey, changes: Iterable[Change]) -> None:
+def keep_changes(engine: Engine, step: Step, root: Snapshot, layer_id: str, changes: Iterable[Change]) -> None:
     """Keep the changes as the tree of the step's layer."""
     staged = engine.store.trees.stage()
     try:
         if root.layers:
             _take_attributes(engine.store.trees.path(root.layers[-1].tree_id), f"{staged}/fs")
         apply_changes(changes, f"{staged}/fs")
-        engine.store.trees.seal(staged, key)
+        engine.store.trees.seal(staged, layer_id)
     except BaseException:
         engine.store.trees.drop(staged)
         raise
-    engine.store.records.add_tree(key)
+    engine.store.records.add_tree(layer_id)
 
 
 def _take_attributes(below: str, path: str) -> None:

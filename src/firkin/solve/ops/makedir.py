@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from firkin.graph.key import CacheKey
 from firkin.graph.ops import MakeDir
 from firkin.graph.step import Step
 from firkin.solve.copy_plan import plan_mkdir
@@ -10,8 +9,8 @@ from firkin.solve.engine import Engine, Result, root_of
 from firkin.solve.ops.copy import keep_changes, root_view
 
 
-def make_dir(engine: Engine, step: Step, op: MakeDir, inputs: tuple[Result, ...], key: CacheKey) -> None:
+def make_dir(engine: Engine, step: Step, op: MakeDir, inputs: tuple[Result, ...], layer_id: str) -> None:
     """Make the directory and its missing parents; an empty layer if it is there."""
     root = root_of(inputs)
     view = root_view(engine, root, str(step.id))
-    keep_changes(engine, step, root, key, plan_mkdir(op, view, engine.tools))
+    keep_changes(engine, step, root, layer_id, plan_mkdir(op, view, engine.tools))

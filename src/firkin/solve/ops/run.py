@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from firkin.errors import Cancelled, HostError, StepFailed
-from firkin.events import Log
+from firkin.events import Log, Warned
 from firkin.graph import ops
-from firkin.graph.key import CacheKey
 from firkin.graph.step import Step
 from firkin.layer.view import StackView
+from firkin.linux.mounts import Overlay
 from firkin.oci.digest import framed_hash
 from firkin.request import Secret
 from firkin.sandbox import spec as sandbox
@@ -26,7 +26,7 @@ from firkin.store.layout import locked
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], key: CacheKey) -> None:
+def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], layer_id: str) -> None:
     """Run the command; raises StepFailed with its exit code when it fails."""
     vertex = str(step.id)
     trees = engine.layers.ensure_trees(root_of(inputs), vertex)
@@ -38,6 +38,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], key
         scratch = engine.store.layout.scratch_path("run")
         os.mkdir(scratch, 0o755)
         root = stack.enter_context(engine.backend.rootfs.open(tuple(reversed(trees)), scratch))
+        _keep_mount_points(root.mount, view)
         mounts, variables = _mounts(engine, op, inputs, vertex, stack)
         described = RunSpec(
             argv=op.argv,
@@ -46,6 +47,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], key
             uid=user.uid,
             gid=user.gid,
             groups=user.groups,
+            hostname=op.hostname or sandbox.DEFAULT_HOSTNAME,
             network=_network(engine, op),
             security="insecure" if op.insecure else "sandbox",
             hosts=engine.surroundings.options.add_hosts,
@@ -61,10 +63,24 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], key
             on_output=lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)),
             cancel_fd=engine.cancel_fd,
         )
+        for warning in result.warnings:
+            engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
         root.seal(f"{staged}/fs")
-        engine.store.trees.seal(staged, key)
-        engine.store.records.add_tree(key)
+        engine.store.trees.seal(staged, layer_id)
+        engine.store.records.add_tree(layer_id)
+
+
+def _keep_mount_points(root: Overlay | str, view: StackView) -> None:
+    """Make /dev, /proc and /sys where the image lacks them; unlike other mount points they stay in the layer.
+
+    Mirrors: runc, which makes them on behalf of BuildKit (an image from scratch has them after a RUN).
+    """
+    place = root if isinstance(root, str) else root.upper
+    for name in ("dev", "proc", "sys"):
+        if view.lstat(name) is None and not os.path.lexists(f"{place}/{name}"):
+            os.mkdir(f"{place}/{name}")
+            os.chmod(f"{place}/{name}", 0o755)
 
 
 def _network(engine: Engine, op: ops.Run) -> sandbox.Network:
@@ -150,8 +166,8 @@ def _mounts(
                     mounts.append(
                         sandbox.FileMount(mount.target, secret.value, mount.mode, mount.uid, mount.gid)
                     )
-                if secret is not None and mount.env:
-                    variables.append((mount.env, os.fsdecode(secret.value)))
+                if mount.env:  # BuildKit sets it, empty, even when an optional secret was not given
+                    variables.append((mount.env, "" if secret is None else os.fsdecode(secret.value)))
             case ops.SshMount():
                 socket = engine.surroundings.ssh_sockets.get(mount.id)
                 if socket is None:
