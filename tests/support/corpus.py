@@ -5,7 +5,9 @@
 
 import argparse
 import importlib.util
+import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -68,12 +70,13 @@ def make_runner(firkin: Firkin, keep: Path | None = None, options: tuple[str, ..
 
 
 def _readable_base(firkin: Firkin) -> Path:
-    """Copy the busybox layout to where the account can read it."""
+    """Copy the busybox layout to where the account can read it, under one of its two tags: the runner wants one."""
     place = firkin.place / "busybox-layout"
     if not place.exists():
-        import shutil
-
         shutil.copytree(ensure_base("busybox"), place)
+        index = json.loads((place / "index.json").read_text())
+        del index["manifests"][1:]
+        (place / "index.json").write_text(json.dumps(index))
         firkin.account.give(place)
     return place
 
