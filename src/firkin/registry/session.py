@@ -6,10 +6,10 @@ leads from https to http (except back to the same host by https, for proxies tha
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
-from random import random
 
 import msgspec
 
@@ -330,7 +330,7 @@ def _checked_join(response: Response, location: str) -> Url:
 
 def backoff_s(attempt: int) -> float:
     """Return how long to wait before attempt 1, 2, …: exponential, with jitter."""
-    return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * (1 + random() / 2)
+    return min(_MAX_DELAY_S, _FIRST_DELAY_S * 2.0 ** (attempt - 1)) * (1 + os.urandom(1)[0] / 510)
 
 
 def because(what: str, error: RegistryError) -> RegistryError:

@@ -425,7 +425,7 @@ def _curl_error(method: str, url: Url, number: int, text: str, easy: Any) -> Reg
     elif number == pycurl.E_PEER_FAILED_VERIFICATION:
         code, temporary = "registry-tls", False
         message = f"the TLS certificate of `{url.host}` is not trusted: {text}"
-        hints = ("add its CA to the system's certificates or to `ca_files` in config.toml",)
+        hints = (f"if you trust it, name its CA: `--tls-ca {url.host}=FILE`, or `registry.ca` in config.toml",)
     elif number in (pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CACERT_BADFILE):
         code, temporary = "registry-tls", False
         message = f"TLS with `{url.host}` cannot start: {text}"
