@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from firkin.errors import HostError
 from firkin.linux.enter import NamespacePlan
@@ -19,16 +20,17 @@ _NEEDED_KERNEL = (5, 12)  # mount_setattr; 5.11 had userxattr
 _EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
 
 
-@dataclass(frozen=True, slots=True)
-class Wishes:
+class Wishes(msgspec.Struct, frozen=True):
     """What the user asked for; `inplace` says that `/` may be overwritten (the executor image)."""
 
     isolation: Isolation = "auto"
     inplace: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+NO_WISHES = Wishes()
+
+
+class Backend(msgspec.Struct, frozen=True):
     """A decision. `enter` is for the worker; `fresh_proc` false shares the PID namespace of the host."""
 
     rootfs: RootfsName
@@ -39,8 +41,7 @@ class Backend:
     reasons: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """One way as `firkin info` shows it: what it is, or the missing fact and how to get it."""
 
     name: str
@@ -58,7 +59,7 @@ _WAY_TEXT: dict[Way, str] = {
 }
 
 
-def choose_backend(facts: HostFacts, wishes: Wishes = Wishes()) -> Backend:
+def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
     """Return the best backend that the facts allow within the wishes; `facts` must hold trials.
 
     Raises HostError that names the missing fact and how to get it.
@@ -108,7 +109,7 @@ def _without_namespaces(offer: Offer, facts: HostFacts) -> Backend:
     return Backend("directory", "chroot", plan, reasons=reasons)
 
 
-def list_offers(facts: HostFacts, wishes: Wishes = Wishes()) -> tuple[Offer, ...]:
+def list_offers(facts: HostFacts, wishes: Wishes = NO_WISHES) -> tuple[Offer, ...]:
     """Return every way, available or not, best first; for `firkin info` with `facts` of every trial."""
     offers = []
     ways: tuple[Way, ...] = ("root", "identity") if facts.uid == 0 else ("subordinate",)

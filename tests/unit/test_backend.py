@@ -1,7 +1,6 @@
 """Facts and wishes → a backend, or the missing fact."""
 
-import dataclasses
-
+import msgspec
 import pytest
 
 from firkin.backend import Wishes, choose_backend, list_offers
@@ -17,13 +16,13 @@ USER = HostFacts(
     restriction="", overlay=True, helpers=HELPERS, subordinate_uids=((100000, 65536),),
     subordinate_gids=((100000, 65536),), trials=(Trial("subordinate", proc=True),),
 )  # fmt: skip
-ROOT = dataclasses.replace(USER, uid=0, gid=0, capabilities=ALL, trials=(Trial("root", proc=True),))
+ROOT = msgspec.structs.replace(USER, uid=0, gid=0, capabilities=ALL, trials=(Trial("root", proc=True),))
 REFUSED = (Trial("identity", "namespaces", 0, "no"), Trial("single", "namespaces", 0, "no"))
-POD = dataclasses.replace(ROOT, capabilities=DEFAULT_CAPABILITIES, seccomp=True, trials=REFUSED)
+POD = msgspec.structs.replace(ROOT, capabilities=DEFAULT_CAPABILITIES, seccomp=True, trials=REFUSED)
 
 
 def changed(facts: HostFacts, **values: object) -> HostFacts:
-    return dataclasses.replace(facts, **values)  # type: ignore[arg-type]
+    return msgspec.structs.replace(facts, **values)  # type: ignore[arg-type]
 
 
 def test_root_needs_no_user_namespace() -> None:

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from firkin.errors import HostError
 from firkin.linux import mounts, syscalls
@@ -29,16 +30,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@dataclass(frozen=True, slots=True)
-class NamespacePlan:
+class NamespacePlan(msgspec.Struct, frozen=True):
     """What the worker unshares: with `mount` a mount namespace, with `maps` a user namespace too."""
 
     mount: bool = True
     maps: IdMaps | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(msgspec.Struct, frozen=True):
     """The descriptors of one side: the worker reads `go` and writes `ready`, the outsider the reverse."""
 
     go: int

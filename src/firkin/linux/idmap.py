@@ -8,7 +8,8 @@ programs newuidmap and newgidmap) · own id only. See user_namespaces(7), subuid
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 from firkin.errors import HostError
 
@@ -16,8 +17,7 @@ _SUBUID = "/etc/subuid"
 _SUBGID = "/etc/subgid"
 
 
-@dataclass(frozen=True, slots=True)
-class IdRange:
+class IdRange(msgspec.Struct, frozen=True):
     """`count` ids that are `inside`, `inside`+1, ... in the namespace and `outside`, ... out of it."""
 
     inside: int
@@ -25,8 +25,7 @@ class IdRange:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class IdMaps:
+class IdMaps(msgspec.Struct, frozen=True):
     """The maps of one user namespace; `helpers` are newuidmap and newgidmap, "" to write directly."""
 
     uids: tuple[IdRange, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from firkin.linux import syscalls
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 MAX_LOWERS = 500  # OVL_MAX_STACK of the kernel
 
 
-@dataclass(frozen=True, slots=True)
-class Overlay:
+class Overlay(msgspec.Struct, frozen=True):
     """A recipe for a writable root; whoever runs a command mounts it, in a mount namespace of its own.
 
     `lowers` from the top down, may be empty. `upper`, `work` and `scratch` are on one file system;

@@ -7,8 +7,9 @@ an overlay in the store, mount /proc?) is tried in a forked child and left no tr
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from firkin.errors import HostError
 from firkin.linux import idmap, syscalls
@@ -29,8 +30,7 @@ CAP_MKNOD = 27
 _HELPER_PATH = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(msgspec.Struct, frozen=True):
     """What became of one way into namespaces: `op` is "" when all went well, else what failed and why.
 
     `proc` says whether a PID namespace with a /proc of its own could be had too.
@@ -48,8 +48,7 @@ class Trial:
         return not self.op
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(msgspec.Struct, frozen=True):
     """What was found out; `trials` is empty if none were asked for."""
 
     uid: int
@@ -134,7 +133,7 @@ def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: boo
         trials.append(_try(way, facts.maps(way), trial_dir))
         if trials[-1].ok and not every_trial:
             break
-    return replace(facts, trials=tuple(trials))
+    return msgspec.structs.replace(facts, trials=tuple(trials))
 
 
 def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
