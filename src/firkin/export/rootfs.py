@@ -41,7 +41,7 @@ def write_rootfs(
         if output.mode_delete:
             for name in os.listdir(dest):
                 remove_tree(f"{dest}/{name}")
-        apply_changes(_for_user(_walk_all(views)), dest, overwrite=True)
+        apply_changes(_for_user(_walk_all(views)), dest, form="flat", chown=False)
     except OSError as error:
         raise UsageError(f"cannot write {dest}: {(error.strerror or '').lower()}", code="output") from error
 
