@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from firkin.dockerfile.giturl import parse_git_url
 from firkin.dockerfile.ignore import IgnoreMatcher, parse_ignore
+from firkin.dockerfile.lint import CHECK_ARGUMENT, Checks
 from firkin.dockerfile.lower import list_images, lower, options_of
 from firkin.dockerfile.parse import parse
+from firkin.dockerfile.rules import RULES
 from firkin.dockerfile.state import BaseImage, NamedContext
 from firkin.errors import FirkinError, UsageError
 from firkin.events import Completed, Emit, Planned, Warned
@@ -44,14 +46,19 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
         source = bench.contexts.read_dockerfile()
         emit(Planned(time.time(), (), source))  # so that an error can show the lines it is about
         dockerfile = parse(source)
+        checks = Checks(dockerfile, _Reporter(emit), dict(request.build_args).get(CHECK_ARGUMENT))
+        checks.check_syntax()
         exporter = Exporter(bench, request)
         stories: list[StepResult] = []
         for platform in _platforms(request):
             options = options_of(request, platform, bench.host)
             bases = _Bases(bench)
             bases.prefetch(list_images(dockerfile, options))
-            warn = _Warnings(emit)
-            graph = lower(dockerfile, options, bases, warn)
+            graph = lower(dockerfile, options, bases, checks.warn)
+            if isinstance(bench.contexts.main_matcher, IgnoreMatcher):
+                checks.check_copies(graph, bench.contexts.main_matcher)
+            if (violation := checks.violation()) is not None:
+                raise violation
             engine = bench.engine(_slot(request, source))
             engine.prepare(graph, exporter.formats)
             scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
@@ -132,14 +139,12 @@ class _Bases:
         )
 
 
-class _Warnings:
-    """Passes warnings of the front end on, each once."""
+class _Reporter:
+    """Passes what the front end warns of on."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._said: set[tuple[str, str, Span | None]] = set()
 
     def __call__(self, code: str, message: str, span: Span | None) -> None:
-        if (code, message, span) not in self._said:
-            self._said.add((code, message, span))
-            self._emit(Warned(time.time(), code, message, span))
+        rule = RULES.get(code)
+        self._emit(Warned(time.time(), code, message, span, (), rule.url if rule else ""))

@@ -79,6 +79,7 @@ class Contexts:
             now_s=request.now_s,
         )
         self.files: dict[str, ViewFiles] = {}
+        self.main_matcher: ContextMatcher | None = None  # of the main context's ignore file
         self.layouts: dict[str, LayoutReader] = {}
         self._opened: dict[str, OciLayout] = {}
 
@@ -120,6 +121,7 @@ class Contexts:
             source = Source(self._shown(texts.name), texts.dockerfile.decode("utf-8", "surrogateescape"))
             ignore_name, ignore = texts.ignore_name, texts.ignore
         matcher = self._read_ignore(ignore, ignore_name) if ignore is not None else None
+        self.main_matcher = matcher
         self.files[""] = ViewFiles(DirectoryContext(root, matcher, ignore_name))
         return source
 

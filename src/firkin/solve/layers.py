@@ -16,9 +16,9 @@ import msgspec
 
 from firkin.errors import FirkinError, RegistryError, StoreError
 from firkin.events import Emit, Progress
+from firkin.layer.change import Change, View
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import write_layer
-from firkin.layer.change import Change, View
 from firkin.layer.unpack import Unpacked, unpack_blob
 from firkin.layer.view import StackView
 from firkin.oci import media
