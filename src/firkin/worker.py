@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin import errors
-from firkin.errors import Cancelled, FirkinError, InternalError, RegistryError, StoreError, cause_texts
+from firkin.errors import Cancelled, FirkinError, HostError, InternalError, RegistryError, StoreError, cause_texts
 from firkin.events import Event
 from firkin.request import BuildRequest, BuildResult, decode_request
 from firkin.source import Source, Span
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from firkin.backend import Backend, Isolation
-    from firkin.linux.enter import NamespacePlan
+    from firkin.linux.enter import Channel
     from firkin.solve.cancel import Cancel
 
 # The engine: request, emit, cancel, and the way RUN steps go (raises HostError where there is none).
@@ -115,14 +115,13 @@ def error_of(failure: Failure) -> FirkinError:
     return error
 
 
-def choose_way(store_root: str, isolation: Isolation) -> tuple[Callable[[], Backend], NamespacePlan]:
-    """Return how RUN steps are to run on this machine, and what the worker has to enter for it.
+def choose_way(store_root: str, isolation: Isolation) -> Backend | HostError:
+    """Return how RUN steps are to run on this machine, or why there is no way.
 
-    Where there is no way, asking for it raises: a build without RUN steps still works. Needs a process
-    with one thread. Raises HostError when a way was asked for that cannot be had.
+    A build without RUN steps works all the same. Needs a process with one thread. Raises HostError when
+    a way was asked for that cannot be had.
     """
     from firkin.backend import Wishes, choose_backend
-    from firkin.linux.enter import NamespacePlan
     from firkin.linux.probe import probe_host
 
     try:
@@ -133,19 +132,11 @@ def choose_way(store_root: str, isolation: Isolation) -> tuple[Callable[[], Back
             hints=("`--root DIR` or FIRKIN_ROOT names another place",),
         ) from error
     try:
-        backend = choose_backend(
-            probe_host(user=_user_name(), trial_dir=store_root), Wishes(isolation)
-        )
-    except errors.HostError as error:
+        return choose_backend(probe_host(user=_user_name(), trial_dir=store_root), Wishes(isolation))
+    except HostError as error:
         if isolation != "auto":
             raise
-        missing = error
-
-        def refuse() -> Backend:
-            raise missing
-
-        return refuse, NamespacePlan(mount=False)
-    return lambda: backend, backend.enter
+        return error
 
 
 def _user_name() -> str:
@@ -157,10 +148,85 @@ def _user_name() -> str:
         return ""
 
 
-def serve(request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build | None = None) -> int:
+class _Decision(msgspec.Struct, frozen=True):
+    """What the process outside tells the worker of `choose_way`."""
+
+    backend: msgspec.Raw = msgspec.Raw(b"null")
+    missing: Failure | None = None
+
+
+def start_worker(
+    request: BuildRequest, events: int, *, prepare: Callable[[], None] | None = None, build: Build | None = None
+) -> int:
+    """Fork a worker that writes to `events`, see it into its namespaces and return its pid.
+
+    The worker imports the engine while this process finds out how RUN steps can run. `prepare` is
+    called in the worker first. Needs a process with one thread. Raises FirkinError; then the worker is
+    gone.
+    """
+    from firkin.linux.enter import NamespacePlan, admit, open_channel
+
+    worker_side, own_side = open_channel()
+    decision_read, decision_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            own_side.close()
+            os.close(decision_write)
+            if prepare is not None:
+                prepare()
+            code = _work(request, events, decision_read, worker_side, build)
+        finally:
+            os._exit(code)
+    worker_side.close()
+    os.close(decision_read)
+    try:
+        way = choose_way(request.store_root, request.isolation)
+        if isinstance(way, HostError):
+            plan, decision = NamespacePlan(mount=False), _Decision(missing=failure_of(way))
+        else:
+            plan, decision = way.enter, _Decision(backend=msgspec.Raw(_encoder.encode(way)))
+        os.write(decision_write, _encoder.encode(decision))
+        os.close(decision_write)
+        admit(pid, plan, own_side)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
+    return pid
+
+
+def _work(request: BuildRequest, events: int, decision_read: int, channel: Channel, build: Build | None) -> int:
+    """Be the worker; return its exit code."""
+    try:
+        from firkin.backend import Backend
+        from firkin.linux.enter import NamespacePlan, enter
+
+        build = build or _engine()
+        with open(decision_read, "rb") as stream:
+            decision = msgspec.json.decode(stream.read(), type=_Decision)
+        if decision.missing is None:
+            backend = msgspec.json.decode(decision.backend, type=Backend)
+            enter(backend.enter, channel)
+            return serve(request, events, lambda: backend, build)
+        enter(NamespacePlan(mount=False), channel)
+        missing = error_of(decision.missing)
+    except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
+        failure = failure_of(error)
+        os.write(events, encode_line(failure) + b"\n")
+        return failure.exit_code
+
+    def refuse() -> Backend:
+        raise missing
+
+    return serve(request, events, refuse, build)
+
+
+def serve(request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build) -> int:
     """Build in this process, write every event and the last line to `descriptor`, return the exit code.
 
-    SIGTERM and SIGINT stop the build. `build` stands in for firkin.build.run_build in tests.
+    SIGTERM and SIGINT stop the build.
     """
     from firkin.linux.syscalls import set_parent_death_signal
     from firkin.solve.cancel import Cancel
@@ -176,8 +242,6 @@ def serve(request: BuildRequest, descriptor: int, way: Callable[[], Backend], bu
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
-        if build is None:
-            build = _engine()
         result = build(request, stream.emit, cancel, way)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
         failure = failure_of(error)
@@ -262,12 +326,10 @@ def main(build: Build | None = None) -> int:
         os.write(events, encode_line(failure_of(errors.UsageError(f"invalid request: {error}"))) + b"\n")
         return 2
     try:
-        from firkin.linux.enter import fork_into_namespaces
         from firkin.linux.syscalls import set_parent_death_signal
 
         set_parent_death_signal(signal.SIGKILL)
-        way, plan = choose_way(request.store_root, request.isolation)
-        pid = fork_into_namespaces(plan, lambda: serve(request, events, way, build))
+        pid = start_worker(request, events, build=build)
     except FirkinError as error:
         os.write(events, encode_line(failure_of(error)) + b"\n")
         return error.exit_code

@@ -26,15 +26,14 @@ GRACE_S = 10.0
 _CHUNK = 1 << 16
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# child → pid: forks, moves the fork where it belongs, runs `child` there and exits with its result
-Fork = Callable[[Callable[[], int]], int]
-Serve = Callable[[int], int]  # events' descriptor → exit code
+# (what the worker does first, where it writes events) → its pid
+Start = Callable[[Callable[[], None], int], int]
 
 
 def build_in_worker(
-    fork: Fork, serve: Serve, make_renderer: Callable[[], Renderer]
+    start: Start, make_renderer: Callable[[], Renderer]
 ) -> tuple[BuildResult | FirkinError, Renderer]:
-    """Run `serve` in a worker and draw its events; return what came of it and the closed renderer.
+    """Start a worker and draw its events; return what came of it and the closed renderer.
 
     The renderer is made after the fork, so that the worker starts first and holds none of it.
     """
@@ -42,14 +41,15 @@ def build_in_worker(
     signals = _Signals()
     try:
 
-        def child() -> int:
+        def prepare() -> None:
             os.close(read_end)
             signals.forget()
             os.setsid()  # a terminal's Ctrl-C reaches the front only; steps have no terminal
-            return serve(write_end)
 
-        pid = fork(child)
-        os.close(write_end)
+        try:
+            pid = start(prepare, write_end)
+        finally:
+            os.close(write_end)
         renderer = make_renderer()
         ending = _Front(pid, read_end, renderer, signals).run()
     finally:

@@ -14,7 +14,7 @@ from firkin.cli.run import Invocation, Reported, write_out
 from firkin.errors import FirkinError, UsageError
 from firkin.render import Renderer
 from firkin.request import BuildRequest, BuildResult
-from firkin.worker import choose_way, serve
+from firkin.worker import start_worker
 
 USAGE = "[OPTIONS] CONTEXT"
 ABOUT = (
@@ -40,11 +40,8 @@ def build_request_in_worker(
     request: BuildRequest, arguments: Arguments, make_renderer: Callable[[], Renderer]
 ) -> int:
     """Build the request in a worker, write --iidfile and --metadata-file."""
-    from firkin.linux.enter import fork_into_namespaces
-
-    way, plan = choose_way(request.store_root, request.isolation)
     ending, renderer = build_in_worker(
-        lambda child: fork_into_namespaces(plan, child), lambda events: serve(request, events, way), make_renderer
+        lambda prepare, events: start_worker(request, events, prepare=prepare), make_renderer
     )
     if isinstance(ending, FirkinError):
         raise Reported(ending, renderer.sources())

@@ -11,7 +11,7 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import say
 from firkin.errors import FirkinError
-from firkin.linux.enter import fork_into_namespaces
+from firkin.linux.enter import NamespacePlan, fork_into_namespaces
 from firkin.render.report import error_text
 from firkin.render.text import human_size
 from firkin.store.gc import Pruned, prune
@@ -60,7 +60,8 @@ def run(invocation: Invocation) -> int:
         write_out(_text(pruned, dry, arguments.flag("verbose")))
         return 0
 
-    _, plan = choose_way(settings.root, "auto")
+    way = choose_way(settings.root, "auto")
+    plan = NamespacePlan(mount=False) if isinstance(way, FirkinError) else way.enter
     status = os.waitstatus_to_exitcode(os.waitpid(fork_into_namespaces(plan, child), 0)[1])
     return status if status >= 0 else 128 - status
 
