@@ -43,6 +43,8 @@ class TtyRenderer:
     def event(self, event: Event) -> None:
         state = self._trace.apply(event)
         if state is not None and state.ended:
+            # Printing draws the picture again below the line, so it must not show the step any more.
+            self._live.update(self._picture(event.time), refresh=True)
             self._console.print(_ended_line(state, self._console.width))
 
     def tick(self, now_s: float) -> None:
@@ -52,7 +54,8 @@ class TtyRenderer:
 
     def message(self, text: str) -> None:
         self._note = text
-        self.tick(time.time() + 1)
+        self._drawn_s = 0.0
+        self.tick(time.time())
 
     def close(self, failed: bool) -> None:
         if self._closed:
@@ -97,21 +100,21 @@ class TtyRenderer:
 def _running_line(state: VertexState, now_s: float, width: int) -> Text:
     moving = [event for event in state.progress.values() if not event.total or event.current < event.total]
     detail = f"  {moving[-1].what} {amount(moving[-1])}" if moving else ""
-    return _spread(Text("▸ ", style="blue") + Text(safe(vertex_title(state.vertex)) + safe(detail), style="bold"),
-                   human_seconds(state.seconds(now_s)), width)  # fmt: skip
+    title = safe(vertex_title(state.vertex)) + safe(detail)
+    return _spread(Text.assemble(("▸ ", "blue"), (title, "bold")), human_seconds(state.seconds(now_s)), width)
 
 
 def _ended_line(state: VertexState, width: int) -> Text:
     mark, style = _MARKS[state.state]
     right = "cached" if state.state == "cached" else human_seconds(state.seconds(state.finished_s))
-    return _spread(Text(f"{mark} ", style=style) + Text(safe(vertex_title(state.vertex))), right, width)
+    return _spread(Text.assemble((f"{mark} ", style), safe(vertex_title(state.vertex))), right, width)
 
 
 def _spread(left: Text, right: str, width: int) -> Text:
     """Put `right` at the right edge; `left` gives way."""
     room = max(10, width - len(right) - 2)
     left = _fit(left, room)
-    return left + Text(" " * (room - left.cell_len + 1)) + Text(right, style="dim")
+    return Text.assemble(left, " " * (room - left.cell_len + 1), (right, "dim"))
 
 
 def _fit(text: Text, width: int) -> Text:
