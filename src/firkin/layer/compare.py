@@ -56,17 +56,21 @@ class TreeIndex:
 
 
 class Difference(NamedTuple):
-    """`path` is new or changed (`stat`), or gone (None). `was_dir` speaks of the time before."""
+    """`path` is new or changed (`stat`), or gone (None). `was` is what it was before, if it was."""
 
     path: str
     stat: Stat | None
-    was_dir: bool = False
+    was: Stat | None = None
+
+    @property
+    def was_dir(self) -> bool:
+        return self.was is not None and self.was.is_dir
 
 
 def compare(before: TreeIndex, after: TreeIndex) -> Iterator[Difference]:
     """Yield what changed, parents first and names by their bytes; of a tree that is gone, its top only."""
     if before.root != after.root:
-        yield Difference("", after.root, True)
+        yield Difference("", after.root, before.root)
     # A stack of directories would yield them in the wrong order: keep each one's walk alive instead.
     stack = [_compare_folder(before, after, "")]
     while stack:
@@ -104,7 +108,6 @@ def _compare_folder(before: TreeIndex, after: TreeIndex, folder: str) -> Iterato
 
 def _compare_entry(path: str, old: bytes, new: bytes, after: TreeIndex) -> Iterator[Difference | str]:
     if old != new:
-        was_dir = bool(old) and Stat(*_record.unpack(old)).is_dir
-        yield Difference(path, Stat(*_record.unpack(new)), was_dir)
+        yield Difference(path, Stat(*_record.unpack(new)), Stat(*_record.unpack(old)) if old else None)
     if path in after.folders:
         yield path

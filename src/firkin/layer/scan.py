@@ -217,12 +217,22 @@ def scan_tree(root: str, ignore: frozenset[str] = frozenset()) -> TreeIndex:
 
 
 def iter_tree_changes(
-    root: str, before: TreeIndex, after: TreeIndex, *, include_root: bool = False
+    root: str,
+    before: TreeIndex,
+    after: TreeIndex,
+    *,
+    include_root: bool = False,
+    wanted: Callable[[Difference], bool] | None = None,
 ) -> Iterator[Change]:
-    """Yield the changes of the tree at `root` between two listings, `after` being the present one."""
+    """Yield the changes of the tree at `root` between two listings, `after` being the present one.
+
+    `wanted` says which differences count; none given, all do.
+    """
     links: dict[tuple[int, int], str] = {}
     for difference in compare(before, after):
         path, stat = difference.path, difference.stat
+        if wanted is not None and not wanted(difference):
+            continue
         if stat is None:
             yield Remove(path)
         elif path or include_root:

@@ -105,13 +105,16 @@ def unpack_blob(
     """Unpack a layer blob while it comes in; return what came of it and its diff_id.
 
     Digest and size are verified against `descriptor`, the tar against `diff_id` (None: not known).
-    `chunks` is pulled and `blob_sink` written in one thread, inflating has another, the caller's
-    unpacks. `progress` gets the count of blob bytes so far, in the first thread. Raises ValueError for
+    `chunks` is pulled and `blob_sink` written in one thread, inflating and the tar's digest have
+    threads of their own, the caller's unpacks. `progress` gets the count of blob bytes so far, in the first thread. Raises ValueError for
     what does not match, besides all that `unpack_layer` raises; the tree is then to be thrown away.
     """
     hasher = new_hasher()
     with Background(_verified(chunks, descriptor, blob_sink, progress), depth=8) as verified:
-        with Background(_hashed(iter_decompressed(verified, compression), hasher), depth=4) as tar:
+        with (
+            Background(iter_decompressed(verified, compression), depth=2) as inflated,
+            Background(_hashed(inflated, hasher), depth=4) as tar,
+        ):
             unpacked = unpack_layer(tar, root, form=form, chown=chown, strict=strict, observe=observe)
         # What may stand behind the last compressed stream counts for the digest too.
         for _ in verified:
@@ -161,7 +164,7 @@ def _verified(
         yield piece
 
 
-def _hashed(chunks: Iterator[bytes], hasher: object) -> Iterator[bytes]:
+def _hashed(chunks: Iterable[bytes], hasher: object) -> Iterator[bytes]:
     update = hasher.update  # type: ignore[attr-defined]
     for chunk in chunks:
         update(chunk)
