@@ -1,0 +1,132 @@
+"""Commands other than `build`, on one store and a real registry, as root and as an ordinary user."""
+
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from support.accounts import Firkin
+from support.registry import PASSWORD, USER, Registry, running_registry
+
+pytestmark = pytest.mark.registry
+
+
+@pytest.fixture
+def built(firkin: Firkin) -> Firkin:
+    """A firkin whose store holds app:1, made of files only."""
+    context = firkin.directory("context")
+    (context / "hello").write_text("hello\n")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY hello /hello\nENV A=b\n")
+    firkin.account.give(context)
+    firkin.run("build", "-t", "app:1", context)
+    return firkin
+
+
+def test_images_tag_inspect_and_rmi(built: Firkin) -> None:
+    built.run("tag", "app:1", "other.example/team/app:2")
+    lines = [line.split()[:3] for line in built.run("images").stdout.splitlines()[1:]]
+    assert [line[:2] for line in lines] == [["app", "1"], ["other.example/team/app", "2"]]
+    assert lines[0][2] == lines[1][2]
+    (document,) = json.loads(built.run("inspect", "app:1").stdout)
+    assert document["names"] == ["docker.io/library/app:1", "other.example/team/app:2"]
+    assert document["images"][0]["config"]["config"]["Env"][-1] == "A=b"
+    digest = document["digest"]
+    assert built.run("images", "-q").stdout.split() == [digest]
+    raw = built.run("inspect", "--raw", "manifest", digest[:19]).stdout
+    assert json.loads(raw)["config"]["digest"] == document["images"][0]["config_digest"]
+    built.run("rmi", "app:1")
+    assert [json.loads(line)["tag"] for line in built.run("images", "--json").stdout.splitlines()] == ["2"]
+    built.run("rmi", digest)
+    assert built.run("images", "-q").stdout == ""
+    result = built.run("rmi", "app:1", check=False)
+    assert result.returncode == 2 and "no image `app:1` in the store" in result.stderr
+
+
+def test_push_then_pull_into_another_store(built: Firkin, registry: Registry) -> None:
+    name = registry.reference(f"commands/{built.account.name}:1")
+    pushed = built.run("push", "app:1", name).stdout.strip()
+    digest = pushed.rpartition("@")[2]
+    assert pushed.partition("@")[0] == name
+    assert registry.manifest(f"commands/{built.account.name}:1")["schemaVersion"] == 2
+    again = built.run("push", "app:1", name)
+    assert "pushed" not in again.stderr and "exists" in again.stderr
+    elsewhere = ["--root", str(built.place / "elsewhere")]
+    assert built.run("pull", *elsewhere, name).stdout.strip().endswith(digest)
+    (document,) = json.loads(built.run("inspect", *elsewhere, name).stdout)
+    assert document["digest"] == digest and document["names"] == [name]
+    built.run("save", *elsewhere, "-o", built.place / "app.tar", name)
+    with tarfile.open(built.place / "app.tar") as archive:
+        manifest = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+    assert manifest[0]["RepoTags"] == [name]
+    # An image of the store is a base like any other, and needs no registry.
+    context = built.directory("child")
+    (context / "Dockerfile").write_text(f"FROM {name}\nCOPY --from={name} /hello /again\n")
+    built.run("build", *elsewhere, "-o", built.place / "out", context)
+    assert (built.place / "out/again").read_text() == "hello\n"
+
+
+def test_save_is_read_by_others(built: Firkin) -> None:
+    built.run("save", "--format", "oci-dir", "-o", built.place / "layout", "app:1")
+    told = subprocess.run(["skopeo", "inspect", "--raw", f"oci:{built.place}/layout"], capture_output=True, check=True)
+    (document,) = json.loads(built.run("inspect", "app:1").stdout)
+    assert json.loads(told.stdout)["config"]["digest"] == document["images"][0]["config_digest"]
+    with open(built.place / "app.tar", "wb") as out:
+        built.account.run(built.command("save", "app:1"), stdout=out, env=built.environment(), capture_output=False,
+                          check=True, text=False, errors=None)  # fmt: skip
+    subprocess.run(["skopeo", "inspect", f"docker-archive:{built.place}/app.tar"], capture_output=True, check=True)
+
+
+def test_prune_frees_what_no_image_needs(built: Firkin) -> None:
+    context = built.place / "context"
+    (context / "hello").write_text("other\n")
+    built.run("build", "-t", "app:1", context)
+    before = len(list((built.store / "oci/blobs/sha256").iterdir()))
+    told = built.run("prune", "--dry-run").stdout
+    assert told.startswith("would remove ")
+    # What a build of the last minute used stays; a clock that went on is what `--older-than` is for.
+    assert built.run("prune", "--older-than", "1h").stdout == "removed nothing, 0B\n"
+    built.run("rmi", "app:1")
+    assert built.run("images").stdout.count("\n") == 1
+    assert len(list((built.store / "oci/blobs/sha256").iterdir())) <= before
+
+
+def test_login_checks_and_keeps_credentials(firkin: Firkin) -> None:
+    with running_registry(auth="basic") as guarded:
+        config = firkin.home / ".docker/config.json"
+        wrong = firkin.run("login", "-u", USER, "--password-stdin", guarded.host, input="wrong\n", check=False)
+        assert wrong.returncode == 4 and not config.exists()
+        assert "wrong" not in wrong.stdout + wrong.stderr.replace("wrong credentials", "")
+        right = firkin.run("login", "-u", USER, "--password-stdin", guarded.host, input=f"{PASSWORD}\n")
+        assert str(config) in right.stderr and PASSWORD not in right.stdout + right.stderr
+        assert guarded.host in json.loads(config.read_text())["auths"]
+        assert os.stat(config).st_mode & 0o077 == 0
+        context = firkin.directory("context")
+        (context / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+        firkin.run("build", "--push", "-t", guarded.reference("app:1"), context)
+        assert firkin.run("pull", guarded.reference("app:1")).stdout.startswith(guarded.reference("app"))
+        firkin.run("logout", guarded.host)
+        assert guarded.host not in config.read_text()
+        refused = firkin.run("pull", guarded.reference("app:1"), check=False)
+        assert refused.returncode == 4 and "firkin login" in refused.stderr
+        assert "were no credentials" in firkin.run("logout", guarded.host).stderr
+
+
+def test_a_password_does_not_belong_on_the_command_line(firkin: Firkin) -> None:
+    result = firkin.run("login", "-u", "me", "-p", "hunter2", "r.example", check=False)
+    assert result.returncode == 2 and "--password-stdin" in result.stderr and "hunter2" not in result.stderr
+
+
+def test_info_names_the_way_and_what_is_missing(firkin: Firkin) -> None:
+    document = json.loads(firkin.run("info", "--json").stdout)
+    assert document["uid"] == firkin.account.uid and document["root"] == str(firkin.store)
+    assert document["isolation"].startswith("overlay + namespaces")
+    for way in document["ways"]:
+        assert way["available"] or way["detail"]
+    assert "builds run with overlay + namespaces" in firkin.run("info").stdout
+
+
+def test_the_store_stays_where_it_is_told_to(firkin: Firkin) -> None:
+    firkin.run("images")
+    assert not Path(firkin.home / ".local/share/firkin").exists()
