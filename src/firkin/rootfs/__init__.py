@@ -27,10 +27,11 @@ class Root(Protocol):
         """An empty directory for the sandbox, on the file system of the root."""
         ...
 
-    def seal(self, tree: str) -> None:
+    def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
         """Make what the step wrote the diff directory `tree`, an empty directory beside the scratch space.
 
-        The root cannot be used afterwards. Raises StoreError.
+        `covered` are paths of the image that the sandbox put something else over for a while. The
+        root cannot be used afterwards. Raises StoreError.
         """
         ...
 

@@ -30,7 +30,7 @@ class OverlayRoot:
         self.upper = f"{scratch}/upper"
         self.mount = Overlay(lowers, self.upper, f"{scratch}/work", self.scratch)
 
-    def seal(self, tree: str) -> None:
+    def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
         """Rename the upper directory to `tree`, which must not exist or be empty; see `Root.seal`."""
         try:
             os.rename(self.upper, tree)

@@ -18,6 +18,8 @@ _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _EPERM = 1
 _ENOSYS = 38
+_EAFNOSUPPORT = 97
+_AF_UNIX, _AF_NETLINK = 1, 16
 
 _X32_BIT = 0x40000000
 _CLONE_NEW_ANY = 0x7E020000  # every namespace flag but CLONE_NEWTIME, which shares a bit with the exit signal
@@ -39,7 +41,7 @@ _X86_64 = Machine(
         "setresuid": 117, "setresgid": 119, "mknod": 133, "mknodat": 259,
         "add_key": 248, "request_key": 249, "keyctl": 250, "bpf": 321, "userfaultfd": 323,
         "perf_event_open": 298, "kexec_load": 246, "kexec_file_load": 320, "open_by_handle_at": 304,
-        "clone": 56, "unshare": 272, "clone3": 435, "setns": 308,
+        "clone": 56, "unshare": 272, "clone3": 435, "setns": 308, "socket": 41, "io_uring_setup": 425,
     },
 )  # fmt: skip
 _I386 = Machine(
@@ -52,6 +54,7 @@ _I386 = Machine(
         "add_key": 286, "request_key": 287, "keyctl": 288, "bpf": 357, "userfaultfd": 374,
         "perf_event_open": 336, "kexec_load": 283, "open_by_handle_at": 342,
         "clone": 120, "unshare": 310, "clone3": 435, "setns": 346,
+        "socket": 359, "socketcall": 102, "io_uring_setup": 425,
     },
 )  # fmt: skip
 _AARCH64 = Machine(
@@ -62,7 +65,7 @@ _AARCH64 = Machine(
         "setgroups": 159,
         "add_key": 217, "request_key": 218, "keyctl": 219, "bpf": 280, "userfaultfd": 282,
         "perf_event_open": 241, "kexec_load": 104, "kexec_file_load": 294, "open_by_handle_at": 265,
-        "clone": 220, "unshare": 97, "clone3": 435, "setns": 268,
+        "clone": 220, "unshare": 97, "clone3": 435, "setns": 268, "socket": 198, "io_uring_setup": 425,
     },
 )  # fmt: skip
 _RISCV64 = Machine(0xC00000F3, {name: number for name, number in _AARCH64.calls.items() if name != "kexec_file_load"})
@@ -107,7 +110,16 @@ def deny_filter(machine: str) -> bytes:
     return _program(machine, verdicts, namespaces=True)
 
 
-def _program(machine: str, verdicts: dict[str, int], *, namespaces: bool = False) -> bytes:
+def network_filter(machine: str) -> bytes:
+    """Return a program that refuses every socket but those of this machine's own processes.
+
+    For `network: none` where no network namespace can be had. b"" for an unknown machine.
+    """
+    # socketcall hides its arguments in memory, io_uring makes sockets of its own.
+    return _program(machine, {"socketcall": _ERRNO | _EPERM, "io_uring_setup": _ERRNO | _ENOSYS}, sockets=True)
+
+
+def _program(machine: str, verdicts: dict[str, int], *, namespaces: bool = False, sockets: bool = False) -> bytes:
     lines: list[bytes] = []
     for table in _TABLES.get(machine, ()):
         block: list[bytes] = []
@@ -123,6 +135,15 @@ def _program(machine: str, verdicts: dict[str, int], *, namespaces: bool = False
                     _line(_RETURN, _ERRNO | _EPERM),
                     _line(_RETURN, _ALLOW),
                 ]
+        if sockets:
+            block += [
+                _line(_JUMP_EQUAL, table.calls["socket"], 0, 5),
+                _line(_LOAD, 16),
+                _line(_JUMP_EQUAL, _AF_UNIX, 2, 0),
+                _line(_JUMP_EQUAL, _AF_NETLINK, 1, 0),
+                _line(_RETURN, _ERRNO | _EAFNOSUPPORT),
+                _line(_RETURN, _ALLOW),
+            ]
         for name, verdict in verdicts.items():
             if name in table.calls:
                 block += [_line(_JUMP_EQUAL, table.calls[name], 0, 1), _line(_RETURN, verdict)]

@@ -15,6 +15,7 @@ Descriptor 4 takes lines of fields separated by NUL and is closed by exec:
     setup OP ERRNO PATH     an operation failed; the command never ran
     exec ERRNO PATH         the command could not be executed
     warn OP ERRNO DETAIL    something was refused that the command may do without
+    cover PATH              something of the image was covered for the command (`fixtures.py`)
     exit CODE, signal N     how the command ended
 
 When C ends, B ends, and with it the kernel kills everything in the namespace. TERM to A does the same.
@@ -281,7 +282,7 @@ class MountPoints:
 class Setup:
     """The operations, one method each; detached mounts wait in `trees` until the root is in place."""
 
-    def __init__(self) -> None:
+    def __init__(self, status: Status) -> None:
         self.trees: dict[str, int] = {}
         self.points = MountPoints()
 
@@ -293,6 +294,10 @@ class Setup:
             except OSError as error:
                 detail = error.filename if isinstance(error.filename, str) else str(args[0] if args else "")
                 raise Failed(str(name), error.errno or 0, detail) from None
+
+    def undo(self) -> None:
+        """Take away mount points; the mounts go with this process."""
+        self.points.remove()
 
     def op_private(self) -> None:
         flags = ctypes.c_ulong(MS_REC | MS_PRIVATE)
@@ -565,7 +570,13 @@ def command(spec: dict[str, Any], status: Status) -> NoReturn:
         keep = spec["keep"]
         assert isinstance(keep, int)
         if keep >= 0:
-            drop_bounding(keep)
+            try:
+                drop_bounding(keep)
+            except Failed:
+                # Without CAP_SETPCAP: then no program may have more than what is kept below.
+                spec["no_new_privs"] = True
+        if spec["no_new_privs"]:
+            prctl("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)
         if spec["chroot"]:
             os.chroot(str(spec["chroot"]))
             os.chdir("/")
@@ -613,7 +624,7 @@ def die_with(pidfd: int) -> None:
         os._exit(125)
 
 
-def supervise(spec: dict[str, Any], setup: Setup, status: Status, parent_pidfd: int) -> NoReturn:
+def supervise(spec: dict[str, Any], setup: Any, status: Status, parent_pidfd: int) -> NoReturn:
     """Process B."""
     try:
         die_with(parent_pidfd)
@@ -663,6 +674,15 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
     os.set_inheritable(status_fd, False)
     status = Status(status_fd)
     shared_pids = not spec["namespaces"] & CLONE_NEWPID
+    setup: Any = globals()[spec["surroundings"]](status)
+    children: list[int] = []
+    asked: list[int] = []
+
+    def stop(*_: object) -> None:
+        asked.append(1)
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
     try:
         # Without a PID namespace there is something left to do when the worker is killed.
         prctl("die with parent", PR_SET_PDEATHSIG, signal.SIGTERM if shared_pids else signal.SIGKILL)
@@ -670,24 +690,30 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
             return 125
         os.setsid()
         os.umask(0o022)
-        setup = Setup()
-        check("unshare", hex(spec["namespaces"]), libc.unshare(spec["namespaces"]))
+        if shared_pids:
+            signal.signal(signal.SIGTERM, stop)
+        if spec["namespaces"]:
+            check("unshare", hex(spec["namespaces"]), libc.unshare(spec["namespaces"]))
         setup.perform(spec["setup"])
         own_pidfd = syscall("pidfd", "self", SYS_PIDFD_OPEN, os.getpid(), 0)
     except Failed as failed:
         status.tell("setup", failed.op, failed.number, failed.detail)
+        if shared_pids:
+            setup.undo()
         return 125
     if shared_pids:
         libc.prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0)
     child = os.fork()
     if child == 0:
         supervise(spec, setup, status, own_pidfd)
-    os.close(status_fd)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+    children.append(child)
+    signal.signal(signal.SIGTERM, stop)
+    if asked:
+        stop()
     # Returns when the whole namespace is dead: pid 1 is not reaped before everything else in it is.
     os.waitpid(child, 0)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if shared_pids:
         kill_descendants()
-    setup.points.remove()
+    setup.undo()
     return 0

@@ -27,11 +27,11 @@ _DATA_ONLY = _NOSUID | _NODEV | _NOEXEC
 
 # Docker's default: chown dac_override fowner fsetid kill setgid setuid setpcap net_bind_service net_raw
 # sys_chroot mknod audit_write setfcap.
-_DEFAULT_CAPABILITIES = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
-_ALL_CAPABILITIES = -1
+DEFAULT_CAPABILITIES = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
+ALL_CAPABILITIES = -1
 
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_DEVICE_LINKS = (
+DEVICE_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
     ("/proc/self/fd/1", "/dev/stdout"),
@@ -77,9 +77,9 @@ def namespace_plan(
     ]  # fmt: skip
     points += [("stub", f"{stubs}/etc/{name}", False, "") for name in ("hosts", "resolv.conf")]
     attaches: list[Operation] = []
-    for number, mount in enumerate(sorted(spec.mounts, key=_depth)):
+    for number, mount in enumerate(sorted(spec.mounts, key=mount_depth)):
         name = f"mount-{number}"
-        target = _checked_target(mount.target)
+        target = checked_target(mount.target)
         match mount:
             case FileMount():
                 files.append((name, mount.content, mount.mode, *_owner(mount, single_id)))
@@ -111,7 +111,7 @@ def namespace_plan(
         ("pivot", place),
         ("mount", "tmpfs", "/dev", (("mode", "0755"), ("size", "65536k")), _NOSUID | nodev),
         *(("attach", f"dev-{name}", f"/dev/{name}") for name in _DEVICES),
-        *(("symlink", target, path) for target, path in _DEVICE_LINKS),
+        *(("symlink", target, path) for target, path in DEVICE_LINKS),
         ("devpts", "/dev/pts"),
         (
             "mount",
@@ -139,13 +139,15 @@ def namespace_plan(
     return {
         "parent": parent,
         "namespaces": namespaces,
+        "surroundings": "Setup",
         "setup": setup,
         "inside": inside,
         "command": {
             **command_plan(spec),
             "chroot": "",
+            "no_new_privs": False,
             "switch": not single_id,
-            "keep": _ALL_CAPABILITIES if insecure else _DEFAULT_CAPABILITIES,
+            "keep": ALL_CAPABILITIES if insecure else DEFAULT_CAPABILITIES,
             "filters": [program for program in filters if program],
         },
     }
@@ -184,11 +186,11 @@ def _owner(mount: FileMount, single_id: bool) -> tuple[int, int]:
     return (0, 0) if single_id else (mount.uid, mount.gid)
 
 
-def _depth(mount: BindMount | TmpfsMount | FileMount) -> int:
+def mount_depth(mount: BindMount | TmpfsMount | FileMount) -> int:
     return mount.target.rstrip("/").count("/")
 
 
-def _checked_target(target: str) -> str:
+def checked_target(target: str) -> str:
     parts = [part for part in target.split("/") if part not in ("", ".")]
     if not target.startswith("/") or not parts or ".." in parts or parts[0] == "proc" or "\0" in target:
         raise UsageError(f"invalid mount target `{target}`", code="mount-target")

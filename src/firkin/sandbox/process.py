@@ -11,7 +11,7 @@ import select
 import signal
 import time
 from importlib.machinery import SourceFileLoader
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from firkin.errors import HostError
 from firkin.sandbox.spec import ExecError, RunResult
@@ -20,11 +20,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType
 
-_INIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "init.py")
-# A script would be compiled at every start; its code object comes with the plan instead.
-_LOADER = "import marshal; code, plan = marshal.load(open(3, 'rb')); exec(code); sys.exit(main(plan, 4))"
+_PLACE = os.path.dirname(os.path.abspath(__file__))
+# A script would be compiled at every start; its code objects come with the plan instead.
+_LOADER = (
+    "import marshal; codes, plan = marshal.load(open(3, 'rb'))\nfor code in codes: exec(code)\nsys.exit(main(plan, 4))"
+)
 _CHUNK = 1 << 16
 _KILL_AFTER_S = 1.5
+_KILL_UNDOING_AFTER_S = 60  # what was put in place has to be taken out: a cache may have to be copied
+
+
+class Child(Protocol):
+    """The process that performs a plan."""
+
+    def kill(self, number: int) -> None:
+        """Send it a signal."""
+
+    def wait(self) -> None:
+        """Wait for its end."""
+
+
+class _Spawned:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def kill(self, number: int) -> None:
+        os.kill(self._pid, number)
+
+    def wait(self) -> None:
+        os.waitpid(self._pid, 0)
 
 
 def run_init(
@@ -34,32 +58,59 @@ def run_init(
 
     Raises HostError when an operation of the plan failed.
     """
+
+    def start(plan_fd: int, status_fd: int, output_fd: int) -> Child:
+        return _Spawned(_spawn(python, plan_fd, status_fd, output_fd))
+
+    codes = (_code("init"), _code("fixtures")) if plan["surroundings"] == "Fixtures" else (_code("init"),)
+    return run_plan(start, plan, on_output=on_output, cancel_fd=cancel_fd, codes=codes)
+
+
+def run_plan(
+    start: Callable[[int, int, int], Child],
+    plan: dict[str, object],
+    *,
+    on_output: Callable[[bytes], None],
+    cancel_fd: int | None,
+    codes: tuple[CodeType, ...] = (),
+) -> RunResult:
+    """Perform one plan in a process that `start` makes of descriptors (plan, status, output).
+
+    `codes` go before the plan, for a process that has none yet. Raises HostError.
+    """
     spec_fd = os.memfd_create("firkin-run")
     with open(spec_fd, "wb", closefd=False) as file:
-        marshal.dump((_init_code(), plan), file)
+        marshal.dump((codes, plan) if codes else plan, file)
     os.lseek(spec_fd, 0, os.SEEK_SET)
     output_fd, output_end = os.pipe()
     status_fd, status_end = os.pipe()
     try:
         try:
-            pid = _spawn(python, spec_fd, status_end, output_end)
+            child = start(spec_fd, status_end, output_end)
         finally:
             os.close(spec_fd)
             os.close(output_end)
             os.close(status_end)
-        cancelled, status = _attend(pid, output_fd, status_fd, on_output, cancel_fd)
+        patience_s = _KILL_AFTER_S if plan["namespaces"] else _KILL_UNDOING_AFTER_S
+        cancelled, status = _attend(child, output_fd, status_fd, on_output, cancel_fd, patience_s)
     finally:
         os.close(output_fd)
         os.close(status_fd)
     return _understand(status, cancelled)
 
 
+def init_codes() -> tuple[CodeType, ...]:
+    """Return both halves of the stand-alone program, compiled."""
+    return _code("init"), _code("fixtures")
+
+
 @functools.cache
-def _init_code() -> CodeType:
+def _code(name: str) -> CodeType:
     # Compiled once in a process, or read from the interpreter's own cache of compiled modules.
-    code = SourceFileLoader("firkin_init", _INIT).get_code("firkin_init")
+    path = f"{_PLACE}/{name}.py"
+    code = SourceFileLoader(f"firkin_{name}", path).get_code(f"firkin_{name}")
     if code is None:
-        raise HostError(f"`{_INIT}` is missing from this installation", code="sandbox-start")
+        raise HostError(f"`{path}` is missing from this installation", code="sandbox-start")
     return code
 
 
@@ -83,7 +134,12 @@ def _spawn(python: str, spec_fd: int, status_fd: int, output_fd: int) -> int:
 
 
 def _attend(
-    pid: int, output_fd: int, status_fd: int, on_output: Callable[[bytes], None], cancel_fd: int | None
+    child: Child,
+    output_fd: int,
+    status_fd: int,
+    on_output: Callable[[bytes], None],
+    cancel_fd: int | None,
+    patience_s: float,
 ) -> tuple[bool, bytes]:
     """Pass output on until nobody holds the pipe any more, then reap; return (cancelled, status lines)."""
     poll = select.poll()
@@ -98,14 +154,14 @@ def _attend(
             wait_ms = None if kill_at is None else max(0.0, kill_at - time.monotonic()) * 1000
             ready = [fd for fd, _ in poll.poll(wait_ms)]
             if not ready:
-                os.kill(pid, signal.SIGKILL)
+                child.kill(signal.SIGKILL)
                 kill_at = None
                 continue
             if cancel_fd in ready:
                 cancelled = True
                 poll.unregister(cancel_fd)
-                os.kill(pid, signal.SIGTERM)
-                kill_at = time.monotonic() + _KILL_AFTER_S
+                child.kill(signal.SIGTERM)
+                kill_at = time.monotonic() + patience_s
             if output_fd in ready:
                 chunk = os.read(output_fd, _CHUNK)
                 if not chunk:
@@ -114,15 +170,16 @@ def _attend(
         while chunk := os.read(status_fd, _CHUNK):
             status += chunk
     except BaseException:
-        os.kill(pid, signal.SIGKILL)
+        child.kill(signal.SIGKILL)
         raise
     finally:
-        os.waitpid(pid, 0)
+        child.wait()
     return cancelled, status
 
 
 def _understand(status: bytes, cancelled: bool) -> RunResult:
     warnings: list[str] = []
+    covered: list[str] = []
     result: RunResult | None = None
     for line in status.decode("utf-8", "surrogateescape").splitlines():
         kind, *fields = line.split("\0")
@@ -132,6 +189,8 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
                     raise setup_error(op, int(number), detail)
             case "warn", [op, number, detail]:
                 warnings.append(f"{op} `{detail}` could not be set: {os.strerror(int(number)).lower()}")
+            case "cover", [path]:
+                covered.append(path.lstrip("/"))
             case "exec", [number, path]:
                 code = 127 if int(number) in (errno.ENOENT, errno.ENOTDIR) else 126
                 result = RunResult(code, 0, ExecError(int(number), path))
@@ -144,7 +203,7 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
         raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
     if result is None:
         result = RunResult(137, 9)
-    return RunResult(result.exit_code, result.signal, result.exec_error, cancelled, tuple(warnings))
+    return RunResult(result.exit_code, result.signal, result.exec_error, cancelled, tuple(warnings), tuple(covered))
 
 
 def setup_error(op: str, number: int, detail: str) -> HostError:

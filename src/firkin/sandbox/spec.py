@@ -105,13 +105,17 @@ class ExecError:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a command ended; `signal` is 0 unless it was killed by one."""
+    """How a command ended; `signal` is 0 unless it was killed by one.
+
+    `covered` are paths of the root that something else was put over for a while, in place of a mount.
+    """
 
     exit_code: int
     signal: int = 0
     exec_error: ExecError | None = None
     cancelled: bool = False
     warnings: tuple[str, ...] = ()
+    covered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ class Bench:
         if self._backing is None:
             from firkin.solve.backing import make_backing
 
-            self._backing = make_backing(self._way())
+            self._backing = make_backing(self._way(), self.request)
+            self._stack.callback(self._backing.close)
         return self._backing
 
     def engine(self, slot_prefix: str) -> Engine:

@@ -59,10 +59,15 @@ Result = Snapshot | Files
 
 
 class Backing(msgspec.Struct, frozen=True):
-    """How roots are made and commands are run here."""
+    """How roots are made and commands are run here.
+
+    `moves_caches` says that a cache mount can be in one place only, so commands cannot share it.
+    """
 
     rootfs: Rootfs
     sandbox: Sandbox
+    moves_caches: bool = False
+    close: Callable[[], None] = lambda: None
 
 
 class Surroundings(msgspec.Struct, frozen=True):

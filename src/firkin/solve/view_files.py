@@ -6,38 +6,9 @@ from __future__ import annotations
 import os
 
 from firkin.layer.change import Content, View
+from firkin.layer.view import resolve_path
 
-_MAX_LINKS = 40
 _MAX_BYTES = 16 * 1024 * 1024
-
-
-def resolve_path(view: View, path: str) -> str:
-    """Return the path with every link followed within the root; missing parts stay as they are.
-
-    A link chain that never ends gives "" (which is a directory, so nothing is read from it).
-    """
-    done: list[str] = []
-    todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            if done:
-                done.pop()
-            continue
-        entry = view.lstat("/".join((*done, part)))
-        if entry is not None and entry.kind == "symlink":
-            links += 1
-            if links > _MAX_LINKS:
-                return ""
-            if entry.target.startswith("/"):
-                done.clear()
-            todo += entry.target.split("/")[::-1]
-        else:
-            done.append(part)
-    return "/".join(done)
 
 
 def read_file(view: View, path: str) -> bytes:

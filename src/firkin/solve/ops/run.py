@@ -21,7 +21,7 @@ from firkin.sandbox.spec import RunResult, RunSpec
 from firkin.solve.engine import Engine, Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.solve.view_files import read_file
-from firkin.store.layout import locked
+from firkin.store.layout import locked, remove_tree
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -66,7 +66,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         for warning in result.warnings:
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
-        root.seal(f"{staged}/fs")
+        root.seal(f"{staged}/fs", result.covered)
         engine.store.trees.seal(staged, layer_id)
         engine.store.records.add_tree(layer_id)
 
@@ -222,7 +222,7 @@ def _cache_directory(
         path = f"{engine.store.layout.mounts}/{base}" + (f"-{number}" if number else "")
         descriptor = os.open(path + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            if mount.sharing == "shared":
+            if mount.sharing == "shared" and not engine.backend.moves_caches:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             elif mount.sharing == "private":
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,6 +261,7 @@ def _wait_for(engine: Engine, descriptor: int) -> None:
 def _new_cache_directory(
     engine: Engine, path: str, mount: ops.CacheMount, source: Result | None, vertex: str
 ) -> None:
+    remove_tree(path)  # what is left when a command and all that watched it were killed at once
     staged = engine.store.layout.scratch_path("mount")
     os.makedirs(f"{staged}/fs")
     with open(f"{staged}/id", "w", encoding="utf-8") as file:

@@ -1,0 +1,128 @@
+"""A plain directory made of layer trees, and what changed in it since. I; `directory` and `inplace` use it.
+
+Changes are found by one lstat a file: inode, ctime, size, mode and owner. Two things change a ctime
+and are no change of a layer: a mount point that was put over something for a while (`covered`), and
+names that came and went in a directory whose time was put back.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from firkin.layer.apply import apply_changes
+from firkin.layer.change import Opaque, Put, Remove
+from firkin.layer.compare import TreeIndex
+from firkin.layer.scan import iter_tree_changes, iter_upper_changes, layer_xattrs, scan_tree
+from firkin.layer.view import StackView
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from firkin.layer.change import Change
+    from firkin.layer.compare import Difference
+
+_S_IFMT, _S_IFDIR = 0o170000, 0o040000
+
+
+class FlatTree:
+    """A directory that layers are unpacked into, one after the other. Not thread-safe.
+
+    `ignored` are paths in it that belong to somebody else: never written to, never looked at.
+    """
+
+    def __init__(self, path: str, ignored: frozenset[str] = frozenset()) -> None:
+        self.path = path
+        self.ignored = ignored
+        self._guarded = _ancestors(ignored)
+        self._before: TreeIndex | None = None
+
+    def add(self, tree: str) -> None:
+        """Unpack one more layer tree, by reflink or copy: a step may write to every file here."""
+        self._before = None
+        changes = iter_upper_changes(tree, skip=self.ignored, include_root=True)
+        apply_changes(self._allowed(changes) if self._guarded else changes, self.path, form="flat")
+
+    def list(self) -> None:
+        """Note how the tree looks now, unless that is known: what differs later was changed since."""
+        if self._before is None:
+            self._before = scan_tree(self.path, self.ignored)
+
+    def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
+        """Fill the diff directory `tree` with what changed since `list`; `lowers` from the top down."""
+        before = self._before
+        if before is None:
+            raise ValueError("the tree was not listed")
+        after = scan_tree(self.path, self.ignored)
+        paths = frozenset(covered)
+        changes = iter_tree_changes(
+            self.path, before, after, wanted=lambda difference: not self._only_touched(difference, paths)
+        )
+        status = os.stat(self.path)
+        os.chown(tree, status.st_uid, status.st_gid)
+        os.chmod(tree, status.st_mode & 0o7777)
+        apply_changes(changes, tree, below=StackView(tuple(reversed(lowers))))
+        os.utime(tree, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        self._before = after
+
+    def clear(self) -> None:
+        """Remove everything but what is ignored and what leads there."""
+        self._before = None
+        self._clear_folder("")
+
+    def _clear_folder(self, folder: str) -> None:
+        from firkin.layer.attributes import remove_tree
+
+        prefix = folder + "/" if folder else ""
+        for name in os.listdir(f"{self.path}/{folder}"):
+            path = prefix + name
+            if path in self.ignored:
+                continue
+            if path in self._guarded and os.lstat(f"{self.path}/{path}").st_mode & _S_IFMT == _S_IFDIR:
+                self._clear_folder(path)
+            else:
+                remove_tree(f"{self.path}/{path}")
+
+    def _only_touched(self, difference: Difference, covered: frozenset[str]) -> bool:
+        was, now = difference.was, difference.stat
+        if was is None or now is None:
+            return False
+        if was.is_dir and now.is_dir:
+            # Its link count and size follow from its names, which are compared by themselves.
+            same = was._replace(ctime_ns=0, nlink=0, size=0) == now._replace(ctime_ns=0, nlink=0, size=0)
+            return same and not self._has_xattrs(difference.path)
+        return difference.path in covered and was._replace(ctime_ns=0) == now._replace(ctime_ns=0)
+
+    def _has_xattrs(self, path: str) -> bool:
+        full = f"{self.path}/{path}"
+        names = os.listxattr(full, follow_symlinks=False)
+        return bool(names and layer_xattrs(full, names))
+
+    def _allowed(self, changes: Iterable[Change]) -> Iterator[Change]:
+        """Pass on what leaves the ignored paths reachable; a file in the place of their parents is left out."""
+        blocked: set[str] = set()
+        for change in changes:
+            path = change.path
+            if path not in self._guarded:
+                yield change
+            elif isinstance(change, Put) and change.entry.kind == "dir":
+                full = f"{self.path}/{path}"
+                if not path or not os.path.lexists(full) or os.lstat(full).st_mode & _S_IFMT == _S_IFDIR:
+                    yield change
+            elif isinstance(change, (Opaque, Remove)):
+                self._clear_folder(path)
+            else:
+                blocked.add(path)
+        if blocked:
+            self.ignored |= blocked
+            self._guarded = _ancestors(self.ignored)
+
+
+def _ancestors(paths: Iterable[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for path in paths:
+        while "/" in path:
+            path = path.rpartition("/")[0]
+            found.add(path)
+        found.add("")
+    return frozenset(found)
