@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import finalize
 
 from dulwich.client import GitClient, LsRemoteResult, SSHGitClient, TCPGitClient
 from dulwich.config import ConfigFile, parse_submodules
@@ -230,6 +231,7 @@ class GitView:
     def __init__(self, repo: Repo, commit: Commit) -> None:
         self.repo = repo
         self.commit = commit
+        finalize(self, repo.close)  # also at exit, before modules that closing needs are gone
         self._time_ns = int(commit.commit_time) * 1_000_000_000
         self._trees: dict[str, dict[str, tuple[int, ObjectID]]] = {}
         self._inside: dict[str, View] = {}

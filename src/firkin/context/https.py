@@ -95,11 +95,11 @@ class Web:
             try:
                 target = join_url(url, location)
             except ValueError as error:
-                raise RegistryError(f"a redirect leads nowhere: {error}", code="fetch") from error
+                raise RegistryError(f"a redirect leads nowhere: {error}") from error
             if url.scheme == "https" and target.scheme == "http":
-                raise RegistryError(f"a redirect leads from https to http ({target.host})", code="fetch")
+                raise RegistryError(f"a redirect leads from https to http ({target.host})")
             url = target
-        raise RegistryError(f"more than {_MAX_REDIRECTS} redirects", code="fetch")
+        raise RegistryError(f"more than {_MAX_REDIRECTS} redirects")
 
 
 def _refused(shown: str, status: int) -> ContextError:
