@@ -47,29 +47,31 @@ def apply_changes(
     root: str,
     *,
     form: Form = "diff",
-    link_ok: bool = False,
+    link_beneath: str = "",
     chown: bool = True,
     below: View | None = None,
 ) -> Applied:
     """Make the changes beneath `root`: a diff tree (fresh, or a former one of the same layer) or a flat tree.
 
-    `link_ok` allows hard links to the contents where owner, mode, time and xattrs are what they should
-    be already: only between trees that nobody writes to. `below` gives directories that the changes
+    Contents that lie beneath the directory `link_beneath` (the trees of a store, which nobody writes to)
+    are hard-linked where owner, mode, time and xattrs are what they should be already; never into a
+    flat tree. `below` gives directories that the changes
     presume their attributes. Raises ValueError for a file that shrank or grew and for parents that are
     no directories, HostError for owners that are not mapped, OSError.
     """
-    applier = _Applier(root, form, link_ok, chown, below)
+    applier = _Applier(root, form, link_beneath, chown, below)
     for change in changes:
         applier.add(change)
     return applier.end()
 
 
 class _Applier:
-    def __init__(self, root: str, form: Form, link_ok: bool, chown: bool, below: View | None) -> None:
+    def __init__(self, root: str, form: Form, link_beneath: str, chown: bool, below: View | None) -> None:
         self._root = root
         self._prefix = root + "/"
         self._flat = form == "flat"
-        self._link_ok = link_ok
+        # The slash at the end keeps `trees-old` out of `trees`; "//" is no path's start.
+        self._linkable = link_beneath.rstrip("/") + "/" if link_beneath and not self._flat else "//"
         self._chown = chown
         self._below = below
         self._folders: dict[str, Entry | None] = {"": None}
@@ -139,7 +141,7 @@ class _Applier:
             content = put.content
             if type(content) is not str:
                 self._write(path, full, entry, b"" if content is None else content)  # type: ignore[arg-type]
-            elif not (self._link_ok and self._link(content, full, entry)):
+            elif not (content.startswith(self._linkable) and self._link(content, full, entry)):
                 self._copy(path, full, entry, content)
         elif entry.kind == "symlink":
             os.symlink(entry.target, full)
@@ -185,7 +187,7 @@ class _Applier:
             os.link(source, full, follow_symlinks=False)
         except OSError as error:
             if error.errno == _EXDEV:
-                self._link_ok = False
+                self._linkable = "//"
             elif error.errno not in (_EPERM, _EMLINK):
                 raise
             return False

@@ -106,8 +106,9 @@ def unpack_blob(
 
     Digest and size are verified against `descriptor`, the tar against `diff_id` (None: not known).
     `chunks` is pulled and `blob_sink` written in one thread, inflating and the tar's digest have
-    threads of their own, the caller's unpacks. `progress` gets the count of blob bytes so far, in the first thread. Raises ValueError for
-    what does not match, besides all that `unpack_layer` raises; the tree is then to be thrown away.
+    threads of their own, the caller's unpacks. `progress` gets the count of blob bytes so far, in the
+    first thread. Raises ValueError for what does not match, besides all that `unpack_layer` raises;
+    the tree is then to be thrown away.
     """
     hasher = new_hasher()
     with Background(_verified(chunks, descriptor, blob_sink, progress), depth=8) as verified:

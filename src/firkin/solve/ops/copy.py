@@ -44,7 +44,8 @@ def keep_changes(engine: Engine, step: Step, root: Snapshot, layer_id: str, chan
     try:
         if root.layers:
             _take_attributes(engine.store.trees.path(root.layers[-1].tree_id), f"{staged}/fs")
-        apply_changes(changes, f"{staged}/fs")
+        # Between trees, which nobody writes to, a file whose metadata stays the same needs no copy.
+        apply_changes(changes, f"{staged}/fs", link_beneath=engine.store.layout.trees)
         engine.store.trees.seal(staged, layer_id)
     except BaseException:
         engine.store.trees.drop(staged)
