@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from firkin.dockerfile.giturl import parse_git_url
 from firkin.dockerfile.ignore import IgnoreMatcher, parse_ignore
 from firkin.dockerfile.lint import CHECK_ARGUMENT, Checks
@@ -23,10 +25,10 @@ from firkin.events import Completed, Emit, Planned, Warned
 from firkin.export.outputs import Exporter
 from firkin.graph.ops import Git
 from firkin.oci.platform import Platform, host_platform, parse_platform
-from firkin.request import BuildRequest, BuildResult, StepResult
+from firkin.request import BuildRequest, BuildResult, ImageResult, StepResult
 from firkin.solve.bench import Bench
 from firkin.solve.cancel import Cancel
-from firkin.solve.scheduler import Scheduler
+from firkin.solve.scheduler import Scheduler, vertices_of
 from firkin.source import Source, Span
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
         checks = Checks(dockerfile, _Reporter(emit), dict(request.build_args).get(CHECK_ARGUMENT))
         checks.check_syntax()
         exporter = Exporter(bench, request)
+        exporter.check_push()
         stories: list[StepResult] = []
         for platform in _platforms(request):
             options = options_of(request, platform, bench.host)
@@ -59,12 +62,22 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
                 checks.check_copies(graph, bench.contexts.main_matcher)
             if (violation := checks.violation()) is not None:
                 raise violation
+            if request.plan_only:
+                emit(Planned(time.time(), vertices_of(graph), source))
+                continue
             engine = bench.engine(_slot(request, source))
             engine.prepare(graph, exporter.formats)
             scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
             outcome = scheduler.run(graph, source)
             exporter.assemble(engine, graph, outcome.results)
             stories += outcome.stories
+            for target in request.also_targets:
+                graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
+                engine = bench.engine(_slot(request, source))
+                engine.prepare(graph, ())
+                stories += Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source).stories
+        if request.plan_only:
+            return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
         result = exporter.export(tuple(stories), began)
     image = result.image
     emit(

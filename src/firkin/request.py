@@ -32,6 +32,8 @@ class Output(msgspec.Struct, frozen=True):
     push_by_digest: bool = False
     annotations: Pairs = ()
     mode_delete: bool = False  # type local: remove what the image does not have
+    flat: bool = False  # type docker: layers as files beside each other, as `docker save` wrote them before 25
+    alone: bool = False  # type oci, a directory: its index lists this image only, without a name
 
 
 class Secret(msgspec.Struct, frozen=True):
@@ -115,6 +117,8 @@ class RegistrySettings(msgspec.Struct, frozen=True):
     timeout_s: float = 60.0  # without a byte moving
     parallel: int = 4
     user_agent_suffix: str = ""
+    credential_helpers: tuple[str, ...] = ()  # asked after the files: env, google, ecr, acr, gitlab
+    ignore_immutable_tags: bool = False  # a tag that the registry does not let change is no error
 
     def __repr__(self) -> str:
         return f"RegistrySettings(mirrors={self.mirrors!r}, insecure={self.insecure!r}, …)"
@@ -133,8 +137,10 @@ class BuildRequest(msgspec.Struct, frozen=True):
     build_args: Pairs = ()
     proxy_args: Pairs = ()  # predefined proxy arguments of the environment, given to RUN only
     labels: Pairs = ()
+    labels_yield: bool = False  # LABEL instructions of the target stage win over `labels`
     annotations: Pairs = ()
     target: str = ""
+    also_targets: tuple[str, ...] = ()  # stages that must build as well; nothing comes of them
     platforms: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = (Output(),)
@@ -156,6 +162,9 @@ class BuildRequest(msgspec.Struct, frozen=True):
     object_store_environ: Pairs = ()  # AWS_*, S3_*, AZURE_*, GOOGLE_* for blob contexts; secret
     max_parallel_steps: int = 0  # 0: as many as the machine has cores, at least 2
     check_only: bool = False
+    plan_only: bool = False  # tell the steps and stop
+    check_push: tuple[str, ...] = ()  # names whose repositories must take pushes, or nothing is built
+    media_family: Literal["", "base", "oci", "docker"] = ""  # of outputs that do not say; base: as the base image
     squash: bool = False  # one layer for all of the target stage's instructions
     ignore_paths: tuple[str, ...] = ()  # image paths left out of new layers
     temp_dir: str = ""

@@ -50,6 +50,7 @@ def options_of(request: BuildRequest, platform: Platform | None, host: Platform)
         build_args=request.build_args,
         proxy_args=request.proxy_args,
         labels=request.labels,
+        labels_yield=request.labels_yield,
         target=request.target,
         contexts=tuple(name for name, _ in request.build_contexts),
         no_cache=request.no_cache,
@@ -288,6 +289,8 @@ class _Lowering:
         if isinstance(self.builder.step(state.step).op, Context):
             self._lay_context(state, node)
         state.start()
+        if node is self.plan.target and self.options.labels_yield:
+            state.labels.update(self.options.labels)
         node.state = state
         return state
 
@@ -314,7 +317,8 @@ class _Lowering:
             raise DockerfileError("the target stage was not built", span=self.plan.target.span)
         if isinstance(self.builder.step(state.step).op, Context):
             self._lay_context(state, self.plan.target)
-        state.labels.update(self.options.labels)
+        if not self.options.labels_yield:
+            state.labels.update(self.options.labels)
         platform = state.image_platform
         if self.options.platform_requested:
             wanted = self.options.platform

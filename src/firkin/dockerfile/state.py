@@ -75,6 +75,7 @@ class LowerOptions(msgspec.Struct, frozen=True):
     build_args: tuple[tuple[str, str], ...] = ()
     proxy_args: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
+    labels_yield: bool = False
     target: str = ""
     contexts: tuple[str, ...] = ()
     no_cache: bool = False

@@ -1,7 +1,7 @@
 """Writes a tar that `docker load` accepts, and that is an OCI layout at the same time. Does I/O.
 
 As `docker save` has it since 25: blobs by digest, an `index.json`, and `manifest.json` with names,
-configuration and layers for older readers.
+configuration and layers for older readers; or flat, with the files that go-containerregistry writes.
 """
 
 from __future__ import annotations
@@ -45,3 +45,31 @@ def write_docker_archive(
         archive.file("manifest.json", codec.encode(manifest))
         archive.file("oci-layout", LAYOUT)
         archive.end()
+
+
+def write_flat_archive(
+    image: Image, names: tuple[Reference, ...], source: BlobSource, dest: str, stdout: BinaryIO | None
+) -> None:
+    """Write one image as `sha256:<config>`, `<hex>.tar.gz` for each layer, and `manifest.json`.
+
+    Mirrors: google/go-containerregistry pkg/v1/tarball.MultiWriteToFile.
+    """
+    layers = [layer.descriptor for layer in image.layers]
+    manifest = [
+        {
+            "Config": image.manifest.config.digest,
+            "RepoTags": [name.familiar for name in names if name.tag],
+            "Layers": [_layer_file(layer.digest) for layer in layers],
+        }
+    ]
+    with output_file(dest, stdout) as stream:
+        archive = ArchiveWriter(stream)
+        archive.file(image.manifest.config.digest, image.config.raw)
+        for layer in dict.fromkeys(layers):
+            archive.blob(_layer_file(layer.digest), source, layer)
+        archive.file("manifest.json", codec.encode(manifest))
+        archive.end()
+
+
+def _layer_file(digest: str) -> str:
+    return f"{digest.partition(':')[2]}.tar.gz"

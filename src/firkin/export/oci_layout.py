@@ -78,12 +78,15 @@ def write_tar(
 
 
 def write_directory(
-    images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], source: BlobSource, dest: str
+    images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], source: BlobSource, dest: str,
+    *, alone: bool = False,
 ) -> None:
-    """Add the image to the layout in a directory (made if missing); its other images stay."""
-    entries = named(_root(images, index), names, images[0].config.created)
+    """Add the image to the layout in a directory (made if missing); its other images stay, unless it is `alone`."""
+    root = _root(images, index)
+    entries = (root,) if alone else named(root, names, images[0].config.created)
     try:
-        _kept_entries(f"{dest}/index.json", entries)  # before anything is written
+        if not alone:
+            _kept_entries(f"{dest}/index.json", entries)  # before anything is written
         os.makedirs(f"{dest}/blobs/sha256", exist_ok=True)
         for descriptor, data in blobs_of(images, index):
             path = f"{dest}/blobs/{descriptor.digest.replace(':', '/')}"
@@ -95,7 +98,7 @@ def write_directory(
                 else:
                     copy_blob(source, descriptor, target)
         _replace(f"{dest}/oci-layout", LAYOUT)
-        kept = _kept_entries(f"{dest}/index.json", entries)
+        kept = () if alone else _kept_entries(f"{dest}/index.json", entries)
         _replace(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
     except OSError as error:
         raise UsageError(f"cannot write {dest}: {(error.strerror or '').lower()}", code="output") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Literal
 
 import msgspec
 
@@ -25,6 +26,10 @@ from firkin.solve.snapshot import Snapshot
 _NEEDS_NO_LAYERS = ("tar", "local")
 
 
+Family = media.Family | Literal["base"]
+"""The kind of manifest that is wanted; base: that of the base image, docker where there is none."""
+
+
 class Built(msgspec.Struct, frozen=True):
     """An image in the form that some outputs want, with what is needed to find its layers."""
 
@@ -42,16 +47,22 @@ class Exporter:
         self._request = request
         self.names = parse_names(request.tags)
         self.formats = tuple(dict.fromkeys(self._form(output) for output in request.outputs))
-        self._built: list[dict[tuple[LayerFormat, media.Family], Built]] = []
+        self._built: list[dict[tuple[LayerFormat, Family], Built]] = []
 
     def _form(self, output: Output) -> LayerFormat:
         request = self._request
         clamp = request.source_date_epoch if request.rewrite_timestamp else None
         return LayerFormat(output.compression, output.compression_level, clamp, output.force_compression)
 
-    def _family(self, output: Output) -> media.Family:
-        if output.media_family:
-            return output.media_family
+    def check_push(self) -> None:
+        """Ask registries whether they would take what the request names; raises RegistryError."""
+        repositories = {name.name: name for name in parse_names(self._request.check_push)}
+        for name in repositories.values():
+            self._bench.client().check_push(name)
+
+    def _family(self, output: Output) -> Family:
+        if output.media_family or self._request.media_family:
+            return output.media_family or self._request.media_family or "oci"
         return "docker" if output.type == "docker" and output.compression != "zstd" else "oci"
 
     def assemble(self, engine: Engine, graph: Graph, results: dict[StepId, Result]) -> None:
@@ -61,15 +72,17 @@ class Exporter:
             if not isinstance(snapshot, Snapshot):
                 raise TypeError("a target is not a root file system")
             wanted = dict.fromkeys((self._form(x), self._family(x)) for x in self._request.outputs) or {
-                (LayerFormat(), "oci"): None
+                (LayerFormat(), self._request.media_family or "oci"): None
             }
             self._built.append(
                 {key: Built(plan, snapshot, self._image(engine, plan, snapshot, *key), key[0]) for key in wanted}
             )
 
     def _image(
-        self, engine: Engine, plan: ImagePlan, snapshot: Snapshot, form: LayerFormat, family: media.Family
+        self, engine: Engine, plan: ImagePlan, snapshot: Snapshot, form: LayerFormat, family: Family
     ) -> Image:
+        if family == "base":
+            family = _family_of(snapshot)
         tasks = [engine.layers.layer_of(layer, form) for layer in snapshot.layers]
         layers = tuple(task.result() for task in tasks)
         times = tuple(engine.created.get(layer.tree_id) for layer in snapshot.layers)
@@ -101,11 +114,12 @@ class Exporter:
             root, images, stories, tuple(filter(None, written)), seconds, msgspec.Raw(self._metadata(root, first))
         )
 
-    def _index(self, images: list[Image], family: media.Family) -> Index:
+    def _index(self, images: list[Image], family: Family) -> Index:
         manifests = tuple(
             msgspec.structs.replace(image.manifest.descriptor, platform=image.config.platform) for image in images
         )
-        return encode_index(Index(media.index_media_type(family), manifests, self._request.annotations))
+        kind = media.index_media_type("oci" if family == "base" else family)
+        return encode_index(Index(kind, manifests, self._request.annotations))
 
     def _write(self, output: Output) -> str:
         key = (self._form(output), self._family(output))
@@ -138,9 +152,9 @@ class Exporter:
                 if output.tar:
                     write_tar(images, index, names, bench.store.blobs, dest, stdout)
                 else:
-                    write_directory(images, index, names, bench.store.blobs, dest)
+                    write_directory(images, index, names, bench.store.blobs, dest, alone=output.alone)
             case "docker":
-                from firkin.export.docker_archive import write_docker_archive
+                from firkin.export.docker_archive import write_docker_archive, write_flat_archive
 
                 if index is not None:
                     raise UsageError(
@@ -148,7 +162,8 @@ class Exporter:
                         code="output",
                         hints=("use type=oci, or one platform",),
                     )
-                write_docker_archive(images[0], names, bench.store.blobs, dest, stdout)
+                write = write_flat_archive if output.flat else write_docker_archive
+                write(images[0], names, bench.store.blobs, dest, stdout)
             case "tar" | "local":
                 from firkin.export.rootfs import write_rootfs
 
@@ -189,6 +204,11 @@ def _origins(built: list[Built]) -> dict[Digest, str]:
     """Say where the layers that came from base images can be had."""
     layers = [ref for item in built for ref in item.snapshot.layers]
     return {ref.pulled.descriptor.digest: ref.origin for ref in layers if ref.pulled is not None}
+
+
+def _family_of(snapshot: Snapshot) -> media.Family:
+    pulled = [ref.pulled for ref in snapshot.layers if ref.pulled is not None]
+    return media.layer_family(pulled[-1].descriptor.media_type) if pulled else "docker"
 
 
 def _visibility(output: Output) -> int:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from firkin.errors import FirkinError, UsageError
+from firkin.errors import FirkinError, RegistryError, UsageError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -27,6 +27,12 @@ from firkin.solve.bench import Bench
 from firkin.solve.pools import Pool, Task
 
 _PROGRESS_S = 0.1
+# What Google and Amazon say of a tag that cannot be moved. Mirrors: kaniko pkg/executor/push.go, errTagImmutable.
+_IMMUTABLE = (
+    "The repository has enabled tag immutability",
+    "cannot be overwritten because the repository is immutable",
+    "cannot be overwritten because the tag is immutable",
+)
 
 
 class LayerSource(Protocol):
@@ -46,6 +52,7 @@ class PushJob(msgspec.Struct, frozen=True):
     index: Index | None
     names: tuple[Reference, ...]
     by_digest: bool = False
+    ignore_immutable: bool = False  # a tag that may not be changed is no error
 
     @property
     def root(self) -> tuple[Descriptor, bytes]:
@@ -63,8 +70,9 @@ def push_images(
         raise UsageError(
             "a name is needed to push to", code="push-name", hints=("add `-t registry/repository:tag`",)
         )
+    job = PushJob(images, index, names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
     push = _Push(
-        PushJob(images, index, names, output.push_by_digest), bench.client(), bench.pools.transfers,
+        job, bench.client(), bench.pools.transfers,
         _StoreSource(bench, images, origins), bench.emit,
     )
     bench.client().repeat(bench.request.registry.push_retries, push.run)
@@ -216,7 +224,11 @@ class _Push:
     def _name(self, missing: list[Reference]) -> None:
         descriptor, raw = self._job.root
         for name in missing:
-            self._client.push_manifest(_tagged(name) if name.tag else name, raw, descriptor.media_type)
+            try:
+                self._client.push_manifest(_tagged(name) if name.tag else name, raw, descriptor.media_type)
+            except RegistryError as error:
+                if not (self._job.ignore_immutable and any(text in error.message for text in _IMMUTABLE)):
+                    raise
 
 
 class _Failing:

@@ -4,6 +4,7 @@ Sources are asked in the order of `RegistrySettings` (`auth_json`, then `auth_fi
 longest key that is a prefix of `host[:port]/repository` wins, whichever source has it; of equal keys, the first.
 Within a source `credHelpers` comes before `credsStore` before `auths`, as in Docker. A helper that is missing or
 fails is no error by itself, as the image may be public: it becomes a note, shown when the registry refuses.
+What no source knows, `RegistrySettings.credential_helpers` are asked for, as the Kaniko executor has them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import binascii
 import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -96,8 +98,30 @@ class Keychain:
                         return found
                 parent, slash, _ = wanted.rpartition("/")
                 if not slash:
-                    return None
+                    return self._ambient(wanted, host)
                 wanted = parent
+
+    def _ambient(self, key: str, host: str) -> Credentials | None:
+        """Ask what needs no file: variables of the environment, helpers of clouds, a job's token."""
+        for helper in self._settings.credential_helpers:
+            if helper == "env":
+                found = from_environment(key, self._environ)
+            elif helper == "gitlab":
+                found = _from_gitlab_job(key, self._environ)
+            else:
+                program, hosts = _CLOUDS[helper]
+                known = key.partition(":")[0].endswith(hosts)
+                found = self._ask_cloud(program, host) if known else None
+            if found is not None:
+                return found
+        return None
+
+    def _ask_cloud(self, program: str, host: str) -> Credentials | None:
+        import shutil
+
+        if shutil.which(f"docker-credential-{program}", path=self._settings.helper_path or os.defpath) is None:
+            return None
+        return self._ask(_Source("the environment", {}, {}, ""), program, host, "cloud")
 
     def _read_sources(self) -> list[_Source]:
         found = []
@@ -145,6 +169,40 @@ class Keychain:
                 answer = None
             self._answers[helper, server] = _from_helper(answer, label) if answer is not None else None
         return self._answers[helper, server]
+
+
+# helper: (docker-credential-PROGRAM, how the hosts end that it is asked for)
+_CLOUDS = {
+    "google": ("gcr", ("gcr.io", ".pkg.dev")),
+    "ecr": ("ecr-login", (".amazonaws.com", ".amazonaws.com.cn", "public.ecr.aws")),
+    "acr": ("acr-env", (".azurecr.io", ".azurecr.cn", ".azurecr.de", ".azurecr.us")),
+}
+
+
+def from_environment(host: str, environ: Mapping[str, str]) -> Credentials | None:
+    """Return the credentials of KANIKO_<HOST>_USER and _PASSWORD, of the host or of a domain it is in.
+
+    Mirrors: osscontainertools/kaniko pkg/creds/env_keychain.go; a port may be left out.
+    """
+    name = "index.docker.io" if host == "docker.io" else host
+    for spelling in dict.fromkeys((name, name.partition(":")[0])):
+        labels = spelling.upper().replace("-", "_").replace(":", "_").split(".")
+        for start in range(len(labels)):
+            prefix = "KANIKO_" + "_".join(labels[start:])
+            user, password = environ.get(f"{prefix}_USER"), environ.get(f"{prefix}_PASSWORD")
+            if user is not None and password is not None:
+                return Credentials(user, password, source=f"{prefix}_USER")
+    return None
+
+
+def _from_gitlab_job(host: str, environ: Mapping[str, str]) -> Credentials | None:
+    """Return the job token for the GitLab registry, or the account of its dependency proxy."""
+    if environ.get("CI_JOB_TOKEN") and host == normal_key(environ.get("CI_REGISTRY", "")):
+        return Credentials("gitlab-ci-token", environ["CI_JOB_TOKEN"], source="CI_JOB_TOKEN")
+    user, password = environ.get("CI_DEPENDENCY_PROXY_USER"), environ.get("CI_DEPENDENCY_PROXY_PASSWORD")
+    if user and password and host == normal_key(environ.get("CI_DEPENDENCY_PROXY_SERVER", "")):
+        return Credentials(user, password, source="CI_DEPENDENCY_PROXY_USER")
+    return None
 
 
 def _parse_config(data: bytes, label: str) -> _Source:

@@ -68,7 +68,7 @@ class Scheduler(Generic[T]):
         Raises what the first failing step raised (with the step's span), or Cancelled.
         """
         steps = graph.needed()
-        self._emit(Planned(self._clock(), tuple(map(_vertex, filter(_shown, steps))), source))
+        self._emit(Planned(self._clock(), vertices_of(graph), source))
         users: dict[StepId, list[Step]] = {step.id: [] for step in steps}
         missing: dict[StepId, int] = {}
         for step in steps:
@@ -157,6 +157,11 @@ class Scheduler(Generic[T]):
         if self._error is None or (isinstance(self._error, Cancelled) and not cancelled):
             self._error = error
         self._stop.set(15)
+
+
+def vertices_of(graph: Graph) -> tuple[Vertex, ...]:
+    """Return the steps that the graph's targets need, as people see them."""
+    return tuple(map(_vertex, filter(_shown, graph.needed())))
 
 
 def _shown(step: Step) -> bool:
