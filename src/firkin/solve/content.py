@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from firkin.context.views import FileStat, SingleFile
 from firkin.errors import ContextError
@@ -83,6 +83,22 @@ def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: File
     return tuple(_source_digest(op, source, inputs, tools, files) for source in op.sources)
 
 
+def copy_times(op: Copy, inputs: Sequence[View], tools: CopyTools) -> str:
+    """Return a digest of the times that somebody set on the selected files; "" where there are none.
+
+    No cache key holds it: a file that was only touched or checked out again has not changed. But a time of
+    whole seconds was given on purpose (an archive, `touch -d`), and a layer that another project made of
+    equal files with other times is not what this one asked for.
+    """
+    found = []
+    for source in op.sources:
+        if isinstance(source, PathSource):
+            walk, matches = _selection(op, source, inputs, tools, _Times)
+            walk.digest(matches, named=False)
+            found.append(walk.result())
+    return "" if not any(found) else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
 def tree_digest(view: View, path: str, files: FileDigests) -> str:
     """Return the digest of all that a path holds (links followed to it), as a mount shows it.
 
@@ -102,24 +118,39 @@ def _source_digest(
     if isinstance(source, TextSource):
         text = source.content.encode("utf-8", "surrogateescape")
         return hashlib.sha256(text).hexdigest()
-    view = inputs[source.input]
-    exclude = tools.matcher(op.exclude) if op.exclude else None
     if isinstance(source, FileSource):
+        view = inputs[source.input]
+        exclude = tools.matcher(op.exclude) if op.exclude else None
         name = view.filename if isinstance(view, SingleFile) else ""
         entry = view.lstat(name)
         if entry is None:
             raise not_found(view, name, name)
         return _Walk(view, files, None, exclude, ()).digest((Match(name, name, entry),), named=True)
+    walk, matches = _selection(op, source, inputs, tools, _Walk, files)
+    return walk.digest(matches, named=False)
+
+
+def _selection(
+    op: Copy,
+    source: PathSource,
+    inputs: Sequence[View],
+    tools: CopyTools,
+    kind: type[_AnyWalk],
+    files: FileDigests | None = None,
+) -> tuple[_AnyWalk, list[Match]]:
+    """Return a walk for a source and where it begins. Raises ContextError for what is missing."""
+    view = inputs[source.input]
+    files = files or FileDigests(None, 0)
+    exclude = tools.matcher(op.exclude) if op.exclude else None
     if not op.parents:
-        matches = find_matches(view, source.path, wildcard=source.wildcard)
-        return _Walk(view, files, None, exclude, ()).digest(matches, named=False)
+        return kind(view, files, None, exclude, ()), find_matches(view, source.path, wildcard=source.wildcard)
     start, pattern = split_parents(source)
     if not has_wildcard(start) and not has_wildcard(pattern):
         path = "/".join(part for part in (start, pattern) if part)
         if view.lstat(follow(view.lstat, path)) is None:
             raise not_found(view, path, path)
-    matches = find_matches(view, "/" + start)
-    return _Walk(view, files, tools.matcher((pattern,)), exclude, fixed_parts(pattern)).digest(matches, named=False)
+    include = tools.matcher((pattern,))
+    return kind(view, files, include, exclude, fixed_parts(pattern)), find_matches(view, "/" + start)
 
 
 class _Matcher(Protocol):
@@ -129,6 +160,7 @@ class _Matcher(Protocol):
 
 
 Child = tuple[str, Entry, FileStat | None]
+_AnyWalk = TypeVar("_AnyWalk", bound="_Walk")
 
 
 class _Walk:
@@ -241,3 +273,21 @@ class _Walk:
             else:
                 self._hasher, self._links = kept
         return any_wanted
+
+
+class _Times(_Walk):
+    """A walk that hashes names and set times of what is no directory."""
+
+    _any = False
+
+    def _feed(self, name: str, entry: Entry, rest: str) -> None:
+        self._hasher.update(f"{len(name)}:{name} {rest}\n".encode("utf-8", "surrogateescape"))
+
+    def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
+        if not entry.mtime_ns % 1_000_000_000:
+            self._any = True
+            self._feed(name, entry, str(entry.mtime_ns))
+
+    def result(self) -> str:
+        """Return the digest, "" where no time was set."""
+        return self._hasher.hexdigest() if self._any else ""

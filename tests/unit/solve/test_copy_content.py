@@ -10,12 +10,12 @@ import pytest
 from support.trees import tree
 
 from firkin.context.directory import DirectoryContext
-from firkin.context.views import SingleFile
+from firkin.context.views import MemoryView, SingleFile
 from firkin.dockerfile.ignore import IgnoreMatcher
 from firkin.errors import ContextError
 from firkin.graph.ops import Copy, FileSource, PathSource
 from firkin.layer.change import Entry, View
-from firkin.solve.content import FileDigests, copy_digests, tree_digest
+from firkin.solve.content import FileDigests, copy_digests, copy_times, tree_digest
 from firkin.solve.copy_plan import CopyTools, Matcher
 
 TOOLS = CopyTools(
@@ -135,3 +135,17 @@ def test_file_digests_are_remembered_once_settled(tmp_path: Path) -> None:
     os.utime(tmp_path / "new", ns=(status.st_atime_ns, status.st_mtime_ns))
     os.replace(tmp_path / "new", tmp_path / "f")
     assert now(changed_ns + 5 * 10**9) != first
+
+
+def test_times_that_were_set() -> None:
+    def times(view: View, path: str = "/d", **op: Any) -> str:
+        return copy_times(Copy((PathSource(1, path),), "/x", **op), (tree(), view), TOOLS)
+
+    def checked_out(path: str, mtime_ns: int) -> MemoryView:
+        return MemoryView({path: Entry("file", mtime_ns=mtime_ns)}, {path: b""})
+
+    assert times(checked_out("d/f", 5 * 10**9 + 1)) == ""
+    assert times(checked_out("d/f", 5 * 10**9)) != times(checked_out("d/f", 6 * 10**9)) != ""
+    assert times(checked_out("d/f", 5 * 10**9)) == times(tree("dir /d @7\nfile /d/f @5"))
+    assert times(tree("file /d/f @5"), exclude=("f",)) == ""
+    assert times(tree("file /d/f @5"), "/d/*") == times(tree("file /d/f @5\nfile /e @6"), "/d/*") != ""
