@@ -6,7 +6,7 @@ The twin of `stream.write_layer`: the same changes, as a diff tree (what overlay
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -47,35 +47,35 @@ def apply_changes(
     root: str,
     *,
     form: Form = "diff",
-    link_beneath: str = "",
+    may_link: Callable[[str], bool] | None = None,
     chown: bool = True,
     below: View | None = None,
 ) -> Applied:
     """Make the changes beneath `root`: a diff tree (fresh, or a former one of the same layer) or a flat tree.
 
-    Contents that lie beneath the directory `link_beneath` (the trees of a store, which nobody writes to)
-    are hard-linked where owner, mode, time and xattrs are what they should be already; never into a
-    flat tree. `below` gives directories that the changes
+    Contents that `may_link` (those in trees that nobody writes to, and that will not be seen together
+    with this one) are hard-linked where owner, mode, time and xattrs are what they should be already;
+    never into a flat tree. `below` gives directories that the changes
     presume their attributes. Raises ValueError for a file that shrank or grew and for parents that are
     no directories, HostError for owners that are not mapped, OSError.
     """
-    applier = _Applier(root, form, link_beneath, chown, below)
+    applier = _Applier(root, form, may_link, chown, below)
     for change in changes:
         applier.add(change)
     return applier.end()
 
 
 class _Applier:
-    def __init__(self, root: str, form: Form, link_beneath: str, chown: bool, below: View | None) -> None:
+    def __init__(
+        self, root: str, form: Form, may_link: Callable[[str], bool] | None, chown: bool, below: View | None
+    ) -> None:
         self._root = root
         self._prefix = root + "/"
         self._flat = form == "flat"
-        # The slash at the end keeps `trees-old` out of `trees`; "//" is no path's start.
-        self._linkable = link_beneath.rstrip("/") + "/" if link_beneath and not self._flat else "//"
+        self._may_link = None if self._flat else may_link
         self._chown = chown
         self._below = below
         self._folders: dict[str, Entry | None] = {"": None}
-        self._used: set[tuple[int, int]] = set()
         self._clone_ok = True
         self._range_ok = True
         self._entries = self._linked = self._cloned = self._copied = 0
@@ -141,7 +141,7 @@ class _Applier:
             content = put.content
             if type(content) is not str:
                 self._write(path, full, entry, b"" if content is None else content)  # type: ignore[arg-type]
-            elif not (content.startswith(self._linkable) and self._link(content, full, entry)):
+            elif not (self._may_link is not None and self._may_link(content) and self._link(content, full, entry)):
                 self._copy(path, full, entry, content)
         elif entry.kind == "symlink":
             os.symlink(entry.target, full)
@@ -176,8 +176,9 @@ class _Applier:
             or status.st_mode & 0o7777 != entry.mode
             or status.st_size != entry.size
             or (self._chown and (status.st_uid, status.st_gid) != (entry.uid, entry.gid))
-            # Two names of one layer must not become one file.
-            or (status.st_dev, status.st_ino) in self._used
+            # Two names that a command may see together must not become one file: not in one layer, and
+            # not by way of a third tree that this content was linked into before.
+            or status.st_nlink > 1
         ):
             return False
         names = os.listxattr(source, follow_symlinks=False)
@@ -187,11 +188,10 @@ class _Applier:
             os.link(source, full, follow_symlinks=False)
         except OSError as error:
             if error.errno == _EXDEV:
-                self._linkable = "//"
+                self._may_link = None
             elif error.errno not in (_EPERM, _EMLINK):
                 raise
             return False
-        self._used.add((status.st_dev, status.st_ino))
         self._linked += 1
         return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from firkin.graph.ops import Copy, PathSource
 from firkin.graph.step import Step
@@ -44,13 +44,20 @@ def keep_changes(engine: Engine, step: Step, root: Snapshot, layer_id: str, chan
     try:
         if root.layers:
             _take_attributes(engine.store.trees.path(root.layers[-1].tree_id), f"{staged}/fs")
-        # Between trees, which nobody writes to, a file whose metadata stays the same needs no copy.
-        apply_changes(changes, f"{staged}/fs", link_beneath=engine.store.layout.trees)
+        apply_changes(changes, f"{staged}/fs", may_link=_link_rule(engine, root))
         engine.store.trees.seal(staged, layer_id)
     except BaseException:
         engine.store.trees.drop(staged)
         raise
     engine.store.records.add_tree(layer_id)
+
+
+def _link_rule(engine: Engine, root: Snapshot) -> Callable[[str], bool]:
+    """Allow hard links to files of stored trees, which nobody writes to, but not of those below the new one."""
+    trees = engine.store.layout.trees + "/"
+    start, end = len(trees), len(trees) + 64
+    below = {layer.tree_id for layer in root.layers}
+    return lambda content: content.startswith(trees) and content[start:end] not in below
 
 
 def _take_attributes(below: str, path: str) -> None:
