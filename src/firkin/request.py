@@ -82,6 +82,8 @@ class CacheRef(msgspec.Struct, frozen=True):
     compression: Literal["gzip", "zstd", "none"] = "gzip"
     copy_layers: bool = True
     run_layers: bool = True
+    mounts: bool = False  # save and restore the cache mounts of RUN as well
+    max_mount_bytes: int = 2 * 1024**3  # a cache mount that is larger is not saved
 
 
 class Mirror(msgspec.Struct, frozen=True):
@@ -149,6 +151,8 @@ class BuildRequest(msgspec.Struct, frozen=True):
     pull: bool = False
     cache_from: tuple[CacheRef, ...] = ()
     cache_to: tuple[CacheRef, ...] = ()
+    explain: bool = False  # tell of each step that is not cached what differs from last time
+    require_cached: bool = False  # fail where a step would have to run
     secrets: tuple[Secret, ...] = ()
     ssh: tuple[SshAgent, ...] = ()
     allow: tuple[str, ...] = ()
