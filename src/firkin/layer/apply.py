@@ -25,7 +25,7 @@ from firkin.linux.syscalls import clone_file
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-_S_IFMT, _S_IFDIR = 0o170000, 0o040000
+_S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
 _EPERM, _EXDEV, _EINVAL, _EMLINK, _ENOSYS, _EOPNOTSUPP, _ENOTTY = 1, 18, 22, 31, 38, 95, 25
 _SMALL = 64 << 10
 _STEP = 64 << 20
@@ -173,7 +173,7 @@ class _Applier:
         status = os.lstat(source)
         if (
             status.st_mtime_ns != entry.mtime_ns
-            or status.st_mode & 0o7777 != entry.mode
+            or status.st_mode != _S_IFREG | entry.mode  # a socket counts as an empty file, but is none
             or status.st_size != entry.size
             or (self._chown and (status.st_uid, status.st_gid) != (entry.uid, entry.gid))
             # Two names that a command may see together must not become one file: not in one layer, and

@@ -19,10 +19,10 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from firkin.layer.change import Change, Entry, Kind, Opaque, Put
+from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Kind, Opaque, Put, Remove
 
 _MAGIC = b"firkin index 1\n\0"
 _fixed = struct.Struct("<BBHIIQqQHI")
@@ -323,3 +323,32 @@ def open_index(path: str) -> LayerIndex:
         data.close()
         raise ValueError(f"`{path}` is no layer index of this version")
     return LayerIndex(data, count, table)
+
+
+def index_tar(chunks: Iterable[bytes], writer: IndexWriter) -> None:
+    """Note every member of a tar (not compressed) in `writer`, without unpacking. Raises ValueError."""
+    from firkin.layer.tar import TarReader
+
+    reader = TarReader(chunks)
+    while (member := reader.next_member()) is not None:
+        path = _clean(member.name)
+        folder, _, name = path.rpartition("/")
+        if name == OPAQUE_NAME:
+            writer.add(Opaque(folder))
+        elif name.startswith(WHITEOUT_PREFIX):
+            bare = name[len(WHITEOUT_PREFIX) :]
+            writer.add(Remove(f"{folder}/{bare}" if folder else bare))
+        elif member.is_link:
+            writer.add(Put(path, member.entry, link=_clean(member.link)))
+        else:
+            writer.add(Put(path, member.entry))
+
+
+def _clean(name: str) -> str:
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == "..":
+            parts = parts[:-1]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)

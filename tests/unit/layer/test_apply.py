@@ -152,3 +152,14 @@ def test_owners_devices_and_capabilities(root: Path) -> None:
     assert applied.skipped == ()
     view = DirectoryView(str(root))
     assert [view.lstat(change.path) for change in changes] == [change.entry for change in changes]
+
+
+def test_a_socket_becomes_an_empty_file(root: Path, tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        found = DirectoryView(str(tmp_path)).lstat("s")
+        assert found is not None
+        apply_changes([Put("s", found, str(tmp_path / "s"))], str(root), may_link=lambda _: True)
+    assert (root / "s").is_file()
