@@ -38,6 +38,7 @@ ORDER = (
     ("solve",),
     ("export",),
     ("build",),
+    ("check", "verify"),
     ("worker",),
     ("ambient", "settings"),
     ("api",),

@@ -42,9 +42,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     """
     began = time.time()
     with ExitStack() as stack:
-        bench = stack.enter_context(
-            Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, _parse_git, way)
-        )
+        bench = stack.enter_context(open_bench(request, emit, cancel, way))
         source = bench.contexts.read_dockerfile()
         emit(Planned(time.time(), (), source))  # so that an error can show the lines it is about
         dockerfile = parse(source)
@@ -53,9 +51,9 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
         exporter = Exporter(bench, request)
         exporter.check_push()
         stories: list[StepResult] = []
-        for platform in _platforms(request):
+        for platform in platforms_of(request):
             options = options_of(request, platform, bench.host)
-            bases = _Bases(bench)
+            bases = Bases(bench)
             bases.prefetch(list_images(dockerfile, options))
             graph = lower(dockerfile, options, bases, checks.warn)
             if isinstance(bench.contexts.main_matcher, IgnoreMatcher):
@@ -66,7 +64,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
                 emit(Planned(time.time(), vertices_of(graph), source))
                 continue
             engine = bench.engine(_slot(request, source))
-            engine.prepare(graph, exporter.formats)
+            engine.prepare(graph, exporter.formats, whole_files=exporter.wants_files)
             scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
             outcome = scheduler.run(graph, source)
             exporter.assemble(engine, graph, outcome.results)
@@ -86,7 +84,12 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     return result
 
 
-def _platforms(request: BuildRequest) -> tuple[Platform | None, ...]:
+def open_bench(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> Bench:
+    """Return what a build works with, to be entered."""
+    return Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, _parse_git, way)
+
+
+def platforms_of(request: BuildRequest) -> tuple[Platform | None, ...]:
     """Return the platforms asked for, or None for that of this machine."""
     try:
         return tuple(parse_platform(text, _host()) for text in request.platforms) or (None,)
@@ -117,7 +120,7 @@ def _slot(request: BuildRequest, source: Source) -> str:
     return f"{request.context}|{source.name}"
 
 
-class _Bases:
+class Bases:
     """Gives lowering the images and contexts that lie outside the Dockerfile."""
 
     def __init__(self, bench: Bench) -> None:

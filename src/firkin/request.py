@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 Pairs = tuple[tuple[str, str], ...]
+Call = Literal["build", "check", "outline", "targets"]
 OutputType = Literal["store", "registry", "docker", "oci", "tar", "local"]
 
 
@@ -165,7 +166,9 @@ class BuildRequest(msgspec.Struct, frozen=True):
     git_environ: Pairs = ()  # GIT_* and ssh settings for git contexts; secret
     object_store_environ: Pairs = ()  # AWS_*, S3_*, AZURE_*, GOOGLE_* for blob contexts; secret
     max_parallel_steps: int = 0  # 0: as many as the machine has cores, at least 2
-    check_only: bool = False
+    call: Call = "build"
+    check_compat: tuple[str, ...] = ()  # other builders whose traps `check` tells as well
+    verify: str = ""  # reference or digest that the result is compared with; nothing is written then
     plan_only: bool = False  # tell the steps and stop
     check_push: tuple[str, ...] = ()  # names whose repositories must take pushes, or nothing is built
     media_family: Literal["", "base", "oci", "docker"] = ""  # of outputs that do not say; base: as the base image

@@ -255,7 +255,16 @@ def _engine() -> Build:
     # Everything heavy is behind this import; the front never does it.
     from firkin.build import run_build
 
-    return run_build
+    def run(
+        request: BuildRequest, emit: Callable[[Event], None], cancel: Cancel, way: Callable[[], Backend]
+    ) -> BuildResult:
+        if request.call != "build":
+            from firkin.check import run_call
+
+            return run_call(request, emit, cancel, way)
+        return run_build(request, emit, cancel, way)
+
+    return run
 
 
 class EventStream:

@@ -10,6 +10,7 @@ import sys
 # name: (module, one line about it)
 COMMANDS = {
     "build": ("build", "Build an image from a Dockerfile"),
+    "check": ("check", "Check a Dockerfile without building it"),
     "images": ("images", "List the images in the store"),
     "inspect": ("inspect", "Show what images consist of"),
     "tag": ("tag", "Give an image further names"),
@@ -21,6 +22,7 @@ COMMANDS = {
     "logout": ("logout", "Forget the credentials for a registry"),
     "prune": ("prune", "Free the space of what is not in use"),
     "info": ("info", "Show what this machine offers for builds, and what it lacks"),
+    "completion": ("completion", "Print a completion script for a shell"),
     "version": ("version", "Show the version"),
 }
 

@@ -122,7 +122,10 @@ BUILD = (
     _flag("--rewrite-timestamp", "rewrite_timestamp", "clamp the times of all files in new layers to the image's time"),
     _count("--parallel", "parallel", "N", "run up to N steps at a time"),
     _flag("--check", "check", "check the Dockerfile and stop"),
-    _text("--call", "call", "METHOD", "build, check or lint (both are --check)"),
+    _text("--call", "call", "METHOD[,format=json]",
+          "answer a question instead of building: check (or lint), outline (what the target takes), targets"),
+    _text("--verify", "verify", "REF|DIGEST",
+          "build, and compare the result with this image of the store or a registry instead of keeping it"),
     Option(("--provenance",), "", "off", "no attestations are made yet; leave it out or write `--provenance=false`"),
     Option(("--sbom",), "", "off", "no attestations are made yet; leave it out or write `--sbom=false`"),
     _refused("--attest", "no attestations are made yet; leave it out"),
@@ -144,6 +147,13 @@ BUILD = (
     Option(("--compress",), "", "ignored", "the context is never sent anywhere", takes_value=False),
     Option(("--disable-content-trust",), "", "ignored", "has no effect", takes_value=False),
 )  # fmt: skip
+
+
+CHECK = (
+    *(row for row in BUILD if row.dest in ("file", "target", "build_arg", "build_context", "platform")),
+    _choice("--format", "format", "text|json", "print for people (text) or programs (json)"),
+    _many("--compat", "compat", "BUILDER", "tell what this builder ignores or gets wrong as well: kaniko"),
+)
 
 
 def by_flag(rows: tuple[Option, ...]) -> Mapping[str, Option]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast, get_args
+
 import msgspec
 
 from firkin.ambient import Ambient, absolute, config_files, registry_settings, request_template, store_root
 from firkin.cli import values
 from firkin.cli.arguments import Arguments
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, CacheRef, Output, RegistrySettings, RunOptions, Secret
+from firkin.request import BuildRequest, CacheRef, Call, Output, RegistrySettings, RunOptions, Secret
 from firkin.settings import Settings, read_settings
 
 MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
@@ -90,7 +92,23 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         rewrite_timestamp=rewrite or arguments.flag("rewrite_timestamp"),
         isolation=arguments.text("isolation") or settings.isolation or "auto",
         max_parallel_steps=arguments.count("parallel"),
-        check_only=_check_only(arguments),
+        call=call_of(arguments)[0],
+        verify=arguments.text("verify"),
+    )
+
+
+def check_request(arguments: Arguments, ambient: Ambient, settings: Settings) -> BuildRequest:
+    """Return the request that `firkin check` asks for; raises UsageError."""
+    context = _context(arguments) if arguments.operands else "."
+    return msgspec.structs.replace(
+        request_template(ambient, context, settings.root, settings.registry),
+        dockerfile=arguments.text("file"),
+        build_contexts=_named(arguments, "build_context", "--build-context"),
+        build_args=values.build_args(arguments.many("build_arg"), ambient.environ),
+        target=arguments.text("target"),
+        platforms=values.split_list(arguments.many("platform")),
+        call="check",
+        check_compat=arguments.many("compat"),
     )
 
 
@@ -180,11 +198,12 @@ def _secrets(arguments: Arguments, ambient: Ambient) -> tuple[Secret, ...]:
     secrets: dict[str, Secret] = {}
     for text in arguments.many("secret"):
         spec = values.secret(text, ambient.environ)
-        secrets[spec.id] = Secret(spec.id, _secret_value(spec, ambient))
+        secrets[spec.id] = Secret(spec.id, secret_value(spec, ambient))
     return tuple(secrets.values())
 
 
-def _secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
+def secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
+    """Read a secret where its option says; raises UsageError."""
     if spec.variable:
         if spec.variable not in ambient.environ:
             raise UsageError(f"secret `{spec.id}`: the environment variable `{spec.variable}` is not set")
@@ -209,8 +228,20 @@ def _epoch(arguments: Arguments, args: dict[str, str]) -> int | None:
     return int(text)
 
 
-def _check_only(arguments: Arguments) -> bool:
-    call = arguments.text("call", "build").partition(",")[0]
-    if call not in ("build", "check", "lint"):
-        raise UsageError(f"option `--call` cannot be `{call}`", hints=("it is build, check or lint",))
-    return arguments.flag("check") or call != "build"
+def call_of(arguments: Arguments) -> tuple[Call, bool]:
+    """Return what `--check` or `--call` asks for, and whether the answer is to be JSON."""
+    if not arguments.given("call"):
+        return ("check" if arguments.flag("check") else "build"), False
+    method, *fields = values.csv_fields("--call", arguments.text("call"))
+    name = {"lint": "check"}.get(method, method)
+    if name not in get_args(Call):
+        raise UsageError(f"option `--call` cannot be `{method}`", hints=("it is build, check, outline or targets",))
+    as_json = False
+    for field in fields:
+        key, _, value = field.partition("=")
+        if key != "format" or value not in ("json", "text"):
+            raise UsageError(f"option `--call`: unknown field `{field}`", hints=("it is format=json or format=text",))
+        as_json = value == "json"
+    if arguments.flag("check") and name != "check":
+        raise UsageError(f"options `--check` and `--call={method}` exclude each other")
+    return cast(Call, name), as_json

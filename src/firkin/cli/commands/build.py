@@ -9,7 +9,7 @@ from firkin.ambient import absolute
 from firkin.cli.arguments import Arguments
 from firkin.cli.front import build_in_worker
 from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY
-from firkin.cli.requests import build_request, settings_of
+from firkin.cli.requests import build_request, call_of, settings_of
 from firkin.cli.run import Invocation, Reported, write_out
 from firkin.errors import FirkinError, UsageError
 from firkin.render import Renderer
@@ -31,6 +31,10 @@ def run(invocation: Invocation) -> int:
     request = build_request(arguments, ambient, settings)
     progress = "quiet" if arguments.flag("quiet") else arguments.text("progress") or settings.progress or "auto"
     _refuse_terminal(request)
+    if request.call != "build":
+        from firkin.cli.commands.check import answer
+
+        return answer(request, as_json=call_of(arguments)[1])
     return build_request_in_worker(
         request, arguments, _renderer(progress, request, ambient.environ.get("TERM", ""))
     )

@@ -1,0 +1,57 @@
+"""Answers questions about a Dockerfile instead of building it: check, outline, targets. Does I/O.
+
+Between `build`, whose resolver it uses, and `worker`, which calls it. The answer is the JSON document of
+dockerfile/report.py, as the result's metadata.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin.build import Bases, open_bench, platforms_of
+from firkin.dockerfile.ignore import IgnoreMatcher
+from firkin.dockerfile.lint import CheckResult, check_dockerfile
+from firkin.dockerfile.lower import options_of
+from firkin.dockerfile.outline import list_targets, outline
+from firkin.dockerfile.parse import parse
+from firkin.dockerfile.report import check_report, outline_report, targets_report
+from firkin.errors import DockerfileError
+from firkin.events import Emit, Planned
+from firkin.request import BuildRequest, BuildResult, ImageResult
+from firkin.solve.bench import Bench
+from firkin.solve.cancel import Cancel
+from firkin.source import Source
+
+if TYPE_CHECKING:
+    from firkin.backend import Backend
+
+
+def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildResult:
+    """Answer `request.call`; nothing is built, and layers are not fetched. Raises FirkinError."""
+    began = time.time()
+    with open_bench(request, emit, cancel, way) as bench:
+        source = bench.contexts.read_dockerfile()
+        emit(Planned(time.time(), (), source))
+        document = msgspec.Raw(msgspec.json.encode(_answer(request, bench, source)))
+    nothing = ImageResult("", "", "", (), "", 0)
+    return BuildResult(nothing, (), (), (), time.time() - began, document)
+
+
+def _answer(request: BuildRequest, bench: Bench, source: Source) -> msgspec.Struct:
+    options = options_of(request, platforms_of(request)[0], bench.host)
+    if request.call == "targets":
+        return targets_report(source, list_targets(parse(source)))
+    if request.call == "outline":
+        return outline_report(source, outline(parse(source), options))
+    try:
+        dockerfile = parse(source)
+    except DockerfileError as error:
+        return check_report(source, CheckResult((), error))
+    bases = Bases(bench)
+    matcher = bench.contexts.main_matcher
+    ignore = matcher if isinstance(matcher, IgnoreMatcher) else None
+    return check_report(source, check_dockerfile(dockerfile, options, bases, ignore, request.check_compat))

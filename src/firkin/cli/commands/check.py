@@ -1,0 +1,103 @@
+"""`firkin check`, and the answers of `firkin build --call`. I; only `cli` may import it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin.cli.front import build_in_worker
+from firkin.cli.options import CHECK, COMMON, REGISTRY
+from firkin.cli.requests import check_request, settings_of
+from firkin.cli.run import Invocation, Reported, write_all, write_out
+from firkin.errors import DockerfileError, FirkinError
+from firkin.worker import start_worker
+
+if TYPE_CHECKING:
+    from firkin.request import BuildRequest
+
+USAGE = "[OPTIONS] [CONTEXT]"
+ABOUT = (
+    "Check a Dockerfile without building it: everything that would make the build fail before the first step, and "
+    "what is allowed but probably not meant. CONTEXT as for `firkin build` (default: the current directory). Ends "
+    "with 1 when there is something to say."
+)
+OPTIONS = CHECK + REGISTRY + COMMON
+
+
+def run(invocation: Invocation) -> int:
+    """Check and print what was found."""
+    arguments, ambient = invocation
+    request = check_request(arguments, ambient, settings_of(arguments, ambient))
+    return answer(request, as_json=arguments.text("format") == "json")
+
+
+def answer(request: BuildRequest, *, as_json: bool) -> int:
+    """Have a worker answer `request.call`, print the answer and return the exit code."""
+    from firkin.render import make_renderer
+
+    ending, renderer = build_in_worker(
+        lambda prepare, events: start_worker(request, events, prepare=prepare),
+        lambda: make_renderer("quiet", 2, terminal=os.isatty(2)),
+    )
+    if isinstance(ending, FirkinError):
+        raise Reported(ending, renderer.sources())
+    data = bytes(ending.metadata)
+    if as_json:
+        write_out(msgspec.json.format(data, indent=2).decode() + "\n")
+    if request.call == "check":
+        return _checked(data, as_json)
+    if not as_json:
+        write_out(_outline(data) if request.call == "outline" else _targets(data))
+    return 0
+
+
+def _checked(data: bytes, as_json: bool) -> int:
+    from firkin.dockerfile.report import CheckReport
+    from firkin.render.check import Finding, findings_text
+    from firkin.render.report import error_text
+
+    report = msgspec.json.decode(data, type=CheckReport)
+    source = report.sources[0].source()
+    error = report.error or None
+    if not as_json:
+        findings = [Finding(w.rule_name, w.url, w.detail, w.location.span(source.name)) for w in report.warnings]
+        if findings or error is None:
+            write_out(findings_text(findings, source, terminal=os.isatty(1)))
+        if error is not None:
+            failure = DockerfileError(error.message, hints=error.hints, span=error.location.span(source.name))
+            write_all(2, error_text(failure, (source,), terminal=os.isatty(2)) + "\n")
+    return 1 if report.warnings or error is not None else 0
+
+
+def _outline(data: bytes) -> str:
+    from firkin.dockerfile.report import OutlineReport
+    from firkin.render.check import table
+
+    report = msgspec.json.decode(data, type=OutlineReport)
+    parts = []
+    if report.name or report.description:
+        head = f"TARGET:       {report.name or '(default)'}\n"
+        parts.append(head + (f"DESCRIPTION:  {report.description}\n" if report.description else ""))
+    if report.args:
+        rows = ((arg.name, arg.value, arg.description) for arg in report.args)
+        parts.append(table(("BUILD ARG", "VALUE", "DESCRIPTION"), rows, 3))
+    for title, mounts in (("SECRET", report.secrets), ("SSH", report.ssh)):
+        if mounts:
+            cells = ((mount.name, "true" if mount.required else "") for mount in mounts)
+            parts.append(table((title, "REQUIRED"), cells, 3))
+    if report.cache:
+        parts.append(table(("CACHE",), ((cache.ID,) for cache in report.cache)))
+    return "\n".join(parts)
+
+
+def _targets(data: bytes) -> str:
+    from firkin.dockerfile.report import TargetsReport
+    from firkin.render.check import table
+
+    report = msgspec.json.decode(data, type=TargetsReport)
+    rows = (
+        (f"{row.name} (default)".lstrip() if row.default else row.name, row.description) for row in report.targets
+    )
+    return table(("TARGET", "DESCRIPTION"), rows)

@@ -1,0 +1,232 @@
+"""What a Dockerfile offers to those who build it: its targets, and what one of them takes. Pure.
+
+`firkin build --call=targets` and `--call=outline` show it. Nothing is resolved: an ENV of a base image
+does not count. Mirrors: buildkit dockerfile2llb outline.go and convert.go (ListTargets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from firkin.dockerfile.flags import MountSpec, parse_mount
+from firkin.dockerfile.instructions.env import Env
+from firkin.dockerfile.instructions.run import Run
+from firkin.dockerfile.stages import Node, Plan
+from firkin.dockerfile.state import LowerOptions
+from firkin.dockerfile.syntax import Arg, Dockerfile, From, Instruction
+from firkin.dockerfile.words import Lexer
+from firkin.errors import DockerfileError
+from firkin.source import Span
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A stage that can be built: `base` and `platform` as written, `description` from the comment above."""
+
+    name: str
+    default: bool
+    description: str
+    base: str
+    platform: str
+    span: Span
+
+
+class OutlineArg(msgspec.Struct, frozen=True):
+    """A build argument; `value` as it would be now, "" where it has none."""
+
+    name: str
+    description: str
+    value: str
+    span: Span
+
+
+class OutlineMount(msgspec.Struct, frozen=True):
+    """What RUN --mount wants from outside: a secret, an SSH agent, or a cache, by its id."""
+
+    id: str
+    required: bool
+    span: Span
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """What a target takes, the stages it is made from included; all in the order of the lines."""
+
+    name: str
+    description: str
+    args: tuple[OutlineArg, ...]
+    secrets: tuple[OutlineMount, ...]
+    ssh: tuple[OutlineMount, ...]
+    caches: tuple[OutlineMount, ...]
+
+
+def list_targets(dockerfile: Dockerfile) -> tuple[Target, ...]:
+    """Return the stages in the order of the file; the last one is the default."""
+    last = len(dockerfile.stages) - 1
+    return tuple(
+        Target(
+            stage.name,
+            stage.index == last,
+            _describe_stage(stage.base),
+            stage.base.image,
+            stage.base.platform,
+            stage.base.span,
+        )
+        for stage in dockerfile.stages
+    )
+
+
+def describe(node: Instruction, name: str) -> str:
+    """Return what a comment `# NAME text` right above an instruction says of a name. Mirrors: getComment."""
+    return next(
+        (text[len(name) + 1 :] for text in node.raw.prev_comment if name and text.startswith(name + " ")), ""
+    )
+
+
+def _describe_stage(base: From) -> str:
+    return describe(base, base.name) or describe(base, base.written_name)
+
+
+def outline(dockerfile: Dockerfile, options: LowerOptions) -> Outline:
+    """Return what the target takes. Raises DockerfileError; UsageError for an unknown target."""
+    plan = Plan(dockerfile, options, _ignore)
+    reading = _Reading(dockerfile, plan, options)
+    target = plan.target
+    for node in (target, *(node for node in plan.reachable() if node is not target)):
+        reading.read(node)
+    base = target.stage.base if target.stage is not None else None
+    return Outline(
+        base.name if base is not None else "",
+        _describe_stage(base) if base is not None else "",
+        tuple(sorted(reading.args.values(), key=_line)),
+        tuple(sorted(reading.secrets.values(), key=_line)),
+        tuple(sorted(reading.ssh.values(), key=_line)),
+        tuple(sorted(reading.caches.values(), key=_line)),
+    )
+
+
+def _ignore(code: str, message: str, span: Span | None) -> None:
+    """Take a warning: those are for the checks."""
+
+
+def _line(item: OutlineArg | OutlineMount) -> int:
+    return item.span.start.line
+
+
+class _Reading:
+    """What was found so far; the first stage that names something describes it."""
+
+    def __init__(self, dockerfile: Dockerfile, plan: Plan, options: LowerOptions) -> None:
+        self.args: dict[str, OutlineArg] = {}
+        self.secrets: dict[str, OutlineMount] = {}
+        self.ssh: dict[str, OutlineMount] = {}
+        self.caches: dict[str, OutlineMount] = {}
+        self._plan = plan
+        self._lexer = Lexer(plan.escape)
+        self._given = options.arguments
+        self._globals: dict[str, tuple[OutlineArg, frozenset[str]]] = {}
+        for node in dockerfile.args:
+            for item in node.items:
+                used = self._names(item.default or "", plan.global_args, node.span)
+                value = plan.global_args.get(item.name, "")
+                found = OutlineArg(item.name, describe(node, item.name), value, node.span)
+                self._globals[item.name] = found, used
+
+    def read(self, node: Node) -> None:
+        """Take in one stage."""
+        if node.stage is None:
+            return
+        base = node.stage.base
+        for text in (base.image, base.platform):
+            self._use(self._names(text, self._plan.global_args, base.span))
+        for instruction, variables in self._walk(node):
+            if isinstance(instruction, Arg):
+                self._declare(instruction, variables)
+            elif isinstance(instruction, Run):
+                for text in instruction.mounts:
+                    self._mount(text, instruction, variables)
+
+    def _walk(self, node: Node) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
+        """Yield the instructions of a stage with the variables that hold before each."""
+        chain = []
+        below = node.base
+        while below is not None:
+            chain.append(below)
+            below = below.base
+        variables: dict[str, str] = {}
+        for known in reversed(chain):
+            for command in known.commands:
+                self._set(command.instruction, variables)
+        for command in node.commands:
+            yield command.instruction, variables
+            self._set(command.instruction, variables)
+
+    def _set(self, instruction: Instruction, variables: dict[str, str]) -> None:
+        if isinstance(instruction, Env):
+            span = instruction.span
+            pairs = [(self._text(x.name, variables, span), self._text(x.value, variables, span))
+                     for x in instruction.pairs]  # fmt: skip
+            variables.update(pairs)
+        elif isinstance(instruction, Arg):
+            for item in instruction.items:
+                value = self._value(item.name, item.default, variables, instruction.span)
+                if value is not None:
+                    variables[item.name] = value
+
+    def _value(self, name: str, default: str | None, variables: Mapping[str, str], span: Span) -> str | None:
+        if name in self._given:
+            return self._given[name]
+        if default is None:
+            return self._plan.global_args.get(name)
+        return self._text(default, variables, span)
+
+    def _declare(self, node: Arg, variables: Mapping[str, str]) -> None:
+        for item in node.items:
+            if item.default is None and item.name in self._globals:
+                self._use(frozenset((item.name,)))
+            if item.name not in self.args:
+                value = self._value(item.name, item.default, variables, node.span)
+                found = OutlineArg(item.name, describe(node, item.name), value or "", node.span)
+                self.args[item.name] = found
+
+    def _use(self, names: frozenset[str]) -> None:
+        """Take in global arguments, and those that their defaults are made of."""
+        todo = sorted(names)
+        while todo:
+            name = todo.pop()
+            if name in self._globals and name not in self.args:
+                self.args[name], more = self._globals[name]
+                todo += sorted(more)
+
+    def _mount(self, text: str, node: Run, variables: Mapping[str, str]) -> None:
+        span = node.span
+        spec = parse_mount(text, lambda value: self._text(value, variables, span), span)
+        name = mount_id(spec)
+        found = {"secret": self.secrets, "ssh": self.ssh, "cache": self.caches}.get(spec.type)
+        if found is None:
+            return
+        known = found.get(name)
+        found[name] = OutlineMount(name, spec.required or (known is not None and known.required),
+                                   known.span if known is not None else span)  # fmt: skip
+
+    def _text(self, text: str, variables: Mapping[str, str], span: Span) -> str:
+        try:
+            return self._lexer.expand(text, variables).text
+        except ValueError as error:
+            raise DockerfileError(str(error), span=span) from None
+
+    def _names(self, text: str, variables: Mapping[str, str], span: Span) -> frozenset[str]:
+        try:
+            found = self._lexer.expand(text, variables)
+        except ValueError as error:
+            raise DockerfileError(str(error), span=span) from None
+        return found.used | found.unmatched
+
+
+def mount_id(spec: MountSpec) -> str:
+    """Return the name under which a secret, agent or cache is known outside. Mirrors: dispatchSecret, -SSH."""
+    if spec.type == "secret":
+        return spec.id or spec.source or spec.target.rpartition("/")[2]
+    if spec.type == "ssh":
+        return spec.id or "default"
+    return spec.id or spec.target
