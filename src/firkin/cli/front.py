@@ -101,13 +101,14 @@ class _Front:
     def run(self) -> BuildResult | FirkinError:
         failed = True
         try:
-            self._watch()
+            try:
+                self._watch()
+            except BaseException:
+                self._kill()
+                raise
             ending = self._ending()
             failed = isinstance(ending, FirkinError)
             return ending
-        except BaseException:
-            self._kill()
-            raise
         finally:
             self._renderer.close(failed)
 

@@ -83,8 +83,9 @@ class PlainRenderer:
         if current is None:
             return
         self._speak(current)
-        waiting = [state for state in self._trace.vertices.values()
-                   if state is not current and self._kept.get(state.vertex.id)]  # fmt: skip
+        waiting = [
+            self._trace.vertices[id] for id, lines in self._kept.items() if lines and id != current.vertex.id
+        ]
         if current.ended:
             for state in sorted(waiting, key=lambda state: state.number):
                 if state.ended:
