@@ -72,7 +72,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
             for target in request.also_targets:
                 graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
                 engine = bench.engine(_slot(request, source))
-                engine.prepare(graph, ())
+                engine.prepare(graph, (), whole_files=True)
                 stories += Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source).stories
         if request.plan_only:
             return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)

@@ -47,12 +47,14 @@ class Exporter:
         self._request = request
         self.names = parse_names(request.tags)
         self.formats = tuple(dict.fromkeys(self._form(output) for output in request.outputs))
+        self.wants_files = any(output.type in ("tar", "local") for output in request.outputs)
         self._built: list[dict[tuple[LayerFormat, Family], Built]] = []
 
     def _form(self, output: Output) -> LayerFormat:
         request = self._request
         clamp = request.source_date_epoch if request.rewrite_timestamp else None
-        return LayerFormat(output.compression, output.compression_level, clamp, output.force_compression)
+        ignore = tuple(path.strip("/") for path in request.ignore_paths)
+        return LayerFormat(output.compression, output.compression_level, clamp, output.force_compression, ignore)
 
     def check_push(self) -> None:
         """Ask registries whether they would take what the request names; raises RegistryError."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from firkin.backend import Backend
-from firkin.errors import HostError
 from firkin.request import BuildRequest
 from firkin.solve.engine import Backing
 
 
-def make_backing(backend: Backend, request: BuildRequest) -> Backing:
-    """Return root file systems and sandbox for RUN. Raises HostError."""
+def make_backing(backend: Backend, request: BuildRequest, preload: Callable[[], None]) -> Backing:
+    """Return root file systems and sandbox for RUN; `preload` reads what a replaced root would hide.
+
+    Raises HostError.
+    """
     match backend.sandbox:
         case "namespaces":
             from firkin.rootfs.overlay import OverlayRootfs
@@ -24,4 +28,6 @@ def make_backing(backend: Backend, request: BuildRequest) -> Backing:
 
             return Backing(DirectoryRootfs(), ChrootSandbox(), moves_caches=True)
         case "bare":
-            raise HostError("RUN on the container's own root needs the executor image", code="no-inplace")
+            from firkin.solve.inplace import make_inplace
+
+            return make_inplace(request, preload, chroot_too=backend.chroot_too)

@@ -80,7 +80,7 @@ class Bench:
                 )
             )
             self.resolver = ImageResolver(self.store, self.client, self.emit, self.clock, pull=self.request.pull)
-            fetcher = OriginFetcher(self.client, self.contexts.layouts)
+            fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
             self.layers = LayerWork(
                 self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()
             )
@@ -120,7 +120,7 @@ class Bench:
         if self._backing is None:
             from firkin.solve.backing import make_backing
 
-            self._backing = make_backing(self._way(), self.request)
+            self._backing = make_backing(self._way(), self.request, lambda: self.client().preload())
             self._stack.callback(self._backing.close)
         return self._backing
 
@@ -180,5 +180,5 @@ def _socket(agent: str, paths: tuple[str, ...]) -> str:
             hints=("start `ssh-agent`, add the keys with `ssh-add`, and pass `--ssh default`",),
         )
     if not os.path.exists(paths[0]):
-        raise HostError(f"--ssh {agent}: no socket at {paths[0]}", code="ssh", hints=("is `ssh-agent` running?",))
+        raise HostError(f"--ssh {agent}: no socket at {paths[0]}", code="ssh-agent", hints=("is `ssh-agent` running?",))
     return paths[0]

@@ -86,9 +86,9 @@ def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: File
 def copy_times(op: Copy, inputs: Sequence[View], tools: CopyTools) -> str:
     """Return a digest of the times that somebody set on the selected files; "" where there are none.
 
-    No cache key holds it: a file that was only touched or checked out again has not changed. But a time of
-    whole seconds was given on purpose (an archive, `touch -d`), and a layer that another project made of
-    equal files with other times is not what this one asked for.
+    No cache key holds it: a file that was only touched or checked out again has not changed. But a time far
+    before the inode's last change was given on purpose (an archive, `touch -d`, `cp -p`), and a layer that
+    another project made of equal files with other times is not what this one asked for.
     """
     found = []
     for source in op.sources:
@@ -274,6 +274,8 @@ class _Walk:
                 self._hasher, self._links = kept
         return any_wanted
 
+_SET_AFTER_NS = 60 * 1_000_000_000
+
 
 class _Times(_Walk):
     """A walk that hashes names and set times of what is no directory."""
@@ -284,9 +286,10 @@ class _Times(_Walk):
         self._hasher.update(f"{len(name)}:{name} {rest}\n".encode("utf-8", "surrogateescape"))
 
     def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
-        if not entry.mtime_ns % 1_000_000_000:
+        # What is written or checked out has its time from the same moment as its inode's change.
+        if stat is None or stat.ctime_ns - stat.mtime_ns > _SET_AFTER_NS:
             self._any = True
-            self._feed(name, entry, str(entry.mtime_ns))
+            self._feed(name, entry, str(entry.mtime_ns // 1_000_000_000))
 
     def result(self) -> str:
         """Return the digest, "" where no time was set."""

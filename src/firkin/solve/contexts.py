@@ -12,6 +12,7 @@ from firkin.context.directory import DirectoryContext, open_directory, read_igno
 from firkin.context.remote import RemoteTools, fetch_source, is_remote, open_remote
 from firkin.context.stdin import nothing, open_stream, read_all
 from firkin.context.tar import open_tar
+from firkin.context.views import Below
 from firkin.errors import ContextError
 from firkin.events import Emit
 from firkin.graph.ops import Git, Http
@@ -159,6 +160,8 @@ class Contexts:
             self.files[""] = ViewFiles(nothing())
             return Source("Dockerfile", found.decode("utf-8", "surrogateescape"))
         view: View = found
+        if self._request.context_sub_path:
+            view = _below(view, self._request.context_sub_path, what)
         self.files[""] = ViewFiles(view)
         given = self._given_dockerfile()
         if given is not None:
@@ -215,6 +218,14 @@ class Contexts:
     @property
     def _scratch(self) -> Scratch:
         return self._store.layout.scratch_path
+
+
+def _below(view: View, sub_path: str, what: str) -> View:
+    parts = [part for part in sub_path.split("/") if part not in ("", ".")]
+    entry = None if ".." in parts else view.lstat("/".join(parts))
+    if entry is None or entry.kind != "dir":
+        raise ContextError(f"{what} has no directory `{sub_path}`", code="context-missing")
+    return Below(view, "/".join(parts))
 
 
 def _read_standard_input() -> Iterator[bytes]:

@@ -20,6 +20,7 @@ from firkin.graph.ops import (
     Git,
     Http,
     MakeDir,
+    Op,
     PathSource,
     Pull,
     Run,
@@ -31,7 +32,7 @@ from firkin.layer.change import View
 from firkin.oci.digest import framed_hash
 from firkin.request import RunOptions, Secret
 from firkin.solve.cancel import Cancel
-from firkin.solve.content import FileDigests, copy_digests, tree_digest
+from firkin.solve.content import FileDigests, copy_digests, copy_times, tree_digest
 from firkin.solve.copy_plan import CopyTools
 from firkin.solve.layers import LayerFormat, LayerWork
 from firkin.solve.pools import Pools
@@ -118,7 +119,7 @@ class Engine:
         self._fetch_source = fetch_source
         self._slot_prefix = slot_prefix
         self._keys: dict[StepId, tuple[CacheKey, tuple[Part, ...]]] = {}
-        self._used_as_root: set[StepId] = set()
+        self._unpacked: set[StepId] = set()
         self._exported: set[StepId] = set()
         self._formats: tuple[LayerFormat, ...] = ()
         self.created: dict[str, float] = {}
@@ -134,20 +135,32 @@ class Engine:
         """Root file system and sandbox for RUN, chosen when the first RUN has to run."""
         return self._backend()
 
-    def prepare(self, graph: Graph, formats: tuple[LayerFormat, ...]) -> None:
-        """Note which steps' files others need, and which layers will be shipped (in which forms)."""
+    def prepare(self, graph: Graph, formats: tuple[LayerFormat, ...], *, whole_files: bool) -> None:
+        """Note which steps' files must be unpacked, and which layers will be shipped (in which forms).
+
+        A RUN needs its root unpacked, a COPY --from its source; a COPY only needs to know the names of what it
+        writes onto. `whole_files` says that an output wants the target's files themselves.
+        """
         self._formats = formats
-        for step in graph.needed():
-            for position, step_id in enumerate(step.inputs):
-                link = isinstance(step.op, Copy) and step.op.link and position == 0
-                if not link:
-                    self._used_as_root.add(step_id)
         for plan in graph.targets:
             step = graph.steps[plan.step]
+            if whole_files:
+                self._unpacked.add(step.id)
             self._exported.add(step.id)
             while step.inputs and isinstance(step.op, (Run, Copy, MakeDir)):
                 step = graph.steps[step.inputs[0]]
                 self._exported.add(step.id)
+        for step in reversed(graph.needed()):
+            runs = isinstance(step.op, Run)
+            for position, step_id in enumerate(step.inputs):
+                is_root = position == 0
+                if runs or not is_root or step.id in self._unpacked:
+                    self._unpacked.add(step_id)
+
+    @property
+    def first_format(self) -> LayerFormat:
+        """The form of blob that is wanted first."""
+        return self._formats[0] if self._formats else LayerFormat()
 
     # StepRunner
 
@@ -171,6 +184,14 @@ class Engine:
         if step.meta.no_cache:
             return None
         record = self.store.records.find(key)
+        if record is not None and record.slot != self.slot(step):
+            times = self._set_times(step.op, inputs)
+            if times and times != dict(record.parts).get("times", ""):
+                # Another project made the layer, of equal files with other times than this one was given.
+                parts = (*parts, ("times", times))
+                key = key_of(parts)
+                self._keys[step.id] = (key, parts)
+                record = self.store.records.find(key)
         if record is None:
             return None
         if not self.layers.available(record.layer):
@@ -190,6 +211,17 @@ class Engine:
         elif isinstance(step.op, Run):
             parts += [("mounted files", digest) for digest in self._mounted(step.op, inputs)]
         return tuple(parts)
+
+    def _set_times(self, op: Op, inputs: tuple[Result, ...]) -> str:
+        """Return a digest of the times that somebody gave the files a COPY takes from contexts, "" if none."""
+        if not isinstance(op, Copy):
+            return ""
+        own = tuple(
+            source
+            for source in op.sources
+            if isinstance(source, PathSource) and not isinstance(inputs[source.input], Snapshot)
+        )
+        return copy_times(msgspec.structs.replace(op, sources=own), self.views_of(inputs), self.tools) if own else ""
 
     # Files that a step reads: of a snapshot the layers that touch them count, so nothing is walked or
     # read; of a context or a download the content counts.
@@ -230,38 +262,48 @@ class Engine:
     def execute(self, step: Step, inputs: tuple[Result, ...]) -> Result:
         """Make the result of a step that was not remembered."""
         op = step.op
-        match op:
-            case Http() | Git():
-                return self._fetch_source(op, str(step.id))
-            case Run():
-                from firkin.solve.ops.run import run as make
-            case Copy():
-                from firkin.solve.ops.copy import copy as make  # type: ignore[assignment]
-            case MakeDir():
-                from firkin.solve.ops.makedir import make_dir as make  # type: ignore[assignment]
-            case _:
-                raise TypeError(f"{type(op).__name__} has no executor")
+        if isinstance(op, (Http, Git)):
+            return self._fetch_source(op, str(step.id))
         key, parts = self._keys[step.id]
         fresh = step.meta.no_cache
         # A layer is named by the key that it was first made for. One that is made again on demand is another
         # layer, or whoever uses the old one would see it change.
         layer_id = framed_hash((key.encode(), os.urandom(16))) if fresh else str(key)
         began = self.clock()
-        make(self, step, op, inputs, layer_id)
+        self._make(step, inputs, layer_id)
         ended = self.clock()
+        if (times := self._set_times(op, inputs)) and parts[-1] != ("times", times):
+            parts = (*parts, ("times", times))  # no part of the key; see _look_up_layer
         record = Record(key, layer_id, self.slot(step), step.meta.title, parts, ended, ended - began)
         self.store.records.remember(record, replace=fresh)
         self.created[layer_id] = ended
         self._ship(step, layer_id)
         return root_of(inputs).add(layer_id)
 
+    def _make(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> None:
+        match step.op:
+            case Run():
+                from firkin.solve.ops.run import run
+
+                run(self, step, step.op, inputs, layer_id)
+            case Copy():
+                from firkin.solve.ops.copy import copy
+
+                copy(self, step, step.op, inputs, layer_id)
+            case MakeDir():
+                from firkin.solve.ops.makedir import make_dir
+
+                make_dir(self, step, step.op, inputs, layer_id)
+            case _:
+                raise TypeError(f"{type(step.op).__name__} makes no layer")
+
     def slot(self, step: Step) -> str:
         """Name the place of a step in its Dockerfile."""
         return f"{self._slot_prefix}|{step.meta.stage}|{step.meta.number}"
 
     def needs_tree(self, step: Step) -> bool:
-        """Say whether another step will want the step's files unpacked."""
-        return step.id in self._used_as_root
+        """Say whether the step's files will be wanted unpacked."""
+        return step.id in self._unpacked
 
     def _ship(self, step: Step, layer_id: str) -> None:
         """Start writing the blob of a layer that will be shipped, while later steps run."""

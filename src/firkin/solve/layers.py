@@ -15,21 +15,27 @@ from typing import Protocol
 import msgspec
 
 from firkin.errors import FirkinError, RegistryError, StoreError
-from firkin.events import Emit, Progress
-from firkin.layer.change import Change, View
-from firkin.layer.scan import iter_upper_changes
+from firkin.events import Emit, Progress, Warned
+from firkin.layer.change import Change, Entry, View
+from firkin.layer.compress import iter_decompressed
+from firkin.layer.index import IndexWriter, LayerIndex, index_tar, open_index
+from firkin.layer.scan import OwnerOf, iter_upper_changes
 from firkin.layer.stream import write_layer
 from firkin.layer.unpack import Unpacked, unpack_blob
-from firkin.layer.view import StackView
+from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView, resolve_path
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import DiffID, finish, new_hasher
+from firkin.oci.digest import DiffID, Digest, finish, new_hasher
 from firkin.oci.image import Layer
 from firkin.solve.cancel import Cancel
-from firkin.solve.pools import Pools, Task
+from firkin.solve.pools import Pools, Task, finished
 from firkin.solve.snapshot import LayerRef, Snapshot
+from firkin.store.layout import remove_tree
 from firkin.store.records import LayerBlob
 from firkin.store.store import Store
+
+ROOT_CHANGED = "root-changed"
+"""A mark beside a tree: the step changed the attributes of `/` itself, so they are part of the layer."""
 
 
 class BlobFetcher(Protocol):
@@ -46,17 +52,29 @@ class LayerFormat(msgspec.Struct, frozen=True):
     level: int | None = None
     clamp_s: int | None = None  # latest mtime, seconds since the epoch
     force: bool = False  # recompress pulled layers that are compressed otherwise
+    ignore: tuple[str, ...] = ()  # paths left out
 
     @property
     def variant(self) -> str:
         """The name of this form in the store's records."""
-        return f"{self.compression}:{'' if self.level is None else self.level}:" + (
-            "" if self.clamp_s is None else str(self.clamp_s)
-        )
+        level = "" if self.level is None else str(self.level)
+        clamp = "" if self.clamp_s is None else str(self.clamp_s)
+        return ":".join((self.compression, level, clamp, *self.ignore))
+
+
+class CachedLayer(msgspec.Struct, frozen=True):
+    """A built layer's blob in a cache elsewhere: `variant` says in which form, `origin` where."""
+
+    layer: Layer
+    variant: str
+    origin: str
 
 
 class LayerWork:
-    """Makes trees and blobs of layers for one build."""
+    """Makes trees and blobs of layers for one build.
+
+    `remake` is asked to make a layer anew when the cache that offered it cannot deliver it.
+    """
 
     def __init__(
         self,
@@ -74,17 +92,48 @@ class LayerWork:
         self._emit = emit
         self._cancel = cancel
         self._clock = clock
-        self._owner_free = owner_free
+        self.owner_free = owner_free
         self._lock = threading.Lock()
         self._unpacking: dict[str, Task[tuple[str, Unpacked]]] = {}
         self._blobs: dict[tuple[str, str], Task[Layer]] = {}
         self._sealing = threading.Lock()
+        self._cached: dict[str, CachedLayer] = {}
+        self._remaking = threading.RLock()
+        self.remake: Callable[[str], None] | None = None
+        self.origins: dict[Digest, str] = {}  # where blobs of built layers can be had besides the store
+
+    # Caches elsewhere
+
+    def offer_cached(self, tree_id: str, cached: CachedLayer) -> None:
+        """Note that a layer's blob can be had from a cache."""
+        with self._lock:
+            self._cached[tree_id] = cached
+            self.origins[cached.layer.descriptor.digest] = cached.origin
+
+    def _replace_lost(self, tree_id: str, error: FirkinError) -> bool:
+        """Make a layer whose cache does not deliver it; say whether that was possible."""
+        with self._remaking:
+            if self._store.trees.has(tree_id):
+                return True  # another step was here first
+            with self._lock:
+                cached = self._cached.pop(tree_id, None)
+                if cached is None or self.remake is None or self._cancel():
+                    return False
+                self.origins.pop(cached.layer.descriptor.digest, None)
+                self._unpacking.pop(tree_id, None)
+                for known in [key for key in self._blobs if key[0] == tree_id]:
+                    del self._blobs[known]
+            self._emit(
+                Warned(self._clock(), "cache-refused", f"a cached layer is of no use and is made anew: {error.message}")
+            )
+            self.remake(tree_id)
+            return True
 
     # Trees
 
     def available(self, tree_id: str) -> bool:
-        """Say whether a built layer is here in any form."""
-        if self._store.trees.has(tree_id):
+        """Say whether a built layer is here in any form, or in a cache that this build found."""
+        if tree_id in self._cached or self._store.trees.has(tree_id):
             return True
         blobs = self._store.records.layer_blobs(tree_id)
         return any(self._store.blobs.size(blob.descriptor.digest) is not None for blob in blobs)
@@ -108,11 +157,17 @@ class LayerWork:
         paths: list[str] = []
         for layer in snapshot.layers:
             if layer.tree_id in tasks:
-                staged, result = tasks[layer.tree_id].result()
+                try:
+                    staged, result = tasks[layer.tree_id].result()
+                except FirkinError as error:
+                    if not self._replace_lost(layer.tree_id, error):
+                        raise
+                    paths.append(self._store.trees.path(layer.tree_id))
+                    continue
                 with self._sealing:
                     if not self._store.trees.has(layer.tree_id):
                         implied = result.implied if result.root is not None else ("", *result.implied)
-                        _take_from_below(f"{staged}/fs", implied, StackView(tuple(paths)), self._owner_free)
+                        _take_from_below(f"{staged}/fs", implied, self.stack(tuple(paths)), self.owner_free)
                         self._store.trees.seal(staged, layer.tree_id)
                         self._store.records.add_tree(layer.tree_id)
             paths.append(self._store.trees.path(layer.tree_id))
@@ -133,6 +188,7 @@ class LayerWork:
         descriptor = known.descriptor
         local = self._store.blobs.size(descriptor.digest) == descriptor.size
         writer = None if local else self._store.blobs.new()
+        index = IndexWriter() if self.owner_free else None
         try:
             result, _ = unpack_blob(
                 self._read(descriptor, origin, vertex, local),
@@ -140,8 +196,12 @@ class LayerWork:
                 known.diff_id,
                 f"{staged}/fs",
                 writer,
-                chown=not self._owner_free,
+                chown=not self.owner_free,
+                observe=None if index is None else index.add,
             )
+            if index is not None:
+                with open(f"{staged}/index", "wb") as file:
+                    index.write(file)
             if writer is not None:
                 writer.commit(descriptor.digest)
                 self._store.records.add_blob(descriptor.digest, descriptor.size)
@@ -158,6 +218,9 @@ class LayerWork:
         for blob in self._store.records.layer_blobs(layer.tree_id):
             if self._store.blobs.size(blob.descriptor.digest) is not None:
                 return Layer(blob.diff_id, blob.descriptor), ""
+        cached = self._cached.get(layer.tree_id)
+        if cached is not None:
+            return cached.layer, cached.origin
         raise StoreError(
             f"layer {layer.tree_id} is missing from the store",
             code="layer-missing",
@@ -183,6 +246,56 @@ class LayerWork:
                 self._emit(Progress(now, vertex, what, done, descriptor.size))
             yield chunk
 
+    # Views
+
+    def stack(self, trees: tuple[str, ...]) -> StackView:
+        """Return the merged view of trees, bottom first; their indexes know the owners where files have none."""
+        if not self.owner_free:
+            return StackView(trees)
+        indexes = [f"{tree.removesuffix('/fs')}/index" for tree in trees]
+        return StackView(trees, [open_index(path) if os.path.exists(path) else None for path in indexes])
+
+    def tree_view(self, snapshot: Snapshot, vertex: str) -> StackView:
+        """Return the merged view of a snapshot with all contents at hand; unpacks what is not."""
+        return self.stack(self.ensure_trees(snapshot, vertex))
+
+    def names_view(self, snapshot: Snapshot, vertex: str) -> View:
+        """Return a view that knows every name of a snapshot, and the contents only where they are unpacked.
+
+        A layer that is not gets an index, made once from its blob as it passes: neither the blob nor the
+        files are kept.
+        """
+        readers: list[LayerReader] = []
+        for layer in snapshot.layers:
+            tree = self._store.trees.path(layer.tree_id)
+            if self._store.trees.has(layer.tree_id):
+                own = f"{tree.removesuffix('/fs')}/index"
+                readers.append(DiffTree(tree, open_index(own) if self.owner_free and os.path.exists(own) else None))
+            else:
+                readers.append(open_index(self._ensure_index(layer, vertex)))
+        return MergedView(readers)
+
+    def _ensure_index(self, layer: LayerRef, vertex: str) -> str:
+        path = f"{self._store.layout.indexes}/{layer.tree_id}"
+        if not os.path.exists(path):
+            known, origin = self._source_of(layer)
+            descriptor = known.descriptor
+            local = self._store.blobs.size(descriptor.digest) == descriptor.size
+            index = IndexWriter()
+            try:
+                index_tar(iter_decompressed(self._read(descriptor, origin, vertex, local)), index)
+            except ValueError as error:
+                raise _damaged(descriptor, origin, error) from error
+            self.keep_index(layer.tree_id, index)
+        return path
+
+    def keep_index(self, tree_id: str, index: IndexWriter) -> None:
+        """Keep the index of a layer that is not unpacked."""
+        staged = self._store.layout.scratch_path("index")
+        with open(staged, "wb") as file:
+            index.write(file)
+        os.rename(staged, f"{self._store.layout.indexes}/{tree_id}")
+
     # Blobs
 
     def layer_of(self, ref: LayerRef, form: LayerFormat) -> Task[Layer]:
@@ -193,12 +306,12 @@ class LayerWork:
         with self._lock:
             task = self._blobs.get((ref.tree_id, form.variant))
             if task is None:
-                task = self._pools.cpu.submit(lambda: self._make_blob(ref, form))
+                found = self._known_blob(ref, form)
+                task = finished(found) if found else self._pools.cpu.submit(lambda: self._write_blob(ref, form))
                 self._blobs[ref.tree_id, form.variant] = task
             return task
 
-    def _make_blob(self, ref: LayerRef, form: LayerFormat) -> Layer:
-        self._cancel.check()
+    def _known_blob(self, ref: LayerRef, form: LayerFormat) -> Layer | None:
         if ref.pulled is not None:
             same = media.layer_compression(ref.pulled.descriptor.media_type) == form.compression
             if same or not form.force:
@@ -206,22 +319,39 @@ class LayerWork:
         known = self._store.records.layer_blob(ref.tree_id, form.variant)
         if known is not None and self._store.blobs.size(known.descriptor.digest) == known.descriptor.size:
             return Layer(known.diff_id, known.descriptor)
+        return None
+
+    def _write_blob(self, ref: LayerRef, form: LayerFormat) -> Layer:
+        self._cancel.check()
+        tree = self.ensure_trees(Snapshot((ref,), ""), "")[0] if ref.pulled is None else self._lone_tree(ref)
+        home = tree.removesuffix("/fs")
+        owner_of: OwnerOf | None = None
+        if self.owner_free and os.path.exists(f"{home}/index"):
+            owner_of = _owners(open_index(f"{home}/index"))
+        changes = iter_upper_changes(tree, include_root=os.path.exists(f"{home}/{ROOT_CHANGED}"), owner_of=owner_of)
+        return self.write_blob(ref.tree_id, changes, form)
+
+    def _lone_tree(self, ref: LayerRef) -> str:
+        """Return the tree of a base layer, which stays an approximation where its tar only implies directories."""
         if not self._store.trees.has(ref.tree_id):
             staged, _ = self._unpack(ref, "")
             self._store.trees.seal(staged, ref.tree_id)
             self._store.records.add_tree(ref.tree_id)
-        return self.write_blob(ref.tree_id, iter_upper_changes(self._store.trees.path(ref.tree_id)), form)
+        return self._store.trees.path(ref.tree_id)
 
-    def write_blob(self, tree_id: str, changes: Iterable[Change], form: LayerFormat) -> Layer:
-        """Write changes as the layer's blob into the store and record it."""
+    def write_blob(
+        self, tree_id: str, changes: Iterable[Change], form: LayerFormat, index: IndexWriter | None = None
+    ) -> Layer:
+        """Write changes as the layer's blob into the store and record it; `index` hears of them."""
         writer = self._store.blobs.new()
         try:
             written = write_layer(
-                self._checked(changes),
+                self._checked(changes, form.ignore),
                 writer,
                 compression=form.compression,
                 level=form.level,
                 clamp_mtime_s=form.clamp_s,
+                observe=None if index is None else index.add,
             )
             writer.commit(written.digest)
         finally:
@@ -232,16 +362,18 @@ class LayerWork:
         self._store.records.add_layer_blob(tree_id, form.variant, blob)
         return Layer(blob.diff_id, blob.descriptor)
 
-    def _checked(self, changes: Iterable[Change]) -> Iterator[Change]:
+    def _checked(self, changes: Iterable[Change], ignore: tuple[str, ...]) -> Iterator[Change]:
         for change in changes:
             self._cancel.check()
-            yield change
+            if not ignore or not any(change.path == path or change.path.startswith(path + "/") for path in ignore):
+                yield change
 
     def ensure_blob(self, layer: Layer, origin: str, vertex: str = "") -> None:
         """Have the bytes of a described layer in the store; fetches them if they are not."""
         descriptor = layer.descriptor
         if self._store.blobs.size(descriptor.digest) == descriptor.size:
             return
+        origin = origin or self.origins.get(descriptor.digest, "")
         writer = self._store.blobs.new()
         hasher = new_hasher(descriptor.digest.partition(":")[0])
         try:
@@ -260,25 +392,58 @@ def _damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinEr
     what = f"layer {descriptor.digest} cannot be unpacked: {error}"
     if origin:
         return RegistryError(
-            what, code="layer-damaged", hints=(f"it came from {origin.partition('://')[2]}; pull or push it again",)
+            what, code="registry-layer", hints=(f"it came from {origin.partition('://')[2]}; pull or push it again",)
         )
     return StoreError(what, code="layer-damaged", hints=("build again with `--no-cache`",))
 
 
-def _take_from_below(root: str, paths: tuple[str, ...], below: View, owner_free: bool) -> None:
-    """Give directories that a layer's tar only implies the attributes that they have in the layers below.
+def _owners(index: LayerIndex) -> OwnerOf:
+    def owner_of(path: str, uid: int, gid: int) -> tuple[int, int]:
+        record = index.lookup(path)
+        if record is None or record.entry is None:
+            return uid, gid
+        return record.entry.uid, record.entry.gid
 
-    Overlayfs shows those of the topmost layer, so without this a `usr/bin/tool` alone would hide the
-    mode and owner of `/usr`.
+    return owner_of
+
+
+def _take_from_below(root: str, paths: tuple[str, ...], below: StackView, owner_free: bool) -> None:
+    """Give directories that a layer's tar only implies what they have in the layers below.
+
+    Overlayfs shows the attributes of the topmost layer, so without this a `usr/bin/tool` alone would hide
+    the mode and owner of `/usr`. Where the path is a link below, its files belong where that leads.
     """
     for path in sorted(paths, reverse=True):
         entry = below.lstat(path)
-        if entry is None or entry.kind != "dir":
-            continue
         full = f"{root}/{path}" if path else root
-        if not owner_free:
-            os.chown(full, entry.uid, entry.gid)
-        os.chmod(full, entry.mode)
-        for name, value in entry.xattrs:
-            os.setxattr(full, name, value)
-        os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
+        if entry is not None and entry.kind == "symlink":
+            _move_behind_link(root, path, resolve_path(below, path), below, owner_free)
+        elif entry is not None and entry.kind == "dir":
+            _set_attributes(full, entry, owner_free)
+
+
+def _move_behind_link(root: str, path: str, target: str, below: StackView, owner_free: bool) -> None:
+    made = ""
+    missing = []
+    for part in target.split("/"):
+        made = f"{made}/{part}" if made else part
+        if not os.path.lexists(f"{root}/{made}"):
+            os.mkdir(f"{root}/{made}", 0o755)
+            missing.append(made)
+    for name in os.listdir(f"{root}/{path}"):
+        if not os.path.lexists(f"{root}/{target}/{name}"):
+            os.rename(f"{root}/{path}/{name}", f"{root}/{target}/{name}")
+    remove_tree(f"{root}/{path}")
+    for folder in reversed(missing):
+        entry = below.lstat(folder)
+        if entry is not None and entry.kind == "dir":
+            _set_attributes(f"{root}/{folder}", entry, owner_free)
+
+
+def _set_attributes(full: str, entry: Entry, owner_free: bool) -> None:
+    if not owner_free:
+        os.chown(full, entry.uid, entry.gid)
+    os.chmod(full, entry.mode)
+    for name, value in entry.xattrs:
+        os.setxattr(full, name, value)
+    os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))

@@ -48,6 +48,13 @@ class Task(Generic[T]):
         return self._value  # type: ignore[return-value]
 
 
+def finished(value: T) -> Task[T]:
+    """Return a task that has its value already."""
+    task = Task(lambda: value)
+    task.run()
+    return task
+
+
 class Pool:
     """Up to `size` threads, started when there is work; daemonic, so that a crash ends them."""
 

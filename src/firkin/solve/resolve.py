@@ -137,7 +137,7 @@ class ImageResolver:
                 offered = ", ".join(str(item.platform) for item in document.manifests if item.platform)
                 raise RegistryError(
                     f"{reference.familiar}: no match for platform in manifest: {platform} not found",
-                    code="platform",
+                    code="image-platform",
                     exit_code=1,
                     hints=(f"it is there for {offered}" if offered else "the index names no platforms",),
                 )

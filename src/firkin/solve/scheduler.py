@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -140,11 +140,10 @@ class Scheduler(Generic[T]):
                 freed.append(user)
         return freed
 
-    def _finish(self, step: Step, result: T | None, status: str, seconds: float) -> None:
+    def _finish(self, step: Step, result: T | None, done: Literal["done", "cached"], seconds: float) -> None:
         assert result is not None
         self._results[step.id] = result
         if _shown(step):
-            done = "cached" if status == "cached" else "done"
             self._emit(Finished(self._clock(), str(step.id), done))
             self._stories[step.id] = StepResult(step.meta.title, step.meta.stage, done, seconds)
 

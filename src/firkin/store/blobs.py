@@ -24,7 +24,7 @@ class BlobWriter:
         self._file = open(path, "xb", buffering=0)
         self.size = 0
 
-    def write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append bytes; raises StoreError, e.g. when the disk is full."""
         view = memoryview(data)
         try:

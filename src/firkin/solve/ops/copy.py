@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from firkin.graph.ops import Copy, PathSource
 from firkin.graph.step import Step
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, View
+from firkin.layer.index import IndexWriter
 from firkin.layer.view import StackView
 from firkin.oci.digest import framed_hash
 from firkin.solve.content import tree_digest
@@ -17,39 +18,65 @@ from firkin.solve.engine import EMPTY_VIEW, Engine, Files, Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.store.layout import remove_tree
 
+EMPTY_ROOT = Snapshot((), "scratch")
+
 
 def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], layer_id: str) -> None:
     """Lay the files on the root and keep what changed."""
     vertex = str(step.id)
     root = root_of(inputs)
-    views: list[View] = [EMPTY_VIEW if op.link else root_view(engine, root, vertex)]
+    views: list[View] = [EMPTY_VIEW if op.link else root_view(engine, step, root, op.chown)]
     for source in inputs[1:]:
-        views.append(source_view(engine, source, vertex))
-    keep_changes(engine, step, root, layer_id, plan_copy(op, views, engine.tools))
+        views.append(engine.layers.tree_view(source, vertex) if isinstance(source, Snapshot) else source.view())
+    keep_changes(engine, step, EMPTY_ROOT if op.link else root, layer_id, plan_copy(op, views, engine.tools))
 
 
-def root_view(engine: Engine, root: Snapshot, vertex: str) -> View:
-    """Return the merged view of a snapshot, unpacking what is not."""
-    return StackView(engine.layers.ensure_trees(root, vertex))
+def root_view(engine: Engine, step: Step, root: Snapshot, owner: str) -> View:
+    """Return a view of what a step writes onto; nothing is unpacked when names will do."""
+    vertex = str(step.id)
+    if engine.needs_tree(step) or not _is_number(owner):
+        return engine.layers.tree_view(root, vertex)
+    return engine.layers.names_view(root, vertex)
 
 
-def source_view(engine: Engine, source: Result, vertex: str) -> View:
-    """Return the view of whatever a step reads from."""
-    return root_view(engine, source, vertex) if isinstance(source, Snapshot) else source.view()
+def _is_number(owner: str) -> bool:
+    """Say whether an owner needs no look at /etc/passwd."""
+    return all(part.isdigit() or not part for part in owner.split(":"))
 
 
 def keep_changes(engine: Engine, step: Step, root: Snapshot, layer_id: str, changes: Iterable[Change]) -> None:
-    """Keep the changes as the tree of the step's layer."""
+    """Keep the changes as a tree if another step wants to see it, else as the blob that is shipped.
+
+    `root` is what the layer lies on.
+    """
+    if not engine.needs_tree(step):
+        index = IndexWriter()
+        engine.layers.write_blob(layer_id, changes, engine.first_format, index)
+        engine.layers.keep_index(layer_id, index)
+        return
+    index = IndexWriter()
+    free = engine.layers.owner_free
     staged = engine.store.trees.stage()
     try:
         if root.layers:
+            engine.layers.ensure_trees(root, str(step.id))
             _take_attributes(engine.store.trees.path(root.layers[-1].tree_id), f"{staged}/fs")
-        apply_changes(changes, f"{staged}/fs", may_link=_link_rule(engine, root))
+        heard = _heard(changes, index) if free else changes
+        apply_changes(heard, f"{staged}/fs", may_link=_link_rule(engine, root), chown=not free)
+        if free:
+            with open(f"{staged}/index", "wb") as file:
+                index.write(file)
         engine.store.trees.seal(staged, layer_id)
     except BaseException:
         engine.store.trees.drop(staged)
         raise
     engine.store.records.add_tree(layer_id)
+
+
+def _heard(changes: Iterable[Change], index: IndexWriter) -> Iterator[Change]:
+    for change in changes:
+        index.add(change)
+        yield change
 
 
 def _link_rule(engine: Engine, root: Snapshot) -> Callable[[str], bool]:
@@ -66,7 +93,8 @@ def _take_attributes(below: str, path: str) -> None:
         status = os.stat(below)
     except FileNotFoundError:
         return
-    os.chown(path, status.st_uid, status.st_gid)
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.chown(path, status.st_uid, status.st_gid)
     os.chmod(path, status.st_mode & 0o7777)
     os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
@@ -82,7 +110,8 @@ def materialize(engine: Engine, files: Files) -> str:
         everything = Copy((PathSource(1, "/", wildcard=False),), "/")
         staged = engine.store.trees.stage()
         try:
-            apply_changes(plan_copy(everything, (EMPTY_VIEW, view), engine.tools), f"{staged}/fs")
+            changes = plan_copy(everything, (EMPTY_VIEW, view), engine.tools)
+            apply_changes(changes, f"{staged}/fs", chown=not engine.layers.owner_free)
             engine.store.trees.seal(staged, tree_id)
         except BaseException:
             engine.store.trees.drop(staged)
@@ -97,6 +126,7 @@ def copy_subtree(engine: Engine, trees: tuple[str, ...], source: str, target: st
     everything = Copy((PathSource(1, source, wildcard=False),), "/", keep_owner=True)
     staged = target + ".new"
     os.mkdir(staged, 0o755)
-    apply_changes(plan_copy(everything, (EMPTY_VIEW, view), engine.tools), staged)
+    changes = plan_copy(everything, (EMPTY_VIEW, view), engine.tools)
+    apply_changes(changes, staged, chown=not engine.layers.owner_free)
     remove_tree(target)
     os.rename(staged, target)

@@ -12,5 +12,5 @@ from firkin.solve.ops.copy import keep_changes, root_view
 def make_dir(engine: Engine, step: Step, op: MakeDir, inputs: tuple[Result, ...], layer_id: str) -> None:
     """Make the directory and its missing parents; an empty layer if it is there."""
     root = root_of(inputs)
-    view = root_view(engine, root, str(step.id))
+    view = root_view(engine, step, root, op.user)
     keep_changes(engine, step, root, layer_id, plan_mkdir(op, view, engine.tools))

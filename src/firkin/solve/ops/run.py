@@ -12,6 +12,8 @@ from firkin.errors import Cancelled, HostError, StepFailed
 from firkin.events import Log, Warned
 from firkin.graph import ops
 from firkin.graph.step import Step
+from firkin.layer.index import IndexWriter
+from firkin.layer.scan import iter_upper_changes
 from firkin.layer.view import StackView
 from firkin.linux.mounts import Overlay
 from firkin.oci.digest import framed_hash
@@ -19,6 +21,7 @@ from firkin.request import Secret
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.spec import RunResult, RunSpec
 from firkin.solve.engine import Engine, Result, root_of
+from firkin.solve.layers import ROOT_CHANGED
 from firkin.solve.snapshot import Snapshot
 from firkin.solve.view_files import read_file
 from firkin.store.layout import locked, remove_tree
@@ -30,7 +33,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
     """Run the command; raises StepFailed with its exit code when it fails."""
     vertex = str(step.id)
     trees = engine.layers.ensure_trees(root_of(inputs), vertex)
-    view = StackView(trees)
+    view = engine.layers.stack(trees)
     user = sandbox.resolve_user(op.user or "0", read_file(view, "etc/passwd"), read_file(view, "etc/group"))
     with ExitStack() as stack:
         staged = engine.store.trees.stage()
@@ -67,8 +70,29 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
         root.seal(f"{staged}/fs", result.covered)
+        _keep_attributes(engine, staged, view)
         engine.store.trees.seal(staged, layer_id)
         engine.store.records.add_tree(layer_id)
+
+
+def _keep_attributes(engine: Engine, staged: str, view: StackView) -> None:
+    """Note what the tree alone does not tell: that `/` itself changed; owners, where files cannot have them."""
+    before, now = view.lstat(""), os.stat(f"{staged}/fs")
+    if before is not None and (before.mode, before.uid, before.gid) != (now.st_mode & 0o7777, now.st_uid, now.st_gid):
+        with open(f"{staged}/{ROOT_CHANGED}", "wb"):
+            pass
+    if engine.layers.owner_free:
+
+        def owner_of(path: str, uid: int, gid: int) -> tuple[int, int]:
+            # A file that was there keeps its owner when its content changes; a new one belongs to root.
+            entry = view.lstat(path)
+            return (uid, gid) if entry is None else (entry.uid, entry.gid)
+
+        index = IndexWriter()
+        for change in iter_upper_changes(f"{staged}/fs", owner_of=owner_of):
+            index.add(change)
+        with open(f"{staged}/index", "wb") as file:
+            index.write(file)
 
 
 def _keep_mount_points(root: Overlay | str, view: StackView) -> None:
