@@ -21,17 +21,24 @@ _EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
 
 
 class Wishes(msgspec.Struct, frozen=True):
-    """What the user asked for; `inplace` says that `/` may be overwritten (the executor image)."""
+    """What the user asked for; `inplace` says that `/` may be overwritten (the executor image).
+
+    `exposed` are files with credentials that a step on this container's own root could read.
+    """
 
     isolation: Isolation = "auto"
     inplace: bool = False
+    exposed: tuple[str, ...] = ()
 
 
 NO_WISHES = Wishes()
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """A decision. `enter` is for the worker; `fresh_proc` false shares the PID namespace of the host."""
+    """A decision. `enter` is for the worker; `fresh_proc` false shares the PID namespace of the host.
+
+    `chroot_too` allows a chroot for images that this container's own root cannot become.
+    """
 
     rootfs: RootfsName
     sandbox: SandboxName
@@ -39,6 +46,7 @@ class Backend(msgspec.Struct, frozen=True):
     single_id: bool = False
     fresh_proc: bool = True
     reasons: tuple[str, ...] = ()
+    chroot_too: bool = False
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -64,7 +72,7 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
 
     Raises HostError that names the missing fact and how to get it.
     """
-    offers = {offer.isolation: offer for offer in list_offers(facts, wishes) if offer.isolation != "namespaces"}
+    offers: dict[Isolation, Offer] = {offer.isolation: offer for offer in list_offers(facts, wishes)}
     trial = next((trial for trial in facts.trials if trial.ok), None)
     namespaces = wishes.isolation in ("auto", "namespaces")
     if namespaces and trial is not None and facts.kernel >= _NEEDED_KERNEL:
@@ -72,12 +80,11 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
     if wishes.isolation == "namespaces":
         missing, how = _missing_namespaces(facts)
         raise HostError(f"this machine offers no namespaces: {missing}", code="no-namespaces", hints=(how,))
-    for isolation in ("inplace", "chroot"):
+    order: tuple[Isolation, ...] = ("chroot",) if wishes.exposed else ("inplace", "chroot")
+    for isolation in order if wishes.isolation == "auto" else (wishes.isolation,):
         offer = offers[isolation]
-        if wishes.isolation not in ("auto", isolation):
-            continue
         if offer.available:
-            return _without_namespaces(offer, facts)
+            return _without_namespaces(offer, facts, wishes)
         if wishes.isolation == isolation:
             raise HostError(
                 f"isolation `{isolation}` cannot be had: {offer.detail}", code=f"no-{isolation}", hints=(offer.how,)
@@ -101,11 +108,14 @@ def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
     return Backend("overlay", "namespaces", NamespacePlan(maps=maps), single, trial.proc, tuple(reasons))
 
 
-def _without_namespaces(offer: Offer, facts: HostFacts) -> Backend:
-    reasons = (_missing_namespaces(facts)[0], offer.detail)
+def _without_namespaces(offer: Offer, facts: HostFacts, wishes: Wishes) -> Backend:
+    reasons: tuple[str, ...] = (_missing_namespaces(facts)[0], offer.detail)
+    if wishes.exposed and wishes.inplace:
+        reasons += (f"`{wishes.exposed[0]}` is on a mount, where steps in place could read it",)
     plan = NamespacePlan(mount=False)
     if offer.isolation == "inplace":
-        return Backend("inplace", "bare", plan, reasons=reasons)
+        either = wishes.isolation == "auto" and _offer_chroot(facts).available
+        return Backend("inplace", "bare", plan, reasons=reasons, chroot_too=either)
     return Backend("directory", "chroot", plan, reasons=reasons)
 
 
@@ -152,6 +162,9 @@ def _offer_inplace(facts: HostFacts, wishes: Wishes) -> Offer:
         )
     if facts.uid != 0:
         return Offer(name, "inplace", False, f"uid {facts.uid} may not write to `/`", "run the container as root")
+    if not facts.root_writable:
+        how = "in Kubernetes, remove `readOnlyRootFilesystem`"
+        return Offer(name, "inplace", False, "the root file system is read-only", how)
     return Offer(name, "inplace", True, "steps run on this container's own root, one at a time")
 
 

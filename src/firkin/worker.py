@@ -115,13 +115,14 @@ def error_of(failure: Failure) -> FirkinError:
     return error
 
 
-def choose_way(store_root: str, isolation: Isolation) -> Backend | HostError:
+def choose_way(store_root: str, isolation: Isolation, credentials: tuple[str, ...] = ()) -> Backend | HostError:
     """Return how RUN steps are to run on this machine, or why there is no way.
 
-    A build without RUN steps works all the same. Needs a process with one thread. Raises HostError when
-    a way was asked for that cannot be had.
+    `credentials` are files that no step may read. A build without RUN steps works all the same. Needs a
+    process with one thread. Raises HostError when a way was asked for that cannot be had.
     """
     from firkin.backend import Wishes, choose_backend
+    from firkin.linux.harden import find_exposed, in_executor_image
     from firkin.linux.probe import probe_host
 
     try:
@@ -132,7 +133,8 @@ def choose_way(store_root: str, isolation: Isolation) -> Backend | HostError:
             hints=("`--root DIR` or FIRKIN_ROOT names another place",),
         ) from error
     try:
-        return choose_backend(probe_host(user=_user_name(), trial_dir=store_root), Wishes(isolation))
+        wishes = Wishes(isolation, in_executor_image(), find_exposed(credentials))
+        return choose_backend(probe_host(user=_user_name(), trial_dir=store_root), wishes)
     except HostError as error:
         if isolation != "auto":
             raise
@@ -182,7 +184,9 @@ def start_worker(
     worker_side.close()
     os.close(decision_read)
     try:
-        way = choose_way(request.store_root, request.isolation)
+        way = choose_way(request.store_root, request.isolation, request.registry.auth_files)
+        if not isinstance(way, HostError):
+            _guard(way)
         if isinstance(way, HostError):
             plan, decision = NamespacePlan(mount=False), _Decision(missing=failure_of(way))
         else:
@@ -209,6 +213,12 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
         if decision.missing is None:
             backend = msgspec.json.decode(decision.backend, type=Backend)
             enter(backend.enter, channel)
+            _guard(backend)
+            if backend.sandbox == "bare":
+                from firkin.sandbox.launcher import start_launcher
+
+                start_launcher()
+                request = _without_foreign_helpers(request)
             return serve(request, events, lambda: backend, build)
         enter(NamespacePlan(mount=False), channel)
         missing = error_of(decision.missing)
@@ -221,6 +231,26 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
         raise missing
 
     return serve(request, events, refuse, build)
+
+
+def _guard(backend: Backend) -> None:
+    """Keep steps that share our process list, or even our root, from looking into this process."""
+    if backend.sandbox == "namespaces" and backend.fresh_proc:
+        return
+    from firkin.linux.harden import hide_process, load_everything
+
+    hide_process()
+    if backend.sandbox == "bare":
+        load_everything()
+
+
+def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
+    """Look for credential helpers in firkin's own directory only: the others may soon be the image's."""
+    from firkin.linux.harden import OWN_DIRECTORY
+
+    own = [part for part in request.registry.helper_path.split(":") if f"{part}/".startswith(OWN_DIRECTORY + "/")]
+    registry = msgspec.structs.replace(request.registry, helper_path=":".join(own) or OWN_DIRECTORY)
+    return msgspec.structs.replace(request, registry=registry)
 
 
 def serve(request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build) -> int:

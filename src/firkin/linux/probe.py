@@ -65,6 +65,7 @@ class HostFacts(msgspec.Struct, frozen=True):
     subordinate_uids: tuple[tuple[int, int], ...] = ()
     subordinate_gids: tuple[tuple[int, int], ...] = ()
     trials: tuple[Trial, ...] = ()
+    root_writable: bool = True
 
     def can(self, capability: int) -> bool:
         """Say whether this process has a capability."""
@@ -125,6 +126,7 @@ def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: boo
         helpers=(_find("newuidmap"), _find("newgidmap")),
         subordinate_uids=idmap.subordinate_uids(user, uid),
         subordinate_gids=idmap.subordinate_gids(user, uid),
+        root_writable=os.access("/", os.W_OK),
     )
     if trial_dir is None:
         return facts

@@ -77,6 +77,7 @@ class RegistryClient:
     def preload(self) -> None:
         """Read certificates now, before the files of this root are replaced."""
         self._session.transport.trust.preload()
+        self._session.keychain.preload()
 
     # --- pull --------------------------------------------------------------------------------------------------------
 
@@ -119,6 +120,13 @@ class RegistryClient:
             self._documents[digest or descriptor.digest] = self._documents[descriptor.digest] = document
             self._resolved.setdefault(ref, descriptor)
         return document
+
+    def find_manifest(self, ref: Reference) -> Manifest | Index | None:
+        """Return what the registry itself (no mirror) has under a name now, or None: one GET, never remembered."""
+        endpoint = self._endpoint(ref.registry)
+        what = f"cannot look for `{ref}`"
+        response = self._manifest_request(endpoint, ref, "GET", what, accept=(200, 404))
+        return _read_document(response, ref, what) if response.status == 200 else None
 
     def open_blob(self, ref: Reference, descriptor: Descriptor, *, progress: Progress | None = None) -> BlobStream:
         """Return a stream of a blob of the repository that `ref` names, verified while it is read.

@@ -82,6 +82,12 @@ class Keychain:
         """What went wrong with helpers so far, for the hints of a refusal."""
         return tuple(self._notes)
 
+    def preload(self) -> None:
+        """Read the files now, for a build that takes them away while it runs steps. Raises UsageError."""
+        with self._lock:
+            if self._sources is None:
+                self._sources = tuple(self._read_sources())
+
     def find(self, host: str, repository: str = "") -> Credentials | None:
         """Return the credentials for a repository at `host[:port]`, or None.
 

@@ -47,7 +47,7 @@ class TrustStore:
         with self._lock:
             self._loaded = True
             path, pem = self._system_roots()
-            self._system = ("", pem or _read_pem(path))
+            self._system = ("", pem or (_read_pem(path) if path else b""))
 
     def of(self, host: str, *, verify: bool = True) -> Trust:
         """Return the TLS settings for `host[:port]`; raises UsageError for a certificate that cannot be read."""

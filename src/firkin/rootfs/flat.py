@@ -65,6 +65,11 @@ class FlatTree:
         os.utime(tree, ns=(status.st_mtime_ns, status.st_mtime_ns))
         self._before = after
 
+    def copy_to(self, tree: str) -> None:
+        """Fill an empty directory with everything that is there and not ignored."""
+        after = scan_tree(self.path, self.ignored)
+        apply_changes(iter_tree_changes(self.path, TreeIndex(after.root), after), tree)
+
     def clear(self) -> None:
         """Remove everything but what is ignored and what leads there."""
         self._before = None

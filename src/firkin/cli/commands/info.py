@@ -11,6 +11,7 @@ from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
 from firkin.errors import HostError, StoreError
+from firkin.linux.harden import find_exposed, in_executor_image
 from firkin.linux.probe import HostFacts, probe_host
 
 USAGE = "[OPTIONS]"
@@ -32,8 +33,10 @@ def run(invocation: Invocation) -> int:
             hints=("`--root DIR` names another place",),
         ) from error
     facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
-    offers = list_offers(facts, Wishes())
-    chosen = _chosen(facts)
+    credentials = find_exposed(settings.registry.auth_files)
+    wishes = Wishes(inplace=in_executor_image(), exposed=credentials)
+    offers = list_offers(facts, wishes)
+    chosen = _chosen(facts, wishes)
     space = os.statvfs(settings.root)
     document = {
         "version": __version__,
@@ -69,9 +72,9 @@ def _user() -> str:
         return ""
 
 
-def _chosen(facts: HostFacts) -> str:
+def _chosen(facts: HostFacts, wishes: Wishes) -> str:
     try:
-        backend = choose_backend(facts)
+        backend = choose_backend(facts, wishes)
     except HostError as error:
         return f"none: {error.message}"
     return f"{backend.rootfs} + {backend.sandbox}: {', '.join(backend.reasons)}"

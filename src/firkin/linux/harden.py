@@ -1,0 +1,83 @@
+"""Keeping what a build runs away from what firkin holds, where both share a process list or a root. I; `worker` and
+`solve` use it.
+
+Without namespaces a command sees firkin's processes, and in place it can replace every file that firkin
+might still load. So: nobody may look into this process, and all code is loaded before the first command.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from firkin.linux import syscalls
+
+# The executor image keeps all that is firkin's here.
+OWN_DIRECTORY = "/kaniko"
+
+# Loaded by the interpreter on occasions of its own choosing.
+_STANDARD = (
+    "encodings.idna", "encodings.ascii", "encodings.latin_1", "encodings.utf_8_sig", "traceback", "linecache", "ctypes",
+    "socket", "select", "ssl", "sqlite3", "shutil", "subprocess", "tempfile", "tarfile", "zlib", "bz2", "lzma",
+    "pycurl", "isal.isal_zlib", "zstandard", "msgspec", "hashlib", "hmac", "secrets", "random", "base64", "fnmatch",
+)  # fmt: skip
+# Programs of their own, and what only tests use.
+_NOT_MODULES = ("sandbox/init.py", "sandbox/fixtures.py", "__main__.py")
+_NOT_FOLDERS = ("testing", "__pycache__")
+
+
+def in_executor_image() -> bool:
+    """Say whether this is firkin's own image, whose root nobody else needs."""
+    return os.path.realpath(sys.executable).startswith(OWN_DIRECTORY + "/")
+
+
+def find_exposed(files: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the files that cannot be taken away for the time of a build: on read-only mounts."""
+    return tuple(path for path in files if os.path.exists(path) and not os.access(os.path.dirname(path), os.W_OK))
+
+
+def hide_process() -> None:
+    """Keep others from reading this process's memory, environment and descriptors; inherited by forks.
+
+    To be called after id maps were written.
+    """
+    syscalls.set_dumpable(False)
+
+
+def load_everything() -> None:
+    """Import all of firkin and what it may import later, and fix how names are looked up.
+
+    glibc reads /etc/nsswitch.conf again when it changes and loads the libraries that it names.
+    """
+    sys.dont_write_bytecode = True
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for folder, folders, names in os.walk(package):
+        folders[:] = [name for name in folders if name not in _NOT_FOLDERS]
+        for name in names:
+            path = os.path.relpath(f"{folder}/{name}", package)
+            if not name.endswith(".py") or path in _NOT_MODULES:
+                continue
+            module = path[:-3].replace("/", ".").removesuffix("__init__").rstrip(".")
+            _import(f"firkin.{module}" if module else "firkin")
+    for name in _STANDARD:
+        _import(name)
+    _fix_name_service()
+
+
+def _import(name: str) -> None:
+    try:
+        import_module(name)
+    except ImportError:
+        pass  # of an optional package
+
+
+def _fix_name_service() -> None:
+    import ctypes
+
+    try:
+        configure = ctypes.CDLL(None).__nss_configure_lookup
+    except AttributeError:
+        return  # not glibc, and nothing to fix
+    for database, services in ((b"hosts", b"files dns"), (b"passwd", b"files"), (b"group", b"files")):
+        configure(database, services)

@@ -1,0 +1,237 @@
+"""This container's own root as the root of every step, in turn (the executor image). I; see `rootfs`.
+
+    OWN/original/fs    what stood in `/` before the first step, until the build ends
+    OWN/run-N/         scratch of one command
+
+What belongs to somebody else is never touched: firkin's own directory, mount points, /proc, /sys, /dev,
+the network's files, the store, the context, outputs. When a step does not start from what the last one
+left, everything else in `/` is removed and its layers are unpacked. Files are removed and made anew,
+never written over, so what runs keeps what it has open. At the end `/` is as it was before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from firkin.errors import HostError, StoreError
+from firkin.layer.compare import TreeIndex, compare
+from firkin.layer.scan import scan_tree
+from firkin.linux.mounts import iter_mount_points
+from firkin.rootfs.directory import identity_of
+from firkin.rootfs.flat import FlatTree
+from firkin.store.layout import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Of the container, not of the image; most are mounts, but not everywhere.
+SYSTEM_PATHS = ("proc", "sys", "dev", "etc/resolv.conf", "etc/hosts", "etc/hostname", "busybox")
+# Directories that an image has anyway, and in which a mount does no harm.
+_USUAL = ("tmp", "run", "var/run", "var/tmp", "var/cache", "mnt", "media", "opt", "srv", "home", "root", "var/lib")
+
+
+class _Withheld:
+    """A file with credentials that is not there while commands run."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.status = os.stat(path)
+        with open(path, "rb") as file:
+            self._data = file.read()
+        os.unlink(path)
+
+    def put_back(self) -> None:
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(self._data)
+            os.fchown(descriptor, self.status.st_uid, self.status.st_gid)
+            os.fchmod(descriptor, self.status.st_mode & 0o7777)
+
+
+class InplaceRoot:
+    """`/`, while a step has it."""
+
+    mount = "/"
+
+    def __init__(self, rootfs: InplaceRootfs, lowers: tuple[str, ...], scratch: str) -> None:
+        self.scratch = scratch
+        self._rootfs = rootfs
+        self._lowers = lowers
+
+    def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
+        """Copy what changed to the diff directory `tree`; see `Root.seal`."""
+        self._rootfs.capture(tree, self._lowers, covered)
+
+
+class InplaceRootfs:
+    """One root at a time: whoever opens waits for the step before.
+
+    `own` is firkin's directory, `keep` names further paths that are not to be touched, `credentials`
+    files that must not be there while commands run, `foreign` directories among `keep` that no command
+    may write to, because nobody would keep it. `root` is "/" but in tests.
+    """
+
+    def __init__(
+        self,
+        own: str,
+        keep: tuple[str, ...],
+        credentials: tuple[str, ...] = (),
+        foreign: tuple[str, ...] = (),
+        *,
+        root: str = "/",
+    ) -> None:
+        self._own = own
+        self._keep = keep
+        self._credentials = credentials
+        self._foreign = foreign
+        self._foreign_before: tuple[tuple[str, TreeIndex], ...] = ()
+        self._path = root
+        self._busy = threading.Lock()
+        self._tree: FlatTree | None = None
+        self._current: tuple[tuple[int, int], ...] | None = None  # None: something that no snapshot is
+        self._withheld: list[_Withheld] = []
+        self._own_before: TreeIndex | None = None
+
+    @contextmanager
+    def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[InplaceRoot]:
+        """Make `/` what the layers say; see `Rootfs.open`. Commands' scratch space lies in firkin's directory."""
+        place = f"{self._own}/run-{secrets.token_hex(6)}"
+        with self._busy:
+            tree = self._tree or self._begin()
+            try:
+                missing = self._missing(lowers)
+                for lower in missing:
+                    self._check_conflict(lower)
+                self._current = None
+                if len(missing) == len(lowers):
+                    tree.clear()
+                for lower in reversed(missing):
+                    tree.add(lower)
+                tree.list()
+                self._foreign_before = self._list_foreign()
+                os.mkdir(place, 0o755)
+                yield InplaceRoot(self, lowers, place)
+            finally:
+                remove_tree(place)
+                remove_tree(scratch)
+
+    def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
+        """Fill `tree` with the changes of the step that has the root."""
+        self._check_own()
+        self._check_foreign()
+        if self._tree is None:
+            raise HostError("the root was not opened", code="inplace")
+        try:
+            self._tree.capture(tree, lowers, covered)
+        except OSError as error:
+            raise StoreError(f"cannot keep the layer of a step: {(error.strerror or '').lower()}") from error
+        self._current = identity_of((tree, *lowers))
+
+    def close(self) -> None:
+        """Put everything back as it was before the first step."""
+        with self._busy:
+            if self._tree is None:
+                return
+            self._tree.clear()
+            self._tree.add(f"{self._own}/original/fs")
+            remove_tree(f"{self._own}/original")
+            while self._withheld:
+                self._withheld.pop().put_back()
+            self._tree = None
+            self._current = None
+
+    def _begin(self) -> FlatTree:
+        """Take the credentials away and put what is in `/` aside."""
+        for path in self._credentials:
+            real = os.path.realpath(path)
+            if os.path.isfile(real) and os.access(os.path.dirname(real), os.W_OK):
+                self._withheld.append(_Withheld(real))
+        tree = FlatTree(self._path, self._ignored())
+        original = f"{self._own}/original"
+        # One that is there was left by a build that was killed: what is in `/` now is not worth keeping.
+        if not os.path.isdir(f"{original}/fs"):
+            staged = f"{original}.new"
+            remove_tree(staged)
+            os.makedirs(f"{staged}/fs", 0o755)
+            tree.copy_to(f"{staged}/fs")
+            os.rename(staged, original)
+        self._own_before = self._list_own()
+        self._tree = tree
+        return tree
+
+    def _ignored(self) -> frozenset[str]:
+        root = self._path.rstrip("/")
+        mounts = [path for path, _ in iter_mount_points() if path.startswith(root + "/")]
+        paths = [self._own, *self._keep, *mounts]
+        found = {os.path.realpath(path)[len(root) :].strip("/") for path in paths if path.startswith(root + "/")}
+        found.discard("")
+        return frozenset(found | set(SYSTEM_PATHS))
+
+    def _missing(self, lowers: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the layers that `/` lacks, from the top down; all, if it holds something else."""
+        identity = identity_of(lowers)
+        for number in range(len(identity)):
+            if identity[number:] == self._current:
+                return lowers[:number]
+        return lowers
+
+    def _check_conflict(self, lower: str) -> None:
+        """Refuse an image that has files where this container has something that is not to be touched."""
+        own = self._own[len(self._path.rstrip("/")) :].strip("/")
+        for path in self._ignored():
+            full = f"{lower}/{path}"
+            if path in SYSTEM_PATHS or path.startswith(("proc/", "sys/", "dev/")) or not os.path.lexists(full):
+                continue
+            if os.path.isdir(full) and not os.path.islink(full) and (path in _USUAL or path == own):
+                with os.scandir(full) as found:
+                    if next(found, None) is None:
+                        continue
+            raise _conflict(f"the image has `/{path}`", f"/{path}")
+
+    def _list_foreign(self) -> tuple[tuple[str, TreeIndex], ...]:
+        keep = frozenset(self._keep)
+        found = []
+        for path in self._foreign:
+            if os.path.isdir(path):
+                within = frozenset(each[len(path) + 1 :] for each in keep if each.startswith(path + "/"))
+                found.append((path, scan_tree(path, within)))
+        return tuple(found)
+
+    def _check_foreign(self) -> None:
+        """Refuse to lose what a command wrote to a directory of this container's."""
+        for (path, before), (_, after) in zip(self._foreign_before, self._list_foreign(), strict=False):
+            for difference in compare(before, after):
+                raise _conflict(f"the step wrote to `{path}/{difference.path}`", path)
+
+    def _list_own(self) -> TreeIndex:
+        changing = {"original", *(name for name in os.listdir(self._own) if name.startswith("run-"))}
+        for path in self._keep:
+            if path.startswith(self._own + "/"):
+                changing.add(path[len(self._own) + 1 :])
+        return scan_tree(self._own, frozenset(changing))
+
+    def _check_own(self) -> None:
+        """Refuse to go on when a command has changed firkin's own files: the next program there may not be ours."""
+        if self._own_before is None:
+            return
+        for difference in compare(self._own_before, self._list_own()):
+            # The scratch directory of commands comes and goes at the top.
+            if difference.path:
+                raise HostError(
+                    f"the step changed firkin's own files (`{self._own}/{difference.path}`)",
+                    code="inplace-tampered",
+                    hints=("do not use this container again: what runs in it may not be firkin any more",),
+                )
+
+
+def _conflict(what: str, path: str) -> HostError:
+    return HostError(
+        f"{what}, which belongs to this container",
+        code="inplace-conflict",
+        hints=(f"`--isolation chroot` builds it; or keep mounts and the context away from `{path}`",),
+    )

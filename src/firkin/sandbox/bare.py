@@ -1,0 +1,51 @@
+"""RUN on this container's own root, one command at a time. I; `backend` users may import it.
+
+The root may have replaced whatever an interpreter needs, so none is started: a process that was forked
+while everything was still in place (`launcher`) forks again for every command.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from firkin.errors import HostError
+from firkin.sandbox import plain, process
+from firkin.sandbox.plain_ops import plain_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firkin.linux.mounts import Overlay
+    from firkin.sandbox.launcher import Launcher
+    from firkin.sandbox.spec import RunResult, RunSpec
+
+
+class BareSandbox:
+    """Needs root, to make files of any owner, and nothing else."""
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def run(
+        self,
+        spec: RunSpec,
+        root: Overlay | str,
+        *,
+        scratch: str,
+        on_output: Callable[[bytes], None],
+        cancel_fd: int | None = None,
+    ) -> RunResult:
+        """Run one command; see `Sandbox.run`. Mounts on other file systems than that of `scratch` are copied."""
+        if root != "/":
+            raise HostError("this sandbox runs commands on the container's own root only", code="sandbox-root")
+        plan = plain_plan(
+            spec,
+            root,
+            scratch,
+            parent=self._launcher.pid,
+            machine=os.uname().machine,
+            sources=plain.prepare_sources(spec, scratch),
+            proc_files=(),
+        )
+        return process.run_plan(self._launcher.start, plan, on_output=on_output, cancel_fd=cancel_fd)

@@ -1,0 +1,165 @@
+"""The process that starts commands when no interpreter can be started any more. I; `bare`, `worker`, `solve` import it.
+
+    worker ── fork, before its first thread ──▶ launcher ── fork, one a RUN ──▶ A of `init.py`
+
+The launcher has the code of `init.py` in memory and reads no file afterwards. It holds what the worker
+had in memory when it was forked, so neither is dumpable: no command may look into them.
+Messages, over a socket: `run` with three descriptors (plan, status, output) ─▶, ◀─ the pid, ◀─ `ended`.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+from firkin.errors import HostError
+from firkin.linux import syscalls
+from firkin.sandbox.process import init_codes
+
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+_MAX_FD = 1 << 16
+
+
+class Launched:
+    """One A; `kill` and `wait` as of a process of our own."""
+
+    def __init__(self, pid: int, launcher: Launcher) -> None:
+        self._launcher = launcher
+        try:
+            self._pidfd = syscalls.pidfd_open(pid)
+        except ProcessLookupError:
+            self._pidfd = -1
+
+    def kill(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self._pidfd >= 0:
+            try:
+                signal.pidfd_send_signal(self._pidfd, number)
+            except ProcessLookupError:
+                pass  # it has ended just now
+
+    def wait(self) -> None:
+        """Wait for its end."""
+        self._launcher.finish()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+
+class Launcher:
+    """The worker's side. One command at a time."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self._channel = channel
+        self._busy = threading.Lock()
+
+    def start(self, plan_fd: int, status_fd: int, output_fd: int) -> Launched:
+        """Have the plan in a file performed; the descriptors stay the caller's. Waits for a former command."""
+        self._busy.acquire()
+        try:
+            socket.send_fds(self._channel, [b"run"], [plan_fd, status_fd, output_fd])
+            answer = self._channel.recv(64)
+        except OSError as error:
+            self._busy.release()
+            raise _gone() from error
+        if not answer.isdigit():
+            self._busy.release()
+            raise _gone()
+        return Launched(int(answer), self)
+
+    def finish(self) -> None:
+        """Wait until the command that runs has ended."""
+        try:
+            self._channel.recv(64)
+        finally:
+            self._busy.release()
+
+    def close(self) -> None:
+        """End the launcher."""
+        self._channel.close()
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass  # somebody waited for all children
+
+
+_current: Launcher | None = None
+
+
+def start_launcher() -> Launcher:
+    """Fork the launcher; this process must have one thread. `current_launcher` gives it later."""
+    global _current
+    codes = init_codes()
+    own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            own.close()
+            _serve(parent, other, codes)
+        finally:
+            os._exit(70)
+    other.close()
+    _current = Launcher(pid, own)
+    return _current
+
+
+def current_launcher() -> Launcher:
+    """Return the launcher of this process. Raises HostError."""
+    if _current is None:
+        raise HostError("commands on the container's own root need a process that was not started", code="launcher")
+    return _current
+
+
+def _gone() -> HostError:
+    return HostError("the process that starts commands has ended", code="launcher")
+
+
+def _serve(parent: int, channel: socket.socket, codes: tuple[Any, ...]) -> NoReturn:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    syscalls.set_parent_death_signal(signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(70)
+    os.setsid()
+    keep = channel.fileno()
+    os.closerange(3, keep)
+    os.closerange(keep + 1, _MAX_FD)
+    names: dict[str, Any] = {"__name__": "firkin_init"}
+    for code in codes:
+        exec(code, names)
+    while True:
+        message, fds, _, _ = socket.recv_fds(channel, 16, 3)
+        if message != b"run" or len(fds) != 3:
+            os._exit(0)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _become(channel, names, *fds)
+            finally:
+                os._exit(70)
+        for fd in fds:
+            os.close(fd)
+        channel.send(str(pid).encode())
+        os.waitpid(pid, 0)
+        channel.send(b"ended")
+
+
+def _become(channel: socket.socket, names: dict[str, Any], plan_fd: int, status_fd: int, output_fd: int) -> NoReturn:
+    channel.close()
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output_fd, 1)
+    os.dup2(output_fd, 2)
+    for fd in (null, output_fd):
+        os.close(fd)
+    with open(plan_fd, "rb") as file:
+        plan = marshal.load(file)
+    os._exit(names["main"](plan, status_fd))
