@@ -107,7 +107,7 @@ def _take(row: Option, name: str, value: str | None, rest: list[str], values: di
         else:
             raise UsageError(f"option `{name}` needs a value: `{name} {row.metavar}`")
     if row.kind == "off":
-        if _boolean(value) is not False:
+        if boolean_of(value) is not False:
             raise UsageError(f"option `{name}` cannot work here", hints=(row.help,))
         return
     values.setdefault(row.dest, []).append(_checked(row, f"option `{name}`", value))
@@ -115,7 +115,7 @@ def _take(row: Option, name: str, value: str | None, rest: list[str], values: di
 
 def _checked(row: Option, who: str, value: str) -> str:
     if row.kind == "flag":
-        state = _boolean(value)
+        state = boolean_of(value)
         if state is None:
             raise UsageError(f"{who} is on or off: `{value}` is neither `true` nor `false`")
         return "true" if state else "false"
@@ -134,6 +134,7 @@ def _from_environment(row: Option, environ: Mapping[str, str], values: dict[str,
             return
 
 
-def _boolean(value: str) -> bool | None:
+def boolean_of(value: str) -> bool | None:
+    """Return what a word says of a flag, None where it says nothing."""
     lowered = value.lower()
     return True if lowered in _TRUE else False if lowered in _FALSE else None

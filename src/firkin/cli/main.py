@@ -21,6 +21,8 @@ COMMANDS = {
     "login": ("login", "Keep credentials for a registry"),
     "logout": ("logout", "Forget the credentials for a registry"),
     "prune": ("prune", "Free the space of what is not in use"),
+    "executor": ("executor", "Build with the command line of the Kaniko executor"),
+    "warmer": ("warmer", "Fetch base images for executors"),
     "info": ("info", "Show what this machine offers for builds, and what it lacks"),
     "completion": ("completion", "Print a completion script for a shell"),
     "version": ("version", "Show the version"),

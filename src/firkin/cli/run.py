@@ -55,8 +55,12 @@ def load_command(module: str) -> Command:
 def run_command(name: str, module: str, words: list[str]) -> int:
     """Run a command and return its exit code; every error is printed here."""
     debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
-    try:
+
+    def work() -> int:
         command = load_command(module)
+        main = getattr(command, "main", None)
+        if main is not None:  # a program with a grammar of its own
+            return cast(int, main(words))
         ambient = read_ambient()
         arguments = parse_arguments(words, command.OPTIONS, ambient.environ)
         if arguments.flag("help"):
@@ -65,14 +69,33 @@ def run_command(name: str, module: str, words: list[str]) -> int:
             write_out(command_help(name, command))
             return 0
         return command.run(Invocation(arguments, ambient))
+
+    return run_guarded(f"firkin {name}", work, debug=debug)
+
+
+def run_guarded(
+    program: str,
+    work: Callable[[], int],
+    *,
+    debug: bool = False,
+    exit_code: Callable[[FirkinError], int] = lambda error: error.exit_code,
+) -> int:
+    """Do the work of a program and return its exit code; every error is printed here."""
+
+    def fail(error: FirkinError, sources: tuple[object, ...] = ()) -> int:
+        _report(error, sources, debug)
+        return exit_code(error)
+
+    try:
+        return work()
     except Reported as reported:
-        return _report(reported.error, reported.sources, debug)
+        return fail(reported.error, reported.sources)
     except UsageError as error:
         if not error.hints:
-            error.hints = (f"`firkin {name} --help` tells how it is used",)
-        return _report(error, (), debug)
+            error.hints = (f"`{program} --help` tells how it is used",)
+        return fail(error)
     except FirkinError as error:
-        return _report(error, (), debug)
+        return fail(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -82,7 +105,7 @@ def run_command(name: str, module: str, words: list[str]) -> int:
     except Exception as error:  # noqa: BLE001  the top of the command line
         from firkin.worker import error_of, failure_of
 
-        return _report(error_of(failure_of(error)), (), debug)
+        return fail(error_of(failure_of(error)))
 
 
 def read_ambient() -> Ambient:
@@ -125,7 +148,7 @@ def write_all(descriptor: int, text: str) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> int:
+def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> None:
     from firkin.render.report import error_text
     from firkin.source import Source
 
@@ -141,6 +164,5 @@ def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> int
     try:
         write_all(2, report + "\n")
     except OSError:
-        return error.exit_code
+        return
     sys.stderr.flush()
-    return error.exit_code

@@ -71,7 +71,7 @@ def push_images(
             "a name is needed to push to", code="push-name", hints=("add `-t registry/repository:tag`",)
         )
     job = PushJob(images, index, names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
-    push = _Push(
+    push = Push(
         job, bench.client(), bench.pools.transfers,
         _StoreSource(bench, images, origins), bench.emit,
     )
@@ -98,7 +98,9 @@ class _StoreSource:
         return parse_reference(rest.rpartition("@")[0]) if scheme == "docker-image" else None
 
 
-class _Push:
+class Push:
+    """Pushes one job; `run` may be called again after an error."""
+
     def __init__(
         self, job: PushJob, client: RegistryClient, pool: Pool, source: LayerSource, emit: Emit,
         clock: Callable[[], float] = time.time,
@@ -234,7 +236,7 @@ class _Push:
 class _Failing:
     """Tells of a vertex's failure when the block raises."""
 
-    def __init__(self, push: _Push, id: str) -> None:
+    def __init__(self, push: Push, id: str) -> None:
         self._push = push
         self._id = id
 

@@ -9,7 +9,7 @@ import pytest
 
 from firkin.errors import Cancelled, RegistryError
 from firkin.events import Event, Finished, Progress
-from firkin.export.registry import PushJob, _Push
+from firkin.export.registry import PushJob, Push
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
@@ -81,7 +81,7 @@ class Pusher:
     ) -> None:
         job = PushJob(images, index, tuple(parse_reference(name) for name in names), by_digest)
         with RegistryClient(self.settings) as client:
-            _Push(job, client, self.pool, layers, self.events.append).run()
+            Push(job, client, self.pool, layers, self.events.append).run()
 
 
 @pytest.fixture

@@ -1,0 +1,19 @@
+"""`firkin executor`, also installed as `executor`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+from firkin.cli.executor_flags import option_rows
+
+USAGE = "[FLAGS] | push TAR|LAYOUT -d NAME | login REGISTRY | version"
+ABOUT = (
+    "Build and push an image with the command line of the Kaniko executor, for jobs that are written for it. "
+    "`--explain-flags` tells what each flag does here; flags are spelt as in Go: booleans never take a second word."
+)
+OPTIONS = option_rows("executor")
+
+
+def main(words: list[str]) -> int:
+    """Run the executor."""
+    from firkin.cli.executor import run_executor
+
+    return run_executor(words)

@@ -1,0 +1,19 @@
+"""`firkin warmer`, also installed as `warmer`. I; only `cli.run` may import it."""
+
+from __future__ import annotations
+
+from firkin.cli.executor_flags import option_rows
+
+USAGE = "--image NAME... [FLAGS]"
+ABOUT = (
+    "Fetch base images into a directory that executors read them from (`--cache-dir`), with the command line of the "
+    "Kaniko warmer."
+)
+OPTIONS = option_rows("warmer")
+
+
+def main(words: list[str]) -> int:
+    """Run the warmer."""
+    from firkin.cli.executor import run_warmer
+
+    return run_warmer(words)
