@@ -57,6 +57,23 @@ def root_identity(op: Scratch | Pull) -> str:
     return chain_ids(layer.diff_id for layer in op.layers)[-1]
 
 
+READS = ("files", "mounted files")
+"""Names of the parts that tell what a step reads besides its root."""
+
+
+def reads_of(parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """Return the identities of what a step reads."""
+    return tuple(value for name, value in parts if name in READS)
+
+
+def with_reads(parts: tuple[Part, ...], reads: tuple[str, ...]) -> tuple[Part, ...]:
+    """Return the parts with other identities of what is read; raises ValueError for a wrong number of them."""
+    if len(reads) != len(reads_of(parts)):
+        raise ValueError(f"{len(reads)} identities of what is read, not {len(reads_of(parts))}")
+    rest = iter(reads)
+    return tuple((name, next(rest) if name in READS else value) for name, value in parts)
+
+
 def op_parts(op: Op, platform: Platform | None) -> tuple[Part, ...]:
     """Return the parts that come from the op itself; `platform` is that of the step's stage."""
     head: tuple[Part, ...] = (("platform", str(platform or "")),)

@@ -61,6 +61,11 @@ class LayerFormat(msgspec.Struct, frozen=True):
         clamp = "" if self.clamp_s is None else str(self.clamp_s)
         return ":".join((self.compression, level, clamp, *self.ignore))
 
+    def accepts(self, variant: str) -> bool:
+        """Say whether a layer that was written in another form will do: one of another level does."""
+        theirs, ours = variant.split(":"), self.variant.split(":")
+        return theirs == ours or (not self.force and (theirs[0], theirs[2:]) == (ours[0], ours[2:]))
+
 
 class CachedLayer(msgspec.Struct, frozen=True):
     """A built layer's blob in a cache elsewhere: `variant` says in which form, `origin` where."""
@@ -99,6 +104,7 @@ class LayerWork:
         self._sealing = threading.Lock()
         self._cached: dict[str, CachedLayer] = {}
         self._remaking = threading.RLock()
+        self._remade: set[str] = set()
         self.remake: Callable[[str], None] | None = None
         self.origins: dict[Digest, str] = {}  # where blobs of built layers can be had besides the store
 
@@ -111,14 +117,15 @@ class LayerWork:
             self.origins[cached.layer.descriptor.digest] = cached.origin
 
     def _replace_lost(self, tree_id: str, error: FirkinError) -> bool:
-        """Make a layer whose cache does not deliver it; say whether that was possible."""
+        """Make a layer that its cache does not deliver; say whether that was possible."""
         with self._remaking:
-            if self._store.trees.has(tree_id):
+            if tree_id in self._remade:
                 return True  # another step was here first
             with self._lock:
                 cached = self._cached.pop(tree_id, None)
                 if cached is None or self.remake is None or self._cancel():
                     return False
+                self._remade.add(tree_id)
                 self.origins.pop(cached.layer.descriptor.digest, None)
                 self._unpacking.pop(tree_id, None)
                 for known in [key for key in self._blobs if key[0] == tree_id]:
@@ -162,8 +169,10 @@ class LayerWork:
                 except FirkinError as error:
                     if not self._replace_lost(layer.tree_id, error):
                         raise
-                    paths.append(self._store.trees.path(layer.tree_id))
-                    continue
+                    if self._store.trees.has(layer.tree_id):
+                        paths.append(self._store.trees.path(layer.tree_id))
+                        continue
+                    staged, result = self._unpack(layer, vertex)
                 with self._sealing:
                     if not self._store.trees.has(layer.tree_id):
                         implied = result.implied if result.root is not None else ("", *result.implied)
@@ -272,7 +281,12 @@ class LayerWork:
                 own = f"{tree.removesuffix('/fs')}/index"
                 readers.append(DiffTree(tree, open_index(own) if self.owner_free and os.path.exists(own) else None))
             else:
-                readers.append(open_index(self._ensure_index(layer, vertex)))
+                try:
+                    readers.append(open_index(self._ensure_index(layer, vertex)))
+                except FirkinError as error:
+                    if not self._replace_lost(layer.tree_id, error):
+                        raise
+                    return self.names_view(snapshot, vertex)
         return MergedView(readers)
 
     def _ensure_index(self, layer: LayerRef, vertex: str) -> str:
@@ -319,7 +333,8 @@ class LayerWork:
         known = self._store.records.layer_blob(ref.tree_id, form.variant)
         if known is not None and self._store.blobs.size(known.descriptor.digest) == known.descriptor.size:
             return Layer(known.diff_id, known.descriptor)
-        return None
+        cached = self._cached.get(ref.tree_id)
+        return cached.layer if cached is not None and form.accepts(cached.variant) else None
 
     def _write_blob(self, ref: LayerRef, form: LayerFormat) -> Layer:
         self._cancel.check()

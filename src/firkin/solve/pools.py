@@ -21,6 +21,8 @@ class Task(Generic[T]):
         self._done = threading.Event()
         self._value: T | None = None
         self._error: BaseException | None = None
+        self._followers: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
 
     def run(self) -> None:
         """Run the call (the pool does it)."""
@@ -29,12 +31,27 @@ class Task(Generic[T]):
         except BaseException as error:  # handed to whoever waits  # noqa: BLE001
             self._error = error
         finally:
-            self._done.set()
+            self._end()
 
     def skip(self, error: BaseException) -> None:
         """End a task that never ran."""
         self._error = error
-        self._done.set()
+        self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._done.set()
+            followers, self._followers = self._followers, []
+        for follower in followers:
+            follower()
+
+    def when_done(self, follower: Callable[[], None]) -> None:
+        """Call `follower` when the task has ended (at once if it has); it must not wait or raise."""
+        with self._lock:
+            if not self._done.is_set():
+                self._followers.append(follower)
+                return
+        follower()
 
     @property
     def done(self) -> bool:
