@@ -44,11 +44,17 @@ def write_digest_file(flag: str, place: str, text: str, cwd: str, settings: Regi
     path = absolute(cwd, place)
     try:
         # Directories 0700, the file 0644 and written in place, as Kaniko does: it may be a device or a mount.
-        os.makedirs(os.path.dirname(path) or "/", mode=0o700, exist_ok=True)
+        _make_directory(os.path.dirname(path))
         with open(path, "wb") as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"flag `{flag}`: cannot write {place}: {(error.strerror or '').lower()}") from error
+
+
+def _make_directory(path: str) -> None:
+    if path and not os.path.exists(path):
+        _make_directory(os.path.dirname(path))
+        os.mkdir(path, 0o700)
 
 
 def _put(flag: str, url: str, text: str, settings: RegistrySettings) -> None:
