@@ -286,8 +286,10 @@ class _Times(_Walk):
         self._hasher.update(f"{len(name)}:{name} {rest}\n".encode("utf-8", "surrogateescape"))
 
     def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
-        # What is written or checked out has its time from the same moment as its inode's change.
-        if stat is None or stat.ctime_ns - stat.mtime_ns > _SET_AFTER_NS:
+        # What is written or checked out has its time from the same moment as its inode's change; an archive's
+        # members have whole seconds.
+        whole = not entry.mtime_ns % 1_000_000_000
+        if whole if stat is None else stat.ctime_ns - stat.mtime_ns > _SET_AFTER_NS:
             self._any = True
             self._feed(name, entry, str(entry.mtime_ns // 1_000_000_000))
 

@@ -70,12 +70,12 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
         root.seal(f"{staged}/fs", result.covered)
-        _keep_attributes(engine, staged, view)
+        _keep_attributes(engine, staged, view, user)
         engine.store.trees.seal(staged, layer_id)
         engine.store.records.add_tree(layer_id)
 
 
-def _keep_attributes(engine: Engine, staged: str, view: StackView) -> None:
+def _keep_attributes(engine: Engine, staged: str, view: StackView, user: sandbox.ResolvedUser) -> None:
     """Note what the tree alone does not tell: that `/` itself changed; owners, where files cannot have them."""
     before, now = view.lstat(""), os.stat(f"{staged}/fs")
     if before is not None and (before.mode, before.uid, before.gid) != (now.st_mode & 0o7777, now.st_uid, now.st_gid):
@@ -84,9 +84,9 @@ def _keep_attributes(engine: Engine, staged: str, view: StackView) -> None:
     if engine.layers.owner_free:
 
         def owner_of(path: str, uid: int, gid: int) -> tuple[int, int]:
-            # A file that was there keeps its owner when its content changes; a new one belongs to root.
+            # A file that was there keeps its owner when its content changes; a new one belongs to the USER.
             entry = view.lstat(path)
-            return (uid, gid) if entry is None else (entry.uid, entry.gid)
+            return (user.uid, user.gid) if entry is None else (entry.uid, entry.gid)
 
         index = IndexWriter()
         for change in iter_upper_changes(f"{staged}/fs", owner_of=owner_of):
