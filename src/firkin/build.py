@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -64,7 +65,8 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
                 emit(Planned(time.time(), vertices_of(graph), source))
                 continue
             engine = bench.engine(_slot(request, source))
-            engine.prepare(graph, exporter.formats, whole_files=exporter.wants_files)
+            engine.prepare(graph, exporter.formats(graph), whole_files=exporter.wants_files)
+            engine.on_first_miss = partial(exporter.send_bases, graph)
             scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
             outcome = scheduler.run(graph, source)
             exporter.assemble(engine, graph, outcome.results)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from firkin.errors import FirkinError, UsageError
 from firkin.export.names import parse_names
 from firkin.graph.assemble import assemble_image
+from firkin.graph.ops import Copy, MakeDir, Pull, Run
 from firkin.graph.step import Graph, ImagePlan, StepId
 from firkin.oci import media
 from firkin.oci.digest import Digest
-from firkin.oci.image import Image
+from firkin.oci.image import Image, Layer
 from firkin.oci.manifest import Index, encode_index
 from firkin.oci.reference import Reference
 from firkin.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
@@ -23,7 +24,8 @@ from firkin.solve.engine import Engine, Result
 from firkin.solve.layers import LayerFormat
 from firkin.solve.snapshot import Snapshot
 
-_NEEDS_NO_LAYERS = ("tar", "local")
+if TYPE_CHECKING:
+    from firkin.export.registry import EarlyPush
 
 
 Family = media.Family | Literal["base"]
@@ -46,15 +48,54 @@ class Exporter:
         self._bench = bench
         self._request = request
         self.names = parse_names(request.tags)
-        self.formats = tuple(dict.fromkeys(self._form(output) for output in request.outputs))
         self.wants_files = any(output.type in ("tar", "local") for output in request.outputs)
+        self._early: EarlyPush | None = None
+        registries = [output for output in request.outputs if output.type == "registry"]
+        if registries:
+            from firkin.export.registry import EarlyPush
+
+            self._early = EarlyPush(bench, parse_names(registries[0].names) or self.names)
+            self._early_forms: set[LayerFormat] = set()
+            self._early_output = registries[0]
+            bench.layers.on_written = self._send_early
         self._built: list[dict[tuple[LayerFormat, Family], Built]] = []
 
-    def _form(self, output: Output) -> LayerFormat:
+    def formats(self, graph: Graph) -> tuple[LayerFormat, ...]:
+        """Return the forms in which a graph's layers will be wanted."""
+        if self._early is not None:
+            self._early_forms = {self._form(self._early_output, plan) for plan in graph.targets}
+        return tuple(dict.fromkeys(self._form(x, plan) for plan in graph.targets for x in self._request.outputs))
+
+    def send_bases(self, graph: Graph) -> None:
+        """Bring the layers of base images to where the image will be pushed, when there is something to build."""
+        for plan in graph.targets:
+            step = graph.steps[plan.step]
+            while step.inputs and isinstance(step.op, (Run, Copy, MakeDir)):
+                step = graph.steps[step.inputs[0]]
+            if self._early is not None and isinstance(step.op, Pull):
+                for layer in step.op.layers:
+                    self._early.send(layer, step.op.origin)
+
+    def _send_early(self, form: LayerFormat, layer: Layer) -> None:
+        if self._early is not None and form in self._early_forms:
+            self._early.send(layer)
+
+    def _form(self, output: Output, plan: ImagePlan) -> LayerFormat:
         request = self._request
-        clamp = request.source_date_epoch if request.rewrite_timestamp else None
-        ignore = tuple(path.strip("/") for path in request.ignore_paths)
-        return LayerFormat(output.compression, output.compression_level, clamp, output.force_compression, ignore)
+        return LayerFormat(
+            output.compression,
+            output.compression_level,
+            clamp_s=self._epoch(plan),
+            clamp_all=request.rewrite_timestamp,
+            force=output.force_compression,
+            ignore=tuple(path.strip("/") for path in request.ignore_paths),
+        )
+
+    def _epoch(self, plan: ImagePlan) -> int | None:
+        """Return the time of everything new, if that is not the clock's business: SOURCE_DATE_EPOCH, or the base's."""
+        if plan.source_date_epoch is None and self._request.rewrite_timestamp:
+            return plan.base_s
+        return plan.source_date_epoch
 
     def check_push(self) -> None:
         """Ask registries whether they would take what the request names; raises RegistryError."""
@@ -73,7 +114,7 @@ class Exporter:
             snapshot = results[plan.step]
             if not isinstance(snapshot, Snapshot):
                 raise TypeError("a target is not a root file system")
-            wanted = dict.fromkeys((self._form(x), self._family(x)) for x in self._request.outputs) or {
+            wanted = dict.fromkeys((self._form(x, plan), self._family(x)) for x in self._request.outputs) or {
                 (LayerFormat(), self._request.media_family or "oci"): None
             }
             self._built.append(
@@ -95,7 +136,7 @@ class Exporter:
                 times,
                 family=family,
                 annotations=self._request.annotations,
-                epoch_s=plan.source_date_epoch,
+                epoch_s=self._epoch(plan),
             )
         except ValueError as error:
             raise FirkinError(f"cannot make the image: {error}", code="assemble") from error
@@ -124,10 +165,10 @@ class Exporter:
         return encode_index(Index(kind, manifests, self._request.annotations))
 
     def _write(self, output: Output) -> str:
-        key = (self._form(output), self._family(output))
-        built = [forms[key] for forms in self._built]
+        family = self._family(output)
+        built = [forms[self._form(output, plan_of(forms)), family] for forms in self._built]
         images = tuple(item.image for item in built)
-        index = self._index(list(images), key[1]) if len(images) > 1 else None
+        index = self._index(list(images), family) if len(images) > 1 else None
         names = parse_names(output.names) if output.names else self.names
         bench = self._bench
         stdout = open(1, "wb", closefd=False) if output.dest == "-" else None
@@ -169,7 +210,8 @@ class Exporter:
             case "tar" | "local":
                 from firkin.export.rootfs import write_rootfs
 
-                write_rootfs(bench, [(item.plan, item.snapshot) for item in built], output, dest, stdout)
+                epochs = [self._epoch(item.plan) for item in built]
+                write_rootfs(bench, [(x.plan, x.snapshot) for x in built], epochs, output, dest, stdout)
         return f"{output.type}: {output.dest}"
 
     def _gather(self, built: list[Built]) -> None:
@@ -211,6 +253,11 @@ def _origins(built: list[Built]) -> dict[Digest, str]:
 def _family_of(snapshot: Snapshot) -> media.Family:
     pulled = [ref.pulled for ref in snapshot.layers if ref.pulled is not None]
     return media.layer_family(pulled[-1].descriptor.media_type) if pulled else "docker"
+
+
+def plan_of(forms: dict[tuple[LayerFormat, Family], Built]) -> ImagePlan:
+    """Return the plan that the images of all forms are made from."""
+    return next(iter(forms.values())).plan
 
 
 def _visibility(output: Output) -> int:

@@ -18,7 +18,7 @@ from firkin.errors import FirkinError, RegistryError, UsageError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
-from firkin.oci.image import Image
+from firkin.oci.image import Image, Layer
 from firkin.oci.manifest import Index
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
@@ -96,6 +96,36 @@ class _StoreSource:
     def origin(self, digest: Digest) -> Reference | None:
         scheme, _, rest = self._origins.get(digest, "").partition("://")
         return parse_reference(rest.rpartition("@")[0]) if scheme == "docker-image" else None
+
+
+class EarlyPush:
+    """Sends layers while later steps still run, so that little is left to do when the image is known.
+
+    Nothing is named by this, and nothing depends on it: the push itself sends what is not there yet, and tells
+    what went wrong. Layers of bases are mounted from where they came, not fetched.
+    """
+
+    def __init__(self, bench: Bench, targets: tuple[Reference, ...]) -> None:
+        self._bench = bench
+        self._targets = tuple({target.name: target for target in targets}.values())
+
+    def send(self, layer: Layer, origin: str = "") -> None:
+        """Send a layer whose blob is in the store, or mount one of a base."""
+        for target in self._targets:
+            self._bench.pools.transfers.submit(lambda target=target: self._send(target, layer, origin))  # type: ignore[misc]
+
+    def _send(self, target: Reference, layer: Layer, origin: str) -> None:
+        client = self._bench.client()
+        try:
+            scheme, _, rest = origin.partition("://")
+            if not origin:
+                client.push_blob(target, layer.descriptor, lambda: self._bench.store.blobs.open(layer.descriptor.digest))
+            elif scheme == "docker-image":
+                source = client.mount_source(target, parse_reference(rest.rpartition("@")[0]))
+                if source:
+                    client.mount_blob(target, layer.descriptor.digest, source)
+        except FirkinError:
+            return  # the push proper meets it again, and tells
 
 
 class Push:

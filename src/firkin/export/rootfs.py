@@ -25,16 +25,21 @@ from firkin.store.layout import remove_tree
 
 
 def write_rootfs(
-    bench: Bench, items: list[tuple[ImagePlan, Snapshot]], output: Output, dest: str, stdout: BinaryIO | None
+    bench: Bench,
+    items: list[tuple[ImagePlan, Snapshot]],
+    epochs: list[int | None],
+    output: Output,
+    dest: str,
+    stdout: BinaryIO | None,
 ) -> None:
-    """Write the merged files of the snapshots to a tar or a directory."""
-    views: list[tuple[str, View]] = []
-    for plan, snapshot in items:
+    """Write the merged files of the snapshots to a tar or a directory; no time is after an item's epoch."""
+    views: list[tuple[str, View, int | None]] = []
+    for (plan, snapshot), epoch_s in zip(items, epochs, strict=True):
         prefix = str(plan.platform).replace("/", "_") if len(items) > 1 else ""
-        views.append((prefix, StackView(bench.layers.ensure_trees(snapshot, ""))))
+        views.append((prefix, StackView(bench.layers.ensure_trees(snapshot, "")), epoch_s))
     if output.type == "tar":
         with output_file(dest, stdout) as stream:
-            write_layer(_walk_all(views), stream, compression="none", clamp_mtime_s=_clamp(bench))
+            write_layer(_walk_all(views), stream, compression="none")
         return
     try:
         os.makedirs(dest, exist_ok=True)
@@ -46,13 +51,13 @@ def write_rootfs(
         raise UsageError(f"cannot write {dest}: {(error.strerror or '').lower()}", code="output") from error
 
 
-def _clamp(bench: Bench) -> int | None:
-    return bench.request.source_date_epoch if bench.request.rewrite_timestamp else None
-
-
-def _walk_all(views: list[tuple[str, View]]) -> Iterator[Put]:
-    for prefix, view in views:
-        yield from iter_view(view, prefix)
+def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:
+    for prefix, view, epoch_s in views:
+        for put in iter_view(view, prefix):
+            if epoch_s is not None and put.entry.mtime_ns > epoch_s * 1_000_000_000:
+                entry = msgspec.structs.replace(put.entry, mtime_ns=epoch_s * 1_000_000_000)
+                put = msgspec.structs.replace(put, entry=entry)
+            yield put
 
 
 def iter_view(view: View, prefix: str = "") -> Iterator[Put]:

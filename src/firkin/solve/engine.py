@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from firkin.context.views import MemoryView
-from firkin.events import Emit
+from firkin.errors import FirkinError, StepFailed
+from firkin.events import Emit, Log
+from firkin.graph.explain import explain
 from firkin.graph.key import CacheKey, Part, key_of, op_parts
 from firkin.graph.ops import (
     BindMount,
@@ -28,7 +30,7 @@ from firkin.graph.ops import (
     TextSource,
 )
 from firkin.graph.step import Graph, Step, StepId
-from firkin.layer.change import View
+from firkin.layer.change import Change, Put, View
 from firkin.oci.digest import framed_hash
 from firkin.request import RunOptions, Secret
 from firkin.solve.cancel import Cancel
@@ -42,10 +44,13 @@ from firkin.store.records import Record
 from firkin.store.store import Store
 
 if TYPE_CHECKING:
+    from firkin.solve.remote_cache import RemoteCache
     from firkin.rootfs import Rootfs
     from firkin.sandbox import Sandbox
 
 EMPTY_VIEW = MemoryView({}, {})
+_NARROW = "|narrow"
+"""Marks the slot of a narrow key's record, which explains nothing."""
 
 
 class Files(Protocol):
@@ -69,6 +74,13 @@ class Backing(msgspec.Struct, frozen=True):
     sandbox: Sandbox
     moves_caches: bool = False
     close: Callable[[], None] = lambda: None
+
+
+class StepKey(msgspec.Struct, frozen=True):
+    """A cache key and the parts that it is the hash of (`times` may follow, see Engine._look_up_layer)."""
+
+    key: CacheKey
+    parts: tuple[Part, ...]
 
 
 class Surroundings(msgspec.Struct, frozen=True):
@@ -102,6 +114,9 @@ class Engine:
         slot_prefix: str,
         ignore_paths: tuple[str, ...] = (),
         epoch_s: int | None = None,
+        remote: RemoteCache | None = None,
+        explain: bool = False,
+        require_cached: bool = False,
     ) -> None:
         self.store = store
         self.pools = pools
@@ -118,10 +133,20 @@ class Engine:
         self._contexts = contexts
         self._fetch_source = fetch_source
         self._slot_prefix = slot_prefix
-        self._keys: dict[StepId, tuple[CacheKey, tuple[Part, ...]]] = {}
+        self.remote = remote
+        self._explain = explain
+        self._require_cached = require_cached
+        self._keys: dict[StepId, StepKey] = {}
+        self._graph = Graph((), ())
+        self._results: dict[StepId, Result] = {}
+        self._content: dict[StepId, tuple[str, ...]] = {}
+        self._made_by: dict[str, tuple[Step, tuple[Result, ...]]] = {}
+        self._reasons: dict[StepId, str] = {}
+        self.records: dict[str, list[Record]] = {}  # of layers that this build used, by layer
         self._unpacked: set[StepId] = set()
         self._exported: set[StepId] = set()
         self._formats: tuple[LayerFormat, ...] = ()
+        self.on_first_miss: Callable[[], None] | None = None
         self.created: dict[str, float] = {}
         self.cancel_fd = os.eventfd(0, os.EFD_CLOEXEC)
         cancel.on_cancel(lambda: os.eventfd_write(self.cancel_fd, 1))
@@ -142,6 +167,7 @@ class Engine:
         writes onto. `whole_files` says that an output wants the target's files themselves.
         """
         self._formats = formats
+        self._graph = graph
         for plan in graph.targets:
             step = graph.steps[plan.step]
             if whole_files:
@@ -156,6 +182,9 @@ class Engine:
                 is_root = position == 0
                 if runs or not is_root or step.id in self._unpacked:
                     self._unpacked.add(step_id)
+        if self.remote is not None:
+            self.layers.remake = self._remake
+            self._ask_ahead()
 
     @property
     def first_format(self) -> LayerFormat:
@@ -166,50 +195,148 @@ class Engine:
 
     def look_up(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
         """Return a remembered result; roots and contexts are always at hand."""
-        op = step.op
+        if isinstance(step.op, (Http, Git)):
+            return None
+        found = self._at_hand(step.op) or self._look_up_layer(step, inputs)
+        if found is not None:
+            self._results[step.id] = found
+        return found
+
+    def _at_hand(self, op: Op) -> Result | None:
         match op:
             case Scratch() | Pull():
                 return base_snapshot(op)
             case Context():
                 return self._contexts[op.name]
-            case Http() | Git():
-                return None
             case _:
-                return self._look_up_layer(step, inputs)
+                return None
 
     def _look_up_layer(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
-        parts = self.parts(step, inputs)
-        key = key_of(parts)
-        self._keys[step.id] = (key, parts)
+        key = self._keys[step.id] = self._key(step, inputs)
         if step.meta.no_cache:
+            self._miss(step, None)
             return None
-        record = self.store.records.find(key)
-        if record is not None and record.slot != self.slot(step):
+        record = self._in_store(step, key)
+        if record is not None and not record.slot.startswith(self.slot(step)):
             times = self._set_times(step.op, inputs)
             if times and times != dict(record.parts).get("times", ""):
                 # Another project made the layer, of equal files with other times than this one was given.
-                parts = (*parts, ("times", times))
-                key = key_of(parts)
-                self._keys[step.id] = (key, parts)
-                record = self.store.records.find(key)
+                parts = (*key.parts, ("times", times))
+                key = self._keys[step.id] = StepKey(key_of(parts), parts)
+                record = self._in_store(step, key)
+        narrow = None if record is not None else self._narrow_key(step, inputs)
+        if narrow is not None:
+            record = self._in_store(step, narrow)
+        if record is None and self.remote is not None and self.remote.reads(step.op):
+            if not self.remote.asked(key.key):
+                self._ask_ahead()
+            record = self._in_caches(step, inputs, key)
+            if record is None and narrow is not None:
+                record = self._in_caches(step, inputs, narrow)
         if record is None:
+            self._miss(step, key)
             return None
-        if not self.layers.available(record.layer):
-            self.store.records.forget(key)
-            return None
-        self.created[record.layer] = record.created
-        self._ship(step, record.layer)
-        return root_of(inputs).add(record.layer)
+        return self._found(step, inputs, key, record)
 
-    def parts(self, step: Step, inputs: tuple[Result, ...]) -> tuple[Part, ...]:
+    def _in_store(self, step: Step, key: StepKey) -> Record | None:
+        record = self.store.records.find(key.key)
+        if record is not None and not self.layers.available(record.layer):
+            self.store.records.forget(key.key)
+            return None
+        return record
+
+    def _in_caches(self, step: Step, inputs: tuple[Result, ...], key: StepKey) -> Record | None:
+        assert self.remote is not None
+        record = self.remote.find(step.op, key.key, key.parts, self.slot(step))
+        if record is not None:
+            self._made_by[record.layer] = (step, inputs)
+        return record
+
+    def _found(self, step: Step, inputs: tuple[Result, ...], key: StepKey, record: Record) -> Snapshot:
+        """Take a layer that is remembered under the step's key, or under its narrow one."""
+        if record.key != key.key:
+            own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
+            self.store.records.remember(own)
+            self._note(step, own)
+        self._note(step, record)
+        self.created[record.layer] = record.created
+        return self._add(step, inputs, record.layer)
+
+    def _note(self, step: Step, record: Record, *, fresh: bool = False) -> None:
+        """Remember which records this build used, and add them to the caches it writes."""
+        self.records.setdefault(record.layer, []).append(record)
+        if self.remote is not None:
+            self.remote.add(step.op, record, self.first_format, exported=step.id in self._exported, fresh=fresh)
+
+    def _miss(self, step: Step, key: StepKey | None) -> None:
+        """Find out why a step is not cached, if somebody wants to know."""
+        if not (self._explain or self._require_cached):
+            return
+        previous = self.store.records.previous(self.slot(step))
+        if key is None:
+            reason = "the cache is not to be used (`--no-cache`)"
+        elif previous is None:
+            reason = "nothing is known of an earlier build of this instruction"
+        else:
+            reason = explain(previous.parts, key.parts) or "its layer was removed from the store"
+        self._reasons[step.id] = reason
+
+    def _ask_ahead(self) -> None:
+        """Ask the caches for every step that follows from what is known, as if each were there.
+
+        A layer is named by the key of its step, so the keys of later steps are known before any answer.
+        """
+        assert self.remote is not None
+        guessed: dict[StepId, Result] = dict(self._results)
+        for step in self._graph.needed():
+            if step.id in guessed or isinstance(step.op, (Http, Git)):
+                continue
+            if any(step_id not in guessed for step_id in step.inputs):
+                continue
+            found = self._at_hand(step.op)
+            if found is None and not step.meta.no_cache:
+                inputs = tuple(guessed[step_id] for step_id in step.inputs)
+                try:
+                    known = self._key(step, inputs)
+                except FirkinError:
+                    continue  # it is told when the step's turn comes
+                key = known.key
+                record = self.store.records.find(key)
+                layer = str(key)
+                if record is not None and self.layers.available(record.layer):
+                    layer = record.layer
+                elif self.remote.reads(step.op):
+                    self.remote.ask(step.op, key)
+                found = self._stack(known, inputs, layer, reads_runs(step, inputs))
+            if found is not None:
+                guessed[step.id] = found
+
+    def _key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey:
+        """Return a step's key. Snapshots that it reads count as wholes: so it is the same on every machine."""
+        parts = self._parts(step, inputs, narrow=False)
+        return StepKey(key_of(parts), parts)
+
+    def _narrow_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
+        """Return a second key, in which only those layers count that touch what is read; None where it is not known.
+
+        It finds the layer again when something else in the stage that it copies from has changed.
+        """
+        if not any(isinstance(item, Snapshot) for item in inputs[1:]):
+            return None
+        parts = self._parts(step, inputs, narrow=True)
+        return None if parts == self._parts(step, inputs, narrow=False) else StepKey(key_of(parts), parts)
+
+    def _parts(self, step: Step, inputs: tuple[Result, ...], *, narrow: bool) -> tuple[Part, ...]:
         """Return the ordered parts of a step's cache key."""
         parts = list(op_parts(step.op, step.meta.platform))
         if not (isinstance(step.op, Copy) and step.op.link):
             parts.append(("root", root_of(inputs).identity))
         if isinstance(step.op, Copy):
-            parts += [("files", digest) for digest in self._copied(step.op, inputs)]
+            parts += [("files", digest) for digest in self._copied(step, step.op, inputs, narrow)]
         elif isinstance(step.op, Run):
-            parts += [("mounted files", digest) for digest in self._mounted(step.op, inputs)]
+            parts += [("mounted files", digest) for digest in self._mounted(step.op, inputs, narrow)]
+        if step.meta.epoch_s is not None and isinstance(step.op, (Copy, MakeDir)):
+            parts.append(("made", str(step.meta.epoch_s)))
         return tuple(parts)
 
     def _set_times(self, op: Op, inputs: tuple[Result, ...]) -> str:
@@ -226,7 +353,7 @@ class Engine:
     # Files that a step reads: of a snapshot the layers that touch them count, so nothing is walked or
     # read; of a context or a download the content counts.
 
-    def _copied(self, op: Copy, inputs: tuple[Result, ...]) -> list[str]:
+    def _copied(self, step: Step, op: Copy, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
         digests = []
         own: list[PathSource | FileSource] = []
         for source in op.sources:
@@ -235,22 +362,26 @@ class Engine:
             found = inputs[source.input]
             if isinstance(found, Snapshot):
                 item = source if isinstance(source, PathSource) else PathSource(source.input, "/", wildcard=False)
-                digests.append(selected_layers(self.store, found, (item,)))
+                digests.append(selected_layers(self.store, found, (item,)) if narrow else found.identity)
             else:
                 own.append(source)
         if own:
-            reduced = msgspec.structs.replace(op, sources=tuple(own))
-            digests += copy_digests(reduced, self.views_of(inputs), self.tools, self.file_digests)
+            known = self._content.get(step.id)
+            if known is None:
+                reduced = msgspec.structs.replace(op, sources=tuple(own))
+                known = copy_digests(reduced, self.views_of(inputs), self.tools, self.file_digests)
+                self._content[step.id] = known
+            digests += known
         return digests
 
-    def _mounted(self, op: Run, inputs: tuple[Result, ...]) -> list[str]:
+    def _mounted(self, op: Run, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
         digests = []
         for mount in op.mounts:
             if isinstance(mount, (BindMount, CacheMount)) and mount.input >= 0:
                 found = inputs[mount.input]
                 source = PathSource(mount.input, mount.source, wildcard=False)
                 if isinstance(found, Snapshot):
-                    digests.append(selected_layers(self.store, found, (source,)))
+                    digests.append(selected_layers(self.store, found, (source,)) if narrow else found.identity)
                 else:
                     digests.append(tree_digest(found.view(), mount.source.strip("/"), self.file_digests))
         return digests
@@ -262,23 +393,102 @@ class Engine:
     def execute(self, step: Step, inputs: tuple[Result, ...]) -> Result:
         """Make the result of a step that was not remembered."""
         op = step.op
+        result: Result
         if isinstance(op, (Http, Git)):
-            return self._fetch_source(op, str(step.id))
-        key, parts = self._keys[step.id]
+            result = self._fetch_source(op, str(step.id))
+        else:
+            if self.on_first_miss is not None:
+                hook, self.on_first_miss = self.on_first_miss, None
+                hook()
+            result = self._recalled(step, inputs) or self._executed(step, inputs)
+        self._results[step.id] = result
+        return result
+
+    def _recalled(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
+        """Look a step up by its narrow key where files had to be fetched to know it; the step needs them anyway."""
+        sources = [item for item in inputs[1:] if isinstance(item, Snapshot)]
+        if step.meta.no_cache or not sources or self._narrow_key(step, inputs) is not None:
+            return None
+        for source in sources:
+            self.layers.ensure_trees(source, str(step.id))
+        narrow = self._narrow_key(step, inputs)
+        if narrow is None:
+            return None
+        record = self._in_store(step, narrow)
+        if record is None and self.remote is not None and self.remote.reads(step.op):
+            record = self._in_caches(step, inputs, narrow)
+        return None if record is None else self._found(step, inputs, self._keys[step.id], record)
+
+    def _executed(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot:
+        known = self._keys[step.id]
+        key, parts = known.key, known.parts
         fresh = step.meta.no_cache
+        self._tell_miss(step)
         # A layer is named by the key that it was first made for. One that is made again on demand is another
-        # layer, or whoever uses the old one would see it change.
-        layer_id = framed_hash((key.encode(), os.urandom(16))) if fresh else str(key)
+        # layer, or whoever uses the old one would see it change; its name still begins like the key (see
+        # cache.entry.belongs).
+        layer_id = key[:32] + os.urandom(16).hex() if fresh else str(key)
         began = self.clock()
         self._make(step, inputs, layer_id)
         ended = self.clock()
-        if (times := self._set_times(op, inputs)) and parts[-1] != ("times", times):
+        if (times := self._set_times(step.op, inputs)) and parts[-1] != ("times", times):
             parts = (*parts, ("times", times))  # no part of the key; see _look_up_layer
-        record = Record(key, layer_id, self.slot(step), step.meta.title, parts, ended, ended - began)
+        created = self.created.setdefault(layer_id, ended)
+        record = Record(key, layer_id, self.slot(step), step.meta.title, parts, created, ended - began)
         self.store.records.remember(record, replace=fresh)
-        self.created[layer_id] = ended
-        self._ship(step, layer_id)
-        return root_of(inputs).add(layer_id)
+        self._note(step, record, fresh=fresh)
+        narrow = self._narrow_key(step, inputs)
+        if narrow is not None:
+            slot = self.slot(step) + _NARROW
+            second = msgspec.structs.replace(record, key=narrow.key, parts=narrow.parts, slot=slot)
+            self.store.records.remember(second, replace=fresh)
+            self._note(step, second, fresh=fresh)
+        return self._add(step, inputs, layer_id)
+
+    def _add(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> Snapshot:
+        """Put the step's layer on its root, and start writing its blob if it will be shipped."""
+        from_run = reads_runs(step, inputs)
+        if step.id in self._exported:
+            for form in self._formats:
+                self.layers.layer_of(LayerRef(layer_id, from_run=from_run), form)
+        return self._stack(self._keys[step.id], inputs, layer_id, from_run)
+
+    def _stack(self, key: StepKey, inputs: tuple[Result, ...], layer_id: str, from_run: bool) -> Snapshot:
+        # The epoch tells two layers apart, but what comes next does not care for the times below.
+        known_as = layer_id
+        if layer_id == key.key and key.parts[-1][0] in ("made", "times"):
+            known_as = key_of(tuple(part for part in key.parts if part[0] not in ("made", "times")))
+        return root_of(inputs).add(layer_id, known_as=known_as, from_run=from_run)
+
+    def tools_for(self, step: Step) -> CopyTools:
+        """Return the tools with the time of what this step makes."""
+        meta = step.meta
+        if meta.epoch_s is not None:
+            return self.tools._replace(made_ns=meta.epoch_s * 1_000_000_000)
+        linked = isinstance(step.op, Copy) and step.op.link  # whatever it lies on, the layer is the same
+        return self.tools._replace(made_ns=0 if linked else meta.base_s * 1_000_000_000, like_sources=True)
+
+    def date(self, layer_id: str, changes: Iterable[Change]) -> Iterator[Change]:
+        """Pass changes on, and make the time of the newest that of the layer."""
+        newest = 0
+        for change in changes:
+            if type(change) is Put and change.entry.mtime_ns > newest:
+                newest = change.entry.mtime_ns
+            yield change
+        self.created[layer_id] = newest // 1_000_000_000
+
+    def _tell_miss(self, step: Step) -> None:
+        reason = self._reasons.get(step.id)
+        if reason is None:
+            return
+        if self._require_cached:
+            raise StepFailed(f"`{step.meta.title}` is not cached: {reason}", code="not-cached")
+        self.emit(Log(self.clock(), str(step.id), "stderr", f"not cached: {reason}\n".encode()))
+
+    def _remake(self, layer_id: str) -> None:
+        """Make a layer that a cache said it has and does not deliver."""
+        step, inputs = self._made_by[layer_id]
+        self._make(step, inputs, layer_id)
 
     def _make(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> None:
         match step.op:
@@ -305,11 +515,12 @@ class Engine:
         """Say whether the step's files will be wanted unpacked."""
         return step.id in self._unpacked
 
-    def _ship(self, step: Step, layer_id: str) -> None:
-        """Start writing the blob of a layer that will be shipped, while later steps run."""
-        if step.id in self._exported:
-            for form in self._formats:
-                self.layers.layer_of(LayerRef(layer_id), form)
+
+def reads_runs(step: Step, inputs: tuple[Result, ...]) -> bool:
+    """Say whether the layer's files may have times at which a RUN wrote them."""
+    return isinstance(step.op, Run) or any(
+        layer.from_run for found in inputs[1:] if isinstance(found, Snapshot) for layer in found.layers
+    )
 
 
 def root_of(inputs: tuple[Result, ...]) -> Snapshot:

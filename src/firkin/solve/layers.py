@@ -51,6 +51,7 @@ class LayerFormat(msgspec.Struct, frozen=True):
     compression: media.Compression = "gzip"
     level: int | None = None
     clamp_s: int | None = None  # latest mtime, seconds since the epoch
+    clamp_all: bool = True  # or else only what a RUN wrote
     force: bool = False  # recompress pulled layers that are compressed otherwise
     ignore: tuple[str, ...] = ()  # paths left out
 
@@ -60,6 +61,17 @@ class LayerFormat(msgspec.Struct, frozen=True):
         level = "" if self.level is None else str(self.level)
         clamp = "" if self.clamp_s is None else str(self.clamp_s)
         return ":".join((self.compression, level, clamp, *self.ignore))
+
+    def of(self, ref: LayerRef) -> LayerFormat:
+        """Return the form of one layer: those of a base keep their times, whatever is wanted of the others."""
+        return self.when(from_run=ref.from_run) if ref.pulled is None else self._unclamped()
+
+    def when(self, *, from_run: bool) -> LayerFormat:
+        """Return the form of a new layer."""
+        return self if self.clamp_all or from_run else self._unclamped()
+
+    def _unclamped(self) -> LayerFormat:
+        return self if self.clamp_s is None else msgspec.structs.replace(self, clamp_s=None)
 
     def accepts(self, variant: str) -> bool:
         """Say whether a layer that was written in another form will do: one of another level does."""
@@ -102,6 +114,7 @@ class LayerWork:
         self._unpacking: dict[str, Task[tuple[str, Unpacked]]] = {}
         self._blobs: dict[tuple[str, str], Task[Layer]] = {}
         self._sealing = threading.Lock()
+        self.on_written: Callable[[LayerFormat, Layer], None] | None = None  # hears of new blobs of shipped layers
         self._cached: dict[str, CachedLayer] = {}
         self._remaking = threading.RLock()
         self._remade: set[str] = set()
@@ -317,6 +330,7 @@ class LayerWork:
 
         Pulled layers keep the form they came in, unless `form.force`; they are not fetched for this.
         """
+        form = form.of(ref)
         with self._lock:
             task = self._blobs.get((ref.tree_id, form.variant))
             if task is None:
@@ -375,7 +389,10 @@ class LayerWork:
         blob = LayerBlob(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
         self._store.records.add_blob(written.digest, written.size)
         self._store.records.add_layer_blob(tree_id, form.variant, blob)
-        return Layer(blob.diff_id, blob.descriptor)
+        layer = Layer(blob.diff_id, blob.descriptor)
+        if self.on_written is not None:
+            self.on_written(form, layer)
+        return layer
 
     def _checked(self, changes: Iterable[Change], ignore: tuple[str, ...]) -> Iterator[Change]:
         for change in changes:
