@@ -27,6 +27,7 @@ from firkin.dockerfile.state import (
 from firkin.dockerfile.syntax import Dockerfile
 from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError, FirkinError
+from firkin.graph.assemble import seconds_of
 from firkin.graph.ops import Context, Pull, Scratch
 from firkin.graph.ops import Copy as CopyOp
 from firkin.graph.step import Graph, GraphBuilder, ImagePlan, StepMeta
@@ -100,7 +101,7 @@ class _Lowering:
         self.options = plan.options
         self.resolver = resolver
         self.builder = GraphBuilder()
-        self.context = LowerContext(plan.options, self.builder, plan.escape, plan.global_args, plan.warn)
+        self.context = LowerContext(plan.options, self.builder, plan.escape, plan.global_args, plan.warn, plan.epoch)
         if plan.epoch is not None and EPOCH in self.context.arguments:
             self.context.arguments[EPOCH] = str(plan.epoch)
 
@@ -200,6 +201,7 @@ class _Lowering:
             author=config.author,
             base_name=image.name,
             base_digest=image.digest,
+            base_s=max(0, *(seconds_of(line.created) for line in config.history), seconds_of(config.created)),
             number=1,
             total=total,
         )
@@ -338,6 +340,7 @@ class _Lowering:
             base_name=state.base_name,
             base_digest=state.base_digest,
             source_date_epoch=self.plan.epoch,
+            base_s=state.base_s,
         )
         return self.builder.graph((plan,))
 

@@ -110,13 +110,20 @@ class LowerContext:
     """What all stages share: options, the graph under construction, expansion and warnings."""
 
     __slots__ = (
-        "arguments", "builder", "cache_namespace", "escape", "global_args", "hostname", "lexer", "options",
+        "arguments", "builder", "cache_namespace", "epoch_s", "escape", "global_args", "hostname", "lexer", "options",
         "proxy_env", "suggestions_left", "warn",
     )  # fmt: skip
 
     def __init__(
-        self, options: LowerOptions, builder: GraphBuilder, escape: str, global_args: Mapping[str, str], warn: Warn
+        self,
+        options: LowerOptions,
+        builder: GraphBuilder,
+        escape: str,
+        global_args: Mapping[str, str],
+        warn: Warn,
+        epoch_s: int | None = None,
     ) -> None:
+        self.epoch_s = epoch_s
         self.options = options
         self.arguments = options.arguments
         self.builder = builder
@@ -177,6 +184,7 @@ class StageState(msgspec.Struct, eq=False):
     author: str = ""
     base_name: str = ""
     base_digest: str = ""
+    base_s: int = 0
     build_args: list[tuple[str, str | None]] = msgspec.field(default_factory=list)
     workdir_set: bool = False
     no_cache: bool = False
@@ -213,6 +221,7 @@ class StageState(msgspec.Struct, eq=False):
             author=self.author,
             base_name=self.base_name,
             base_digest=self.base_digest,
+            base_s=self.base_s,
             build_args=list(self.build_args),
             workdir_set=self.workdir_set,
         )
@@ -262,6 +271,8 @@ class StageState(msgspec.Struct, eq=False):
                 span,
                 self.no_cache,
                 self.platform,
+                context.epoch_s,
+                self.base_s,
             ),
         )
 

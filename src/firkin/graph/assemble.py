@@ -1,8 +1,8 @@
 """From an ImagePlan and the layers that were made to an Image. Pure.
 
-Times: a history line of a layer has the time its step ran (which a cached step keeps, so that a build
-in which nothing changed gives the same image); lines without a layer take the time of the line before,
-or of the first new one. Mirrors: buildkit exporter/containerimage/writer.go (normalizeLayersAndHistory).
+Times: a history line of a layer has the layer's time (see docs/reproducible.md), but never one before
+the lines below it; lines without a layer take the time of the line before, or of the first new one.
+Mirrors: buildkit exporter/containerimage/writer.go (normalizeLayersAndHistory).
 """
 
 from __future__ import annotations
@@ -34,6 +34,28 @@ def rfc3339(seconds: float) -> str:
     return text + "Z"
 
 
+def seconds_of(text: str) -> int:
+    """Return the whole seconds since 1970 of `2026-01-02T03:04:05.678Z` or with `+01:00`; 0 for what is no time."""
+    date, _, rest = text.strip().replace("t", "T").partition("T")
+    clock, shift = rest[:8], rest[8:].lstrip(".0123456789")
+    try:
+        year, month, day = map(int, date.split("-"))
+        hour, minute, second = map(int, clock.split(":"))
+        offset = 0
+        if shift not in ("Z", "z"):
+            offset = int(shift[1:3]) * 3600 + int(shift[4:6]) * 60
+            offset = -offset if shift[0] == "-" else offset
+    except (ValueError, IndexError):
+        return 0
+    # days-from-civil by the same author
+    year -= month <= 2
+    era = year // 400
+    year_of_era = year - era * 400
+    day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
+    days = era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
+    return days * 86400 + hour * 3600 + minute * 60 + second - offset
+
+
 def assemble_image(
     plan: ImagePlan,
     layers: tuple[Layer, ...],
@@ -45,11 +67,11 @@ def assemble_image(
 ) -> Image:
     """Make the image of a target.
 
-    `layer_times` has the time of each layer's step, None for layers of the base. With `epoch_s` new
+    `layer_times` has the time of each new layer, None for layers of the base. With `epoch_s` new
     history lines and the image itself carry that time. Raises ValueError when plan and layers differ.
     """
-    history = _with_times(plan.history, layer_times, epoch_s)
-    created = rfc3339(epoch_s) if epoch_s is not None else _last_time(history)
+    history = _with_times(plan.history, layer_times, epoch_s, plan.base_s)
+    created = rfc3339(epoch_s) if epoch_s is not None else _last_time(history) or rfc3339(plan.base_s)
     config = encode_config(
         ImageConfig(
             platform=plan.platform,
@@ -64,9 +86,10 @@ def assemble_image(
 
 
 def _with_times(
-    history: tuple[History, ...], layer_times: tuple[float | None, ...], epoch_s: int | None
+    history: tuple[History, ...], layer_times: tuple[float | None, ...], epoch_s: int | None, base_s: int
 ) -> tuple[History, ...]:
     number = 0
+    latest: float = base_s
     timed: list[History] = []
     for line in history:
         time = None
@@ -76,12 +99,13 @@ def _with_times(
         if not line.created and epoch_s is not None:
             line = msgspec.structs.replace(line, created=rfc3339(epoch_s))
         elif not line.created and time is not None:
-            line = msgspec.structs.replace(line, created=rfc3339(time))
+            latest = max(latest, time)
+            line = msgspec.structs.replace(line, created=rfc3339(latest))
         timed.append(line)
     first_new = next(
         (line.created for line, old in zip(timed, history, strict=True) if line.created and not old.created), ""
     )
-    last = first_new or _last_time(tuple(timed))
+    last = first_new or _last_time(tuple(timed)) or rfc3339(base_s)
     filled: list[History] = []
     seen_missing = False
     for line in timed:

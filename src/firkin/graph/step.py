@@ -20,7 +20,8 @@ class StepMeta(msgspec.Struct, frozen=True):
     """What people see of a step, and how it is treated; never hashed.
 
     `number` of `total` instructions in `stage`. `no_cache` (--no-cache, --no-cache-filter) skips
-    the look-up, not the record.
+    the look-up, not the record. What a step makes without a time of its own gets `epoch_s`
+    (SOURCE_DATE_EPOCH); without one the time of what it copies, or `base_s`, its base image's.
     """
 
     title: str
@@ -30,6 +31,8 @@ class StepMeta(msgspec.Struct, frozen=True):
     span: Span | None = None
     no_cache: bool = False
     platform: Platform | None = None
+    epoch_s: int | None = None
+    base_s: int = 0
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -49,6 +52,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
     time of the build. `base_digest` and `base_name` describe the final FROM ("" for scratch).
     `created` is kept when no instruction followed FROM (then the image is the base's copy).
     `source_date_epoch` (seconds), from the request or a build argument, is the time of everything new.
+    `base_s` is the base's newest time, 0 for scratch.
     """
 
     step: StepId
@@ -59,6 +63,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
     base_name: str = ""
     base_digest: str = ""
     source_date_epoch: int | None = None
+    base_s: int = 0
 
 
 class Graph(msgspec.Struct, frozen=True):

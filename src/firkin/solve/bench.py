@@ -156,9 +156,7 @@ class Bench:
         from firkin.context.archive import ArchiveOpener
         from firkin.solve.view_files import read_content
 
-        epoch = self.request.source_date_epoch
-        made_ns = int(self.clock() * 1e9) if epoch is None else epoch * 1_000_000_000
-        return CopyTools(read_content, ArchiveOpener(self.store.layout.scratch_path), self._matcher, self.warn, made_ns)
+        return CopyTools(read_content, ArchiveOpener(self.store.layout.scratch_path), self._matcher, self.warn)
 
     def _fetch_source(self, op: Http | Git, vertex: str) -> Files:
         return self.contexts.fetch(op, vertex, self.stop)

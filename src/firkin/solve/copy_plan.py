@@ -36,7 +36,8 @@ class CopyTools(NamedTuple):
     """What a plan needs of the world.
 
     `read` returns a small file's bytes. `open_archive` returns an archive's members, or None where
-    the content is none. `warn` takes a code and a text. `made_ns` is the time of what has none.
+    the content is none. `warn` takes a code and a text. `made_ns` is the time of what has none, unless
+    `like_sources`: then directories that a copy makes are as old as the newest thing it names.
     """
 
     read: Callable[[Content], bytes]
@@ -44,6 +45,7 @@ class CopyTools(NamedTuple):
     matcher: Callable[[tuple[str, ...]], Matcher]
     warn: Callable[[str, str], None]
     made_ns: int = 0
+    like_sources: bool = False
 
 
 class _Job(NamedTuple):
@@ -65,6 +67,8 @@ def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[Ch
     jobs = list(_jobs(op, inputs, tools))
     if not jobs:
         return
+    if tools.like_sources:
+        tools = tools._replace(made_ns=max(job.match.entry.mtime_ns for job in jobs))
     planner = _Planner(op, empty_view() if op.link else inputs[0], tools)
     for job in jobs:
         members = planner.members(job)

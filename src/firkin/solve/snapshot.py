@@ -13,12 +13,14 @@ from firkin.oci.image import Layer
 class LayerRef(msgspec.Struct, frozen=True):
     """One layer. `tree_id` is the name of its unpacked form in the store.
 
-    `pulled` and `origin` (see ops.Pull) are set for the layers of a base image.
+    `pulled` and `origin` (see ops.Pull) are set for the layers of a base image. `from_run`: its files
+    may have times at which a RUN happened to write them.
     """
 
     tree_id: str
     pulled: Layer | None = None
     origin: str = ""
+    from_run: bool = False
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -27,10 +29,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     layers: tuple[LayerRef, ...]
     identity: str
 
-    def add(self, layer_id: str) -> Snapshot:
-        """Return the snapshot with the layer of a step on top."""
-        identity = framed_hash((self.identity.encode(), layer_id.encode()))
-        return Snapshot((*self.layers, LayerRef(layer_id)), identity)
+    def add(self, layer_id: str, *, known_as: str = "", from_run: bool = False) -> Snapshot:
+        """Return the snapshot with the layer of a step on top; `known_as` identifies it, if not its id."""
+        identity = framed_hash((self.identity.encode(), (known_as or layer_id).encode()))
+        return Snapshot((*self.layers, LayerRef(layer_id, from_run=from_run)), identity)
 
 
 def base_snapshot(op: Scratch | Pull) -> Snapshot:
