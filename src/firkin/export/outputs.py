@@ -260,11 +260,6 @@ def plan_of(forms: dict[tuple[LayerFormat, Family], Built]) -> ImagePlan:
     return next(iter(forms.values())).plan
 
 
-def plan_of(forms: dict[tuple[LayerFormat, Family], Built]) -> ImagePlan:
-    """Return the plan that the images of all forms are made from."""
-    return next(iter(forms.values())).plan
-
-
 def _visibility(output: Output) -> int:
     return {"store": 1, "registry": 2}.get(output.type, 0)
 

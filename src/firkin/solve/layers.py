@@ -52,7 +52,6 @@ class LayerFormat(msgspec.Struct, frozen=True):
     level: int | None = None
     clamp_s: int | None = None  # latest mtime, seconds since the epoch
     clamp_all: bool = True  # or else only what a RUN wrote
-    clamp_all: bool = True  # or else only what a RUN wrote
     force: bool = False  # recompress pulled layers that are compressed otherwise
     ignore: tuple[str, ...] = ()  # paths left out
 
@@ -62,17 +61,6 @@ class LayerFormat(msgspec.Struct, frozen=True):
         level = "" if self.level is None else str(self.level)
         clamp = "" if self.clamp_s is None else str(self.clamp_s)
         return ":".join((self.compression, level, clamp, *self.ignore))
-
-    def of(self, ref: LayerRef) -> LayerFormat:
-        """Return the form of one layer: those of a base keep their times, whatever is wanted of the others."""
-        return self.when(from_run=ref.from_run) if ref.pulled is None else self._unclamped()
-
-    def when(self, *, from_run: bool) -> LayerFormat:
-        """Return the form of a new layer."""
-        return self if self.clamp_all or from_run else self._unclamped()
-
-    def _unclamped(self) -> LayerFormat:
-        return self if self.clamp_s is None else msgspec.structs.replace(self, clamp_s=None)
 
     def of(self, ref: LayerRef) -> LayerFormat:
         """Return the form of one layer: those of a base keep their times, whatever is wanted of the others."""
@@ -342,7 +330,6 @@ class LayerWork:
 
         Pulled layers keep the form they came in, unless `form.force`; they are not fetched for this.
         """
-        form = form.of(ref)
         form = form.of(ref)
         with self._lock:
             task = self._blobs.get((ref.tree_id, form.variant))
