@@ -35,6 +35,7 @@ ORDER = (
     ("rootfs",),
     ("sandbox",),
     ("backend",),
+    ("cache",),
     ("solve",),
     ("export",),
     ("build",),
@@ -73,6 +74,7 @@ PURE = (
     "registry.url",
     "sandbox.spec",
     "backend",
+    "cache.entry",
     "render.trace",
     "ambient",
 )
