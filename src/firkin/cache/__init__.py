@@ -12,8 +12,8 @@ from typing import BinaryIO, Protocol
 from firkin.cache.entry import Entry
 
 
-class Place(Protocol):
-    """Holds entries. Thread-safe; everything raises FirkinError, and ValueError for an entry that is refused."""
+class Lookup(Protocol):
+    """Where entries can be found. Thread-safe; everything raises FirkinError."""
 
     @property
     def shown(self) -> str:
@@ -25,6 +25,10 @@ class Place(Protocol):
 
     def find(self, name: str) -> Entry | None:
         """Return the entry of a name, checked; ValueError when it is not what it should be."""
+
+
+class Place(Lookup, Protocol):
+    """Where entries are kept, too."""
 
     def add(self, name: str, entry: Entry, open_blob: Callable[[], BinaryIO], near: str) -> None:
         """Put an entry, its blob first; `near` is another origin of the blob, or ""."""

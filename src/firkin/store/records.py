@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import msgspec
 
 from firkin.errors import StoreError
-from firkin.graph.key import CacheKey, Part
+from firkin.graph.key import CacheKey, Part, reads_of
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest
 
@@ -222,6 +222,13 @@ class Records:
             "SELECT key FROM records WHERE slot = ? ORDER BY used DESC, created DESC LIMIT 1", (slot,)
         )
         return self.find(CacheKey(str(rows[0][0]))) if rows else None
+
+    def reads(self, layer: str) -> tuple[str, ...]:
+        """Return the identities of what was read when a layer was made; () if that is not known here."""
+        for key, parts in self.query("SELECT key, parts FROM records WHERE layer = ?", (layer,)):
+            if str(key)[:32] == layer[:32]:
+                return reads_of(_decode_parts(parts))
+        return ()
 
     def touch(self, keys: tuple[str, ...], trees: tuple[str, ...], blobs: tuple[str, ...]) -> None:
         """Note that these were of use now: a running `prune` then leaves them alone."""

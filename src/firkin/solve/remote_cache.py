@@ -1,0 +1,325 @@
+"""The caches of `--cache-from` and `--cache-to` in one build: look-ups ahead, uploads behind. Does I/O.
+
+Look-ups of a whole graph are asked at once (`ask`), so that `find` mostly has its answer. Uploads start
+when a layer's blob is written and run beside the build; `finish` waits for them. A cache that cannot be
+read is passed over with a warning; one that cannot be written fails the build in the end, when its
+outputs are out (as BuildKit does), unless its errors are to be ignored.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import BinaryIO
+
+import msgspec
+
+from firkin.cache import Lookup, Place
+from firkin.cache.entry import MOUNT_PREFIX, Entry, belongs
+from firkin.errors import Cancelled, FirkinError, RegistryError
+from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
+from firkin.graph.key import CacheKey, Part
+from firkin.graph.ops import Copy, Op
+from firkin.oci.image import Layer
+from firkin.oci.media import layer_compression
+from firkin.request import CacheRef
+from firkin.solve.cancel import Cancel
+from firkin.solve.layers import CachedLayer, LayerFormat, LayerWork
+from firkin.solve.pools import Pool, Task
+from firkin.solve.snapshot import LayerRef
+from firkin.store.records import LayerBlob, Record
+from firkin.store.store import Store
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A cache to look in: `places` in the order in which they are asked."""
+
+    ref: CacheRef
+    places: tuple[Lookup, ...]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A cache to add to."""
+
+    ref: CacheRef
+    place: Place
+
+
+class RemoteCache:
+    """The caches of one build. Thread-safe."""
+
+    def __init__(
+        self,
+        sources: tuple[Source, ...],
+        targets: tuple[Target, ...],
+        store: Store,
+        layers: LayerWork,
+        transfers: Pool,
+        emit: Emit,
+        cancel: Cancel,
+        clock: Callable[[], float],
+    ) -> None:
+        self._sources = sources
+        self._targets = targets
+        self._store = store
+        self._layers = layers
+        self._transfers = transfers
+        self._emit = emit
+        self._cancel = cancel
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._asked: dict[str, Task[tuple[Entry, Lookup] | None]] = {}
+        self._seen: dict[tuple[str, str], Entry | None] = {}  # what places said of names
+        self._down: set[str] = set()
+        self._uploads: dict[tuple[str, str], _Upload] = {}
+        self._reads: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def mount_sources(self) -> bool:
+        """Say whether cache mounts may be found in a cache."""
+        return any(source.ref.mounts for source in self._sources)
+
+    # Look-ups
+
+    def reads(self, op: Op) -> bool:
+        """Say whether any cache is asked for steps of this kind."""
+        return any(_covers(source.ref, op) for source in self._sources)
+
+    def asked(self, key: str) -> bool:
+        """Say whether the caches were asked for a key."""
+        return key in self._asked
+
+    def ask(self, op: Op, key: str) -> None:
+        """Start looking for a step's layer."""
+        sources = tuple(source for source in self._sources if _covers(source.ref, op))
+        with self._lock:
+            if key not in self._asked:
+                self._asked[key] = self._transfers.submit(lambda: self._look(sources, key))
+
+    def find(self, op: Op, key: CacheKey, parts: tuple[Part, ...], slot: str) -> Record | None:
+        """Return the record of a step that a cache has; its layer is then at hand for this build."""
+        self.ask(op, key)
+        found = self._asked[key].result()
+        if found is None:
+            return None
+        entry, place = found
+        if not belongs(entry, parts):
+            self._refuse(place, key, "its layer is that of another step")
+            return None
+        self._layers.offer_cached(entry.layer, CachedLayer(entry.blob, entry.variant, place.origin))
+        self._reads[entry.layer] = entry.reads
+        record = Record(key, entry.layer, slot, entry.title, parts, entry.created, entry.seconds)
+        self._store.records.add_layer_blob(
+            entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
+        )
+        self._store.records.remember(record, replace=True)
+        return record
+
+    def _look(self, sources: tuple[Source, ...], name: str) -> tuple[Entry, Lookup] | None:
+        now = self._clock()
+        for source in sources:
+            for place in source.places:
+                entry = self._peek(place, name)
+                if entry is not None and not (source.ref.ttl_s and entry.created + source.ref.ttl_s < now):
+                    return entry, place
+        return None
+
+    def _peek(self, place: Lookup, name: str) -> Entry | None:
+        """Ask one place; one that cannot be read is not asked again."""
+        seen = (place.shown, name)
+        if seen in self._seen:
+            return self._seen[seen]
+        if place.shown in self._down:
+            return None
+        entry = None
+        try:
+            entry = place.find(name)
+        except ValueError as error:
+            self._refuse(place, name, str(error))
+        except Cancelled:
+            raise
+        except FirkinError as error:
+            with self._lock:
+                first = place.shown not in self._down
+                self._down.add(place.shown)
+            if first:
+                text = f"the cache {place.shown} cannot be read, so nothing is taken from it: {error.message}"
+                self._warn("cache-unreadable", text)
+            return None
+        self._seen[seen] = entry
+        return entry
+
+    def _refuse(self, place: Lookup, name: str, why: str) -> None:
+        self._warn("cache-refused", f"entry {name} of the cache {place.shown} is refused: {why}")
+
+    def _warn(self, code: str, text: str) -> None:
+        self._emit(Warned(self._clock(), code, text))
+
+    # Uploads
+
+    def form(self, first: LayerFormat, ref: CacheRef) -> LayerFormat:
+        """Return the form of a cache's blobs: that of the image where the compressions agree."""
+        return first if ref.compression == first.compression else LayerFormat(ref.compression)
+
+    def add(
+        self, op: Op, record: Record, layer: LayerRef, first: LayerFormat, *, exported: bool, fresh: bool
+    ) -> None:
+        """Start adding a step's layer to the caches; `fresh`: in place of what they have."""
+        for target in self._targets:
+            if _covers(target.ref, op) and (exported or target.ref.mode == "max"):
+                self._upload(target, record, layer, self.form(first, target.ref).of(layer), fresh)
+
+    def _upload(self, target: Target, record: Record, layer: LayerRef, form: LayerFormat, fresh: bool) -> None:
+        key = (target.place.shown, record.key)
+        with self._lock:
+            if key in self._uploads:
+                return
+            upload = self._uploads[key] = _Upload(target)
+        blob = self._layers.layer_of(layer, form)
+        blob.when_done(
+            lambda: upload.start(self._transfers, lambda: self._add(target, record, form.variant, blob.result(), fresh))
+        )
+
+    def _add(self, target: Target, record: Record, variant: str, blob: Layer, fresh: bool) -> None:
+        place, now = target.place, self._clock()
+        if place.shown in self._down:
+            return  # told already
+        if not fresh:
+            known = self._peek(place, record.key)
+            ttl_s = target.ref.ttl_s
+            if known is not None and not (ttl_s and known.created + ttl_s < now):
+                return
+        entry = Entry(
+            record.key,
+            record.layer,
+            blob,
+            _variant_of(blob, variant),
+            record.created,
+            record.seconds,
+            record.title,
+            self.reads_of(record),
+        )
+        self._cancel.check()
+        digest = blob.descriptor.digest
+        try:
+            place.add(record.key, entry, lambda: self._open(blob), self._layers.origins.get(digest, ""))
+        except FirkinError:
+            self._down.add(place.shown)  # one failure is enough
+            raise
+        self._layers.origins.setdefault(digest, place.origin)
+
+    def _open(self, blob: Layer) -> BinaryIO:
+        self._layers.ensure_blob(blob, "")
+        return self._store.blobs.open(blob.descriptor.digest)
+
+    def reads_of(self, record: Record) -> tuple[str, ...]:
+        """Return what was read when the record's layer was made, where that was under another key."""
+        if record.layer[:32] == record.key[:32]:
+            return ()
+        known = self._reads.get(record.layer)
+        return known if known else self._store.records.reads(record.layer)
+
+    def add_mount(self, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
+        """Start saving a cache mount, which `pack` makes a blob of, in the caches that take them."""
+        for target in self._targets:
+            if not target.ref.mounts:
+                continue
+            upload = self._uploads[target.place.shown, MOUNT_PREFIX + name] = _Upload(target)
+            upload.start(self._transfers, lambda target=target: self._add_mount(target, name, title, pack))  # type: ignore[misc]
+
+    def _add_mount(self, target: Target, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
+        blob = pack(target.ref)
+        if blob is None:
+            return
+        known = self._peek(target.place, MOUNT_PREFIX + name)
+        if known is not None and known.blob.descriptor.digest == blob.descriptor.digest:
+            return
+        variant = LayerFormat(target.ref.compression).variant
+        entry = Entry(name, name, blob, variant, self._clock(), 0.0, title)
+        target.place.add(MOUNT_PREFIX + name, entry, lambda: self._open(blob), "")
+
+    def find_mount(self, name: str) -> tuple[Entry, str] | None:
+        """Return the entry of a cache mount, and where its blob comes from."""
+        sources = tuple(source for source in self._sources if source.ref.mounts)
+        found = self._look(sources, MOUNT_PREFIX + name)
+        return None if found is None else (found[0], found[1].origin)
+
+    # The end
+
+    def settle(self, registry: str) -> None:
+        """Wait for uploads to a registry, so that an image that is pushed there can take its layers over."""
+        for upload in tuple(self._uploads.values()):
+            if getattr(upload.target.place, "registry", "") == registry:
+                upload.wait()
+
+    def finish(self) -> None:
+        """Wait for all uploads and make them visible; raises what the first failed with."""
+        failed: FirkinError | None = None
+        for target in self._targets:
+            error = self._finish(target)
+            if error is not None and target.ref.ignore_error:
+                self._warn("cache-unwritable", f"the cache {target.place.shown} was not written: {error.message}")
+            elif failed is None:
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _finish(self, target: Target) -> FirkinError | None:
+        shown = target.place.shown
+        vertex = Vertex(f"cache {shown}", f"exporting cache to {shown}")
+        self._emit(Planned(self._clock(), (vertex,)))
+        self._emit(Started(self._clock(), vertex.id))
+        failed: FirkinError | None = None
+        for upload in tuple(self._uploads.values()):
+            if upload.target is target:
+                failed = failed or upload.wait()
+        try:
+            target.place.close()
+        except FirkinError as error:
+            failed = failed or error
+        if isinstance(failed, Cancelled):
+            raise failed
+        if shown in self._down and failed is None:
+            failed = RegistryError(f"the cache {shown} cannot be read or written", code="cache-export")
+        self._emit(Finished(self._clock(), vertex.id, "failed" if failed else "done"))
+        return failed
+
+
+class _Upload:
+    """One entry on its way: first its blob is awaited, then a transfer runs."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self._started = threading.Event()
+        self._task: Task[None] | None = None
+
+    def start(self, pool: Pool, call: Callable[[], None]) -> None:
+        """Queue the transfer; never raises."""
+        try:
+            self._task = pool.submit(call)
+        except RuntimeError:
+            pass  # the build has ended meanwhile
+        finally:
+            self._started.set()
+
+    def wait(self) -> FirkinError | None:
+        """Wait for the transfer; return what it failed with."""
+        self._started.wait()
+        if self._task is None:
+            return Cancelled("the build has ended")
+        try:
+            self._task.result()
+        except FirkinError as error:
+            return error
+        return None
+
+
+def _covers(ref: CacheRef, op: Op) -> bool:
+    """Say whether a cache is used for steps of this kind (Kaniko's --cache-copy-layers, --cache-run-layers)."""
+    return ref.copy_layers if isinstance(op, Copy) else ref.run_layers
+
+
+def _variant_of(blob: Layer, variant: str) -> str:
+    """Return the variant of a blob that may have come in another form than was asked for."""
+    compression = layer_compression(blob.descriptor.media_type)
+    return variant if variant.partition(":")[0] == compression else LayerFormat(compression).variant
