@@ -79,6 +79,8 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
         if request.plan_only:
             return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
         result = exporter.export(tuple(stories), began)
+        if bench.caches is not None:
+            bench.caches.finish()
     image = result.image
     emit(
         Completed(time.time(), image.digest, image.config_digest, image.names, image.size_bytes, result.seconds)

@@ -41,11 +41,6 @@ class RepositoryCache:
         return f"{self._reference.familiar}:{self._prefix}*" if self._prefix else self._reference.familiar
 
     @property
-    def registry(self) -> str:
-        """The registry's host."""
-        return self._reference.registry
-
-    @property
     def origin(self) -> str:
         """As `graph.ops.Pull` says where blobs come from."""
         return f"docker-image://{self._reference.name}@"

@@ -16,7 +16,7 @@ from firkin.graph.step import Graph, ImagePlan, StepId
 from firkin.oci import media
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, Layer
-from firkin.oci.manifest import Index, encode_index
+from firkin.oci.manifest import Index, PairMap, encode_index
 from firkin.oci.reference import Reference
 from firkin.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
 from firkin.solve.bench import Bench
@@ -135,11 +135,21 @@ class Exporter:
                 layers,
                 times,
                 family=family,
-                annotations=self._request.annotations,
+                annotations=(*self._request.annotations, *self._inline_cache(engine, snapshot, layers, form)),
                 epoch_s=self._epoch(plan),
             )
         except ValueError as error:
             raise FirkinError(f"cannot make the image: {error}", code="assemble") from error
+
+    def _inline_cache(
+        self, engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
+    ) -> PairMap:
+        """Return what makes the image a cache of its own layers (--cache-to type=inline), if that was asked for."""
+        if not any(cache.type == "inline" for cache in self._request.cache_to):
+            return ()
+        from firkin.solve.caches import inline_cache
+
+        return inline_cache(engine, snapshot, layers, form)
 
     def export(self, stories: tuple[StepResult, ...], began: float) -> BuildResult:
         """Write every output, those that others see last; then tell what came of the build."""

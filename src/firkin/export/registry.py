@@ -70,6 +70,8 @@ def push_images(
         raise UsageError(
             "a name is needed to push to", code="push-name", hints=("add `-t registry/repository:tag`",)
         )
+    if bench.caches is not None:
+        bench.caches.settle({name.registry for name in names})
     job = PushJob(images, index, names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
     push = Push(
         job, bench.client(), bench.pools.transfers,
@@ -94,7 +96,8 @@ class _StoreSource:
         return self._bench.store.blobs.open(digest)
 
     def origin(self, digest: Digest) -> Reference | None:
-        scheme, _, rest = self._origins.get(digest, "").partition("://")
+        known = self._origins.get(digest, "") or self._bench.layers.origins.get(digest, "")
+        scheme, _, rest = known.partition("://")
         return parse_reference(rest.rpartition("@")[0]) if scheme == "docker-image" else None
 
 
@@ -111,7 +114,10 @@ class EarlyPush:
 
     def send(self, layer: Layer, origin: str = "") -> None:
         """Send a layer whose blob is in the store, or mount one of a base."""
+        caches = self._bench.caches
         for target in self._targets:
+            if not origin and caches is not None and target.registry in caches.registries:
+                continue  # a cache in the same registry gets it anyway; the push takes it over from there
             self._bench.pools.transfers.submit(lambda target=target: self._send(target, layer, origin))  # type: ignore[misc]
 
     def _send(self, target: Reference, layer: Layer, origin: str) -> None:

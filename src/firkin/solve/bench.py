@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
@@ -28,6 +29,7 @@ from firkin.store.store import Store
 if TYPE_CHECKING:
     from firkin.backend import Backend
     from firkin.registry.client import RegistryClient
+    from firkin.solve.remote_cache import RemoteCache
 
 
 class Bench:
@@ -61,6 +63,8 @@ class Bench:
         self.store = Store(request.store_root, clock)
         self._stack = ExitStack()
         self._client: RegistryClient | None = None
+        self._client_lock = threading.Lock()
+        self.caches: RemoteCache | None = None
         self._backing: Backing | None = None
         self.contexts: Contexts
         self.resolver: ImageResolver
@@ -84,6 +88,10 @@ class Bench:
             self.layers = LayerWork(
                 self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()
             )
+            if self.request.cache_from or self.request.cache_to:
+                from firkin.solve.caches import open_caches
+
+                self.caches = open_caches(self)
         except BaseException:
             self._stack.close()
             raise
@@ -97,12 +105,13 @@ class Bench:
 
     def client(self) -> RegistryClient:
         """The registry client, made on first use."""
-        if self._client is None:
-            from firkin.registry.client import RegistryClient
+        with self._client_lock:
+            if self._client is None:
+                from firkin.registry.client import RegistryClient
 
-            self._client = RegistryClient(self.request.registry, warn=self.warn, cancelled=self.stop)
-            self._stack.callback(self._client.close)
-        return self._client
+                self._client = RegistryClient(self.request.registry, warn=self.warn, cancelled=self.stop)
+                self._stack.callback(self._client.close)
+            return self._client
 
     def warn(self, code: str, message: str) -> None:
         """Emit a warning that has no place in a file."""
@@ -148,6 +157,9 @@ class Bench:
             slot_prefix=slot_prefix,
             ignore_paths=request.ignore_paths,
             epoch_s=request.source_date_epoch,
+            remote=self.caches,
+            explain=request.explain,
+            require_cached=request.require_cached,
         )
         self._stack.callback(engine.close)
         return engine

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING
 
 from firkin.cache import Lookup
 from firkin.cache.directory import DirectoryCache
+from firkin.cache.entry import ANNOTATION, Entry, annotation_of
 from firkin.cache.repository import ImageCache, RepositoryCache
+from firkin.oci.image import Layer
+from firkin.oci.manifest import PairMap
 from firkin.request import CacheRef
-from firkin.solve.remote_cache import RemoteCache, Source, Target
+from firkin.solve.layers import LayerFormat
+from firkin.solve.remote_cache import RemoteCache, Source, Target, entry_of
+from firkin.solve.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from firkin.solve.bench import Bench
+    from firkin.solve.engine import Engine
 
 
 def open_caches(bench: Bench) -> RemoteCache:
@@ -45,6 +51,19 @@ def open_caches(bench: Bench) -> RemoteCache:
         bench.stop,
         bench.clock,
     )
+
+
+def inline_cache(
+    engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
+) -> PairMap:
+    """Return the annotation that makes an image a cache of its own layers (type=inline)."""
+    entries: dict[str, tuple[int, Entry]] = {}
+    for position, (ref, layer) in enumerate(zip(snapshot.layers, layers, strict=True)):
+        for record in engine.records.get(ref.tree_id, ()):
+            entry = entry_of(record, layer, form.of(ref), engine.store.records)
+            if entry is not None:
+                entries[record.key] = (position, entry)
+    return ((ANNOTATION, annotation_of(entries.values())),) if entries else ()
 
 
 def _repository(bench: Bench, ref: CacheRef) -> RepositoryCache:

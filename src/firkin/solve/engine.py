@@ -31,7 +31,6 @@ from firkin.graph.ops import (
 )
 from firkin.graph.step import Graph, Step, StepId
 from firkin.layer.change import Change, Put, View
-from firkin.oci.digest import framed_hash
 from firkin.request import RunOptions, Secret
 from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests, copy_digests, copy_times, tree_digest
@@ -44,9 +43,9 @@ from firkin.store.records import Record
 from firkin.store.store import Store
 
 if TYPE_CHECKING:
-    from firkin.solve.remote_cache import RemoteCache
     from firkin.rootfs import Rootfs
     from firkin.sandbox import Sandbox
+    from firkin.solve.remote_cache import RemoteCache
 
 EMPTY_VIEW = MemoryView({}, {})
 _NARROW = "|narrow"
@@ -257,16 +256,18 @@ class Engine:
         if record.key != key.key:
             own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
             self.store.records.remember(own)
-            self._note(step, own)
-        self._note(step, record)
+            self._note(step, inputs, own)
+        self._note(step, inputs, record)
         self.created[record.layer] = record.created
         return self._add(step, inputs, record.layer)
 
-    def _note(self, step: Step, record: Record, *, fresh: bool = False) -> None:
+    def _note(self, step: Step, inputs: tuple[Result, ...], record: Record, *, fresh: bool = False) -> None:
         """Remember which records this build used, and add them to the caches it writes."""
         self.records.setdefault(record.layer, []).append(record)
         if self.remote is not None:
-            self.remote.add(step.op, record, self.first_format, exported=step.id in self._exported, fresh=fresh)
+            layer = LayerRef(record.layer, from_run=reads_runs(step, inputs))
+            exported = step.id in self._exported
+            self.remote.add(step.op, record, layer, self.first_format, exported=exported, fresh=fresh)
 
     def _miss(self, step: Step, key: StepKey | None) -> None:
         """Find out why a step is not cached, if somebody wants to know."""
@@ -436,13 +437,13 @@ class Engine:
         created = self.created.setdefault(layer_id, ended)
         record = Record(key, layer_id, self.slot(step), step.meta.title, parts, created, ended - began)
         self.store.records.remember(record, replace=fresh)
-        self._note(step, record, fresh=fresh)
+        self._note(step, inputs, record, fresh=fresh)
         narrow = self._narrow_key(step, inputs)
         if narrow is not None:
             slot = self.slot(step) + _NARROW
             second = msgspec.structs.replace(record, key=narrow.key, parts=narrow.parts, slot=slot)
             self.store.records.remember(second, replace=fresh)
-            self._note(step, second, fresh=fresh)
+            self._note(step, inputs, second, fresh=fresh)
         return self._add(step, inputs, layer_id)
 
     def _add(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> Snapshot:

@@ -18,16 +18,17 @@ from firkin.cache import Lookup, Place
 from firkin.cache.entry import MOUNT_PREFIX, Entry, belongs
 from firkin.errors import Cancelled, FirkinError, RegistryError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
-from firkin.graph.key import CacheKey, Part
+from firkin.graph.key import CacheKey, Part, key_of, with_reads
 from firkin.graph.ops import Copy, Op
 from firkin.oci.image import Layer
 from firkin.oci.media import layer_compression
+from firkin.oci.reference import parse_reference
 from firkin.request import CacheRef
 from firkin.solve.cancel import Cancel
 from firkin.solve.layers import CachedLayer, LayerFormat, LayerWork
 from firkin.solve.pools import Pool, Task
 from firkin.solve.snapshot import LayerRef
-from firkin.store.records import LayerBlob, Record
+from firkin.store.records import LayerBlob, Record, Records
 from firkin.store.store import Store
 
 
@@ -72,7 +73,6 @@ class RemoteCache:
         self._seen: dict[tuple[str, str], Entry | None] = {}  # what places said of names
         self._down: set[str] = set()
         self._uploads: dict[tuple[str, str], _Upload] = {}
-        self._reads: dict[str, tuple[str, ...]] = {}
 
     @property
     def mount_sources(self) -> bool:
@@ -107,12 +107,14 @@ class RemoteCache:
             self._refuse(place, key, "its layer is that of another step")
             return None
         self._layers.offer_cached(entry.layer, CachedLayer(entry.blob, entry.variant, place.origin))
-        self._reads[entry.layer] = entry.reads
         record = Record(key, entry.layer, slot, entry.title, parts, entry.created, entry.seconds)
         self._store.records.add_layer_blob(
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
         )
         self._store.records.remember(record, replace=True)
+        if entry.reads:  # the key that the layer was made under, for whoever is to believe us
+            first = with_reads(parts, entry.reads)
+            self._store.records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record
 
     def _look(self, sources: tuple[Source, ...], name: str) -> tuple[Entry, Lookup] | None:
@@ -177,10 +179,10 @@ class RemoteCache:
             upload = self._uploads[key] = _Upload(target)
         blob = self._layers.layer_of(layer, form)
         blob.when_done(
-            lambda: upload.start(self._transfers, lambda: self._add(target, record, form.variant, blob.result(), fresh))
+            lambda: upload.start(self._transfers, lambda: self._add(target, record, form, blob.result(), fresh))
         )
 
-    def _add(self, target: Target, record: Record, variant: str, blob: Layer, fresh: bool) -> None:
+    def _add(self, target: Target, record: Record, form: LayerFormat, blob: Layer, fresh: bool) -> None:
         place, now = target.place, self._clock()
         if place.shown in self._down:
             return  # told already
@@ -189,16 +191,9 @@ class RemoteCache:
             ttl_s = target.ref.ttl_s
             if known is not None and not (ttl_s and known.created + ttl_s < now):
                 return
-        entry = Entry(
-            record.key,
-            record.layer,
-            blob,
-            _variant_of(blob, variant),
-            record.created,
-            record.seconds,
-            record.title,
-            self.reads_of(record),
-        )
+        entry = entry_of(record, blob, form, self._store.records)
+        if entry is None:
+            return
         self._cancel.check()
         digest = blob.descriptor.digest
         try:
@@ -211,13 +206,6 @@ class RemoteCache:
     def _open(self, blob: Layer) -> BinaryIO:
         self._layers.ensure_blob(blob, "")
         return self._store.blobs.open(blob.descriptor.digest)
-
-    def reads_of(self, record: Record) -> tuple[str, ...]:
-        """Return what was read when the record's layer was made, where that was under another key."""
-        if record.layer[:32] == record.key[:32]:
-            return ()
-        known = self._reads.get(record.layer)
-        return known if known else self._store.records.reads(record.layer)
 
     def add_mount(self, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
         """Start saving a cache mount, which `pack` makes a blob of, in the caches that take them."""
@@ -246,10 +234,15 @@ class RemoteCache:
 
     # The end
 
-    def settle(self, registry: str) -> None:
-        """Wait for uploads to a registry, so that an image that is pushed there can take its layers over."""
+    @property
+    def registries(self) -> frozenset[str]:
+        """The registries that a cache is written to."""
+        return frozenset(_registry(target) for target in self._targets) - {""}
+
+    def settle(self, registries: set[str]) -> None:
+        """Wait for uploads to these registries, so that an image that is pushed there can take its layers over."""
         for upload in tuple(self._uploads.values()):
-            if getattr(upload.target.place, "registry", "") == registry:
+            if _registry(upload.target) in registries:
                 upload.wait()
 
     def finish(self) -> None:
@@ -314,12 +307,28 @@ class _Upload:
         return None
 
 
+def _registry(target: Target) -> str:
+    """Return the registry of a cache, "" for one in a directory."""
+    scheme, _, rest = target.place.origin.partition("://")
+    return parse_reference(rest.rpartition("@")[0]).registry if scheme == "docker-image" else ""
+
+
 def _covers(ref: CacheRef, op: Op) -> bool:
     """Say whether a cache is used for steps of this kind (Kaniko's --cache-copy-layers, --cache-run-layers)."""
     return ref.copy_layers if isinstance(op, Copy) else ref.run_layers
 
 
-def _variant_of(blob: Layer, variant: str) -> str:
-    """Return the variant of a blob that may have come in another form than was asked for."""
+def entry_of(record: Record, blob: Layer, form: LayerFormat, records: Records) -> Entry | None:
+    """Return the entry for a record whose layer is shipped as `blob`, which may have come in another form.
+
+    None where it is not known any more under which key the layer was made first.
+    """
     compression = layer_compression(blob.descriptor.media_type)
-    return variant if variant.partition(":")[0] == compression else LayerFormat(compression).variant
+    variant = form.variant if form.compression == compression else LayerFormat(compression).variant
+    own = record.layer[:32] == record.key[:32]
+    reads = () if own else records.reads(record.layer)
+    if not own and not reads:
+        return None
+    return Entry(
+        record.key, record.layer, blob, variant, record.created, record.seconds, record.title, reads
+    )
