@@ -57,12 +57,16 @@ DOCKERFILES = {
     "unknown flag": ("FROM busybox\nCOPY --nope file /x\n", 1, ("unknown flag", "--nope", "dockerfile:2")),
     "missing file": ("FROM busybox\nCOPY absent /x\n", 1, ("absent", "not found", "dockerfile:2")),
     "missing stage": ("FROM busybox AS one\nFROM onne\n", 4, ("onne",)),
-    "later stage": ("FROM busybox\nCOPY --from=later /x /x\nFROM busybox AS later\n", 1, ("later", "dockerfile:2")),
+    "later stage": (
+        "FROM busybox\nCOPY --from=later /x /x\nFROM busybox AS later\nFROM scratch\nCOPY --from=0 /x /x\n",
+        1,
+        ("later", "dockerfile:2"),
+    ),
     "wrong JSON": ("FROM busybox\nSHELL /bin/sh\n", 1, ("shell", "json", "dockerfile:2")),
     "missing base": ("FROM nosuchimage:1\n", 4, ("nosuchimage", "not found", "dockerfile:1")),
     "unreachable registry": ("FROM 127.0.0.1:1/image:1\n", 4, ("127.0.0.1:1", "dockerfile:1")),
-    "no stage": ("ARG X=1\n", 1, ("no build stage",)),
-    "empty": ("", 1, ("empty|no build stage",)),
+    "no stage": ("ARG X=1\n", 1, ("no stages",)),
+    "empty": ("", 1, ("empty|no stages",)),
 }
 
 
@@ -75,7 +79,7 @@ def test_bad_dockerfile(firkin: Firkin, what: str) -> None:
 
 def test_missing_target_is_guessed(firkin: Firkin) -> None:
     context = context_of(firkin, "FROM busybox AS builder\n")
-    fails(firkin, "--target", "bulider", context, status=1, says=("bulider", "builder"))
+    fails(firkin, "--target", "bulider", context, status=2, says=("bulider", "did you mean builder"))
 
 
 def test_unknown_option(firkin: Firkin) -> None:
@@ -169,15 +173,13 @@ def answering(status: int, body: bytes, headers: dict[str, str] | None = None) -
 def test_forbidden_is_not_unauthorized(firkin: Firkin) -> None:
     body = json.dumps({"errors": [{"code": "DENIED", "message": "not for you"}]}).encode()
     with answering(403, body, {"Content-Type": "application/json"}) as host:
-        told = fails(
-            firkin, context_of(firkin, f"FROM {host}/app:1\n"), status=4, says=("403|denied|forbidden", "not for you")
-        )
+        told = fails(firkin, context_of(firkin, f"FROM {host}/app:1\n"), status=4, says=("403", "denied|forbidden"))
     assert "401" not in told
 
 
 def test_manifest_that_is_no_json(firkin: Firkin) -> None:
     with answering(200, b'{"schemaVersion": 2, "layers": [', {"Content-Type": layouts.MANIFEST}) as host:
-        fails(firkin, context_of(firkin, f"FROM {host}/app:1\n"), status=4, says=("manifest", "json"))
+        fails(firkin, context_of(firkin, f"FROM {host}/app:1\n"), status=4, says=("manifest", "truncated|json"))
     check_store(firkin)
 
 
@@ -223,8 +225,10 @@ def test_damaged_layer(
     reference = private_registry.reference("damaged:1")
     context = context_of(firkin, f"FROM {reference}\nRUN true\n")
     fails(firkin, context, status=4, says=("sha256:|digest|truncated|damaged",))
-    check_store(firkin)
     fails(firkin, context, status=4, says=("sha256:|digest|truncated|damaged",))
+    # The same layer from elsewhere is whole, and then it serves this image as well.
+    check_store(firkin)
+    firkin.run("build", context)
 
 
 def member(
@@ -307,7 +311,7 @@ def test_full_disk(firkin: Firkin) -> None:
         check=True,
     )
     try:
-        context = context_of(firkin, "FROM busybox\nRUN head -c 100000000 /dev/zero > /big\n")
+        context = context_of(firkin, "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=100\n")
         # The disk is full for the command, too: it is the one that fails.
         fails(firkin, context, status=1, says=("no space left",))
         second = context_of(firkin, "FROM busybox\nCOPY big /big\n", "second")

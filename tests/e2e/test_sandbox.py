@@ -1,0 +1,340 @@
+"""RUN steps in the three surroundings: the same operations give the same tree, and nothing leaks either way."""
+
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.container import Container
+from support.pairs import FIRKIN, NAMES, Built, Pair
+from support.programs import CALLER, DIALER, THIEF, compiled
+
+pytestmark = [pytest.mark.root]
+
+TOKEN = "a-registry-password-that-nobody-may-see"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Each of the surroundings, with one store for the whole module."""
+    place = tmp_path_factory.mktemp(request.param)
+    for parent in (place, *place.parents[:2]):
+        parent.chmod(0o755)
+    yield Pair(request.param, place)
+
+
+@pytest.fixture(scope="module")
+def pod(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """The executor's pod, for tests of its own root only."""
+    return Pair("inplace", tmp_path_factory.mktemp("pod"))
+
+
+def lines(built: Built) -> list[str]:
+    """Return what the steps printed."""
+    return [match[1] for match in re.finditer(r"^#\d+ \d+\.\d+ (.*)$", built.said, re.M)]
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+
+OPERATIONS = """\
+FROM busybox AS first
+RUN mkdir -p /a/b/c && echo one >/a/b/one && echo two >/a/two && ln -s two /a/link
+RUN ln /a/two /a/hard && mkfifo /a/fifo
+RUN chmod 4755 /a/two && chown 12:34 /a/b && mkdir -m 1777 /sticky && echo x >"/a/b/with space" && echo y >"/a/ü"
+RUN rm -r /a/b/c && rm /a/link && mkdir /a/link && echo in >/a/link/in
+RUN rm -r /a/b && mkdir /a/b && echo new >/a/b/new
+RUN touch -d 2020-01-01 /a/dated && chmod 600 /a/dated
+RUN echo aaaa >/same && touch -d 2020-01-01 /same
+RUN echo bbbb >/same && touch -d 2020-01-01 /same
+COPY one /copied
+RUN rm /copied && mkdir /copied && echo deep >/copied/deep
+RUN ln /a/hard /later && echo more >>/a/b/new
+RUN rm /later && mv /a/link /moved
+FROM first AS branch
+RUN echo branch >/branch && rm -r /moved
+FROM first
+COPY --from=branch /branch /from-branch
+RUN echo last >/last && adduser -D -u 1234 somebody
+USER somebody
+RUN id >/tmp/id && echo $HOME >>/tmp/id && mkdir -p ~/x && touch ~/x/mine
+WORKDIR /work/there
+RUN pwd >/tmp/pwd; true
+"""
+_golden: dict[str, dict[str, tuple[object, ...]]] = {}
+
+
+def test_same_operations_same_tree(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> None:
+    tree = pair.build(OPERATIONS, {"one": "1\n"}).tree()
+    # What carries the time of the build.
+    changing = {path: tree.pop(path) for path in ("etc/shadow", "etc/shadow-") if path in tree}
+    assert changing
+    if "tree" not in _golden:
+        _golden["tree"] = tree
+        if pair.name != "namespaces":
+            reference = Pair("namespaces", tmp_path_factory.mktemp("reference"))
+            _golden["tree"] = reference.build(OPERATIONS, {"one": "1\n"}).tree()
+            _golden["tree"].pop("etc/shadow", None)
+            _golden["tree"].pop("etc/shadow-", None)
+    assert tree == _golden["tree"]
+    assert tree["a/two"] == tree["a/hard"]
+    assert ("a/b/one" in tree, "a/link" in tree, "a/b/new" in tree) == (False, False, True)
+
+
+def test_a_step_that_changes_nothing_has_an_empty_layer(pair: Pair) -> None:
+    built = pair.build("FROM busybox\nRUN mkdir -p /dev /proc /sys\nRUN ls / >/dev/null && cat /etc/hosts\n")
+    assert built.layer_names(-1) == []
+    assert any("127.0.0.1" in line for line in lines(built))
+
+
+def test_surroundings_are_not_in_the_layer(pair: Pair) -> None:
+    dockerfile = (
+        "FROM busybox\nRUN echo x >/dev/null; echo y >>/etc/hosts; ls /proc /dev; mkdir /new; touch /new/file\n"
+    )
+    names = pair.build(dockerfile).layer_names(-1)
+    assert [name.strip("/") for name in names if name.strip("/") not in ("dev", "proc", "sys", "etc")] == [
+        "new",
+        "new/file",
+    ]
+
+
+def test_changes_that_only_a_ctime_tells(pair: Pair) -> None:
+    dockerfile = (
+        "FROM busybox\nRUN echo aaaa >/f; echo bbbb >/g; touch -d 2020-01-01 /f /g\n"
+        "RUN echo cccc >/f; touch -d 2020-01-01 /f; cat /g >/dev/null; touch -a /g\n"
+    )
+    assert pair.build(dockerfile).layer_names(-1)[0] == "f"
+
+
+# --- mounts ----------------------------------------------------------------------------------------------------------
+
+MOUNTS = """\
+FROM busybox
+RUN mkdir -p /covered /etc/over && echo image >/covered/file && echo image >/etc/over/file && \\
+    touch -d 2020-01-01 /covered /etc/over/file
+RUN --mount=type=cache,target=/covered --mount=type=cache,target=/deep/er/cache,id=two,mode=0700,uid=5,gid=6 \\
+    --mount=type=secret,id=s,target=/etc/over/file,mode=0440,uid=7 --mount=type=secret,id=e,env=WORD \\
+    --mount=type=tmpfs,target=/mem --mount=type=bind,target=/ctx \\
+    --mount=type=bind,from=busybox,source=/bin,target=/tools,rw \\
+    stat -c '%n %a %u %g' /deep/er/cache /etc/over/file; cat /etc/over/file; echo $WORD; ls -A /covered /mem; \\
+    echo kept >/covered/kept; touch /deep/er/cache/x /mem/x /tools/x; cat /ctx/data; touch /ctx/x; rm -f /ctx/data; true
+RUN --mount=type=cache,target=/covered --mount=type=cache,target=/deep/er/cache,id=two,mode=0700,uid=5,gid=6 \\
+    cat /covered/kept; ls /deep/er/cache; ls / | tr '\\n' ' '
+RUN --mount=type=bind,target=/ctx cat /ctx/data /covered/file /etc/over/file
+"""
+
+
+def test_mounts(pair: Pair) -> None:
+    (pair.shared / "secret").write_text("hush\n")
+    secrets = (f"--secret=id=s,src={pair.inside(pair.shared / 'secret')}", "--secret=id=e,env=SPOKEN")
+    built = pair.build(MOUNTS, {"data": "data\n"}, *secrets, env={"SPOKEN": "aloud"})
+    said = lines(built)
+    assert "/deep/er/cache 700 5 6" in said
+    assert "/etc/over/file 440 7 0" in said
+    assert said.count("hush") == 1
+    assert "aloud" in said
+    assert "kept" in said
+    assert said[-3:] == ["data", "image", "image"]
+    tree = built.tree()
+    assert {"mem", "tools", "deep", "ctx"}.isdisjoint({path.split("/")[0] for path in tree} - {"bin"})
+    assert built.layer_names(-1) == []
+    for number in (-2, -3):
+        assert [name for name in built.layer_names(number) if name.strip("/") not in ("dev", "proc", "sys")] == []
+    assert "covered/kept" not in tree
+
+
+def test_ssh_agent(pair: Pair) -> None:
+    path = pair.shared / "agent.sock"
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(path))
+    server.listen()
+
+    def serve() -> None:
+        while True:
+            connection, _ = server.accept()
+            assert connection.recv(64) == b"ping"
+            connection.sendall(b"pong")
+            connection.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    dockerfile = "FROM busybox\nCOPY caller /caller\nRUN --mount=type=ssh /caller && /caller\n"
+    built = pair.build(dockerfile, {"caller": compiled(CALLER)}, f"--ssh=default={pair.inside(path)}")
+    assert lines(built).count("the agent says pong") == 2
+    path.unlink()
+
+
+# --- ends ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "says"),
+    [
+        ("exit 42", 42, "exit code: 42"),
+        ("kill -9 $$", 137, "SIGKILL"),
+        ('["/not/there"]', 127, "/not/there"),
+        ('["/etc/passwd"]', 126, "permission denied"),
+    ],
+)
+def test_how_a_step_fails(pair: Pair, command: str, status: int, says: str) -> None:
+    assert says in pair.build(f"FROM busybox\nRUN {command}\n", status=status).said
+
+
+def test_what_is_left_running_is_killed(pair: Pair) -> None:
+    dockerfile = (
+        "FROM busybox\nRUN (while true; do echo x >>/left; sleep 0.05; done) & setsid sleep 1000 & echo started\n"
+        "RUN sleep 0.3; wc -c </left >/one; sleep 0.3; wc -c </left >/two; cmp /one /two\n"
+    )
+    began = time.monotonic()
+    pair.build(dockerfile)
+    assert time.monotonic() - began < 60
+
+
+def test_no_network(pair: Pair) -> None:
+    dockerfile = "FROM busybox\nCOPY dial /dial\nRUN --network=none /dial\nRUN /dial\n"
+    said = lines(pair.build(dockerfile, {"dial": compiled(DIALER)}))
+    assert said == ["no way out", "there is a way out"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_killed_builds_leave_nothing(pair: Pair, how: signal.Signals) -> None:
+    """A cache and a secret are where they belong afterwards, and the next build is right."""
+    (pair.shared / "secret").write_text(f"{TOKEN}\n")
+    word = how.name
+    cache = f"--mount=type=cache,target=/cache,id={word}"
+    dockerfile = (
+        f"FROM busybox\nRUN {cache} echo precious >/cache/{word}\n"
+        f"RUN {cache} --mount=type=secret,id=s cat /cache/{word} /run/secrets/s >/dev/null; echo here; sleep 1000\n"
+    )
+    context = pair.context(dockerfile)
+    option = f"--secret=id=s,src={pair.inside(pair.shared / 'secret')}"
+    process = pair.popen(pair.arguments(context, option))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.rstrip().endswith(b" here"):
+            break
+    os.kill(process.pid, how)
+    process.communicate(timeout=60)
+    time.sleep(0.3)
+    check = f"FROM busybox\nRUN --mount=type=cache,target=/cache,id={word} cat /cache/{word}; ls / /run\n"
+    said = lines(pair.build(check))
+    if how is signal.SIGTERM or pair.name == "namespaces":
+        assert said[0] == "precious"
+    assert "cache" not in said[said.index("/:") if "/:" in said else 0 :]
+    root = pair.place / "store" if pair.name == "namespaces" else pair.container.written
+    for place, _, names in os.walk(root):
+        for name in names:
+            path = Path(place) / name
+            if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20:
+                assert TOKEN.encode() not in path.read_bytes(), path
+
+
+# --- thieves ---------------------------------------------------------------------------------------------------------
+
+
+def test_steps_cannot_look_into_firkin(pair: Pair) -> None:
+    dockerfile = "FROM busybox\nCOPY thief /thief\nRUN /thief\nRUN id -u; exec /thief\n"
+    env = {"DOCKER_AUTH_CONFIG": '{"auths":{"r.example":{"auth":"' + TOKEN + '"}}}', "CI_PASSWORD": TOKEN}
+    said = lines(pair.build(dockerfile, {"thief": compiled(THIEF)}, env=env))
+    assert [line for line in said if "STOLEN" in line] == []
+    assert len([line for line in said if line.startswith("looked at 49")]) == 2
+
+
+def test_steps_find_no_credentials(pair: Pair) -> None:
+    config = '{"auths":{"r.example":{"auth":"' + TOKEN + '"}}}'
+    skipped = " -o ".join(f"-path {path}" for path in ("/proc", "/sys", "/dev", "/shared"))
+    searched = rf"find / \( {skipped} \) -prune -o -type f -exec grep -l a-registry-pass[w]ord {{}} +; env; true"
+    dockerfile = f"FROM busybox\nRUN {searched}\n"
+    context = pair.context(dockerfile)
+    home = {"namespaces": str(pair.place / "home"), "chroot": "/root", "inplace": "/kaniko"}[pair.name]
+    build = " ".join(f"'{word}'" for word in pair.arguments(context))
+    script = (
+        f"mkdir -p {home}/.docker && echo '{config}' >{home}/.docker/config.json && {build} && "
+        f"cat {home}/.docker/config.json"
+    )
+    shell = "/busybox/sh" if pair.name == "inplace" else "/bin/sh"
+    env = {"DOCKER_AUTH_CONFIG": config, "DOCKER_CONFIG": f"{home}/.docker", "CI_PASSWORD": TOKEN}
+    if pair.name == "inplace":
+        script = script.replace("mkdir -p", "/busybox/sh mkdir -p").replace("cat ", "/busybox/sh cat ", 1)
+        script = (
+            f"echo '{config}' >/kaniko/config.json; cd /; {build} && read -r line </kaniko/config.json && echo $line"
+        )
+        env["DOCKER_CONFIG"] = "/kaniko"
+    result = pair.run([shell, "-c", script], env=env)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert config in result.stdout  # the file is there again
+    assert TOKEN not in result.stderr
+
+
+# --- the container's own root ----------------------------------------------------------------------------------------
+
+
+def sequence(pod: Pair, *contexts: Path, also: str = "") -> str:
+    """Build several images one after another in one container and list what is in `/` before and after."""
+    builds = " && ".join(" ".join(f"'{word}'" for word in pod.arguments(context)) for context in contexts)
+    script = f"echo / /*; echo /etc/*; {builds}; status=$?; echo / /*; echo /etc/*; {also} exit $status"
+    result = pod.run(["/busybox/sh", "-c", script])
+    assert result.returncode == 0, result.stdout + result.stderr
+    listed = [line for line in result.stdout.splitlines() if line.startswith("/")]
+    assert listed[:2] == listed[2:4]
+    return result.stdout + result.stderr
+
+
+def test_several_images_in_one_container(pod: Pair) -> None:
+    """Each replaces libc and everything else under the builder; each is what a fresh container would build."""
+    debian = pod.context("FROM debian\nRUN cat /etc/debian_version >/seen; ls / >>/seen; rm -rf /usr/lib/locale\n")
+    static = pod.context('FROM scratch\nCOPY dial /dial\nRUN ["/dial"]\n', {"dial": compiled(DIALER)})
+    hostile = pod.context(
+        "FROM busybox\nRUN mkdir -p /lib /etc && echo junk >/lib/libc.so.6 && rm -rf /usr && echo b >/b\n"
+    )
+    again = pod.context("FROM busybox\nRUN ls / /lib && test ! -e /b && echo c >/c\n")
+    sequence(pod, debian, static, hostile, again)
+    trees = [Built(0, "", context.with_suffix(".tar")).tree() for context in (debian, static, hostile, again)]
+    assert "usr/lib/locale" not in trees[0]
+    assert set(trees[1]) == {"dial", "dev", "proc", "sys"}
+    assert ("b" in trees[2], "c" in trees[2], "lib/libc.so.6" in trees[2]) == (True, False, True)
+    assert ("b" in trees[3], "c" in trees[3]) == (False, True)
+    assert not any(path.startswith(("kaniko", "shared", "busybox", "bases")) for tree in trees for path in tree)
+
+
+def test_tampering_is_noticed(pod: Pair) -> None:
+    said = pod.build("FROM busybox\nRUN echo evil >>/kaniko/site/firkin/__init__.py\n", status=3).said
+    assert "changed firkin's own files" in said
+
+
+def test_an_image_that_collides_is_built_by_chroot(pod: Pair) -> None:
+    built = pod.build("FROM busybox\nWORKDIR /shared\nRUN echo x >/shared/file\n", None, "--isolation", "auto")
+    assert "shared/file" in built.tree()
+    assert "belongs to this container" in pod.build("FROM busybox\nWORKDIR /shared\nRUN true\n", status=3).said
+
+
+# --- no rights at all ------------------------------------------------------------------------------------------------
+
+
+def test_a_user_without_rights_can_copy_but_not_run(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pair = Pair("chroot", tmp_path_factory.mktemp("plain"))
+    for parent in (pair.place, *pair.place.parents[:2]):
+        parent.chmod(0o755)
+    pair.shared.chmod(0o777)
+    pair.container = replace(pair.container.as_user(1000), env={"HOME": "/tmp"})
+    assert isinstance(pair.container, Container)
+
+    def build(dockerfile: str) -> tuple[int, str, Path]:
+        context = pair.context(dockerfile, {"file": "x\n"})
+        command = pair.arguments(context, "--root", "/shared/store", "--isolation", "auto")
+        result = pair.run(command)
+        return result.returncode, result.stdout + result.stderr, context.with_suffix(".tar")
+
+    status, said, image = build("FROM busybox\nCOPY file /file\nCOPY --chown=12:34 file /dir/file\nWORKDIR /w\n")
+    assert status == 0, said
+    tree = Built(0, said, image).tree()
+    assert [fact[2:4] for fact in (tree["file"], tree["dir/file"], tree["w"])] == [(0, 0), (12, 34), (0, 0)]
+    status, said, _ = build("FROM busybox\nRUN true\n")
+    assert status == 3, said
+    assert "no way to run build steps on this machine" in said
+    info = pair.run([pair.python, *FIRKIN, "info", "--root", "/shared/store"]).stdout
+    assert "CAP_SYS_CHROOT is missing" in info
