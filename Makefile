@@ -19,11 +19,11 @@ DEMO_PACKAGES := busybox-static uidmap
 TEST_PACKAGES := $(DEMO_PACKAGES) docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
 	acl libcap2-bin attr iproute2 gcc libc6-dev git openssl
 
-.PHONY: demo test lint types unit e2e conformance bench venv test-packages clean help
+.PHONY: demo image test lint types unit e2e conformance bench venv test-packages clean help
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3; \
-	echo 'other targets: venv lint types unit e2e conformance (CASE=GLOB) bench clean'
+	echo 'other targets: venv image lint types unit e2e conformance (CASE=GLOB) bench clean'
 
 venv: $(STAMP)
 
@@ -43,6 +43,10 @@ test-packages:
 demo: $(STAMP)
 	@.ci/apt-ensure 'the demo' $(DEMO_PACKAGES)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run
+
+# The executor image; ARGS='--local-bases' where Docker Hub cannot be reached, ARGS='--push NAME', see images/build.py.
+image: $(STAMP)
+	@$(BIN)/python images/build.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -1,0 +1,61 @@
+# check=skip=SecretsUsedInArgOrEnv
+# The executor image: `make image`. Targets: latest (no shell) and debug (busybox).
+#
+# Everything of firkin's lies below /kaniko and needs nothing of the rest of the root. Contexts: this repository, and
+# `wheels`, a directory with the wheels of firkin, its dependencies and certifi (images/build.py makes it).
+ARG PYTHON_BASE=docker.io/library/python:3.11-slim
+ARG COMPILER_BASE=docker.io/library/gcc:12
+ARG BUSYBOX_BASE=docker.io/library/busybox:1.35
+
+FROM ${PYTHON_BASE} AS runtime
+COPY images/executor/runtime.py images/executor/main.py /src/
+RUN --mount=type=bind,from=wheels,target=/wheels <<STEPS
+set -e
+python3 /src/runtime.py /kaniko/rt /wheels
+cp /src/main.py /kaniko/rt/main.py
+mkdir -p /kaniko/ssl/certs
+python3 -m zipfile -e /wheels/certifi-*.whl /src/certifi
+cp /src/certifi/certifi/cacert.pem /kaniko/ssl/certs/ca-certificates.crt
+STEPS
+
+FROM ${COMPILER_BASE} AS compiled
+COPY --from=runtime /kaniko /image/kaniko
+COPY images/executor/launcher.c /src/
+RUN <<STEPS
+set -e
+cd /image
+find kaniko/rt -type f -name '*.so*' ! -name ld.so -exec strip --strip-unneeded {} +
+gcc -Os -Wall -Wextra -Werror -nostdlib -static -ffreestanding -fno-stack-protector -fno-pic -no-pie -s \
+    -fno-asynchronous-unwind-tables -Wl,--build-id=none -o kaniko/executor /src/launcher.c
+cp kaniko/executor kaniko/warmer
+cp kaniko/executor kaniko/firkin
+mkdir -p kaniko/.docker kaniko/.config/gcloud etc workspace root tmp
+# Any user may add certificates and credentials, and build: OpenShift starts images under a number of its own.
+chmod 0777 kaniko kaniko/.docker kaniko/.config kaniko/.config/gcloud kaniko/ssl kaniko/ssl/certs workspace
+chmod 0666 kaniko/ssl/certs/ca-certificates.crt
+chmod 1777 tmp
+chmod 0755 root
+echo 'root:x:0:0:root:/root:/sbin/nologin' > etc/passwd
+echo 'root:x:0:' > etc/group
+echo 'hosts: files dns' > etc/nsswitch.conf
+STEPS
+
+FROM ${BUSYBOX_BASE} AS shell
+RUN <<STEPS
+set -e
+mkdir -p /made/busybox /made/bin
+cp /bin/busybox /made/busybox/busybox
+for name in $(/bin/busybox --list); do [ "$name" = busybox ] || ln -s busybox "/made/busybox/$name"; done
+ln -s /busybox/sh /made/bin/sh
+STEPS
+
+FROM scratch AS latest
+COPY --from=compiled /image /
+ENV HOME=/root USER=root PATH=/usr/local/bin:/kaniko SSL_CERT_DIR=/kaniko/ssl/certs DOCKER_CONFIG=/kaniko/.docker/ \
+    DOCKER_CREDENTIAL_GCR_CONFIG=/kaniko/.config/gcloud/docker_credential_gcr_config.json KANIKO_DIR=/kaniko
+WORKDIR /workspace
+ENTRYPOINT ["/kaniko/executor"]
+
+FROM latest AS debug
+COPY --from=shell /made /
+ENV PATH=/usr/local/bin:/kaniko:/busybox

@@ -1,0 +1,14 @@
+"""Entry of the executor image: `main.py /path/to/NAME ARGS...`, NAME being executor, warmer or firkin."""
+
+import sys
+
+sys.path.insert(0, "/kaniko/rt/site")
+del sys.argv[0]
+name = sys.argv[0].rpartition("/")[2]
+if name == "warmer":
+    from firkin.cli.executor import main_warmer as main
+elif name == "firkin":
+    from firkin.cli.main import main
+else:
+    from firkin.cli.executor import main
+sys.exit(main())

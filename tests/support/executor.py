@@ -1,0 +1,72 @@
+"""The executor image for tests: built by firkin itself from the sources as they are, kept until they change."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.container import Bind, Container
+from support.places import REPOSITORY, cache_directory, locked
+from support.registry import Registry
+
+BASES = ("busybox", "python", "gcc")
+
+
+@dataclass(frozen=True)
+class ExecutorImage:
+    """An unpacked executor image. `target` is latest or debug."""
+
+    files: Path
+    config: dict[str, Any]
+    archive: Path
+
+    def container(self, place: Path, *binds: Bind) -> Container:
+        """Return an unprivileged container of the image; what it writes goes below `place`."""
+        env = dict(item.split("=", 1) for item in self.config["Env"])
+        return Container(self.files, place, binds=binds, env=env)
+
+
+def executor_image(target: str, registry: Registry) -> ExecutorImage:
+    """Return the image, building it when sources changed. The registry must be one that tests may seed."""
+    place = cache_directory() / f"executor-{_sources()}"
+    with locked(cache_directory() / "executor.lock"):
+        if not (place / "done").exists():
+            for old in cache_directory().glob("executor-*"):
+                shutil.rmtree(old)
+            registry.seed_bases(*BASES)
+            command = [sys.executable, str(REPOSITORY / "images/build.py"), "--output", str(place), "--"]
+            command += ["--root", str(place / "store"), "--registry-mirror", f"docker.io={registry.url}"]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=280)
+            assert result.returncode == 0, result.stdout + result.stderr
+            (place / "sizes").write_text(result.stdout)
+            for name in ("latest", "debug"):
+                _unpack(place / f"executor-{name}.tar", place / name)
+            shutil.rmtree(place / "store")
+            (place / "done").touch()
+    return ExecutorImage(place / target, json.loads((place / f"{target}.json").read_text()),
+                         place / f"executor-{target}.tar")  # fmt: skip
+
+
+def _sources() -> str:
+    """Return a short digest of everything that the image is made of."""
+    places = [REPOSITORY / "pyproject.toml", *(REPOSITORY / "images").rglob("*"), *(REPOSITORY / "src").rglob("*.py")]
+    hasher = hashlib.sha256()
+    for path in sorted(path for path in places if path.is_file() and path.suffix != ".pyc"):
+        hasher.update(f"{path.relative_to(REPOSITORY)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return hasher.hexdigest()[:16]
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    target.mkdir()
+    with tarfile.open(archive) as tar:
+        manifest = json.loads(tar.extractfile("manifest.json").read())[0]  # type: ignore[union-attr]
+        config = json.loads(tar.extractfile(manifest["Config"]).read())  # type: ignore[union-attr]
+        for layer in manifest["Layers"]:
+            data = tar.extractfile(layer).read()  # type: ignore[union-attr]
+            subprocess.run(["tar", "-xzpf", "-", "-C", str(target)], input=data, check=True)
+    (target.parent / f"{target.name}.json").write_text(json.dumps(config["config"]))
