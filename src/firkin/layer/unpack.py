@@ -43,6 +43,9 @@ _IMPLIED = Entry("dir", 0o755)
 _FOUND = Entry("dir", 0o755, size=-1)
 
 
+_PIECE = 256 << 10
+
+
 class Unpacked(msgspec.Struct, frozen=True):
     """What came of a layer.
 
@@ -134,7 +137,7 @@ def _verified(
     size = 0
     small: list[bytes] = []
     held = 0
-    for chunk in chunks:
+    for chunk in _in_pieces(chunks):
         size += len(chunk)
         if size > descriptor.size:
             raise ValueError(f"the layer {descriptor.digest} is longer than its {descriptor.size} bytes")
@@ -163,6 +166,16 @@ def _verified(
         if progress is not None:
             progress(size)
         yield piece
+
+
+def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut what is large: a fast connection delivers megabytes at once, and several pieces wait in each queue."""
+    for chunk in chunks:
+        if len(chunk) <= _PIECE:
+            yield chunk
+        else:
+            for at in range(0, len(chunk), _PIECE):
+                yield chunk[at : at + _PIECE]
 
 
 def _hashed(chunks: Iterable[bytes], hasher: object) -> Iterator[bytes]:
