@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,43 +41,12 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     Raises FirkinError (Cancelled when `cancel` was set); then nothing was named, pushed or left behind.
     """
     began = time.time()
-    with ExitStack() as stack:
-        bench = stack.enter_context(open_bench(request, emit, cancel, way))
+    with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
-        emit(Planned(time.time(), (), source))  # so that an error can show the lines it is about
-        dockerfile = parse(source)
-        checks = Checks(dockerfile, _Reporter(emit), dict(request.build_args).get(CHECK_ARGUMENT))
-        checks.check_syntax()
-        exporter = Exporter(bench, request)
-        exporter.check_push()
-        stories: list[StepResult] = []
-        for platform in platforms_of(request):
-            options = options_of(request, platform, bench.host)
-            bases = Bases(bench)
-            bases.prefetch(list_images(dockerfile, options))
-            graph = lower(dockerfile, options, bases, checks.warn)
-            if isinstance(bench.contexts.main_matcher, IgnoreMatcher):
-                checks.check_copies(graph, bench.contexts.main_matcher)
-            if (violation := checks.violation()) is not None:
-                raise violation
-            if request.plan_only:
-                emit(Planned(time.time(), vertices_of(graph), source))
-                continue
-            engine = bench.engine(_slot(request, source))
-            engine.prepare(graph, exporter.formats(graph), whole_files=exporter.wants_files)
-            engine.on_first_miss = partial(exporter.send_bases, graph)
-            scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
-            outcome = scheduler.run(graph, source)
-            exporter.assemble(engine, graph, outcome.results)
-            stories += outcome.stories
-            for target in request.also_targets:
-                graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
-                engine = bench.engine(_slot(request, source))
-                engine.prepare(graph, (), whole_files=True)
-                stories += Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source).stories
+        exporter, stories = make_images(bench, request, source, emit)
         if request.plan_only:
             return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
-        result = exporter.export(tuple(stories), began)
+        result = exporter.export(stories, began)
         if bench.caches is not None:
             bench.caches.finish()
     image = result.image
@@ -86,6 +54,44 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
         Completed(time.time(), image.digest, image.config_digest, image.names, image.size_bytes, result.seconds)
     )
     return result
+
+
+def make_images(
+    bench: Bench, request: BuildRequest, source: Source, emit: Emit
+) -> tuple[Exporter, tuple[StepResult, ...]]:
+    """Do everything but the last: return who can export the images, and what became of the steps."""
+    emit(Planned(time.time(), (), source))  # so that an error can show the lines it is about
+    dockerfile = parse(source)
+    checks = Checks(dockerfile, _Reporter(emit), dict(request.build_args).get(CHECK_ARGUMENT))
+    checks.check_syntax()
+    exporter = Exporter(bench, request)
+    exporter.check_push()
+    stories: list[StepResult] = []
+    for platform in platforms_of(request):
+        options = options_of(request, platform, bench.host)
+        bases = Bases(bench)
+        bases.prefetch(list_images(dockerfile, options))
+        graph = lower(dockerfile, options, bases, checks.warn)
+        if isinstance(bench.contexts.main_matcher, IgnoreMatcher):
+            checks.check_copies(graph, bench.contexts.main_matcher)
+        if (violation := checks.violation()) is not None:
+            raise violation
+        if request.plan_only:
+            emit(Planned(time.time(), vertices_of(graph), source))
+            continue
+        engine = bench.engine(_slot(request, source))
+        engine.prepare(graph, exporter.formats(graph), whole_files=exporter.wants_files)
+        engine.on_first_miss = partial(exporter.send_bases, graph)
+        scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
+        outcome = scheduler.run(graph, source)
+        exporter.assemble(engine, graph, outcome.results)
+        stories += outcome.stories
+        for target in request.also_targets:
+            graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
+            engine = bench.engine(_slot(request, source))
+            engine.prepare(graph, (), whole_files=True)
+            stories += Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source).stories
+    return exporter, tuple(stories)
 
 
 def open_bench(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> Bench:

@@ -151,10 +151,14 @@ class Exporter:
 
         return inline_cache(engine, snapshot, layers, form)
 
+    def images(self) -> tuple[Built, ...]:
+        """Return the image of every platform, in the first form that was wanted."""
+        return tuple(next(iter(forms.values())) for forms in self._built)
+
     def export(self, stories: tuple[StepResult, ...], began: float) -> BuildResult:
         """Write every output, those that others see last; then tell what came of the build."""
         written = [self._write(output) for output in sorted(self._request.outputs, key=_visibility)]
-        first = [next(iter(forms.values())) for forms in self._built]
+        first = list(self.images())
         images = tuple(_result(built, self.names) for built in first)
         root = images[0]
         if len(images) > 1:

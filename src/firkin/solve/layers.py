@@ -64,13 +64,14 @@ class LayerFormat(msgspec.Struct, frozen=True):
 
     def of(self, ref: LayerRef) -> LayerFormat:
         """Return the form of one layer: those of a base keep their times, whatever is wanted of the others."""
-        return self.when(from_run=ref.from_run) if ref.pulled is None else self._unclamped()
+        return self.when(from_run=ref.from_run) if ref.pulled is None else self.unclamped()
 
     def when(self, *, from_run: bool) -> LayerFormat:
         """Return the form of a new layer."""
-        return self if self.clamp_all or from_run else self._unclamped()
+        return self if self.clamp_all or from_run else self.unclamped()
 
-    def _unclamped(self) -> LayerFormat:
+    def unclamped(self) -> LayerFormat:
+        """Return the form that keeps all times."""
         return self if self.clamp_s is None else msgspec.structs.replace(self, clamp_s=None)
 
     def accepts(self, variant: str) -> bool:

@@ -14,7 +14,7 @@ from firkin.layer.view import StackView
 from firkin.oci.digest import framed_hash
 from firkin.solve.content import tree_digest
 from firkin.solve.copy_plan import plan_copy
-from firkin.solve.engine import EMPTY_VIEW, Engine, Files, Result, reads_runs, root_of
+from firkin.solve.engine import EMPTY_VIEW, Engine, Files, Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.store.layout import remove_tree
 
@@ -29,7 +29,7 @@ def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], layer
     for source in inputs[1:]:
         views.append(engine.layers.tree_view(source, vertex) if isinstance(source, Snapshot) else source.view())
     changes = plan_copy(op, views, engine.tools_for(step))
-    keep_changes(engine, step, EMPTY_ROOT if op.link else root, layer_id, changes, from_run=reads_runs(step, inputs))
+    keep_changes(engine, step, EMPTY_ROOT if op.link else root, layer_id, changes)
 
 
 def root_view(engine: Engine, step: Step, root: Snapshot, owner: str) -> View:
@@ -46,7 +46,7 @@ def _is_number(owner: str) -> bool:
 
 
 def keep_changes(
-    engine: Engine, step: Step, root: Snapshot, layer_id: str, changes: Iterable[Change], *, from_run: bool = False
+    engine: Engine, step: Step, root: Snapshot, layer_id: str, changes: Iterable[Change]
 ) -> None:
     """Keep the changes as a tree if another step wants to see it, else as the blob that is shipped.
 
@@ -55,7 +55,7 @@ def keep_changes(
     changes = engine.date(layer_id, changes)
     if not engine.needs_tree(step):
         index = IndexWriter()
-        engine.layers.write_blob(layer_id, changes, engine.first_format.when(from_run=from_run), index)
+        engine.layers.write_blob(layer_id, changes, engine.first_format.unclamped(), index)
         engine.layers.keep_index(layer_id, index)
         return
     index = IndexWriter()
