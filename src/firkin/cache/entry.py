@@ -35,7 +35,8 @@ class Entry(msgspec.Struct, frozen=True):
 
     `layer` is the layer's id: `key`, unless the step found its layer under another key; `reads` are then
     the identities of what was read when it was made, which prove that (see `belongs`). `variant` is
-    what the blob's bytes depend on (solve.layers.LayerFormat).
+    what the blob's bytes depend on (solve.layers.LayerFormat). `created` is the time of the layer in the
+    image, which may be a fixed one; `saved` says when the entry was made. Both in seconds since the epoch.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Entry(msgspec.Struct, frozen=True):
     blob: Layer
     variant: str
     created: float
+    saved: float
     seconds: float = 0.0
     title: str = ""
     reads: tuple[str, ...] = ()
@@ -56,6 +58,7 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     diff_id: str
     variant: str
     created: float
+    saved: float
     seconds: float = 0.0
     title: str = ""
     reads: tuple[str, ...] = ()
@@ -85,6 +88,7 @@ def annotation_of(entries: Iterable[tuple[int, Entry]]) -> str:
             entry.blob.diff_id,
             entry.variant,
             entry.created,
+            entry.saved,
             entry.seconds,
             entry.title,
             entry.reads,
@@ -155,7 +159,7 @@ def _entry(line: _Line, manifest: Manifest) -> Entry:
         raise ValueError(f"its variant `{line.variant[:40]}` does not fit the media type `{found.media_type}`")
     if not 0 < found.size <= MAX_LAYER_BYTES:
         raise ValueError(f"its layer has {found.size} bytes")
-    if not (math.isfinite(line.created) and 0 <= line.created < 1 << 40 and math.isfinite(line.seconds)):
+    if not all(math.isfinite(x) and 0 <= x < 1 << 36 for x in (line.created, line.saved, line.seconds)):
         raise ValueError("its times are none")
     if len(line.reads) > _MAX_READS or any(len(item) > 200 for item in line.reads):
         raise ValueError("it read too much")
@@ -168,6 +172,7 @@ def _entry(line: _Line, manifest: Manifest) -> Entry:
         Layer(DiffID(parse_digest(line.diff_id)), descriptor),
         line.variant,
         line.created,
+        line.saved,
         line.seconds,
         title,
         line.reads,

@@ -58,9 +58,11 @@ def inline_cache(
 ) -> PairMap:
     """Return the annotation that makes an image a cache of its own layers (type=inline)."""
     entries: dict[str, tuple[int, Entry]] = {}
+    used = [record for ref in snapshot.layers for record in engine.records.get(ref.tree_id, ())]
+    saved = max((record.created for record in used), default=0.0)  # no clock: equal builds make equal images
     for position, (ref, layer) in enumerate(zip(snapshot.layers, layers, strict=True)):
         for record in engine.records.get(ref.tree_id, ()):
-            entry = entry_of(record, layer, form.of(ref), engine.store.records)
+            entry = entry_of(record, layer, form.of(ref), engine.store.records, saved)
             if entry is not None:
                 entries[record.key] = (position, entry)
     return ((ANNOTATION, annotation_of(entries.values())),) if entries else ()

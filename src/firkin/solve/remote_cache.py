@@ -122,7 +122,7 @@ class RemoteCache:
         for source in sources:
             for place in source.places:
                 entry = self._peek(place, name)
-                if entry is not None and not (source.ref.ttl_s and entry.created + source.ref.ttl_s < now):
+                if entry is not None and not (source.ref.ttl_s and entry.saved + source.ref.ttl_s < now):
                     return entry, place
         return None
 
@@ -189,9 +189,9 @@ class RemoteCache:
         if not fresh:
             known = self._peek(place, record.key)
             ttl_s = target.ref.ttl_s
-            if known is not None and not (ttl_s and known.created + ttl_s < now):
+            if known is not None and not (ttl_s and known.saved + ttl_s < now):
                 return
-        entry = entry_of(record, blob, form, self._store.records)
+        entry = entry_of(record, blob, form, self._store.records, now)
         if entry is None:
             return
         self._cancel.check()
@@ -216,6 +216,7 @@ class RemoteCache:
             upload.start(self._transfers, lambda target=target: self._add_mount(target, name, title, pack))  # type: ignore[misc]
 
     def _add_mount(self, target: Target, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
+        now = self._clock()
         blob = pack(target.ref)
         if blob is None:
             return
@@ -223,7 +224,7 @@ class RemoteCache:
         if known is not None and known.blob.descriptor.digest == blob.descriptor.digest:
             return
         variant = LayerFormat(target.ref.compression).variant
-        entry = Entry(name, name, blob, variant, self._clock(), 0.0, title)
+        entry = Entry(name, name, blob, variant, now, now, 0.0, title)
         target.place.add(MOUNT_PREFIX + name, entry, lambda: self._open(blob), "")
 
     def find_mount(self, name: str) -> tuple[Entry, str] | None:
@@ -318,7 +319,7 @@ def _covers(ref: CacheRef, op: Op) -> bool:
     return ref.copy_layers if isinstance(op, Copy) else ref.run_layers
 
 
-def entry_of(record: Record, blob: Layer, form: LayerFormat, records: Records) -> Entry | None:
+def entry_of(record: Record, blob: Layer, form: LayerFormat, records: Records, now: float) -> Entry | None:
     """Return the entry for a record whose layer is shipped as `blob`, which may have come in another form.
 
     None where it is not known any more under which key the layer was made first.
@@ -330,5 +331,5 @@ def entry_of(record: Record, blob: Layer, form: LayerFormat, records: Records) -
     if not own and not reads:
         return None
     return Entry(
-        record.key, record.layer, blob, variant, record.created, record.seconds, record.title, reads
+        record.key, record.layer, blob, variant, record.created, now, record.seconds, record.title, reads
     )
