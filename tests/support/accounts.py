@@ -177,7 +177,9 @@ def _same_version(python: str, uid: int) -> bool:
 
 
 # Tools of the developer, and large.
-NOT_COPIED = ("__pycache__", "boto*", "moto*", "mypy*", "pip*", "ruff*", "hypothesis*", "_pytest*", "cryptography*")
+NOT_COPIED = (
+    "__pycache__", "boto*", "moto*", "mypy*", "pip*", "ruff*", "hypothesis*", "_pytest*", "cryptography*", "fake_gcs*",
+)  # fmt: skip
 
 
 def _copy(name: str, source: Path) -> Path:

@@ -1,6 +1,6 @@
-"""Contexts and files from elsewhere, by their address: git, and http(s) tars, Dockerfiles, downloads. Does I/O.
+"""Contexts and files from elsewhere, by their address: git, http(s), object stores. Does I/O.
 
-Solve imports it; git and http load when they are reached.
+Solve imports it; what each kind of address needs loads when one is reached.
 """
 
 from __future__ import annotations
@@ -31,18 +31,25 @@ class RemoteTools(NamedTuple):
     downloads: str = ""
     cancelled: Callable[[], bool] | None = None
     now_s: float = 0.0
+    object_environ: Mapping[str, str] = {}  # AWS_*, GOOGLE_*, AZURE_*; secret
+
+
+_OBJECT_SCHEMES = ("s3://", "gs://")
 
 
 def is_remote(location: str, tools: RemoteTools) -> bool:
     """Say whether a context's address leads off this machine (or is at least no path)."""
     try:
-        return location.startswith(("http://", "https://")) or tools.parse_git(location) is not None
+        return location.startswith(("http://", "https://", *_OBJECT_SCHEMES)) or tools.parse_git(location) is not None
     except ValueError:  # a git address with a wrong query; `open_remote` tells
         return True
 
 
 def open_remote(location: str, tools: RemoteTools) -> View | bytes:
     """Return the tree at an address, or the text of the Dockerfile that it is. Raises ContextError."""
+    found = _open_object(location, tools)
+    if found is not None:
+        return found
     try:
         git = tools.parse_git(location)
     except ValueError as error:
@@ -58,6 +65,23 @@ def open_remote(location: str, tools: RemoteTools) -> View | bytes:
         return open_stream(document_chunks(web, location), tools.scratch, redact_url(location))
     finally:
         web.close()
+
+
+def _open_object(location: str, tools: RemoteTools) -> View | None:
+    """Return the tree of an archive in an object store, None for another kind of address."""
+    from firkin.context.azure import is_blob
+    from firkin.context.objects import ObjectTools, open_object
+
+    object_tools = ObjectTools(tools.settings, tools.object_environ, tools.cancelled)
+    if location.startswith("s3://"):
+        from firkin.context.s3 import locate
+    elif location.startswith("gs://"):
+        from firkin.context.gs import locate
+    elif is_blob(location, tools.object_environ):
+        from firkin.context.azure import locate
+    else:
+        return None
+    return open_object(locate(location, object_tools), object_tools, tools.scratch)
 
 
 def fetch_source(op: Http | Git, tools: RemoteTools) -> View:

@@ -78,6 +78,7 @@ class Contexts:
             dict(request.git_environ),
             cancelled=cancelled,
             now_s=request.now_s,
+            object_environ=dict(request.object_store_environ),
         )
         self.files: dict[str, ViewFiles] = {}
         self.main_matcher: ContextMatcher | None = None  # of the main context's ignore file
@@ -103,7 +104,7 @@ class Contexts:
             return self._from_stream(open_remote(location, self._remote), redact_url(location))
         if os.path.isfile(place):
             return self._from_stream(open_tar(place, self._scratch), place)
-        return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path)))
+        return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path.lstrip("/"))))
 
     def _from_directory(self, root: str) -> Source:
         if not os.path.isdir(root):
