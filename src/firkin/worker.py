@@ -292,6 +292,10 @@ def _engine() -> Build:
             from firkin.check import run_call
 
             return run_call(request, emit, cancel, way)
+        if request.verify:
+            from firkin.verify import run_verify
+
+            return run_verify(request, emit, cancel, way)
         return run_build(request, emit, cancel, way)
 
     return run

@@ -79,19 +79,19 @@ class ImageResolver:
         if not self._pull:
             stored = self._store.images.find(reference)
             if stored is not None:
-                image = self._from_store(stored, platform)
+                image = self.stored(stored, platform)
                 if image is not None:
                     return Resolved(str(reference), stored.digest, image, _origin(reference, image))
         return self._from_registry(reference, platform)
 
-    def _from_store(self, descriptor: Descriptor, platform: Platform) -> Image | None:
+    def stored(self, descriptor: Descriptor, platform: Platform) -> Image | None:
         """Read an image whose manifest is in the store; None if part of it is missing there."""
         if self._store.blobs.size(descriptor.digest) is None:
             return None
         document = parse_manifest(self._store.blobs.read(descriptor.digest), descriptor.media_type)
         if isinstance(document, Index):
             chosen = choose_manifest(document, platform)
-            return None if chosen is None else self._from_store(chosen, platform)
+            return None if chosen is None else self.stored(chosen, platform)
         if self._store.blobs.size(document.config.digest) is None:
             return None
         config = parse_config(self._store.blobs.read(document.config.digest))
@@ -121,7 +121,7 @@ class ImageResolver:
                 digest = current.digest
         if remembered is not None and remembered[0] == digest:
             descriptor = Descriptor("", remembered[1], self._store.blobs.size(remembered[1]) or 0)
-            image = self._from_store(descriptor, platform)
+            image = self.stored(descriptor, platform)
             if image is not None:
                 return Resolved(str(reference), digest, image, _origin(reference, image))
         image = self._fetch(reference, digest, platform)

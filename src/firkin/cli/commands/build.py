@@ -49,9 +49,18 @@ def build_request_in_worker(
     )
     if isinstance(ending, FirkinError):
         raise Reported(ending, renderer.sources())
-    if ending.image.digest:
+    if request.verify:
+        _tell_verdicts(ending)
+    elif ending.image.digest:
         _write_results(ending, arguments, request.cwd)
     return 0
+
+
+def _tell_verdicts(result: BuildResult) -> None:
+    import msgspec
+
+    for verdict in msgspec.json.decode(result.metadata):
+        write_out(f"verified: {verdict['platform']} is built as {verdict['digest']} again\n")
 
 
 def _write_results(result: BuildResult, arguments: Arguments, cwd: str) -> None:

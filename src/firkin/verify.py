@@ -1,0 +1,232 @@
+"""Builds again and compares with an image that exists: `firkin build --verify`. Does I/O.
+
+Between `build`, whose flow it runs, and `worker`, which calls it. Every step is executed again. Nothing is
+named or pushed; the layers stay in the store until `firkin prune`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin.build import make_images, open_bench, platforms_of
+from firkin.errors import FirkinError, UsageError
+from firkin.events import Emit
+from firkin.graph.assemble import rfc3339, seconds_of
+from firkin.layer.members import Content, FileDifference, compare_members, read_members
+from firkin.oci import media
+from firkin.oci.config import History
+from firkin.oci.image import Image, Layer
+from firkin.oci.platform import Platform
+from firkin.oci.reference import parse_reference
+from firkin.request import BuildRequest, BuildResult, ImageResult, Output
+from firkin.solve.bench import Bench
+from firkin.solve.cancel import Cancel
+from firkin.solve.resolve import Resolved
+from firkin.source import Source
+
+if TYPE_CHECKING:
+    from firkin.backend import Backend
+
+_SHORTEST_PREFIX = 6
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What comparing came to; the JSON document of the result. `step` is a line of history."""
+
+    equal: bool
+    expected: str
+    digest: str
+    platform: str
+    source_date_epoch: int | None = None
+    step: str = ""
+    path: str | None = None
+    differences: tuple[str, ...] = ()
+
+
+def run_verify(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildResult:
+    """Build what the request asks for and compare it; the result's metadata is a Verdict for each platform.
+
+    Raises FirkinError (code `verify`) that names the first step and file that differ.
+    """
+    began = time.time()
+    with open_bench(request, emit, cancel, way) as bench:
+        source = bench.contexts.read_dockerfile()
+        verdicts = [
+            _verify(bench, request, source, emit, platform or bench.host) for platform in platforms_of(request)
+        ]
+    nothing = ImageResult("", "", "", (), "", 0)
+    return BuildResult(nothing, (), (), (), time.time() - began, msgspec.Raw(msgspec.json.encode(verdicts)))
+
+
+def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Emit, platform: Platform) -> Verdict:
+    expected = _expected(bench, request.verify, platform)
+    request = _like(request, expected.image)
+    epoch = request.source_date_epoch
+    chosen = epoch is None and not request.rewrite_timestamp
+    if chosen and (epoch := _epoch_of(expected.image)) is not None:
+        request = msgspec.structs.replace(request, source_date_epoch=epoch)
+    found = _build(bench, request, source, emit)
+    if found.manifest.digest != expected.image.manifest.digest and chosen and epoch is not None:
+        # The same steps once more, this time from the cache: with this option the times of all files are clamped.
+        again = msgspec.structs.replace(request, rewrite_timestamp=True, no_cache=False)
+        other = _build(bench, again, source, emit)
+        found = other if other.manifest.digest == expected.image.manifest.digest else found
+    verdict = Verdict(True, expected.image.manifest.digest, found.manifest.digest, str(platform), epoch)
+    if found.manifest.digest == expected.image.manifest.digest:
+        return verdict
+    raise _difference(bench, expected, found, epoch)
+
+
+def _expected(bench: Bench, text: str, platform: Platform) -> Resolved:
+    """Return the image of a name or a digest; raises UsageError, RegistryError."""
+    wanted = text.removeprefix("sha256:")
+    if len(wanted) >= _SHORTEST_PREFIX and not wanted.strip("0123456789abcdef"):
+        for entry in bench.store.images.entries():
+            image = bench.resolver.stored(entry.descriptor, platform)
+            digests = (entry.descriptor.digest, *((image.manifest.digest, image.config.digest) if image else ()))
+            if image is not None and any(digest.removeprefix("sha256:").startswith(wanted) for digest in digests):
+                return Resolved(text, entry.descriptor.digest, image, "")
+        if text.startswith("sha256:"):
+            raise UsageError(
+                f"option `--verify`: no image {text} in the store",
+                code="no-image",
+                hints=("name it with its repository: `REPOSITORY@sha256:...`",),
+            )
+    try:
+        name = str(parse_reference(text))
+    except ValueError as error:
+        raise UsageError(f"option `--verify`: {error}") from error
+    return bench.resolver.resolve(name, platform)
+
+
+def _like(request: BuildRequest, image: Image) -> BuildRequest:
+    """Return a request whose result has the form of an image: media types and compression of its last layer."""
+    output = Output("store", media_family="docker" if image.manifest.media_type == media.DOCKER_MANIFEST else "oci")
+    if image.layers:
+        compression = media.layer_compression(image.layers[-1].descriptor.media_type)
+        output = msgspec.structs.replace(output, compression=compression)
+    asked = next((x for x in request.outputs if x.compression_level is not None or x.force_compression), None)
+    if asked is not None:
+        output = msgspec.structs.replace(
+            output, compression_level=asked.compression_level, force_compression=asked.force_compression
+        )
+    annotations = request.annotations or image.manifest.annotations
+    return msgspec.structs.replace(
+        request, outputs=(output,), tags=(), no_cache=True, annotations=annotations, cache_to=()
+    )
+
+
+def _epoch_of(image: Image) -> int | None:
+    """Return the SOURCE_DATE_EPOCH that an image was built with, if it looks like one: equal times, whole seconds."""
+    created = image.config.created
+    epoch = seconds_of(created)
+    last = image.config.history[-1].created if image.config.history else created
+    return epoch if created == last == rfc3339(epoch) else None
+
+
+def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit) -> Image:
+    exporter, _ = make_images(bench, request, source, emit)
+    return exporter.images()[0].image
+
+
+def _difference(bench: Bench, expected: Resolved, found: Image, epoch: int | None) -> FirkinError:
+    """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
+    old, new = expected.image, found
+    hints = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
+    lines = _layer_lines(old.config.history), _layer_lines(new.config.history)
+    only_times: FirkinError | None = None
+    for index, (layer, other) in enumerate(zip(old.layers, new.layers, strict=False)):
+        if layer.diff_id != other.diff_id:
+            step = _title(lines[0], index)
+            try:
+                differences = list(
+                    compare_members(_members(bench, layer, expected.origin), _members(bench, other, ""))
+                )
+            except FileNotFoundError:  # a base image's layer that nothing made us fetch
+                return _error(f"the base image is another: {step}", hints)
+            error = _file_error(step, differences, hints, epoch)
+            if not differences or not all(item.only_time for item in differences):
+                return error
+            only_times = only_times or error
+    if len(old.layers) != len(new.layers):
+        side, more, count = ("expected", lines[0], len(new.layers)) if len(old.layers) > len(new.layers) else (
+            "built", lines[1], len(old.layers))  # fmt: skip
+        return _error(f"only the {side} image has the step `{_title(more, count)}`", hints)
+    return only_times or _document_error(old, new, hints)
+
+
+def _file_error(step: str, differences: list[FileDifference], hints: list[str], epoch: int | None) -> FirkinError:
+    if not differences:
+        return _error(f"the layer of step `{step}` has the same files in another archive", hints)
+    serious = [item for item in differences if not item.only_time]
+    first = (serious or differences)[0]
+    message = f"step `{step}` differs: /{first.path}: {', '.join(first.what)}"
+    if len(differences) > 1:
+        message += f" (and {len(differences) - 1} more)"
+    if serious:
+        return _error(message, hints)
+    hint = (
+        "only times differ: build both with SOURCE_DATE_EPOCH (`--source-date-epoch SECONDS`)"
+        if epoch is None
+        else "only times differ: `--rewrite-timestamp` makes those of copied files equal as well"
+    )
+    return _error(message, [*hints, hint])
+
+
+def _document_error(old: Image, new: Image, hints: list[str]) -> FirkinError:
+    """Say how configurations or manifests differ whose files are the same."""
+    for index, (line, other) in enumerate(zip(old.config.history, new.config.history, strict=False)):
+        for what in ("created_by", "empty_layer", "author", "comment", "created"):
+            if getattr(line, what) != getattr(other, what):
+                if what == "created":
+                    hints.append("`--source-date-epoch SECONDS` sets it")
+                told = f"`{getattr(line, what)}` → `{getattr(other, what)}`"
+                return _error(f"line {index + 1} of the history (`{line.created_by}`) differs: {what} {told}", hints)
+    if old.config.raw != new.config.raw:
+        for what in ("created", "platform", "author", "runtime"):
+            if getattr(old.config, what) != getattr(new.config, what):
+                if what == "runtime":
+                    what = next(
+                        name
+                        for name in old.config.runtime.__struct_fields__
+                        if getattr(old.config.runtime, name) != getattr(new.config.runtime, name)
+                    )
+                    told = f"{getattr(old.config.runtime, what)!r} → {getattr(new.config.runtime, what)!r}"
+                else:
+                    told = f"{getattr(old.config, what)} → {getattr(new.config, what)}"
+                return _error(f"the files are the same, the configuration differs: {what} {told}", hints)
+        return _error("the files are the same, the configuration is written otherwise", hints)
+    for layer, again in zip(old.layers, new.layers, strict=False):
+        if layer.descriptor != again.descriptor:
+            return _error(f"the files are the same, layer {layer.diff_id} is compressed otherwise", hints)
+    return _error("the files and the configuration are the same, the manifest differs", hints)
+
+
+def _error(message: str, hints: list[str]) -> FirkinError:
+    return FirkinError(f"the result differs: {message}", code="verify", hints=tuple(hints))
+
+
+def _layer_lines(history: tuple[History, ...]) -> list[str]:
+    return [line.created_by for line in history if not line.empty_layer]
+
+
+def _title(lines: list[str], index: int) -> str:
+    return lines[index] if index < len(lines) and lines[index] else f"layer {index + 1}"
+
+
+def _members(bench: Bench, layer: Layer, origin: str) -> dict[str, Content]:
+    if origin:
+        bench.layers.ensure_blob(layer, origin)
+
+    def chunks() -> Iterator[bytes]:
+        with bench.store.blobs.open(layer.descriptor.digest) as file:
+            while chunk := file.read(1 << 20):
+                yield chunk
+
+    return read_members(chunks())
+
+
