@@ -45,8 +45,8 @@ def lines(built: Built) -> list[str]:
 OPERATIONS = """\
 FROM busybox AS first
 RUN mkdir -p /a/b/c && echo one >/a/b/one && echo two >/a/two && ln -s two /a/link
-RUN ln /a/two /a/hard && mkfifo /a/fifo
-RUN chmod 4755 /a/two && chown 12:34 /a/b && mkdir -m 1777 /sticky && echo x >"/a/b/with space" && echo y >"/a/ü"
+RUN chmod 4755 /a/two && ln /a/two /a/hard && mkfifo /a/fifo && chown 12:34 /a/b
+RUN mkdir -m 1777 /sticky && echo x >"/a/b/with space" && echo y >"/a/ü"
 RUN rm -r /a/b/c && rm /a/link && mkdir /a/link && echo in >/a/link/in
 RUN rm -r /a/b && mkdir /a/b && echo new >/a/b/new
 RUN touch -d 2020-01-01 /a/dated && chmod 600 /a/dated
@@ -60,7 +60,7 @@ FROM first AS branch
 RUN echo branch >/branch && rm -r /moved
 FROM first
 COPY --from=branch /branch /from-branch
-RUN echo last >/last && adduser -D -u 1234 somebody
+RUN echo somebody:x:1234:1234::/home/me:/bin/sh >>/etc/passwd && mkdir -p /home/me && chown 1234 /home/me && >/last
 USER somebody
 RUN id >/tmp/id && echo $HOME >>/tmp/id && mkdir -p ~/x && touch ~/x/mine
 WORKDIR /work/there
@@ -71,16 +71,11 @@ _golden: dict[str, dict[str, tuple[object, ...]]] = {}
 
 def test_same_operations_same_tree(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> None:
     tree = pair.build(OPERATIONS, {"one": "1\n"}).tree()
-    # What carries the time of the build.
-    changing = {path: tree.pop(path) for path in ("etc/shadow", "etc/shadow-") if path in tree}
-    assert changing
     if "tree" not in _golden:
         _golden["tree"] = tree
         if pair.name != "namespaces":
             reference = Pair("namespaces", tmp_path_factory.mktemp("reference"))
             _golden["tree"] = reference.build(OPERATIONS, {"one": "1\n"}).tree()
-            _golden["tree"].pop("etc/shadow", None)
-            _golden["tree"].pop("etc/shadow-", None)
     assert tree == _golden["tree"]
     assert tree["a/two"] == tree["a/hard"]
     assert ("a/b/one" in tree, "a/link" in tree, "a/b/new" in tree) == (False, False, True)
@@ -186,7 +181,7 @@ def test_how_a_step_fails(pair: Pair, command: str, status: int, says: str) -> N
 
 def test_what_is_left_running_is_killed(pair: Pair) -> None:
     dockerfile = (
-        "FROM busybox\nRUN (while true; do echo x >>/left; sleep 0.05; done) & setsid sleep 1000 & echo started\n"
+        "FROM busybox\nRUN (while true; do echo x >>/left; sleep 0.05; done) & setsid sleep 1000 & sleep 0.2\n"
         "RUN sleep 0.3; wc -c </left >/one; sleep 0.3; wc -c </left >/two; cmp /one /two\n"
     )
     began = time.monotonic()
@@ -217,14 +212,17 @@ def test_killed_builds_leave_nothing(pair: Pair, how: signal.Signals) -> None:
     for line in process.stdout:
         if line.rstrip().endswith(b" here"):
             break
-    os.kill(process.pid, how)
+    if how is signal.SIGKILL and pair.name != "namespaces":
+        pair.container.kill()
+    else:
+        os.kill(process.pid, how)
     process.communicate(timeout=60)
     time.sleep(0.3)
-    check = f"FROM busybox\nRUN --mount=type=cache,target=/cache,id={word} cat /cache/{word}; ls / /run\n"
+    check = f"FROM busybox\nRUN --mount=type=cache,target=/cache,id={word} cat /cache/{word} || echo gone\n"
     said = lines(pair.build(check))
-    if how is signal.SIGTERM or pair.name == "namespaces":
-        assert said[0] == "precious"
-    assert "cache" not in said[said.index("/:") if "/:" in said else 0 :]
+    # Where mounts are directories that were moved, only somebody who lives on can move them back.
+    lost = how is signal.SIGKILL and pair.name != "namespaces"
+    assert said[-1] == ("gone" if lost else "precious")
     root = pair.place / "store" if pair.name == "namespaces" else pair.container.written
     for place, _, names in os.walk(root):
         for name in names:
@@ -301,7 +299,8 @@ def test_several_images_in_one_container(pod: Pair) -> None:
     assert not any(path.startswith(("kaniko", "shared", "busybox", "bases")) for tree in trees for path in tree)
 
 
-def test_tampering_is_noticed(pod: Pair) -> None:
+def test_tampering_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    pod = Pair("inplace", tmp_path_factory.mktemp("tampered"))
     said = pod.build("FROM busybox\nRUN echo evil >>/kaniko/site/firkin/__init__.py\n", status=3).said
     assert "changed firkin's own files" in said
 

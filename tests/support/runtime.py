@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 from pathlib import Path
 
 from support.places import REPOSITORY, cache_directory, locked
@@ -56,7 +57,7 @@ def executor_files() -> Path:
     with locked(target.with_suffix(".lock")):
         if not target.exists():
             for former in target.parent.glob("executor-*[0-9a-f]"):
-                if former.is_dir():
+                if former.is_dir() and former.stat().st_ctime < time.time() - 2 * 3600:  # not of a run beside this one
                     shutil.rmtree(former, ignore_errors=True)
             temporary = target.with_suffix(f".tmp-{os.getpid()}")
             _make(temporary)

@@ -2,6 +2,7 @@
 
     OWN/original/fs    what stood in `/` before the first step, until the build ends
     OWN/run-N/         scratch of one command
+    OWN/.inplace.lock  held by the build that has `/`
 
 What belongs to somebody else is never touched: firkin's own directory, mount points, /proc, /sys, /dev,
 the network's files, the store, the context, outputs. When a step does not start from what the last one
@@ -11,6 +12,7 @@ never written over, so what runs keeps what it has open. At the end `/` is as it
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import threading
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 from firkin.errors import HostError, StoreError
 from firkin.layer.compare import TreeIndex, compare
 from firkin.layer.scan import scan_tree
+from firkin.layer.view import StackView
 from firkin.linux.mounts import iter_mount_points
 from firkin.rootfs.directory import identity_of
 from firkin.rootfs.flat import FlatTree
@@ -96,6 +99,7 @@ class InplaceRootfs:
         self._current: tuple[tuple[int, int], ...] | None = None  # None: something that no snapshot is
         self._withheld: list[_Withheld] = []
         self._own_before: TreeIndex | None = None
+        self._lock = -1
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[InplaceRoot]:
@@ -130,6 +134,11 @@ class InplaceRootfs:
             self._tree.capture(tree, lowers, covered)
         except OSError as error:
             raise StoreError(f"cannot keep the layer of a step: {(error.strerror or '').lower()}") from error
+        # They are this container's here; where a root is made for a command, they are made in it.
+        view = StackView(tuple(reversed(lowers)))
+        for name in ("dev", "proc", "sys"):
+            if view.lstat(name) is None and not os.path.lexists(f"{tree}/{name}"):
+                os.mkdir(f"{tree}/{name}", 0o755)
         self._current = identity_of((tree, *lowers))
 
     def close(self) -> None:
@@ -144,9 +153,15 @@ class InplaceRootfs:
                 self._withheld.pop().put_back()
             self._tree = None
             self._current = None
+            os.close(self._lock)
 
     def _begin(self) -> FlatTree:
-        """Take the credentials away and put what is in `/` aside."""
+        """Take the credentials away and put what is in `/` aside; waits for another build in this container."""
+        self._lock = os.open(f"{self._own}/.inplace.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        for name in os.listdir(self._own):
+            if name.startswith("run-"):
+                remove_tree(f"{self._own}/{name}")
         for path in self._credentials:
             real = os.path.realpath(path)
             if os.path.isfile(real) and os.access(os.path.dirname(real), os.W_OK):

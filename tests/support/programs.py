@@ -1,0 +1,96 @@
+"""Small static programs for steps of images that hold nothing but busybox."""
+
+import functools
+import hashlib
+import subprocess
+
+from support.places import cache_directory, locked
+
+# Tries everything that one process may know of another, and says of whom it learned something.
+THIEF = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void) {
+    int looked = 0;
+    for (int pid = 1; pid < 5000; pid++) {
+        char path[64], data[64];
+        if (pid == getpid() || pid == getppid()) continue;
+        const char *names[] = {"environ", "mem", "maps", "auxv"};
+        for (int i = 0; i < 4; i++) {
+            snprintf(path, sizeof path, "/proc/%d/%s", pid, names[i]);
+            int fd = open(path, O_RDONLY);
+            if (fd < 0) continue;
+            if (read(fd, data, sizeof data) > 0) printf("STOLEN %s\n", path);
+            close(fd);
+        }
+        const char *links[] = {"root", "cwd", "exe", "fd/3", "fd/4", "fd/5"};
+        for (int i = 0; i < 6; i++) {
+            snprintf(path, sizeof path, "/proc/%d/%s", pid, links[i]);
+            if (readlink(path, data, sizeof data) > 0) printf("STOLEN %s\n", path);
+        }
+        struct iovec here = {data, 8}, there = {(void *)0x400000, 8};
+        errno = 0;
+        if (process_vm_readv(pid, &here, 1, &there, 1, 0) > 0 || errno == EFAULT) printf("STOLEN vm %d\n", pid);
+        if (ptrace(PTRACE_SEIZE, pid, 0, 0) == 0) printf("STOLEN ptrace %d\n", pid);
+        looked++;
+    }
+    printf("looked at %d\n", looked);
+    return 0;
+}
+"""
+
+# Sends a word to the socket named by $SSH_AUTH_SOCK and prints the answer.
+CALLER = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void) {
+    struct sockaddr_un address = {AF_UNIX};
+    char answer[64];
+    strncpy(address.sun_path, getenv("SSH_AUTH_SOCK"), sizeof address.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(fd, (void *)&address, sizeof address)) { perror("connect"); return 1; }
+    write(fd, "ping", 4);
+    long got = read(fd, answer, sizeof answer);
+    printf("the agent says %.*s\n", (int)got, answer);
+    return 0;
+}
+"""
+
+# Says whether the internet protocols can be had.
+DIALER = r"""
+#include <stdio.h>
+#include <sys/socket.h>
+#include <netinet/in.h>
+#include <arpa/inet.h>
+int main(void) {
+    struct sockaddr_in address = {AF_INET, htons(9), {inet_addr("10.255.255.1")}};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    if (fd < 0 || connect(fd, (void *)&address, sizeof address)) { puts("no way out"); return 0; }
+    puts("there is a way out");
+    return 0;
+}
+"""
+
+
+@functools.cache
+def compiled(source: str) -> bytes:
+    """Return a static program."""
+    place = cache_directory() / "programs" / hashlib.sha256(source.encode()).hexdigest()[:16]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with locked(place.with_suffix(".lock")):
+        if not place.exists():
+            command = ["gcc", "-static", "-O", "-w", "-x", "c", "-", "-o", str(place)]
+            subprocess.run(command, input=source.encode(), check=True)
+    return place.read_bytes()
