@@ -253,6 +253,7 @@ def _caches(
         place.removeprefix("oci:"),
         mode="max",
         ttl_s=int(flags.seconds("cache-ttl")),
+        ignore_error=True,  # an upload that fails is a warning there, too
         compression=cast('values.Compression', flags.text("compression") or "gzip"),
         copy_layers=flags.flag("cache-copy-layers"),
         run_layers=flags.flag("cache-run-layers"),

@@ -20,6 +20,7 @@ COMMANDS = {
     "save": ("save", "Write an image as a tar that other tools read"),
     "login": ("login", "Keep credentials for a registry"),
     "logout": ("logout", "Forget the credentials for a registry"),
+    "cache": ("cache", "List or prune a layer cache in a registry or a directory"),
     "prune": ("prune", "Free the space of what is not in use"),
     "executor": ("executor", "Build with the command line of the Kaniko executor"),
     "warmer": ("warmer", "Fetch base images for executors"),

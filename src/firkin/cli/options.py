@@ -107,7 +107,10 @@ BUILD = (
     _many("--cache-from", "cache_from", "REF|type=...",
           "look for layers there as well (type=registry,ref= or type=local,src=)"),
     _many("--cache-to", "cache_to", "type=...",
-          "save the cache there (type=registry,ref= · type=local,dest= · type=inline)"),
+          "save the cache there (type=registry,ref= · type=local,dest= · type=inline; with `mode=max` all steps, "
+          "with `mounts=true` cache mounts)"),
+    _flag("--explain", "explain", "tell of each step that is not cached what differs from last time"),
+    _flag("--require-cached", "require_cached", "fail where a step would have to run, and tell why"),
     _many("--secret", "secret", "id=ID[,src=FILE|,env=NAME]", "a secret for RUN --mount=type=secret"),
     _many("--ssh", "ssh", "default|ID[=SOCKET|KEY]", "an SSH agent or key for RUN --mount=type=ssh"),
     _many("--allow", "allow", "ENTITLEMENT", "allow what is refused by default (network.host, security.insecure)"),

@@ -79,6 +79,8 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         pull=arguments.flag("pull"),
         cache_from=_caches(arguments, "cache_from", "--cache-from"),
         cache_to=_caches(arguments, "cache_to", "--cache-to"),
+        explain=arguments.flag("explain"),
+        require_cached=arguments.flag("require_cached"),
         secrets=_secrets(arguments, ambient),
         ssh=tuple(values.ssh(text, environ) for text in arguments.many("ssh")),
         allow=values.split_list(arguments.many("allow")),

@@ -307,7 +307,7 @@ def _level(text: str) -> int | None:
 def cache_ref(option: str, text: str) -> CacheRef:
     """Read `--cache-from` or `--cache-to`; a bare reference is type=registry.
 
-    Mirrors: buildx buildflags.ParseCacheEntry; `ttl-seconds` is firkin's own.
+    Mirrors: buildx buildflags.ParseCacheEntry; `ttl-seconds`, `mounts` and `max-mount-size` are firkin's own.
     """
     if "=" not in text:
         return CacheRef("registry", text)
@@ -334,6 +334,8 @@ def cache_ref(option: str, text: str) -> CacheRef:
         ttl_s=int(ttl),
         ignore_error=boolean(option, "ignore-error", values.pop("ignore-error", "false")),
         compression=compression(option, values.pop("compression", "gzip")),
+        mounts=boolean(option, "mounts", values.pop("mounts", "false")),
+        max_mount_bytes=size_bytes(option, values.pop("max-mount-size", "2g")),
     )
     known = {"oci-mediatypes", "image-manifest", "compression-level", "force-compression", "registry.insecure",
              "digest", "tag"}  # fmt: skip

@@ -75,13 +75,13 @@ def test_what_is_refused(words, message):
 
 def test_caches():
     found = request("-d", "reg.example/team/app:1", "--cache", "--cache-ttl=6h")
-    cache = CacheRef("registry", "reg.example/team/app/cache", mode="max", ttl_s=21600)
+    cache = CacheRef("registry", "reg.example/team/app/cache", mode="max", ttl_s=21600, ignore_error=True)
     assert found.cache_from == found.cache_to == (cache,)
     assert found.check_push == ("reg.example/team/app:1", "reg.example/team/app/cache")
     local = request("--no-push", "--cache=true", "--cache-repo=oci:/c", "--cache-copy-layers=false",
                     "--cache-run-layers=false")  # fmt: skip
     assert local.cache_from == (
-        CacheRef("local", "/c", mode="max", ttl_s=1209600, copy_layers=False, run_layers=False),
+        CacheRef("local", "/c", mode="max", ttl_s=1209600, ignore_error=True, copy_layers=False, run_layers=False),
     )
     assert local.check_push == ()
     reading = request("--no-push", "--cache", "--no-push-cache", "-d", "a/b")
