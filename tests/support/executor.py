@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,9 @@ def executor_image(target: str, registry: Registry) -> ExecutorImage:
                          place / f"executor-{target}.tar")  # fmt: skip
 
 
+@cache
 def _sources() -> str:
-    """Return a short digest of everything that the image is made of."""
+    """Return a short digest of everything that the image is made of, as it was when the tests began."""
     places = [REPOSITORY / "pyproject.toml", *(REPOSITORY / "images").rglob("*"), *(REPOSITORY / "src").rglob("*.py")]
     hasher = hashlib.sha256()
     for path in sorted(path for path in places if path.is_file() and path.suffix != ".pyc"):

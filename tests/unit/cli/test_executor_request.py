@@ -108,8 +108,10 @@ def test_registries():
 
 
 def test_the_rest():
-    found = request("--no-push", "--target=a,b", "--target", "c", "--reproducible", "--ignore-path=/x/",
-                    "--ignore-path=y", "--ignore-var-run", "--dryrun", "--custom-platform=linux/arm64", "--kaniko-dir=/k")  # fmt: skip
+    found = request(
+        "--no-push", "--target=a,b", "--target", "c", "--reproducible", "--ignore-path=/x/", "--ignore-path=y",
+        "--ignore-var-run", "--dryrun", "--custom-platform=linux/arm64", "--kaniko-dir=/k",
+    )  # fmt: skip
     assert (found.target, found.also_targets, found.platforms) == ("a", ("b", "c"), ("linux/arm64",))
     assert (found.source_date_epoch, found.rewrite_timestamp, found.plan_only) == (0, True, True)
     assert found.ignore_paths == ("x", "y", "var/run") and found.store_root == "/k/store"
