@@ -51,6 +51,28 @@ def test_a_pod_falls_back_to_chroot_and_the_executor_image_to_its_root() -> None
     assert choose_backend(POD, Wishes("chroot", inplace=True)).rootfs == "directory"
 
 
+def test_credentials_that_cannot_be_taken_away_rule_the_containers_root_out() -> None:
+    secret = ("/kaniko/.docker/config.json",)
+    backend = choose_backend(POD, Wishes(inplace=True, exposed=secret))
+    assert backend.sandbox == "chroot"
+    assert any(secret[0] in reason for reason in backend.reasons)
+    assert choose_backend(POD, Wishes("inplace", inplace=True, exposed=secret)).sandbox == "bare"
+    unable = changed(POD, capabilities=DEFAULT_CAPABILITIES & ~(1 << 18))
+    with pytest.raises(HostError, match="no way to run build steps"):
+        choose_backend(unable, Wishes(inplace=True, exposed=secret))
+
+
+def test_the_containers_root_must_be_writable() -> None:
+    assert choose_backend(changed(POD, root_writable=False), Wishes(inplace=True)).sandbox == "chroot"
+    with pytest.raises(HostError, match="read-only"):
+        choose_backend(changed(POD, root_writable=False), Wishes("inplace", inplace=True))
+
+
+def test_a_chroot_may_take_over_when_nothing_was_asked_for() -> None:
+    assert choose_backend(POD, Wishes(inplace=True)).chroot_too
+    assert not choose_backend(POD, Wishes("inplace", inplace=True)).chroot_too
+
+
 def test_wishes_are_not_replaced_by_something_else() -> None:
     with pytest.raises(HostError, match="a seccomp filter refuses namespaces") as caught:
         choose_backend(POD, Wishes("namespaces"))

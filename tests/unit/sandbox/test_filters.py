@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from firkin.sandbox.filters import deny_filter, mute_ids_filter
+from firkin.sandbox.filters import deny_filter, mute_ids_filter, network_filter
 
 X86_64, I386, AARCH64 = 0xC000003E, 0x40000003, 0xC00000B7
 ALLOW, EPERM, ENOSYS, MUTED = 0x7FFF0000, 0x50001, 0x50026, 0x50000
@@ -71,3 +71,21 @@ def test_mutes_changes_of_owner_and_identity(machine: str, arch: int, number: in
 
 def test_unknown_machines_have_no_filter() -> None:
     assert deny_filter("vax") == mute_ids_filter("vax") == b""
+
+
+@pytest.mark.parametrize(
+    ("arch", "number", "first", "verdict"),
+    [
+        (X86_64, 41, 1, ALLOW),  # socket(AF_UNIX)
+        (X86_64, 41, 16, ALLOW),  # AF_NETLINK
+        (X86_64, 41, 2, 0x50061),  # AF_INET: EAFNOSUPPORT
+        (X86_64, 41, 10, 0x50061),
+        (X86_64, 41, 17, 0x50061),  # AF_PACKET
+        (X86_64, 425, 0, ENOSYS),  # io_uring_setup
+        (X86_64, 0, 0, ALLOW),
+        (I386, 359, 2, 0x50061),
+        (I386, 102, 1, EPERM),  # socketcall
+    ],
+)
+def test_no_network(arch: int, number: int, first: int, verdict: int) -> None:
+    assert run(network_filter("x86_64"), arch, number, first) == verdict
