@@ -25,8 +25,10 @@ class Node:
 class Draft:
     """Changes to a root, looked at as if they were already made."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, latest_ns: int | None = None) -> None:
+        """`latest_ns`: directories that are only repeated get no later time."""
         self._view = view
+        self._latest_ns = latest_ns
         self.nodes: dict[str, Node] = {}
         self._hidden: set[str] = set()
 
@@ -131,4 +133,10 @@ class Draft:
         for directory in reversed(missing):
             entry = self.lstat(directory)
             if entry is not None:
-                yield Put(directory, entry)
+                yield Put(directory, self.limited(entry))
+
+    def limited(self, entry: Entry) -> Entry:
+        """Return an entry of the layers below as this layer may repeat it: a RUN may have touched it just now."""
+        if self._latest_ns is None or entry.mtime_ns <= self._latest_ns:
+            return entry
+        return msgspec.structs.replace(entry, mtime_ns=self._latest_ns)

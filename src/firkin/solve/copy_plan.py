@@ -37,7 +37,8 @@ class CopyTools(NamedTuple):
 
     `read` returns a small file's bytes. `open_archive` returns an archive's members, or None where
     the content is none. `warn` takes a code and a text. `made_ns` is the time of what has none, unless
-    `like_sources`: then directories that a copy makes are as old as the newest thing it names.
+    `like_sources`: then directories that a copy makes are as old as the newest thing it names. `latest_ns`
+    limits the times of directories that are only repeated from below.
     """
 
     read: Callable[[Content], bytes]
@@ -46,6 +47,7 @@ class CopyTools(NamedTuple):
     warn: Callable[[str, str], None]
     made_ns: int = 0
     like_sources: bool = False
+    latest_ns: int | None = None
 
 
 class _Job(NamedTuple):
@@ -89,7 +91,7 @@ def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[Ch
 
 def plan_mkdir(op: MakeDir, root: View, tools: CopyTools) -> Iterator[Change]:
     """Yield the changes of a WORKDIR: the directory and its missing parents. Raises StepFailed."""
-    draft = Draft(root)
+    draft = Draft(root, tools.latest_ns)
     owner = find_owner(op.user, root, tools.read, tools.warn, "USER")
     template = Entry(kind="dir", mode=0o755, uid=owner.uid, gid=owner.gid, mtime_ns=tools.made_ns)
     draft.make_dirs(draft.follow(clean(op.path)), template)
@@ -171,7 +173,7 @@ class _Planner:
     """One COPY: its options as values, and the draft of the destination."""
 
     def __init__(self, op: Copy, root: View, tools: CopyTools) -> None:
-        self.draft = Draft(root)
+        self.draft = Draft(root, tools.latest_ns)
         self._op = op
         self._tools = tools
         self._chmod: Chmod | None = None
@@ -321,7 +323,7 @@ class _Planner:
             elif present.kind != "dir":
                 raise StepFailed(f"cannot copy to non-directory: /{frame.target}", code="copy-over-file")
             else:
-                yield Put(frame.target, msgspec.structs.replace(present, mode=frame.entry.mode))
+                yield Put(frame.target, msgspec.structs.replace(self.draft.limited(present), mode=frame.entry.mode))
 
 
 def fixed_parts(pattern: str) -> tuple[str, ...]:

@@ -465,7 +465,8 @@ class Engine:
         """Return the tools with the time of what this step makes."""
         meta = step.meta
         if meta.epoch_s is not None:
-            return self.tools._replace(made_ns=meta.epoch_s * 1_000_000_000)
+            epoch_ns = meta.epoch_s * 1_000_000_000
+            return self.tools._replace(made_ns=epoch_ns, latest_ns=epoch_ns)
         linked = isinstance(step.op, Copy) and step.op.link  # whatever it lies on, the layer is the same
         return self.tools._replace(made_ns=0 if linked else meta.base_s * 1_000_000_000, like_sources=True)
 
