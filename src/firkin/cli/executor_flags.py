@@ -129,9 +129,9 @@ BUILD = (
     _ignored("snapshot-mode", "text", "changes are known without scanning; the value is checked", default="full",
              choices="full|redo|time"),
     _ignored("use-new-run", "bool", "changes are known without markers"),
-    _flag("ignore-path", "many", "what RUN writes there is not in the image"),
-    _flag("ignore-var-run", "bool", "only an explicit `=true` leaves out what RUN writes to /var/run; the default "
-          "keeps it", default="false"),
+    _flag("ignore-path", "many", "what new layers would have there is left out of the image"),
+    _flag("ignore-var-run", "bool", "only an explicit `=true` leaves /var/run out of new layers; the default keeps it",
+          default="false"),
     _ignored("cleanup", "bool", "a build leaves nothing behind in the container", environ="KANIKO_CLEANUP"),
     _ignored("pre-cleanup", "bool", "a build does not start in the container's own files",
              environ="KANIKO_PRE_CLEANUP"),

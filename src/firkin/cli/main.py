@@ -21,6 +21,7 @@ COMMANDS = {
     "login": ("login", "Keep credentials for a registry"),
     "logout": ("logout", "Forget the credentials for a registry"),
     "cache": ("cache", "List or prune a layer cache in a registry or a directory"),
+    "manifest": ("manifest", "Join images of several platforms under one name"),
     "prune": ("prune", "Free the space of what is not in use"),
     "executor": ("executor", "Build with the command line of the Kaniko executor"),
     "warmer": ("warmer", "Fetch base images for executors"),

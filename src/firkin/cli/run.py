@@ -59,7 +59,7 @@ def run_command(name: str, module: str, words: list[str]) -> int:
     def work() -> int:
         command = load_command(module)
         main = getattr(command, "main", None)
-        if main is not None:  # a program with a grammar of its own
+        if main is not None and words not in (["--help"], ["-h"]):  # a program with a grammar of its own
             return cast(int, main(words))
         ambient = read_ambient()
         arguments = parse_arguments(words, command.OPTIONS, ambient.environ)
