@@ -66,8 +66,8 @@ def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings)
     for file in files:
         try:
             settings = _read(settings, file)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue  # with HOME=/root under another uid, as in a pod, it is somebody else's
         except OSError as error:
             raise UsageError(f"cannot read {file}: {(error.strerror or '').lower()}", code="config") from error
     if required:
