@@ -76,7 +76,8 @@ def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_t
     launcher = current_launcher()
     load_everything()
     preload()
-    foreign = tuple(path for path in (request.context,) if path.startswith("/") and path != "/")
+    context = _local_path(request.context)
+    foreign = (context,) if context else ()
     rootfs = InplaceRootfs(OWN_DIRECTORY, _kept_paths(request), request.registry.auth_files, foreign)
     sandbox = BareSandbox(launcher)
 
@@ -99,4 +100,14 @@ def _kept_paths(request: BuildRequest) -> tuple[str, ...]:
     paths += [path for _, certificate, key in request.registry.client_certs for path in (certificate, key)]
     for agent in request.ssh:
         paths += agent.paths
-    return tuple(path.rstrip("/") for path in paths if path.startswith("/") and path.strip("/"))
+    local = (_local_path(path) for path in paths)
+    return tuple(path for path in local if path)
+
+
+def _local_path(text: str) -> str:
+    """Return the absolute path that a context or output names, "" for none and for `/`."""
+    scheme, separator, rest = text.partition("://")
+    path = rest if separator and scheme in ("dir", "tar", "file", "oci-layout") else text
+    if scheme == "oci-layout":
+        path = path.partition("@")[0].rpartition(":")[0] or path
+    return path.rstrip("/") if path.startswith("/") else ""
