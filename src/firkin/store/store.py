@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from firkin.store.blobs import Blobs
+from firkin.store.boot import check_after_boot, read_boot_id
 from firkin.store.images import Images
 from firkin.store.layout import StoreLayout
 from firkin.store.records import Records
@@ -35,6 +36,7 @@ class Store:
 
     def __enter__(self) -> Store:
         self.layout.__enter__()
+        check_after_boot(self.layout, read_boot_id())
         return self
 
     def __exit__(

@@ -13,7 +13,7 @@ from firkin.errors import StoreError
 from firkin.graph.key import CacheKey
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import Digest, DiffID, digest_of
+from firkin.oci.digest import DiffID, Digest, digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.gc import prune
