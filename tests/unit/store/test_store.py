@@ -103,7 +103,8 @@ def test_scratch_of_a_killed_process_is_swept_and_of_a_living_one_kept(tmp_path,
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         with Store(root, clock) as store:
-            others = [name for name in os.listdir(f"{root}/tmp") if not store.layout.scratch.endswith(name.removesuffix(".lock"))]
+            own = os.path.basename(store.layout.scratch)
+            others = [name for name in os.listdir(f"{root}/tmp") if name.removesuffix(".lock") != own]
             assert len(others) == 2  # the living process's scratch and its lock
     finally:
         process.kill()
