@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from firkin.errors import Cancelled, HostError, UsageError
+from firkin.errors import Cancelled, HostError
 from firkin.events import Emit, Warned
 from firkin.graph.ops import Git, Http
 from firkin.oci.platform import host_platform
@@ -18,7 +18,7 @@ from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests
 from firkin.solve.contexts import Contexts, ParseGit, ReadIgnore
 from firkin.solve.copy_plan import CopyTools, Matcher
-from firkin.solve.engine import Backing, Engine, Files, Surroundings
+from firkin.solve.engine import Backing, Engine, Files, SshSockets, Surroundings
 from firkin.solve.fetch import OriginFetcher
 from firkin.solve.layers import LayerWork
 from firkin.solve.pools import Pools
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from firkin.backend import Backend
     from firkin.registry.client import RegistryClient
     from firkin.solve.remote_cache import RemoteCache
+    from firkin.solve.ssh import SshAgents
 
 
 class Bench:
@@ -66,6 +67,7 @@ class Bench:
         self._client_lock = threading.Lock()
         self.caches: RemoteCache | None = None
         self._backing: Backing | None = None
+        self._agents: SshAgents | None = None
         self.contexts: Contexts
         self.resolver: ImageResolver
         self.layers: LayerWork
@@ -146,7 +148,7 @@ class Bench:
             surroundings=Surroundings(
                 request.run,
                 {secret.id: secret for secret in request.secrets},
-                {agent.id: _socket(agent.id, agent.paths) for agent in request.ssh},
+                self._ssh_sockets(),
                 _resolv_conf(),
             ),
             contexts=self.contexts.files,
@@ -164,6 +166,17 @@ class Bench:
         self._stack.callback(engine.close)
         return engine
 
+    def _ssh_sockets(self) -> SshSockets:
+        if not self.request.ssh:
+            return {}
+        if self._agents is None:
+            from firkin.solve.ssh import SshAgents
+
+            place = self.store.layout.scratch_path("ssh-agent")
+            agents = self._agents = SshAgents(self.request.ssh, place, self.request.registry.helper_path)
+            self._stack.callback(agents.close)
+        return self._agents
+
     def _tools(self) -> CopyTools:
         from firkin.context.archive import ArchiveOpener
         from firkin.solve.view_files import read_content
@@ -180,15 +193,3 @@ def _resolv_conf() -> bytes:
             return file.read()
     except OSError:
         return b""
-
-
-def _socket(agent: str, paths: tuple[str, ...]) -> str:
-    if len(paths) != 1:
-        raise UsageError(
-            f"--ssh {agent}: give one agent socket",
-            code="ssh",
-            hints=("start `ssh-agent`, add the keys with `ssh-add`, and pass `--ssh default`",),
-        )
-    if not os.path.exists(paths[0]):
-        raise HostError(f"--ssh {agent}: no socket at {paths[0]}", code="ssh-agent", hints=("is `ssh-agent` running?",))
-    return paths[0]

@@ -82,12 +82,19 @@ class StepKey(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
 
 
+class SshSockets(Protocol):
+    """The SSH agents of the request."""
+
+    def get(self, agent: str, /) -> str | None:
+        """Return the path of an agent's socket by its id, None for one that was not given."""
+
+
 class Surroundings(msgspec.Struct, frozen=True):
     """What RUN steps get from the request and the machine."""
 
     options: RunOptions
     secrets: Mapping[str, Secret]
-    ssh_sockets: Mapping[str, str]  # id → path of an agent's socket
+    ssh_sockets: SshSockets
     resolv_conf: bytes
     insecure_allowed: bool = False
 

@@ -1,6 +1,7 @@
-"""The threads of a build: three pools, steps → transfers → cpu. No thread starts elsewhere.
+"""The threads of a build: three pools, steps → transfers → cpu, and one for SSH agents. No thread starts elsewhere.
 
-A task may wait only for tasks of a pool to its right, so no pool can wait for itself.
+A task may wait only for tasks of a pool to its right, so no pool can wait for itself. A task for an
+agent (one a mount of a step) waits for nothing but its step's end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+_MOST_AGENTS = 256
 
 
 class Task(Generic[T]):
@@ -128,8 +132,9 @@ class Pools:
         self.steps = Pool("step", steps)
         self.transfers = Pool("transfer", transfers)
         self.cpu = Pool("cpu", cpu)
+        self.agents = Pool("agent", _MOST_AGENTS)
 
     def close(self, error: BaseException) -> None:
-        """Close all three, left to right."""
-        for pool in (self.steps, self.transfers, self.cpu):
+        """Close all of them, left to right."""
+        for pool in (self.steps, self.transfers, self.cpu, self.agents):
             pool.close(error)

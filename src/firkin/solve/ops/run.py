@@ -193,8 +193,8 @@ def _mounts(
                 if mount.env:  # BuildKit sets it, empty, even when an optional secret was not given
                     variables.append((mount.env, "" if secret is None else os.fsdecode(secret.value)))
             case ops.SshMount():
-                socket = engine.surroundings.ssh_sockets.get(mount.id)
-                if socket is None:
+                agent = engine.surroundings.ssh_sockets.get(mount.id)
+                if agent is None:
                     if mount.required:
                         raise StepFailed(
                             f"unset ssh forward key {mount.id}",
@@ -202,6 +202,10 @@ def _mounts(
                             hints=(f"pass an agent with `--ssh {mount.id}`",),
                         )
                     continue
+                from firkin.solve.ssh import forward
+
+                place = engine.store.layout.scratch_path("ssh")
+                socket = stack.enter_context(forward(agent, mount, place, engine.pools.agents))
                 mounts.append(sandbox.BindMount(mount.target, (socket,), readonly=False))
                 if not any(name == "SSH_AUTH_SOCK" for name, _ in variables):
                     variables.append(("SSH_AUTH_SOCK", mount.target))
