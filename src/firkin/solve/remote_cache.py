@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 import msgspec
@@ -20,6 +21,7 @@ from firkin.errors import Cancelled, FirkinError, RegistryError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
 from firkin.graph.key import CacheKey, Part, key_of, with_reads
 from firkin.graph.ops import Copy, Op
+from firkin.oci.digest import Digest
 from firkin.oci.image import Layer
 from firkin.oci.media import layer_compression
 from firkin.oci.reference import parse_reference
@@ -73,11 +75,8 @@ class RemoteCache:
         self._seen: dict[tuple[str, str], Entry | None] = {}  # what places said of names
         self._down: set[str] = set()
         self._uploads: dict[tuple[str, str], _Upload] = {}
-
-    @property
-    def mount_sources(self) -> bool:
-        """Say whether cache mounts may be found in a cache."""
-        return any(source.ref.mounts for source in self._sources)
+        self._blob_locks: dict[Digest, threading.Lock] = {}
+        self._mounts: dict[str, tuple[str, Callable[[CacheRef], Layer | None]]] = {}
 
     # Look-ups
 
@@ -197,23 +196,31 @@ class RemoteCache:
         self._cancel.check()
         digest = blob.descriptor.digest
         try:
-            place.add(record.key, entry, lambda: self._open(blob), self._layers.origins.get(digest, ""))
+            # Registries take two uploads of one blob at a time badly: docker-registry then loses it for a moment.
+            with self._blob_lock(digest):
+                place.add(record.key, entry, lambda: self._open(blob), self._layers.origins.get(digest, ""))
         except FirkinError:
             self._down.add(place.shown)  # one failure is enough
             raise
         self._layers.origins.setdefault(digest, place.origin)
 
+    def _blob_lock(self, digest: Digest) -> threading.Lock:
+        with self._lock:
+            return self._blob_locks.setdefault(digest, threading.Lock())
+
     def _open(self, blob: Layer) -> BinaryIO:
         self._layers.ensure_blob(blob, "")
         return self._store.blobs.open(blob.descriptor.digest)
 
-    def add_mount(self, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
-        """Start saving a cache mount, which `pack` makes a blob of, in the caches that take them."""
-        for target in self._targets:
-            if not target.ref.mounts:
-                continue
+    def use_mount(self, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
+        """Note that a cache mount was used: `finish` saves it, as the blob that `pack` makes of it."""
+        self._mounts[name] = (title, pack)
+
+    def _save_mounts(self, target: Target) -> None:
+        for name, (title, pack) in self._mounts.items():
             upload = self._uploads[target.place.shown, MOUNT_PREFIX + name] = _Upload(target)
-            upload.start(self._transfers, lambda target=target: self._add_mount(target, name, title, pack))  # type: ignore[misc]
+            call = partial(self._add_mount, target, name, title, pack)
+            upload.start(self._transfers, call)
 
     def _add_mount(self, target: Target, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
         now = self._clock()
@@ -263,6 +270,8 @@ class RemoteCache:
         vertex = Vertex(f"cache {shown}", f"exporting cache to {shown}")
         self._emit(Planned(self._clock(), (vertex,)))
         self._emit(Started(self._clock(), vertex.id))
+        if target.ref.mounts:
+            self._save_mounts(target)
         failed: FirkinError | None = None
         for upload in tuple(self._uploads.values()):
             if upload.target is target:

@@ -8,13 +8,21 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from firkin.build import run_build
 from firkin.cache.directory import DirectoryCache
-from firkin.cache.entry import ANNOTATION
+from firkin.cache.entry import ANNOTATION, Entry
+from firkin.cache.repository import RepositoryCache
+from firkin.cli.commands.cache import Row, Rules, choose
 from firkin.errors import FirkinError, HostError, RegistryError
 from firkin.events import Event, Finished, Log, Warned
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID, Digest
+from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
-from firkin.request import BuildRequest, BuildResult, CacheRef, Output
+from firkin.registry.client import RegistryClient
+from firkin.request import BuildRequest, BuildResult, CacheRef, Output, RegistrySettings
 from firkin.solve.cancel import Cancel
 from firkin.testing.registry import FakeRegistry
 
@@ -381,3 +389,35 @@ def test_a_build_that_must_be_cached_fails_where_it_is_not(project: Project) -> 
     project.write("c", "other")
     with pytest.raises(FirkinError, match=r"`COPY c /c` is not cached: files that it copies changed"):
         project.build("one", require_cached=True)
+
+
+# The command
+
+
+def test_entries_are_removed_or_the_registry_says_no(project: Project) -> None:
+    project.build("one", cache_to=(project.cache(mode="max"),))
+    with RegistryClient(RegistrySettings()) as client:
+        place = RepositoryCache(f"{project.registry.host}/team/cache", lambda: client, Platform("linux", "amd64"))
+        names = place.names()
+        assert len(names) == 6
+        project.registry.fail("DELETE", "/manifests/", status=405)
+        with pytest.raises(RegistryError, match="does not delete manifests") as caught:
+            place.remove(names[:1])
+        assert "storage.delete.enabled" in caught.value.hints[0]
+
+
+def test_which_entries_go() -> None:
+    def row(number: int, saved: float, size: int) -> Row:
+        key = f"{number:064}"
+        layer = Layer(DiffID("sha256:" + key), Descriptor(media.OCI_LAYER, Digest("sha256:" + key), size))
+        return Row(key, Entry(key, key, layer, "none::", saved, saved))
+
+    rows = (row(1, 100.0, 10), row(2, 90.0, 10), row(3, 10.0, 10), Row("f" * 64, None))
+    everything = Rules(0.0, 0, None)
+
+    def gone(rules: Rules) -> list[int]:
+        return [rows.index(item) for item in choose(rows, rules, 100.0)]
+
+    assert gone(everything._replace(older_than_s=50.0)) == [2, 3]
+    assert gone(everything._replace(keep_bytes=20)) == [3, 2]
+    assert gone(everything._replace(used=frozenset({Digest(rows[1].digest)}))) == [0, 2, 3]

@@ -45,7 +45,7 @@ OPTIONS = (
 T = TypeVar("T")
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """One entry and its name; `entry` is None for one that firkin would refuse."""
 
     name: str
@@ -64,7 +64,7 @@ class _Row(NamedTuple):
         return self.entry.blob.descriptor.size if self.entry is not None else 0
 
 
-class _Rules(NamedTuple):
+class Rules(NamedTuple):
     """Which entries go."""
 
     older_than_s: float
@@ -93,7 +93,7 @@ def run(invocation: Invocation) -> int:
             if action == "ls":
                 write_out(_listing(rows, ambient.now_s, names_only=arguments.flag("quiet")))
                 return 0
-            rules = _Rules(
+            rules = Rules(
                 values.duration_s("--older-than", arguments.text("older_than", "0s")),
                 values.size_bytes("--keep-storage", arguments.text("keep", "0")),
                 _layers_of(client, arguments.many("unused_by")) if arguments.given("unused_by") else None,
@@ -110,10 +110,10 @@ def run(invocation: Invocation) -> int:
     return with_interrupts(work)
 
 
-def choose(rows: tuple[_Row, ...], rules: _Rules, now_s: float) -> list[_Row]:
+def choose(rows: tuple[Row, ...], rules: Rules, now_s: float) -> list[Row]:
     """Return the entries that go: a row of the listing goes when any of the rules says so."""
-    gone: list[_Row] = []
-    kept: list[_Row] = []
+    gone: list[Row] = []
+    kept: list[Row] = []
     for row in rows:
         old = bool(rules.older_than_s) and row.saved + rules.older_than_s < now_s
         unused = rules.used is not None and row.digest not in rules.used
@@ -141,12 +141,12 @@ def _place(where: str, ambient: Ambient, client: RegistryClient) -> Place:
     return RepositoryCache(where, lambda: client, platform)
 
 
-def _rows(place: Place, parallel: int) -> tuple[_Row, ...]:
-    def row(name: str) -> _Row:
+def _rows(place: Place, parallel: int) -> tuple[Row, ...]:
+    def row(name: str) -> Row:
         try:
-            return _Row(name, place.find(name))
+            return Row(name, place.find(name))
         except ValueError:
-            return _Row(name, None)
+            return Row(name, None)
 
     rows = _side_by_side(parallel, [lambda name=name: row(name) for name in place.names()])  # type: ignore[misc]
     return tuple(sorted(rows, key=lambda row: (-row.saved, row.name)))
@@ -174,7 +174,7 @@ def _layers_of(client: RegistryClient, images: tuple[str, ...]) -> frozenset[Dig
     return frozenset(found)
 
 
-def _listing(rows: tuple[_Row, ...], now_s: float, *, names_only: bool) -> str:
+def _listing(rows: tuple[Row, ...], now_s: float, *, names_only: bool) -> str:
     if names_only:
         return "".join(f"{row.name}\n" for row in rows)
     lines = [("ENTRY", "SAVED", "SIZE", "STEP")]

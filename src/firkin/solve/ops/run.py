@@ -20,6 +20,7 @@ from firkin.oci.digest import framed_hash
 from firkin.request import Secret
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.spec import RunResult, RunSpec
+from firkin.solve.cache_mounts import restore_mount, save_mount
 from firkin.solve.engine import Engine, Result, root_of
 from firkin.solve.layers import ROOT_CHANGED
 from firkin.solve.snapshot import Snapshot
@@ -267,7 +268,9 @@ def _cache_directory(
         if not os.path.isdir(f"{path}/fs"):
             with locked(path + ".new"):
                 if not os.path.isdir(f"{path}/fs"):
-                    _new_cache_directory(engine, path, mount, source, vertex)
+                    _new_cache_directory(engine, path, base, mount, source, vertex)
+        if engine.remote is not None and not mount.readonly:
+            engine.remote.use_mount(base, mount.id, lambda ref: save_mount(engine, mount.id, path, ref))
         os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
         yield f"{path}/fs"
     finally:
@@ -287,14 +290,15 @@ def _wait_for(engine: Engine, descriptor: int) -> None:
 
 
 def _new_cache_directory(
-    engine: Engine, path: str, mount: ops.CacheMount, source: Result | None, vertex: str
+    engine: Engine, path: str, name: str, mount: ops.CacheMount, source: Result | None, vertex: str
 ) -> None:
     remove_tree(path)  # what is left when a command and all that watched it were killed at once
     staged = engine.store.layout.scratch_path("mount")
     os.makedirs(f"{staged}/fs")
     with open(f"{staged}/id", "w", encoding="utf-8") as file:
         file.write(mount.id)
-    if source is not None:
+    restored = engine.remote is not None and restore_mount(engine, name, mount.id, f"{staged}/fs", vertex)
+    if source is not None and not restored:
         from firkin.solve.ops.copy import copy_subtree
 
         copy_subtree(engine, _trees_of(engine, source, vertex), mount.source, f"{staged}/fs")

@@ -1,0 +1,108 @@
+"""Cache mounts of RUN in a cache elsewhere: restored before their first use, saved when the build is done. Does I/O.
+
+Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under a name that covers its id,
+owner, mode and origin; the newest replaces what was saved before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from firkin.errors import Cancelled, FirkinError
+from firkin.events import Warned
+from firkin.layer.scan import iter_upper_changes
+from firkin.layer.stream import write_layer
+from firkin.layer.unpack import unpack_blob
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID
+from firkin.oci.image import Layer
+from firkin.store.layout import remove_tree
+
+if TYPE_CHECKING:
+    from firkin.request import CacheRef
+    from firkin.solve.engine import Engine
+
+
+def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str) -> bool:
+    """Fill the new directory `place` with what a cache saved under `name`; say whether it had something.
+
+    What cannot be restored is told and left out: a cache mount may always be empty.
+    """
+    remote = engine.remote
+    if remote is None:
+        return False
+    try:
+        found = remote.find_mount(name)
+        if found is None:
+            return False
+        entry, origin = found
+        engine.layers.ensure_blob(entry.blob, origin, vertex)
+        with engine.store.blobs.open(entry.blob.descriptor.digest) as file:
+
+            def chunks() -> Iterator[bytes]:
+                while chunk := file.read(1 << 20):
+                    engine.cancel.check()
+                    yield chunk
+
+            blob = entry.blob
+            chown = not engine.layers.owner_free
+            unpack_blob(chunks(), blob.descriptor, blob.diff_id, place, form="flat", chown=chown)
+    except Cancelled:
+        raise
+    except (FirkinError, ValueError, OSError) as error:
+        _warn(engine, f"cache mount `{title}` is not restored: {error}")
+        remove_tree(place)
+        os.mkdir(place, 0o755)
+        return False
+    return True
+
+
+def save_mount(engine: Engine, title: str, path: str, ref: CacheRef) -> Layer | None:
+    """Write the mount at `path` (its `fs` directory, its lock beside) as a blob; None where that must not be."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size = _size(f"{path}/fs", ref.max_mount_bytes)
+        if size > ref.max_mount_bytes:
+            _warn(engine, f"cache mount `{title}` is not saved: it holds more than {ref.max_mount_bytes} bytes")
+            return None
+        return _write(engine, f"{path}/fs", ref)
+    except BlockingIOError:
+        _warn(engine, f"cache mount `{title}` is not saved: another build uses it")
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _write(engine: Engine, root: str, ref: CacheRef) -> Layer:
+    writer = engine.store.blobs.new()
+    try:
+        written = write_layer(iter_upper_changes(root), writer, compression=ref.compression)
+        writer.commit(written.digest)
+    finally:
+        writer.abort()
+    engine.store.records.add_blob(written.digest, written.size)
+    media_type = media.layer_media_type("oci", ref.compression)
+    return Layer(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
+
+
+def _size(root: str, limit: int) -> int:
+    """Add the sizes of files up, until they are over the limit."""
+    total = 0
+    stack = [root]
+    while stack and total <= limit:
+        with os.scandir(stack.pop()) as items:
+            for item in items:
+                if item.is_dir(follow_symlinks=False):
+                    stack.append(item.path)
+                else:
+                    total += item.stat(follow_symlinks=False).st_size
+    return total
+
+
+def _warn(engine: Engine, text: str) -> None:
+    engine.emit(Warned(engine.clock(), "cache-mount", text))
