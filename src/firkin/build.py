@@ -158,10 +158,9 @@ class Bases:
             return NamedContext()
         if isinstance(image, str):
             return NamedContext(self.image(image, platform, span))
+        config = image.image.config
         return NamedContext(
-            BaseImage(
-                image.name, image.digest, image.origin, image.image.config.platform, image.image.config, image.image.layers
-            )
+            BaseImage(image.name, image.digest, image.origin, config.platform, config, image.image.layers)
         )
 
 

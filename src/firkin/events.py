@@ -94,7 +94,7 @@ Event = Planned | Started | Log | Progress | Finished | Warned | Completed
 Emit = Callable[[Event], None]
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 
 def encode_event(event: Event) -> bytes:

@@ -125,7 +125,8 @@ class EarlyPush:
         try:
             scheme, _, rest = origin.partition("://")
             if not origin:
-                client.push_blob(target, layer.descriptor, lambda: self._bench.store.blobs.open(layer.descriptor.digest))
+                blobs = self._bench.store.blobs
+                client.push_blob(target, layer.descriptor, lambda: blobs.open(layer.descriptor.digest))
             elif scheme == "docker-image":
                 source = client.mount_source(target, parse_reference(rest.rpartition("@")[0]))
                 if source:

@@ -9,7 +9,7 @@ import pytest
 
 from firkin.errors import Cancelled, RegistryError
 from firkin.events import Event, Finished, Progress
-from firkin.export.registry import PushJob, Push
+from firkin.export.registry import Push, PushJob
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor

@@ -43,7 +43,12 @@ def plan(*history: History) -> ImagePlan:
 def test_new_lines_take_the_time_of_their_step_and_metadata_that_of_the_line_before():
     old = History(created="2020-01-01T00:00:00Z", created_by="base")
     image = assemble_image(
-        plan(old, History(created_by="ENV", empty_layer=True), History(created_by="RUN"), History(created_by="CMD", empty_layer=True)),
+        plan(
+            old,
+            History(created_by="ENV", empty_layer=True),
+            History(created_by="RUN"),
+            History(created_by="CMD", empty_layer=True),
+        ),
         (layer(b"1"), layer(b"2")),
         (None, 100.0),
         family="oci",
