@@ -408,3 +408,8 @@ def test_version_starts_fast() -> None:
     seconds("-m", "firkin", "--version")  # compiled now
     pairs = [(seconds("-c", "pass"), seconds("-m", "firkin", "--version")) for _ in range(7)]
     assert statistics.median(firkin - bare for bare, firkin in pairs) < VERSION_BOUND_S
+
+
+def test_the_function_is_not_hidden_by_the_module_of_its_name() -> None:
+    code = "import firkin.build, firkin; assert callable(firkin.build); from firkin.build import run_build"
+    subprocess.run([sys.executable, "-c", code], check=True)
