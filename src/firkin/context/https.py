@@ -162,17 +162,21 @@ class Downloads:
     def fetch(self, url: str, checksum: str = "") -> Fetched:
         """Download a URL, or find that it has not changed. Raises ContextError, also for another digest."""
         known = self._load(url)
-        if known is not None and checksum and known.digest == checksum:
-            return self._kept(url, known)
-        conditions: list[tuple[str, str]] = []
-        if known is not None and known.etag:
-            conditions.append(("If-None-Match", known.etag))
-        elif known is not None and known.last_modified:
-            conditions.append(("If-Modified-Since", known.last_modified))
-        exchange = self._web.open(url, tuple(conditions), accept=(200, 304) if conditions else (200,))
-        if exchange.status == 304 and known is not None:
+        kept = self._hold(url, known) if known is not None else None
+        if known is None or kept is None:
+            return self._take(url, self._web.open(url), checksum)
+        if checksum and kept.digest == checksum:
+            return kept
+        conditions: tuple[tuple[str, str], ...] = ()
+        if known.etag:
+            conditions = (("If-None-Match", known.etag),)
+        elif known.last_modified:
+            conditions = (("If-Modified-Since", known.last_modified),)
+        exchange = self._web.open(url, conditions, accept=(200, 304) if conditions else (200,))
+        if exchange.status == 304:
             exchange.close()
-            return _check(self._kept(url, known), url, checksum)
+            return _check(kept, url, checksum)
+        os.unlink(kept.path)
         return self._take(url, exchange, checksum)
 
     def _take(self, url: str, exchange: Exchange, checksum: str) -> Fetched:
@@ -201,41 +205,51 @@ class Downloads:
             self._keep(url, known, path)
         return found
 
-    # what earlier builds left
+    # What earlier builds left: NAME.json with the facts about an address, NAME.DIGEST with what it sent.
+    # A content never changes under its name, so facts and content fit whatever others do meanwhile.
 
     def _place(self, url: str) -> str:
         return f"{self._directory}/{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
-    def _kept(self, url: str, known: _Known) -> Fetched:
-        """Return an earlier download under a name of this build's own, which nobody replaces."""
+    def _content(self, url: str, known: _Known) -> str:
+        return f"{self._place(url)}.{known.digest.partition(':')[2]}"
+
+    def _hold(self, url: str, known: _Known) -> Fetched | None:
+        """Give an earlier download a name of this build's own, which nobody takes away; None if it is gone."""
         path = self._scratch("download")
-        os.link(self._place(url), path)
+        try:
+            os.link(self._content(url, known), path)
+            if os.stat(path).st_size != known.size:
+                return None
+            os.utime(self._place(url) + ".json")  # when it was last of use, for `firkin prune`
+        except OSError:
+            return None
         return Fetched(path, known.digest, known.size, known.mtime_s)
 
     def _load(self, url: str) -> _Known | None:
         if not self._directory:
             return None
-        place = self._place(url)
         try:
-            with open(place + ".json", "rb") as file:
-                known = msgspec.json.decode(file.read(), type=_Known)
-            status = os.stat(place)
-        except (OSError, msgspec.DecodeError):
+            with open(self._place(url) + ".json", "rb") as file:
+                return msgspec.json.decode(file.read(), type=_Known)
+        except (OSError, msgspec.MsgspecError):
             return None
-        return known if status.st_size == known.size else None
 
     def _keep(self, url: str, known: _Known, path: str) -> None:
-        """Give a download a name for the next build: first the old record goes, then the new one comes."""
-        os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        place = self._place(url)
+        """Keep a download for the next build; where there is no room or no hard links, it is not kept."""
+        former = self._load(url)
         note = path + ".json"
-        with open(note, "xb") as file:
-            file.write(msgspec.json.encode(known))
-        os.link(path, path + ".kept")
-        if os.path.exists(place + ".json"):
-            os.unlink(place + ".json")
-        os.replace(path + ".kept", place)
-        os.replace(note, place + ".json")
+        try:
+            os.makedirs(self._directory, mode=0o700, exist_ok=True)
+            with open(note, "xb") as file:
+                file.write(msgspec.json.encode(known))
+            os.link(path, path + ".kept")
+            os.replace(path + ".kept", self._content(url, known))
+            os.replace(note, self._place(url) + ".json")
+            if former is not None and former.digest != known.digest:
+                os.unlink(self._content(url, former))
+        except OSError:
+            return  # it is here for this build all the same
 
 
 def _check(found: Fetched, url: str, checksum: str) -> Fetched:

@@ -76,6 +76,7 @@ class Contexts:
             parse_git,
             {secret.id: secret.value for secret in request.secrets},
             dict(request.git_environ),
+            downloads=store.layout.downloads,
             cancelled=cancelled,
             now_s=request.now_s,
             object_environ=dict(request.object_store_environ),

@@ -26,7 +26,7 @@ _GRACE_S = 60.0
 
 
 class Freed(msgspec.Struct, frozen=True):
-    """What went: `kind` is layer, blob, mount, image or file; `size_bytes` on disk."""
+    """What went: `kind` is layer, blob, mount, image, download or file; `size_bytes` on disk."""
 
     kind: str
     name: str
@@ -65,6 +65,7 @@ def prune(
     gone = {item.name for item in freed if item.kind == "layer"}
     freed += _blobs(store, limit, protected, gone, dry)
     freed += _mounts(store, limit, dry)
+    freed += _downloads(store, limit, dry)
     freed += _files(store, limit, dry)
     return Pruned(tuple(freed))
 
@@ -208,6 +209,30 @@ def _mounts(store: Store, limit: float, dry: bool) -> list[Freed]:
             continue
         finally:
             os.close(descriptor)
+    return freed
+
+
+def _downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
+    """Remove downloads that were not used since `limit`; a build that uses one has a link of its own."""
+    base = store.layout.downloads
+    groups: dict[str, list[str]] = {}
+    for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    freed = []
+    for group, names in groups.items():
+        size, used = 0, 0.0
+        for name in names:
+            try:
+                status = os.stat(f"{base}/{name}")
+            except FileNotFoundError:
+                continue
+            size += status.st_blocks * 512
+            used = max(used, status.st_mtime if name.endswith(".json") else status.st_ctime)
+        if used < limit:
+            freed.append(Freed("download", group, size))
+            if not dry:
+                for name in sorted(names, key=lambda name: not name.endswith(".json")):
+                    _unlink(f"{base}/{name}")
     return freed
 
 

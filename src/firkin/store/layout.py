@@ -9,6 +9,7 @@
       indexes/HEX           the index of a layer that need not be unpacked, by diff_id
       mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock)
       digests/HEX           digests of a context's files by their stat, one file a context
+      downloads/HEX.json    what is known of an address that an ADD named; HEX.DIGEST is what it sent
       records.db            SQLite (WAL): cache records, blobs, resolved names, uses
       tmp/NAME/             scratch of one process, which holds a lock on tmp/NAME.lock
 
@@ -31,7 +32,7 @@ from types import TracebackType
 from firkin.errors import StoreError
 
 STORE_VERSION = "1"
-_DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "tmp")
+_DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "tmp")
 
 
 class StoreLayout:
@@ -44,6 +45,7 @@ class StoreLayout:
         self.indexes = f"{root}/indexes"
         self.mounts = f"{root}/mounts"
         self.digests = f"{root}/digests"
+        self.downloads = f"{root}/downloads"
         self.database = f"{root}/records.db"
         self.scratch = ""
         self._lock = -1

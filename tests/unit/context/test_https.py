@@ -151,6 +151,35 @@ def test_what_has_not_changed_is_not_sent_again(
         Downloads(web, scratch, kept).fetch(server.url + "/x")
 
 
+def test_what_is_kept_may_vanish_or_be_damaged(
+    server: Server, web: Web, scratch: Callable[[str], str], tmp_path: Path
+) -> None:
+    server.answers["/x"] = 200, {"ETag": '"1"'}, b"one"
+    kept = tmp_path / "kept"
+    first = Downloads(web, scratch, str(kept)).fetch(server.url + "/x")
+    (content,) = (place for place in kept.iterdir() if place.suffix != ".json")
+    content.unlink()
+    again = Downloads(web, scratch, str(kept)).fetch(server.url + "/x")
+    assert Path(again.path).read_bytes() == b"one" and "if-none-match" not in server.seen[1][1]
+    Path(again.path).unlink()
+    content.unlink()
+    content.write_bytes(b"other!")
+    third = Downloads(web, scratch, str(kept)).fetch(server.url + "/x", first.digest)
+    assert Path(third.path).read_bytes() == content.read_bytes() == b"one"
+    (note,) = kept.glob("*.json")
+    note.write_bytes(b"{")
+    assert Path(Downloads(web, scratch, str(kept)).fetch(server.url + "/x").path).read_bytes() == b"one"
+
+
+def test_a_place_that_takes_nothing_keeps_nothing(
+    server: Server, web: Web, scratch: Callable[[str], str], tmp_path: Path
+) -> None:
+    server.answers["/x"] = 200, {"ETag": '"1"'}, b"one"
+    (tmp_path / "file").touch()
+    found = Downloads(web, scratch, str(tmp_path / "file")).fetch(server.url + "/x")
+    assert Path(found.path).read_bytes() == b"one"
+
+
 def test_document(server: Server, web: Web) -> None:
     server.answers["/Dockerfile"] = 200, {}, b"FROM scratch\n"
     assert b"".join(document_chunks(web, server.url + "/Dockerfile")) == b"FROM scratch\n"

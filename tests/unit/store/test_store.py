@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
@@ -235,3 +237,16 @@ def test_prune_spares_what_a_running_build_may_use(tmp_path, clock, store):
         clock.now += 1000
         assert not [x for x in prune(store, now=clock.now).freed if x.kind == "layer"]
     assert [x for x in prune(store, now=clock.now).freed if x.kind == "layer"]
+
+
+def test_prune_takes_downloads_by_their_last_use(store):
+    base = Path(store.layout.downloads)
+    base.mkdir(exist_ok=True)
+    for name in ("a.json", "a.1", "b.json", "b.1"):
+        (base / name).write_bytes(b"x" * 10_000)
+    later = time.time() + 1000
+    os.utime(base / "b.json", (later, later))
+    freed = prune(store, now=later, older_than_s=500).freed
+    assert [(item.kind, item.name) for item in freed] == [("download", "a")]
+    assert freed[0].size_bytes >= 20_000
+    assert sorted(place.name for place in base.iterdir()) == ["b.1", "b.json"]
