@@ -153,7 +153,8 @@ def test_cache_mounts_travel(machine: Machine, own: Registry, context: Path) -> 
 def test_pruning(machine: Machine, own: Registry, context: Path) -> None:
     repository = own.reference("team/cache")
     one = machine("one")
-    build(one, context, "-t", own.reference("team/app:1"), "--push", f"--cache-to=type=registry,ref={repository},mode=max")
+    cache = f"type=registry,ref={repository},mode=max"
+    build(one, context, "-t", own.reference("team/app:1"), "--push", f"--cache-to={cache}")
     count = len(tags(own, "team/cache"))
     told = one.run("cache", "prune", "--unused-by", own.reference("team/app:1"), "--dry-run", repository).stderr
     assert f"would remove 1 of {count} entries" in told  # RUN date; the layer of the other RUN is that of COPY --from

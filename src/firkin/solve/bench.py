@@ -94,6 +94,7 @@ class Bench:
                 from firkin.solve.caches import open_caches
 
                 self.caches = open_caches(self)
+                self._stack.callback(self.caches.close)
         except BaseException:
             self._stack.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -146,7 +147,6 @@ class Engine:
         self._graph = Graph((), ())
         self._results: dict[StepId, Result] = {}
         self._content: dict[StepId, tuple[str, ...]] = {}
-        self._made_by: dict[str, tuple[Step, tuple[Result, ...]]] = {}
         self._reasons: dict[StepId, str] = {}
         self.records: dict[str, list[Record]] = {}  # of layers that this build used, by layer
         self._unpacked: set[StepId] = set()
@@ -189,7 +189,6 @@ class Engine:
                 if runs or not is_root or step.id in self._unpacked:
                     self._unpacked.add(step_id)
         if self.remote is not None:
-            self.layers.remake = self._remake
             self._ask_ahead()
 
     @property
@@ -253,9 +252,10 @@ class Engine:
 
     def _in_caches(self, step: Step, inputs: tuple[Result, ...], key: StepKey) -> Record | None:
         assert self.remote is not None
-        record = self.remote.find(step.op, key.key, key.parts, self.slot(step))
+        form = self.first_format.when(from_run=reads_runs(step, inputs))
+        record = self.remote.find(step.op, key.key, key.parts, self.slot(step), form)
         if record is not None:
-            self._made_by[record.layer] = (step, inputs)
+            self.layers.makers[record.layer] = partial(self._make, step, inputs, record.layer)
         return record
 
     def _found(self, step: Step, inputs: tuple[Result, ...], key: StepKey, record: Record) -> Snapshot:
@@ -493,11 +493,6 @@ class Engine:
         if self._require_cached:
             raise StepFailed(f"`{step.meta.title}` is not cached: {reason}", code="not-cached")
         self.emit(Log(self.clock(), str(step.id), "stderr", f"not cached: {reason}\n".encode()))
-
-    def _remake(self, layer_id: str) -> None:
-        """Make a layer that a cache said it has and does not deliver."""
-        step, inputs = self._made_by[layer_id]
-        self._make(step, inputs, layer_id)
 
     def _make(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> None:
         match step.op:

@@ -79,6 +79,11 @@ class LayerFormat(msgspec.Struct, frozen=True):
         theirs, ours = variant.split(":"), self.variant.split(":")
         return theirs == ours or (not self.force and (theirs[0], theirs[2:]) == (ours[0], ours[2:]))
 
+    def can_be_made_of(self, variant: str) -> bool:
+        """Say whether nothing is lost in another form that this one needs: paths, or times."""
+        theirs, ours = variant.split(":"), self.variant.split(":")
+        return theirs[3:] == ours[3:] and theirs[2] in ("", ours[2])
+
 
 class CachedLayer(msgspec.Struct, frozen=True):
     """A built layer's blob in a cache elsewhere: `variant` says in which form, `origin` where."""
@@ -91,7 +96,7 @@ class CachedLayer(msgspec.Struct, frozen=True):
 class LayerWork:
     """Makes trees and blobs of layers for one build.
 
-    `remake` is asked to make a layer anew when the cache that offered it cannot deliver it.
+    `makers` make layers anew that a cache offers and does not deliver.
     """
 
     def __init__(
@@ -119,7 +124,7 @@ class LayerWork:
         self._cached: dict[str, CachedLayer] = {}
         self._remaking = threading.RLock()
         self._remade: set[str] = set()
-        self.remake: Callable[[str], None] | None = None
+        self.makers: dict[str, Callable[[], None]] = {}
         self.origins: dict[Digest, str] = {}  # where blobs of built layers can be had besides the store
 
     # Caches elsewhere
@@ -137,7 +142,8 @@ class LayerWork:
                 return True  # another step was here first
             with self._lock:
                 cached = self._cached.pop(tree_id, None)
-                if cached is None or self.remake is None or self._cancel():
+                maker = self.makers.get(tree_id)
+                if cached is None or maker is None or self._cancel():
                     return False
                 self._remade.add(tree_id)
                 self.origins.pop(cached.layer.descriptor.digest, None)
@@ -147,7 +153,7 @@ class LayerWork:
             self._emit(
                 Warned(self._clock(), "cache-refused", f"a cached layer is of no use and is made anew: {error.message}")
             )
-            self.remake(tree_id)
+            maker()
             return True
 
     # Trees

@@ -17,7 +17,7 @@ import msgspec
 
 from firkin.cache import Lookup, Place
 from firkin.cache.entry import MOUNT_PREFIX, Entry, belongs
-from firkin.errors import Cancelled, FirkinError, RegistryError
+from firkin.errors import Cancelled, FirkinError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
 from firkin.graph.key import CacheKey, Part, key_of, with_reads
 from firkin.graph.ops import Copy, Op
@@ -73,7 +73,8 @@ class RemoteCache:
         self._lock = threading.Lock()
         self._asked: dict[str, Task[tuple[Entry, Lookup] | None]] = {}
         self._seen: dict[tuple[str, str], Entry | None] = {}  # what places said of names
-        self._down: set[str] = set()
+        self._down: set[str] = set()  # places that cannot be read
+        self._broken: set[str] = set()  # … written
         self._uploads: dict[tuple[str, str], _Upload] = {}
         self._blob_locks: dict[Digest, threading.Lock] = {}
         self._mounts: dict[str, tuple[str, Callable[[CacheRef], Layer | None]]] = {}
@@ -95,13 +96,20 @@ class RemoteCache:
             if key not in self._asked:
                 self._asked[key] = self._transfers.submit(lambda: self._look(sources, key))
 
-    def find(self, op: Op, key: CacheKey, parts: tuple[Part, ...], slot: str) -> Record | None:
-        """Return the record of a step that a cache has; its layer is then at hand for this build."""
+    def find(
+        self, op: Op, key: CacheKey, parts: tuple[Part, ...], slot: str, form: LayerFormat
+    ) -> Record | None:
+        """Return the record of a step that a cache has; its layer is then at hand for this build.
+
+        `form` is wanted of it in the end.
+        """
         self.ask(op, key)
         found = self._asked[key].result()
         if found is None:
             return None
         entry, place = found
+        if not form.can_be_made_of(entry.variant):
+            return None
         if not belongs(entry, parts):
             self._refuse(place, key, "its layer is that of another step")
             return None
@@ -160,7 +168,9 @@ class RemoteCache:
 
     def form(self, first: LayerFormat, ref: CacheRef) -> LayerFormat:
         """Return the form of a cache's blobs: that of the image where the compressions agree."""
-        return first if ref.compression == first.compression else LayerFormat(ref.compression)
+        if ref.compression == first.compression:
+            return first
+        return msgspec.structs.replace(first, compression=ref.compression, level=None)
 
     def add(
         self, op: Op, record: Record, layer: LayerRef, first: LayerFormat, *, exported: bool, fresh: bool
@@ -183,7 +193,7 @@ class RemoteCache:
 
     def _add(self, target: Target, record: Record, form: LayerFormat, blob: Layer, fresh: bool) -> None:
         place, now = target.place, self._clock()
-        if place.shown in self._down:
+        if place.shown in self._broken:
             return  # told already
         if not fresh:
             known = self._peek(place, record.key)
@@ -200,7 +210,7 @@ class RemoteCache:
             with self._blob_lock(digest):
                 place.add(record.key, entry, lambda: self._open(blob), self._layers.origins.get(digest, ""))
         except FirkinError:
-            self._down.add(place.shown)  # one failure is enough
+            self._broken.add(place.shown)  # one failure is enough
             raise
         self._layers.origins.setdefault(digest, place.origin)
 
@@ -253,6 +263,14 @@ class RemoteCache:
             if _registry(upload.target) in registries:
                 upload.wait()
 
+    def close(self) -> None:
+        """Keep what was added so far, also when the build has failed."""
+        for target in self._targets:
+            try:
+                target.place.close()
+            except FirkinError as error:
+                self._warn("cache-unwritable", f"the cache {target.place.shown} was not written: {error.message}")
+
     def finish(self) -> None:
         """Wait for all uploads and make them visible; raises what the first failed with."""
         failed: FirkinError | None = None
@@ -282,8 +300,6 @@ class RemoteCache:
             failed = failed or error
         if isinstance(failed, Cancelled):
             raise failed
-        if shown in self._down and failed is None:
-            failed = RegistryError(f"the cache {shown} cannot be read or written", code="cache-export")
         self._emit(Finished(self._clock(), vertex.id, "failed" if failed else "done"))
         return failed
 
