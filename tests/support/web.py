@@ -1,0 +1,113 @@
+"""Servers on loopback for what a Dockerfile may fetch: files over http, and git repositories made by dulwich."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from dulwich.objects import Blob, Commit, Tree
+from dulwich.repo import MemoryRepo
+from dulwich.server import DictBackend
+from dulwich.web import make_wsgi_chain
+
+COMMIT_TIME = 1_600_000_000
+
+
+class FileServer:
+    """Files by path (`/name?query` counts as `/name`), changeable while it runs; other paths are 404."""
+
+    def __init__(self, http: ThreadingHTTPServer, files: dict[str, tuple[dict[str, str], bytes]]) -> None:
+        self.files = files
+        self.url = f"http://127.0.0.1:{http.server_port}"
+
+    def put(self, path: str, data: bytes, **headers: str) -> str:
+        """Serve data and return its URL; `Last_Modified` is the header Last-Modified."""
+        self.files[path] = ({name.replace("_", "-"): value for name, value in headers.items()}, data)
+        return self.url + path
+
+
+@contextmanager
+def serving_files() -> Iterator[FileServer]:
+    """Run a file server."""
+    files: dict[str, tuple[dict[str, str], bytes]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            headers, data = files.get(self.path.partition("?")[0], (None, b"nothing here\n"))
+            self.send_response(404 if headers is None else 200)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        do_HEAD = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        yield FileServer(http, files)
+    finally:
+        http.shutdown()
+        http.server_close()
+
+
+class GitServer:
+    """Repositories in memory, served over http."""
+
+    def __init__(self, http: WSGIServer, repos: dict[str, MemoryRepo]) -> None:
+        self.repos = repos
+        self.url = f"http://127.0.0.1:{http.server_port}"
+
+    def commit(self, name: str, files: Mapping[str, tuple[int, bytes]], ref: str = "refs/heads/main") -> str:
+        """Make a commit of files (mode and bytes by path) and return its id; the URL is `url` + `/name`."""
+        repo = self.repos.setdefault(f"/{name}", MemoryRepo())
+        store = repo.object_store
+
+        def tree_of(prefix: str) -> bytes:
+            tree = Tree()
+            for item in sorted({path[len(prefix) :].partition("/")[0] for path in files if path.startswith(prefix)}):
+                if prefix + item in files:
+                    mode, data = files[prefix + item]
+                    blob = Blob.from_string(data)
+                    store.add_object(blob)
+                    tree.add(item.encode(), mode, blob.id)
+                else:
+                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))  # type: ignore[arg-type]
+            store.add_object(tree)
+            return tree.id
+
+        commit = Commit()
+        commit.tree = tree_of("")  # type: ignore[assignment]
+        commit.author = commit.committer = b"A <a@b>"
+        commit.author_time = commit.commit_time = COMMIT_TIME
+        commit.author_timezone = commit.commit_timezone = 0
+        commit.message = b"message"
+        store.add_object(commit)
+        repo.refs[ref.encode()] = commit.id  # type: ignore[index]
+        repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
+        return commit.id.decode()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def serving_git() -> Iterator[GitServer]:
+    """Run a git server."""
+    repos: dict[str, MemoryRepo] = {}
+    http = make_server("127.0.0.1", 0, make_wsgi_chain(DictBackend(repos)), handler_class=_Quiet)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        yield GitServer(http, repos)
+    finally:
+        http.shutdown()
+        http.server_close()
