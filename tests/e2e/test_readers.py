@@ -198,3 +198,11 @@ def test_buildah_builds_on_it(outputs: tuple[Path, str], language_registry: Regi
     inspected = readers.buildah_reads(f"docker://{language_registry.reference(outputs[1])}", scratch / "buildah")
     assert inspected["OCIv1"]["config"]["Entrypoint"] == ["/bin/cat"]
     assert inspected["OCIv1"]["config"]["Labels"] == {"title": "readers", "other": "a b"}
+
+
+def test_store_is_a_layout_that_others_read_in_place(shared_firkin: Firkin, outputs: tuple[Path, str]) -> None:
+    context = shared_firkin.directory("kept")
+    (context / "Dockerfile").write_text("FROM busybox\nCOPY Dockerfile /kept\n")
+    shared_firkin.run("build", "-t", "kept:1", "-t", "example.com/team/kept:latest", context)
+    for name in ("kept:1", "example.com/team/kept:latest"):
+        assert len(readers.skopeo_inspect(f"oci:{shared_firkin.store}/oci:{name}")["Layers"]) == 2
