@@ -1,5 +1,7 @@
 """RUN steps in the three surroundings: the same operations give the same tree, and nothing leaks either way."""
 
+import base64
+import json
 import os
 import re
 import signal
@@ -14,6 +16,7 @@ import pytest
 from support.container import Container
 from support.pairs import FIRKIN, NAMES, Built, Pair
 from support.programs import CALLER, DIALER, THIEF, compiled
+from support.registry import PASSWORD, USER, running_registry
 
 pytestmark = [pytest.mark.root]
 
@@ -152,14 +155,14 @@ def test_ssh_agent(pair: Pair) -> None:
     def serve() -> None:
         while True:
             connection, _ = server.accept()
-            assert connection.recv(64) == b"ping"
-            connection.sendall(b"pong")
+            while connection.recv(5) == b"\0\0\0\1\x0b":  # keys, please
+                connection.sendall(b"\0\0\0\5\x0c\0\0\0\0")  # there are none
             connection.close()
 
     threading.Thread(target=serve, daemon=True).start()
     dockerfile = "FROM busybox\nCOPY caller /caller\nRUN --mount=type=ssh /caller && /caller\n"
     built = pair.build(dockerfile, {"caller": compiled(CALLER)}, f"--ssh=default={pair.inside(path)}")
-    assert lines(built).count("the agent says pong") == 2
+    assert lines(built).count("the agent says 12") == 2
     path.unlink()
 
 
@@ -297,6 +300,29 @@ def test_several_images_in_one_container(pod: Pair) -> None:
     assert ("b" in trees[2], "c" in trees[2], "lib/libc.so.6" in trees[2]) == (True, False, True)
     assert ("b" in trees[3], "c" in trees[3]) == (False, True)
     assert not any(path.startswith(("kaniko", "shared", "busybox", "bases")) for tree in trees for path in tree)
+
+
+@pytest.mark.registry
+def test_pushing_after_everything_was_replaced(pod: Pair) -> None:
+    """Credentials are at hand and names are found although files and libraries for both are gone, or the image's."""
+    with running_registry(auth=True) as registry:
+        host = registry.url.partition("://")[2]
+        token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        config = json.dumps({"auths": {host: {"auth": token}}})
+        hostile = "rm -rf /etc/ssl /usr/lib/ssl; echo 'hosts: evil' >/etc/nsswitch.conf; echo x >/etc/ld.so.preload"
+        find = "find / -name config.json -not -path '/proc/*' -not -path '/sys/*' 2>/dev/null; true"
+        dockerfiles = (f"FROM debian\nRUN {find}\nRUN {hostile}\n", "FROM busybox\nRUN echo x >/x\n")
+        contexts = [pod.context(dockerfile) for dockerfile in dockerfiles]
+        options = [("-t", f"{host}/image:{context.name}", "--push") for context in contexts]
+        builds = [
+            " ".join(f"'{word}'" for word in pod.arguments(context, *option))
+            for context, option in zip(contexts, options, strict=True)
+        ]
+        script = f"echo '{config}' >/kaniko/config.json; {' && '.join(builds)}"
+        result = pod.run(["/busybox/sh", "-c", script], env={"DOCKER_CONFIG": "/kaniko"})
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "/kaniko/config.json" not in result.stderr
+        assert result.stderr.count(f"pushing {host}/image") == 2
 
 
 def test_tampering_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:

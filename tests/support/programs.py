@@ -47,7 +47,7 @@ int main(void) {
 }
 """
 
-# Sends a word to the socket named by $SSH_AUTH_SOCK and prints the answer.
+# Asks the agent at $SSH_AUTH_SOCK for its keys and prints the kind of the answer (draft-miller-ssh-agent).
 CALLER = r"""
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,9 +61,9 @@ int main(void) {
     strncpy(address.sun_path, getenv("SSH_AUTH_SOCK"), sizeof address.sun_path - 1);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (connect(fd, (void *)&address, sizeof address)) { perror("connect"); return 1; }
-    write(fd, "ping", 4);
+    write(fd, "\0\0\0\1\x0b", 5);
     long got = read(fd, answer, sizeof answer);
-    printf("the agent says %.*s\n", (int)got, answer);
+    printf("the agent says %d\n", got < 5 ? -1 : answer[4]);
     return 0;
 }
 """

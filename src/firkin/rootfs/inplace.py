@@ -100,12 +100,15 @@ class InplaceRootfs:
         self._withheld: list[_Withheld] = []
         self._own_before: TreeIndex | None = None
         self._lock = -1
+        self._closed = False
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[InplaceRoot]:
         """Make `/` what the layers say; see `Rootfs.open`. Commands' scratch space lies in firkin's directory."""
         place = f"{self._own}/run-{secrets.token_hex(6)}"
         with self._busy:
+            if self._closed:
+                raise HostError("the build has ended", code="inplace")
             tree = self._tree or self._begin()
             try:
                 missing = self._missing(lowers)
@@ -144,6 +147,7 @@ class InplaceRootfs:
     def close(self) -> None:
         """Put everything back as it was before the first step."""
         with self._busy:
+            self._closed = True
             if self._tree is None:
                 return
             self._tree.clear()
