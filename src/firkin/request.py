@@ -136,6 +136,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     dockerfile_text: str | None = None  # instead of a file
     cwd: str = "/"  # what relative paths start from
     context_sub_path: str = ""
+    ignore_everywhere: bool = False  # .dockerignore counts for contexts that are no directory here as well
     build_contexts: Pairs = ()
     build_args: Pairs = ()
     proxy_args: Pairs = ()  # predefined proxy arguments of the environment, given to RUN only

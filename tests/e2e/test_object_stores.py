@@ -118,3 +118,26 @@ def test_an_unreachable_store_is_told(firkin: Firkin) -> None:
     options = ["--registry-retries", "1"]
     result = firkin.run("build", *options, "s3://contexts/context.tar.gz", env=environ, check=False)
     assert result.returncode == 1 and "cannot reach http://127.0.0.1:1" in result.stderr, result.stderr
+
+
+def test_the_executor_heeds_the_ignore_file(s3: S3, firkin: Firkin) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        for name in ("top", "sub/Dockerfile", "sub/kept", "sub/secret", "sub/.dockerignore"):
+            text = {"Dockerfile": "FROM scratch\nCOPY . /\n", ".dockerignore": "secret\n"}.get(name[4:], name)
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    s3.put("context.tar.gz", made.getvalue())
+    options = ["--context", s3.address("context.tar.gz"), "--context-sub-path", "/sub", "--no-push"]
+    arguments = [*options, "--tar-path", "image.tar", "--destination", "example.com/app:1"]
+    command = firkin.command("executor", *arguments)
+    result = firkin.account.run(command, env=firkin.environment(s3.environ), cwd=firkin.place)
+    assert result.returncode == 0, result.stdout + result.stderr
+    names = set()
+    with tarfile.open(firkin.place / "image.tar") as image:
+        for member in image.getmembers():
+            if member.name.endswith(".tar.gz"):
+                with tarfile.open(fileobj=image.extractfile(member)) as layer:
+                    names |= set(layer.getnames())
+    assert {"kept", "Dockerfile"} <= names and "secret" not in names and "top" not in names, names

@@ -118,6 +118,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         dockerfile=dockerfile,
         dockerfile_text=text,
         context_sub_path=location.sub_path,
+        ignore_everywhere=True,
         build_args=arguments,
         labels=tuple(_labelled(item) for item in flags.many("label")),
         labels_yield=True,

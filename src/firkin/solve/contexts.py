@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from firkin.context.archive import Scratch
-from firkin.context.directory import DirectoryContext, open_directory, read_ignore_file, read_texts
+from firkin.context.directory import IGNORE_NAME, DirectoryContext, open_directory, read_ignore_file, read_texts
 from firkin.context.remote import RemoteTools, fetch_source, is_remote, open_remote
 from firkin.context.stdin import nothing, open_stream, read_all
 from firkin.context.tar import open_tar
@@ -164,7 +164,7 @@ class Contexts:
         view: View = found
         if self._request.context_sub_path:
             view = _below(view, self._request.context_sub_path, what)
-        self.files[""] = ViewFiles(view)
+        self.files[""] = ViewFiles(self._behind_ignore_file(view))
         given = self._given_dockerfile()
         if given is not None:
             return given
@@ -177,6 +177,20 @@ class Contexts:
                 hints=("name it with `-f PATH`, counted from the root of the context",),
             )
         return Source(name, data.decode("utf-8", "surrogateescape"))
+
+    def _behind_ignore_file(self, view: View) -> View:
+        """Return a tree without what its ignore file names, where the request wants that."""
+        if not self._request.ignore_everywhere:
+            return view
+        from firkin.context.ignored import IgnoredView
+
+        own = (self._request.dockerfile or "Dockerfile") + IGNORE_NAME
+        for name in (own, IGNORE_NAME):
+            if view.lstat(name) is not None:
+                matcher = self._read_ignore(read_file(view, name), name)
+                self.main_matcher = matcher
+                return IgnoredView(view, matcher, name) if matcher else view
+        return view
 
     def image(self, name: str, platform: Platform) -> Resolved | str | None:
         """Return the image, or the name of one, that a named context stands for; None for files."""

@@ -77,7 +77,7 @@ def _is_socket(agent: SshAgent) -> bool:
         except OSError as error:
             raise UsageError(
                 f"--ssh {agent.id}: cannot read {path}: {(error.strerror or '').lower()}",
-                code="ssh-agent",
+                code="ssh",
                 hints=("is `ssh-agent` running, and SSH_AUTH_SOCK its socket?",),
             ) from None
         if kind == stat.S_IFSOCK:
