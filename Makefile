@@ -11,6 +11,7 @@ STAMP := $(VENV)/.stamp
 JOBS ?= 2
 CASE ?= *
 ARGS ?=
+WORKLOAD ?=
 PYTEST_ARGS ?=
 
 # Debian package names. The demo needs the first two groups only.
@@ -67,7 +68,8 @@ conformance: $(STAMP) test-packages
 	@PYTHONPATH=tests $(BIN)/python -m support.corpus --case '$(CASE)' --jobs $(JOBS) $(ARGS)
 
 bench: $(STAMP) test-packages
-	@PYTHONPATH=tests $(BIN)/python bench/run.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python bench/run.py $(WORKLOAD) $(ARGS)
+	@$(BIN)/python bench/report.py
 
 clean:
 	.ci/remove demo-out

@@ -1,307 +1,178 @@
-"""Measure firkin against floors taken in the same run: `make bench`, or `make bench ARGS='start steps'`.
+"""Measure firkin against floors and against every peer that is installed: make bench [WORKLOAD=NAME].
 
-Machines are shared and noisy, so what counts are ratios and differences of runs taken in turn (A B A B …), medians.
-Floors are GNU tar, pigz, coreutils and util-linux doing the same work. The base image of the workloads is made from
-Debian packages once; a registry on loopback serves it and takes what is pushed.
+    python bench/run.py [--rounds 5] [--minutes 9] [--no-peers] [--json FILE] [WORKLOAD ...]
+
+Machines are shared and noisy, so what counts are ratios of runs taken in turn (A B C A B C …) and medians. Writes
+bench/results.json and bench/results.svg when everything was measured, and the table to the terminal always.
+`scale` runs tests/e2e/test_scale.py at full size; it is not part of the rest.
 """
 
 import argparse
-import contextlib
+import compileall
+import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from support.accounts import Firkin, make_firkin, remove_tree
+from builders import OwnBuilder, find_peers
+from plot import draw
+from support.accounts import remove_tree
+from support.places import REPOSITORY
 from support.registry import Registry, running_registry
+from workloads import WORKLOADS, Place, Row
 
 HERE = Path(__file__).resolve().parent
-BASE = "bench:bookworm"
-
-
-class Peak:
-    """The largest resident set of any firkin process while the block runs, sampled from /proc."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.02):
-            for entry in os.scandir("/proc"):
-                if entry.name.isdigit():
-                    with contextlib.suppress(OSError, ValueError):
-                        command = Path(entry.path, "cmdline").read_bytes()
-                        if b"firkin" in command and b"bench/run.py" not in command:
-                            status = Path(entry.path, "status").read_text()
-                            kilobytes = int(status.partition("VmHWM:")[2].split()[0])
-                            self.bytes = max(self.bytes, kilobytes * 1024)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-def seconds(action: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    action()
-    return time.perf_counter() - begin
-
-
-def median_pairs(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Return the medians of two actions measured in turn."""
-    pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
-
-
-def shell(script: str) -> None:
-    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, stdout=subprocess.DEVNULL)
-
-
-def report(what: str, value: str, bar: str = "", met: bool | None = None) -> None:
-    verdict = {None: "", True: "ok", False: "ABOVE THE BAR"}[met]
-    print(f"{what:44} {value:34} {bar:24} {verdict}", flush=True)
-
-
-class Bench:
-    """What all measurements share: firkin, the workloads, the registry."""
-
-    def __init__(self, place: Path, registry: Registry, rounds: int) -> None:
-        self.place = place
-        self.registry = registry
-        self.rounds = rounds
-        self.workloads = place / "workloads"
-        self.count = 0
-        subprocess.run([sys.executable, str(HERE / "make_workloads.py"), str(self.workloads)], check=True)
-        subprocess.run(["chmod", "-R", "a+rX", str(self.workloads)], check=True)
-
-    def fresh(self) -> Firkin:
-        """Return firkin with an empty store."""
-        self.count += 1
-        return make_firkin(
-            "root" if os.geteuid() == 0 else "user", self.place / f"firkin-{self.count}", self.registry.url
-        )
-
-    def build(self, firkin: Firkin, workload: str, *options: str) -> None:
-        firkin.run(
-            "build",
-            "--progress",
-            "plain",
-            "--build-arg",
-            f"BASE={BASE}",
-            *options,
-            self.workloads / workload,
-            timeout=900,
-        )
-
-    def push_name(self, workload: str) -> str:
-        self.count += 1
-        return self.registry.reference(f"bench/{workload}-{self.count}:1")
-
-    @contextlib.contextmanager
-    def warm(self) -> Iterator[Firkin]:
-        """Yield firkin with a store of its own, and remove it afterwards."""
-        firkin = self.fresh()
-        yield firkin
-        remove_tree(firkin.place)
-
-
-def start(bench: Bench) -> None:
-    firkin = bench.fresh()
-    environment = firkin.environment()
-
-    def run(*arguments: str) -> Callable[[], object]:
-        return lambda: subprocess.run([*arguments], check=True, stdout=subprocess.DEVNULL, env=environment)
-
-    python = firkin.command("-")[0]
-    script = Path(sys.executable).with_name("firkin")
-    bare, version = median_pairs(run(python, "-c", "pass"), run(str(script), "--version"), 4 * bench.rounds)
-    report(
-        "firkin --version over a bare interpreter",
-        f"+{(version - bare) * 1e3:.1f} ms",
-        "<= +15 ms",
-        version - bare <= 0.015,
-    )
-
-
-def cached(bench: Bench) -> None:
-    with bench.warm() as firkin:
-        bench.build(firkin, "steps")
-        python = firkin.command("-")[0]
-        bare, again = median_pairs(
-            lambda: subprocess.run([python, "-c", "pass"], check=True),
-            lambda: bench.build(firkin, "steps"),
-            bench.rounds,
-        )
-        report(
-            "build, everything cached, over bare",
-            f"+{(again - bare) * 1e3:.0f} ms",
-            "<= +110 ms",
-            again - bare <= 0.110,
-        )
-
-
-def steps(bench: Bench) -> None:
-    with bench.warm() as firkin:
-        bench.build(firkin, "static")  # the base is unpacked
-        bench.build(firkin, "steps")
-        root = bench.place / "floor-root"
-        _unpack_base(bench, root)
-        floor = f"for i in $(seq 60); do unshare -m chroot {root} /bin/sh -c 'echo x > /step'; done"
-        bare, built = median_pairs(
-            lambda: shell(floor), lambda: bench.build(firkin, "steps", "--no-cache"), max(3, bench.rounds // 2)
-        )
-        report("steps: 60 RUN steps", f"{built:.2f} s", "<= 3 s", built <= 3)
-        report(
-            "  a step, over unshare and chroot",
-            f"+{(built - bare) / 60 * 1e3:.1f} ms",
-            "<= +40 ms",
-            (built - bare) / 60 <= 0.040,
-        )
-
-
-def _layers(bench: Bench) -> list[Path]:
-    blobs = bench.registry.storage / "docker/registry/v2/blobs/sha256"
-    found = []
-    for layer in bench.registry.manifest(f"library/{BASE}")["layers"]:
-        value = layer["digest"].partition(":")[2]
-        found.append(blobs / value[:2] / value / "data")
-    return found
-
-
-def _unpack_base(bench: Bench, root: Path) -> None:
-    if not root.exists():
-        root.mkdir(mode=0o755)
-        for layer in _layers(bench):
-            shell(f"pigz -dc {layer} | tar x -C {root}")
-
-
-def layer_in(bench: Bench) -> None:
-    """Pull and unpack the base, against pigz and tar on the same blobs."""
-    context = bench.place / "layer-in"
-    context.mkdir(exist_ok=True)
-    (context / "Dockerfile").write_text(f"FROM {BASE}\nRUN true\n")
-    floors, times, peaks = [], [], []
-    for number in range(max(3, bench.rounds // 2)):
-        root = bench.place / f"in-{number}"
-        floors.append(seconds(lambda root=root: _unpack_base(bench, root)))  # type: ignore[misc]
-        shutil.rmtree(root)
-        with bench.warm() as firkin, Peak() as peak:
-            times.append(seconds(lambda firkin=firkin: firkin.run("build", context)))  # type: ignore[misc]
-        peaks.append(peak.bytes)
-    floor, time_s = statistics.median(floors), statistics.median(times)
-    report(
-        "layer in: pull, verify, unpack, RUN true",
-        f"{time_s:.2f} s, floor {floor:.2f} s",
-        "<= the floor",
-        time_s <= floor,
-    )
-    report("  peak resident", f"{max(peaks) / 1e6:.0f} MB", "<= 150 MB", max(peaks) <= 150e6)
-
-
-def bulk(bench: Bench) -> None:
-    """One layer of 1 GiB: RUN writes it, export compresses it."""
-    with bench.warm() as firkin:
-        with Peak() as peak:
-            whole = seconds(lambda: bench.build(firkin, "bulk"))
-            export = seconds(
-                lambda: bench.build(firkin, "bulk", "--output", f"type=oci,tar=false,dest={firkin.place}/out")
-            )
-        report("bulk: RUN that writes 1 GiB", f"{whole:.2f} s")
-        report("  export to a layout", f"{export:.2f} s", "<= 2.5 s", export <= 2.5)
-        report("  peak resident", f"{peak.bytes / 1e6:.0f} MB", "<= 150 MB", peak.bytes <= 150e6)
-
-
-def layer_out(bench: Bench) -> None:
-    """A COPY of 22,000 files to a layer blob, against tar, pigz and sha256sum."""
-    source = bench.place / "layer-out" / "files"
-    source.parent.mkdir(exist_ok=True)
-    if not source.exists():
-        subprocess.run([sys.executable, str(bench.workloads / "service/generate.py"), "20000", str(source)], check=True)
-        shutil.copytree(bench.workloads / "service/src", source / "src")
-        (source.parent / "Dockerfile").write_text("FROM scratch\nCOPY files /files\n")
-    floors, times = [], []
-    for _ in range(max(3, bench.rounds // 2)):
-        floors.append(seconds(lambda: shell(f"tar c -C {source} . | pigz -1 | tee >(sha256sum) | wc -c")))
-        with bench.warm() as firkin:
-            output = f"type=oci,tar=false,dest={firkin.place}/out"
-            times.append(seconds(lambda f=firkin, o=output: f.run("build", "-o", o, source.parent)))  # type: ignore[misc]
-    floor, time_s = statistics.median(floors), statistics.median(times)
-    report(
-        "layer out: COPY of 22,000 files, export",
-        f"{time_s:.2f} s, floor {floor:.2f} s",
-        "<= the floor",
-        time_s <= floor,
-    )
-
-
-def service(bench: Bench) -> None:
-    """Two stages, 22,000 files: cold with push, and again with nothing changed."""
-    with bench.warm() as firkin:
-        with Peak() as peak:
-            cold = seconds(lambda: bench.build(firkin, "service", "-t", bench.push_name("service"), "--push"))
-        name = bench.push_name("service")
-        bench.build(firkin, "service", "-t", name, "--push")
-        again = statistics.median(
-            seconds(lambda: bench.build(firkin, "service", "-t", name, "--push")) for _ in range(bench.rounds)
-        )
-        report("service: cold, base not local, pushed", f"{cold:.2f} s", "<= 10 s", cold <= 10)
-        report("  peak resident", f"{peak.bytes / 1e6:.0f} MB", "<= 150 MB", peak.bytes <= 150e6)
-        report("  nothing changed, pushed", f"{again * 1e3:.0f} ms", "<= 150 ms", again <= 0.150)
-
-
-def static(bench: Bench) -> None:
-    """2,000 files onto a base that stays in the registry."""
-    times = []
-    for _ in range(bench.rounds):
-        with bench.warm() as firkin:
-            times.append(
-                seconds(
-                    lambda f=firkin: bench.build(  # type: ignore[misc]
-                        f, "static", "-t", bench.push_name("static"), "--push"
-                    )
-                )
-            )
-    time_s = statistics.median(times)
-    report("static: base only in the registry, pushed", f"{time_s:.2f} s", "<= 0.6 s", time_s <= 0.6)
-
-
-MEASUREMENTS = {
-    action.__name__.replace("_", "-"): action
-    for action in (start, cached, steps, static, layer_out, layer_in, bulk, service)
-}
+BASE = "library/bench:bookworm"
+NEEDED_BYTES = 40e9
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Measure firkin against floors taken in the same run.")
-    parser.add_argument("what", nargs="*", help=f"any of {', '.join(MEASUREMENTS)}; all without")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, scale; all without")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
-    unknown = set(arguments.what) - set(MEASUREMENTS)
+    parser.add_argument("--minutes", type=float, default=9, help="peers are not started after this time")
+    parser.add_argument("--peer-seconds", type=float, default=20, help="a peer gets no further round after this time")
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--place", help="directory for contexts and stores; default: the temporary directory")
+    parser.add_argument("--json", type=Path, help="file for the figures; default: results.json if all was measured")
+    options = parser.parse_args()
+    if options.workloads == ["scale"]:
+        return scale()
+    unknown = set(options.workloads) - set(WORKLOADS)
     if unknown:
-        parser.error(f"unknown measurement: {', '.join(sorted(unknown))}")
-    place = Path(tempfile.mkdtemp(prefix="firkin-bench-"))
+        parser.error(f"unknown workload: {', '.join(sorted(unknown))}")
+    deadline = time.monotonic() + options.minutes * 60
+    # Edited files must not be compiled anew by each start.
+    compileall.compile_dir(REPOSITORY / "src", quiet=1)
+    place = Path(tempfile.mkdtemp(prefix="firkin-bench-", dir=options.place))
     place.chmod(0o755)
+    free = shutil.disk_usage(place).free
+    if free < NEEDED_BYTES and not options.workloads:
+        print(f"note: {free / 1e9:.0f} GB are free in {place}; all workloads want 40 GB", file=sys.stderr)
+    rows: list[Row] = []
+    builders: list[Any] = []
     try:
         with running_registry() as registry:
-            registry.seed_bases("bench", "busybox")
-            bench = Bench(place, registry, arguments.rounds)
-            for name in arguments.what or MEASUREMENTS:
-                MEASUREMENTS[name](bench)
+            registry.seed_bases("bench")
+            base = registry.reference(BASE)
+            own = OwnBuilder(place, registry.host, base)
+            peers, absent = ([], {}) if options.no_peers else find_peers(place, registry.host, base)
+            builders += [own, *peers]
+            there = Place(
+                place, registry.host, _layers(registry), base, own, peers,
+                options.rounds, options.peer_seconds, deadline,
+            )  # fmt: skip
+            for name, why in absent.items():
+                print(f"without {name}: {why}", flush=True)
+            print(HEADER, flush=True)
+            for name in options.workloads or WORKLOADS:
+                for row in WORKLOADS[name](there):
+                    rows.append(row)
+                    print(text_of(row), flush=True)
+            document = document_of(rows, builders, absent)
     finally:
+        for builder in builders:
+            builder.close()
         remove_tree(place)
+    target = options.json or (None if options.workloads else HERE / "results.json")
+    if target is not None:
+        target.write_text(json.dumps(document, indent=1) + "\n")
+        target.with_suffix(".svg").write_text(draw(document))
     return 0
+
+
+def scale() -> int:
+    """Run the tests of large things at full size; they print their figures."""
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "tests/e2e/test_scale.py"]
+    return subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "FIRKIN_SCALE": "full"}).returncode
+
+
+def _layers(registry: Registry) -> list[Path]:
+    """Return the blobs of the base's layers in the registry's storage."""
+    blobs = registry.storage / "docker/registry/v2/blobs/sha256"
+    digests = [layer["digest"].partition(":")[2] for layer in registry.manifest(BASE)["layers"]]
+    return [blobs / digest[:2] / digest / "data" for digest in digests]
+
+
+# --- table and document ----------------------------------------------------------------------------------------------
+
+HEADER = (
+    f"{'':40} {'':9} {'wall':>9} {'ratio':>7} {'CPU':>8} {'peak':>7} {'process':>8} {'read':>8} {'written':>8}  rounds"
+)
+
+
+def text_of(row: Row) -> str:
+    lines = []
+    title = f"{row.workload}: {row.what.strip()}"
+    for name, usage in row.medians().items():
+        ratio = "" if name == "firkin" else f"{row.ratio(name):.1f}x"
+        figures = f"{_seconds(usage.wall_s):>9} {ratio:>7}"
+        if usage.cpu_s:
+            figures += (
+                f" {_seconds(usage.cpu_s):>8} {_megabytes(usage.tree_bytes):>7} {_megabytes(usage.process_bytes):>8}"
+                f" {_megabytes(usage.read_bytes):>8} {_megabytes(usage.written_bytes):>8}"
+            )
+        lines.append(f"{title:40} {name:9} {figures}  {len(row.runs[name])}")
+        title = ""
+    if row.floors:
+        lines.append(f"{'':40} {'floor':9} {_seconds(statistics.median(row.floors)):>9}")
+    verdict = {None: "", True: "ok", False: "ABOVE THE BAR"}[row.met]
+    tail = "; ".join(part for part in (row.note, f"bar {row.bar}: {verdict}" if row.bar else "") if part)
+    if tail:
+        lines.append(f"{'':40} {tail}")
+    return "\n".join(lines)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.0f} ms"
+
+
+def _megabytes(value: float) -> str:
+    return f"{value / 1e6:.0f} MB" if value >= 1e6 else "0"
+
+
+def document_of(rows: list[Row], builders: list[Any], absent: dict[str, str]) -> dict[str, Any]:
+    """Return everything as it goes to results.json."""
+    system = os.uname()
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": {
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            "kernel": ".".join(system.release.split(".")[:2]),
+            "architecture": system.machine,
+            "python": platform.python_version(),
+        },
+        "builders": {builder.name: builder.version() for builder in builders},
+        "absent": absent,
+        "rows": [
+            {
+                "workload": row.workload,
+                "what": row.what.strip(),
+                "bar": row.bar,
+                "met": row.met,
+                "note": row.note,
+                "floor_s": round(statistics.median(row.floors), 4) if row.floors else None,
+                "builders": {
+                    name: {
+                        "rounds": len(row.runs[name]),
+                        **({} if name == "firkin" else {"ratio": round(row.ratio(name), 2)}),
+                        **{key: round(value, 4) for key, value in asdict(usage).items()},
+                    }
+                    for name, usage in row.medians().items()
+                },
+            }
+            for row in rows
+        ],
+    }
 
 
 if __name__ == "__main__":
