@@ -264,6 +264,10 @@ class Engine:
             own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
             self.store.records.remember(own)
             self._note(step, inputs, own)
+        elif self.remote is not None and (narrow := self._narrow_key(step, inputs)) is not None:
+            second = self._in_store(step, narrow)
+            if second is not None and second.layer == record.layer:
+                self._note(step, inputs, second)
         self._note(step, inputs, record)
         self.created[record.layer] = record.created
         return self._add(step, inputs, record.layer)
