@@ -187,6 +187,11 @@ def start_worker(
         way = choose_way(request.store_root, request.isolation, request.registry.auth_files)
         if not isinstance(way, HostError):
             _guard(way)
+            if way.sandbox == "bare":
+                from firkin.linux.harden import load_everything
+
+                # What this process may need when steps have had the chance to change firkin's files.
+                load_everything(("cli", "render"))
         if isinstance(way, HostError):
             plan, decision = NamespacePlan(mount=False), _Decision(missing=failure_of(way))
         else:
@@ -237,11 +242,9 @@ def _guard(backend: Backend) -> None:
     """Keep steps that share our process list, or even our root, from looking into this process."""
     if backend.sandbox == "namespaces" and backend.fresh_proc:
         return
-    from firkin.linux.harden import hide_process, load_everything
+    from firkin.linux.harden import hide_process
 
     hide_process()
-    if backend.sandbox == "bare":
-        load_everything()
 
 
 def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:

@@ -85,6 +85,8 @@ def _make(root: Path) -> None:
             else:
                 shutil.copy(entry, site / entry.name)
     shutil.copytree(REPOSITORY / "src/firkin", site / "firkin", ignore=ignore)
+    compile_all = ["-m", "compileall", "-q", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(root), str(own)]
+    subprocess.run([sys.executable, *compile_all], check=False)
     _copy_libraries(own, [python / "bin/real", *own.rglob("*.so*")])
     subprocess.run(
         ["gcc", "-static", "-O", f'-DOWN="{OWN}"', "-x", "c", "-", "-o", str(python / "bin/python3")],

@@ -45,8 +45,8 @@ def hide_process() -> None:
     syscalls.set_dumpable(False)
 
 
-def load_everything() -> None:
-    """Import all of firkin and what it may import later, and fix how names are looked up.
+def load_everything(rooms: tuple[str, ...] = ()) -> None:
+    """Import all of firkin, or the packages `rooms`, with what it may import later; fix how names are looked up.
 
     glibc reads /etc/nsswitch.conf again when it changes and loads the libraries that it names.
     """
@@ -54,13 +54,15 @@ def load_everything() -> None:
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for folder, folders, names in os.walk(package):
         folders[:] = [name for name in folders if name not in _NOT_FOLDERS]
+        if rooms and folder == package:
+            folders[:] = [name for name in folders if name in rooms]
         for name in names:
             path = os.path.relpath(f"{folder}/{name}", package)
             if not name.endswith(".py") or path in _NOT_MODULES:
                 continue
             module = path[:-3].replace("/", ".").removesuffix("__init__").rstrip(".")
             _import(f"firkin.{module}" if module else "firkin")
-    for name in _STANDARD:
+    for name in () if rooms else _STANDARD:
         _import(name)
     _fix_name_service()
 
