@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
-import pycurl
 
 from firkin import __version__
 from firkin.errors import Cancelled, FirkinError, RegistryError
+from firkin.registry.curl import pycurl
 from firkin.registry.protocol import Headers, Response
 from firkin.registry.proxy import choose_proxy
 from firkin.registry.trust import Trust, TrustStore

@@ -23,8 +23,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -33,6 +31,10 @@ from firkin.errors import StoreError
 
 STORE_VERSION = "1"
 _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "tmp")
+
+
+def _token() -> str:
+    return os.urandom(6).hex()
 
 
 class StoreLayout:
@@ -91,7 +93,7 @@ class StoreLayout:
             )
 
     def _take_scratch(self) -> None:
-        name = f"{self.root}/tmp/{os.getpid()}-{secrets.token_hex(4)}"
+        name = f"{self.root}/tmp/{os.getpid()}-{_token()}"
         self._lock = os.open(name + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.mkdir(name, 0o700)
@@ -119,7 +121,7 @@ class StoreLayout:
 
     def scratch_path(self, prefix: str) -> str:
         """Return a fresh name in this process's scratch space; nothing is made there."""
-        return f"{self.scratch}/{prefix}-{secrets.token_hex(6)}"
+        return f"{self.scratch}/{prefix}-{_token()}"
 
 
 @contextmanager
@@ -135,7 +137,7 @@ def locked(path: str, *, shared: bool = False) -> Iterator[None]:
 
 def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) -> None:
     """Write a small file as a whole or not at all: temporary file, fsync, rename."""
-    temporary = f"{scratch}/.{os.path.basename(path)}-{secrets.token_hex(6)}"
+    temporary = f"{scratch}/.{os.path.basename(path)}-{_token()}"
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
         try:
@@ -163,6 +165,8 @@ def remove_tree(path: str) -> None:
     if not os.path.isdir(path) or os.path.islink(path):
         os.unlink(path)
         return
+    import shutil
+
     try:
         shutil.rmtree(path)
     except PermissionError:
