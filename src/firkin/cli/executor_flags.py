@@ -240,3 +240,14 @@ def explain(command: Command) -> str:
         lines.append(f"{head:<42}{flag.state:<12}{body[0]}")
         lines += [f"{'':<54}{line}" for line in body[1:]]
     return "\n".join(lines) + "\n"
+
+
+def flag_table(command: Command) -> str:
+    """Return the flags as the table of docs/kaniko.md."""
+    lines = ["| flag | state | here | default |", "| --- | --- | --- | --- |"]
+    for flag in FLAGS[command]:
+        name = f"`--{flag.name}`" + (f", `-{flag.short}`" if flag.short else "")
+        here = flag.here + (f"; ${flag.environ} stands in" if flag.environ else "")
+        default = f"`{flag.default}`" if flag.default else ""
+        lines.append(f"| {name} | {flag.state} | {here.replace('|', chr(92) + '|')} | {default} |")
+    return "\n".join(lines) + "\n"

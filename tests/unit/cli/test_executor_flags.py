@@ -7,7 +7,7 @@ import sys
 import pytest
 from support.places import REPOSITORY
 
-from firkin.cli.executor_flags import FLAGS, explain
+from firkin.cli.executor_flags import FLAGS, explain, flag_table
 from firkin.cli.executor_parse import Values, duration_s, parse_words
 from firkin.errors import UsageError
 
@@ -169,6 +169,7 @@ def test_the_version():
     assert run("version").stdout.startswith("firkin ")
 
 
-def test_the_manual_tells_every_flag():
+def test_the_manual_has_the_table():
     text = (REPOSITORY / "docs/kaniko.md").read_text()
-    assert [row.name for row in FLAGS["executor"] if f"`--{row.name}`" not in text] == []
+    assert flag_table("executor") in text, "put what flag_table('executor') of cli/executor_flags.py returns there"
+    assert flag_table("warmer") in text
