@@ -70,7 +70,7 @@ class GitServer:
         repo = self.repos.setdefault(f"/{name}", MemoryRepo())
         store = repo.object_store
 
-        def tree_of(prefix: str) -> bytes:
+        def tree_of(prefix: str) -> Any:
             tree = Tree()
             for item in sorted({path[len(prefix) :].partition("/")[0] for path in files if path.startswith(prefix)}):
                 if prefix + item in files:
@@ -79,12 +79,12 @@ class GitServer:
                     store.add_object(blob)
                     tree.add(item.encode(), mode, blob.id)
                 else:
-                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))  # type: ignore[arg-type]
+                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))
             store.add_object(tree)
             return tree.id
 
         commit = Commit()
-        commit.tree = tree_of("")  # type: ignore[assignment]
+        commit.tree = tree_of("")
         commit.author = commit.committer = b"A <a@b>"
         commit.author_time = commit.commit_time = COMMIT_TIME
         commit.author_timezone = commit.commit_timezone = 0
@@ -104,7 +104,8 @@ class _Quiet(WSGIRequestHandler):
 def serving_git() -> Iterator[GitServer]:
     """Run a git server."""
     repos: dict[str, MemoryRepo] = {}
-    http = make_server("127.0.0.1", 0, make_wsgi_chain(DictBackend(repos)), handler_class=_Quiet)
+    chain = make_wsgi_chain(DictBackend(repos))  # type: ignore[arg-type]
+    http = make_server("127.0.0.1", 0, chain, handler_class=_Quiet)
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
         yield GitServer(http, repos)
