@@ -18,7 +18,7 @@ PYTEST_ARGS ?=
 VENV_PACKAGES := python3-venv
 DEMO_PACKAGES := busybox-static uidmap
 TEST_PACKAGES := $(DEMO_PACKAGES) docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
-	openssh-client acl libcap2-bin attr iproute2 gcc libc6-dev git openssl
+	openssh-client openssh-server acl libcap2-bin attr iproute2 gcc libc6-dev git openssl
 
 .PHONY: demo image test lint types unit e2e conformance bench venv test-packages clean help
 

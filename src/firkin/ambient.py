@@ -14,7 +14,8 @@ from firkin.request import BuildRequest, Pairs, RegistrySettings
 SYSTEM_STORE = "/var/lib/firkin"
 SYSTEM_CONFIG = "/etc/firkin/config.toml"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
-_GIT_PREFIXES = ("GIT_", "SSH_")
+_GIT_PREFIXES = ("GIT_", "SSH_", "LC_")
+_GIT_NAMES = ("PATH", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR")  # for the ssh program and what it starts
 _OBJECT_STORE_PREFIXES = ("AWS_", "S3_", "AZURE_", "GOOGLE_", "GCS_", "STORAGE_EMULATOR_HOST")
 
 
@@ -86,7 +87,7 @@ def request_template(ambient: Ambient, context: str, root: str, registry: Regist
         ),
         now_s=ambient.now_s,
         registry=registry,
-        git_environ=_select(ambient, _GIT_PREFIXES),
+        git_environ=_select(ambient, _GIT_PREFIXES, _GIT_NAMES),
         object_store_environ=_select(ambient, _OBJECT_STORE_PREFIXES),
         temp_dir=environ.get("TMPDIR", ""),
     )
@@ -107,6 +108,10 @@ def _xdg(ambient: Ambient, variable: str, fallback: str) -> str:
     return chosen.rstrip("/") if chosen.startswith("/") else f"{ambient.home.rstrip('/')}/{fallback}"
 
 
-def _select(ambient: Ambient, prefixes: tuple[str, ...]) -> Pairs:
-    chosen = [(name, value) for name, value in sorted(ambient.environ.items()) if name.startswith(prefixes)]
+def _select(ambient: Ambient, prefixes: tuple[str, ...], names: tuple[str, ...] = ()) -> Pairs:
+    chosen = [
+        (name, value)
+        for name, value in sorted(ambient.environ.items())
+        if name.startswith(prefixes) or name in names
+    ]
     return (("HOME", ambient.home), *chosen)

@@ -5,6 +5,7 @@ Only context/git.py imports it.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from dulwich.errors import NotGitRepository
 from firkin.context.https import Web
 from firkin.registry.transport import Exchange
 
+_IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 _ANY = tuple(range(200, 600))
 
 
@@ -98,7 +100,10 @@ class SshProgram(SSHVendor):
         """Start the program on a host's git; it never asks anything."""
         if host.startswith("-") or (username or "").startswith("-"):
             raise ValueError(f"`{host}` is no host name")
-        argv = [*shlex.split(self._environ.get("GIT_SSH_COMMAND") or "ssh"), "-x", "-o", "BatchMode=yes"]
+        argv = shlex.split(self._environ.get("GIT_SSH_COMMAND", ""))
+        if not argv:
+            argv, username = self._own_command(username)
+        argv += ["-x", "-o", "BatchMode=yes"]
         if port is not None:
             argv += ["-p", str(port)]
         if protocol_version is None or protocol_version == 2:
@@ -108,3 +113,36 @@ class SshProgram(SSHVendor):
             argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environ
         )
         return SubprocessWrapper(process)
+
+    def _own_command(self, username: str | None) -> tuple[list[str], str | None]:
+        """Return how to start ssh so that it finds the user's files: it asks the user database where they are.
+
+        In a user namespace that says root, whose home is not the user's.
+        """
+        home = self._environ.get("HOME", "")
+        if not home or home == _home_of_this_user():
+            return ["ssh"], username
+        argv = ["ssh"]
+        settings = ""
+        place = f"{home}/.ssh"
+        try:
+            with open(f"{place}/config", encoding="utf-8", errors="replace") as file:
+                settings = file.read().lower()
+            argv += ["-F", f"{place}/config"]
+        except OSError:
+            username = username or self._environ.get("LOGNAME")
+        if "userknownhostsfile" not in settings:
+            argv += ["-o", f'UserKnownHostsFile="{place}/known_hosts" "{place}/known_hosts2"']
+        for name in _IDENTITIES:
+            if os.path.isfile(f"{place}/{name}"):
+                argv += ["-o", f'IdentityFile="{place}/{name}"']
+        return argv, username
+
+
+def _home_of_this_user() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return ""

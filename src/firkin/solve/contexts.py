@@ -75,7 +75,7 @@ class Contexts:
             store.layout.scratch_path,
             parse_git,
             {secret.id: secret.value for secret in request.secrets},
-            dict(request.git_environ),
+            _git_environ(request),
             downloads=store.layout.downloads,
             cancelled=cancelled,
             now_s=request.now_s,
@@ -234,6 +234,15 @@ class Contexts:
     @property
     def _scratch(self) -> Scratch:
         return self._store.layout.scratch_path
+
+
+def _git_environ(request: BuildRequest) -> dict[str, str]:
+    """Return what git and ssh see; `--ssh default` is their agent, as it is BuildKit's for git."""
+    environ = dict(request.git_environ)
+    for agent in request.ssh:
+        if agent.id == "default" and len(agent.paths) == 1 and not os.path.isfile(agent.paths[0]):
+            environ["SSH_AUTH_SOCK"] = agent.paths[0]
+    return environ
 
 
 def _below(view: View, sub_path: str, what: str) -> View:
