@@ -102,7 +102,7 @@ class _Lowering:
         self.resolver = resolver
         self.builder = GraphBuilder()
         self.context = LowerContext(plan.options, self.builder, plan.escape, plan.global_args, plan.warn, plan.epoch)
-        if plan.epoch is not None and EPOCH in self.context.arguments:
+        if plan.epoch is not None:  # the environment's counts as a build argument, as in buildx
             self.context.arguments[EPOCH] = str(plan.epoch)
 
     def resolve(self) -> None:
