@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -26,7 +27,7 @@ _GRACE_S = 60.0
 
 
 class Freed(msgspec.Struct, frozen=True):
-    """What went: `kind` is layer, blob, mount, image, download or file; `size_bytes` on disk."""
+    """What went: `kind` is layer, record, blob, mount, image, download or file; `size_bytes` on disk."""
 
     kind: str
     name: str
@@ -62,7 +63,7 @@ def prune(
         freed += _unnamed_images(store, dry)
     protected = _needed_by_images(store, {item.name for item in freed if item.kind == "image"})
     freed += _layers(store, limit, keep_bytes, dry)
-    gone = {item.name for item in freed if item.kind == "layer"}
+    gone = {item.name for item in freed if item.kind in ("layer", "record")}
     freed += _blobs(store, limit, protected, gone, dry)
     freed += _mounts(store, limit, dry)
     freed += _downloads(store, limit, dry)
@@ -117,21 +118,30 @@ def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
 
 
 def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Freed]:
-    """Remove trees and records that were of no use since `limit`, oldest first."""
+    """Remove trees and records that were of no use since `limit`, oldest first.
+
+    A layer that was only ever a blob is a record here; its bytes are those of the blob, which goes next.
+    """
     rows = store.records.query(
         "SELECT trees.id, trees.size, max(trees.used, coalesce(max(records.used), 0)) AS last FROM trees "
-        "LEFT JOIN records ON records.layer = trees.id GROUP BY trees.id ORDER BY last"
+        "LEFT JOIN records ON records.layer = trees.id GROUP BY trees.id"
     )
     sized = []
     for tree_id, size, last in rows:
         tree_size = int(str(size)) or disk_size(f"{store.layout.trees}/{tree_id}")
-        sized.append((str(tree_id), tree_size, float(str(last))))
-    left = sum(size for _, size, _ in sized)
+        sized.append((float(str(last)), "layer", str(tree_id), tree_size))
+    rows = store.records.query(
+        "SELECT layer, max(used), (SELECT coalesce(sum(blobs.size), 0) FROM layer_blobs JOIN blobs "
+        "ON blobs.digest = layer_blobs.digest WHERE layer_blobs.layer = records.layer) FROM records "
+        "WHERE NOT EXISTS (SELECT 1 FROM trees WHERE trees.id = records.layer) GROUP BY layer"
+    )
+    sized += [(float(str(last)), "record", str(layer), int(str(size))) for layer, last, size in rows]
+    left = sum(size for _, _, _, size in sized)
     chosen = []
-    for tree_id, size, last in sized:
+    for last, kind, name, size in sorted(sized):
         if last >= limit or (keep_bytes and left <= keep_bytes):
             continue
-        chosen.append(Freed("layer", tree_id, size))
+        chosen.append(Freed(kind, name, size if kind == "layer" else 0))
         left -= size
     if dry or not chosen:
         return chosen
@@ -139,6 +149,10 @@ def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Free
     really: list[Freed] = []
     with store.records.exclusive() as connection:
         for item in chosen:
+            if item.kind == "record":
+                if _forget(connection, item.name, limit):
+                    really.append(item)
+                continue
             used = connection.execute(
                 "SELECT max(trees.used, coalesce(max(records.used), 0)) FROM trees "
                 "LEFT JOIN records ON records.layer = trees.id WHERE trees.id = ? GROUP BY trees.id",
@@ -159,6 +173,20 @@ def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Free
     for place in trash:
         remove_tree(place)
     return really
+
+
+def _forget(connection: sqlite3.Connection, layer: str, limit: float) -> bool:
+    """Remove the records of a layer without a tree, unless a build took it up meanwhile."""
+    (used,) = connection.execute("SELECT max(used) FROM records WHERE layer = ?", (layer,)).fetchone()
+    if used is None or float(used) >= limit:
+        return False
+    connection.execute("DELETE FROM records WHERE layer = ?", (layer,))
+    connection.execute(
+        "DELETE FROM layer_blobs WHERE layer = ? "
+        "AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.digest = layer_blobs.digest)",
+        (layer,),
+    )
+    return True
 
 
 def _blobs(store: Store, limit: float, protected: set[str], gone: set[str], dry: bool) -> list[Freed]:
