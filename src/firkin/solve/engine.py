@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from firkin.solve.remote_cache import RemoteCache
 
 EMPTY_VIEW = MemoryView({}, {})
+_LATEST_S = (1 << 36) - 1  # year 4147: what a cache entry, and RFC 3339, can say
 _NARROW = "|narrow"
 """Marks the slot of a narrow key's record, which explains nothing."""
 
@@ -488,7 +489,7 @@ class Engine:
             if type(change) is Put and change.entry.mtime_ns > newest:
                 newest = change.entry.mtime_ns
             yield change
-        self.created[layer_id] = newest // 1_000_000_000
+        self.created[layer_id] = min(newest // 1_000_000_000, _LATEST_S)
 
     def _tell_miss(self, step: Step) -> None:
         reason = self._reasons.get(step.id)
