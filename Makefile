@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+RUN_STAMP := $(VENV)/.stamp-run
 STAMP := $(VENV)/.stamp
 JOBS ?= 2
 CASE ?= *
@@ -16,8 +18,8 @@ PYTEST_ARGS ?=
 
 # Debian package names. The demo needs the first two groups only.
 VENV_PACKAGES := python3-venv
-DEMO_PACKAGES := busybox-static uidmap
-TEST_PACKAGES := $(DEMO_PACKAGES) docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
+DEMO_PACKAGES := busybox-static
+TEST_PACKAGES := $(DEMO_PACKAGES) uidmap docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
 	openssh-client openssh-server acl libcap2-bin attr iproute2 gcc libc6-dev git openssl
 
 .PHONY: demo image test lint types unit e2e conformance bench venv test-packages clean help
@@ -28,20 +30,26 @@ help:
 
 venv: $(STAMP)
 
-$(STAMP): pyproject.toml
+# firkin and what it needs …
+$(RUN_STAMP): pyproject.toml
 	@test -n "$(PYTHON)" || { echo 'error: no Python 3.11 or newer found; set PYTHON=' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || .ci/apt-ensure 'the virtual environment' $(VENV_PACKAGES)
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	$(PIP) install -q --upgrade pip
+	$(PIP) install -q -e .
 	@# What it adds to every interpreter's start costs more than it gives: nothing here needs it.
-	$(BIN)/python -m pip uninstall -q -y setuptools
+	$(PIP) uninstall -q -y setuptools
+	@touch $@
+
+# … and the tools of its developers.
+$(STAMP): $(RUN_STAMP)
+	$(PIP) install -q -e '.[dev]'
 	@touch $@
 
 test-packages:
 	@.ci/apt-ensure 'the tests' $(TEST_PACKAGES)
 
-demo: $(STAMP)
+demo: $(RUN_STAMP)
 	@.ci/apt-ensure 'the demo' $(DEMO_PACKAGES)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run
 
