@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin.build import make_images, open_bench, platforms_of
-from firkin.errors import FirkinError, UsageError
+from firkin.errors import FirkinError, StoreError, UsageError
 from firkin.events import Emit
 from firkin.graph.assemble import rfc3339, seconds_of
 from firkin.layer.members import Content, FileDifference, compare_members, read_members
@@ -146,8 +146,12 @@ def _difference(bench: Bench, expected: Resolved, found: Image, epoch: int | Non
                 differences = list(
                     compare_members(_members(bench, layer, expected.origin), _members(bench, other, ""))
                 )
-            except FileNotFoundError:  # a base image's layer that nothing made us fetch
-                return _error(f"the base image is another: {step}", hints)
+            except StoreError as error:
+                if error.code != "blob-missing":
+                    raise
+                # Only layers of a base are not here: nothing made us fetch them.
+                return _error(f"the base image is another: layer {index + 1} was {layer.diff_id}, and is "
+                              f"{other.diff_id}", hints)  # fmt: skip
             error = _file_error(step, differences, hints, epoch)
             if not differences or not all(item.only_time for item in differences):
                 return error

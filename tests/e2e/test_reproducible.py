@@ -221,6 +221,16 @@ def test_verify_says_when_only_times_differ(firkin: Firkin) -> None:
     assert "SOURCE_DATE_EPOCH" in result.stderr
 
 
+def test_verify_with_another_base(firkin: Firkin, scratch: Path) -> None:
+    for name, base in (("one", "busybox"), ("two", "debian:bookworm-slim")):
+        (scratch / name).mkdir()
+        (scratch / name / "Dockerfile").write_text(f"FROM {base}\nCOPY Dockerfile /\n")
+    firkin.run("build", "-t", "based:1", scratch / "one")
+    result = firkin.run("build", "-q", "--verify", "based:1", scratch / "two", check=False)
+    assert result.returncode == 1
+    assert "the base image is another" in result.stderr
+
+
 def test_verify_something_unknown(firkin: Firkin) -> None:
     result = firkin.run("build", "-q", "--verify", "sha256:" + "0" * 64, EXAMPLES / "demo", check=False)
     assert result.returncode == 2
