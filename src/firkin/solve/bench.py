@@ -61,7 +61,7 @@ class Bench:
         cores = len(os.sched_getaffinity(0))
         steps = request.max_parallel_steps or max(2, cores)
         self.pools = Pools(steps=steps, transfers=max(1, request.registry.parallel), cpu=max(1, cores))
-        self.store = Store(request.store_root, clock)
+        self.store = Store(request.store_root, clock, self.warn)
         self._stack = ExitStack()
         self._client: RegistryClient | None = None
         self._client_lock = threading.Lock()

@@ -110,11 +110,16 @@ class Blobs:
     def put(self, data: bytes) -> Digest:
         """Keep a small blob (a manifest, a configuration) and return its digest."""
         digest = digest_of(data)
-        if self.size(digest) != len(data):
-            writer = self.new()
+        if self.size(digest) == len(data):
             try:
-                writer.write(data)
-                writer.commit(digest)
-            finally:
-                writer.abort()
+                os.utime(self.path(digest))  # `firkin prune` leaves alone what is wanted now
+                return digest
+            except FileNotFoundError:
+                pass  # it did not, just before
+        writer = self.new()
+        try:
+            writer.write(data)
+            writer.commit(digest)
+        finally:
+            writer.abort()
         return digest

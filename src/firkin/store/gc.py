@@ -67,7 +67,7 @@ def prune(
     freed += _blobs(store, limit, protected, gone, dry)
     freed += _mounts(store, limit, dry)
     freed += _downloads(store, limit, dry)
-    freed += _files(store, limit, dry)
+    freed += _files(store, limit, protected, dry)
     return Pruned(tuple(freed))
 
 
@@ -264,7 +264,7 @@ def _downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
     return freed
 
 
-def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
+def _files(store: Store, limit: float, protected: set[str], dry: bool) -> list[Freed]:
     """Remove digest caches of contexts that were not built lately, and trees without a record."""
     freed = []
     for name in sorted(os.listdir(store.layout.digests)):
@@ -274,6 +274,7 @@ def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
             freed.append(Freed("file", name, status.st_blocks * 512))
             if not dry:
                 _unlink(path)
+    freed += _orphans(store, limit, protected, dry)
     known = {str(row[0]) for row in store.records.query("SELECT id FROM trees")}
     for name in sorted(os.listdir(store.layout.trees)):
         path = f"{store.layout.trees}/{name}"
@@ -284,6 +285,24 @@ def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
                     place = store.layout.scratch_path("gone")
                     os.rename(path, place)
                 remove_tree(place)
+    return freed
+
+
+def _orphans(store: Store, limit: float, protected: set[str], dry: bool) -> list[Freed]:
+    """Remove blobs that nobody remembers: of images without a name, or from before the database was renewed."""
+    known = {str(row[0]) for row in store.records.query("SELECT digest FROM blobs")}
+    freed = []
+    for algorithm in sorted(os.listdir(store.layout.blobs)):
+        for name in sorted(os.listdir(f"{store.layout.blobs}/{algorithm}")):
+            digest = Digest(f"{algorithm}:{name}")
+            try:
+                status = os.stat(store.blobs.path(digest))
+            except FileNotFoundError:
+                continue
+            if digest not in known and digest not in protected and status.st_ctime < limit:
+                freed.append(Freed("blob", digest, status.st_blocks * 512))
+                if not dry:
+                    _unlink(store.blobs.path(digest))
     return freed
 
 

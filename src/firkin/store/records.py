@@ -6,8 +6,10 @@ own, from any thread; other processes are kept out by SQLite.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
+from binascii import crc32
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,8 +19,8 @@ from firkin.errors import StoreError
 from firkin.graph.key import CacheKey, Part, reads_of
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest
+from firkin.store.layout import locked, store_error
 
-SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE records (
     key TEXT PRIMARY KEY,          -- cache key of the step
@@ -75,6 +77,10 @@ CREATE TABLE contents (
     PRIMARY KEY (source)
 ) WITHOUT ROWID;
 """
+# Follows from the tables, so that nobody can forget to count it up. Comments and blanks do not matter.
+SCHEMA_VERSION = crc32(" ".join(" ".join(line.partition("--")[0] for line in _SCHEMA.splitlines()).split()).encode())
+SCHEMA_VERSION &= 0x7FFFFFFF  # it is a signed number in SQLite
+_DAMAGED = ".damaged"
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -109,39 +115,88 @@ class Records:
     def __init__(self, path: str, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.RLock()
+        self._path = path
+        self.lost = ""  # why what was remembered before is gone, if it is
         try:
-            self._connection = sqlite3.connect(
-                path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=256
-            )
+            self._open()
+        except sqlite3.OperationalError as error:
+            raise self._failed(error) from error  # locked, full, not readable: nothing that a new one would mend
+        except sqlite3.DatabaseError:
+            self._renew()
+
+    def _open(self) -> None:
+        if os.path.exists(self._path + _DAMAGED):
+            raise sqlite3.DatabaseError("the last process found it damaged")
+        self._connection = sqlite3.connect(
+            self._path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
             # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
             # power fails, never the database (sqlite.org/wal.html): they are a cache.
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._migrate()
-        except sqlite3.Error as error:
-            raise _database_error(error) from error
+            if self._connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+                self._make_tables()
+        except BaseException:
+            self._connection.close()
+            raise
 
-    def _migrate(self) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version == SCHEMA_VERSION:
-            return
-        with self._transaction():
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-            if version == 0:
+    def _make_tables(self) -> None:
+        """Make the tables; those of another version go, for all that is lost with them is time."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+                ).fetchall():
+                    connection.execute(f'DROP TABLE "{name}"')
+                    self.lost = "it was written by another version of firkin"
                 for statement in _SCHEMA.split(";\n"):
                     if statement.strip():
-                        self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise StoreError(
-                    f"the store's database has version {version}, this firkin knows version {SCHEMA_VERSION}",
-                    code="store-version",
-                    hints=("use another place with `--root DIR`, or remove that one",),
-                )
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _renew(self) -> None:
+        """Put an empty database in the place of a damaged one; one process does it, the others wait."""
+        try:
+            with locked(self._path + ".lock"):
+                try:
+                    self._open()  # somebody else was faster
+                except sqlite3.OperationalError:
+                    raise
+                except sqlite3.DatabaseError:
+                    for suffix in ("", "-wal", "-shm", _DAMAGED):
+                        if os.path.exists(self._path + suffix):
+                            os.unlink(self._path + suffix)
+                    self._open()
+                    self.lost = "it was damaged"
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except OSError as error:
+            raise store_error("cannot renew the store's database", error) from error
 
     def close(self) -> None:
         """Close the database."""
         self._connection.close()
+
+    def _failed(self, error: sqlite3.Error) -> StoreError:
+        """Return what to tell of an error. A damaged database is noted, and the next process makes a new one."""
+        text = str(error)
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        if damaged and ("malformed" in text or "not a database" in text):
+            with open(self._path + _DAMAGED, "wb"):
+                pass
+            return StoreError(
+                f"the store's database is damaged: {text}",
+                code="store-damaged",
+                hints=("build again: what was remembered is then forgotten, images and layers stay",),
+            )
+        return _database_error(error)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -155,7 +210,7 @@ class Records:
                     raise
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                raise _database_error(error) from error
+                raise self._failed(error) from error
 
     @contextmanager
     def exclusive(self) -> Iterator[sqlite3.Connection]:
@@ -169,7 +224,7 @@ class Records:
             try:
                 return self._connection.execute(sql, values).fetchall()
             except sqlite3.Error as error:
-                raise _database_error(error) from error
+                raise self._failed(error) from error
 
     # Cache records
 
@@ -365,6 +420,9 @@ def _database_error(error: sqlite3.Error) -> StoreError:
     if "full" in text:
         hint = "free some space with `firkin prune`, or move the store with `--root DIR`"
         return StoreError(f"cannot write the store's database: {text}", code="disk-full", hints=(hint,))
+    if "no such table" in text or "no such column" in text:
+        hint = "let one version of firkin use the store at a time, or give each its own with `--root DIR`"
+        return StoreError(f"another version of firkin took over the store: {text}", code="store-taken", hints=(hint,))
     if "readonly" in text or "unable to open" in text:
         hint = "choose a place you may write to with `--root DIR` or FIRKIN_ROOT"
         return StoreError(f"cannot open the store's database: {text}", code="store-permission", hints=(hint,))

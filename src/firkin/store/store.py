@@ -16,10 +16,14 @@ from firkin.store.trees import Trees
 class Store:
     """The store at `root`; made if missing. Use as a context manager.
 
-    `clock` returns seconds since the epoch. Raises StoreError when it cannot be used.
+    `clock` returns seconds since the epoch; `warn` gets the code and text of what is lost. Raises StoreError when
+    it cannot be used.
     """
 
-    def __init__(self, root: str, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, root: str, clock: Callable[[], float], warn: Callable[[str, str], None] | None = None
+    ) -> None:
+        self._warn = warn
         self.layout = StoreLayout(root)
         self.blobs = Blobs(self.layout)
         self.trees = Trees(self.layout)
@@ -32,6 +36,8 @@ class Store:
         """The database, opened on first use."""
         if self._records is None:
             self._records = Records(self.layout.database, self._clock)
+            if self._records.lost and self._warn is not None:
+                self._warn("store-renewed", f"the cache of the store is empty now: {self._records.lost}")
         return self._records
 
     def __enter__(self) -> Store:

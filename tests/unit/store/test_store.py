@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -250,3 +251,112 @@ def test_prune_takes_downloads_by_their_last_use(store):
     assert [(item.kind, item.name) for item in freed] == [("download", "a")]
     assert freed[0].size_bytes >= 20_000
     assert sorted(place.name for place in base.iterdir()) == ["b.1", "b.json"]
+
+
+def _remembering(tmp_path, clock) -> Path:
+    """Return the database of a closed store that knows one step."""
+    with Store(str(tmp_path / "s"), clock) as opened:
+        opened.records.remember(record("a"))
+    return tmp_path / "s" / "records.db"
+
+
+def _known_afterwards(tmp_path, clock) -> tuple[bool, list[str]]:
+    told: list[str] = []
+    with Store(str(tmp_path / "s"), clock, lambda code, text: told.append(text)) as opened:
+        known = opened.records.find(CacheKey("a")) is not None
+        opened.records.remember(record("b"))
+        assert opened.records.find(CacheKey("b")) is not None
+    return known, told
+
+
+def test_the_same_version_keeps_its_records(tmp_path, clock):
+    _remembering(tmp_path, clock)
+    assert _known_afterwards(tmp_path, clock) == (True, [])
+
+
+@pytest.mark.parametrize("version", [1, 7, 2**31 - 1])
+def test_records_of_another_version_give_way(tmp_path, clock, version):
+    database = _remembering(tmp_path, clock)
+    connection = sqlite3.connect(database)
+    connection.executescript(
+        "DROP TABLE records; CREATE TABLE records (key TEXT, other TEXT); CREATE TABLE more (a); "
+        f"PRAGMA user_version={version};"
+    )
+    connection.close()
+    known, told = _known_afterwards(tmp_path, clock)
+    assert not known and told == ["the cache of the store is empty now: it was written by another version of firkin"]
+    assert _known_afterwards(tmp_path, clock)[1] == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"this is no database" * 1000,
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:5000],
+        lambda data: data[:100] + bytes(len(data) - 100),
+        lambda data: bytes(len(data)),
+    ],
+    ids=["no database", "half", "cut short", "header only", "zeros"],
+)
+def test_a_damaged_database_gives_way(tmp_path, clock, damage):
+    database = _remembering(tmp_path, clock)
+    database.write_bytes(damage(database.read_bytes()))
+    known, told = _known_afterwards(tmp_path, clock)
+    assert not known and told == ["the cache of the store is empty now: it was damaged"]
+    assert _known_afterwards(tmp_path, clock)[1] == []
+    assert sorted(place.name for place in database.parent.glob("records.db*")) == ["records.db", "records.db.lock"]
+
+
+def test_an_empty_database_is_made_again(tmp_path, clock):
+    database = _remembering(tmp_path, clock)
+    database.write_bytes(b"")
+    assert _known_afterwards(tmp_path, clock) == (False, [])
+
+
+def test_damage_that_is_found_later_is_told_and_mended_next_time(tmp_path, clock):
+    database = _remembering(tmp_path, clock)
+    data = bytearray(database.read_bytes())
+    for at in range(4096, len(data), 4096):
+        data[at : at + 4096] = b"\xff" * 4096
+    database.write_bytes(data)
+    with Store(str(tmp_path / "s"), clock) as opened, pytest.raises(StoreError, match="is damaged") as caught:
+        opened.records.find(CacheKey("a"))
+    assert caught.value.code == "store-damaged" and caught.value.exit_code == 5
+    known, told = _known_afterwards(tmp_path, clock)
+    assert not known and told == ["the cache of the store is empty now: it was damaged"]
+
+
+def test_many_processes_renew_a_database_once(tmp_path, clock):
+    database = _remembering(tmp_path, clock)
+    database.write_bytes(b"this is no database" * 1000)
+    code = (
+        "import sys, time\nfrom firkin.store.store import Store\nfrom firkin.store.records import Record\n"
+        "with Store(sys.argv[1], time.time) as store:\n"
+        "    store.records.remember(Record(sys.argv[2], sys.argv[2], 's', 't', (), 0.0, 0.0))\n"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s"), name]) for name in "bcdef"]
+    assert [process.wait() for process in started] == [0] * 5
+    with Store(str(tmp_path / "s"), clock) as opened:
+        assert all(opened.records.find(CacheKey(name)) is not None for name in "bcdef")
+
+
+def test_another_version_that_took_over_is_told(store):
+    store.records.remember(record("a"))
+    connection = sqlite3.connect(store.layout.database)
+    connection.execute("DROP TABLE records")
+    connection.close()
+    with pytest.raises(StoreError, match="another version") as caught:
+        store.records.find(CacheKey("a"))
+    assert "--root DIR" in caught.value.hints[0]
+
+
+def test_prune_takes_blobs_that_nobody_remembers(store):
+    named = image(store, b"{}")
+    store.images.tag(named, (parse_reference("kept"),))
+    lost = store.blobs.put(b"lost")
+    later = time.time() + 1000
+    assert not [item for item in prune(store, now=later, older_than_s=2000).freed if item.kind == "blob"]
+    assert lost in {item.name for item in prune(store, now=later, dry=True).freed}
+    assert lost in {item.name for item in prune(store, now=later).freed}
+    assert store.blobs.size(lost) is None and store.blobs.size(named.digest) is not None
