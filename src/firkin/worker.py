@@ -196,7 +196,10 @@ def start_worker(
             plan, decision = NamespacePlan(mount=False), _Decision(missing=failure_of(way))
         else:
             plan, decision = way.enter, _Decision(backend=msgspec.Raw(_encoder.encode(way)))
-        os.write(decision_write, _encoder.encode(decision))
+        try:
+            os.write(decision_write, _encoder.encode(decision))
+        except BrokenPipeError:
+            pass  # the worker has ended already; its last line says why
         os.close(decision_write)
         admit(pid, plan, own_side)
     except BaseException:

@@ -145,3 +145,22 @@ def test_nobody_reading_stops_the_build():
     EventStream(write_end, cancel).emit(Started(1.0, "a"))
     assert cancel() and cancel.signal == signal.SIGPIPE
     os.close(write_end)
+
+
+def test_a_worker_that_ends_early_is_not_a_reader_that_left():
+    # BrokenPipeError from the worker's pipe would be taken for a closed standard output, and nothing be told.
+    program = (
+        "import os, sys, time\n"
+        "from firkin import worker\n"
+        "from firkin.request import BuildRequest\n"
+        "choose = worker.choose_way\n"
+        "worker.choose_way = lambda *a: (time.sleep(0.3), choose(*a))[1]\n"
+        "def prepare():\n"
+        "    os.write(write_end, b'last words')\n"
+        "    os._exit(3)\n"
+        "read_end, write_end = os.pipe()\n"
+        "pid = worker.start_worker(BuildRequest(context='.', store_root=sys.argv[1]), write_end, prepare=prepare)\n"
+        "print(os.read(read_end, 100).decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, REQUEST.store_root], capture_output=True, text=True)
+    assert ended.stdout == "last words 3\n", ended.stderr
