@@ -146,8 +146,8 @@ def _difference(bench: Bench, expected: Resolved, found: Image, epoch: int | Non
                 differences = list(
                     compare_members(_members(bench, layer, expected.origin), _members(bench, other, ""))
                 )
-            except StoreError as error:
-                if error.code != "blob-missing":
+            except StoreError as missing:
+                if missing.code != "blob-missing":
                     raise
                 # Only layers of a base are not here: nothing made us fetch them.
                 return _error(f"the base image is another: layer {index + 1} was {layer.diff_id}, and is "
