@@ -189,7 +189,8 @@ def check(python: str) -> None:
     code = (
         "import sys; sys.path.insert(0, sys.prefix + '/site'); import ssl, sqlite3, ctypes, pycurl, msgspec, isal,"
         " zstandard, dulwich.repo, rich.console, subprocess, encodings.idna\n"
-        "for line in open('/proc/self/maps'):\n"
+        "import os\n"
+        "for line in open('/proc/self/maps') if os.path.exists('/proc/self/maps') else ():\n"
         "    path = line.split()[-1]\n"
         "    if '/' in path and not path.startswith((sys.prefix, '/dev/')): sys.exit(path)"
     )

@@ -132,7 +132,8 @@ def test_images_one_after_another_in_one_container(box, registry, workspace, scr
     assert (workspace / "debian.1").read_text() == (workspace / "debian.3").read_text()
 
 
-def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry):
+@pytest.mark.parametrize("isolation", ["auto", "chroot", "inplace"])
+def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry, isolation):
     with running_registry(auth="basic") as private:
         config = scratch / "docker"
         config.mkdir()
@@ -146,9 +147,10 @@ def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry
         secret = {"KANIKO_SECRET_EXAMPLE_PASSWORD": PASSWORD, "CI_JOB_TOKEN": PASSWORD}
         docker = json.dumps(json.loads((config / "config.json").read_text()))
         script = f"echo '{docker}' > /kaniko/.docker/config.json && executor --registry-mirror {registry.host} -d " \
-                 f"{private.reference('team/app')}"
+                 f"{private.reference('team/app')} --isolation {isolation} && cat /kaniko/.docker/config.json > after"
         result = container.run(["/bin/sh", "-c", script], cwd="/workspace", env=secret)
         assert private.has("team/app/manifests/latest") or private.manifest("team/app:latest")
+    assert json.loads((workspace / "after").read_text()) == json.loads(docker)
     auth = json.loads(docker)["auths"][private.host]["auth"]
     for text in (PASSWORD, auth):
         assert text not in result.stdout and text not in result.stderr
