@@ -29,6 +29,7 @@ from firkin.source import Span
 CHECK_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that replaces the directive `# check=`."""
 
+_FRONTENDS: Final = ("docker/dockerfile", "docker/dockerfile-upstream")
 _RESERVED: Final = ("context", "scratch")
 _EVERYTHING: Final = ("*", "**", "**/*")
 
@@ -244,6 +245,16 @@ def _local_options(dockerfile: Dockerfile) -> dict[int, CheckOptions]:
 Finding = tuple[str, str, Span]
 
 
+def _frontend(dockerfile: Dockerfile) -> Iterator[Finding]:
+    """Tell that a frontend image of somebody else is not run."""
+    image = dockerfile.directives.syntax
+    name = image.partition("@")[0].removeprefix("docker.io/")
+    if image and name.rpartition(":")[0] not in _FRONTENDS and name not in _FRONTENDS:
+        span = next(span for what, span in dockerfile.directives.spans if what == "syntax")
+        message = f"The frontend {quote(image)} is not used: the file is read as docker/dockerfile has it"
+        yield "UnknownFrontend", message, span
+
+
 def _casing_of_stages(dockerfile: Dockerfile) -> Iterator[Finding]:
     for stage in dockerfile.stages:
         base = stage.base
@@ -312,6 +323,7 @@ def _descriptions(dockerfile: Dockerfile) -> Iterator[Finding]:
 
 
 _SYNTAX_CHECKS: Final[tuple[Callable[[Dockerfile], Iterator[Finding]], ...]] = (
+    _frontend,
     _continuations,
     _casing_of_stages,
     _maintainers,

@@ -378,3 +378,18 @@ COPY --from=a /x /y
 def test_other_builders_are_not_known() -> None:
     with pytest.raises(UsageError, match="no checks for `buildha`"):
         check("FROM scratch", compat=("buildha",))
+
+
+@pytest.mark.parametrize(("syntax", "told"), [
+    ("docker/dockerfile:1", False),
+    ("docker/dockerfile", False),
+    ("docker.io/docker/dockerfile:1.7-labs", False),
+    ("docker/dockerfile-upstream:master@sha256:" + "a" * 64, False),
+    ("ghcr.io/somebody/dockerfile:2", True),
+    ("nix", True),
+])  # fmt: skip
+def test_frontends_of_others_are_not_used(syntax: str, told: bool) -> None:
+    dockerfile = parse(Source("Dockerfile", f"# syntax={syntax}\nFROM busybox\n"))
+    options = LowerOptions(platform=AMD64, build_platform=AMD64)
+    result = check_dockerfile(dockerfile, options, FakeResolver())
+    assert [found.rule for found in result.warnings] == ["UnknownFrontend"] * told
