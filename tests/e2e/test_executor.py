@@ -3,16 +3,24 @@
 import json
 import os
 import re
+import ssl
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from support import readers
 from support.container import Bind, Container
 from support.executor import ExecutorImage, executor_image
-from support.registry import PASSWORD, USER, Registry, docker_config, running_registry
+from support.places import EXAMPLES
+from support.registry import PASSWORD, USER, Registry, docker_config, make_certificate, running_registry
+
+from firkin.cli.executor_files import write_digest_file
+from firkin.errors import RegistryError
+from firkin.request import RegistrySettings
 
 pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.xdist_group("executor")]
 
@@ -304,3 +312,47 @@ def test_the_runtime_loads_nothing_of_the_root(image, scratch, workspace):
     result = image.container(scratch / "box", *binds).run(words, cwd="/workspace", check=False)
     assert result.returncode == 1 and "nowhere.invalid" in result.stderr + result.stdout
     assert image.container(scratch / "box2", *binds).run(["/kaniko/firkin", "info"]).returncode == 0
+
+
+@pytest.mark.parametrize("example", ["webserver", "python", "node"])
+def test_the_examples(image, language_registry, scratch, example):
+    container = image.container(scratch / "box", Bind(EXAMPLES / example, "/workspace"))
+    name = language_registry.reference(f"examples/{example}:1")
+    flags = (f"--destination={name}", "--build-arg=COMMIT=4f9e2ab", "-v=warn", "--digest-file=/digest")
+    executor(container, language_registry, *flags)
+    assert readers.skopeo_inspect(f"docker://{name}")["Digest"] == (container.written / "digest").read_text()
+
+
+class _Taker(BaseHTTPRequestHandler):
+    taken: list[tuple[str, str, bytes]] = []
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.taken.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(200 if self.path == "/ok" else 403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_digest_is_put_to_a_server(scratch):
+    make_certificate(scratch / "key", scratch / "crt")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Taker)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(scratch / "crt", scratch / "key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"https://127.0.0.1:{server.server_port}"
+    settings = RegistrySettings(ca_files=(("*", str(scratch / "crt")),))
+    try:
+        write_digest_file("--digest-file", f"{url}/ok", "sha256:1", "/", settings)
+        assert _Taker.taken == [("/ok", "text/plain", b"sha256:1")]
+        with pytest.raises(RegistryError, match=r"flag `--digest-file`: the server did not take the digest.*403"):
+            write_digest_file("--digest-file", f"{url}/refused", "sha256:1", "/", settings)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

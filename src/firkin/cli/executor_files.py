@@ -67,11 +67,11 @@ def _put(flag: str, url: str, text: str, settings: RegistrySettings) -> None:
         exchange = transport.open(
             "PUT", split_url(url), (("Content-Type", "text/plain"),), upload_of(text.encode())
         )
-        response = exchange.response()
+        if not 200 <= exchange.status < 300:
+            raise response_error(f"flag `{flag}`: the server did not take the digest", exchange.response())
+        exchange.close()
     finally:
         transport.close()
-    if not 200 <= response.status < 300:
-        raise response_error(f"flag `{flag}`: the server did not take the digest", response)
 
 
 def _write_images(directory: str, names: tuple[str, ...], digest: str) -> None:
