@@ -224,7 +224,12 @@ def test_the_cache_in_a_repository(box, registry, workspace):
     destination = f"--destination={registry.reference('team/cached:1')}"
     first = executor(box(), registry, destination, *flags)
     assert "Using caching version of cmd: RUN" not in first.stderr
+    before = len(registry.requests())
     second = executor(box(), registry, destination, *flags)
+    asked = [(method, path) for method, path, _ in registry.requests()[before:]]
+    layers = {layer["digest"] for layer in registry.manifest("team/cached:1")["layers"]}
+    moved = [item for item in asked if item[0] != "HEAD" and any(digest in item[1] for digest in layers)]
+    assert moved == [] and not any(method in ("PUT", "PATCH") for method, _ in asked), asked
     assert all(f"Using caching version of cmd: {word}" in second.stderr for word in ("RUN", "COPY"))
 
 
