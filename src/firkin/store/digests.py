@@ -3,65 +3,120 @@
 What makes a digest fit for keeping is decided where files are hashed (solve/content.py). The file is read
 when first asked for and written once, as a whole, when something new was learned; when two builds of one
 context end at the same time, the last one's knowledge stays, which is no loss but time.
+
+A context may have a million files, of which a build looks at one directory after the other: what is known
+of a directory stays packed, about 90 bytes a file, until somebody asks for a file in it.
 """
 
 from __future__ import annotations
+
+import struct
+import threading
 
 import msgspec
 
 from firkin.oci.digest import framed_hash
 from firkin.store.layout import StoreLayout, write_atomically
 
-VERSION = 1
-_Stat = tuple[int, int, int, int, int]
-"""size, mtime_ns, ctime_ns, inode, dev"""
+VERSION = 2
+_OPEN_DIRECTORIES = 32
+"""Enough for some walks at a time, each with the directories above the one it is in."""
+
+_pack_stat = struct.Struct("<QqqQQ").pack
+"""size, mtime_ns, ctime_ns, inode, dev; the digest's bytes follow, then those of a capability."""
+_STAT_BYTES, _DIGEST_BYTES = 40, 32
 
 
 class _Known(msgspec.Struct, frozen=True):
     version: int
-    files: dict[str, tuple[int, int, int, int, int, str]]
+    directories: dict[str, bytes]
+
+
+_NOTHING = msgspec.msgpack.encode({})
+_names_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
 
 
 class StoredDigests:
-    """A DigestCache for the files of one context. Paths are those that solve/content.py uses as names."""
+    """A DigestCache for the files of one context. Paths are those that solve/content.py uses as names.
+
+    May be used from any thread.
+    """
 
     def __init__(self, layout: StoreLayout, context: str) -> None:
         self._path = f"{layout.digests}/{framed_hash((context.encode('utf-8', 'surrogateescape'),))}"
         self._scratch = layout.scratch
-        self._files: dict[str, tuple[int, int, int, int, int, str]] | None = None
+        self._lock = threading.Lock()
+        self._packed: dict[str, bytes] | None = None
+        self._open: dict[str, dict[str, bytes]] = {}  # the last used at the end
+        self._changed: set[str] = set()
         self._learned = False
+        self._last = ""
 
-    def _load(self) -> dict[str, tuple[int, int, int, int, int, str]]:
-        if self._files is None:
-            self._files = {}
+    def get(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int) -> str | None:
+        """Return the digest of a file that has not changed since it was hashed."""
+        directory, _, name = path.rpartition("/")
+        with self._lock:
+            known = self._directory(directory).get(name)
+        if known is None or known[:_STAT_BYTES] != _pack_stat(size, mtime_ns, ctime_ns, inode, dev):
+            return None
+        digest = known[_STAT_BYTES:].hex()
+        return digest if len(digest) == 2 * _DIGEST_BYTES else f"{digest[:64]}+{digest[64:]}"
+
+    def put(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int, digest: str) -> None:
+        """Keep a digest."""
+        directory, _, name = path.rpartition("/")
+        packed = _pack_stat(size, mtime_ns, ctime_ns, inode, dev) + bytes.fromhex(digest.replace("+", ""))
+        with self._lock:
+            self._directory(directory)[name] = packed
+            self._changed.add(directory)
+            self._learned = True
+
+    def save(self) -> None:
+        """Write what was learned."""
+        with self._lock:
+            if not self._learned or self._packed is None:
+                return
+            self._learned = False
+            for directory in list(self._open):
+                self._close(directory)
+            write_atomically(self._path, msgspec.msgpack.encode(_Known(VERSION, self._packed)), self._scratch)
+
+    def _directory(self, path: str) -> dict[str, bytes]:
+        """Return what is known of a directory's files, by name."""
+        if path == self._last and path in self._open:
+            return self._open[path]
+        self._last = path
+        found = self._open.pop(path, None)
+        if found is None:
+            try:
+                found = _names_decoder.decode(self._load().get(path, _NOTHING))
+            except msgspec.MsgspecError:
+                found = {}  # damaged: its files are hashed again
+            if len(self._open) >= _OPEN_DIRECTORIES:
+                self._close(next(iter(self._open)))
+        self._open[path] = found
+        return found
+
+    def _close(self, path: str) -> None:
+        names = self._open.pop(path)
+        if path in self._changed:
+            self._changed.remove(path)
+            # Names that are not UTF-8 cannot be written as text; such files are hashed each time.
+            if _is_text(path):
+                names = {name: known for name, known in names.items() if _is_text(name)}
+                self._load()[path] = msgspec.msgpack.encode(names)
+
+    def _load(self) -> dict[str, bytes]:
+        if self._packed is None:
+            self._packed = {}
             try:
                 with open(self._path, "rb") as file:
                     known = msgspec.msgpack.decode(file.read(), type=_Known)
             except (OSError, msgspec.MsgspecError):
-                return self._files  # no knowledge, or damaged: files are hashed again
+                return self._packed  # no knowledge, or damaged: files are hashed again
             if known.version == VERSION:
-                self._files = known.files
-        return self._files
-
-    def get(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int) -> str | None:
-        """Return the digest of a file that has not changed since it was hashed."""
-        known = self._load().get(path)
-        if known is None or known[:5] != (size, mtime_ns, ctime_ns, inode, dev):
-            return None
-        return known[5]
-
-    def put(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int, digest: str) -> None:
-        """Keep a digest."""
-        self._load()[path] = (size, mtime_ns, ctime_ns, inode, dev, digest)
-        self._learned = True
-
-    def save(self) -> None:
-        """Write what was learned."""
-        if self._learned and self._files is not None:
-            self._learned = False
-            # Names that are not UTF-8 cannot be written as text; such files are hashed each time.
-            files = {path: known for path, known in self._files.items() if _is_text(path)}
-            write_atomically(self._path, msgspec.msgpack.encode(_Known(VERSION, files)), self._scratch)
+                self._packed = known.directories
+        return self._packed
 
 
 def _is_text(path: str) -> bool:
