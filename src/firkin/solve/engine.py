@@ -177,7 +177,8 @@ class Engine:
         self._graph = graph
         for plan in graph.targets:
             step = graph.steps[plan.step]
-            if whole_files:
+            if whole_files or any(form.ignore for form in formats):
+                # A layer with paths left out must not be all that is kept of a step.
                 self._unpacked.add(step.id)
             self._exported.add(step.id)
             while step.inputs and isinstance(step.op, (Run, Copy, MakeDir)):
