@@ -278,6 +278,25 @@ def test_a_context_from_standard_input(box, registry, workspace):
     assert process.returncode == 0, process.stderr
 
 
+def test_a_single_snapshot_is_one_layer_with_the_same_files(box, registry, workspace, scratch):
+    (workspace / "Dockerfile").write_text(
+        "FROM busybox\nRUN mkdir /d && echo a > /d/a && ln /d/a /d/b && echo x > /gone && rm /etc/group\n"
+        "COPY app.txt /d/a\nRUN rm /gone && echo c > /d/c\n"
+    )
+    container = box()
+    for name, flag in (("one", "true"), ("several", "false")):
+        executor(container, registry, f"--destination={registry.reference(f'squash/{name}:1')}",
+                 f"--single-snapshot={flag}")  # fmt: skip
+    below = len(registry.manifest("library/busybox:latest")["layers"])
+    (only,) = layers(registry, "squash/one:1", scratch / "one")[below:]
+    assert {name.rstrip("/") for name in only} - {"dev", "proc", "sys"} == {
+        "d", "d/a", "d/b", "d/c", "etc", "etc/.wh.group",
+    }  # fmt: skip
+    assert len(layers(registry, "squash/several:1", scratch / "several")) == below + 3
+    history = registry.config("squash/one:1")["history"]
+    assert sum(not line.get("empty_layer") for line in history) == below + 1
+
+
 def test_the_dry_run_prints_the_plan(box, registry, workspace):
     result = executor(box(), registry, "--no-push", "--dryrun", "-v=error")
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["FROM", "RUN", "COPY"]

@@ -125,7 +125,7 @@ BUILD = (
     _flag("image-name-tag-with-digest-file", "text", "write NAME:TAG@DIGEST there, a line for each destination"),
     _flag("reproducible", "bool", "times of new files, `created` and history are SOURCE_DATE_EPOCH or 1970; layers of "
           "the base stay as they are"),
-    _ignored("single-snapshot", "bool", "each instruction keeps its layer; the files in the image are the same"),
+    _flag("single-snapshot", "bool", "one layer for all that the stage's instructions changed"),
     _ignored("snapshot-mode", "text", "changes are known without scanning; the value is checked", default="full",
              choices="full|redo|time"),
     _ignored("use-new-run", "bool", "changes are known without markers"),

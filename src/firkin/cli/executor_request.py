@@ -136,6 +136,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         source_date_epoch=epoch,
         rewrite_timestamp=flags.flag("reproducible"),
         isolation=flags.text("isolation"),
+        squash=flags.flag("single-snapshot"),
         ignore_paths=_ignored(flags),
         image_dir=absolute(cwd, flags.text("cache-dir")),
         plan_only=flags.flag("dryrun"),

@@ -50,7 +50,8 @@ class Exporter:
         self.names = parse_names(request.tags)
         self.wants_files = any(output.type in ("tar", "local") for output in request.outputs)
         self._early: EarlyPush | None = None
-        registries = [output for output in request.outputs if output.type == "registry"]
+        # What is squashed has no layers to send before the end.
+        registries = [output for output in request.outputs if output.type == "registry" and not request.squash]
         if registries:
             from firkin.export.registry import EarlyPush
 
@@ -114,6 +115,10 @@ class Exporter:
             snapshot = results[plan.step]
             if not isinstance(snapshot, Snapshot):
                 raise TypeError("a target is not a root file system")
+            if self._request.squash:
+                from firkin.export.squash import squash
+
+                plan, snapshot = squash(engine, plan, snapshot)
             wanted = dict.fromkeys((self._form(x, plan), self._family(x)) for x in self._request.outputs) or {
                 (LayerFormat(), self._request.media_family or "oci"): None
             }
