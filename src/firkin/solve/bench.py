@@ -67,6 +67,7 @@ class Bench:
         self._client_lock = threading.Lock()
         self.caches: RemoteCache | None = None
         self._backing: Backing | None = None
+        self._choosing = threading.Lock()
         self._agents: SshAgents | None = None
         self.contexts: Contexts
         self.resolver: ImageResolver
@@ -129,12 +130,13 @@ class Bench:
 
     def backing(self) -> Backing:
         """Root file system and sandbox, chosen from the facts about this machine on first use."""
-        if self._backing is None:
-            from firkin.solve.backing import make_backing
+        with self._choosing:  # steps ask side by side, and there must be one
+            if self._backing is None:
+                from firkin.solve.backing import make_backing
 
-            self._backing = make_backing(self._way(), self.request, lambda: self.client().preload())
-            self._stack.callback(self._backing.close)
-        return self._backing
+                self._backing = make_backing(self._way(), self.request, lambda: self.client().preload())
+                self._stack.callback(self._backing.close)
+            return self._backing
 
     def engine(self, slot_prefix: str) -> Engine:
         """Return an engine over this bench for one graph."""
