@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Of the container, not of the image; most are mounts, but not everywhere.
-SYSTEM_PATHS = ("proc", "sys", "dev", "etc/resolv.conf", "etc/hosts", "etc/hostname", "busybox")
+SYSTEM_PATHS = ("proc", "sys", "dev", "etc/resolv.conf", "etc/hosts", "etc/hostname")
 # Directories that an image has anyway, and in which a mount does no harm.
 _USUAL = ("tmp", "run", "var/run", "var/tmp", "var/cache", "mnt", "media", "opt", "srv", "home", "root", "var/lib")
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from firkin.sandbox.spec import RunResult, RunSpec
 
 
+# Scripts of CI jobs run by the executor image's own shell, before and after.
+_SHELL = "/busybox"
+
+
 class _EitherRootfs:
     """The container's own root, or a directory for an image that needs what belongs to the container."""
 
@@ -100,6 +104,8 @@ def _kept_paths(request: BuildRequest) -> tuple[str, ...]:
     paths += [path for _, certificate, key in request.registry.client_certs for path in (certificate, key)]
     for agent in request.ssh:
         paths += agent.paths
+    if os.path.isdir(_SHELL):
+        paths.append(_SHELL)
     local = (_local_path(path) for path in paths)
     return tuple(path for path in local if path)
 
