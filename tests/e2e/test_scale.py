@@ -90,6 +90,30 @@ def test_context_of_many_files(one: Firkin) -> None:
     assert len([name for name in found if "/f" in name]) == FILES
 
 
+def test_an_edit_leaves_layers_alone_that_it_does_not_touch(firkin: Firkin) -> None:
+    """The layer of many files is not made again because the small one below it has changed."""
+    context = context_of(
+        firkin,
+        "FROM busybox AS build\nRUN mkdir -p /app/modules && for i in $(seq 200); do echo $i > /app/modules/$i; done\n"
+        "COPY src /app/src\nRUN cat /app/src > /app/bundle\n"
+        "FROM busybox\nWORKDIR /srv\nCOPY --from=build /app/bundle ./\nCOPY --from=build /app/modules ./modules\n"
+        "RUN test $(ls modules | wc -l) = 200 && cat bundle > result\n",
+    )
+    made = []
+    for text in ("one", "two", "three"):
+        (context / "src").write_text(text)
+        firkin.account.give(context)
+        out = firkin.place / f"{text}.tar"
+        firkin.run("build", "-o", f"type=docker,dest={out}", "-t", "app:1", context)
+        with tarfile.open(out) as archive:
+            (entry,) = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+            made.append(entry["Layers"][-3:])
+        assert {name for name, _ in _layer_files(out)} >= {"srv/result"}
+        assert len(list(firkin.store.glob("trees/*/fs/srv/modules"))) == 1
+    assert made[0][1] == made[1][1] == made[2][1]
+    assert len({layers[0] for layers in made}) == len({layers[2] for layers in made}) == 3
+
+
 def _layer_files(saved: Path) -> list[tuple[str, int]]:
     """Return name and size of every member of the last layer of a saved image."""
     with tarfile.open(saved) as archive:

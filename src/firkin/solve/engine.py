@@ -36,6 +36,7 @@ from firkin.request import RunOptions, Secret
 from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests, copy_digests, copy_times, tree_digest
 from firkin.solve.copy_plan import CopyTools
+from firkin.solve.landing import landing_of, lands_freely
 from firkin.solve.layers import LayerFormat, LayerWork
 from firkin.solve.pools import Pools
 from firkin.solve.selection import selected_layers
@@ -414,7 +415,7 @@ class Engine:
             if self.on_first_miss is not None:
                 hook, self.on_first_miss = self.on_first_miss, None
                 hook()
-            result = self._recalled(step, inputs) or self._executed(step, inputs)
+            result = self._recalled(step, inputs) or self._landed_or_executed(step, inputs)
         self._results[step.id] = result
         return result
 
@@ -433,7 +434,44 @@ class Engine:
             record = self._in_caches(step, inputs, narrow)
         return None if record is None else self._found(step, inputs, self._keys[step.id], record)
 
-    def _executed(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot:
+    def _landing_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
+        """Return a third key for a COPY, with what it asks of its root instead of the whole root; None for others.
+
+        It finds the layer again when something else in the COPY's own stage has changed. It holds the times
+        that the files were given, since nothing else of the root tells one project from another.
+        """
+        if not isinstance(step.op, Copy) or not lands_freely(step.op):
+            return None
+        from firkin.solve.ops.copy import root_view
+
+        root = root_of(inputs)
+        # Where a RUN wrote something its times are chance, and no build has them twice. Where none did, or an
+        # epoch limits them, an image is the same whichever layers were at hand: times count.
+        latest_ns = None
+        if step.meta.epoch_s is not None:
+            latest_ns = step.meta.epoch_s * 1_000_000_000
+        elif reads_runs(step, inputs) or any(layer.from_run for layer in root.layers):
+            latest_ns = 0
+        landing = landing_of(step.op, root_view(self, step, root, step.op.chown), latest_ns)
+        if landing is None:
+            return None
+        parts = self._parts(step, inputs, narrow=True)
+        times = ("times", self._set_times(step.op, inputs))
+        parts = (*(("landing", landing) if name == "root" else (name, value) for name, value in parts), times)
+        return StepKey(key_of(parts), parts)
+
+    def _landed_or_executed(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot:
+        """Take the layer that the same COPY made on another root, or make one."""
+        landing = self._landing_key(step, inputs)
+        record = None if landing is None or step.meta.no_cache else self._in_store(step, landing)
+        if record is None:
+            return self._executed(step, inputs, landing)
+        known = self._keys[step.id]
+        own = msgspec.structs.replace(record, key=known.key, parts=known.parts, slot=self.slot(step))
+        self.store.records.remember(own)
+        return self._found(step, inputs, known, own)
+
+    def _executed(self, step: Step, inputs: tuple[Result, ...], landing: StepKey | None) -> Snapshot:
         known = self._keys[step.id]
         key, parts = known.key, known.parts
         fresh = step.meta.no_cache
@@ -457,6 +495,11 @@ class Engine:
             second = msgspec.structs.replace(record, key=narrow.key, parts=narrow.parts, slot=slot)
             self.store.records.remember(second, replace=fresh)
             self._note(step, inputs, second, fresh=fresh)
+        if landing is not None:
+            third = msgspec.structs.replace(
+                record, key=landing.key, parts=landing.parts, slot=self.slot(step) + _NARROW
+            )
+            self.store.records.remember(third, replace=fresh)
         return self._add(step, inputs, layer_id)
 
     def _add(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> Snapshot:
