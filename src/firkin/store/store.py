@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import TracebackType
 
@@ -30,15 +31,20 @@ class Store:
         self.images = Images(self.layout)
         self._clock = clock
         self._records: Records | None = None
+        self._opening = threading.Lock()
 
     @property
     def records(self) -> Records:
         """The database, opened on first use."""
-        if self._records is None:
-            self._records = Records(self.layout.database, self._clock)
-            if self._records.lost and self._warn is not None:
-                self._warn("store-renewed", f"the cache of the store is empty now: {self._records.lost}")
-        return self._records
+        known = self._records
+        if known is not None:
+            return known
+        with self._opening:  # bases are resolved side by side, and a second connection finds the database locked
+            if self._records is None:
+                self._records = Records(self.layout.database, self._clock)
+                if self._records.lost and self._warn is not None:
+                    self._warn("store-renewed", f"the cache of the store is empty now: {self._records.lost}")
+            return self._records
 
     def __enter__(self) -> Store:
         self.layout.__enter__()
