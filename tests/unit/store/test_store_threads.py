@@ -7,7 +7,7 @@ from firkin.store.store import Store
 
 
 def test_the_database_is_opened_once(tmp_path):
-    for number in range(20):
+    for number in range(8):
         with Store(str(tmp_path / str(number)), time.time) as store:
             gate, seen = threading.Barrier(4), []
 
