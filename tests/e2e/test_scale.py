@@ -38,17 +38,36 @@ class Cost:
     bytes: int
 
 
+# A process keeps the largest resident set of whoever it was forked from, here the whole test run: so something small
+# stands between.
+_MEASURE = """
+import os, sys
+pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, used = os.wait4(pid, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(str(used.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status) & 255)
+"""
+
+
 def cost(firkin: Firkin, what: str, *arguments: str | os.PathLike[str]) -> Cost:
     """Run firkin, fail if it fails, tell and return what it cost."""
-    log = firkin.place / "log"
+    log, measured = firkin.place / "log", firkin.place / "maxrss"
+    command = firkin.command(*arguments)
     with open(log, "wb") as stream:
         begin = time.monotonic()
-        process = firkin.popen(*arguments, stdout=stream, stderr=stream)
-        _, status, used = os.wait4(process.pid, 0)
+        process = firkin.account.popen(
+            [command[0], "-I", "-S", "-c", _MEASURE, str(measured), *command],
+            env=firkin.environment(),
+            cwd=firkin.place,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+        )
+        process.wait()
         seconds = time.monotonic() - begin
-    process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, log.read_text(errors="replace")[-4000:]
-    found = Cost(seconds, used.ru_maxrss * 1024)
+    found = Cost(seconds, int(measured.read_text()) * 1024)
     print(f"\n  {what}: {found.seconds:.2f} s, {found.bytes / 1e6:.0f} MB", end="", flush=True)
     return found
 

@@ -73,7 +73,9 @@ def test_keys_from_files(firkin: Firkin, agent: Path) -> None:
     told = build(firkin, RUN.format(""), "--ssh", f"default={first},{second}")
     assert "list 12 of 2, removal 5, left 2" in told
     assert list((firkin.store / "tmp").iterdir()) == []
-    running = subprocess.run(["pgrep", "-f", "ssh-agent -a agent sh"], capture_output=True, text=True).stdout
+    # Of this account only: the same test may be running for another one.
+    search = ["pgrep", "-u", str(firkin.account.uid), "-f", "ssh-agent -a agent sh"]
+    running = subprocess.run(search, capture_output=True, text=True).stdout
     assert running == ""
     (firkin.place / "context/bad").write_text("no key")
     told = build(firkin, RUN.format(""), "--ssh", f"default={firkin.place}/context/bad", check=False)

@@ -199,9 +199,9 @@ def test_a_trigger_keeps_the_span_it_is_given() -> None:
 
 
 def test_large_files_take_linear_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     line = "RUN --mount=type=cache,target=/x echo " + "x" * 60 + " \\\n  more\n"
     assert len(read("FROM x\n" + line * 10_000).instructions) == 10_001
     assert len(read("FROM x\nRUN x\\\n" + "  a \\\n\n" * 100_000).instructions) == 2
     assert len(read("RUN <<A " * 1_000 + "\n" + "A\n" * 200_000).instructions) == 199_001
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
