@@ -321,8 +321,9 @@ def layers(place: Place) -> Iterator[Row]:
     )  # fmt: skip
     for found in json.loads(figures.read_text()):
         usage = Usage(found["firkin_s"], 0, 0, found["peak_mib"] << 20, 0, 0)
-        yield Row("layers", f"{found['way']}: {found['files']:,} files ({found['tree']})", only_own([usage]),
-                  [found["floor_s"]], "<= the floor", found["ratio"] <= 1, f"{found['ratio']:.2f} of the floor")  # fmt: skip
+        what, ratio = f"{found['way']}: {found['files']:,} files ({found['tree']})", found["ratio"]
+        yield Row("layers", what, only_own([usage]), [found["floor_s"]], "<= the floor", ratio <= 1,
+                  f"{ratio:.2f} of the floor")  # fmt: skip
     own = place.own
     context = place.root / "layer-in"
     context.mkdir()
