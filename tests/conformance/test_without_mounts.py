@@ -17,6 +17,8 @@ from support.registry import Registry
 NEEDS_MOUNTS = {"mount-bind-read-only", "mount-cache-read-only", "mount-tmpfs"}
 # It puts a file where the container has its shell; with `--isolation auto` a chroot takes over.
 COLLIDES = {"run-scratch-static"}
+# How files get into images without a RUN is no different here: the chroot's run covers it.
+OF_STEPS = ("run", "mount", "user", "fs", "stage", "shell", "workdir", "heredoc", "volume")
 
 
 @pytest.mark.root
@@ -36,10 +38,22 @@ def test_corpus(name: str, registry: Registry, tmp_path: Path) -> None:
     build = f"build --isolation {name} --root {pair.store} --registry-mirror docker.io={registry.url}"
     places = "{args} -f {dockerfile} --output type=oci,dest={output} {context}"
     builder = f"{pair.python} {' '.join(FIRKIN)} {build} {places}"
-    check = ["/corpus/conformance.py", "check", "--builder", builder, "--base", "busybox=/base", "--jobs", "2", "--quiet"]
+    check = [
+        "/corpus/conformance.py",
+        "check",
+        "--builder",
+        builder,
+        "--base",
+        "busybox=/base",
+        "--jobs",
+        "2",
+        "--quiet",
+    ]
+    if name == "inplace":
+        check += [f"--case={group}-*" for group in OF_STEPS]
     # Workspaces lie on a mount: what is in `/` comes and goes in place.
     env = {**pair.container.env, "TMPDIR": "/shared"}
     result = container.run([pair.python, *check], env=env, check=False, timeout=1700)
     failed = set(re.findall(r"^FAIL ([^:]+):", result.stdout, re.M))
-    assert re.search(r"^\d{3} passed", result.stdout, re.M), result.stdout + result.stderr
+    assert re.search(r"^\d+ passed", result.stdout, re.M), result.stdout + result.stderr
     assert failed == NEEDS_MOUNTS | (COLLIDES if name == "inplace" else set()), result.stdout
