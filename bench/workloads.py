@@ -316,7 +316,7 @@ def layers(place: Place) -> Iterator[Row]:
     """Layers out and in without a build around them (bench_layer.py); and the base, pulled and unpacked by a build."""
     figures = place.root / "layers.json"
     subprocess.run(
-        [sys.executable, str(HERE / "bench_layer.py"), "--pairs", str(min(3, place.rounds)), "--place", str(place.root),
+        [sys.executable, str(HERE / "bench_layer.py"), "--pairs", str(min(4, place.rounds)), "--place", str(place.root),
          "--json", str(figures)], stdout=subprocess.DEVNULL, check=False,
     )  # fmt: skip
     for found in json.loads(figures.read_text()):
