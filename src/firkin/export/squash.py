@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import msgspec
 
 from firkin.graph.step import ImagePlan
-from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Put, Remove, View
-from firkin.layer.index import IndexWriter
 from firkin.oci.config import History
 from firkin.oci.digest import framed_hash
 from firkin.solve.engine import Engine
+from firkin.solve.ops.copy import keep_tree
 from firkin.solve.snapshot import LayerRef, Snapshot
 
 
@@ -40,24 +39,7 @@ def squash(engine: Engine, plan: ImagePlan, snapshot: Snapshot) -> tuple[ImagePl
 def _make(engine: Engine, snapshot: Snapshot, below: int, layer_id: str) -> None:
     layers, trees = engine.layers, engine.layers.ensure_trees(snapshot, "")
     changes = squashed_changes(layers.stack(trees[below:]), layers.stack(trees[:below]), layers.stack(trees))
-    staged = engine.store.trees.stage()
-    try:
-        index = IndexWriter()
-        apply_changes(_heard(changes, index), f"{staged}/fs", chown=not layers.owner_free)
-        if layers.owner_free:
-            with open(f"{staged}/index", "wb") as file:
-                index.write(file)
-        engine.store.trees.seal(staged, layer_id)
-    except BaseException:
-        engine.store.trees.drop(staged)
-        raise
-    engine.store.records.add_tree(layer_id)
-
-
-def _heard(changes: Iterator[Change], index: IndexWriter) -> Iterator[Change]:
-    for change in changes:
-        index.add(change)
-        yield change
+    keep_tree(engine, layer_id, changes)
 
 
 def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:

@@ -58,23 +58,40 @@ def keep_changes(
         engine.layers.write_blob(layer_id, changes, engine.first_format.unclamped(), index)
         engine.layers.keep_index(layer_id, index)
         return
+    if root.layers:
+        engine.layers.ensure_trees(root, str(step.id))
+    below = engine.store.trees.path(root.layers[-1].tree_id) if root.layers else ""
+    keep_tree(engine, layer_id, changes, below=below, may_link=_link_rule(engine, root))
+
+
+def keep_tree(
+    engine: Engine,
+    tree_id: str,
+    changes: Iterable[Change],
+    *,
+    below: str = "",
+    may_link: Callable[[str], bool] | None = None,
+) -> None:
+    """Keep changes as a tree of the store, with an index where files cannot have their owners.
+
+    `below` is the tree whose root attributes show through; `may_link` as in apply_changes.
+    """
     index = IndexWriter()
     free = engine.layers.owner_free
     staged = engine.store.trees.stage()
     try:
-        if root.layers:
-            engine.layers.ensure_trees(root, str(step.id))
-            _take_attributes(engine.store.trees.path(root.layers[-1].tree_id), f"{staged}/fs")
+        if below:
+            _take_attributes(below, f"{staged}/fs")
         heard = _heard(changes, index) if free else changes
-        apply_changes(heard, f"{staged}/fs", may_link=_link_rule(engine, root), chown=not free)
+        apply_changes(heard, f"{staged}/fs", may_link=may_link, chown=not free)
         if free:
             with open(f"{staged}/index", "wb") as file:
                 index.write(file)
-        engine.store.trees.seal(staged, layer_id)
+        engine.store.trees.seal(staged, tree_id)
     except BaseException:
         engine.store.trees.drop(staged)
         raise
-    engine.store.records.add_tree(layer_id)
+    engine.store.records.add_tree(tree_id)
 
 
 def _heard(changes: Iterable[Change], index: IndexWriter) -> Iterator[Change]:
@@ -112,15 +129,7 @@ def materialize(engine: Engine, files: Files) -> str:
     tree_id = framed_hash((b"files", tree_digest(view, "", engine.file_digests).encode()))
     if not engine.store.trees.has(tree_id):
         everything = Copy((PathSource(1, "/", wildcard=False),), "/")
-        staged = engine.store.trees.stage()
-        try:
-            changes = plan_copy(everything, (EMPTY_VIEW, view), engine.tools)
-            apply_changes(changes, f"{staged}/fs", chown=not engine.layers.owner_free)
-            engine.store.trees.seal(staged, tree_id)
-        except BaseException:
-            engine.store.trees.drop(staged)
-            raise
-        engine.store.records.add_tree(tree_id)
+        keep_tree(engine, tree_id, plan_copy(everything, (EMPTY_VIEW, view), engine.tools))
     return engine.store.trees.path(tree_id)
 
 
