@@ -211,6 +211,7 @@ def start_worker(
 
 def _work(request: BuildRequest, events: int, decision_read: int, channel: Channel, build: Build | None) -> int:
     """Be the worker; return its exit code."""
+    cancel = _listen()
     try:
         from firkin.backend import Backend
         from firkin.linux.enter import NamespacePlan, enter
@@ -227,7 +228,7 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
                 start_launcher()
                 request = _without_foreign_helpers(request)
-            return serve(request, events, lambda: backend, build)
+            return serve(request, events, lambda: backend, build, cancel)
         enter(NamespacePlan(mount=False), channel)
         missing = error_of(decision.missing)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
@@ -238,7 +239,7 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
     def refuse() -> Backend:
         raise missing
 
-    return serve(request, events, refuse, build)
+    return serve(request, events, refuse, build, cancel)
 
 
 def _guard(backend: Backend) -> None:
@@ -259,24 +260,36 @@ def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
     return msgspec.structs.replace(request, registry=registry)
 
 
-def serve(request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build) -> int:
-    """Build in this process, write every event and the last line to `descriptor`, return the exit code.
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
-    SIGTERM and SIGINT stop the build.
-    """
-    from firkin.linux.syscalls import set_parent_death_signal
+
+def _listen() -> Cancel:
+    """Return what SIGTERM and SIGINT set from now on; those that came while they were held back come now."""
     from firkin.solve.cancel import Cancel
 
-    # Set here and not earlier: entering a user namespace clears it.
-    set_parent_death_signal(signal.SIGKILL)
     cancel = Cancel()
-    stream = EventStream(descriptor, cancel)
 
     def stop(number: int, frame: FrameType | None) -> None:
         cancel.set(number)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in _STOPPING:
+        signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+    return cancel
+
+
+def serve(
+    request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build, cancel: Cancel
+) -> int:
+    """Build in this process, write every event and the last line to `descriptor`, return the exit code.
+
+    `cancel`, which SIGTERM and SIGINT set, stops the build.
+    """
+    from firkin.linux.syscalls import set_parent_death_signal
+
+    # Set here and not earlier: entering a user namespace clears it.
+    set_parent_death_signal(signal.SIGKILL)
+    stream = EventStream(descriptor, cancel)
     try:
         result = build(request, stream.emit, cancel, way)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
@@ -378,6 +391,8 @@ def main(build: Build | None = None) -> int:
         from firkin.linux.syscalls import set_parent_death_signal
 
         set_parent_death_signal(signal.SIGKILL)
+        # Until both processes know what to do with them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         pid = start_worker(request, events, build=build)
     except FirkinError as error:
         os.write(events, encode_line(failure_of(error)) + b"\n")
@@ -395,8 +410,9 @@ def _accompany(pid: int) -> int:
         except ProcessLookupError:
             pass  # it has ended just now
 
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
+    for number in _STOPPING:
+        signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return status if status >= 0 else 128 - status
 
