@@ -143,9 +143,8 @@ class PathSource(msgspec.Struct, frozen=True, tag_field="from", tag="path"):
     """Files below input number `input`: a path or, with `wildcard`, a pattern of Go's filepath.Match.
 
     `path` is absolute within the input, cleaned, parent steps clamped; a trailing slash is gone.
-    `required` False: a path that matches nothing is no error. `pivot` is, for --parents, the number of
-    leading path components that are not repeated below the destination. `follow` False: a symbolic
-    link given directly is copied as a link (never so in COPY and ADD of BuildKit).
+    A path without `wildcard` must exist. `pivot` is, for --parents, the number of leading path components
+    that are not repeated below the destination.
     """
 
     input: int

@@ -160,8 +160,6 @@ class Bench:
             cancel=self.stop,
             clock=self.clock,
             slot_prefix=slot_prefix,
-            ignore_paths=request.ignore_paths,
-            epoch_s=request.source_date_epoch,
             remote=self.caches,
             explain=request.explain,
             require_cached=request.require_cached,

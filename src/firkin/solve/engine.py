@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from firkin.context.views import MemoryView
+from firkin.context.views import empty_view
 from firkin.errors import FirkinError, StepFailed
 from firkin.events import Emit, Log
 from firkin.graph.explain import explain
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from firkin.sandbox import Sandbox
     from firkin.solve.remote_cache import RemoteCache
 
-EMPTY_VIEW = MemoryView({}, {})
+EMPTY_VIEW = empty_view()
 _LATEST_S = (1 << 36) - 1  # year 4147: what a cache entry, and RFC 3339, can say
 _NARROW = "|narrow"
 """Marks the slot of a narrow key's record, which explains nothing."""
@@ -99,7 +99,6 @@ class Surroundings(msgspec.Struct, frozen=True):
     secrets: Mapping[str, Secret]
     ssh_sockets: SshSockets
     resolv_conf: bytes
-    insecure_allowed: bool = False
 
 
 class Engine:
@@ -121,8 +120,6 @@ class Engine:
         cancel: Cancel,
         clock: Callable[[], float],
         slot_prefix: str,
-        ignore_paths: tuple[str, ...] = (),
-        epoch_s: int | None = None,
         remote: RemoteCache | None = None,
         explain: bool = False,
         require_cached: bool = False,
@@ -134,8 +131,6 @@ class Engine:
         self.emit = emit
         self.cancel = cancel
         self.clock = clock
-        self.ignore_paths = ignore_paths
-        self.epoch_s = epoch_s
         self.tools = tools
         self.file_digests = file_digests
         self._backend = backend
