@@ -127,23 +127,53 @@ class Records:
     def _open(self) -> None:
         if os.path.exists(self._path + _DAMAGED):
             raise sqlite3.DatabaseError("the last process found it damaged")
-        self._connection = sqlite3.connect(
-            self._path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+        if self._is_missing():
+            with locked(self._path + ".lock"):
+                self._make_database()
+        self._connection = self._connect(self._path)
         try:
             # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
             # power fails, never the database (sqlite.org/wal.html): they are a cache.
-            self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             if self._connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
-                self._make_tables()
+                self._make_tables(self._connection)
         except BaseException:
             self._connection.close()
             raise
 
-    def _make_tables(self) -> None:
+    def _is_missing(self) -> bool:
+        try:
+            return os.stat(self._path).st_size == 0
+        except FileNotFoundError:
+            return True
+
+    @staticmethod
+    def _connect(path: str) -> sqlite3.Connection:
+        return sqlite3.connect(
+            path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+
+    def _make_database(self) -> None:
+        """Make the database if there is none, under the lock; it appears whole, by renaming.
+
+        Not in place: SQLite does not wait for other connections when it changes to WAL, it fails.
+        """
+        if not self._is_missing():
+            return
+        aside = self._path + ".new"
+        for suffix in ("", "-wal", "-shm", "-journal"):  # of a killed process
+            if os.path.exists(aside + suffix):
+                os.unlink(aside + suffix)
+        connection = self._connect(aside)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            self._make_tables(connection)
+        finally:
+            connection.close()  # the only connection: what its WAL holds goes into the file now
+        os.rename(aside, self._path)
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
         """Make the tables; those of another version go, for all that is lost with them is time."""
-        connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             if connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
@@ -173,6 +203,7 @@ class Records:
                     for suffix in ("", "-wal", "-shm", _DAMAGED):
                         if os.path.exists(self._path + suffix):
                             os.unlink(self._path + suffix)
+                    self._make_database()
                     self._open()
                     self.lost = "it was damaged"
         except sqlite3.Error as error:

@@ -341,6 +341,24 @@ def test_many_processes_renew_a_database_once(tmp_path, clock):
         assert all(opened.records.find(CacheKey(name)) is not None for name in "bcdef")
 
 
+def test_many_processes_make_a_database_at_once(tmp_path):
+    """SQLite fails at once, whatever its timeout, when two connections change a database to WAL."""
+    code = (
+        "import sys, time\nfrom firkin.store.store import Store\n"
+        "root, name, first = sys.argv[1], sys.argv[2], float(sys.argv[3])\n"
+        "for n in range(25):\n"
+        "    while time.time() < first + 0.03 * n: pass\n"
+        "    with Store(f'{root}/{n}', time.time) as store: store.records.add_tree(name)\n"
+    )
+    first = str(time.time() + 0.5)  # when all have imported
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    started = [subprocess.Popen([*command, name, first]) for name in "abcdef"]
+    assert [process.wait() for process in started] == [0] * 6
+    for n in range(25):
+        with Store(str(tmp_path / str(n)), time.time) as opened:
+            assert opened.records.query("SELECT id FROM trees ORDER BY id") == [(name,) for name in "abcdef"]
+
+
 def test_another_version_that_took_over_is_told(store):
     store.records.remember(record("a"))
     connection = sqlite3.connect(store.layout.database)
