@@ -98,13 +98,16 @@ class OwnBuilder(Builder):
     def version(self) -> str:
         return self.first_line(*self.firkin.command("--version"))
 
-    def command(self, context: Path, push: str = "", *, cache: bool = True) -> list[str]:
+    def command(self, context: Path, push: str = "", *, archive: Path | None = None, cache: bool = True) -> list[str]:
         options = ["--build-arg", f"BASE={self.base}", *([] if cache else ["--no-cache"])]
         options += ["-t", push, "--push"] if push else []
+        options += [f"--output=type=oci,dest={archive}"] if archive else []
         return self.firkin.command("build", "--progress=json", *options, context)
 
-    def build(self, context: Path, push: str = "", *, cache: bool = True) -> Usage:
-        usage, self.output = measure(self.command(context, push, cache=cache), self.environment)
+    def build(
+        self, context: Path, push: str = "", *, archive: Path | None = None, cache: bool = True
+    ) -> Usage:
+        usage, self.output = measure(self.command(context, push, archive=archive, cache=cache), self.environment)
         return usage
 
 

@@ -231,16 +231,20 @@ def forget_blobs(own: OwnBuilder, layers: list[Path]) -> None:
 
 
 def bulk(place: Place) -> Iterator[Row]:
-    """A RUN that writes 1 GiB: the whole build, and what of it is the export."""
+    """A RUN that writes 1 GiB: the whole build, and what of it is the export, to the registry and to an archive."""
     data = place.root / "bulk-data"
     subprocess.run([sys.executable, str(place.contexts / "bulk/bulk.py"), str(data)], check=True)
     own = place.own
-    exports: list[float] = []
+    pushes: list[float] = []
+    archives: list[float] = []
 
     def build(builder: Builder) -> Usage:
         usage = builder.build(place.contexts / "bulk", place.push_name("bulk", builder), cache=False)
         if builder is own:
-            exports.append(usage.wall_s - _until_last_step(own.output))
+            pushes.append(usage.wall_s - _until_last_step(own.output))
+            archive = place.root / f"bulk-{place.number()}.tar"
+            again = own.build(place.contexts / "bulk", archive=archive, cache=False)
+            archives.append(again.wall_s - _until_last_step(own.output))
         return usage
 
     warmed = set()
@@ -254,14 +258,23 @@ def bulk(place: Place) -> Iterator[Row]:
     runs, floors = place.in_turn(build, warm, lambda: timed_shell(floor), min(3, place.rounds))
     peak = largest_process(runs)
     yield Row("bulk", "RUN writes 1 GiB, pushed", runs, bar="<= 150 MB a process", met=peak <= 150e6)
-    export = statistics.median(exports)
+    export = statistics.median(archives)
     yield Row(
         "bulk",
-        "  its export and push",
-        only_own([Usage(t, 0, 0, 0, 0, 0) for t in exports]),
+        "  its export alone, as an archive",
+        only_own([Usage(t, 0, 0, 0, 0, 0) for t in archives]),
         floors,
         "<= 2.5 s, the floor",
         export <= min(2.5, statistics.median(floors)),
+    )
+    push = statistics.median(pushes)
+    yield Row(
+        "bulk",
+        "  its export and push",
+        only_own([Usage(t, 0, 0, 0, 0, 0) for t in pushes]),
+        floors,
+        "<= the floor",
+        push <= statistics.median(floors),
     )
 
 
