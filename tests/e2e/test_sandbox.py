@@ -146,6 +146,18 @@ def test_mounts(pair: Pair) -> None:
     assert "covered/kept" not in tree
 
 
+def test_mount_points_that_a_command_touched_are_not_in_the_layer(pair: Pair) -> None:
+    dockerfile = (
+        "FROM busybox\nRUN --mount=type=tmpfs,target=/home/app/.cache/tool --mount=type=tmpfs,target=/p/q \\\n"
+        "    chown -R 5:6 /home/app && chmod 700 /p && touch /p/x && rm /p/x\n"
+        "RUN --mount=type=tmpfs,target=/p/q chmod 700 /p && touch /p/x\n"
+    )
+    built = pair.build(dockerfile)
+    assert "home/app" not in built.tree()
+    assert [name.strip("/") for name in built.layer_names(-1)] == ["p", "p/x"]
+    assert "p" not in [name.strip("/") for name in built.layer_names(-2)]
+
+
 def test_ssh_agent(pair: Pair) -> None:
     path = pair.shared / "agent.sock"
     server = socket.socket(socket.AF_UNIX)

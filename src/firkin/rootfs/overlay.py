@@ -19,7 +19,7 @@ from firkin.linux.mounts import Overlay
 from firkin.store.layout import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 class OverlayRoot:
@@ -59,6 +59,29 @@ class OverlayRootfs:
             yield root
         finally:
             remove_tree(scratch)
+
+
+def drop_stubs(upper: str, paths: Iterable[str]) -> None:
+    """Take mount points, which the image lacks, out of an upper directory if nothing was put into them.
+
+    They are there when the command changed their mode or owner, or put something beside them for a while.
+    `paths` are relative, the deepest first. Mirrors: buildkit executor.MountStubsCleaner.
+    """
+    real = os.path.realpath(upper)
+    for path in paths:
+        full = f"{real}/{path}"
+        folder = os.path.dirname(full)
+        if not os.path.lexists(full) or os.path.realpath(folder) != folder:
+            continue
+        times = os.stat(folder)
+        try:
+            if os.path.isdir(full) and not os.path.islink(full):
+                os.rmdir(full)
+            elif os.path.isfile(full) and not os.lstat(full).st_size:
+                os.unlink(full)
+        except OSError:
+            continue  # there is something in it
+        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 @contextmanager

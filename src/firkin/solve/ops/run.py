@@ -14,10 +14,11 @@ from firkin.graph import ops
 from firkin.graph.step import Step
 from firkin.layer.index import IndexWriter
 from firkin.layer.scan import iter_upper_changes
-from firkin.layer.view import StackView
+from firkin.layer.view import StackView, resolve_path
 from firkin.linux.mounts import Overlay
 from firkin.oci.digest import framed_hash
 from firkin.request import Secret
+from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.spec import RunResult, RunSpec
 from firkin.solve.cache_mounts import restore_mount, save_mount
@@ -70,6 +71,8 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         for warning in result.warnings:
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
+        if isinstance(root.mount, Overlay):
+            drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts))
         root.seal(f"{staged}/fs", result.covered)
         _keep_attributes(engine, staged, view, user)
         engine.store.trees.seal(staged, layer_id)
@@ -106,6 +109,15 @@ def _keep_mount_points(root: Overlay | str, view: StackView) -> None:
         if view.lstat(name) is None and not os.path.lexists(f"{place}/{name}"):
             os.mkdir(f"{place}/{name}")
             os.chmod(f"{place}/{name}", 0o755)
+
+
+def _absent_mount_points(view: StackView, mounts: tuple[sandbox.Mount, ...]) -> Iterator[str]:
+    """Yield the mount points, and the directories above them, that the image lacks; the deepest first."""
+    for target in ("/etc/hosts", "/etc/resolv.conf", *(mount.target for mount in mounts)):
+        path = resolve_path(view, target)
+        while path and view.lstat(path) is None:
+            yield path
+            path = path.rpartition("/")[0]
 
 
 def _network(engine: Engine, op: ops.Run) -> sandbox.Network:
