@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
 from firkin.solve.cancel import Cancel
+from firkin.store.images import StoredImage, find_in
 from firkin.store.store import Store
 
 _HEX = frozenset("0123456789abcdef")
@@ -68,22 +69,22 @@ def find_image(store: Store, text: str) -> Found:
         raise UsageError(f"`{text}` is the beginning of {len(found)} digests", hints=("write more of it",))
     root = next(iter(found.values()), None)
     if root is None:
-        root = store.images.find(reference_of(text))
+        root = find_in(entries, reference_of(text))
     if root is None:
         from firkin.dockerfile.words import nearest
 
         meant = nearest(text, [familiar(entry.name) for entry in entries if entry.name])
         hint = f"did you mean `{meant}`?" if meant else "`firkin images` lists what is in the store"
         raise UsageError(f"no image `{text}` in the store {store.layout.root}", code="no-image", hints=(hint,))
-    return describe(store, root)
+    return describe(store, [entry for entry in entries if entry.descriptor.digest == root.digest])
 
 
-def describe(store: Store, root: Descriptor) -> Found:
-    """Return everything about an entry of the store."""
-    same = [entry for entry in store.images.entries() if entry.descriptor.digest == root.digest]
+def describe(store: Store, entries: Sequence[StoredImage]) -> Found:
+    """Return everything about an image of the store; `entries` are all, at least one, that have its digest."""
+    root = entries[0].descriptor
     images, index = _images(store, root)
-    created = next((entry.created for entry in same if entry.created), images[0].config.created if images else "")
-    return Found(tuple(entry.name for entry in same if entry.name), root, images, index, created)
+    created = next((entry.created for entry in entries if entry.created), images[0].config.created if images else "")
+    return Found(tuple(entry.name for entry in entries if entry.name), root, images, index, created)
 
 
 def _images(store: Store, descriptor: Descriptor) -> tuple[tuple[Image, ...], Index | None]:

@@ -9,6 +9,7 @@ from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import Found, describe, open_store, say
 from firkin.errors import StoreError
 from firkin.oci.reference import parse_reference
+from firkin.store.images import StoredImage
 
 USAGE = "[OPTIONS] [NAME]"
 ABOUT = "List the images in the store, newest last; with NAME those whose repository or name it is."
@@ -25,10 +26,12 @@ def run(invocation: Invocation) -> int:
     store, _ = open_store(invocation)
     rows: list[tuple[str, str, Found]] = []
     with store:
-        for digest in dict.fromkeys(entry.descriptor.digest for entry in store.images.entries()):
-            root = next(x.descriptor for x in store.images.entries() if x.descriptor.digest == digest)
+        by_digest: dict[str, list[StoredImage]] = {}
+        for entry in store.images.entries():
+            by_digest.setdefault(entry.descriptor.digest, []).append(entry)
+        for digest, entries in by_digest.items():
             try:
-                found = describe(store, root)
+                found = describe(store, entries)
             except StoreError as error:
                 say(f"warning: {digest}: {error.message} ({error.code})")
                 continue
