@@ -206,12 +206,15 @@ def _blobs(store: Store, limit: float, protected: set[str], gone: set[str], dry:
             freed.append(Freed("blob", str(digest), int(str(size))))
     if dry:
         return freed
+    really = []
     with store.records.exclusive() as connection:
         for item in freed:
-            connection.execute("DELETE FROM blobs WHERE digest = ? AND used < ?", (item.name, limit))
+            if not connection.execute("DELETE FROM blobs WHERE digest = ? AND used < ?", (item.name, limit)).rowcount:
+                continue  # a build took it up meanwhile
             connection.execute("DELETE FROM layer_blobs WHERE digest = ?", (item.name,))
             _unlink(store.blobs.path(Digest(item.name)))
-    return freed
+            really.append(item)
+    return really
 
 
 def _mounts(store: Store, limit: float, dry: bool) -> list[Freed]:

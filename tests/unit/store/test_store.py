@@ -240,6 +240,26 @@ def test_prune_spares_what_a_running_build_may_use(tmp_path, clock, store):
     assert [x for x in prune(store, now=clock.now).freed if x.kind == "layer"]
 
 
+@pytest.mark.parametrize("kind", ["layer", "blob"])
+def test_prune_spares_what_a_build_takes_up_while_it_looks(store, clock, monkeypatch, kind):
+    key = "a" * 64
+    if kind == "layer":
+        make_layer(store, key)
+    blob = store.blobs.put(key.encode())
+    store.records.add_blob(blob, len(key))
+    clock.now += 1000
+    begin = store.records.exclusive
+
+    def taken_up_before():
+        store.records.touch((key,), (key,), (blob,))
+        return begin()
+
+    monkeypatch.setattr(store.records, "exclusive", taken_up_before)
+    assert prune(store, now=clock.now, older_than_s=500).freed == ()
+    assert store.blobs.size(blob) is not None
+    assert store.trees.has(key) == (kind == "layer")
+
+
 def test_prune_takes_downloads_by_their_last_use(store):
     base = Path(store.layout.downloads)
     base.mkdir(exist_ok=True)
