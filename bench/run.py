@@ -1,6 +1,6 @@
 """Measure firkin against floors and against every peer that is installed: make bench [WORKLOAD=NAME].
 
-    python bench/run.py [--rounds 5] [--minutes 9] [--no-peers] [--json FILE] [WORKLOAD ...]
+    python bench/run.py [--rounds 5] [--minutes 7] [--no-peers] [--json FILE] [WORKLOAD ...]
 
 Machines are shared and noisy, so what counts are ratios of runs taken in turn (A B C A B C …) and medians. Writes
 bench/results.json and bench/results.svg when everything was measured, and the table to the terminal always.
@@ -38,8 +38,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, scale; all without")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=9, help="peers are not started after this time")
-    parser.add_argument("--peer-seconds", type=float, default=20, help="a peer gets no further round after this time")
+    parser.add_argument("--minutes", type=float, default=7, help="peers are not started after this time")
+    parser.add_argument("--peer-seconds", type=float, default=12, help="a peer gets no further round after this time")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--place", help="directory for contexts and stores; default: the temporary directory")
     parser.add_argument("--json", type=Path, help="file for the figures; default: results.json if all was measured")
@@ -49,7 +49,8 @@ def main() -> int:
     unknown = set(options.workloads) - set(WORKLOADS)
     if unknown:
         parser.error(f"unknown workload: {', '.join(sorted(unknown))}")
-    deadline = time.monotonic() + options.minutes * 60
+    begin = time.monotonic()
+    deadline = begin + options.minutes * 60
     # Edited files must not be compiled anew by each start.
     compileall.compile_dir(REPOSITORY / "src", quiet=1)
     place = Path(tempfile.mkdtemp(prefix="firkin-bench-", dir=options.place))
@@ -77,6 +78,7 @@ def main() -> int:
                 for row in WORKLOADS[name](there):
                     rows.append(row)
                     print(text_of(row), flush=True)
+                print(f"{'':40} {time.monotonic() - begin:.0f} s since the start", file=sys.stderr, flush=True)
             document = document_of(rows, builders, absent)
     finally:
         for builder in builders:
