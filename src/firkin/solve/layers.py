@@ -171,6 +171,7 @@ class LayerWork:
         Downloads and unpacks all missing layers side by side; `vertex` gets the progress.
         """
         tasks: dict[str, Task[tuple[str, Unpacked]]] = {}
+        self._use_trees(snapshot)
         with self._lock:
             for layer in snapshot.layers:
                 if self._store.trees.has(layer.tree_id):
@@ -180,7 +181,6 @@ class LayerWork:
                     task = self._pools.transfers.submit(lambda ref=layer: self._unpack(ref, vertex))  # type: ignore[misc]
                     self._unpacking[layer.tree_id] = task
                 tasks[layer.tree_id] = task
-        self._store.records.touch((), tuple(layer.tree_id for layer in snapshot.layers), ())
         paths: list[str] = []
         for layer in snapshot.layers:
             if layer.tree_id in tasks:
@@ -202,6 +202,12 @@ class LayerWork:
             paths.append(self._store.trees.path(layer.tree_id))
         return tuple(paths)
 
+    def _use_trees(self, snapshot: Snapshot) -> None:
+        """Keep `prune` from the trees that are here, before anybody relies on them."""
+        here = tuple(layer.tree_id for layer in snapshot.layers if self._store.trees.has(layer.tree_id))
+        if here:
+            self._store.records.use_trees(here)
+
     def _unpack(self, layer: LayerRef, vertex: str) -> tuple[str, Unpacked]:
         self._cancel.check()
         known, origin = self._source_of(layer)
@@ -215,7 +221,7 @@ class LayerWork:
 
     def _unpack_into(self, staged: str, known: Layer, origin: str, vertex: str) -> Unpacked:
         descriptor = known.descriptor
-        local = self._store.blobs.size(descriptor.digest) == descriptor.size
+        local = self._store.keeps(descriptor)
         writer = None if local else self._store.blobs.new()
         index = IndexWriter() if self.owner_free else None
         try:
@@ -295,6 +301,7 @@ class LayerWork:
         files are kept.
         """
         readers: list[LayerReader] = []
+        self._use_trees(snapshot)
         for layer in snapshot.layers:
             tree = self._store.trees.path(layer.tree_id)
             if self._store.trees.has(layer.tree_id):
@@ -302,26 +309,30 @@ class LayerWork:
                 readers.append(DiffTree(tree, open_index(own) if self.owner_free and os.path.exists(own) else None))
             else:
                 try:
-                    readers.append(open_index(self._ensure_index(layer, vertex)))
+                    readers.append(self._ensure_index(layer, vertex))
                 except FirkinError as error:
                     if not self._replace_lost(layer.tree_id, error):
                         raise
                     return self.names_view(snapshot, vertex)
         return MergedView(readers)
 
-    def _ensure_index(self, layer: LayerRef, vertex: str) -> str:
+    def _ensure_index(self, layer: LayerRef, vertex: str) -> LayerIndex:
         path = f"{self._store.layout.indexes}/{layer.tree_id}"
-        if not os.path.exists(path):
-            known, origin = self._source_of(layer)
-            descriptor = known.descriptor
-            local = self._store.blobs.size(descriptor.digest) == descriptor.size
-            index = IndexWriter()
-            try:
-                index_tar(iter_decompressed(self._read(descriptor, origin, vertex, local)), index)
-            except ValueError as error:
-                raise _damaged(descriptor, origin, error) from error
-            self.keep_index(layer.tree_id, index)
-        return path
+        try:
+            os.utime(path)  # `prune` goes by it
+            return open_index(path)
+        except (FileNotFoundError, ValueError):
+            pass  # there is none, or one of another version, or one that a power failure cut short
+        known, origin = self._source_of(layer)
+        descriptor = known.descriptor
+        local = self._store.keeps(descriptor)
+        index = IndexWriter()
+        try:
+            index_tar(iter_decompressed(self._read(descriptor, origin, vertex, local)), index)
+        except ValueError as error:
+            raise _damaged(descriptor, origin, error) from error
+        self.keep_index(layer.tree_id, index)
+        return open_index(path)
 
     def keep_index(self, tree_id: str, index: IndexWriter) -> None:
         """Keep the index of a layer that is not unpacked."""
@@ -410,7 +421,7 @@ class LayerWork:
     def ensure_blob(self, layer: Layer, origin: str, vertex: str = "") -> None:
         """Have the bytes of a described layer in the store; fetches them if they are not."""
         descriptor = layer.descriptor
-        if self._store.blobs.size(descriptor.digest) == descriptor.size:
+        if self._store.keeps(descriptor):
             return
         origin = origin or self.origins.get(descriptor.digest, "")
         writer = self._store.blobs.new()

@@ -41,11 +41,8 @@ class BlobWriter:
         try:
             os.fchmod(self._file.fileno(), 0o644)
             self._file.close()
-            target = self._blobs.path(digest)
-            if os.path.exists(target):
-                os.unlink(self._path)
-            else:
-                os.rename(self._path, target)
+            # In the place of what may be there: that may be cut short, or old enough for `firkin prune` to take it now.
+            os.rename(self._path, self._blobs.path(digest))
             self._path = ""
         except OSError as error:
             raise store_error("cannot keep a blob", error) from error

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -19,7 +20,7 @@ from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index, parse_manifest
-from firkin.store.layout import locked, remove_tree
+from firkin.store.layout import remove_tree
 from firkin.store.store import Store
 
 _GRACE_S = 60.0
@@ -60,14 +61,17 @@ def prune(
     limit = min(now - older_than_s, _oldest_build(store, now) - _GRACE_S)
     freed: list[Freed] = []
     if unnamed_images:
-        freed += _unnamed_images(store, dry)
-    protected = _needed_by_images(store, {item.name for item in freed if item.kind == "image"})
+        freed += [Freed("image", digest, 0) for digest in store.images.drop_unnamed(dry=dry)]
+    lost = {item.name for item in freed}
     freed += _layers(store, limit, keep_bytes, dry)
     gone = {item.name for item in freed if item.kind in ("layer", "record")}
-    freed += _blobs(store, limit, protected, gone, dry)
+    with store.images.held():  # no image gets a name between our look at them and the end of their blobs
+        protected = _needed_by_images(store, lost)
+        freed += _blobs(store, limit, protected, gone, dry)
+        freed += _orphans(store, limit, protected, dry)
     freed += _mounts(store, limit, dry)
     freed += _downloads(store, limit, dry)
-    freed += _files(store, limit, protected, dry)
+    freed += _files(store, limit, dry)
     return Pruned(tuple(freed))
 
 
@@ -83,15 +87,6 @@ def _oldest_build(store: Store, now: float) -> float:
             except FileNotFoundError:
                 continue
     return oldest
-
-
-def _unnamed_images(store: Store, dry: bool) -> list[Freed]:
-    names = tuple(image.descriptor.digest for image in store.images.entries() if not image.name)
-    named = {image.descriptor.digest for image in store.images.entries() if image.name}
-    lost = tuple(digest for digest in names if digest not in named)
-    if lost and not dry:
-        store.images.untag(lost)
-    return [Freed("image", digest, 0) for digest in lost]
 
 
 def _needed_by_images(store: Store, lost: set[str]) -> set[str]:
@@ -253,9 +248,8 @@ def _downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
     for group, names in groups.items():
         size, used = 0, 0.0
         for name in names:
-            try:
-                status = os.stat(f"{base}/{name}")
-            except FileNotFoundError:
+            status = _status(f"{base}/{name}")
+            if status is None:
                 continue
             size += status.st_blocks * 512
             used = max(used, status.st_mtime if name.endswith(".json") else status.st_ctime)
@@ -267,45 +261,71 @@ def _downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
     return freed
 
 
-def _files(store: Store, limit: float, protected: set[str], dry: bool) -> list[Freed]:
+def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
     """Remove digest caches of contexts that were not built lately, and trees without a record."""
     freed = []
     for name in sorted(os.listdir(store.layout.digests)):
         path = f"{store.layout.digests}/{name}"
-        status = os.stat(path)
-        if status.st_mtime < limit:
+        status = _status(path)
+        if status is not None and status.st_mtime < limit:
             freed.append(Freed("file", name, status.st_blocks * 512))
             if not dry:
                 _unlink(path)
-    freed += _orphans(store, limit, protected, dry)
+    freed += _indexes(store, limit, dry)
     known = {str(row[0]) for row in store.records.query("SELECT id FROM trees")}
     for name in sorted(os.listdir(store.layout.trees)):
         path = f"{store.layout.trees}/{name}"
-        if name not in known and os.path.isdir(path) and os.stat(path).st_ctime < limit:
-            freed.append(Freed("layer", name, disk_size(path)))
+        status = _status(path)
+        if name not in known and status is not None and stat.S_ISDIR(status.st_mode) and status.st_ctime < limit:
+            size = disk_size(path)
             if not dry:
-                with locked(f"{store.layout.root}/oci.lock"):
-                    place = store.layout.scratch_path("gone")
-                    os.rename(path, place)
+                place = store.layout.scratch_path("gone")
+                with store.records.exclusive() as connection:
+                    if connection.execute("SELECT 1 FROM trees WHERE id = ?", (name,)).fetchone():
+                        continue  # a build took it up meanwhile
+                    try:
+                        os.rename(path, place)
+                    except FileNotFoundError:
+                        continue  # another prune took it
                 remove_tree(place)
+            freed.append(Freed("layer", name, size))
+    return freed
+
+
+def _indexes(store: Store, limit: float, dry: bool) -> list[Freed]:
+    """Remove indexes of layers that are not unpacked, by their last use."""
+    freed = []
+    for name in sorted(os.listdir(store.layout.indexes)):
+        path = f"{store.layout.indexes}/{name}"
+        status = _status(path)
+        if status is not None and status.st_mtime < limit:
+            freed.append(Freed("file", name, status.st_blocks * 512))
+            if not dry:
+                _unlink(path)
     return freed
 
 
 def _orphans(store: Store, limit: float, protected: set[str], dry: bool) -> list[Freed]:
     """Remove blobs that nobody remembers: of images without a name, or from before the database was renewed."""
     known = {str(row[0]) for row in store.records.query("SELECT digest FROM blobs")}
-    freed = []
+    found = []
     for algorithm in sorted(os.listdir(store.layout.blobs)):
         for name in sorted(os.listdir(f"{store.layout.blobs}/{algorithm}")):
             digest = Digest(f"{algorithm}:{name}")
-            try:
-                status = os.stat(store.blobs.path(digest))
-            except FileNotFoundError:
-                continue
-            if digest not in known and digest not in protected and status.st_ctime < limit:
-                freed.append(Freed("blob", digest, status.st_blocks * 512))
-                if not dry:
-                    _unlink(store.blobs.path(digest))
+            status = _status(store.blobs.path(digest))
+            if status is not None and digest not in known and digest not in protected and status.st_ctime < limit:
+                found.append(Freed("blob", digest, status.st_blocks * 512))
+    if dry or not found:
+        return found
+    freed = []
+    with store.records.exclusive() as connection:
+        for item in found:
+            path = store.blobs.path(Digest(item.name))
+            status = _status(path)
+            taken = connection.execute("SELECT 1 FROM blobs WHERE digest = ?", (item.name,)).fetchone()
+            if taken is None and status is not None and status.st_ctime < limit:
+                _unlink(path)
+                freed.append(item)
     return freed
 
 
@@ -327,6 +347,14 @@ def disk_size(path: str, measure: Callable[[str], os.stat_result] = os.lstat) ->
 
 def _with_self(folder: str, files: Iterable[str]) -> list[str]:
     return [folder, *(f"{folder}/{name}" for name in files)]
+
+
+def _status(path: str) -> os.stat_result | None:
+    """Return what stat says; None for what another prune has taken meanwhile."""
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
 
 
 def _unlink(path: str) -> None:

@@ -7,11 +7,16 @@ Tags live where other tools look for them: an entry in `manifests` for each name
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 
 from firkin.errors import StoreError
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index, encode_index, parse_manifest
 from firkin.oci.reference import Reference, parse_reference
 from firkin.store.layout import StoreLayout, locked, store_error, write_atomically
@@ -51,9 +56,14 @@ class Images:
     def tag(self, descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> None:
         """Let the names (all of them, or none when it fails) point to the image.
 
-        Without names the image is kept unnamed, once.
+        Without names the image is kept unnamed, once. Its manifest is in the store, or StoreError is raised.
         """
         with locked(self._lock):
+            if not os.path.exists(f"{self._layout.blobs}/{descriptor.digest.replace(':', '/')}"):
+                raise StoreError(
+                    f"image {descriptor.digest} is not in the store any more", code="image-gone",
+                    hints=("it was removed at this moment; build or pull it again",),
+                )
             index = self._read()
             wanted = {str(name) for name in names}
             kept = [
@@ -84,6 +94,22 @@ class Images:
             if gone:
                 self._write(kept)
         return tuple(gone)
+
+    def drop_unnamed(self, *, dry: bool = False) -> tuple[Digest, ...]:
+        """Remove the entries without a name; return the images that no name points to then (would, when `dry`)."""
+        with locked(self._lock):
+            manifests = self._read().manifests
+            kept = [item for item in manifests if _name(item)]
+            if len(kept) < len(manifests) and not dry:
+                self._write(kept)
+        named = {item.digest for item in kept}
+        return tuple(dict.fromkeys(item.digest for item in manifests if item.digest not in named))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep others from naming images, for removing what no image needs (gc.py)."""
+        with locked(self._lock):
+            yield
 
     def _read(self) -> Index:
         try:

@@ -54,10 +54,13 @@ class StoreLayout:
 
     def __enter__(self) -> StoreLayout:
         try:
-            self._prepare()
+            fresh = self._prepare()
             self._sweep()
             self._take_scratch()
+            if fresh:
+                self._begin()
         except OSError as error:
+            self._give_up()
             raise store_error(f"cannot use the store at {self.root}", error) from error
         return self
 
@@ -70,7 +73,14 @@ class StoreLayout:
             os.unlink(lock)
         os.close(self._lock)
 
-    def _prepare(self) -> None:
+    def _give_up(self) -> None:
+        """Leave what is there to the next process, which sweeps it."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _prepare(self) -> bool:
+        """Make the directories where there is no store; say whether its documents are still to be written."""
         version = f"{self.root}/version"
         try:
             with open(version, encoding="ascii") as file:
@@ -78,24 +88,32 @@ class StoreLayout:
         except FileNotFoundError:
             for name in _DIRECTORIES:
                 os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
-            write_atomically(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}', self.root)
-            if not os.path.exists(f"{self.root}/oci/index.json"):
-                write_atomically(
-                    f"{self.root}/oci/index.json", b'{"schemaVersion":2,"manifests":[]}', self.root
-                )
-            write_atomically(version, f"{STORE_VERSION}\n".encode(), self.root)
-            return
+            return True
         if found != STORE_VERSION:
             raise StoreError(
                 f"the store at {self.root} has version {found}, this firkin knows version {STORE_VERSION}",
                 code="store-version",
                 hints=("use another place with `--root DIR`, or remove that one",),
             )
+        return False
+
+    def _begin(self) -> None:
+        """Write the documents of a new store, the version last."""
+        index = f"{self.root}/oci/index.json"
+        with locked(f"{self.root}/oci.lock"):  # another process may have made them, and named an image, just now
+            if not os.path.exists(index):
+                write_atomically(index, b'{"schemaVersion":2,"manifests":[]}', self.scratch)
+            write_atomically(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}', self.scratch)
+            write_atomically(f"{self.root}/version", f"{STORE_VERSION}\n".encode(), self.scratch)
 
     def _take_scratch(self) -> None:
-        name = f"{self.root}/tmp/{os.getpid()}-{_token()}"
-        self._lock = os.open(name + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            name = f"{self.root}/tmp/{os.getpid()}-{_token()}"
+            self._lock = os.open(name + ".lock", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            if os.fstat(self._lock).st_nlink:
+                break
+            os.close(self._lock)  # swept by another process before it was locked
         os.mkdir(name, 0o700)
         self.scratch = name
 
@@ -108,14 +126,14 @@ class StoreLayout:
             path = f"{base}/{name}"
             try:
                 lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
+            except OSError:
                 continue
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 remove_tree(path[: -len(".lock")])
                 os.unlink(path)
-            except (BlockingIOError, FileNotFoundError):
-                continue  # its process lives, or another one sweeps
+            except OSError:
+                continue  # its process lives, another one sweeps, or it has files of ids that are not ours here
             finally:
                 os.close(lock)
 
@@ -167,17 +185,19 @@ def remove_tree(path: str) -> None:
         return
     import shutil
 
-    try:
-        shutil.rmtree(path)
-    except PermissionError:
-        for folder, names, _ in os.walk(path):
-            os.chmod(folder, 0o700)
-            for name in names:
-                if not os.path.islink(f"{folder}/{name}"):
-                    os.chmod(f"{folder}/{name}", 0o700)
-        shutil.rmtree(path)
-    except FileNotFoundError:
-        return  # another process removed it at the same time
+    for _ in range(8):
+        try:
+            shutil.rmtree(path)
+            return
+        except PermissionError:
+            for folder, names, _ in os.walk(path):
+                os.chmod(folder, 0o700)
+                for name in names:
+                    if not os.path.islink(f"{folder}/{name}"):
+                        os.chmod(f"{folder}/{name}", 0o700)
+        except FileNotFoundError:
+            if not os.path.lexists(path):
+                return  # another process removed it at the same time
 
 
 def store_error(what: str, error: OSError) -> StoreError:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 from binascii import crc32
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -161,9 +161,11 @@ class Records:
         if not self._is_missing():
             return
         aside = self._path + ".new"
-        for suffix in ("", "-wal", "-shm", "-journal"):  # of a killed process
-            if os.path.exists(aside + suffix):
-                os.unlink(aside + suffix)
+        # Of a killed process. A write-ahead log without its database would be replayed into the new one.
+        suffixes = ("-wal", "-shm", "-journal")
+        for left in (aside, *(name + suffix for name in (aside, self._path) for suffix in suffixes)):
+            if os.path.exists(left):
+                os.unlink(left)
         connection = self._connect(aside)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -323,6 +325,21 @@ class Records:
             connection.executemany("UPDATE records SET used = ? WHERE key = ?", [(now, key) for key in keys])
             connection.executemany("UPDATE trees SET used = ? WHERE id = ?", [(now, tree) for tree in trees])
             connection.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob) for blob in blobs])
+
+    def use_trees(self, trees: Iterable[str]) -> None:
+        """Note that these trees are of use now, also those that were made before the database was."""
+        now = self._clock()
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO trees (id, used) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET used = excluded.used",
+                [(tree, now) for tree in trees],
+            )
+
+    def use_blob(self, digest: Digest, size: int) -> None:
+        """Note that a blob of the store is of use now."""
+        rows = self.query("SELECT used FROM blobs WHERE digest = ?", (digest,))
+        if not rows or self._clock() - _number(rows[0][0]) > _USE_PRECISION_S:
+            self.add_blob(digest, size)
 
     # Trees and blobs
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from firkin.oci.descriptor import Descriptor
 from firkin.store.blobs import Blobs
 from firkin.store.boot import check_after_boot, read_boot_id
 from firkin.store.images import Images
@@ -45,6 +46,13 @@ class Store:
                 if self._records.lost and self._warn is not None:
                     self._warn("store-renewed", f"the cache of the store is empty now: {self._records.lost}")
             return self._records
+
+    def keeps(self, descriptor: Descriptor) -> bool:
+        """Say whether a blob is here, whole; then `prune` leaves it alone from now on."""
+        if self.blobs.size(descriptor.digest) != descriptor.size:
+            return False
+        self.records.use_blob(descriptor.digest, descriptor.size)
+        return self.blobs.size(descriptor.digest) == descriptor.size  # it may have gone just before that was noted
 
     def __enter__(self) -> Store:
         self.layout.__enter__()

@@ -72,7 +72,7 @@ def _layers(
     def fetch(number: int) -> None:
         descriptor = image.layers[number].descriptor
         outcome = "exists"
-        if store.blobs.size(descriptor.digest) != descriptor.size:
+        if not store.keeps(descriptor):
             writer = store.blobs.new()
             try:
                 with client.open_blob(reference, descriptor) as stream:
