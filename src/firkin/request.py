@@ -70,6 +70,7 @@ class RunOptions(msgspec.Struct, frozen=True):
     shm_size_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()
     dns: tuple[str, ...] = ()
+    split_output: bool = False  # standard error by itself, at the cost of the order between the two streams
 
 
 class CacheRef(msgspec.Struct, frozen=True):
@@ -119,6 +120,7 @@ class RegistrySettings(msgspec.Struct, frozen=True):
     push_retries: int = 0
     timeout_s: float = 60.0  # without a byte moving
     parallel: int = 4
+    base_max_age_s: float = 0.0  # a base's tag that was asked about within this time is not asked about again
     user_agent_suffix: str = ""
     credential_helpers: tuple[str, ...] = ()  # asked after the files: env, google, ecr, acr, gitlab
     ignore_immutable_tags: bool = False  # a tag that the registry does not let change is no error

@@ -217,6 +217,10 @@ def _parallel(settings: Settings, value: object, place: _Place) -> Settings:
     return _change(settings, parallel=max(1, _number(value, place)))
 
 
+def _base_max_age(settings: Settings, value: object, place: _Place) -> Settings:
+    return _change(settings, base_max_age_s=float(_number(value, place)))
+
+
 def _registry(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _REGISTRY)
 
@@ -232,6 +236,7 @@ _REGISTRY: Mapping[str, Reader] = {
     "retries": _retries,
     "timeout": _timeout,
     "parallel": _parallel,
+    "base-max-age": _base_max_age,
 }
 _TOP: Mapping[str, Reader] = {
     "root": _root,

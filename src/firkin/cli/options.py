@@ -104,6 +104,8 @@ BUILD = (
     _flag("--no-cache", "no_cache", "execute every step, whatever is cached"),
     _many("--no-cache-filter", "no_cache_filter", "STAGE", "do not use the cache for this stage"),
     _flag("--pull", "pull", "ask the registry for base images even if they are in the store"),
+    _text("--base-max-age", "base_max_age", "TIME",
+          "do not ask again what the tag of a base means for so long, e.g. `10m` (default: 0s, `--pull` asks anyway)"),
     _many("--cache-from", "cache_from", "REF|type=...",
           "look for layers there as well (type=registry,ref= or type=local,src=)"),
     _many("--cache-to", "cache_to", "type=...",

@@ -47,6 +47,11 @@ def _registry(base: RegistrySettings, arguments: Arguments, cwd: str) -> Registr
         auth_files=tuple(absolute(cwd, file) for file in arguments.many("auth_file")) + base.auth_files,
         retries=arguments.count("registry_retries", base.retries),
         parallel=max(1, arguments.count("registry_parallel", base.parallel)),
+        base_max_age_s=(
+            values.duration_s("--base-max-age", arguments.text("base_max_age"))
+            if arguments.given("base_max_age")
+            else base.base_max_age_s
+        ),
     )
 
 

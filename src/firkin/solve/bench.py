@@ -86,7 +86,10 @@ class Bench:
                     self.request, self.store, self.emit, self.clock, self._read_ignore, self._parse_git, self.stop
                 )
             )
-            self.resolver = ImageResolver(self.store, self.client, self.emit, self.clock, pull=self.request.pull)
+            self.resolver = ImageResolver(
+                self.store, self.client, self.emit, self.clock,
+                pull=self.request.pull, max_age_s=self.request.registry.base_max_age_s,
+            )  # fmt: skip
             fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
             self.layers = LayerWork(
                 self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()

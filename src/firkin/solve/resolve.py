@@ -2,7 +2,7 @@
 
 A name that `firkin build -t` (or `pull`) put into the store is used as it is, as docker does, unless
 fresh ones are asked for (`--pull`). Otherwise one manifest HEAD asks whether the name still means what
-it meant; manifests and configurations that are known are not fetched again.
+it meant, unless that was asked lately enough (`--base-max-age`); manifests and configurations that are known are not fetched again.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ class ImageResolver:
     """Resolves names for one build, each once. Thread-safe."""
 
     def __init__(
-        self, store: Store, client: Callable[[], RegistryClient], emit: Emit, clock: Callable[[], float], *, pull: bool
-    ) -> None:
+        self, store: Store, client: Callable[[], RegistryClient], emit: Emit, clock: Callable[[], float], *,
+        pull: bool, max_age_s: float = 0.0,
+    ) -> None:  # fmt: skip
         self._store = store
         self._client = client
         self._emit = emit
         self._clock = clock
         self._pull = pull
+        self._max_age_s = 0.0 if pull else max_age_s
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], Resolved | FirkinError] = {}
         self._busy: dict[tuple[str, str], threading.Lock] = {}
@@ -100,11 +102,12 @@ class ImageResolver:
     def _from_registry(self, reference: Reference, platform: Platform) -> Resolved:
         remembered = self._store.records.resolved(str(reference), str(platform))
         if reference.digest is not None:
-            current: Descriptor | None = None
             digest = reference.digest
+        elif remembered is not None and 0 <= self._clock() - remembered[2] < self._max_age_s:
+            digest = remembered[0]
         else:
             try:
-                current = self._client().resolve(reference)
+                digest = self._client().resolve(reference).digest
             except RegistryError as error:
                 if remembered is None or error.status or not error.temporary:
                     raise
@@ -118,7 +121,8 @@ class ImageResolver:
                 )
                 digest = remembered[0]
             else:
-                digest = current.digest
+                if remembered is not None and remembered[0] == digest and self._max_age_s:
+                    self._store.records.add_resolved(str(reference), str(platform), digest, remembered[1])
         if remembered is not None and remembered[0] == digest:
             descriptor = Descriptor("", remembered[1], self._store.blobs.size(remembered[1]) or 0)
             image = self.stored(descriptor, platform)
