@@ -2,7 +2,8 @@
 
 A name that `firkin build -t` (or `pull`) put into the store is used as it is, as docker does, unless
 fresh ones are asked for (`--pull`). Otherwise one manifest HEAD asks whether the name still means what
-it meant, unless that was asked lately enough (`--base-max-age`); manifests and configurations that are known are not fetched again.
+it meant, unless that was asked lately enough (`--base-max-age`); manifests and configurations that are
+known are not fetched again.
 """
 
 from __future__ import annotations
