@@ -15,7 +15,7 @@ from firkin.cli.executor_parse import Values
 from firkin.cli.requests import secret_value
 from firkin.errors import UsageError
 from firkin.oci.reference import Reference, parse_reference
-from firkin.request import BuildRequest, CacheRef, Mirror, Output, RegistrySettings, Secret
+from firkin.request import BuildRequest, CacheRef, Mirror, Output, RegistrySettings, RunOptions, Secret
 from firkin.settings import read_settings
 
 DUMMY_DESTINATION = "docker.io/unset-repo/unset-image-name"
@@ -133,6 +133,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         cache_from=cache_from,
         cache_to=cache_to,
         secrets=_secrets(flags, ambient),
+        run=RunOptions(split_output=True),
         source_date_epoch=epoch,
         rewrite_timestamp=flags.flag("reproducible"),
         isolation=flags.text("isolation"),

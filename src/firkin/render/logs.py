@@ -1,6 +1,6 @@
 """Progress as log lines, in the forms of logrus that the Kaniko executor writes. I (writes); `cli.executor` makes it.
 
-Messages go to standard error. Output of steps goes to standard output as it came, without prefixes.
+Messages go to standard error. Output of steps goes to the stream that it came on, as it is, without prefixes.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class LogRenderer:
     def event(self, event: Event) -> None:
         state = self._trace.apply(event)
         match event:
-            case Log(data=data):
-                _write(self._output, data)
+            case Log(stream=stream, data=data):
+                _write(self._output if stream == "stdout" else self._messages, data)
             case Started():
                 assert state is not None
                 self.log("info", state.vertex.title, event.time)

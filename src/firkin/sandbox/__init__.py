@@ -25,13 +25,15 @@ class Sandbox(Protocol):
         *,
         scratch: str,
         on_output: Callable[[bytes], None],
+        on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
         """Run one command to its end and return how it ended; blocks the calling thread.
 
         `root` is a recipe that the sandbox mounts (namespaces only) or a directory. `scratch` is an
         empty directory on the file system of the store, which the caller removes afterwards.
-        `on_output` gets standard output and error in the order of writing, as soon as they come.
+        `on_output` gets standard output and error in the order of writing, as soon as they come. With
+        `on_error` it gets standard output only, and the order between the two is a guess.
         When `cancel_fd` becomes readable, the command and all it started are killed.
         Raises HostError when the surroundings could not be made.
         """

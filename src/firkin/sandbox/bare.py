@@ -34,6 +34,7 @@ class BareSandbox:
         *,
         scratch: str,
         on_output: Callable[[bytes], None],
+        on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
         """Run one command; see `Sandbox.run`. Mounts on other file systems than that of `scratch` are copied."""
@@ -48,4 +49,4 @@ class BareSandbox:
             sources=plain.prepare_sources(spec, scratch),
             proc_files=(),
         )
-        return process.run_plan(self._launcher.start, plan, on_output=on_output, cancel_fd=cancel_fd)
+        return process.run_plan(self._launcher.start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)

@@ -35,6 +35,7 @@ class ChrootSandbox:
         *,
         scratch: str,
         on_output: Callable[[bytes], None],
+        on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
         """Run one command; see `Sandbox.run`."""
@@ -49,4 +50,4 @@ class ChrootSandbox:
             sources=plain.prepare_sources(spec, scratch),
             proc_files=plain.read_proc_files(),
         )
-        return process.run_init(self._python, plan, on_output=on_output, cancel_fd=cancel_fd)
+        return process.run_init(self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)

@@ -4,7 +4,7 @@
 
 The launcher has the code of `init.py` in memory and reads no file afterwards. It holds what the worker
 had in memory when it was forked, so neither is dumpable: no command may look into them.
-Messages, over a socket: `run` with three descriptors (plan, status, output) ─▶, ◀─ the pid, ◀─ `ended`.
+Messages, over a socket: `run` with four descriptors (plan, status, output, error) ─▶, ◀─ the pid, ◀─ `ended`.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Launcher:
         self._channel = channel
         self._busy = threading.Lock()
 
-    def start(self, plan_fd: int, status_fd: int, output_fd: int) -> Launched:
+    def start(self, plan_fd: int, status_fd: int, output_fd: int, error_fd: int) -> Launched:
         """Have the plan in a file performed; the descriptors stay the caller's. Waits for a former command."""
         self._busy.acquire()
         try:
-            socket.send_fds(self._channel, [b"run"], [plan_fd, status_fd, output_fd])
+            socket.send_fds(self._channel, [b"run"], [plan_fd, status_fd, output_fd, error_fd])
             answer = self._channel.recv(64)
         except OSError as error:
             self._busy.release()
@@ -136,8 +136,8 @@ def _serve(parent: int, channel: socket.socket, codes: tuple[Any, ...]) -> NoRet
     for code in codes:
         exec(code, names)
     while True:
-        message, fds, _, _ = socket.recv_fds(channel, 16, 3)
-        if message != b"run" or len(fds) != 3:
+        message, fds, _, _ = socket.recv_fds(channel, 16, 4)
+        if message != b"run" or len(fds) != 4:
             os._exit(0)
         pid = os.fork()
         if pid == 0:
@@ -152,13 +152,15 @@ def _serve(parent: int, channel: socket.socket, codes: tuple[Any, ...]) -> NoRet
         channel.send(b"ended")
 
 
-def _become(channel: socket.socket, names: dict[str, Any], plan_fd: int, status_fd: int, output_fd: int) -> NoReturn:
+def _become(
+    channel: socket.socket, names: dict[str, Any], plan_fd: int, status_fd: int, output_fd: int, error_fd: int
+) -> NoReturn:
     channel.close()
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output_fd, 1)
-    os.dup2(output_fd, 2)
-    for fd in (null, output_fd):
+    os.dup2(error_fd, 2)
+    for fd in (null, output_fd, error_fd):
         os.close(fd)
     with open(plan_fd, "rb") as file:
         plan = marshal.load(file)

@@ -36,6 +36,7 @@ class NamespaceSandbox:
         *,
         scratch: str,
         on_output: Callable[[bytes], None],
+        on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
         """Run one command; see `Sandbox.run`."""
@@ -48,4 +49,4 @@ class NamespaceSandbox:
             single_id=self._single_id,
             fresh_proc=self._fresh_proc,
         )
-        return process.run_init(self._python, plan, on_output=on_output, cancel_fd=cancel_fd)
+        return process.run_init(self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)

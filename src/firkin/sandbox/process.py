@@ -52,29 +52,35 @@ class _Spawned:
 
 
 def run_init(
-    python: str, plan: dict[str, object], *, on_output: Callable[[bytes], None], cancel_fd: int | None
+    python: str,
+    plan: dict[str, object],
+    *,
+    on_output: Callable[[bytes], None],
+    on_error: Callable[[bytes], None] | None,
+    cancel_fd: int | None,
 ) -> RunResult:
     """Perform one plan of `ops`; blocks until the command and all it started are gone.
 
     Raises HostError when an operation of the plan failed.
     """
 
-    def start(plan_fd: int, status_fd: int, output_fd: int) -> Child:
-        return _Spawned(_spawn(python, plan_fd, status_fd, output_fd))
+    def start(plan_fd: int, status_fd: int, output_fd: int, error_fd: int) -> Child:
+        return _Spawned(_spawn(python, plan_fd, status_fd, output_fd, error_fd))
 
     codes = (_code("init"), _code("fixtures")) if plan["surroundings"] == "Fixtures" else (_code("init"),)
-    return run_plan(start, plan, on_output=on_output, cancel_fd=cancel_fd, codes=codes)
+    return run_plan(start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd, codes=codes)
 
 
 def run_plan(
-    start: Callable[[int, int, int], Child],
+    start: Callable[[int, int, int, int], Child],
     plan: dict[str, object],
     *,
     on_output: Callable[[bytes], None],
+    on_error: Callable[[bytes], None] | None,
     cancel_fd: int | None,
     codes: tuple[CodeType, ...] = (),
 ) -> RunResult:
-    """Perform one plan in a process that `start` makes of descriptors (plan, status, output).
+    """Perform one plan in a process that `start` makes of descriptors (plan, status, output, error).
 
     `codes` go before the plan, for a process that has none yet. Raises HostError.
     """
@@ -82,20 +88,22 @@ def run_plan(
     with open(spec_fd, "wb", closefd=False) as file:
         marshal.dump((codes, plan) if codes else plan, file)
     os.lseek(spec_fd, 0, os.SEEK_SET)
+    # One pipe for both streams keeps the order in which they are written; nothing else does.
     output_fd, output_end = os.pipe()
+    error_fd, error_end = os.pipe() if on_error is not None else (-1, output_end)
     status_fd, status_end = os.pipe()
+    takers = {output_fd: on_output} if on_error is None else {output_fd: on_output, error_fd: on_error}
     try:
         try:
-            child = start(spec_fd, status_end, output_end)
+            child = start(spec_fd, status_end, output_end, error_end)
         finally:
-            os.close(spec_fd)
-            os.close(output_end)
-            os.close(status_end)
+            for fd in {spec_fd, status_end, output_end, error_end}:
+                os.close(fd)
         patience_s = _KILL_AFTER_S if plan["namespaces"] else _KILL_UNDOING_AFTER_S
-        cancelled, status = _attend(child, output_fd, status_fd, on_output, cancel_fd, patience_s)
+        cancelled, status = _attend(child, takers, status_fd, cancel_fd, patience_s)
     finally:
-        os.close(output_fd)
-        os.close(status_fd)
+        for fd in (*takers, status_fd):
+            os.close(fd)
     return _understand(status, cancelled)
 
 
@@ -114,15 +122,14 @@ def _code(name: str) -> CodeType:
     return code
 
 
-def _spawn(python: str, spec_fd: int, status_fd: int, output_fd: int) -> int:
+def _spawn(python: str, spec_fd: int, status_fd: int, output_fd: int, error_fd: int) -> int:
     # posix_spawn: no Python between fork and exec, which a threaded process must not run, and no copy
     # of the page tables. Descriptors stay non-inheritable here, or the init of another step would
     # hold them open; they are lifted out of the way first, as dup2 onto 3 could close what goes to 4.
-    lifted = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32) for fd in (output_fd, spec_fd, status_fd)]
-    output, plan, status = lifted
+    lifted = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32) for fd in (output_fd, error_fd, spec_fd, status_fd)]
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-        *((os.POSIX_SPAWN_DUP2, fd, number) for fd, number in ((output, 1), (output, 2), (plan, 3), (status, 4))),
+        *((os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(lifted, 1)),
     ]
     try:
         return os.posix_spawn(python, [python, "-I", "-S", "-c", _LOADER], {}, file_actions=actions, setsigmask=[])
@@ -135,22 +142,23 @@ def _spawn(python: str, spec_fd: int, status_fd: int, output_fd: int) -> int:
 
 def _attend(
     child: Child,
-    output_fd: int,
+    takers: dict[int, Callable[[bytes], None]],
     status_fd: int,
-    on_output: Callable[[bytes], None],
     cancel_fd: int | None,
     patience_s: float,
 ) -> tuple[bool, bytes]:
-    """Pass output on until nobody holds the pipe any more, then reap; return (cancelled, status lines)."""
+    """Pass output on until nobody holds the pipes any more, then reap; return (cancelled, status lines)."""
     poll = select.poll()
-    poll.register(output_fd, select.POLLIN)
+    for fd in takers:
+        poll.register(fd, select.POLLIN)
     if cancel_fd is not None:
         poll.register(cancel_fd, select.POLLIN)
     cancelled = False
     kill_at: float | None = None
     status = b""
+    open_fds = len(takers)
     try:
-        while True:
+        while open_fds:
             wait_ms = None if kill_at is None else max(0.0, kill_at - time.monotonic()) * 1000
             ready = [fd for fd, _ in poll.poll(wait_ms)]
             if not ready:
@@ -162,11 +170,15 @@ def _attend(
                 poll.unregister(cancel_fd)
                 child.kill(signal.SIGTERM)
                 kill_at = time.monotonic() + patience_s
-            if output_fd in ready:
-                chunk = os.read(output_fd, _CHUNK)
-                if not chunk:
-                    break
-                on_output(chunk)
+            for fd in ready:
+                if fd not in takers:
+                    continue
+                chunk = os.read(fd, _CHUNK)
+                if chunk:
+                    takers[fd](chunk)
+                else:
+                    poll.unregister(fd)
+                    open_fds -= 1
         while chunk := os.read(status_fd, _CHUNK):
             status += chunk
     except BaseException:

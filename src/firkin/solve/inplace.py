@@ -64,11 +64,12 @@ class _EitherSandbox:
         *,
         scratch: str,
         on_output: Callable[[bytes], None],
+        on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
         """See `Sandbox.run`."""
         sandbox = self._own if root == "/" else self._other
-        return sandbox.run(spec, root, scratch=scratch, on_output=on_output, cancel_fd=cancel_fd)
+        return sandbox.run(spec, root, scratch=scratch, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
 
 
 def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_too: bool) -> Backing:

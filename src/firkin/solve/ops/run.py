@@ -66,6 +66,9 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             root.mount,
             scratch=root.scratch,
             on_output=lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)),
+            on_error=(lambda data: engine.emit(Log(engine.clock(), vertex, "stderr", data)))
+            if engine.surroundings.options.split_output
+            else None,
             cancel_fd=engine.cancel_fd,
         )
         for warning in result.warnings:
