@@ -157,7 +157,7 @@ def _refresh_request(realm: Url, service: str, credentials: Credentials, scopes:
 
 def _read_token(response: Response, scopes: tuple[str, ...], now_s: float) -> Token:
     try:
-        answer = msgspec.json.decode(response.body, type=_TokenAnswer)
+        answer = msgspec.json.decode(response.body, type=_TokenAnswer, strict=False)  # "300" is what some say
     except (msgspec.MsgspecError, UnicodeDecodeError):
         answer = _TokenAnswer()
     value = answer.token or answer.access_token or ""

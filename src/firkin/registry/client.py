@@ -61,6 +61,7 @@ class RegistryClient:
         self._documents: dict[Digest, Manifest | Index] = {}
         self._resolved: dict[Reference, Descriptor] = {}
         self._present: set[tuple[str, str, Digest]] = set()
+        self._sending: dict[tuple[str, str, Digest], threading.Lock] = {}
         self._down: set[Endpoint] = set()
         self._wrong: set[tuple[Endpoint, Digest]] = set()  # endpoints that sent a wrong blob
 
@@ -90,8 +91,13 @@ class RegistryClient:
         what = f"cannot resolve `{ref}`"
 
         def head(endpoint: Endpoint) -> Descriptor | None:
-            response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200, 405))
-            return _described(response, ref) if response.status == 200 else None
+            try:
+                response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200,))
+            except RegistryError as error:
+                if not _says_too_little(error) or (endpoint.mirror and self._settings.mirror_fallback):
+                    raise
+                return None
+            return _described(response, ref)
 
         found = self._pull(ref.registry, what, head)
         if found is None:
@@ -172,11 +178,11 @@ class RegistryClient:
         response = self._session.call(
             endpoint, "HEAD", endpoint.url(ref.repository, f"blobs/{digest}"),
             what=f"cannot look for a blob in `{ref.name}`", repository=ref.repository,
-            scopes=(repository_scope(ref.repository, *actions),), accept=(200, 404), push=push,
+            scopes=(repository_scope(ref.repository, *actions),), accept=(200, 404, 405), push=push,
         )
         if response.status == 200:
             self._present.add(key)
-        return response.status == 200
+        return response.status == 200  # 405: who knows; sending it is right in any case
 
     def list_tags(self, ref: Reference) -> tuple[str, ...]:
         """Return the tags of a repository, in the registry's order."""
@@ -214,25 +220,35 @@ class RegistryClient:
 
         `mount_from` is a repository of the same registry that is likely to have it: then one POST mounts it, or opens
         the upload. Otherwise one HEAD looks for it first, unless `check` is false. `progress` gets the bytes so far.
+        A blob is on its way once at a time: who comes second waits for the first.
         """
         key = (ref.registry, ref.repository, descriptor.digest)
-        if key in self._present:
-            return "exists"
+        with self._lock:
+            sending = self._sending.setdefault(key, threading.Lock())
+        with sending:
+            if key in self._present:
+                return "exists"
+            outcome = self._push_blob(ref, descriptor, open_reader, mount_from, check, progress)
+            self._present.add(key)
+            return outcome
+
+    def _push_blob(
+        self, ref: Reference, descriptor: Descriptor, open_reader: Callable[[], Reader], mount_from: str, check: bool,
+        progress: Progress | None,
+    ) -> PushOutcome:
         endpoint = self._endpoint(ref.registry, push=True)
         what = f"cannot push to `{ref.name}`"
         started = None
         if mount_from and mount_from != ref.repository:
             started = self._mount(endpoint, ref, descriptor.digest, mount_from, what)
-            if started.status == 201:
-                self._present.add(key)
+            if started is not None and started.status == 201:
                 return "mounted"
-        elif check and self.has_blob(ref, descriptor.digest, push=True):
+        if started is None and check and self.has_blob(ref, descriptor.digest, push=True):
             return "exists"
         BlobUpload(
             self._session, endpoint, ref.repository, descriptor, open_reader,
             scopes=(repository_scope(ref.repository, "pull", "push"),), what=what, progress=progress,
         ).run(started)
-        self._present.add(key)
         return "pushed"
 
     def mount_source(self, ref: Reference, source: Reference) -> str:
@@ -253,6 +269,8 @@ class RegistryClient:
         endpoint = self._endpoint(ref.registry, push=True)
         what = f"cannot push to `{ref.name}`"
         response = self._mount(endpoint, ref, digest, mount_from, what)
+        if response is None:
+            return False
         if response.status == 201:
             self._present.add((ref.registry, ref.repository, digest))
             return True
@@ -284,7 +302,12 @@ class RegistryClient:
         """Return what the registry itself (no mirror) has under a name now: one HEAD, never remembered."""
         endpoint = self._endpoint(ref.registry, push=True)
         what = f"cannot look for `{ref}`"
-        response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200, 404, 405), push=True)
+        try:
+            response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200, 404, 405), push=True)
+        except RegistryError as error:
+            if not _says_too_little(error):
+                raise
+            response = self._manifest_request(endpoint, ref, "GET", what, accept=(200, 404), push=True)
         if response.status != 200:
             return None
         found = _described(response, ref)
@@ -467,13 +490,19 @@ class RegistryClient:
             raise response_error(what, answer.response())
         return answer
 
-    def _mount(self, endpoint: Endpoint, ref: Reference, digest: Digest, mount_from: str, what: str) -> Response:
+    def _mount(self, endpoint: Endpoint, ref: Reference, digest: Digest, mount_from: str, what: str) -> Response | None:
+        """Ask for a mount; None where the registry refuses instead of opening an upload (the source is not ours, …)."""
         scopes = (repository_scope(ref.repository, "pull", "push"), repository_scope(mount_from, "pull"))
         url = endpoint.url(ref.repository, "blobs/uploads/", ("mount", digest), ("from", mount_from))
-        return self._session.call(
-            endpoint, "POST", url, what=what, repository=ref.repository, scopes=scopes, accept=(201, 202),
-            body=upload_of(b""), push=True,
-        )
+        try:
+            return self._session.call(
+                endpoint, "POST", url, what=what, repository=ref.repository, scopes=scopes, accept=(201, 202),
+                body=upload_of(b""), push=True,
+            )
+        except RegistryError as error:
+            if error.temporary or not 400 <= error.status < 500:
+                raise
+            return None
 
     def _abandon(self, endpoint: Endpoint, ref: Reference, response: Response, what: str) -> None:
         if response.status != 202 or not response.header("location"):
@@ -499,6 +528,12 @@ def _described(response: Response, ref: Reference) -> Descriptor | None:
     if size <= 0 or kind not in (*media.MANIFESTS, *media.INDEXES):
         return None
     return Descriptor(kind, digest, size)
+
+
+def _says_too_little(error: RegistryError) -> bool:
+    """Say whether a GET is to be tried as well: a HEAD's refusal has no words, and some registries refuse HEAD only."""
+    refused = 400 <= error.status < 500 and error.status not in (401, 404)
+    return error.method == "HEAD" and refused and not error.temporary
 
 
 def _read_document(response: Response, ref: Reference, what: str) -> Manifest | Index:

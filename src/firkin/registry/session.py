@@ -73,6 +73,7 @@ class Session:
         self._hosts: dict[str, _HostAuth] = {}
         self._tls_hosts: set[str] = set()  # allowed to be plain, but found to speak TLS
         self._plain_hosts: set[str] = set()  # found to speak plain HTTP
+        self._answered: set[str] = set()  # hosts of endpoints that can be reached
         self._warned: set[str] = set()
 
     def close(self) -> None:
@@ -95,13 +96,15 @@ class Session:
         """Send a request and return its answer if the status is one of `accept`.
 
         `what` (`cannot pull ...`) begins every error message; `repository` (at the endpoint) chooses credentials.
-        Temporary failures are tried again `retries` times (default: the settings'). Raises RegistryError, Cancelled.
+        Temporary failures are tried again `retries` times (default: the settings'); half as often when nobody was ever
+        there to be reached, for then the name is wrong more often than not. Raises RegistryError, Cancelled.
         """
         limit = self.settings.retries if retries is None else retries
         attempt = 0
         while True:
             try:
                 answer = self._authorized(endpoint, method, url, headers, body, what, repository, scopes, push)
+                self._answered.add(endpoint.host)
                 if answer.status in accept:
                     return answer
                 response = answer.response(MAX_ERROR_BYTES)
@@ -109,6 +112,8 @@ class Session:
                 asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
             except RegistryError as failure:
                 error, asked = because(what, failure), None
+                if error.code == "registry-unreachable" and endpoint.host not in self._answered:
+                    limit = min(limit, self.settings.retries // 2)
             if not error.temporary or attempt >= limit:
                 raise error
             if asked is not None and asked > _MAX_RETRY_AFTER_S:

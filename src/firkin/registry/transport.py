@@ -27,6 +27,8 @@ _TICK_S = 0.2  # how long a wait may last before `cancelled` is asked again
 _CONNECT_TIMEOUT_S = 30.0
 # A registry may have to copy a blob in its storage before it answers the end of an upload.
 _COMMIT_TIMEOUT_S = 300.0
+# Whoever moves less than this in the time in which something has to move is as good as silent.
+_SLOWEST_BYTES = 4096
 
 
 class Reader(Protocol):
@@ -202,6 +204,7 @@ class Exchange:
         self._reader: Reader | None = None
         self._sent = 0
         self._moved = 0
+        self._mark = (0.0, 0)  # since when the pace is measured, and how much had moved before
         self._lines: list[tuple[str, str]] = []
         self._headers_end = False
         self._chunks: list[bytes] = []
@@ -240,8 +243,11 @@ class Exchange:
             if self._chunks:
                 chunk = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
                 self._chunks = []
+                taken = time.monotonic()
                 yield chunk
                 idle_since = time.monotonic()
+                # The reader's own time is not the registry's.
+                self._mark = (self._mark[0] + idle_since - taken, self._mark[1])
             elif self._done:
                 if self._failure is not None:
                     raise self._failure
@@ -268,8 +274,10 @@ class Exchange:
         self._channel.multi.add_handle(self._channel.easy)
         self._added = True
         idle_since = time.monotonic()
+        self._mark = (idle_since, 0)
         while not self._done and not self._answered():
             idle_since = self._step(idle_since)
+        self._mark = (time.monotonic(), self._moved)
         if self._headers_end and self.status >= 400:
             # A refusal that came before the whole body was sent counts for more than the broken connection after it.
             self._failure = None
@@ -293,9 +301,10 @@ class Exchange:
             self._finish()
             return idle_since
         now = time.monotonic()
-        if self._moved != moved:
-            return now
         limit = self._transport.settings.timeout_s
+        if self._moved != moved:
+            self._check_pace(now, limit)
+            return now
         if self._upload is not None and self._sent >= self._upload.length and not self._headers_end:
             limit = max(limit, _COMMIT_TIMEOUT_S) if self._upload.length else limit
         if now - idle_since > limit:
@@ -306,6 +315,19 @@ class Exchange:
             return now
         self._wait(min(_TICK_S, limit))
         return idle_since
+
+    def _check_pace(self, now: float, limit: float) -> None:
+        """Fail when an answer only trickles. What a request with a body waits for is the registry's own affair."""
+        since, before = self._mark
+        if now - since <= limit:
+            return
+        self._mark = (now, self._moved)
+        waits = self._upload is not None and self._upload.length > 0 and not self._headers_end
+        if not waits and self._moved - before < _SLOWEST_BYTES:
+            self._fail(RegistryError(
+                f"`{self.url.host}` is too slow: {self._moved - before} bytes in {now - since:.0f} seconds",
+                code="registry-timeout", method=self.method, url=redact_url(str(self.url)), temporary=True,
+            ))
 
     def _wait(self, timeout_s: float) -> None:
         assert self._channel is not None
@@ -417,11 +439,22 @@ _UNREACHABLE = {
 }
 
 
+_WHERE = {
+    pycurl.E_COULDNT_RESOLVE_HOST: "is the registry's name right? The name of an image begins with it: HOST[:PORT]/NAME",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "HTTP_PROXY, HTTPS_PROXY and NO_PROXY say which proxy is used",
+    pycurl.E_COULDNT_CONNECT: "is this the registry's host and port, and does it run? "
+    "A mirror can stand in for it: `--registry-mirror REGISTRY=URL`",
+}
+
+
 def _curl_error(method: str, url: Url, number: int, text: str, easy: Any) -> RegistryError:
     hints: tuple[str, ...] = ()
     if number in _UNREACHABLE:
         code, temporary = "registry-unreachable", True
+        if number == pycurl.E_OPERATION_TIMEDOUT:
+            code = "registry-timeout"
         message = f"`{url.host}` cannot be reached: {_UNREACHABLE[number]}"
+        hints = (_WHERE[number],) if number in _WHERE else ()
     elif number == pycurl.E_PEER_FAILED_VERIFICATION:
         code, temporary = "registry-tls", False
         message = f"the TLS certificate of `{url.host}` is not trusted: {text}"

@@ -31,7 +31,8 @@ class Fault(NamedTuple):
     """What to do to `times` requests of `method` whose path contains `path`.
 
     `status` answers at once (0: go on as usual). `cut` ends the connection after so many bytes of a body: of the
-    answer, or of an upload, which keeps them. `corrupt` flips the answer's last byte. `delay_s` waits before answering.
+    answer, or of an upload, which keeps them. `corrupt` flips the answer's last byte. `delay_s` waits before answering,
+    `drip_s` before each byte of the answer.
     """
 
     method: str
@@ -42,6 +43,7 @@ class Fault(NamedTuple):
     cut: int = -1
     corrupt: bool = False
     delay_s: float = 0.0
+    drip_s: float = 0.0
 
 
 class FakeRegistry:
@@ -115,10 +117,10 @@ class FakeRegistry:
 
     def fail(
         self, method: str, path: str, *, times: int = 1, status: int = 0, headers: Iterable[tuple[str, str]] = (),
-        body: bytes = b"", cut: int = -1, corrupt: bool = False, delay_s: float = 0.0,
+        body: bytes = b"", cut: int = -1, corrupt: bool = False, delay_s: float = 0.0, drip_s: float = 0.0,
     ) -> None:
         """Queue a Fault for the next `times` requests that it fits."""
-        fault = Fault(method, path, status, tuple(headers), body, cut, corrupt, delay_s)
+        fault = Fault(method, path, status, tuple(headers), body, cut, corrupt, delay_s, drip_s)
         with self._lock:
             self._faults += [fault] * times
 
@@ -394,6 +396,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.cut >= 0 and not self._is_upload():
             self.wfile.write(body[: self.cut])
             self._drop()
+            return
+        if self.fault is not None and self.fault.drip_s:
+            for position in range(len(body)):
+                time.sleep(self.fault.drip_s)
+                self.wfile.write(body[position : position + 1])
             return
         self.wfile.write(body)
 

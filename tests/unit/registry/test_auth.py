@@ -44,6 +44,8 @@ def test_nobody_gets_an_anonymous_token() -> None:
     requests, token = run(token_flow(CHALLENGE, REGISTRY, None, (), 0.0), (200, b'{"access_token":"T"}'))
     assert requests[0].headers == () and "account" not in requests[0].url.target
     assert token.expires_s == 50.0  # of the 60 seconds that hold where none are stated
+    _, token = run(token_flow(CHALLENGE, REGISTRY, None, (), 0.0), (200, b'{"token":"T","expires_in":"300"}'))
+    assert token.expires_s == 290.0
 
 
 def test_an_identity_token_is_refreshed_by_post() -> None:

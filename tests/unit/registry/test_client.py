@@ -231,6 +231,45 @@ def test_a_silent_registry_runs_into_the_time_out(registry: FakeRegistry) -> Non
     assert error.code == "registry-timeout" and time.monotonic() - start < 2
 
 
+def test_a_registry_that_was_never_there_is_given_up_soon(slept: list[float]) -> None:
+    nowhere = parse_reference("127.0.0.1:9/x:1")
+    error = refused(lambda: RegistryClient(RegistrySettings()).resolve(nowhere))
+    assert len(slept) == 2 and sum(slept) < 1.5 and "registry-mirror" in error.hints[0]
+
+
+def test_a_registry_that_goes_down_is_waited_for(slept: list[float]) -> None:
+    with FakeRegistry() as registry:
+        client = RegistryClient(RegistrySettings())
+        assert not client.has_blob(ref(registry), LAYER.digest)
+        client.close()
+    refused(lambda: client.resolve(ref(registry)))
+    assert len(slept) == 4
+
+
+@pytest.mark.parametrize("path", ["/blobs/", "/manifests/"])
+def test_a_registry_that_trickles_runs_into_the_time_out(registry: FakeRegistry, path: str) -> None:
+    registry.fail("GET", path, drip_s=0.02)
+    client = RegistryClient(RegistrySettings(retries=0, timeout_s=0.4))
+    start = time.monotonic()
+    if path == "/blobs/":
+        error = refused(lambda: client.open_blob(ref(registry), LAYER).read())
+    else:
+        error = refused(lambda: client.get_manifest(ref(registry)))
+    assert error.code == "registry-timeout" and "too slow" in error.message and error.temporary
+    assert time.monotonic() - start < 2
+
+
+def test_a_slow_reader_is_not_a_slow_registry(registry: FakeRegistry) -> None:
+    client = RegistryClient(RegistrySettings(retries=0, timeout_s=0.2))
+    with client.open_blob(ref(registry), LAYER) as stream:
+        pieces = []
+        for number, chunk in enumerate(stream):
+            pieces.append(chunk)
+            if number < 2:
+                time.sleep(0.5)
+    assert b"".join(pieces) == BLOB
+
+
 def test_cancelling_ends_a_wait_within_a_second(registry: FakeRegistry) -> None:
     registry.fail("HEAD", "/manifests/", delay_s=5)
     stop = threading.Event()
@@ -352,6 +391,27 @@ def test_forbidden_is_neither() -> None:
         error = refused(lambda: client.check_push(ref(registry)))
         assert error.code == "registry-forbidden" and "read only" in error.message
         assert "does not allow" in error.hints[0]
+
+
+def test_the_words_of_a_refusal_are_asked_for(registry: FakeRegistry) -> None:
+    body = b'{"errors":[{"code":"DENIED","message":"your plan has ended"}]}'
+    for method in ("HEAD", "GET"):
+        registry.fail(method, "/manifests/", status=403, body=body, times=2)
+    client = RegistryClient(RegistrySettings())
+    for ask in (client.resolve, client.manifest_digest):
+        error = refused(lambda ask=ask: ask(ref(registry)))  # type: ignore[misc]
+        assert error.status == 403 and "your plan has ended" in error.message
+
+
+@pytest.mark.parametrize("status", [400, 403, 405])
+def test_a_registry_that_refuses_head_is_asked_by_get(registry: FakeRegistry, status: int) -> None:
+    registry.fail("HEAD", "/manifests/", status=status, times=2)
+    client = RegistryClient(RegistrySettings())
+    assert client.resolve(ref(registry)).digest == MANIFEST.digest
+    assert client.manifest_digest(ref(registry)) == (None if status == 405 else MANIFEST.digest)
+    if status == 405:
+        registry.fail("HEAD", "/blobs/", status=status)
+        assert client.push_blob(ref(registry), LAYER, reader) == "pushed"
 
 
 def test_a_realm_in_plain_http_elsewhere_gets_nothing() -> None:
@@ -485,6 +545,31 @@ def test_a_mount_that_does_not_work_becomes_an_upload(registry: FakeRegistry) ->
     assert client.mount_blob(ref(registry, "more:1"), LAYER.digest, "team/app")
     assert not client.mount_blob(ref(registry, "more:1"), digest_of(b"none"), "team/app")
     assert not registry.uploads
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+def test_a_mount_that_is_refused_becomes_an_upload(registry: FakeRegistry, status: int) -> None:
+    registry.fail("POST", "mount=", status=status)
+    client = RegistryClient(RegistrySettings())
+    assert client.push_blob(ref(registry, "team/new:1"), LAYER, reader, mount_from="team/app") == "pushed"
+    registry.fail("POST", "mount=", status=status)
+    assert not client.mount_blob(ref(registry, "team/third:1"), LAYER.digest, "team/app")
+
+
+def test_a_blob_is_on_its_way_once_at_a_time(registry: FakeRegistry) -> None:
+    registry.fail("PUT", "/blobs/uploads/", delay_s=0.3)
+    client = RegistryClient(RegistrySettings())
+    outcomes: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(client.push_blob(ref(registry, "team/new:1"), LAYER, reader)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["exists", "exists", "exists", "pushed"]
+    assert len(registry.requests("PUT")) == len(registry.requests("POST")) == len(registry.requests("HEAD")) == 1
 
 
 def test_the_permission_probe_leaves_nothing_behind(registry: FakeRegistry) -> None:
