@@ -440,7 +440,7 @@ _UNREACHABLE = {
 
 
 _WHERE = {
-    pycurl.E_COULDNT_RESOLVE_HOST: "is the registry's name right? The name of an image begins with it: HOST[:PORT]/NAME",
+    pycurl.E_COULDNT_RESOLVE_HOST: "is the registry's name right? An image's name begins with it: HOST[:PORT]/NAME",
     pycurl.E_COULDNT_RESOLVE_PROXY: "HTTP_PROXY, HTTPS_PROXY and NO_PROXY say which proxy is used",
     pycurl.E_COULDNT_CONNECT: "is this the registry's host and port, and does it run? "
     "A mirror can stand in for it: `--registry-mirror REGISTRY=URL`",
