@@ -20,8 +20,9 @@ from firkin.oci.manifest import Index, PairMap, encode_index
 from firkin.oci.reference import Reference
 from firkin.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
 from firkin.solve.bench import Bench
-from firkin.solve.engine import Engine, Result
+from firkin.solve.engine import Engine
 from firkin.solve.layers import LayerFormat
+from firkin.solve.result import Result
 from firkin.solve.snapshot import Snapshot
 
 if TYPE_CHECKING:

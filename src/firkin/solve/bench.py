@@ -18,11 +18,12 @@ from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests
 from firkin.solve.contexts import Contexts, ParseGit, ReadIgnore
 from firkin.solve.copy_plan import CopyTools, Matcher
-from firkin.solve.engine import Backing, Engine, Files, SshSockets, Surroundings
+from firkin.solve.engine import Backing, Engine, SshSockets, Surroundings
 from firkin.solve.fetch import OriginFetcher
 from firkin.solve.layers import LayerWork
 from firkin.solve.pools import Pools
 from firkin.solve.resolve import ImageResolver
+from firkin.solve.result import Files
 from firkin.store.digests import StoredDigests
 from firkin.store.store import Store
 

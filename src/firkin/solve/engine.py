@@ -1,4 +1,4 @@
-"""What the steps of one build share, and the StepRunner over it: keys, look-up, dispatch. Does I/O."""
+"""What the steps of one build share, and the StepRunner over it: look-up, dispatch. Does I/O."""
 
 from __future__ import annotations
 
@@ -9,37 +9,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from firkin.context.views import empty_view
 from firkin.errors import FirkinError, StepFailed
 from firkin.events import Emit, Log
 from firkin.graph.explain import explain
-from firkin.graph.key import CacheKey, Part, key_of, op_parts
-from firkin.graph.ops import (
-    BindMount,
-    CacheMount,
-    Context,
-    Copy,
-    FileSource,
-    Git,
-    Http,
-    MakeDir,
-    Op,
-    PathSource,
-    Pull,
-    Run,
-    Scratch,
-    TextSource,
-)
+from firkin.graph.key import key_of
+from firkin.graph.ops import Context, Copy, Git, Http, MakeDir, Op, Pull, Run, Scratch
 from firkin.graph.step import Graph, Step, StepId
-from firkin.layer.change import Change, Put, View
+from firkin.layer.change import Change, Put
 from firkin.request import RunOptions, Secret
 from firkin.solve.cancel import Cancel
-from firkin.solve.content import FileDigests, copy_digests, copy_times, tree_digest
+from firkin.solve.content import FileDigests
 from firkin.solve.copy_plan import CopyTools
-from firkin.solve.landing import landing_of, lands_freely
+from firkin.solve.keys import StepKey, StepKeys
 from firkin.solve.layers import LayerFormat, LayerWork
 from firkin.solve.pools import Pools
-from firkin.solve.selection import selected_layers
+from firkin.solve.result import Files, Result, reads_runs, root_of
 from firkin.solve.snapshot import LayerRef, Snapshot, base_snapshot
 from firkin.store.records import Record
 from firkin.store.store import Store
@@ -49,21 +33,9 @@ if TYPE_CHECKING:
     from firkin.sandbox import Sandbox
     from firkin.solve.remote_cache import RemoteCache
 
-EMPTY_VIEW = empty_view()
 _LATEST_S = (1 << 36) - 1  # year 4147: what a cache entry, and RFC 3339, can say
 _NARROW = "|narrow"
 """Marks the slot of a narrow key's record, which explains nothing."""
-
-
-class Files(Protocol):
-    """A source that is no snapshot: a build context, a download, a git tree."""
-
-    def view(self) -> View:
-        """Return read access to the files, owners and modes as a COPY sees them."""
-
-
-Result = Snapshot | Files
-"""What a step gives to the steps that use it."""
 
 
 class Backing(msgspec.Struct, frozen=True):
@@ -76,13 +48,6 @@ class Backing(msgspec.Struct, frozen=True):
     sandbox: Sandbox
     moves_caches: bool = False
     close: Callable[[], None] = lambda: None
-
-
-class StepKey(msgspec.Struct, frozen=True):
-    """A cache key and the parts that it is the hash of (`times` may follow, see Engine._look_up_layer)."""
-
-    key: CacheKey
-    parts: tuple[Part, ...]
 
 
 class SshSockets(Protocol):
@@ -140,10 +105,10 @@ class Engine:
         self.remote = remote
         self._explain = explain
         self._require_cached = require_cached
-        self._keys: dict[StepId, StepKey] = {}
+        self._keys = StepKeys(store, tools, file_digests)
+        self._known_keys: dict[StepId, StepKey] = {}
         self._graph = Graph((), ())
         self._results: dict[StepId, Result] = {}
-        self._content: dict[StepId, tuple[str, ...]] = {}
         self._reasons: dict[StepId, str] = {}
         self.records: dict[str, list[Record]] = {}  # of layers that this build used, by layer
         self._unpacked: set[StepId] = set()
@@ -215,19 +180,19 @@ class Engine:
                 return None
 
     def _look_up_layer(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
-        key = self._keys[step.id] = self._key(step, inputs)
+        key = self._known_keys[step.id] = self._keys.wide(step, inputs)
         if step.meta.no_cache:
             self._miss(step, None)
             return None
         record = self._in_store(step, key)
         if record is not None and not record.slot.startswith(self.slot(step)):
-            times = self._set_times(step.op, inputs)
+            times = self._keys.set_times(step.op, inputs)
             if times and times != dict(record.parts).get("times", ""):
                 # Another project made the layer, of equal files with other times than this one was given.
                 parts = (*key.parts, ("times", times))
-                key = self._keys[step.id] = StepKey(key_of(parts), parts)
+                key = self._known_keys[step.id] = StepKey(key_of(parts), parts)
                 record = self._in_store(step, key)
-        narrow = None if record is not None else self._narrow_key(step, inputs)
+        narrow = None if record is not None else self._keys.narrow(step, inputs)
         if narrow is not None:
             record = self._in_store(step, narrow)
         if record is None and self.remote is not None and self.remote.reads(step.op):
@@ -262,7 +227,7 @@ class Engine:
             own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
             self.store.records.remember(own)
             self._note(step, inputs, own)
-        elif self.remote is not None and (narrow := self._narrow_key(step, inputs)) is not None:
+        elif self.remote is not None and (narrow := self._keys.narrow(step, inputs)) is not None:
             second = self._in_store(step, narrow)
             if second is not None and second.layer == record.layer:
                 self._note(step, inputs, second)
@@ -307,7 +272,7 @@ class Engine:
             if found is None and not step.meta.no_cache:
                 inputs = tuple(guessed[step_id] for step_id in step.inputs)
                 try:
-                    known = self._key(step, inputs)
+                    known = self._keys.wide(step, inputs)
                 except FirkinError:
                     continue  # it is told when the step's turn comes
                 key = known.key
@@ -320,85 +285,6 @@ class Engine:
                 found = self._stack(known, inputs, layer, reads_runs(step, inputs))
             if found is not None:
                 guessed[step.id] = found
-
-    def _key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey:
-        """Return a step's key. Snapshots that it reads count as wholes: so it is the same on every machine."""
-        parts = self._parts(step, inputs, narrow=False)
-        return StepKey(key_of(parts), parts)
-
-    def _narrow_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
-        """Return a second key, in which only those layers count that touch what is read; None where it is not known.
-
-        It finds the layer again when something else in the stage that it copies from has changed.
-        """
-        if not any(isinstance(item, Snapshot) for item in inputs[1:]):
-            return None
-        parts = self._parts(step, inputs, narrow=True)
-        return None if parts == self._parts(step, inputs, narrow=False) else StepKey(key_of(parts), parts)
-
-    def _parts(self, step: Step, inputs: tuple[Result, ...], *, narrow: bool) -> tuple[Part, ...]:
-        """Return the ordered parts of a step's cache key."""
-        parts = list(op_parts(step.op, step.meta.platform))
-        if not (isinstance(step.op, Copy) and step.op.link):
-            parts.append(("root", root_of(inputs).identity))
-        if isinstance(step.op, Copy):
-            parts += [("files", digest) for digest in self._copied(step, step.op, inputs, narrow)]
-        elif isinstance(step.op, Run):
-            parts += [("mounted files", digest) for digest in self._mounted(step.op, inputs, narrow)]
-        if step.meta.epoch_s is not None and isinstance(step.op, (Copy, MakeDir)):
-            parts.append(("made", str(step.meta.epoch_s)))
-        return tuple(parts)
-
-    def _set_times(self, op: Op, inputs: tuple[Result, ...]) -> str:
-        """Return a digest of the times that somebody gave the files a COPY takes from contexts, "" if none."""
-        if not isinstance(op, Copy):
-            return ""
-        own = tuple(
-            source
-            for source in op.sources
-            if isinstance(source, PathSource) and not isinstance(inputs[source.input], Snapshot)
-        )
-        return copy_times(msgspec.structs.replace(op, sources=own), self.views_of(inputs), self.tools) if own else ""
-
-    # Files that a step reads: of a snapshot the layers that touch them count, so nothing is walked or
-    # read; of a context or a download the content counts.
-
-    def _copied(self, step: Step, op: Copy, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
-        digests = []
-        own: list[PathSource | FileSource] = []
-        for source in op.sources:
-            if isinstance(source, TextSource):
-                continue
-            found = inputs[source.input]
-            if isinstance(found, Snapshot):
-                item = source if isinstance(source, PathSource) else PathSource(source.input, "/", wildcard=False)
-                digests.append(selected_layers(self.store, found, (item,)) if narrow else found.identity)
-            else:
-                own.append(source)
-        if own:
-            known = self._content.get(step.id)
-            if known is None:
-                reduced = msgspec.structs.replace(op, sources=tuple(own))
-                known = copy_digests(reduced, self.views_of(inputs), self.tools, self.file_digests)
-                self._content[step.id] = known
-            digests += known
-        return digests
-
-    def _mounted(self, op: Run, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
-        digests = []
-        for mount in op.mounts:
-            if isinstance(mount, (BindMount, CacheMount)) and mount.input >= 0:
-                found = inputs[mount.input]
-                source = PathSource(mount.input, mount.source, wildcard=False)
-                if isinstance(found, Snapshot):
-                    digests.append(selected_layers(self.store, found, (source,)) if narrow else found.identity)
-                else:
-                    digests.append(tree_digest(found.view(), mount.source.strip("/"), self.file_digests))
-        return digests
-
-    def views_of(self, inputs: tuple[Result, ...]) -> tuple[View, ...]:
-        """Return views of the inputs that need no unpacking; snapshots are given as empty trees."""
-        return tuple(EMPTY_VIEW if isinstance(item, Snapshot) else item.view() for item in inputs)
 
     def execute(self, step: Step, inputs: tuple[Result, ...]) -> Result:
         """Make the result of a step that was not remembered."""
@@ -417,43 +303,22 @@ class Engine:
     def _recalled(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
         """Look a step up by its narrow key where files had to be fetched to know it; the step needs them anyway."""
         sources = [item for item in inputs[1:] if isinstance(item, Snapshot)]
-        if step.meta.no_cache or not sources or self._narrow_key(step, inputs) is not None:
+        if step.meta.no_cache or not sources or self._keys.narrow(step, inputs) is not None:
             return None
         for source in sources:
             self.layers.ensure_trees(source, str(step.id))
-        narrow = self._narrow_key(step, inputs)
+        narrow = self._keys.narrow(step, inputs)
         if narrow is None:
             return None
         record = self._in_store(step, narrow)
         if record is None and self.remote is not None and self.remote.reads(step.op):
             record = self._in_caches(step, inputs, narrow)
-        return None if record is None else self._found(step, inputs, self._keys[step.id], record)
+        return None if record is None else self._found(step, inputs, self._known_keys[step.id], record)
 
     def _landing_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
-        """Return a third key for a COPY, with what it asks of its root instead of the whole root; None for others.
-
-        It finds the layer again when something else in the COPY's own stage has changed. It holds the times
-        that the files were given, since nothing else of the root tells one project from another.
-        """
-        if not isinstance(step.op, Copy) or not lands_freely(step.op):
-            return None
         from firkin.solve.ops.copy import root_view
 
-        root = root_of(inputs)
-        # Where a RUN wrote something its times are chance, and no build has them twice. Where none did, or an
-        # epoch limits them, an image is the same whichever layers were at hand: times count.
-        latest_ns = None
-        if step.meta.epoch_s is not None:
-            latest_ns = step.meta.epoch_s * 1_000_000_000
-        elif reads_runs(step, inputs) or any(layer.from_run for layer in root.layers):
-            latest_ns = 0
-        landing = landing_of(step.op, root_view(self, step, root, step.op.chown), latest_ns)
-        if landing is None:
-            return None
-        parts = self._parts(step, inputs, narrow=True)
-        times = ("times", self._set_times(step.op, inputs))
-        parts = (*(("landing", landing) if name == "root" else (name, value) for name, value in parts), times)
-        return StepKey(key_of(parts), parts)
+        return self._keys.landing(step, inputs, partial(root_view, self, step, root_of(inputs)))
 
     def _landed_or_executed(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot:
         """Take the layer that the same COPY made on another root, or make one."""
@@ -461,13 +326,13 @@ class Engine:
         record = None if landing is None or step.meta.no_cache else self._in_store(step, landing)
         if record is None:
             return self._executed(step, inputs, landing)
-        known = self._keys[step.id]
+        known = self._known_keys[step.id]
         own = msgspec.structs.replace(record, key=known.key, parts=known.parts, slot=self.slot(step))
         self.store.records.remember(own)
         return self._found(step, inputs, known, own)
 
     def _executed(self, step: Step, inputs: tuple[Result, ...], landing: StepKey | None) -> Snapshot:
-        known = self._keys[step.id]
+        known = self._known_keys[step.id]
         key, parts = known.key, known.parts
         fresh = step.meta.no_cache
         self._tell_miss(step)
@@ -478,13 +343,13 @@ class Engine:
         began = self.clock()
         self._make(step, inputs, layer_id)
         ended = self.clock()
-        if (times := self._set_times(step.op, inputs)) and parts[-1] != ("times", times):
+        if (times := self._keys.set_times(step.op, inputs)) and parts[-1] != ("times", times):
             parts = (*parts, ("times", times))  # no part of the key; see _look_up_layer
         created = self.created.setdefault(layer_id, ended)
         record = Record(key, layer_id, self.slot(step), step.meta.title, parts, created, ended - began)
         self.store.records.remember(record, replace=fresh)
         self._note(step, inputs, record, fresh=fresh)
-        narrow = self._narrow_key(step, inputs)
+        narrow = self._keys.narrow(step, inputs)
         if narrow is not None:
             slot = self.slot(step) + _NARROW
             second = msgspec.structs.replace(record, key=narrow.key, parts=narrow.parts, slot=slot)
@@ -503,7 +368,7 @@ class Engine:
         if step.id in self._exported:
             for form in self._formats:
                 self.layers.layer_of(LayerRef(layer_id, from_run=from_run), form)
-        return self._stack(self._keys[step.id], inputs, layer_id, from_run)
+        return self._stack(self._known_keys[step.id], inputs, layer_id, from_run)
 
     def _stack(self, key: StepKey, inputs: tuple[Result, ...], layer_id: str, from_run: bool) -> Snapshot:
         # The epoch tells two layers apart, but what comes next does not care for the times below.
@@ -562,18 +427,3 @@ class Engine:
     def needs_tree(self, step: Step) -> bool:
         """Say whether the step's files will be wanted unpacked."""
         return step.id in self._unpacked
-
-
-def reads_runs(step: Step, inputs: tuple[Result, ...]) -> bool:
-    """Say whether the layer's files may have times at which a RUN wrote them."""
-    return isinstance(step.op, Run) or any(
-        layer.from_run for found in inputs[1:] if isinstance(found, Snapshot) for layer in found.layers
-    )
-
-
-def root_of(inputs: tuple[Result, ...]) -> Snapshot:
-    """Return input 0, which is a root for every op that makes a layer."""
-    root = inputs[0]
-    if not isinstance(root, Snapshot):
-        raise TypeError("input 0 is not a root file system")
-    return root

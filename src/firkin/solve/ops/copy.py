@@ -14,7 +14,8 @@ from firkin.layer.view import StackView
 from firkin.oci.digest import framed_hash
 from firkin.solve.content import tree_digest
 from firkin.solve.copy_plan import plan_copy
-from firkin.solve.engine import EMPTY_VIEW, Engine, Files, Result, root_of
+from firkin.solve.engine import Engine
+from firkin.solve.result import EMPTY_VIEW, Files, Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.store.layout import remove_tree
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from firkin.graph.ops import MakeDir
 from firkin.graph.step import Step
 from firkin.solve.copy_plan import plan_mkdir
-from firkin.solve.engine import Engine, Result, root_of
+from firkin.solve.engine import Engine
 from firkin.solve.ops.copy import keep_changes, root_view
+from firkin.solve.result import Result, root_of
 
 
 def make_dir(engine: Engine, step: Step, op: MakeDir, inputs: tuple[Result, ...], layer_id: str) -> None:

@@ -22,8 +22,9 @@ from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.spec import RunResult, RunSpec
 from firkin.solve.cache_mounts import restore_mount, save_mount
-from firkin.solve.engine import Engine, Result, root_of
+from firkin.solve.engine import Engine
 from firkin.solve.layers import ROOT_CHANGED
+from firkin.solve.result import Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.solve.view_files import read_file
 from firkin.store.layout import locked, remove_tree

@@ -1,0 +1,44 @@
+"""What a step gives to the steps that use it: a root file system, or files. Pure; `solve` and `export` use it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from firkin.context.views import empty_view
+from firkin.graph.ops import Run
+from firkin.graph.step import Step
+from firkin.layer.change import View
+from firkin.solve.snapshot import Snapshot
+
+EMPTY_VIEW = empty_view()
+
+
+class Files(Protocol):
+    """A source that is no snapshot: a build context, a download, a git tree."""
+
+    def view(self) -> View:
+        """Return read access to the files, owners and modes as a COPY sees them."""
+
+
+Result = Snapshot | Files
+"""What a step gives to the steps that use it."""
+
+
+def reads_runs(step: Step, inputs: tuple[Result, ...]) -> bool:
+    """Say whether the layer's files may have times at which a RUN wrote them."""
+    return isinstance(step.op, Run) or any(
+        layer.from_run for found in inputs[1:] if isinstance(found, Snapshot) for layer in found.layers
+    )
+
+
+def root_of(inputs: tuple[Result, ...]) -> Snapshot:
+    """Return input 0, which is a root for every op that makes a layer."""
+    root = inputs[0]
+    if not isinstance(root, Snapshot):
+        raise TypeError("input 0 is not a root file system")
+    return root
+
+
+def views_of(inputs: tuple[Result, ...]) -> tuple[View, ...]:
+    """Return views of the inputs that need no unpacking; snapshots are given as empty trees."""
+    return tuple(EMPTY_VIEW if isinstance(item, Snapshot) else item.view() for item in inputs)
