@@ -112,6 +112,8 @@ def test_changes_that_only_a_ctime_tells(pair: Pair) -> None:
 # --- mounts ----------------------------------------------------------------------------------------------------------
 
 MOUNTS = """\
+FROM busybox AS seed
+RUN mkdir -m 750 /seed && chown 8:9 /seed && echo seed >/seed/file
 FROM busybox
 RUN mkdir -p /covered /etc/over && echo image >/covered/file && echo image >/etc/over/file && \\
     touch -d 2020-01-01 /covered /etc/over/file
@@ -121,8 +123,12 @@ RUN --mount=type=cache,target=/covered --mount=type=cache,target=/deep/er/cache,
     --mount=type=bind,from=busybox,source=/bin,target=/tools,rw \\
     stat -c '%n %a %u %g' /deep/er/cache /etc/over/file; cat /etc/over/file; echo $WORD; ls -A /covered /mem; \\
     echo kept >/covered/kept; touch /deep/er/cache/x /mem/x /tools/x; cat /ctx/data; touch /ctx/x; rm -f /ctx/data; true
+WORKDIR /etc
 RUN --mount=type=cache,target=/covered --mount=type=cache,target=/deep/er/cache,id=two,mode=0700,uid=5,gid=6 \\
-    cat /covered/kept; ls /deep/er/cache; ls / | tr '\\n' ' '
+    --mount=type=cache,from=seed,source=/seed,target=/grown --mount=type=cache,from=seed,target=/new,uid=3 \\
+    --mount=type=ssh,target=agent --mount=type=secret,id=s,target=near \\
+    cat /covered/kept; ls /deep/er/cache; ls / | tr '\\n' ' '; echo; stat -c '%n %a %u %g' /grown /new; \\
+    cat /grown/file; ls /new; echo "ssh $SSH_AUTH_SOCK"; wc -c near
 RUN --mount=type=bind,target=/ctx cat /ctx/data /covered/file /etc/over/file
 """
 
@@ -136,7 +142,7 @@ def test_mounts(pair: Pair) -> None:
     assert "/etc/over/file 440 7 0" in said
     assert said.count("hush") == 1
     assert "aloud" in said
-    assert "kept" in said
+    assert {"kept", "/grown 750 8 9", "/new 755 3 0", "seed", "ssh /etc/agent", "5 near"} <= set(said)
     assert said[-3:] == ["data", "image", "image"]
     tree = built.tree()
     assert {"mem", "tools", "deep", "ctx"}.isdisjoint({path.split("/")[0] for path in tree} - {"bin"})

@@ -71,7 +71,7 @@ class BindMount(msgspec.Struct, frozen=True, tag_field="type", tag="bind"):
 class CacheMount(msgspec.Struct, frozen=True, tag_field="type", tag="cache"):
     """A directory that outlives the build, shared by all mounts of one `id`.
 
-    `input` (-1: none) and `source` say what a new one starts with.
+    With `mode` -1 a new one is a copy of path `source` of an `input`, its owner and mode too; else it is empty.
     """
 
     target: str

@@ -438,10 +438,11 @@ def test_hostname_of_the_sandbox() -> None:
         ("type=secret,id=s", SecretMount("s", "/run/secrets/s")),
         ("type=secret,id=a/s,required", SecretMount("a/s", "/run/secrets/s", required=True)),
         ("type=secret,target=/x/y", SecretMount("y", "/x/y")),
-        ("type=secret,target=rel,id=s,mode=0444,uid=3", SecretMount("s", "/rel", mode=0o444, uid=3)),
+        ("type=secret,target=rel,id=s,mode=0444,uid=3", SecretMount("s", "/w/rel", mode=0o444, uid=3)),
         ("type=secret,id=s,env=TOKEN", SecretMount("s", "", "TOKEN")),
         ("type=secret,id=s,env=TOKEN,target=/t", SecretMount("s", "/t", "TOKEN")),
         ("type=ssh", SshMount("default", "/run/buildkit/ssh_agent.0")),
+        ("type=ssh,target=rel", SshMount("default", "/w/rel")),
         ("type=ssh,id=k,target=/s,required=true,gid=4", SshMount("k", "/s", True, gid=4)),
         ("type=$T,target=/$T", TmpfsMount("/tmpfs")),
     ],
@@ -454,7 +455,10 @@ def test_cache_mounts_have_a_namespace_and_may_start_from_a_stage() -> None:
     text = "FROM busybox AS a\nRUN y\nFROM busybox\nRUN --mount=type=cache,target=/c,from=a,source=/d x"
     found = build(text, build_args={"BUILDKIT_CACHE_MOUNT_NS": "ns"}).ops()[-1]
     assert isinstance(found, Run)
-    assert found.mounts == (CacheMount("/c", "ns//c", input=1, source="/d"),)
+    assert found.mounts == (CacheMount("/c", "ns//c", input=1, source="/d", mode=-1),)
+    found = build(text.replace(",source=/d", ",uid=7")).ops()[-1]
+    assert isinstance(found, Run)
+    assert found.mounts == (CacheMount("/c", "//c", input=1, uid=7),)
     scratch = lowered("RUN --mount=type=cache,target=/c,from=scratch x").only(Run)
     assert scratch.mounts == (CacheMount("/c", "//c"),)
 

@@ -154,12 +154,10 @@ def _mount(
 ) -> Mount:
     spec = parse_mount(text, lambda value: state.expand(value, node.span, context), node.span)
     if spec.type == "secret":
-        return _secret(spec, node)
+        return _secret(spec, node, state)
     if spec.type == "ssh":
-        return _ssh(spec, node, sum(isinstance(mount, SshMount) for mount in earlier))
-    target = clean_path(
-        spec.target if spec.target.startswith("/") else f"{state.working_dir}/{spec.target}"
-    )
+        return _ssh(spec, node, state, sum(isinstance(mount, SshMount) for mount in earlier))
+    target = _target(spec.target, state)
     if target == "/":
         raise DockerfileError(
             f"invalid mount target {quote(spec.target or target)}",
@@ -172,6 +170,9 @@ def _mount(
     path = clean_path(spec.source)
     if spec.type == "bind":
         return BindMount(target, number, path, spec.readonly)
+    mode, uid, gid = spec.mode, spec.uid, spec.gid
+    if number >= 0 and (path != "/" or (mode, uid, gid) == (None, None, None)):
+        mode, uid, gid = -1, 0, 0
     return CacheMount(
         target,
         f"{context.cache_namespace}/{spec.id or _cache_id(spec.target)}",
@@ -179,10 +180,14 @@ def _mount(
         spec.readonly,
         number,
         path,
-        0o755 if spec.mode is None else spec.mode,
-        spec.uid or 0,
-        spec.gid or 0,
+        0o755 if mode is None else mode,
+        uid or 0,
+        gid or 0,
     )
+
+
+def _target(text: str, state: StageState) -> str:
+    return clean_path(text if text.startswith("/") else f"{state.working_dir}/{text}")
 
 
 def _cache_id(target: str) -> str:
@@ -218,7 +223,7 @@ def _input(
     return inputs.index(step) + 1
 
 
-def _secret(spec: MountSpec, node: Run) -> SecretMount:
+def _secret(spec: MountSpec, node: Run, state: StageState) -> SecretMount:
     name = spec.source or spec.id or (base_name(spec.target) if spec.target else "")
     if not name:
         raise DockerfileError("one of source, target required", span=node.span)
@@ -227,7 +232,7 @@ def _secret(spec: MountSpec, node: Run) -> SecretMount:
         target = f"/run/secrets/{base_name(name)}"
     return SecretMount(
         name,
-        clean_path(target) if target else "",
+        _target(target, state) if target else "",
         spec.env or "",
         spec.required,
         0o400 if spec.mode is None else spec.mode,
@@ -236,12 +241,12 @@ def _secret(spec: MountSpec, node: Run) -> SecretMount:
     )
 
 
-def _ssh(spec: MountSpec, node: Run, number: int) -> SshMount:
+def _ssh(spec: MountSpec, node: Run, state: StageState, number: int) -> SshMount:
     if spec.source:
         raise DockerfileError("ssh does not support source", span=node.span)
     return SshMount(
         spec.id or "default",
-        clean_path(spec.target) if spec.target else f"/run/buildkit/ssh_agent.{number}",
+        _target(spec.target, state) if spec.target else f"/run/buildkit/ssh_agent.{number}",
         spec.required,
         0o600 if spec.mode is None else spec.mode,
         spec.uid or 0,

@@ -186,6 +186,7 @@ def _mounts(
 ) -> tuple[tuple[sandbox.Mount, ...], tuple[tuple[str, str], ...]]:
     mounts: list[sandbox.Mount] = []
     variables: list[tuple[str, str]] = []
+    ssh_named = any(item.startswith("SSH_AUTH_SOCK=") for item in op.env)
     for mount in op.mounts:
         match mount:
             case ops.BindMount():
@@ -211,6 +212,9 @@ def _mounts(
                     variables.append((mount.env, "" if secret is None else os.fsdecode(secret.value)))
             case ops.SshMount():
                 agent = engine.surroundings.ssh_sockets.get(mount.id)
+                if not ssh_named:
+                    ssh_named = True
+                    variables.append(("SSH_AUTH_SOCK", mount.target))  # even without an agent, as BuildKit does
                 if agent is None:
                     if mount.required:
                         raise StepFailed(
@@ -224,8 +228,6 @@ def _mounts(
                 place = engine.store.layout.scratch_path("ssh")
                 socket = stack.enter_context(forward(agent, mount, place, engine.pools.agents))
                 mounts.append(sandbox.BindMount(mount.target, (socket,), readonly=False))
-                if not any(name == "SSH_AUTH_SOCK" for name, _ in variables):
-                    variables.append(("SSH_AUTH_SOCK", mount.target))
     mounts += [sandbox.FileMount(path, content.encode(), mode) for path, content, mode in op.files]
     return tuple(mounts), tuple(variables)
 
@@ -314,17 +316,24 @@ def _new_cache_directory(
     with open(f"{staged}/id", "w", encoding="utf-8") as file:
         file.write(mount.id)
     restored = engine.remote is not None and restore_mount(engine, name, mount.id, f"{staged}/fs", vertex)
-    if source is not None and not restored:
+    mode, uid, gid = mount.mode, mount.uid, mount.gid
+    if source is not None and mode < 0:
         from firkin.solve.ops.copy import copy_subtree
 
-        copy_subtree(engine, _trees_of(engine, source, vertex), mount.source, f"{staged}/fs")
+        trees = _trees_of(engine, source, vertex)
+        if not restored:
+            copy_subtree(engine, trees, mount.source, f"{staged}/fs")
+        view = engine.layers.stack(tuple(reversed(trees)))
+        top = view.lstat(resolve_path(view, mount.source))
+        mode, uid, gid = (0o755, 0, 0) if top is None else (top.mode, top.uid, top.gid)
     try:
-        os.chown(f"{staged}/fs", mount.uid, mount.gid)
+        if not engine.layers.owner_free:  # with one id a command has it, whatever its USER, and may do everything
+            os.chown(f"{staged}/fs", uid, gid)
     except OSError as error:
         raise HostError(
-            f"cannot give the cache mount to {mount.uid}:{mount.gid}: {error.strerror}",
+            f"cannot give the cache mount to {uid}:{gid}: {error.strerror}",
             code="cache-mount-owner",
             hints=("this needs root, or subordinate ids: see `firkin info`",),
         ) from error
-    os.chmod(f"{staged}/fs", mount.mode)
+    os.chmod(f"{staged}/fs", mode)
     os.rename(staged, path)
