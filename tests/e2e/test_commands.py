@@ -36,12 +36,17 @@ def test_images_tag_inspect_and_rmi(built: Firkin) -> None:
     assert built.run("images", "-q").stdout.split() == [digest]
     raw = built.run("inspect", "--raw", "manifest", digest[:19]).stdout
     assert json.loads(raw)["config"]["digest"] == document["images"][0]["config_digest"]
+    assert built.run("images", "--no-trunc").stdout.count(digest) == 2
+    for name in ("app", "app:1", "docker.io/library/app", "docker.io/library/app:1"):
+        assert len(built.run("images", "-q", "-a", name).stdout.split()) == 1
+    assert built.run("images", "-q", "app:2").stdout == ""
     built.run("rmi", "app:1")
     assert [json.loads(line)["tag"] for line in built.run("images", "--json").stdout.splitlines()] == ["2"]
     built.run("rmi", digest)
     assert built.run("images", "-q").stdout == ""
     result = built.run("rmi", "app:1", check=False)
     assert result.returncode == 2 and "no image `app:1` in the store" in result.stderr
+    assert "no image `app:1` in the store" in built.run("rmi", "-f", "app:1").stderr
 
 
 def test_push_then_pull_into_another_store(built: Firkin, registry: Registry) -> None:
@@ -98,6 +103,8 @@ def test_login_checks_and_keeps_credentials(firkin: Firkin) -> None:
         wrong = firkin.run("login", "-u", USER, "--password-stdin", guarded.host, input="wrong\n", check=False)
         assert wrong.returncode == 4 and not config.exists()
         assert "wrong" not in wrong.stdout + wrong.stderr.replace("wrong credentials", "")
+        assert f"hint: `{guarded.host}` does not know this user name and password\n" in wrong.stderr
+        assert "come from" not in wrong.stderr
         right = firkin.run("login", "-u", USER, "--password-stdin", guarded.host, input=f"{PASSWORD}\n")
         assert str(config) in right.stderr and PASSWORD not in right.stdout + right.stderr
         assert guarded.host in json.loads(config.read_text())["auths"]
@@ -130,3 +137,16 @@ def test_info_names_the_way_and_what_is_missing(firkin: Firkin) -> None:
 def test_the_store_stays_where_it_is_told_to(firkin: Firkin) -> None:
     firkin.run("images")
     assert not Path(firkin.home / ".local/share/firkin").exists()
+
+
+def test_every_event_belongs_to_a_vertex_that_was_planned(firkin: Firkin, registry: Registry) -> None:
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text("FROM busybox\nCOPY Dockerfile /\n")
+    firkin.account.give(context)
+    events = [json.loads(line) for line in firkin.run("build", "--progress=json", context).stdout.splitlines()]
+    planned = {vertex["id"]: vertex for event in events for vertex in event.get("vertices", ())}
+    assert {event["id"] for event in events if "id" in event} <= set(planned)
+    assert any(vertex["title"].startswith("fetching sha256:") for vertex in planned.values())
+    refused = firkin.run("build", "--push", "-t", "localhost:1/app", context, check=False)
+    assert refused.returncode == 4
+    assert refused.stderr.count("ERROR: cannot look for `localhost:1/app:latest`: `localhost:1` cannot be reached") == 1

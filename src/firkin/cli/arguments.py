@@ -72,7 +72,8 @@ def _find(known: Mapping[str, Option], name: str) -> Option:
     if row is None:
         from firkin.dockerfile.words import nearest
 
-        meant = nearest(name, [flag for flag, row in known.items() if row.kind != "refused"])
+        spelled = [flag for flag, row in known.items() if row.kind != "refused" and len(flag) > 2]
+        meant = nearest(name, spelled) if len(name) > 2 else None
         hint = f"did you mean `{meant}`?" if meant else "`--help` lists the options of a command"
         raise UsageError(f"unknown option `{name}`", hints=(hint,))
     return row

@@ -35,14 +35,17 @@ USAGE = "usage: firkin COMMAND [OPTIONS] [ARGUMENTS]"
 
 def main() -> int:
     """Run the command that `sys.argv` asks for and return the exit code."""
+    _open_standard()
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         if len(arguments) > 1 and arguments[1] in COMMANDS:
             return _run(arguments[1], ["--help"])
+        if len(arguments) > 1 and arguments[0] == "help" and not arguments[1].startswith("-"):
+            return _unknown(arguments[1])
         _write(1 if arguments else 2, command_list())
         return 0 if arguments else 2
     name = arguments[0]
-    if name in ("-V", "--version"):
+    if name in ("-v", "-V", "--version"):
         from firkin import __version__
 
         _write(1, f"firkin {__version__}\n")
@@ -68,6 +71,18 @@ def command_list() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _open_standard() -> None:
+    """Fill the places of closed standard descriptors, or the next file opened would be taken for one of them.
+
+    Standard output stays unwritable, so that what it was to carry is not lost in silence.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
+
+
 def _run(name: str, arguments: list[str]) -> int:
     from firkin.cli.run import run_command
 
@@ -91,10 +106,12 @@ def _unknown(name: str) -> int:
 
 
 def _write(descriptor: int, text: str) -> None:
-    """Write all; a reader who left early is no error worth a traceback."""
+    """Write all; a reader who left early is no error worth a traceback, nor is a full disk."""
     data = text.encode()
     try:
         while data:
             data = data[os.write(descriptor, data) :]
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:
+        sys.exit(f"error: cannot write to standard output: {(error.strerror or '').lower()}")

@@ -19,7 +19,7 @@ if "typing_extensions" not in sys.modules:
 from firkin.ambient import Ambient
 from firkin.cli.arguments import Arguments, parse_arguments
 from firkin.cli.options import Option
-from firkin.errors import FirkinError, InternalError, UsageError
+from firkin.errors import FirkinError, HostError, InternalError, UsageError
 
 
 class Invocation(NamedTuple):
@@ -137,8 +137,13 @@ def _environ() -> Mapping[str, str]:
 
 
 def write_out(text: str) -> None:
-    """Write to standard output, whole. Raises BrokenPipeError."""
-    write_all(1, text)
+    """Write to standard output, whole. Raises BrokenPipeError, HostError."""
+    try:
+        write_all(1, text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HostError(f"cannot write to standard output: {(error.strerror or '').lower()}", code="stdout") from error
 
 
 def write_all(descriptor: int, text: str) -> None:

@@ -242,7 +242,8 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     dest = values.get("dest", "")
     as_file = switch("tar", True)
     if not dest and kind in ("local", "tar", "docker", "oci"):
-        hint = "`-` is standard output" if kind != "local" else "e.g. `-o type=local,dest=out`"
+        place = {"local": "out", "docker": "image.tar"}.get(kind, f"{kind}.tar")
+        hint = f"e.g. `-o type={kind},dest={place}`" + "; `-` is standard output" * (kind != "local")
         raise UsageError(f"option `--output`: type {kind} needs `dest=`", hints=(hint,))
     if dest == "-" and (kind == "local" or (kind == "oci" and not as_file)):
         raise UsageError(f"option `--output`: type {kind} writes a directory, not standard output")

@@ -350,7 +350,7 @@ class Plan:
             hint = "".join(f"; did you mean {match} for {name}?" for name, match in matches if match)
             self.warn(
                 "UnusedBuildArgs",
-                f"[Warning] One or more build-args [{' '.join(unused)}] were not consumed{hint}",
+                f"One or more build-args [{' '.join(unused)}] were not consumed{hint}",
                 None,
             )
 

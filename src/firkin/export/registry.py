@@ -173,9 +173,9 @@ class Push:
                 step()
             self._emit(Finished(self._clock(), id, "done", self._job.root[0].digest))
 
-    def fail(self, id: str) -> None:
+    def fail(self, id: str, why: str) -> None:
         """Tell that a repository's push has failed."""
-        self._emit(Finished(self._clock(), id, "failed"))
+        self._emit(Finished(self._clock(), id, "failed", why))
 
     def _missing_names(self, references: list[Reference]) -> list[Reference]:
         wanted = self._job.root[0].digest
@@ -280,9 +280,9 @@ class _Failing:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is not None:
-            self._push.fail(self._id)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *rest: object) -> None:
+        if error is not None:
+            self._push.fail(self._id, str(error))
 
 
 def _tagged(name: Reference) -> Reference:

@@ -17,6 +17,11 @@ def human_size(size_bytes: int) -> str:
     return f"{value:.4g}TB"
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return `1 entry`, `2 entries`."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def human_seconds(seconds: float) -> str:
     """Return a duration: `0.3s`, `72.0s`."""
     return f"{max(0.0, seconds):.1f}s"

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import msgspec
 
-from firkin.errors import FirkinError, RegistryError, StoreError
-from firkin.events import Emit, Progress, Warned
+from firkin.errors import Cancelled, FirkinError, RegistryError, StoreError
+from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex, Warned
 from firkin.layer.change import Change, Entry, View
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.index import IndexWriter, LayerIndex, index_tar, open_index
@@ -419,11 +419,30 @@ class LayerWork:
                 yield change
 
     def ensure_blob(self, layer: Layer, origin: str, vertex: str = "") -> None:
-        """Have the bytes of a described layer in the store; fetches them if they are not."""
+        """Have the bytes of a described layer in the store; fetches them if they are not.
+
+        `vertex` is the step that waits for them; without one, it is a line of its own.
+        """
         descriptor = layer.descriptor
         if self._store.keeps(descriptor):
             return
         origin = origin or self.origins.get(descriptor.digest, "")
+        if vertex:
+            self._fetch_blob(descriptor, origin, vertex)
+            return
+        own = f"fetch {descriptor.digest}"
+        title = f"fetching {descriptor.digest[:19]}" + f" from {origin.partition('://')[2]}" * bool(origin)
+        self._emit(Planned(self._clock(), (Vertex(own, title),)))
+        self._emit(Started(self._clock(), own))
+        try:
+            self._fetch_blob(descriptor, origin, own)
+        except BaseException as error:
+            stopped = isinstance(error, Cancelled)
+            self._emit(Finished(self._clock(), own, "cancelled" if stopped else "failed", str(error)))
+            raise
+        self._emit(Finished(self._clock(), own, "done"))
+
+    def _fetch_blob(self, descriptor: Descriptor, origin: str, vertex: str) -> None:
         writer = self._store.blobs.new()
         hasher = new_hasher(descriptor.digest.partition(":")[0])
         try:

@@ -300,7 +300,7 @@ class RemoteCache:
             failed = failed or error
         if isinstance(failed, Cancelled):
             raise failed
-        self._emit(Finished(self._clock(), vertex.id, "failed" if failed else "done"))
+        self._emit(Finished(self._clock(), vertex.id, "failed" if failed else "done", str(failed or "")))
         return failed
 
 

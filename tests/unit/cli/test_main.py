@@ -23,6 +23,7 @@ def test_version():
     result = firkin("--version")
     assert (result.returncode, result.stdout.split()[0], result.stderr) == (0, "firkin", "")
     assert firkin("version").stdout.startswith(result.stdout.strip())
+    assert firkin("-v").stdout == result.stdout
 
 
 def test_help_lists_every_command():
@@ -37,6 +38,7 @@ def test_help_lists_every_command():
     (("--verson",), "error: unknown option `--verson`", "did you mean `--version`?"),
     (("-t", "x", "."), "error: unknown option `-t`", "options follow the command"),
     (("qqq",), "error: unknown command `qqq`", "`firkin --help` lists the commands"),
+    (("help", "biuld"), "error: unknown command `biuld`", "did you mean `build`?"),
 ])
 def test_unknown_words(words, message, hint):
     result = firkin(*words)
@@ -87,3 +89,22 @@ def test_a_closed_pipe_is_no_traceback():
     assert process.wait(timeout=30) in (0, 141)
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["version"], ["build", "--help"]])
+def test_standard_output_that_takes_nothing_is_an_error_with_its_cause(words):
+    command = [sys.executable, "-m", "firkin", *words]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert result.returncode not in (0, 70)
+    assert result.stderr == "error: cannot write to standard output: no space left on device\n"
+
+
+def test_closed_standard_descriptors_stay_closed(tmp_path):
+    closed = subprocess.run(["sh", "-c", f"{sys.executable} -m firkin version >&-"], capture_output=True, text=True)
+    assert closed.returncode == 3 and closed.stderr == "error: cannot write to standard output: bad file descriptor\n"
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    script = f"{sys.executable} -m firkin build --root {tmp_path}/store --iidfile {tmp_path}/id {tmp_path} <&- 2>&-"
+    silent = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert (silent.returncode, silent.stdout) == (0, "")
+    assert (tmp_path / "id").read_text().startswith("sha256:")

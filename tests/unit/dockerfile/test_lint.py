@@ -247,7 +247,7 @@ def test_warnings_that_are_no_check_are_no_violation() -> None:
     result = check("# check=error=true;skip=NoSuch,StageNameCasin\nFROM scratch", build_args=(("Q", "1"),))
     assert result.error is None
     assert [(w.rule, w.message) for w in result.warnings] == [
-        ("UnusedBuildArgs", "[Warning] One or more build-args [Q] were not consumed"),
+        ("UnusedBuildArgs", "One or more build-args [Q] were not consumed"),
         ("UnknownCheck", 'no check is called "NoSuch"'),
         ("UnknownCheck", 'no check is called "StageNameCasin" (did you mean StageNameCasing?)'),
     ]

@@ -191,7 +191,7 @@ def test_warning_of_build_arguments_that_nothing_takes() -> None:
         build_args={"A": "", "VERSON": "1", "http_proxy": "p", "LATER": "2", "BUILDKIT_INLINE_CACHE": "1"},
     )
     (warning,) = [message for code, message in found.warnings if code == "UnusedBuildArgs"]
-    assert warning.startswith("[Warning] One or more build-args [VERSON] were not consumed")
+    assert warning.startswith("One or more build-args [VERSON] were not consumed")
     assert "did you mean VERSION" in warning
 
 

@@ -22,7 +22,7 @@ from firkin.oci.manifest import Index
 from firkin.oci.platform import host_platform
 from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
-from firkin.render.text import human_size
+from firkin.render.text import counted, human_size
 from firkin.solve.cancel import Cancel
 from firkin.solve.pools import Pools
 
@@ -104,7 +104,7 @@ def run(invocation: Invocation) -> int:
             left = {row.digest for row in rows} - {row.digest for row in gone}
             freed = sum({row.digest: row.size for row in gone if row.digest not in left}.values())
             verb = "would remove" if arguments.flag("dry_run") else "removed"
-            say(f"{verb} {len(gone)} of {len(rows)} entries, with layers of {human_size(freed)}")
+            say(f"{verb} {len(gone)} of {counted(len(rows), 'entry', 'entries')}, with layers of {human_size(freed)}")
         return 0
 
     return with_interrupts(work)
@@ -191,7 +191,7 @@ def _listing(rows: tuple[Row, ...], now_s: float, *, names_only: bool) -> str:
         f"{entry:<{first}}  {saved:>{second}}  {size:>{third}}  {what}\n" for entry, saved, size, what in lines
     )
     total = sum({row.digest: row.size for row in rows}.values())
-    return f"{text}{len(rows)} entries, {human_size(total)}\n"
+    return f"{text}{counted(len(rows), 'entry', 'entries')}, {human_size(total)}\n"
 
 
 def _age(seconds: float) -> str:

@@ -16,6 +16,7 @@ ABOUT = "Show what images of the store consist of, as JSON. IMAGE is a name, a d
 OPTIONS = (
     Option(("--raw",), "raw", "choice", "print the exact bytes of the manifest (or index) or of the configuration",
            "manifest|config", (), ("manifest", "config")),
+    Option(("--format", "-f"), "", "refused", "what is printed is JSON: hand it to `jq`, e.g. `jq '.[0].digest'`"),
     *COMMON,
 )  # fmt: skip
 

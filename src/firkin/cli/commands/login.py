@@ -11,7 +11,7 @@ from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import say
-from firkin.errors import UsageError
+from firkin.errors import RegistryError, UsageError
 from firkin.registry.client import RegistryClient
 from firkin.registry.keychain import login
 
@@ -59,7 +59,12 @@ def run(invocation: Invocation) -> int:
         auth_json=msgspec.json.encode({"auths": {key: {"auth": pair}}}).decode(),
     )
     with RegistryClient(trial) as client:
-        client.check_access(host)
+        try:
+            client.check_access(host)
+        except RegistryError as error:
+            if error.status == 401:  # what the trial's error says of sources is about our own document
+                error.hints = (f"`{host}` does not know this user name and password",)
+            raise
     place = settings.registry.auth_files[0]
     try:
         where = login(place, host, username, secret, settings.registry.helper_path, dict(ambient.environ))

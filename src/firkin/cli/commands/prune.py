@@ -31,6 +31,7 @@ OPTIONS = (
     Option(("--verbose",), "verbose", "flag", "tell of every item", takes_value=False),
     Option(("--force", "-f"), "", "ignored", "nothing is asked", takes_value=False),
     Option(("--all", "-a"), "", "ignored", "all that is not in use goes anyway", takes_value=False),
+    Option(("--filter",), "", "refused", "for `until=24h` write `--older-than 24h`"),
     *COMMON,
 )
 
@@ -72,7 +73,8 @@ def _text(pruned: Pruned, dry: bool, verbose: bool) -> str:
         lines += [f"{item.kind} {item.name} {human_size(item.size_bytes)}" for item in pruned.freed]
     kinds: dict[str, int] = {}
     for item in pruned.freed:
-        kinds[item.kind] = kinds.get(item.kind, 0) + 1
+        kind = "cache mount" if item.kind == "mount" else item.kind
+        kinds[kind] = kinds.get(kind, 0) + 1
     what = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds.items()) or "nothing"
     lines.append(f"{'would remove' if dry else 'removed'} {what}, {human_size(pruned.size_bytes)}")
     return "\n".join(lines) + "\n"

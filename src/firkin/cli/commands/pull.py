@@ -49,6 +49,9 @@ def run(invocation: Invocation) -> int:
             resolver = ImageResolver(store, lambda: client, emit, time.time, pull=True)
             for reference in references:
                 image = resolver.resolve(str(reference), platform).image
+                have = image.config.platform
+                if (have.os, have.architecture) != (platform.os, platform.architecture):
+                    say(f"warning: `{reference.familiar}` is for {have}, not for {platform}")
                 _layers(store, client, reference, image, cancel, settings.registry.parallel, arguments.flag("quiet"))
                 store.images.tag(image.manifest.descriptor, (reference,), image.config.created)
                 write_out(f"{reference.name}@{image.manifest.digest}\n")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from firkin.cli.options import COMMON
+from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import familiar, find_image, open_store, reference_of
+from firkin.cli.shelf import familiar, find_image, open_store, reference_of, say
 from firkin.errors import UsageError
 
 USAGE = "[OPTIONS] IMAGE..."
 ABOUT = "Remove names of images (or, given a digest, all its names) from the store. `firkin prune` frees the space."
-OPTIONS = COMMON
+OPTIONS = (
+    Option(("--force", "-f"), "force", "flag", "images that are not there are no error", takes_value=False),
+    Option(("--no-prune",), "", "ignored", "only `firkin prune` frees space", takes_value=False),
+    *COMMON,
+)
 
 
 def run(invocation: Invocation) -> int:
@@ -21,7 +25,13 @@ def run(invocation: Invocation) -> int:
     with store:
         gone: dict[str, None] = {}
         for text in operands:
-            found = find_image(store, text)
+            try:
+                found = find_image(store, text)
+            except UsageError as error:
+                if error.code != "no-image" or not invocation.arguments.flag("force"):
+                    raise
+                say(f"warning: {error.message} ({error.code})")
+                continue
             by_name = not text.startswith("sha256:") and str(reference_of(text)) in found.names
             gone[str(reference_of(text)) if by_name else found.root.digest] = None
         for entry in store.images.untag(tuple(gone)):
