@@ -136,6 +136,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     store_root: str
     dockerfile: str = ""  # path; "": `Dockerfile` in the context; "-": standard input
     dockerfile_text: str | None = None  # instead of a file
+    ignore_text: str | None = None  # the ignore file that goes with it; wins over those of the context
     cwd: str = "/"  # what relative paths start from
     context_sub_path: str = ""
     ignore_everywhere: bool = False  # .dockerignore counts for contexts that are no directory here as well
@@ -166,6 +167,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     now_s: float = 0.0  # clock at the start; `created` of the image
     isolation: Literal["auto", "namespaces", "chroot", "inplace"] = "auto"
     registry: RegistrySettings = RegistrySettings()
+    git_depth: int = 1  # commits that the `.git` of a git context tells of; 0: all
     git_environ: Pairs = ()  # GIT_* and ssh settings for git contexts; secret
     object_store_environ: Pairs = ()  # AWS_*, S3_*, AZURE_*, GOOGLE_* for blob contexts; secret
     max_parallel_steps: int = 0  # 0: as many as the machine has cores, at least 2

@@ -273,13 +273,18 @@ def test_extra_certificates_are_read(box, workspace, scratch, registry):
 
 
 def test_a_context_from_standard_input(box, registry, workspace):
+    """The Dockerfile of the working directory goes before that of the context, as does its ignore file."""
     made = subprocess.run(["tar", "-cz", "-C", str(workspace), "."], capture_output=True, check=True).stdout
-    process = subprocess.run(
-        box().command(["/kaniko/executor", "--context=tar://stdin", f"--registry-mirror={registry.host}", "--no-push",
-                       "--context-sub-path=."], cwd="/", env=box().env),
-        input=made, capture_output=True, timeout=120,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr
+    (workspace / "Dockerfile").write_text("FROM busybox\nCOPY . /files\nRUN ls /files\n")
+    (workspace / "Dockerfile.dockerignore").write_text("app.txt\n")
+    for cwd, listed in (("/", ""), ("/workspace", "Dockerfile\n")):
+        process = subprocess.run(
+            box().command(["/kaniko/executor", "--context=tar://stdin", f"--registry-mirror={registry.host}",
+                           "--no-push", "--context-sub-path=."], cwd=cwd, env=box().env),
+            input=made, capture_output=True, timeout=120,
+        )  # fmt: skip
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.decode() == listed
 
 
 def test_a_single_snapshot_is_one_layer_with_the_same_files(box, registry, workspace, scratch):

@@ -13,11 +13,15 @@ _DEFAULT_OBJECT = "context.tar.gz"
 
 
 class Location(NamedTuple):
-    """A context as BuildRequest wants it. `skip_tls`: HOST whose certificate is not checked."""
+    """A context as BuildRequest wants it. `skip_tls`: HOST whose certificate is not checked.
+
+    `depth`: how much of the history goes with a git context; 0 is all.
+    """
 
     context: str
     sub_path: str = ""
     skip_tls: str = ""
+    depth: int = 1
 
 
 def translate_context(
@@ -70,10 +74,13 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
     path = place.rstrip("/")
     if not path.endswith(".git"):
         path += ".git"  # what tells a repository from an archive; servers take both spellings
-    query = "" if boolean_of(options.get("recurse-submodules", "false")) else "?submodules=false"
+    query = "?keep-git-dir=true"  # a clone has one, and steps ask it for versions
+    if not boolean_of(options.get("recurse-submodules", "false")):
+        query += "&submodules=false"
     tail = f"#{wanted}" if wanted or sub_path else ""
     if sub_path:
         tail += f":{sub_path.strip('/')}"
     skip = boolean_of(options.get("insecure-skip-tls", "false"))
     host = path.partition("/")[0].rpartition("@")[2]
-    return Location(f"{method}://{path}{query}{tail}", "", host if skip else "")
+    depth = int(options.get("depth", "1"))
+    return Location(f"{method}://{path}{query}{tail}", "", host if skip else "", depth)

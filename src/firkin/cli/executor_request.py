@@ -112,12 +112,14 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
     cache_from, cache_to, cache_names = _caches(flags, destinations)
     arguments = _build_args(flags, environ)
     epoch = _epoch(flags, dict(arguments), environ)
-    dockerfile, text = _dockerfile(flags, location, cwd)
+    dockerfile, text, ignore = _dockerfile(flags, location, cwd)
     return msgspec.structs.replace(
         request_template(ambient, location.context, executor_root(flags, ambient), registry),
         dockerfile=dockerfile,
         dockerfile_text=text,
+        ignore_text=ignore,
         context_sub_path=location.sub_path,
+        git_depth=location.depth,
         ignore_everywhere=True,
         build_args=arguments,
         labels=tuple(_labelled(item) for item in flags.many("label")),
@@ -166,19 +168,24 @@ def _location(flags: Values, ambient: Ambient) -> Location:
     return translate_context(text, flags.text("context-sub-path"), flags.pairs("git"), ambient.environ)
 
 
-def _dockerfile(flags: Values, location: Location, cwd: str) -> tuple[str, str | None]:
-    """Return the Dockerfile's name, and its text where it lies beside a context that is not here."""
+def _dockerfile(flags: Values, location: Location, cwd: str) -> tuple[str, str | None, str | None]:
+    """Return the Dockerfile's name, and its text and ignore file where it lies beside a context that is not here."""
     name = flags.text("dockerfile")
     if name.startswith(("http://", "https://")) or os.path.isdir(absolute(cwd, location.context)):
-        return name, None
+        return name, None, None
     place = absolute(cwd, name)
-    if flags.given("dockerfile") and os.path.isfile(place):
-        try:
-            with open(place, "rb") as file:
-                return name, file.read().decode("utf-8", "surrogateescape")
-        except OSError as error:
-            raise UsageError(f"cannot read {name}: {(error.strerror or '').lower()}") from error
-    return name, None
+    if os.path.isfile(place):
+        ignore = f"{place}.dockerignore"
+        return name, _read(place, name), _read(ignore, f"{name}.dockerignore") if os.path.isfile(ignore) else None
+    return name, None, None
+
+
+def _read(place: str, shown: str) -> str:
+    try:
+        with open(place, "rb") as file:
+            return file.read().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UsageError(f"cannot read {shown}: {(error.strerror or '').lower()}") from error
 
 
 def _build_args(flags: Values, environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,6 @@
 """Git repositories as trees, through dulwich: no git program is needed. Does I/O; contexts import it.
 
-A commit is fetched with depth 1 into a scratch repository and read from its objects; nothing is
+A commit is fetched, as a rule with depth 1, into a scratch repository and read from its objects; nothing is
 checked out, so modes do not depend on an umask: 0644, 0755, owner 0:0, the commit's time.
 Mirrors: moby/buildkit source/git.
 """
@@ -50,9 +50,10 @@ class GitTools(NamedTuple):
     cancelled: Callable[[], bool] | None = None
 
 
-def open_git(op: Git, tools: GitTools) -> View:
-    """Return the files of a commit (below `subdir`). Raises ContextError."""
-    found = _fetch(op.url, op.ref, op.checksum, tools, op.submodules, 0)
+def open_git(op: Git, tools: GitTools, commits: int = 1) -> View:
+    """Return the files of a commit (below `subdir`); `.git` has so many commits (0: all). Raises ContextError."""
+    commits = commits if op.keep_git_dir else 1
+    found = _fetch(op.url, op.ref, op.checksum, tools, op.submodules, 0, commits)
     subdir = op.subdir.strip("/")
     if subdir and subdir != ".":
         parts = [part for part in subdir.split("/") if part not in ("", ".")]
@@ -65,7 +66,9 @@ def open_git(op: Git, tools: GitTools) -> View:
     return found
 
 
-def _fetch(url: str, ref: str, checksum: str, tools: GitTools, submodules: bool, depth: int) -> GitView:
+def _fetch(
+    url: str, ref: str, checksum: str, tools: GitTools, submodules: bool, depth: int, commits: int = 1
+) -> GitView:
     shown = redact_url(url)
     try:
         remote = _Remote(url, tools)
@@ -75,7 +78,7 @@ def _fetch(url: str, ref: str, checksum: str, tools: GitTools, submodules: bool,
                 raise ContextError(
                     f"{shown}: expected checksum to match {checksum}, got {tag or sha}", code="git-checksum"
                 )
-            repo = remote.fetch(sha)
+            repo = remote.fetch(sha, commits)
         finally:
             remote.close()
         commit = _commit(repo, sha)
@@ -184,8 +187,8 @@ class _Remote:
             hints=(f"did you mean `{close[0]}`?",) if close else (),
         )
 
-    def fetch(self, sha: str) -> Repo:
-        """Fetch one commit without its history, or all where the server gives no single commits."""
+    def fetch(self, sha: str, commits: int) -> Repo:
+        """Fetch a commit with so much of its history (0: all), or all there is where the server gives no single commits."""
         wanted = ObjectID(sha.encode())
         directory = self._tools.scratch("git")
         repo = Repo.init(directory, mkdir=True)
@@ -194,7 +197,7 @@ class _Remote:
             return [wanted]
 
         try:
-            self._client.fetch(self._path.encode(), repo, determine_wants=want, depth=1)
+            self._client.fetch(self._path.encode(), repo, determine_wants=want, depth=commits or None)
             if wanted in repo.object_store:
                 return repo
         except (GitProtocolError, HangupException):

@@ -45,7 +45,7 @@ def is_remote(location: str, tools: RemoteTools) -> bool:
         return True
 
 
-def open_remote(location: str, tools: RemoteTools) -> View | bytes:
+def open_remote(location: str, tools: RemoteTools, git_depth: int = 1) -> View | bytes:
     """Return the tree at an address, or the text of the Dockerfile that it is. Raises ContextError."""
     found = _open_object(location, tools)
     if found is not None:
@@ -55,7 +55,7 @@ def open_remote(location: str, tools: RemoteTools) -> View | bytes:
     except ValueError as error:
         raise ContextError(f"{location.partition('?')[0]}: {error}", code="git-url") from error
     if git is not None:
-        return fetch_source(git, tools)
+        return fetch_source(git, tools, git_depth)
     from firkin.context.https import Web, document_chunks
     from firkin.context.stdin import open_stream
     from firkin.registry.url import redact_url
@@ -84,7 +84,7 @@ def _open_object(location: str, tools: RemoteTools) -> View | None:
     return open_object(locate(location, object_tools), object_tools, tools.scratch)
 
 
-def fetch_source(op: Http | Git, tools: RemoteTools) -> View:
+def fetch_source(op: Http | Git, tools: RemoteTools, git_depth: int = 1) -> View:
     """Return what an ADD (or a git context) names. Raises ContextError."""
     match op:
         case Http():
@@ -99,6 +99,6 @@ def fetch_source(op: Http | Git, tools: RemoteTools) -> View:
             from firkin.context.git import GitTools, open_git
 
             git_tools = GitTools(tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled)
-            return open_git(op, git_tools)
+            return open_git(op, git_tools, git_depth)
         case _:
             assert_never(op)

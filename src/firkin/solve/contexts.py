@@ -102,7 +102,8 @@ class Contexts:
             return self._from_stream(open_stream(_read_standard_input(), self._scratch), "standard input")
         place = os.path.normpath(os.path.join(request.cwd, location))
         if not os.path.isdir(place) and is_remote(location, self._remote):
-            return self._from_stream(open_remote(location, self._remote), redact_url(location))
+            found = open_remote(location, self._remote, request.git_depth)
+            return self._from_stream(found, redact_url(location))
         if os.path.isfile(place):
             return self._from_stream(open_tar(place, self._scratch), place)
         return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path.lstrip("/"))))
@@ -184,12 +185,13 @@ class Contexts:
             return view
         from firkin.context.ignored import IgnoredView
 
-        own = (self._request.dockerfile or "Dockerfile") + IGNORE_NAME
-        for name in (own, IGNORE_NAME):
-            if view.lstat(name) is not None:
-                matcher = self._read_ignore(read_file(view, name), name)
-                self.main_matcher = matcher
-                return IgnoredView(view, matcher, name) if matcher else view
+        own, text = (self._request.dockerfile or "Dockerfile") + IGNORE_NAME, self._request.ignore_text
+        found = [(own, text.encode("utf-8", "surrogateescape"))] if text is not None else [
+            (name, read_file(view, name)) for name in (own, IGNORE_NAME) if view.lstat(name) is not None
+        ]  # fmt: skip
+        for name, data in found[:1]:
+            self.main_matcher = matcher = self._read_ignore(data, name)
+            return IgnoredView(view, matcher, name) if matcher else view
         return view
 
     def image(self, name: str, platform: Platform) -> Resolved | str | None:

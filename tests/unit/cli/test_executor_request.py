@@ -123,25 +123,32 @@ def test_the_dockerfile_may_lie_beside_a_remote_context(tmp_path):
     (tmp_path / "D").write_text("FROM scratch\n")
     found = request("--no-push", "--context=s3://b/k", "-f", "D", cwd=str(tmp_path))
     assert (found.context, found.dockerfile, found.dockerfile_text) == ("s3://b/k", "D", "FROM scratch\n")
+    assert found.ignore_text is None
+    (tmp_path / "D.dockerignore").write_text("*.log\n")
+    (tmp_path / "D").rename(tmp_path / "Dockerfile")
+    (tmp_path / "D.dockerignore").rename(tmp_path / "Dockerfile.dockerignore")
+    found = request("--no-push", "--context=s3://b/k", cwd=str(tmp_path))
+    assert (found.dockerfile_text, found.ignore_text) == ("FROM scratch\n", "*.log\n")
 
 
 @pytest.mark.parametrize(("text", "context"), [
     ("/workspace/", "/workspace/"), ("rel/dir", "rel/dir"), ("dir:///w", "/w"), ("tar:///x.tar.gz", "/x.tar.gz"),
     ("tar://stdin", "-"), ("s3://bucket/a/b.tar.gz", "s3://bucket/a/b.tar.gz"),
     ("gs://bucket", "gs://bucket/context.tar.gz"), ("https://h/x.tar.gz", "https://h/x.tar.gz"),
-    ("git://github.com/u/r", "https://github.com/u/r.git?submodules=false"),
-    ("git://github.com/u/r.git#refs/heads/main", "https://github.com/u/r.git?submodules=false#refs/heads/main"),
-    ("git://h/r.git#refs/heads/main#" + "a" * 40, "https://h/r.git?submodules=false#" + "a" * 40),
+    ("git://github.com/u/r", "https://github.com/u/r.git?keep-git-dir=true&submodules=false"),
+    ("git://github.com/u/r.git#refs/heads/main", "https://github.com/u/r.git?keep-git-dir=true&submodules=false#refs/heads/main"),
+    ("git://h/r.git#refs/heads/main#" + "a" * 40, "https://h/r.git?keep-git-dir=true&submodules=false#" + "a" * 40),
 ])  # fmt: skip
 def test_contexts(text, context):
-    assert translate_context(text, "", {}, {}) == (context, "", "")
+    assert translate_context(text, "", {}, {}) == (context, "", "", 1)
 
 
 def test_git_contexts_have_options():
     found = translate_context("git://h/r#x", "/sub/", {"branch": "v1", "insecure-skip-tls": "1"}, {})
-    assert found == ("https://h/r.git?submodules=false#v1:sub", "", "h")
+    assert found == ("https://h/r.git?keep-git-dir=true&submodules=false#v1:sub", "", "h", 1)
     found = translate_context("git://h/r", "", {"recurse-submodules": "true"}, {"GIT_PULL_METHOD": "http"})
-    assert found.context == "http://h/r.git"
+    assert found.context == "http://h/r.git?keep-git-dir=true"
+    assert request("--no-push", "--context=git://h/r", "--git=depth=0").git_depth == 0
     assert (bucket_context("b/x"), bucket_context("s3://b")) == ("gs://b/x", "s3://b")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from dulwich.objects import Blob, Commit, Tag, Tree
-from dulwich.repo import MemoryRepo
+from dulwich.repo import MemoryRepo, Repo
 from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
@@ -43,7 +43,13 @@ class Server:
         self.http: WSGIServer = make_server("127.0.0.1", 0, application, handler_class=Quiet)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
-    def commit(self, name: str, files: Mapping[str, tuple[int, bytes]], ref: bytes = b"refs/heads/main") -> str:
+    def commit(
+        self,
+        name: str,
+        files: Mapping[str, tuple[int, bytes]],
+        ref: bytes = b"refs/heads/main",
+        parents: Sequence[bytes] = (),
+    ) -> str:
         repo = self.repos.setdefault(f"/{name}", MemoryRepo())
         store = repo.object_store
 
@@ -70,6 +76,7 @@ class Server:
         commit.author_time = commit.commit_time = TIME
         commit.author_timezone = commit.commit_timezone = 0
         commit.message = b"message"
+        commit.parents = list(parents)  # type: ignore[arg-type]
         store.add_object(commit)
         repo.refs[ref] = commit.id  # type: ignore[index]
         repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
@@ -193,6 +200,19 @@ def test_git_directory(server: Server, tools: GitTools) -> None:
     assert view.iterdir("")[0] == ".git"
     with pytest.raises(KeyError):
         open_git(Git(url), tools).content(".git/HEAD")
+
+
+@pytest.mark.parametrize(("depth", "commits"), [(1, 1), (2, 2), (0, 3)])
+def test_history(server: Server, tools: GitTools, depth: int, commits: int) -> None:
+    parents: list[bytes] = []
+    for number in range(3):
+        sha = server.commit("deep.git", {"n": (0o100644, b"%d" % number)}, parents=parents)
+        parents = [sha.encode()]
+    view = open_git(Git(f"{server.url}/deep.git", keep_git_dir=True), tools, depth)
+    head = view.content(".git/HEAD")
+    assert isinstance(head, str)
+    with Repo(str(Path(head).parent.parent)) as repo:
+        assert len(list(repo.get_walker())) == commits
 
 
 def test_submodules(server: Server, tools: GitTools) -> None:
