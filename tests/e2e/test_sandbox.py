@@ -85,8 +85,12 @@ def test_same_operations_same_tree(pair: Pair, tmp_path_factory: pytest.TempPath
 
 
 def test_a_step_that_changes_nothing_has_an_empty_layer(pair: Pair) -> None:
-    built = pair.build("FROM busybox\nRUN mkdir -p /dev /proc /sys\nRUN ls / >/dev/null && cat /etc/hosts\n")
+    dockerfile = (
+        "FROM busybox\nRUN mkdir -p /dev /proc /sys\nENV HOME=\nRUN ls / >/dev/null && cat /etc/hosts && echo home $HOME\n"
+    )
+    built = pair.build(dockerfile)
     assert built.layer_names(-1) == []
+    assert "home /root" in lines(built)
     assert any("127.0.0.1" in line for line in lines(built))
 
 

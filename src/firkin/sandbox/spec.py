@@ -14,7 +14,7 @@ from firkin.errors import DockerfileError
 Network = Literal["default", "host", "none"]
 Security = Literal["sandbox", "insecure"]
 
-DEFAULT_HOSTNAME = "firkin"
+DEFAULT_HOSTNAME = "buildkitsandbox"  # what steps write down of it should not depend on the builder
 DEFAULT_SHM_BYTES = 64 << 20
 DEFAULT_UMASK = 0o022
 
@@ -129,14 +129,10 @@ class ResolvedUser:
 
 
 def hosts_file(spec: RunSpec) -> bytes:
-    """Return /etc/hosts: loopback names, the host name, then what the user added, in order."""
+    """Return /etc/hosts as BuildKit writes it: loopback names, the host name, what the user added, in order."""
     lines = [
         f"127.0.0.1\tlocalhost {spec.hostname}",
         "::1\tlocalhost ip6-localhost ip6-loopback",
-        "fe00::0\tip6-localnet",
-        "ff00::0\tip6-mcastprefix",
-        "ff02::1\tip6-allnodes",
-        "ff02::2\tip6-allrouters",
     ]
     lines += [f"{address}\t{name}" for name, address in spec.hosts]
     return ("\n".join(lines) + "\n").encode()

@@ -114,8 +114,8 @@ def test_limits() -> None:
 
 def test_hosts() -> None:
     text = hosts_file(RunSpec(("true",), hosts=(("db", "10.0.0.1"),))).decode()
-    assert text.startswith("127.0.0.1\tlocalhost firkin\n")
-    assert text.endswith("10.0.0.1\tdb\n")
+    loopback = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    assert text == loopback + "10.0.0.1\tdb\n"
 
 
 def test_secrets_do_not_show() -> None:

@@ -136,7 +136,8 @@ def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -
         name, _, value = item.partition("=")
         variables[name] = value
     variables.setdefault("PATH", DEFAULT_PATH)
-    variables.setdefault("HOME", home)
+    if not variables.get("HOME"):  # an empty one counts for none, as it does for runc
+        variables["HOME"] = home
     variables.update(secrets)
     return tuple(variables.items())
 
