@@ -30,8 +30,8 @@ def find_owner(
     """Resolve `user[:group]`; "" is 0:0. `root` None: there are no files to look up names in.
 
     A user alone brings the primary group of its passwd entry, a number alone is also the group's
-    number. Names that the root does not know count as 0 (or leave the group) with a warning, as in
-    BuildKit. Raises StepFailed for a name without a root.
+    number; nothing before or behind a colon is 0. Names that the root does not know count as 0 (or
+    leave the group) with a warning, as in BuildKit. Raises StepFailed for a name without a root.
     """
     if not text:
         return Owner(0, 0)
@@ -42,20 +42,20 @@ def find_owner(
         uid = gid = number
     elif user or not colon:
         fields = _find(root, "etc/passwd", user, read, option, "user")
-        if fields is None or len(fields) < 4:
+        if fields is None:
             warn("unknown-user", f"{option}: no user `{user}` in /etc/passwd, so the owner is 0")
         else:
-            uid, gid = _field(fields[2]), _field(fields[3])
+            uid, gid = _field(fields, 2), _field(fields, 3)
     if colon:
-        number = _number(group)
+        number = _number(group or "0")
         if number is not None:
             gid = number
-        elif group:
+        else:
             fields = _find(root, "etc/group", group, read, option, "group")
-            if fields is None or len(fields) < 3:
+            if fields is None:
                 warn("unknown-group", f"{option}: no group `{group}` in /etc/group, so the group is {gid}")
             else:
-                gid = _field(fields[2])
+                gid = _field(fields, 2)
     return Owner(uid, gid)
 
 
@@ -67,7 +67,9 @@ def _number(text: str) -> int | None:
     return None
 
 
-def _field(text: str) -> int:
+def _field(fields: list[str], at: int) -> int:
+    """Return a number of a line; 0 where the line is cut short or says something else."""
+    text = fields[at] if at < len(fields) else ""
     return int(text) if text.isascii() and text.isdigit() else 0
 
 

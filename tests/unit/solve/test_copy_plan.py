@@ -119,10 +119,15 @@ def test_symbolic_chmod_is_computed_for_each_entry() -> None:
         ("12:staff", "12:50", []),
         ("ghost", "0:0", ["unknown-user"]),
         ("app:ghosts", "10:20", ["unknown-group"]),
+        ("12:", "12:0", []),
+        ("app:", "10:0", []),
+        (":34", "0:34", []),
+        (":", "0:0", []),
+        ("short", "11:0", []),
     ],
 )
 def test_chown_forms(chown: str, owner: str, codes: list[str]) -> None:
-    root = tree("file /etc/passwd app:x:10:20:::\nlink /etc/group -> ../srv/group\nfile /srv/group staff:x:50:")
+    root = tree("file /etc/passwd app:x:10:20:::\\nshort:x:11\nlink /etc/group -> ../srv/group\nfile /srv/group staff:x:50:")
     warnings: list[str] = []
     assert copy(root, tree(CONTEXT), "/a.txt", dest="/f", chown=chown, warnings=warnings) == [f"file /f 0644 {owner} a"]
     assert warnings == codes

@@ -160,7 +160,5 @@ def _is_clause(clause: str) -> bool:
     while rest:
         if rest[0] not in "+-=":
             return False
-        rest = rest[1:]
-        copied = rest[:1] in ("u", "g", "o")
-        rest = rest[1:] if copied else rest.lstrip("rwxXst")
+        rest = rest[1:].lstrip("rwxXstugo")
     return True
