@@ -246,7 +246,7 @@ class _Reader:
             self.warnings.append(
                 Warning("NoEmptyContinuation", "Empty continuation line", where, EMPTY_CONTINUATION_URL)
             )
-        keyword, flags, rest = _split_command(line)
+        keyword, flags, rest = split_command(line)
         heredocs: tuple[Heredoc, ...] = ()
         lowered = keyword.lower()
         if "<<" in line and self.may_have_heredocs(lowered, rest, first):
@@ -282,7 +282,7 @@ class _Reader:
 
     def may_have_heredocs(self, keyword: str, rest: str, first: int) -> bool:
         if keyword == "onbuild":
-            keyword, _, rest = _split_command(rest)
+            keyword, _, rest = split_command(rest)
             keyword = keyword.lower()
         if keyword not in _HEREDOC_KEYWORDS:
             return False
@@ -335,7 +335,7 @@ def _split_directive(text: str) -> tuple[str, str] | None:
     return (name, value) if value else None
 
 
-def _split_command(line: str) -> tuple[str, tuple[str, ...], str]:
+def split_command(line: str) -> tuple[str, tuple[str, ...], str]:
     """Return keyword, flags and the rest. Mirrors: splitCommand."""
     line = line.strip(BLANKS)
     end, size = 0, len(line)

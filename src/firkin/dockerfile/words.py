@@ -23,6 +23,7 @@ _BLANK_SET: Final = frozenset(BLANKS)
 _TO_SPACE: Final = str.maketrans(dict.fromkeys(BLANKS, " "))
 _LINE_BLANKS_TO_SPACE: Final = str.maketrans(dict.fromkeys("\t\v\f\r", " "))
 _SPECIAL_PARAMETERS: Final = frozenset("@*#?-$!0")
+_HEX: Final = frozenset("0123456789abcdef")
 _MAX_DEPTH: Final = 100
 _MAX_EXPANDED: Final = 16 * 1024 * 1024
 
@@ -465,6 +466,8 @@ def split_json_array(text: str) -> tuple[str, ...] | None:
     text = text.lstrip(BLANKS)
     if not text.startswith("["):
         return None
+    if "\\u" in text:
+        text = _without_half_characters(text)
     try:
         items = msgspec.json.decode(_to_utf8(text), type=list)
     except (msgspec.DecodeError, RecursionError):
@@ -472,6 +475,26 @@ def split_json_array(text: str) -> tuple[str, ...] | None:
     if not all(isinstance(item, str) for item in items):
         raise ValueError("when using JSON array syntax, arrays must be comprised of strings only")
     return tuple(items)
+
+
+def _without_half_characters(text: str) -> str:
+    """Replace JSON escapes of half a surrogate pair, as Go's decoder does; msgspec would refuse them."""
+    head, *pieces = text.split("\\")
+    out = [head]
+    high = quoted = False
+    for index, piece in enumerate(pieces):
+        unit = piece[1:5].lower() if not quoted and piece[:1] == "u" else ""
+        is_half = len(unit) == 4 and unit[0] == "d" and unit[1] in "89abcdef" and _HEX.issuperset(unit)
+        if is_half and unit[1] < "c":  # the first half: what follows decides
+            following = pieces[index + 1][:5].lower() if len(piece) == 5 and index + 1 < len(pieces) else ""
+            high = following[:2] == "ud" and following[2:3] in ("c", "d", "e", "f") and _HEX.issuperset(following[1:])
+            keep = high
+        else:
+            keep = high or not is_half
+            high = False
+        quoted = not quoted and not piece
+        out.append(piece if keep else "ufffd" + piece[5:])
+    return "\\".join(out)
 
 
 def _to_utf8(text: str) -> bytes:

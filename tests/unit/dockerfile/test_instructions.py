@@ -135,6 +135,9 @@ def test_history(body: str, line: str) -> None:
         ("STOPSIGNAL", "STOPSIGNAL requires exactly one argument"),
         ("STOPSIGNAL SIGTREM", "invalid signal: SIGTREM"),
         ("STOPSIGNAL 0", "invalid signal: 0"),
+        ("STOPSIGNAL UNUSED", "invalid signal: UNUSED"),
+        ("STOPSIGNAL 99999999999999999999", "invalid signal: 99999999999999999999"),
+        ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
         ("HEALTHCHECK", "HEALTHCHECK requires at least one argument"),
         ("HEALTHCHECK NONE x", "HEALTHCHECK NONE takes no arguments"),
         ("HEALTHCHECK RUN x", 'Unknown type "RUN" in HEALTHCHECK (try CMD)'),
@@ -489,3 +492,22 @@ def test_bytes_that_are_not_utf8_reach_the_command_but_not_json() -> None:
     assert found.only(Run).argv[-1] == "echo \udce9"
     assert "\ufffd".encode() in found.encoded_config()
     assert found.graph.steps[-1].meta.title == "RUN echo \ufffd"
+
+
+@pytest.mark.parametrize(
+    ("body", "trigger"),
+    [
+        ("ONBUILD RUN echo hi  \t", "RUN echo hi  \t"),
+        ("onbuild\trun  a  \\\n  b  ", "run  a    b  "),
+        ("ONBUILD -- RUN x", "-- RUN x"),
+        ("ONBUILD # x", "# x"),
+        ("ONBUILD ADD <<A /\n\tx\nA", "ADD <<A /\n\tx\nA"),
+    ],
+)
+def test_onbuild_keeps_the_trigger_to_the_letter(body: str, trigger: str) -> None:
+    assert lowered(body).runtime.on_build == (trigger,)
+
+
+def test_healthcheck_none_takes_an_empty_array() -> None:
+    check = lowered("HEALTHCHECK NONE []").runtime.healthcheck
+    assert check is not None and check.test == ("NONE",)

@@ -169,6 +169,11 @@ def test_split_json_array(text: str, expected: tuple[str, ...] | None) -> None:
     assert split_json_array(text) == expected
 
 
+def test_split_json_array_replaces_half_characters() -> None:
+    text = r'["\ud83d\ude00", "\ud83d", "\uDE00x", "\ud83d\u0041", "\\ud83d", "\ud83d\ud83d\ude00"]'
+    assert split_json_array(text) == ("😀", "\ufffd", "\ufffdx", "\ufffdA", "\\ud83d", "\ufffd😀")
+
+
 @pytest.mark.parametrize("text", ["[1]", '["a", null]', '["a", ["b"]]', "[{}]"])
 def test_split_json_array_wants_strings(text: str) -> None:
     with pytest.raises(ValueError, match="arrays must be comprised of strings only"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firkin.dockerfile.flags import Flags, FlagSpec, parse_flags
-from firkin.dockerfile.gotext import format_duration, parse_duration, plain_list
+from firkin.dockerfile.gotext import format_duration, parse_duration, quote_list, quote_number
 from firkin.dockerfile.instructions.commandline import parse_command_line
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
@@ -32,7 +32,7 @@ def parse(raw: RawInstruction) -> HealthCheck:
     kind = words[0].upper()
     rest = words[1] if len(words) == 2 else ""
     if kind == "NONE":
-        if rest:
+        if parse_command_line(rest, raw.span).words:
             raise DockerfileError("HEALTHCHECK NONE takes no arguments", span=raw.span)
         return HealthCheck(raw, Healthcheck(test=("NONE",)))
     flags = parse_flags(raw, _FLAGS)
@@ -89,8 +89,7 @@ def lower(node: HealthCheck, state: StageState, context: LowerContext) -> None:
         )
     state.healthcheck_span = node.span
     check = state.healthcheck = node.check
-    state.record(
-        f"HEALTHCHECK {{Test:{plain_list(check.test)} Interval:{format_duration(check.interval_ns)} "
-        f"Timeout:{format_duration(check.timeout_ns)} StartPeriod:{format_duration(check.start_period_ns)} "
-        f"StartInterval:{format_duration(check.start_interval_ns)} Retries:{check.retries}}}"
-    )
+    times = (check.interval_ns, check.timeout_ns, check.start_period_ns, check.start_interval_ns)
+    shown = " ".join(f'"{format_duration(time)}"' for time in times)
+    # Go's %q of the structure, as `docker history` has always shown it
+    state.record(f"HEALTHCHECK &{{{quote_list(check.test)} {shown} {quote_number(check.retries)}}}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firkin.dockerfile.flags import parse_flags
-from firkin.dockerfile.lines import RawInstruction, read_instruction
+from firkin.dockerfile.lines import RawInstruction, split_command
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
 from firkin.dockerfile.words import split_blanks, split_json_array, split_name_values
@@ -33,18 +33,20 @@ def parse(raw: RawInstruction) -> OnBuild:
     if keyword in ("MAINTAINER", "FROM"):
         raise DockerfileError(f"{keyword} isn't allowed as an ONBUILD trigger", span=raw.span)
     _check_syntax(raw)
+    # What follows the keyword is kept to the letter: blanks at its end, and a `--` that ended the flags.
+    trigger = raw.text[len("ONBUILD") :].lstrip("\t\n\f\r ")
     heredocs = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in raw.heredocs)
-    return OnBuild(raw, raw.rest + heredocs)
+    return OnBuild(raw, trigger + heredocs)
 
 
 def _check_syntax(raw: RawInstruction) -> None:
-    heredocs = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in raw.heredocs)
-    inner = read_instruction(raw.rest + heredocs, raw.span, raw.escape)
+    keyword, _, rest = split_command(raw.rest)
+    keyword = keyword.lower()
     try:
-        if inner.keyword in ("env", "label"):
-            split_name_values(inner.rest, raw.escape, inner.keyword.upper())
-        elif inner.keyword in _JSON_KEYWORDS:
-            split_json_array(inner.rest)
+        if keyword in ("env", "label"):
+            split_name_values(rest, raw.escape, keyword.upper())
+        elif keyword in _JSON_KEYWORDS:
+            split_json_array(rest)
     except ValueError as error:
         raise DockerfileError(str(error), span=raw.span) from None
 

@@ -11,7 +11,7 @@ from firkin.errors import DockerfileError
 _NAMES = frozenset(
     (
         "ABRT ALRM BUS CHLD CLD CONT FPE HUP ILL INT IO IOT KILL PIPE POLL PROF PWR QUIT SEGV STKFLT STOP SYS "
-        "TERM TRAP TSTP TTIN TTOU UNUSED URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX"
+        "TERM TRAP TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ RTMIN RTMAX"
     ).split()
     + [f"RTMIN+{number}" for number in range(1, 16)]
     + [f"RTMAX-{number}" for number in range(1, 15)]
@@ -48,5 +48,6 @@ def lower(node: StopSignal, state: StageState, context: LowerContext) -> None:
 def _is_signal(text: str) -> bool:
     digits = text[1:] if text[:1] in ("+", "-") else text
     if digits.isascii() and digits.isdigit():
-        return digits.strip("0") != ""
+        number = digits.lstrip("0")
+        return 0 < len(number) < 19  # a Go int, other than 0
     return text.upper().removeprefix("SIG") in _NAMES
