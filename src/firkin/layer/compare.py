@@ -36,6 +36,17 @@ class Stat(NamedTuple):
 
 
 pack_stat = _record.pack
+LATEST_NS = (1 << 63) - 1
+
+
+def clamp_ns(time_ns: int) -> int:
+    """Return the nearest time that 64 bits hold: file systems know years after 2262."""
+    return max(-LATEST_NS, min(time_ns, LATEST_NS))
+
+
+def pack_far_stat(stat: Stat) -> bytes:
+    """The same as pack_stat, for times that do not fit."""
+    return pack_stat(*stat._replace(ctime_ns=clamp_ns(stat.ctime_ns), mtime_ns=clamp_ns(stat.mtime_ns)))
 
 
 class TreeIndex:

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Kind, Opaque, Put, Remove
+from firkin.layer.compare import LATEST_NS, clamp_ns
 
 _MAGIC = b"firkin index 1\n\0"
 _fixed = struct.Struct("<BBHIIQqQHI")
@@ -85,7 +86,7 @@ class IndexWriter:
                 entry.uid,
                 entry.gid,
                 entry.size,
-                entry.mtime_ns,
+                entry.mtime_ns if -LATEST_NS <= entry.mtime_ns <= LATEST_NS else clamp_ns(entry.mtime_ns),
                 entry.major << 32 | entry.minor,
                 len(raw),
                 len(xattrs),

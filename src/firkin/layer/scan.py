@@ -8,10 +8,11 @@ Spec: Linux Documentation/filesystems/overlayfs.rst (whiteouts and opaque direct
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterator
 
 from firkin.layer.change import Change, Entry, Kind, Opaque, Put, Remove
-from firkin.layer.compare import Difference, Stat, TreeIndex, compare, pack_stat
+from firkin.layer.compare import Difference, Stat, TreeIndex, compare, pack_far_stat, pack_stat
 
 OVERLAY_PREFIXES = ("user.overlay.", "trusted.overlay.")
 _ESCAPED = "user.overlay.overlay."
@@ -196,8 +197,8 @@ def scan_tree(root: str, ignore: frozenset[str] = frozenset()) -> TreeIndex:
             if kind == _S_IFSOCK:
                 continue
             names.append(item.name)
-            records.append(
-                pack_stat(
+            try:
+                record = pack_stat(
                     status.st_ino,
                     status.st_ctime_ns,
                     status.st_mtime_ns,
@@ -209,7 +210,9 @@ def scan_tree(root: str, ignore: frozenset[str] = frozenset()) -> TreeIndex:
                     status.st_gid,
                     status.st_nlink,
                 )
-            )
+            except struct.error:
+                record = pack_far_stat(_stat(status))
+            records.append(record)
             if kind == _S_IFDIR:
                 folders.append((path, item.path))
         index.add(folder, tuple(names), b"".join(records))

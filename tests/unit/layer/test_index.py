@@ -106,6 +106,12 @@ def test_empty_and_root(place: Path) -> None:
         assert list(index.children("")) == [("a", False), ("b", False)]
 
 
+def test_times_that_do_not_fit(place: Path) -> None:
+    with index_of(place, [Put("a", Entry("file", mtime_ns=10**20)), Put("b", Entry("file", mtime_ns=-5))]) as index:
+        assert index.lookup("a") == Record("a", Entry("file", mtime_ns=(1 << 63) - 1))
+        assert index.lookup("b") == Record("b", Entry("file", mtime_ns=-5))
+
+
 def test_siblings_that_share_a_start(place: Path) -> None:
     names = ["a", "a/x", "a-b", "a.b/c", "ab", "a\x01b", "a/y/z", "a/y", "a.b"]
     with index_of(place, [Put(name, DIR) for name in names]) as index:

@@ -126,6 +126,14 @@ def test_each_kind_of_change(source: Path) -> None:
     ]  # fmt: skip
 
 
+def test_times_before_1970_and_after_2262(source: Path) -> None:
+    def act() -> None:
+        os.utime(source / "empty", (0, -1000))
+        os.utime(source / "d" / "file", (0, 15_000_000_000))
+
+    assert differences(source, act) == ["put d/file", "put empty", "put z-hard"]  # another name of the first
+
+
 def test_same_size_and_time_is_still_a_change(source: Path) -> None:
     path = source / "d" / "file"
 
