@@ -25,6 +25,7 @@ from firkin.request import (
     RegistrySettings,
     RunOptions,
     Secret,
+    SshAgent,
     encode_request,
 )
 from firkin.settings import read_settings
@@ -35,7 +36,7 @@ _WORKER = ["-P", "-m", "firkin.worker"]
 _CHUNK = 1 << 16
 _POLL_S = 0.1
 _GRACE_S = 10.0
-_SIGTERM, _SIGKILL = 15, 9
+_SIGTERM, _SIGKILL, _SIGCHLD = 15, 9, 17
 
 
 class Cancel(Protocol):
@@ -59,13 +60,18 @@ def build(
     secrets: Mapping[str, str | bytes] | None = None,
     outputs: Iterable[Output] | None = None,
     push: bool = False,
-    platform: str | None = None,
+    platform: str | Iterable[str] | None = None,
     no_cache: bool = False,
     no_cache_filter: Iterable[str] = (),
     pull: bool = False,
     cache_from: Iterable[CacheRef] = (),
     cache_to: Iterable[CacheRef] = (),
+    require_cached: bool = False,
+    ssh: Iterable[SshAgent] = (),
+    allow: Iterable[str] = (),
     source_date_epoch: int | None = None,
+    rewrite_timestamp: bool = False,
+    max_parallel_steps: int = 0,
     run_options: RunOptions | None = None,
     registry: RegistrySettings | None = None,
     isolation: Literal["auto", "namespaces", "chroot", "inplace"] | None = None,
@@ -77,14 +83,21 @@ def build(
 ) -> BuildResult:
     """Build an image from a Dockerfile and return what came of it.
 
-    `context` is a directory or a URL; `secrets` are values by id; `outputs` default to the store,
-    with `push` to the registries of `tags` instead. `registry` replaces what the environment and
-    config.toml say; `root` is the store's place. `on_event` is called in this thread for each event;
-    what it raises stops the build and reaches the caller. `cancel` and `timeout_s` stop the build.
+    `context` is a directory or a URL; `dockerfile` is a path from the working directory (default:
+    `Dockerfile` in the context), `dockerfile_text` stands in for a file. `platform` is one or several of
+    `OS/ARCH[/VARIANT]`. `secrets` are values by id; `outputs` default to the store, with `push` to the
+    registries of `tags` instead. `require_cached` fails where a step would have to run; `allow` names
+    entitlements (`network.host`, `security.insecure`). `source_date_epoch` is in seconds since 1970;
+    `max_parallel_steps` 0 means as many as there are cores. `registry` replaces what the environment and
+    config.toml say; `root` is the store's place. `on_event` is called in this thread for each event; what
+    it raises stops the build and reaches the caller. `cancel` is looked at ten times a second, `timeout_s`
+    is in seconds; both stop the build.
 
-    Raises FirkinError: the same classes as the command line (UsageError, StepFailed, RegistryError, ...),
-    Cancelled when it was stopped.
+    Raises FirkinError: the same classes as the command line. UsageError: the arguments; DockerfileError,
+    ContextError: the Dockerfile and its files; StepFailed: a RUN, with the command's exit code as
+    `exit_code`; HostError: what this machine lacks; RegistryError, StoreError; Cancelled: it was stopped.
     """
+    _check_arguments(tags, no_cache_filter, allow, dockerfile, dockerfile_text, source_date_epoch)
     ambient = _ambient()
     settings = read_settings(
         config_files(ambient), os.path.abspath(config) if config is not None else "", registry_settings(ambient)
@@ -109,7 +122,7 @@ def build(
         secrets=tuple(
             Secret(id, value.encode() if isinstance(value, str) else value) for id, value in (secrets or {}).items()
         ),
-        platforms=(platform,) if platform else (),
+        platforms=(platform,) if isinstance(platform, str) else tuple(platform or ()),
         tags=tuple(tags),
         outputs=tuple(outputs),
         no_cache=no_cache,
@@ -117,11 +130,34 @@ def build(
         pull=pull,
         cache_from=tuple(cache_from),
         cache_to=tuple(cache_to),
+        require_cached=require_cached,
+        ssh=tuple(ssh),
+        allow=tuple(allow),
         source_date_epoch=source_date_epoch,
+        rewrite_timestamp=rewrite_timestamp,
+        max_parallel_steps=max_parallel_steps,
         run=run_options or RunOptions(),
         isolation=isolation or settings.isolation or "auto",
     )
     return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
+
+
+def _check_arguments(
+    tags: Iterable[str],
+    no_cache_filter: Iterable[str],
+    allow: Iterable[str],
+    dockerfile: object,
+    dockerfile_text: str | None,
+    source_date_epoch: int | None,
+) -> None:
+    """Refuse what types cannot: raises UsageError."""
+    for name, texts in (("tags", tags), ("no_cache_filter", no_cache_filter), ("allow", allow)):
+        if isinstance(texts, str):  # an iterable of str, too, but nobody means its letters
+            raise UsageError(f"`{name}` is one string", hints=(f"write a list: `{name}=[{texts!r}]`",))
+    if dockerfile is not None and dockerfile_text is not None:
+        raise UsageError("`dockerfile` and `dockerfile_text` exclude each other")
+    if source_date_epoch is not None and source_date_epoch < 0:
+        raise UsageError(f"`source_date_epoch` is {source_date_epoch}, not a number of seconds since 1970")
 
 
 def run(
@@ -135,8 +171,17 @@ def run(
     if request.context == "-" or request.dockerfile == "-":
         raise UsageError("the API has no standard input to read from",
                          hints=("hand the Dockerfile over as `dockerfile_text`",))  # fmt: skip
-    if any(output.dest == "-" for output in request.outputs):
-        raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
+    for tag in request.tags:
+        if "@" in tag:
+            raise UsageError(f"invalid tag `{tag}`: it has a digest, which nobody knows before the build")
+    for what, pairs in (("build argument", request.build_args), ("label", request.labels)):
+        if any(not key.strip() for key, _ in pairs):
+            raise UsageError(f"a {what} has no name")
+    for output in request.outputs:
+        if output.dest == "-":
+            raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
+        if not output.dest and output.type in ("docker", "oci", "tar", "local"):
+            raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
     worker = _Worker(request)
     deadline_s = time.monotonic() + timeout_s if timeout_s is not None else None
     try:
@@ -159,7 +204,9 @@ class _Worker:
             (os.POSIX_SPAWN_DUP2, events_write, 1),
         ]
         try:
-            self._pid = os.posix_spawn(sys.executable, [sys.executable, *_WORKER], os.environ, file_actions=actions)
+            self._pid = os.posix_spawn(
+                sys.executable, [sys.executable, *_WORKER], os.environ, file_actions=actions, setsigdef=[_SIGCHLD]
+            )
         except OSError as error:
             self.close()
             raise HostError(f"cannot start the worker {sys.executable}: {(error.strerror or '').lower()}") from error
@@ -205,7 +252,7 @@ class _Worker:
     def kill(self) -> None:
         """End the worker at once; RUN steps end with it."""
         if not self._reaped:
-            os.kill(self._pid, _SIGKILL)
+            self._signal(_SIGKILL)
             self._wait()
 
     def close(self) -> None:
@@ -228,11 +275,20 @@ class _Worker:
 
     def _ask(self, now_s: float) -> None:
         self._asked_s = now_s
-        os.kill(self._pid, _SIGTERM)
+        self._signal(_SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self._pid, number)
+        except ProcessLookupError:
+            pass  # the caller ignores SIGCHLD: then nothing is left of what has ended
 
     def _wait(self) -> int:
         if not self._reaped:
-            self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            try:
+                self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            except ChildProcessError:  # somebody else in this process has waited for it, or SIGCHLD is ignored
+                self._status = 0
             self._reaped = True
         return self._status
 

@@ -115,11 +115,13 @@ def error_of(failure: Failure) -> FirkinError:
     return error
 
 
-def choose_way(store_root: str, isolation: Isolation, credentials: tuple[str, ...] = ()) -> Backend | HostError:
+def choose_way(
+    store_root: str, isolation: Isolation, credentials: tuple[str, ...] = (), needed: tuple[str, ...] = ()
+) -> Backend | HostError:
     """Return how RUN steps are to run on this machine, or why there is no way.
 
-    `credentials` are files that no step may read. A build without RUN steps works all the same. Needs a
-    process with one thread. Raises HostError when a way was asked for that cannot be had.
+    `credentials` are places of files that no step may read, `needed` those that have to stay. A build
+    without RUN steps works all the same. Needs a process with one thread. Raises HostError when a way was asked for that cannot be had.
     """
     from firkin.backend import Wishes, choose_backend
     from firkin.linux.harden import find_exposed, in_executor_image
@@ -133,7 +135,8 @@ def choose_way(store_root: str, isolation: Isolation, credentials: tuple[str, ..
             hints=("`--root DIR` or FIRKIN_ROOT names another place",),
         ) from error
     try:
-        wishes = Wishes(isolation, in_executor_image(), find_exposed(credentials))
+        inplace = in_executor_image()
+        wishes = Wishes(isolation, inplace, find_exposed(credentials, needed) if inplace else ())
         return choose_backend(probe_host(user=_user_name(), trial_dir=store_root), wishes)
     except HostError as error:
         if isolation != "auto":
@@ -168,6 +171,8 @@ def start_worker(
     """
     from firkin.linux.enter import NamespacePlan, admit, open_channel
 
+    # Who started us may ignore it (`trap '' CHLD`), and exec keeps that: then nobody could be waited for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker_side, own_side = open_channel()
     decision_read, decision_write = os.pipe()
     pid = os.fork()
@@ -184,7 +189,9 @@ def start_worker(
     worker_side.close()
     os.close(decision_read)
     try:
-        way = choose_way(request.store_root, request.isolation, request.registry.auth_files)
+        keys = tuple(key for _, _, key in request.registry.client_certs)  # read whenever a connection is made
+        private = (*request.registry.auth_files, *request.private_paths, *keys)
+        way = choose_way(request.store_root, request.isolation, private, (request.context, *keys))
         if not isinstance(way, HostError):
             _guard(way)
             if way.sandbox == "bare":
@@ -212,6 +219,7 @@ def start_worker(
 def _work(request: BuildRequest, events: int, decision_read: int, channel: Channel, build: Build | None) -> int:
     """Be the worker; return its exit code."""
     cancel = _listen()
+    _keep_descriptors()
     try:
         from firkin.backend import Backend
         from firkin.linux.enter import NamespacePlan, enter
@@ -240,6 +248,16 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
         raise missing
 
     return serve(request, events, refuse, build, cancel)
+
+
+def _keep_descriptors() -> None:
+    """Let no command inherit what our caller left open: a directory's descriptor leads out of any root."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                pass  # it was the listing's own
 
 
 def _guard(backend: Backend) -> None:

@@ -1,16 +1,23 @@
 """The Python API starts a worker, hands events on, raises its errors, stops it."""
 
+import asyncio
+import inspect
 import os
+import re
+import signal
 import threading
 import time
 
 import pytest
+from support.places import REPOSITORY
 from support.small_engine import WORKER
 
 import firkin
 from firkin import api, errors
 from firkin.events import Started
-from firkin.request import BuildRequest, Output
+from firkin.request import BuildRequest, BuildResult, ImageResult, Output, SshAgent
+
+REAL_WORKER = api._WORKER
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +88,76 @@ def test_standard_input_and_output_belong_to_the_caller():
 
 def test_a_request_can_be_run_as_it_is(tmp_path):
     assert api.run(BuildRequest(context="done", store_root=str(tmp_path), tags=("x",))).image.names == ("x",)
+
+
+@pytest.mark.parametrize(("arguments", "message", "hint"), [
+    ({"tags": "app:1"}, "`tags` is one string", "write a list: `tags=['app:1']`"),
+    ({"no_cache_filter": "build"}, "`no_cache_filter` is one string", "write a list"),
+    ({"tags": ["app@sha256:" + "0" * 64]}, "it has a digest", ""),
+    ({"labels": {"": "x"}}, "a label has no name", ""),
+    ({"build_args": {" ": "x"}}, "a build argument has no name", ""),
+    ({"dockerfile": "a", "dockerfile_text": "FROM scratch"}, "exclude each other", ""),
+    ({"outputs": [Output("docker")]}, "an output of type docker needs a place", "`dest`"),
+    ({"source_date_epoch": -1}, "not a number of seconds", ""),
+    ({"isolation": "jail"}, "isolation", ""),
+    ({"build_args": {"A": 1}}, "build_args", ""),
+])  # fmt: skip
+def test_wrong_arguments(arguments, message, hint):
+    with pytest.raises(errors.UsageError) as caught:
+        firkin.build("done", **arguments)
+    assert message in caught.value.message and hint in " ".join(caught.value.hints)
+
+
+def test_arguments_reach_the_request(monkeypatch):
+    requests = []
+    monkeypatch.setattr(api, "run", lambda request, *rest, **options: requests.append(request))
+    agent = SshAgent("default", ("/agent",))
+    firkin.build(tags=(tag for tag in ("a", "b")), platform="linux/arm64", allow=["network.host"], ssh=[agent],
+                 require_cached=True, rewrite_timestamp=True, max_parallel_steps=3)  # fmt: skip
+    firkin.build(platform=["linux/amd64", "linux/arm64"])
+    first, second = requests
+    assert (first.tags, first.platforms, first.allow, first.ssh) == (
+        ("a", "b"), ("linux/arm64",), ("network.host",), (agent,))  # fmt: skip
+    assert first.require_cached and first.rewrite_timestamp and first.max_parallel_steps == 3
+    assert second.platforms == ("linux/amd64", "linux/arm64")
+
+
+def test_a_process_that_waits_for_no_child_can_build():
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert firkin.build("done", tags=["x"]).image.names == ("x",)
+        with pytest.raises(errors.StepFailed):
+            firkin.build("failed")
+        with pytest.raises(errors.Cancelled):
+            firkin.build("wait", timeout_s=0.2)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_an_event_loop_stays_free():
+    async def builds() -> list[str]:
+        results = await asyncio.gather(*(asyncio.to_thread(firkin.build, "done", tags=[tag]) for tag in "abc"))
+        return [result.image.names[0] for result in results]
+
+    assert asyncio.run(builds()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_examples_of_the_manual_run(page, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
+    monkeypatch.chdir(tmp_path)
+    context = tmp_path / "path/to/context"
+    context.mkdir(parents=True)
+    (context / "Dockerfile").write_text("FROM scratch\nARG VERSION\nCOPY Dockerfile /\nLABEL version=$VERSION\n")
+    examples = re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, page, "exec"), {})
+    assert "sha256:" in capsys.readouterr().out
+
+
+def test_the_manual_names_every_argument():
+    page = (REPOSITORY / "docs/python.md").read_text()
+    assert [name for name in inspect.signature(api.build).parameters if f"`{name}`" not in page] == []
+    fields = (*BuildResult.__struct_fields__, *ImageResult.__struct_fields__)
+    assert [name for name in fields if name not in page] == []

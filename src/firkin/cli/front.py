@@ -65,7 +65,10 @@ class _Signals:
         self.read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
         self._wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        self._before = {number: signal.signal(number, _note) for number in (*_STOPPING, signal.SIGWINCH)}
+        numbers = [*_STOPPING, signal.SIGWINCH]
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            numbers.remove(signal.SIGHUP)  # as `nohup` wants it
+        self._before = {number: signal.signal(number, _note) for number in numbers}
 
     def forget(self) -> None:
         """Undo everything in the fork, before it has handlers of its own."""

@@ -40,6 +40,11 @@ def build(request, emit, cancel, way):
             while True:
                 cancel.check()
                 time.sleep(0.01)
+        case "inherited":
+            import subprocess
+            held = subprocess.run(["ls", "/proc/self/fd"], stdout=subprocess.PIPE, close_fds=False).stdout
+            emit(Log(1.5, "a", "stdout", b"held: " + b" ".join(held.split()) + b"\\n"))
+            raise StepFailed("told")
         case "deaf":
             emit(Log(1.5, "a", "stdout", b"%d\\n" % os.getpid()))
             while True:
@@ -173,3 +178,30 @@ def test_an_image_is_not_written_to_a_terminal(environ):
     os.close(slave)
     os.close(master)
     assert result.returncode == 2 and "not written to a terminal" in result.stderr
+
+
+def test_a_caller_who_ignores_signals(environ):
+    """`trap '' CHLD` of a script and `nohup` are inherited."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    result = subprocess.run(command("done"), env=environ, capture_output=True, text=True, timeout=60, preexec_fn=ignore)
+    assert result.returncode == 0 and "built docker.io/library/app:1" in result.stderr
+    process = subprocess.Popen(command("wait"), env=environ, stderr=subprocess.PIPE, preexec_fn=ignore)
+    wait_for(process, b"hello")
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def test_commands_do_not_inherit_what_the_caller_left_open(environ):
+    with open(os.devnull) as other:
+        result = subprocess.run(command("inherited"), env=environ, capture_output=True, text=True, timeout=60,
+                                pass_fds=(other.fileno(),))  # fmt: skip
+    assert "held: 0 1 2 3\n" in result.stderr  # 3 is where `ls` reads the list
