@@ -61,17 +61,27 @@ class OverlayRootfs:
             remove_tree(scratch)
 
 
-def drop_stubs(upper: str, paths: Iterable[str]) -> None:
+def drop_stubs(upper: str, paths: Iterable[str], lent: Iterable[str] = ()) -> None:
     """Take mount points, which the image lacks, out of an upper directory if nothing was put into them.
 
     They are there when the command changed their mode or owner, or put something beside them for a while.
-    `paths` are relative, the deepest first. Mirrors: buildkit executor.MountStubsCleaner.
+    `paths` are relative, the deepest first; `lent` are files that only the command was to see, which go
+    whatever it did with them. Mirrors: buildkit executor.MountStubsCleaner.
     """
     real = os.path.realpath(upper)
+
+    def is_there(full: str, folder: str) -> bool:
+        # A directory on the way may have become a link, which leads anywhere.
+        return os.path.realpath(folder) == folder and os.path.lexists(full)
+
+    for path in lent:
+        full = f"{real}/{path}"
+        if is_there(full, os.path.dirname(full)):
+            remove_tree(full)
     for path in paths:
         full = f"{real}/{path}"
         folder = os.path.dirname(full)
-        if not os.path.lexists(full) or os.path.realpath(folder) != folder:
+        if not is_there(full, folder):
             continue
         times = os.stat(folder)
         try:

@@ -46,7 +46,7 @@ _MASKED = (
     "/sys/devices/virtual/powercap", "/sys/firmware",
 )  # fmt: skip
 # With one id apt cannot become its own user, and unlike others it looks whether it did.
-_APT_AS_ROOT = ("etc/apt/apt.conf.d", "zz-firkin-one-id", b'APT::Sandbox::User "root";\n')
+APT_AS_ROOT = ("etc/apt/apt.conf.d", "zz-firkin-one-id", b'APT::Sandbox::User "root";\n')
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
@@ -98,7 +98,7 @@ def namespace_plan(
         enter: Operation = ("bindroot", root, place, nodev)
     else:
         if single_id:
-            points.append(("stub_file", stubs, root.lowers, *_APT_AS_ROOT))
+            points.append(("stub_file", stubs, root.lowers, *APT_AS_ROOT))
         enter = ("overlay", (*root.lowers, stubs), root.upper, root.work, place, nodev)
     setup: list[Operation] = [
         ("private",),

@@ -29,3 +29,12 @@ def test_what_a_command_put_there_stays(tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     drop_stubs(str(tmp_path / "upper"), ["link/empty", "link", "full", "dangling"])
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_lent_files_go_whatever_became_of_them(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/lent").write_text("changed")
+    (tmp_path / "d/own").write_text("own")
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    drop_stubs(str(tmp_path), [], ["link/own", "d/lent", "d/absent", "no/lent"])
+    assert [path.name for path in (tmp_path / "d").iterdir()] == ["own"]

@@ -20,6 +20,7 @@ from firkin.oci.digest import framed_hash
 from firkin.request import Secret
 from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
+from firkin.sandbox.ops import APT_AS_ROOT
 from firkin.sandbox.spec import RunResult, RunSpec
 from firkin.solve.cache_mounts import restore_mount, save_mount
 from firkin.solve.engine import Engine
@@ -76,7 +77,8 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
         if isinstance(root.mount, Overlay):
-            drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts))
+            lent = ("/".join(APT_AS_ROOT[:2]),) if engine.layers.owner_free else ()
+            drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts), lent)
         root.seal(f"{staged}/fs", result.covered)
         _keep_attributes(engine, staged, view, user)
         engine.store.trees.seal(staged, layer_id)
