@@ -4,12 +4,13 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -320,6 +321,19 @@ def test_full_disk(firkin: Firkin) -> None:
                 big.write(os.urandom(1_000_000))
         fails(firkin, second, status=5, says=("no space left|disk",))
         check_store(firkin)
+        with sqlite3.connect(firkin.store / "records.db") as database:
+            for table in ("records", "trees", "blobs"):
+                database.execute(f"UPDATE {table} SET used = 0")
+        database.close()
+        with open(firkin.store / "filler", "wb", buffering=0) as filler:
+            for size in (1 << 20, 1 << 12):
+                with suppress(OSError):
+                    while filler.write(bytes(size)):
+                        pass
+        told = firkin.run("prune")  # which has kept some room for itself
+        assert "layer" in told.stdout and not told.stderr
+        (firkin.store / "filler").unlink()
+        check_store(firkin, "when there is room again")
     finally:
         subprocess.run(["umount", "--lazy", str(firkin.store)], check=True)
 

@@ -6,6 +6,7 @@ an overlay in the store, mount /proc?) is tried in a forked child and left no tr
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING, Literal
 
@@ -174,6 +175,7 @@ def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
 def _mount_as_a_step_would(scratch: str) -> str:
     """Return "" if all went well, else what failed and its errno."""
     op = "overlay"
+    mounted = False
     try:
         for name in ("lower", "upper", "work"):
             os.mkdir(f"{scratch}/{name}")
@@ -181,18 +183,26 @@ def _mount_as_a_step_would(scratch: str) -> str:
         data = ",".join(f"{key}={scratch}/{name}" for key, name in options.items())
         # Without `volatile` the kernel writes the whole file system back when it is unmounted.
         syscalls.mount("overlay", f"{scratch}/lower", "overlay", 0, f"{data},userxattr,volatile")
+        mounted = True
         op = "overlay-write"
-        with open(f"{scratch}/lower/file", "wb") as file:
-            file.write(b"trial")
+        try:
+            with open(f"{scratch}/lower/file", "wb") as file:
+                file.write(b"trial")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise  # a full disk says nothing about the way
         op = "mount-api"
         tree = syscalls.open_tree_clone(scratch)
         syscalls.mount_setattr(tree, syscalls.MOUNT_ATTR_NODEV)
         os.close(tree)
         # Unmounted for the sake of the work directory, which can be removed only then.
+        mounted = False
         syscalls.umount2(f"{scratch}/lower", syscalls.MNT_DETACH)
         op = "pid-namespace"
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
+        if mounted:
+            syscalls.umount2(f"{scratch}/lower", syscalls.MNT_DETACH)
         return f"{op} {error.errno}"
     pid = os.fork()
     if pid == 0:

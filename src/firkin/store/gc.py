@@ -26,6 +26,9 @@ from firkin.store.store import Store
 _GRACE_S = 60.0
 """Uses are noted with this precision (records.py), so this much is added to every age."""
 
+_BATCH = 64
+"""So many layers go in one transaction: on a full disk there is room for a short one only (layout.py, the reserve)."""
+
 
 class Freed(msgspec.Struct, frozen=True):
     """What went: `kind` is layer, record, blob, mount, image, download or file; `size_bytes` on disk."""
@@ -138,8 +141,17 @@ def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Free
             continue
         chosen.append(Freed(kind, name, size if kind == "layer" else 0))
         left -= size
-    if dry or not chosen:
+    if dry:
         return chosen
+    really: list[Freed] = []
+    for start in range(0, len(chosen), _BATCH):
+        really += _remove_layers(store, limit, chosen[start : start + _BATCH])
+    with store.records.exclusive() as connection:
+        connection.execute("DELETE FROM contents WHERE used < ?", (limit,))
+    return really
+
+
+def _remove_layers(store: Store, limit: float, chosen: list[Freed]) -> list[Freed]:
     trash: list[str] = []
     really: list[Freed] = []
     with store.records.exclusive() as connection:
@@ -164,7 +176,6 @@ def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Free
                 continue
             trash.append(place)
             really.append(item)
-        connection.execute("DELETE FROM contents WHERE used < ?", (limit,))
     for place in trash:
         remove_tree(place)
     return really

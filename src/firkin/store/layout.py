@@ -11,6 +11,7 @@
       digests/HEX           digests of a context's files by their stat, one file a context
       downloads/HEX.json    what is known of an address that an ADD named; HEX.DIGEST is what it sent
       records.db            SQLite (WAL): cache records, blobs, resolved names, uses
+      reserve               a mebibyte that `firkin prune` gives up when the disk is full, to have room to work
       tmp/NAME/             scratch of one process, which holds a lock on tmp/NAME.lock
 
 Nothing appears under its final name before it is complete: files and directories are made in
@@ -31,6 +32,23 @@ from firkin.errors import StoreError
 
 STORE_VERSION = "1"
 _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "tmp")
+
+
+RESERVE_BYTES = 1 << 20
+_TRIAL_S = 60.0
+"""A trial takes milliseconds; one so old was killed."""
+
+
+def give_up_reserve(root: str) -> None:
+    """Free the room that was set aside."""
+    if os.path.exists(f"{root}/reserve"):
+        os.unlink(f"{root}/reserve")
+
+
+def is_full(root: str) -> bool:
+    """Say whether there is hardly any room where the store is."""
+    facts = os.statvfs(root)
+    return facts.f_bavail * facts.f_frsize < RESERVE_BYTES or 0 < facts.f_files and facts.f_favail < 16
 
 
 def _token() -> str:
@@ -55,8 +73,8 @@ class StoreLayout:
     def __enter__(self) -> StoreLayout:
         try:
             fresh = self._prepare()
-            self._sweep()
             self._take_scratch()
+            self._sweep()
             if fresh:
                 self._begin()
         except OSError as error:
@@ -105,6 +123,19 @@ class StoreLayout:
                 write_atomically(index, b'{"schemaVersion":2,"manifests":[]}', self.scratch)
             write_atomically(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}', self.scratch)
             write_atomically(f"{self.root}/version", f"{STORE_VERSION}\n".encode(), self.scratch)
+        self.set_aside()
+
+    def set_aside(self) -> None:
+        """Keep room for a prune on a full disk; where there is none, be it."""
+        try:
+            descriptor = os.open(f"{self.root}/reserve", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            try:
+                if os.fstat(descriptor).st_size < RESERVE_BYTES:
+                    os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            give_up_reserve(self.root)
 
     def _take_scratch(self) -> None:
         while True:
@@ -118,10 +149,18 @@ class StoreLayout:
         self.scratch = name
 
     def _sweep(self) -> None:
-        """Remove scratch whose process is gone."""
+        """Remove scratch whose process is gone, and what trials of the host left (linux/probe.py)."""
+        now = os.fstat(self._lock).st_mtime
+        for entry in os.scandir(self.root):
+            if entry.name.startswith("trial-"):
+                try:
+                    if now - entry.stat().st_mtime > _TRIAL_S:
+                        remove_tree(entry.path)
+                except OSError:
+                    continue
         base = f"{self.root}/tmp"
         for name in os.listdir(base):
-            if not name.endswith(".lock"):
+            if not name.endswith(".lock") or f"{base}/{name}" == f"{self.scratch}.lock":
                 continue
             path = f"{base}/{name}"
             try:

@@ -19,7 +19,7 @@ from firkin.errors import StoreError
 from firkin.graph.key import CacheKey, Part, reads_of
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest
-from firkin.store.layout import locked, store_error
+from firkin.store.layout import is_full, locked, store_error
 
 _SCHEMA = """
 CREATE TABLE records (
@@ -229,7 +229,9 @@ class Records:
                 code="store-damaged",
                 hints=("build again: what was remembered is then forgotten, images and layers stay",),
             )
-        return _database_error(error)
+        # A shared-memory file or a log that cannot grow is "disk I/O error" to SQLite.
+        full = "disk I/O error" in text and is_full(os.path.dirname(self._path))
+        return _database_error(sqlite3.OperationalError("database or disk is full") if full else error)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

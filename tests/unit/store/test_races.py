@@ -109,6 +109,34 @@ def test_a_store_that_cannot_be_begun_holds_no_lock(root, monkeypatch):
     assert os.listdir(f"{root}/tmp") == []
 
 
+def test_what_a_killed_trial_left_is_swept(root):
+    with Store(root, time.time):
+        pass
+    for name in ("trial-1-root", "trial-2-root"):
+        os.makedirs(f"{root}/{name}/work/work")
+    age(f"{root}/trial-1-root")
+    with Store(root, time.time):
+        assert not os.path.exists(f"{root}/trial-1-root")
+        assert os.path.exists(f"{root}/trial-2-root")
+
+
+def test_a_reserve_is_kept_and_given_up(root):
+    with Store(root, time.time) as store:
+        assert os.stat(f"{root}/reserve").st_blocks * 512 >= layout.RESERVE_BYTES
+        layout.give_up_reserve(root)
+        layout.give_up_reserve(root)
+        assert not os.path.exists(f"{root}/reserve")
+        store.layout.set_aside()
+        assert os.path.exists(f"{root}/reserve")
+
+
+def test_a_database_that_cannot_grow_tells_of_a_full_disk(store, monkeypatch):
+    error = sqlite3.OperationalError("disk I/O error")
+    assert store.records._failed(error).code == "store-database"
+    monkeypatch.setattr("firkin.store.records.is_full", lambda root: True)
+    assert store.records._failed(error).code == "disk-full"
+
+
 def test_a_blob_takes_the_place_of_one_that_was_cut_short(store):
     digest = store.blobs.put(b"content")
     with open(store.blobs.path(digest), "wb") as file:

@@ -15,6 +15,7 @@ from firkin.linux.enter import NamespacePlan, fork_into_namespaces
 from firkin.render.report import error_text
 from firkin.render.text import human_size
 from firkin.store.gc import Pruned, prune
+from firkin.store.layout import give_up_reserve, is_full
 from firkin.store.store import Store
 from firkin.worker import choose_way
 
@@ -55,12 +56,16 @@ def run(invocation: Invocation) -> int:
                     unnamed_images=not arguments.flag("keep_unnamed"),
                     dry=dry,
                 )
+                if not dry:
+                    store.layout.set_aside()
         except FirkinError as error:
             say(error_text(error, terminal=os.isatty(2)))
             return error.exit_code
         write_out(_text(pruned, dry, arguments.flag("verbose")))
         return 0
 
+    if not dry and os.path.isdir(settings.root) and is_full(settings.root):
+        give_up_reserve(settings.root)
     way = choose_way(settings.root, "auto")
     plan = NamespacePlan(mount=False) if isinstance(way, FirkinError) else way.enter
     status = os.waitstatus_to_exitcode(os.waitpid(fork_into_namespaces(plan, child), 0)[1])
