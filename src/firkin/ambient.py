@@ -16,6 +16,19 @@ SYSTEM_CONFIG = "/etc/firkin/config.toml"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _GIT_PREFIXES = ("GIT_", "SSH_", "LC_")
 _GIT_NAMES = ("PATH", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR")  # for the ssh program and what it starts
+# Files that variables name, and files and directories of a home, with credentials of clouds, git and clusters.
+_PRIVATE_NAMES = (
+    "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG",
+    "DOCKER_CREDENTIAL_GCR_CONFIG", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CONFIG_DIR",
+    "NETRC", "KUBECONFIG",
+)  # fmt: skip
+_PRIVATE_IN_HOME = (
+    ".aws", ".azure", ".config/gcloud", ".config/git/credentials", ".docker/config.json", ".git-credentials",
+    ".kube/config", ".netrc", ".ssh",
+)  # fmt: skip
+# Where Kubernetes puts the tokens of service accounts, its own and those of clouds.
+_POD_SECRETS = "/var/run/secrets"
 _OBJECT_STORE_PREFIXES = ("AWS_", "S3_", "AZURE_", "GOOGLE_", "GCS_", "STORAGE_EMULATOR_HOST")
 
 
@@ -60,6 +73,13 @@ def auth_files(ambient: Ambient) -> tuple[str, ...]:
     return tuple(absolute(ambient.cwd, place) for place in places)
 
 
+def private_paths(ambient: Ambient) -> tuple[str, ...]:
+    """Return the places of credentials besides those of registries; most are not there."""
+    named = [path for name in _PRIVATE_NAMES for path in ambient.environ.get(name, "").split(":") if path]
+    home = [f"{ambient.home.rstrip('/')}/{path}" for path in _PRIVATE_IN_HOME]
+    return (*(absolute(ambient.cwd, path) for path in named), *home, _POD_SECRETS)
+
+
 def registry_settings(ambient: Ambient) -> RegistrySettings:
     """Return what the environment says about registries."""
     environ = ambient.environ
@@ -89,6 +109,7 @@ def request_template(ambient: Ambient, context: str, root: str, registry: Regist
         registry=registry,
         git_environ=_select(ambient, _GIT_PREFIXES, _GIT_NAMES),
         object_store_environ=_select(ambient, _OBJECT_STORE_PREFIXES),
+        private_paths=private_paths(ambient),
         temp_dir=environ.get("TMPDIR", ""),
     )
 

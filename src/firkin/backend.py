@@ -111,7 +111,7 @@ def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
 def _without_namespaces(offer: Offer, facts: HostFacts, wishes: Wishes) -> Backend:
     reasons: tuple[str, ...] = (_missing_namespaces(facts)[0], offer.detail)
     if wishes.exposed and wishes.inplace:
-        reasons += (f"`{wishes.exposed[0]}` is on a mount, where steps in place could read it",)
+        reasons += (f"`{wishes.exposed[0]}` has to stay where it is, and steps in place could read it",)
     plan = NamespacePlan(mount=False)
     if offer.isolation == "inplace":
         either = wishes.isolation == "auto" and _offer_chroot(facts).available

@@ -179,6 +179,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     media_family: Literal["", "base", "oci", "docker"] = ""  # of outputs that do not say; base: as the base image
     squash: bool = False  # one layer for all of the target stage's instructions
     ignore_paths: tuple[str, ...] = ()  # image paths left out of new layers
+    private_paths: tuple[str, ...] = ()  # files and directories that no step may read, beside `registry.auth_files`
     image_dir: str = ""  # an OCI layout where blobs of base images are looked for before registries are asked
     temp_dir: str = ""
 

@@ -121,7 +121,8 @@ def choose_way(
     """Return how RUN steps are to run on this machine, or why there is no way.
 
     `credentials` are places of files that no step may read, `needed` those that have to stay. A build
-    without RUN steps works all the same. Needs a process with one thread. Raises HostError when a way was asked for that cannot be had.
+    without RUN steps works all the same. Needs a process with one thread. Raises HostError when a way was
+    asked for that cannot be had.
     """
     from firkin.backend import Wishes, choose_backend
     from firkin.linux.harden import find_exposed, in_executor_image

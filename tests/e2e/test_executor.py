@@ -150,23 +150,40 @@ def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry
         config = scratch / "docker"
         config.mkdir()
         (config / "config.json").write_text(docker_config(private.host))
+        searched = "find / -type f ! -path '/proc/*' ! -path '/sys/*' ! -path '/workspace/*'"
         (workspace / "Dockerfile").write_text(
             "FROM busybox\nRUN env; cat /kaniko/.docker/config.json /root/.docker/config.json; "
             "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; cat $p/root/kaniko/.docker/config.json; done; "
-            "true\n"
+            f"{searched} -exec grep -l the-cloud[s]-key {{}} +; true\n"
         )
         container = box()
-        secret = {"KANIKO_SECRET_EXAMPLE_PASSWORD": PASSWORD, "CI_JOB_TOKEN": PASSWORD}
+        secret = {"KANIKO_SECRET_EXAMPLE_PASSWORD": PASSWORD, "CI_JOB_TOKEN": PASSWORD, "AWS_SESSION_TOKEN": PASSWORD,
+                  "AZURE_CLIENT_SECRET": PASSWORD, "GIT_TOKEN": PASSWORD,
+                  "GOOGLE_APPLICATION_CREDENTIALS": "/gcp.json"}  # fmt: skip
+        clouds = ("/root/.aws/credentials", "/gcp.json", "/root/.netrc", "/root/.git-credentials", "/root/.ssh/id_rsa",
+                  "/var/run/secrets/kubernetes.io/serviceaccount/token")  # fmt: skip
         docker = json.dumps(json.loads((config / "config.json").read_text()))
-        script = f"echo '{docker}' > /kaniko/.docker/config.json && executor --registry-mirror {registry.host} -d " \
-                 f"{private.reference('team/app')} --isolation {isolation} && cat /kaniko/.docker/config.json > after"
+        script = f"for f in {' '.join(clouds)}; do mkdir -p ${{f%/*}}; echo the-clouds-key > $f; done; " \
+                 f"echo '{docker}' > /kaniko/.docker/config.json && executor --registry-mirror {registry.host} -d " \
+                 f"{private.reference('team/app')} --isolation {isolation} && cat /kaniko/.docker/config.json > after" \
+                 f" && cat {' '.join(clouds)} > clouds"
         result = container.run(["/bin/sh", "-c", script], cwd="/workspace", env=secret)
         assert private.has("team/app/manifests/latest") or private.manifest("team/app:latest")
     assert json.loads((workspace / "after").read_text()) == json.loads(docker)
     auth = json.loads(docker)["auths"][private.host]["auth"]
     for text in (PASSWORD, auth):
         assert text not in result.stdout and text not in result.stderr
-    assert "PATH=" in result.stdout
+    assert "PATH=" in result.stdout and not [line for line in result.stdout.splitlines() if line.startswith("/")]
+    assert (workspace / "clouds").read_text() == "the-clouds-key\n" * len(clouds)
+
+
+def test_credentials_on_mounts_are_not_given_to_steps(box, workspace, scratch, registry):
+    (scratch / "pod").mkdir()
+    (scratch / "pod/token").write_text("the-clouds-key\n")
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    (workspace / "Dockerfile").write_text(f"FROM busybox\nRUN ! cat {place}/token\n")
+    executor(box(Bind(scratch / "pod", place, writable=True)), registry, "--no-push")
+    assert (scratch / "pod/token").exists()
 
 
 def test_publish_job(box, workspace, scratch, registry):

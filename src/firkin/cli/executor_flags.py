@@ -105,8 +105,8 @@ BUILD = (
     _flag("annotation", "pairs", "annotation of the manifest"),
     _flag("secret", "many", "`id=ID[,src=FILE][,env=NAME]` for RUN --mount=type=secret; never written to a disk"),
     _flag("git", "pairs", "of a git context: branch=NAME (or a tag), depth=N (commits in .git: 1 unless said, 0 is "
-          "all), recurse-submodules=BOOL, insecure-skip-tls=BOOL; single-branch is checked and changes nothing, as no other "
-          "branch is ever fetched"),
+          "all), recurse-submodules=BOOL, insecure-skip-tls=BOOL; single-branch is checked and changes nothing, as no "
+          "other branch is ever fetched"),
     _flag("custom-platform", "text", "`OS/ARCH[/VARIANT]`; FROM --platform is honoured as well"),
     _flag("cache", "bool", "look layers up in --cache-repo and add new ones; `=false`: execute every step"),
     _flag("cache-repo", "text", "repository of cached layers, or `oci:DIR`; default: `cache` below the first "

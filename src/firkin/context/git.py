@@ -188,7 +188,7 @@ class _Remote:
         )
 
     def fetch(self, sha: str, commits: int) -> Repo:
-        """Fetch a commit with so much of its history (0: all), or all there is where the server gives no single commits."""
+        """Fetch a commit with so much of its history (0: all), or all where the server gives no single commits."""
         wanted = ObjectID(sha.encode())
         directory = self._tools.scratch("git")
         repo = Repo.init(directory, mkdir=True)

@@ -12,6 +12,7 @@ import sys
 from importlib import import_module
 
 from firkin.linux import syscalls
+from firkin.linux.mounts import iter_mount_points
 
 # The executor image keeps all that is firkin's here.
 OWN_DIRECTORY = "/kaniko"
@@ -32,9 +33,33 @@ def in_executor_image() -> bool:
     return os.path.realpath(sys.executable).startswith(OWN_DIRECTORY + "/")
 
 
-def find_exposed(files: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those of the files that cannot be taken away for the time of a build: on read-only mounts."""
-    return tuple(path for path in files if os.path.exists(path) and not os.access(os.path.dirname(path), os.W_OK))
+def list_private(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the files that are at these paths and in these directories, links resolved."""
+    found = []
+    for path in paths:
+        real = os.path.realpath(path)
+        if os.path.isfile(real):
+            found.append(real)
+        for folder, _, names in os.walk(real):
+            found += [os.path.realpath(f"{folder}/{name}") for name in names]
+    return tuple(path for path in dict.fromkeys(found) if os.path.isfile(path))
+
+
+def find_exposed(paths: tuple[str, ...], needed: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return those of the files at these paths that should not be taken away for the time of a build.
+
+    Those on mounts belong to somebody else, who may not get them back; what lies at or below `needed` is in use.
+    """
+    found = list_private(paths)
+    if not found:
+        return ()
+    around = [os.path.realpath(path) for path in needed if path.startswith("/")]
+    around += [path for path, _ in iter_mount_points() if path != "/"]
+    return tuple(
+        path
+        for path in found
+        if not os.access(os.path.dirname(path), os.W_OK) or any(f"{path}/".startswith(f"{place}/") for place in around)
+    )
 
 
 def hide_process() -> None:

@@ -75,7 +75,7 @@ class InplaceRootfs:
     """One root at a time: whoever opens waits for the step before.
 
     `own` is firkin's directory, `keep` names further paths that are not to be touched, `credentials`
-    files that must not be there while commands run, `foreign` directories among `keep` that no command
+    files that are taken away while commands run, `foreign` directories among `keep` that no command
     may write to, because nobody would keep it. `root` is "/" but in tests.
     """
 
@@ -167,9 +167,10 @@ class InplaceRootfs:
             if name.startswith("run-"):
                 remove_tree(f"{self._own}/{name}")
         for path in self._credentials:
-            real = os.path.realpath(path)
-            if os.path.isfile(real) and os.access(os.path.dirname(real), os.W_OK):
-                self._withheld.append(_Withheld(real))
+            try:
+                self._withheld.append(_Withheld(path))
+            except OSError:
+                pass  # on a mount that does not let it go, which is why `auto` chooses another way
         tree = FlatTree(self._path, self._ignored())
         original = f"{self._own}/original"
         # One that is there was left by a build that was killed: what is in `/` now is not worth keeping.

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
-from firkin.linux.harden import OWN_DIRECTORY, load_everything
+from firkin.linux.harden import OWN_DIRECTORY, list_private, load_everything
 from firkin.rootfs.directory import DirectoryRootfs
 from firkin.rootfs.inplace import InplaceRootfs
 from firkin.sandbox.bare import BareSandbox
@@ -83,7 +83,10 @@ def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_t
     preload()
     context = _local_path(request.context)
     foreign = (context,) if context else ()
-    rootfs = InplaceRootfs(OWN_DIRECTORY, _kept_paths(request), request.registry.auth_files, foreign)
+    private = (*request.registry.auth_files, *request.private_paths)
+    inside = f"{os.path.realpath(context)}/" if context else ""
+    withheld = tuple(path for path in list_private(private) if not inside or not path.startswith(inside))
+    rootfs = InplaceRootfs(OWN_DIRECTORY, _kept_paths(request), withheld, foreign)
     sandbox = BareSandbox(launcher)
 
     def close() -> None:

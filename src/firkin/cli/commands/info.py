@@ -6,6 +6,7 @@ import os
 import sys
 
 from firkin import __version__
+from firkin.ambient import private_paths
 from firkin.backend import Offer, Wishes, choose_backend, list_offers
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
@@ -33,7 +34,7 @@ def run(invocation: Invocation) -> int:
             hints=("`--root DIR` names another place",),
         ) from error
     facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
-    credentials = find_exposed(settings.registry.auth_files)
+    credentials = find_exposed((*settings.registry.auth_files, *private_paths(invocation.ambient)))
     wishes = Wishes(inplace=in_executor_image(), exposed=credentials)
     offers = list_offers(facts, wishes)
     chosen = _chosen(facts, wishes)
