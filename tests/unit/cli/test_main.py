@@ -1,12 +1,16 @@
 """The command table, help, and the pages made from the rows."""
 
+import re
+import shlex
 import subprocess
 import sys
 
 import pytest
 from support.places import REPOSITORY
 
+from firkin.cli.arguments import parse_arguments
 from firkin.cli.main import COMMANDS
+from firkin.cli.options import by_flag
 from firkin.cli.reference import bash_completion, command_help, reference_page
 from firkin.cli.run import load_command
 from firkin.settings import KEYS
@@ -108,3 +112,23 @@ def test_closed_standard_descriptors_stay_closed(tmp_path):
     silent = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, timeout=60)
     assert (silent.returncode, silent.stdout) == (0, "")
     assert (tmp_path / "id").read_text().startswith("sha256:")
+
+
+PAGES = [path for part in ("*.md", "docs/**/*.md", "examples/**/*", "src/firkin/**/*.py")
+         for path in sorted(REPOSITORY.glob(part)) if path.is_file() and path.name != "cli.md"]  # fmt: skip
+# In backquotes, at the beginning of a line (of a listing), or after another command.
+SHOWN = re.compile(rf"(?:`|^ *-? *(?:\.venv/bin/)?|&& )firkin ({'|'.join(COMMANDS)})(?![\w-])([^`\n\"']*)", re.MULTILINE)
+
+
+def test_command_lines_that_are_shown_can_be_typed():
+    shown = [line for path in PAGES for line in SHOWN.findall(path.read_text(errors="replace").replace("\\\n", " "))]
+    assert len(shown) > 60
+    for name, rest in shown:
+        words = shlex.split(rest.replace("[", " ").replace("]", " "), comments=True)
+        rows = LOADED[name].OPTIONS
+        if name in ("executor", "warmer"):
+            continue
+        last = by_flag(rows).get(words[-1]) if words else None
+        if last is not None and last.wants_value:  # only the option is spoken of
+            words.append(last.choices[0] if last.choices else "1")
+        parse_arguments(words, rows, {})
