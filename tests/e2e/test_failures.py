@@ -66,6 +66,8 @@ DOCKERFILES = {
     "wrong JSON": ("FROM busybox\nSHELL /bin/sh\n", 1, ("shell", "json", "dockerfile:2")),
     "missing base": ("FROM nosuchimage:1\n", 4, ("nosuchimage", "not found", "dockerfile:1")),
     "unreachable registry": ("FROM 127.0.0.1:1/image:1\n", 4, ("127.0.0.1:1", "dockerfile:1")),
+    "name of a removal": ("FROM busybox\nCOPY file /.wh.file\n", 1, ("layer cannot hold `.wh.file`", "dockerfile:2")),
+    "name of a removal by RUN": ("FROM busybox\nRUN touch /.wh.x\n", 1, ("layer cannot hold `.wh.x`", "another name")),
     "no stage": ("ARG X=1\n", 1, ("no stages",)),
     "empty": ("", 1, ("empty|no stages",)),
 }

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from firkin.errors import Cancelled, FirkinError, RegistryError, StoreError
+from firkin.errors import Cancelled, FirkinError, RegistryError, StepFailed, StoreError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex, Warned
 from firkin.layer.change import Change, Entry, View
 from firkin.layer.compress import iter_decompressed
@@ -401,6 +401,8 @@ class LayerWork:
                 observe=None if index is None else index.add,
             )
             writer.commit(written.digest)
+        except ValueError as error:
+            raise unfit(error) from error
         finally:
             writer.abort()
         media_type = media.layer_media_type("oci", form.compression)
@@ -455,6 +457,15 @@ class LayerWork:
         finally:
             writer.abort()
         self._store.records.add_blob(descriptor.digest, descriptor.size)
+
+
+def unfit(error: ValueError) -> StepFailed:
+    """Return the error for a file that a layer cannot take: its name means a removal, or it changed meanwhile."""
+    return StepFailed(
+        str(error),
+        code="layer-content",
+        hints=("give it another name or leave it out; what is being written to can be built once that is done",),
+    )
 
 
 def _damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinError:

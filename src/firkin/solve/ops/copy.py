@@ -15,6 +15,7 @@ from firkin.oci.digest import framed_hash
 from firkin.solve.content import tree_digest
 from firkin.solve.copy_plan import plan_copy
 from firkin.solve.engine import Engine
+from firkin.solve.layers import unfit
 from firkin.solve.result import EMPTY_VIEW, Files, Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.store.layout import remove_tree
@@ -89,8 +90,10 @@ def keep_tree(
             with open(f"{staged}/index", "wb") as file:
                 index.write(file)
         engine.store.trees.seal(staged, tree_id)
-    except BaseException:
+    except BaseException as error:
         engine.store.trees.drop(staged)
+        if isinstance(error, ValueError):
+            raise unfit(error) from error
         raise
     engine.store.records.add_tree(tree_id)
 
