@@ -127,7 +127,7 @@ BUILD = (
     _flag("--rewrite-timestamp", "rewrite_timestamp", "clamp the times of all files in new layers to the image's time"),
     _count("--parallel", "parallel", "N", "run up to N steps at a time"),
     _flag("--check", "check", "check the Dockerfile and stop"),
-    _text("--call", "call", "METHOD[,format=json]",
+    _text("--call", "call", "METHOD[,format=json][,ignorestatus]",
           "answer a question instead of building: check (or lint), outline (what the target takes), targets"),
     _text("--verify", "verify", "REF|DIGEST",
           "build, and compare the result with this image of the store or a registry instead of keeping it"),

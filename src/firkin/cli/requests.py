@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast, get_args
+from typing import NamedTuple, cast, get_args
 
 import msgspec
 
@@ -99,7 +99,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         rewrite_timestamp=rewrite or arguments.flag("rewrite_timestamp"),
         isolation=arguments.text("isolation") or settings.isolation or "auto",
         max_parallel_steps=arguments.count("parallel"),
-        call=call_of(arguments)[0],
+        call=call_of(arguments).method,
         verify=arguments.text("verify"),
     )
 
@@ -235,20 +235,33 @@ def _epoch(arguments: Arguments, args: dict[str, str]) -> int | None:
     return int(text)
 
 
-def call_of(arguments: Arguments) -> tuple[Call, bool]:
-    """Return what `--check` or `--call` asks for, and whether the answer is to be JSON."""
+class CallOption(NamedTuple):
+    """What `--check` or `--call` asks for; `ignore_status`: end with 0 whatever the answer is."""
+
+    method: Call
+    as_json: bool = False
+    ignore_status: bool = False
+
+
+def call_of(arguments: Arguments) -> CallOption:
+    """Read `--check` and `--call`."""
     if not arguments.given("call"):
-        return ("check" if arguments.flag("check") else "build"), False
+        return CallOption("check" if arguments.flag("check") else "build")
     method, *fields = values.csv_fields("--call", arguments.text("call"))
     name = {"lint": "check"}.get(method, method)
     if name not in get_args(Call):
         raise UsageError(f"option `--call` cannot be `{method}`", hints=("it is build, check, outline or targets",))
-    as_json = False
+    as_json = ignore_status = False
     for field in fields:
-        key, _, value = field.partition("=")
-        if key != "format" or value not in ("json", "text"):
-            raise UsageError(f"option `--call`: unknown field `{field}`", hints=("it is format=json or format=text",))
-        as_json = value == "json"
+        key, equals, value = field.partition("=")
+        if key == "format" and value in ("json", "text"):
+            as_json = value == "json"
+        elif key == "ignorestatus" and (not equals or value.lower() in ("true", "1", "false", "0")):
+            ignore_status = value.lower() not in ("false", "0")
+        else:
+            raise UsageError(
+                f"option `--call`: unknown field `{field}`", hints=("it is format=json, format=text or ignorestatus",)
+            )
     if arguments.flag("check") and name != "check":
         raise UsageError(f"options `--check` and `--call={method}` exclude each other")
-    return cast(Call, name), as_json
+    return CallOption(cast(Call, name), as_json, ignore_status)

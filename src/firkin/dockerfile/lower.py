@@ -157,8 +157,6 @@ class _Lowering:
 
     def _check_platform(self, node: Node, image: BaseImage, wanted: Platform) -> None:
         actual = image.config.platform
-        if node.platform is None and not self.options.platform_requested:
-            return
         if (actual.os, actual.architecture) != (wanted.os, wanted.architecture):
             self.plan.warn(
                 "InvalidBaseImagePlatform",

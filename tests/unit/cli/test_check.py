@@ -84,3 +84,11 @@ def test_targets_and_outline(firkin):
 
 def test_unknown_call(firkin):
     assert "build, check, outline or targets" in firkin("build", "--call=describe", ".", text=WARNED, check=2).stderr
+
+
+def test_ignored_status(firkin):
+    ignored = firkin("build", "--call=check,ignorestatus", ".", text=WARNED)
+    assert "JSONArgsRecommended" in ignored.stdout
+    firkin("build", "--call=check,format=json,ignorestatus=true", ".", text=WARNED)
+    firkin("build", "--call=check,ignorestatus=false", ".", text=WARNED, check=1)
+    assert "or ignorestatus" in firkin("build", "--call=check,ignore", ".", text=WARNED, check=2).stderr

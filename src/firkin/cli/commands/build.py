@@ -34,7 +34,9 @@ def run(invocation: Invocation) -> int:
     if request.call != "build":
         from firkin.cli.commands.check import answer
 
-        return answer(request, as_json=call_of(arguments)[1])
+        asked = call_of(arguments)
+        status = answer(request, as_json=asked.as_json)
+        return 0 if asked.ignore_status else status
     return build_request_in_worker(
         request, arguments, _renderer(progress, request, ambient.environ.get("TERM", ""))
     )
