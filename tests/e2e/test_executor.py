@@ -15,6 +15,7 @@ import pytest
 from support import readers
 from support.container import Bind, Container
 from support.executor import ExecutorImage, executor_image
+from support.object_stores import running_s3
 from support.places import EXAMPLES
 from support.registry import PASSWORD, USER, Registry, docker_config, make_certificate, running_registry
 
@@ -302,6 +303,22 @@ def test_a_context_from_standard_input(box, registry, workspace):
         )  # fmt: skip
         assert process.returncode == 0, process.stderr
         assert process.stdout.decode() == listed
+
+
+def test_a_context_from_an_object_store(box, registry, workspace):
+    """The keys lie in a profile, and are gone when the step looks for them."""
+    (workspace / "Dockerfile").write_text("FROM busybox\nCOPY app.txt /\nRUN cat /app.txt; env; ! ls /root/.aws/*\n")
+    made = subprocess.run(["tar", "-cz", "-C", str(workspace), "."], capture_output=True, check=True).stdout
+    (workspace / "Dockerfile").unlink()
+    with running_s3() as store:
+        store.put("app/context.tar.gz", made)
+        profile = f"[default]\naws_access_key_id={store.environ['AWS_ACCESS_KEY_ID']}\n" \
+                  f"aws_secret_access_key={store.environ['AWS_SECRET_ACCESS_KEY']}\n"
+        script = f"mkdir /root/.aws && echo '{profile}' > /root/.aws/credentials && executor --isolation=inplace" \
+                 f" --context={store.address('app/context.tar.gz')} --registry-mirror={registry.host} --no-push"
+        env = {key: value for key, value in store.environ.items() if "ACCESS_KEY" not in key}
+        said = box().run(["/bin/sh", "-c", script], cwd="/workspace", env=env).stdout
+    assert said.startswith("app\n") and not any(name in said for name in env)
 
 
 def test_a_single_snapshot_is_one_layer_with_the_same_files(box, registry, workspace, scratch):
