@@ -316,7 +316,15 @@ class _Reader:
             end = self.next_line().rstrip("\r")
             if (end.lstrip("\t") if heredoc.chomp else end) == heredoc.name:
                 return "".join(line + "\n" for line in self.lines[start : self.line - 1])
-        raise self.error(f"unterminated heredoc: no line `{heredoc.name}` follows", first, first)
+        error = self.error(f"unterminated heredoc: no line `{heredoc.name}` follows", first, first)
+        for number, text in enumerate(self.lines[start:], start + 1):
+            if text.strip() == heredoc.name:
+                error.hints = (
+                    f"line {number} has blanks beside `{heredoc.name}`: the word must be alone on its line"
+                    + (" (`<<-` allows tabs before it)" if text.startswith("\t") and not heredoc.chomp else ""),
+                )
+                break
+        raise error
 
 
 def _split_directive(text: str) -> tuple[str, str] | None:

@@ -58,7 +58,9 @@ def parse_check_options(text: str) -> CheckOptions:
     for part in filter(None, text.strip().split(";", 2)):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or key not in ("skip", "experimental", "error"):
-            raise ValueError(f"invalid check option {quote(key if equals else part)}")
+            match = nearest(key, ("skip", "experimental", "error"))
+            hint = f" (did you mean {match}?)" if match else ""
+            raise ValueError(f"invalid check option {quote(key if equals else part)}{hint}")
         if key == "error":
             try:
                 error = parse_bool(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from firkin.dockerfile.instructions import TABLE
 from firkin.dockerfile.lines import RawInstruction, read_dockerfile, read_instruction
 from firkin.dockerfile.syntax import Arg, Dockerfile, From, Instruction, Stage
-from firkin.dockerfile.words import nearest
+from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
 from firkin.source import Source, Span
 
@@ -62,8 +62,15 @@ def parse_instruction(raw: RawInstruction) -> Instruction:
         match = nearest(raw.original_keyword, TABLE, case_sensitive=False)
         if match:
             message += f" (did you mean {match}?)"
-        raise DockerfileError(message, span=raw.span)
+        raise DockerfileError(message, hints=_odd_characters(raw.original_keyword), span=raw.span)
     return row.parse(raw)
+
+
+def _odd_characters(word: str) -> tuple[str, ...]:
+    """Name the characters of a keyword that nobody sees, as text from a web page may have them."""
+    odd = dict.fromkeys(char for char in word if not "!" <= char <= "~" and (not char.isprintable() or char.isspace()))
+    names = ", ".join("a byte that is not UTF-8" if "\udc80" <= x <= "\udcff" else f"U+{ord(x):04X}" for x in odd)
+    return (f"{quote(word)} contains characters that cannot be seen: {names}",) if odd else ()
 
 
 def parse_onbuild(text: str, span: Span, escape: str = "\\") -> Instruction:

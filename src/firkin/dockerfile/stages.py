@@ -170,7 +170,12 @@ class Plan:
         expanded = self._expand(base.image, self.global_args, base.span)
         self._warn_undeclared(expanded.unmatched, base.span)
         if not expanded.text:
-            raise DockerfileError(f"base name ({base.image}) should not be blank", span=base.span)
+            names = sorted(expanded.used | expanded.unmatched)
+            hints = tuple(
+                f"give `{name}` a value: `ARG {name}=...` before the first FROM, or `--build-arg {name}=...`"
+                for name in names
+            )
+            raise DockerfileError(f"base name ({base.image}) should not be blank", hints=hints, span=base.span)
         node = Node(expanded.text, stage, base.span)
         if base.platform:
             node.platform = self._platform(stage)

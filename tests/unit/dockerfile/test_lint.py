@@ -283,7 +283,7 @@ def test_check_options(text: str, expected: CheckOptions) -> None:
     ("text", "message"),
     [
         ("skip", 'invalid check option "skip"'),
-        ("skpi=A", 'invalid check option "skpi"'),
+        ("skpi=A", 'invalid check option "skpi" (did you mean skip?)'),
         ("error=perhaps", 'failed to parse check option "error=perhaps": `perhaps` is not a boolean'),
     ],
 )

@@ -412,3 +412,11 @@ def test_workdir_makes_a_layer_below_the_root_only() -> None:
     found = build("FROM busybox\nUSER a\nWORKDIR /\nWORKDIR /x/")
     assert found.ops() == [MakeDir("/x", "a")]
     assert [line.empty_layer for line in found.plan.history] == [False, True, True, False]
+
+
+def test_a_blank_base_names_the_argument_that_is_missing() -> None:
+    with pytest.raises(DockerfileError, match="should not be blank") as caught:
+        build("ARG X\nFROM $X")
+    assert caught.value.hints == (
+        "give `X` a value: `ARG X=...` before the first FROM, or `--build-arg X=...`",
+    )

@@ -1,3 +1,4 @@
+import re
 import time
 
 import pytest
@@ -78,3 +79,25 @@ def test_ten_thousand_instructions_take_less_than_a_second() -> None:
     parsed = parse(Source("Dockerfile", text))
     assert time.process_time() - started < 1
     assert len(parsed.stages[0].instructions) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("FROM scratch\nENV\xa0a=b", r"contains characters that cannot be seen: U\+00A0"),
+        ("\u200bFROM scratch", r"cannot be seen: U\+200B"),
+        ("FROM scratch\n\udcffENV a=b", "a byte that is not UTF-8"),
+        ("FROM scratch # base", "a comment needs a line of its own"),
+        ("FROM scratch\nENV a=b # c", "a comment needs a line of its own"),
+        ("FROM scratch\nENV a=b c", "quotes around a value"),
+        ("FROM a b", "FROM IMAGE AS NAME"),
+        ("FROM scratch\nHEALTHCHECK --interval=5 CMD x", "a duration has units"),
+        ("FROM scratch\nCOPY <<EOF /x\na\n EOF\n", "line 4 has blanks beside `EOF`"),
+        ("FROM scratch\nCOPY <<EOF /x\na\n\tEOF\n", "`<<-` allows tabs before it"),
+    ],
+)
+def test_errors_tell_the_way_out(text: str, hint: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        parse(Source("Dockerfile", text))
+    (found,) = caught.value.hints
+    assert re.search(hint, found)

@@ -7,7 +7,7 @@ from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.rules import is_secret_name
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import NameValue, NameValues, quote, split_name_values
+from firkin.dockerfile.words import NameValue, NameValues, quote, split_blanks, split_name_values
 from firkin.errors import DockerfileError
 
 
@@ -30,12 +30,19 @@ def parse_pairs(raw: RawInstruction, keyword: str) -> NameValues:
     try:
         found = split_name_values(raw.rest, raw.escape, keyword)
     except ValueError as error:
-        raise DockerfileError(str(error), span=raw.span) from None
+        hints = ("write `NAME=VALUE`, with quotes around a value that has blanks: `NAME=\"two words\"`",)
+        raise DockerfileError(str(error), hints=comment_hint(raw) or hints, span=raw.span) from None
     if not found.pairs:
         raise DockerfileError(f"{keyword} requires at least one argument", span=raw.span)
     if not all(pair.name for pair in found.pairs):
         raise DockerfileError(f"{keyword} names can not be blank", span=raw.span)
     return found
+
+
+def comment_hint(raw: RawInstruction) -> tuple[str, ...]:
+    """Return a hint where the line seems to end in a comment."""
+    meant = any(word.startswith("#") for word in split_blanks(raw.rest)[1:])
+    return ("a comment needs a line of its own: `#` within an instruction is part of it",) if meant else ()
 
 
 def warn_legacy(raw: RawInstruction, legacy: bool, context: LowerContext) -> None:

@@ -32,11 +32,15 @@ def lower(node: Expose, state: StageState, context: LowerContext) -> None:
     for text in node.ports:
         try:
             expanded = context.lexer.expand_words(text, state.env)
-            for word in expanded.words:
-                found += ports_of(word)
-                _warn(word, node, context)
         except ValueError as error:
             raise DockerfileError(str(error), span=node.span) from None
+        for word in expanded.words:
+            try:
+                found += ports_of(word)
+            except ValueError as error:
+                hints = ("a port is a number up to 65535, or a range: `80`, `53/udp`, `8000-8010`",)
+                raise DockerfileError(str(error), hints=hints, span=node.span) from None
+            _warn(word, node, context)
         state.warn_unmatched(expanded.unmatched, node.span, context)
     state.ports.update(dict.fromkeys(found))
     state.record(f"EXPOSE {plain_list(found)}")

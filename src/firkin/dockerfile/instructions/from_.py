@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firkin.dockerfile.flags import FlagSpec, parse_flags
+from firkin.dockerfile.instructions.env import comment_hint
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import From
@@ -28,7 +29,8 @@ def parse(raw: RawInstruction) -> From:
                 span=raw.span,
             )
     elif len(words) != 1:
-        raise DockerfileError("FROM requires either one or three arguments", span=raw.span)
+        hints = comment_hint(raw) or ("write `FROM IMAGE` or `FROM IMAGE AS NAME`",)
+        raise DockerfileError("FROM requires either one or three arguments", hints=hints, span=raw.span)
     flags = parse_flags(raw, _FLAGS)
     return From(
         raw, words[0], name, flags.text("platform"), written_name=written_name, written_as=written_as

@@ -61,7 +61,8 @@ def _interval(flags: Flags, name: str, span: Span) -> int:
     try:
         value = parse_duration(text)
     except ValueError as error:
-        raise DockerfileError(f"invalid --{name}: {error}", span=span) from None
+        hints = ("a duration has units: `30s`, `1m30s`, `500ms`",)
+        raise DockerfileError(f"invalid --{name}: {error}", hints=hints, span=span) from None
     if value and value < _MINIMUM_NS:
         raise DockerfileError(f"Interval {quote(name)} cannot be less than 1ms", span=span)
     return value
