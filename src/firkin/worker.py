@@ -376,6 +376,10 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
             code="disk-full",
             hints=("`firkin prune` frees what is not in use; `--root DIR` moves the store",),
         )
+    elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        known = HostError(
+            "too many open files", code="open-files", hints=("raise the limit: `ulimit -n 1024`, or more",)
+        )
     else:
         text = str(error)
         known = InternalError(

@@ -104,6 +104,11 @@ def test_registry_errors_keep_their_request():
     assert (got.method, got.url, got.status, got.temporary) == ("PUT", "https://r/v2", 403, True)
 
 
+def test_a_limit_of_open_files_is_no_fault_of_ours():
+    got = error_of(failure_of(OSError(errno.EMFILE, "Too many open files")))
+    assert type(got) is errors.HostError and got.code == "open-files" and "ulimit" in got.hints[0]
+
+
 def test_a_full_disk_is_no_fault_of_ours():
     got = error_of(failure_of(OSError(errno.ENOSPC, "No space left on device", "/store/x")))
     assert isinstance(got, errors.StoreError) and got.message == "no space left on device (/store/x)"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
-from firkin.errors import StoreError, UsageError
+from firkin.errors import Cancelled, FirkinError, StoreError, UsageError
 from firkin.layer.change import Entry
 from firkin.layer.entry import encode_member, padding
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 
 _CHUNK = 1 << 20
+_SIGPIPE = 13
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last by `ulimit -f`
 
 
 class BlobSource(Protocol):
@@ -83,24 +86,42 @@ def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
     if dest == "-":
         if stdout is None:
             raise UsageError("there is no standard output to write to", code="output")
-        yield stdout
+        try:
+            yield stdout
+        except BrokenPipeError as error:
+            raise Cancelled("nobody reads from standard output any more", exit_code=128 + _SIGPIPE) from error
+        except OSError as error:
+            raise _named(error, "standard output") from error
         return
-    temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.getpid()}"
+    # By chance, not by process: in two containers that share a directory both may be number 7.
+    temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.urandom(6).hex()}"
     try:
         special = os.path.lexists(dest) and not os.path.isfile(dest) and not os.path.isdir(dest)
         file = open(dest if special else temporary, "wb")
     except OSError as error:
-        raise UsageError(
-            f"cannot write {dest}: {(error.strerror or '').lower()}",
-            code="output",
-            hints=("does its directory exist, and may you write there?",),
-        ) from error
+        raise output_error(dest, error, "does its directory exist, and may you write there?") from error
     try:
         with file:
             yield file
         if not special:
             os.rename(temporary, dest)
-    except BaseException:
+    except BaseException as error:
         if not special and os.path.exists(temporary):
             os.unlink(temporary)
+        if isinstance(error, OSError):
+            raise _named(error, dest) from error
         raise
+
+
+def output_error(dest: str, error: OSError, *hints: str) -> FirkinError:
+    """Return what to tell of an output that cannot be written."""
+    message = f"cannot write {dest}: {(error.strerror or '').lower()}"
+    if error.errno in _FULL:
+        hint = "make room there, or name another place; nothing else of the build is lost"
+        return StoreError(message, code="disk-full", hints=(hint,))
+    return UsageError(message, code="output", hints=hints)
+
+
+def _named(error: OSError, dest: str) -> BaseException:
+    # Another error than these may be one of reading.
+    return output_error(dest, error) if error.errno in _FULL else error

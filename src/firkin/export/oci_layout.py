@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.export.blobs import ArchiveWriter, BlobSource, copy_blob, output_file
+from firkin.export.blobs import ArchiveWriter, BlobSource, copy_blob, output_error, output_file
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.image import Image
@@ -98,10 +100,27 @@ def write_directory(
                 else:
                     copy_blob(source, descriptor, target)
         _replace(f"{dest}/oci-layout", LAYOUT)
-        kept = () if alone else _kept_entries(f"{dest}/index.json", entries)
-        _replace(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
+        with _held(dest):
+            kept = () if alone else _kept_entries(f"{dest}/index.json", entries)
+            _replace(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
     except OSError as error:
-        raise UsageError(f"cannot write {dest}: {(error.strerror or '').lower()}", code="output") from error
+        raise output_error(dest, error) from error
+
+
+@contextmanager
+def _held(directory: str) -> Iterator[None]:
+    """Keep other processes from adding to the layout meanwhile: both would write what they have read."""
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass  # NFS locks no directories
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _root(images: tuple[Image, ...], index: Index | None) -> Descriptor:
@@ -134,6 +153,11 @@ def _kept_entries(path: str, entries: tuple[Descriptor, ...]) -> tuple[Descripto
 
 def _replace(path: str, data: bytes) -> None:
     temporary = f"{path}.{secrets.token_hex(4)}"
-    with open(temporary, "wb") as file:
-        file.write(data)
-    os.rename(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.rename(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

@@ -11,8 +11,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from firkin.errors import UsageError
-from firkin.export.blobs import output_file
+from firkin.export.blobs import output_error, output_file
 from firkin.graph.step import ImagePlan
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Put, View
@@ -48,7 +47,7 @@ def write_rootfs(
                 remove_tree(f"{dest}/{name}")
         apply_changes(_for_user(_walk_all(views)), dest, form="flat", chown=False)
     except OSError as error:
-        raise UsageError(f"cannot write {dest}: {(error.strerror or '').lower()}", code="output") from error
+        raise output_error(dest, error) from error
 
 
 def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:

@@ -141,7 +141,7 @@ def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: boo
 
 def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
     """Enter namespaces and mount, in a child that tells how far it came."""
-    scratch = f"{directory}/trial-{os.getpid()}-{way}"
+    scratch = f"{directory}/trial-{os.urandom(6).hex()}-{way}"
     read_end, write_end = os.pipe()
 
     def child() -> int:

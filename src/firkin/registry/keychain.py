@@ -385,7 +385,7 @@ def _save(path: str, document: dict[str, Any]) -> None:
     # Beside the file that a link may lead to, so that the link stays and the rename is atomic.
     target = os.path.realpath(path)
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    temporary = f"{target}.{os.getpid()}.tmp"
+    temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -5,11 +5,12 @@ import json
 import os
 import stat
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
-from firkin.errors import StoreError, UsageError
+from firkin.errors import Cancelled, StoreError, UsageError
 from firkin.export.blobs import output_file
 from firkin.export.docker_archive import write_docker_archive
 from firkin.export.oci_layout import write_directory, write_tar
@@ -194,3 +195,36 @@ def test_an_output_may_be_a_pipe(tmp_path: Path) -> None:
         assert os.read(reader, 100) == b"through"
     finally:
         os.close(reader)
+
+
+def test_many_add_to_one_layout_and_none_is_lost(tmp_path: Path) -> None:
+    gate = threading.Barrier(8)
+
+    def add(number: int) -> None:
+        gate.wait()
+        write_directory((APP,), None, (parse_reference(f"app:{number}"),), Source(ONE, TWO), str(tmp_path / "layout"))
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    index = json.loads((tmp_path / "layout/index.json").read_text())
+    assert len(index["manifests"]) == 8
+    assert sorted(os.listdir(tmp_path / "layout")) == ["blobs", "index.json", "oci-layout"]
+
+
+def test_an_output_without_room_is_told_by_its_name() -> None:
+    with pytest.raises(StoreError, match="cannot write /dev/full: no space") as caught:
+        write_docker_archive(APP, NAMES, Source(ONE, TWO), "/dev/full", None)
+    assert caught.value.code == "disk-full" and caught.value.hints
+    with pytest.raises(StoreError, match="cannot write standard output: no space"), open("/dev/full", "wb", buffering=0) as full:
+        write_tar((APP,), None, NAMES, Source(ONE, TWO), "-", full)
+
+
+def test_a_reader_who_leaves_ends_the_output() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(Cancelled) as caught, open(writing, "wb", buffering=0) as pipe:
+        write_tar((APP,), None, NAMES, Source(ONE, TWO), "-", pipe)
+    assert caught.value.exit_code == 141
