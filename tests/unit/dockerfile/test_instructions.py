@@ -53,6 +53,8 @@ def fails(body: str, *parts: str, **options: Any) -> DockerfileError:
         ("ENTRYPOINT []", "ENTRYPOINT []"),
         ("USER a:b", "USER a:b"),
         ("WORKDIR /app/", "WORKDIR /app/"),
+        ("WORKDIR //", "WORKDIR //"),
+        ("WORKDIR /a/..", "WORKDIR /a/.."),
         ("EXPOSE 80 53/UDP 8000-8001", "EXPOSE [53/udp 80/tcp 8000/tcp 8001/tcp]"),
         ("VOLUME /a [b", "VOLUME [/a [b]"),
         ("STOPSIGNAL SIGTERM", "STOPSIGNAL SIGTERM"),

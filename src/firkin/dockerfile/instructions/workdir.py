@@ -44,8 +44,7 @@ def lower(node: Workdir, state: StageState, context: LowerContext) -> None:
     elif not path.startswith("/"):
         path = clean_path(f"{state.working_dir}/{path}")
     state.working_dir = path
-    cleaned = clean_path(path)
-    if cleaned != "/":
+    if path != "/":
         title = state.title_of(node.text.strip(), context)
-        state.add_step(MakeDir(cleaned, state.user), (), title, node.span, context)
-    state.record(f"WORKDIR {path}", layer=cleaned != "/")
+        state.add_step(MakeDir(clean_path(path), state.user), (), title, node.span, context)
+    state.record(f"WORKDIR {path}", layer=path != "/")
