@@ -214,8 +214,9 @@ class Records:
             raise store_error("cannot renew the store's database", error) from error
 
     def close(self) -> None:
-        """Close the database."""
-        self._connection.close()
+        """Close the database; whoever still uses it gets an error."""
+        with self._lock:  # SQLite does not survive a connection that is closed in the middle of a statement
+            self._connection.close()
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         """Return what to tell of an error. A damaged database is noted, and the next process makes a new one."""

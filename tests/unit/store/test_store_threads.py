@@ -3,6 +3,7 @@
 import threading
 import time
 
+from firkin.errors import StoreError
 from firkin.store.store import Store
 
 
@@ -21,3 +22,28 @@ def test_the_database_is_opened_once(tmp_path):
             for thread in threads:
                 thread.join()
             assert len(seen) == 4 and len(set(map(id, seen))) == 1
+
+
+def test_closing_under_threads_that_write_is_an_error_to_them_and_no_crash(tmp_path):
+    store = Store(str(tmp_path), time.time)
+    ended = []
+
+    def write() -> None:
+        try:
+            while True:
+                store.records.use_trees(("a", "b"))
+        except StoreError as error:
+            ended.append(error)
+
+    for _ in range(20):  # a connection closed in the middle of a statement ends the process
+        with store:
+            records = store.records
+            threads = [threading.Thread(target=write) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.005)
+            records.close()
+            for thread in threads:
+                thread.join()
+        store = Store(str(tmp_path), time.time)
+    assert len(ended) == 40
