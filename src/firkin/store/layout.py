@@ -24,6 +24,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -34,6 +35,7 @@ STORE_VERSION = "1"
 _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "tmp")
 
 
+_GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 RESERVE_BYTES = 1 << 20
 _TRIAL_S = 60.0
 """A trial takes milliseconds; one so old was killed."""
@@ -53,6 +55,22 @@ def is_full(root: str) -> bool:
 
 def _token() -> str:
     return os.urandom(6).hex()
+
+
+def _spread(directory: str) -> None:
+    """Ask ext4 to lay what is made in a directory far apart on the disk, as it does with home directories.
+
+    Else all trees begin in the block group of the store. Where others have just removed many files there, and there is
+    no journal, each new file takes 20 times as long (`recently_deleted` in fs/ext4/ialloc.c). Mirrors: chattr +T.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flags = int.from_bytes(fcntl.ioctl(descriptor, _GET_FLAGS, bytes(8)), sys.byteorder)
+        fcntl.ioctl(descriptor, _SET_FLAGS, (flags | _TOP_DIRECTORY).to_bytes(8, sys.byteorder))
+    except OSError:
+        return  # another file system
+    finally:
+        os.close(descriptor)
 
 
 class StoreLayout:
@@ -146,6 +164,7 @@ class StoreLayout:
                 break
             os.close(self._lock)  # swept by another process before it was locked
         os.mkdir(name, 0o700)
+        _spread(name)
         self.scratch = name
 
     def _sweep(self) -> None:

@@ -260,6 +260,14 @@ def test_prune_spares_what_a_build_takes_up_while_it_looks(store, clock, monkeyp
     assert store.trees.has(key) == (kind == "layer")
 
 
+def test_trees_are_laid_far_apart_where_the_file_system_can(store):
+    """ext4's flag for the top of a hierarchy (chattr +T) on what trees are made in."""
+    found = subprocess.run(["lsattr", "-d", store.layout.scratch], capture_output=True, text=True)
+    if found.returncode or "e" not in found.stdout.split()[0]:
+        pytest.skip("needs ext4")
+    assert "T" in found.stdout.split()[0]
+
+
 def test_prune_takes_downloads_by_their_last_use(store):
     base = Path(store.layout.downloads)
     base.mkdir(exist_ok=True)
