@@ -102,7 +102,7 @@ class _Unpacker:
             if entry is None:
                 if self._lstat(follow(self._lstat, step, last=False)) is not None:
                     raise self._failed(shown, "lies below a link that leads out of the destination or nowhere")
-                self._draft.put(self._below(found), Node(self._implied))
+                self._draft.make_dir(self._below(found), self._implied, owned=True)
             elif entry.kind != "dir":
                 raise self._failed(shown, f"mkdir {step}: not a directory")
             done = found

@@ -11,6 +11,8 @@ from firkin.errors import StepFailed
 from firkin.layer.change import Change, Content, Entry, Opaque, Put, View
 from firkin.solve.copy_select import follow
 
+_SETGID = 0o2000
+
 
 class Node:
     """What a planned path holds. Two paths with one Node are hard links of each other."""
@@ -73,21 +75,29 @@ class Draft:
         if self._view.lstat(path) is not None:
             self._hidden.add(path)
 
-    def make_dirs(self, path: str, template: Entry) -> bool:
-        """Make a directory and its missing parents like `template`; say whether `path` itself was made."""
-        made = False
+    def make_dirs(self, path: str, template: Entry, *, owned: bool) -> None:
+        """Make a directory and its missing parents like `template`, as `make_dir` does."""
         at = 0
         while at != len(path):
             at = path.find("/", at + 1)
             at = len(path) if at < 0 else at
             part = path[:at]
             entry = self.lstat(part)
-            made = entry is None
             if entry is None:
-                self.nodes[part] = Node(template)
+                self.make_dir(part, template, owned=owned)
             elif entry.kind != "dir":
                 raise StepFailed(f"mkdir /{part}: not a directory", code="copy-not-a-directory")
-        return made
+
+    def make_dir(self, path: str, template: Entry, *, owned: bool) -> None:
+        """Make a directory like `template`. Below a setgid one it is setgid, too, and of that one's group.
+
+        Not where it is `owned`, that is, given to somebody expressly. Mirrors: mkdir(2).
+        """
+        above = self.lstat(path.rpartition("/")[0])
+        if above is not None and above.mode & _SETGID:
+            gid = template.gid if owned else above.gid
+            template = msgspec.structs.replace(template, mode=template.mode | _SETGID, gid=gid)
+        self.nodes[path] = Node(template)
 
     def set_time(self, path: str, mtime_ns: int) -> None:
         """Give a planned directory a time."""

@@ -94,7 +94,7 @@ def plan_mkdir(op: MakeDir, root: View, tools: CopyTools) -> Iterator[Change]:
     draft = Draft(root, tools.latest_ns)
     owner = find_owner(op.user, root, tools.read, tools.warn, "USER")
     template = Entry(kind="dir", mode=0o755, uid=owner.uid, gid=owner.gid, mtime_ns=tools.made_ns)
-    draft.make_dirs(draft.follow(clean(op.path)), template)
+    draft.make_dirs(draft.follow(clean(op.path)), template, owned=bool(op.user))
     yield from draft.changes()
 
 
@@ -218,7 +218,7 @@ class _Planner:
         """Unpack an archive into the destination, which is a directory then."""
         dest = self.draft.follow(self._dest)
         made = msgspec.structs.replace(self._made, mode=0o755)
-        self.draft.make_dirs(dest, made)
+        self._make_dirs(dest, made)
         unpack(self.draft, dest, members, self._owner, self._tools.made_ns, job.match.name)
 
     # files and directories
@@ -227,15 +227,15 @@ class _Planner:
         """Make room for one source (now) and return what is put there."""
         draft = self.draft
         ensured = self._dest if self._dest_is_dir else self._dest.rpartition("/")[0]
-        draft.make_dirs(draft.follow(ensured), self._made)
+        self._make_dirs(draft.follow(ensured))
         target = draft.follow(self._dest)
         present = draft.lstat(target)
         match = job.match
         if match.entry.kind == "dir":
             if present is None and job.contents:
-                draft.make_dirs(target, self._made)
+                self._make_dirs(target)
             else:
-                draft.make_dirs(target.rpartition("/")[0], self._made)
+                self._make_dirs(target.rpartition("/")[0])
             if present is not None and present.kind != "dir":
                 raise StepFailed(f"cannot copy to non-directory: /{target}", code="copy-over-file")
             if target in draft.nodes:
@@ -245,10 +245,13 @@ class _Planner:
             name = match.name.rpartition("/")[2]
             target = f"{target}/{name}" if target else name
             present = draft.lstat(target)
-        draft.make_dirs(target.rpartition("/")[0], self._made)
+        self._make_dirs(target.rpartition("/")[0])
         self._not_over_directory(target, present)
         content = job.view.content(match.path) if match.entry.kind == "file" else None
         return iter((Put(target, self.entry(match.entry), content),))
+
+    def _make_dirs(self, path: str, template: Entry | None = None) -> None:
+        self.draft.make_dirs(path, template or self._made, owned=self._owner is not None)
 
     def _not_over_directory(self, target: str, present: Entry | None) -> None:
         if present is not None and present.kind == "dir":

@@ -375,3 +375,25 @@ def test_mkdir_follows_links_and_owns_only_what_is_new() -> None:
     with pytest.raises(FirkinError, match="mkdir /f: not a directory"):
         plan = plan_mkdir(MakeDir("/f/g"), root, tools())
         lines(plan)
+
+
+def test_directories_made_below_a_setgid_one_are_setgid_and_of_its_group() -> None:
+    root = tree("dir /g 2775 1:7")
+    above = "dir /g 2775 1:7"
+    made = [above, "dir /g/x 2755 0:7", "dir /g/x/y 2755 0:7"]
+    assert copy(root, tree(CONTEXT), "/a.txt", dest="/g/x/y/") == [*made, "file /g/x/y/a.txt 0644 0:0 a"]
+    assert lines(plan_mkdir(MakeDir("/g/x/y"), root, tools())) == made
+    owned = [above, "dir /g/x 2755 5:6", "dir /g/x/y 2755 5:6"]
+    assert copy(root, tree(CONTEXT), "/a.txt", dest="/g/x/y/", chown="5:6")[:3] == owned
+    assert lines(plan_mkdir(MakeDir("/g/x/y", "5:6"), root, tools())) == owned
+    assert copy(root, tree(CONTEXT), "/d", dest="/g/", exclude=("l", "one"), chmod="700") == [
+        above,
+        "dir /g/sub 0700 0:0",
+        "file /g/sub/two 0700 0:0 2",
+    ]
+    assert unpack(root, file("i/f"), dest="/g/n/") == [
+        above,
+        "dir /g/n 2755 0:7",
+        "dir /g/n/i 2755 0:0",
+        "file /g/n/i/f 0644 0:0 x",
+    ]
