@@ -66,7 +66,7 @@ def auth_files(ambient: Ambient) -> tuple[str, ...]:
     places = []
     if environ.get("REGISTRY_AUTH_FILE"):
         places.append(environ["REGISTRY_AUTH_FILE"])
-    places.append(f"{environ.get('DOCKER_CONFIG') or ambient.home + '/.docker'}/config.json")
+    places.append(f"{(environ.get('DOCKER_CONFIG') or ambient.home + '/.docker').rstrip('/')}/config.json")
     if environ.get("XDG_RUNTIME_DIR"):
         places.append(f"{environ['XDG_RUNTIME_DIR']}/containers/auth.json")
     places.append(f"{_xdg(ambient, 'XDG_CONFIG_HOME', '.config')}/containers/auth.json")

@@ -145,6 +145,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     proxy_args: Pairs = ()  # predefined proxy arguments of the environment, given to RUN only
     labels: Pairs = ()
     labels_yield: bool = False  # LABEL instructions of the target stage win over `labels`
+    make_volumes: bool = False  # VOLUME makes its directories, as classic builders do
     annotations: Pairs = ()
     target: str = ""
     also_targets: tuple[str, ...] = ()  # stages that must build as well; nothing comes of them

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -24,6 +25,21 @@ USAGES: dict[Command, str] = {
     "push": "executor push TAR|LAYOUT --destination NAME... [FLAGS]",
     "login": "executor login REGISTRY --username NAME --password-stdin",
 }
+
+_WORDS = (
+    ("`firkin login ", "`executor login "),
+    ("`--no-cache`", "`--cache=false`"),
+    ("the context is the last argument: `firkin build -t app:1 .`", "`--context` names it"),
+    ("`--registry-mirror REGISTRY=URL`", "`--registry-map REGISTRY=HOST`"),
+    ("`--tls-ca ", "`--registry-certificate "),
+    ("`, or `registry.ca` in config.toml", "`"),
+    ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",
+     "for a private repository set GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD"),
+    ("invalid --platform:", "invalid --custom-platform:"),
+    ("pass an agent with `--ssh ", "the executor has no agents: `firkin build --ssh "),
+    ("allow it with `--allow security.insecure`", "no step of the executor has more rights; leave `--security` out"),
+    ("`--source-date-epoch SECONDS` sets it", "the variable SOURCE_DATE_EPOCH sets it"),
+)  # fmt: skip
 
 
 def main() -> int:
@@ -48,12 +64,21 @@ def run_warmer(words: list[str]) -> int:
 
 def _run(program: str, words: list[str], work: Callable[[Ambient], int]) -> int:
     debug = "--debug" in words or bool(os.environ.get("FIRKIN_DEBUG"))
-    return run_guarded(program, lambda: work(read_ambient()), debug=debug, exit_code=kaniko_exit_code)
+    return run_guarded(
+        program, lambda: work(read_ambient()), debug=debug, exit_code=kaniko_exit_code, reworded=kaniko_words
+    )
 
 
 def kaniko_exit_code(error: FirkinError) -> int:
     """Return a failed command's own exit code, 128 + signal for a build that was stopped, else 1."""
     return error.exit_code if isinstance(error, (StepFailed, Cancelled)) else 1
+
+
+def kaniko_words(text: str) -> str:
+    """Return a message or hint of the engine with the executor's flags in place of firkin's options."""
+    for ours, theirs in _WORDS:
+        text = text.replace(ours, theirs)
+    return text
 
 
 def executor_command(words: list[str], ambient: Ambient) -> int:
@@ -126,7 +151,7 @@ def _build(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
 
     write_results(flags, ambient, request, result)
     if flags.flag("no-push"):
-        log.log("info", "Skipping push to container registry due to --no-push flag", ambient.now_s)
+        log.log("info", "Skipping push to container registry due to --no-push flag", time.time())
     return 0
 
 

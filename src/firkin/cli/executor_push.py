@@ -100,7 +100,8 @@ def _open(path: str) -> Files:
         with tarfile.open(path):
             return _Tar(path)
     except (OSError, tarfile.TarError) as error:
-        raise ContextError(f"cannot read {path}: {str(error).lower()}", code="push-source") from error
+        why = getattr(error, "strerror", None) or str(error)
+        raise ContextError(f"cannot read {path}: {why.lower()}", code="push-source") from error
 
 
 def read_image(files: Files) -> tuple[Image, dict[Digest, str]]:

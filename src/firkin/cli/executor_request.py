@@ -124,6 +124,8 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         build_args=arguments,
         labels=tuple(_labelled(item) for item in flags.many("label")),
         labels_yield=True,
+        make_volumes=True,
+        allow=("network.host",),  # the network of the container is all that there is
         annotations=tuple(flags.pairs("annotation").items()),
         target=target,
         also_targets=tuple(others),
@@ -192,6 +194,8 @@ def _build_args(flags: Values, environ: Mapping[str, str]) -> tuple[tuple[str, s
     chosen: dict[str, str] = {}
     for text in flags.many("build-arg"):
         key, equals, value = text.partition("=")
+        if not text:
+            continue  # what a script makes of an unset variable in quotes
         if not key.strip():
             raise UsageError(f"flag `--build-arg`: `{text}` has no name before `=`")
         # Other than Docker, which leaves the argument unset: scripts count on the empty string.

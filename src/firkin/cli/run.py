@@ -79,10 +79,12 @@ def run_guarded(
     *,
     debug: bool = False,
     exit_code: Callable[[FirkinError], int] = lambda error: error.exit_code,
+    reworded: Callable[[str], str] = str,
 ) -> int:
-    """Do the work of a program and return its exit code; every error is printed here."""
+    """Do the work of a program and return its exit code; every error is printed here, in the program's own words."""
 
     def fail(error: FirkinError, sources: tuple[object, ...] = ()) -> int:
+        error.message, error.hints = reworded(error.message), tuple(map(reworded, error.hints))
         _report(error, sources, debug)
         return exit_code(error)
 

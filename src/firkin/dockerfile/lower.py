@@ -52,6 +52,7 @@ def options_of(request: BuildRequest, platform: Platform | None, host: Platform)
         proxy_args=request.proxy_args,
         labels=request.labels,
         labels_yield=request.labels_yield,
+        make_volumes=request.make_volumes,
         target=request.target,
         contexts=tuple(name for name, _ in request.build_contexts),
         no_cache=request.no_cache,

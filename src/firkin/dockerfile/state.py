@@ -76,6 +76,7 @@ class LowerOptions(msgspec.Struct, frozen=True):
     proxy_args: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     labels_yield: bool = False
+    make_volumes: bool = False
     target: str = ""
     contexts: tuple[str, ...] = ()
     no_cache: bool = False

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from firkin.ambient import Ambient
-from firkin.cli.executor import kaniko_exit_code
+from firkin.cli.executor import kaniko_exit_code, kaniko_words
 from firkin.cli.executor_context import bucket_context, translate_context
 from firkin.cli.executor_files import write_results
 from firkin.cli.executor_flags import FLAGS
@@ -37,6 +37,7 @@ def test_build_arguments():
     found = request("--no-push", "--build-arg", "A=1,2", "--build-arg=B", "--build-arg", "C", "--build-arg=A=x=y",
                     environ={"B": "from here"})  # fmt: skip
     assert found.build_args == (("A", "x=y"), ("B", "from here"), ("C", ""))
+    assert request("--no-push", "--build-arg", "", "--build-arg=A=").build_args == (("A", ""),)
 
 
 def test_outputs():
@@ -150,6 +151,11 @@ def test_git_contexts_have_options():
     assert found.context == "http://h/r.git?keep-git-dir=true"
     assert request("--no-push", "--context=git://h/r", "--git=depth=0").git_depth == 0
     assert (bucket_context("b/x"), bucket_context("s3://b")) == ("gs://b/x", "s3://b")
+
+
+def test_hints_name_flags_of_the_executor():
+    assert kaniko_words("no credentials; run `firkin login r`") == "no credentials; run `executor login r`"
+    assert kaniko_words("invalid --platform: x") == "invalid --custom-platform: x"
 
 
 def test_exit_codes():

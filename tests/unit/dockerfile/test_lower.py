@@ -300,6 +300,14 @@ def test_onbuild_is_recorded_without_history() -> None:
     assert found.created_by == []
 
 
+def test_volumes_may_be_made() -> None:
+    text = "FROM busybox\nVOLUME /data rel\nVOLUME /\nRUN touch /data/x"
+    assert [type(op) for op in build(text).ops()] == [Run]
+    found = build(text, make_volumes=True)
+    assert [op.path for op in found.ops() if isinstance(op, MakeDir)] == ["/data", "/rel"]
+    assert sum(not line.empty_layer for line in found.plan.history) == 4
+
+
 # Named contexts
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from firkin.dockerfile.flags import parse_flags
-from firkin.dockerfile.gotext import plain_list
+from firkin.dockerfile.gotext import clean_path, plain_list
 from firkin.dockerfile.instructions.commandline import parse_list
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
 from firkin.errors import DockerfileError
+from firkin.graph.ops import MakeDir
 
 _EMPTY = "VOLUME specified can not be an empty string"
 
@@ -32,9 +33,16 @@ def parse(raw: RawInstruction) -> Volume:
 
 
 def lower(node: Volume, state: StageState, context: LowerContext) -> None:
-    """Add the volumes; the directories are not made."""
+    """Add the volumes; as a rule the directories are not made."""
     paths = [state.expand(path, node.span, context) for path in node.paths]
     if not all(paths):
         raise DockerfileError(_EMPTY, span=node.span)
     state.volumes.update(dict.fromkeys(paths))
+    if context.options.make_volumes:
+        for path in paths:
+            place = clean_path(f"/{path}")
+            if place != "/":
+                state.add_step(MakeDir(place, ""), (), f"VOLUME {path}", node.span, context)
+            state.record(f"VOLUME {plain_list([path])}", layer=place != "/")
+        return
     state.record(f"VOLUME {plain_list(paths)}")
