@@ -127,7 +127,9 @@ def test_symbolic_chmod_is_computed_for_each_entry() -> None:
     ],
 )
 def test_chown_forms(chown: str, owner: str, codes: list[str]) -> None:
-    root = tree("file /etc/passwd app:x:10:20:::\\nshort:x:11\nlink /etc/group -> ../srv/group\nfile /srv/group staff:x:50:")
+    root = tree(
+        "file /etc/passwd app:x:10:20:::\\nshort:x:11\nlink /etc/group -> ../srv/group\nfile /srv/group staff:x:50:"
+    )
     warnings: list[str] = []
     assert copy(root, tree(CONTEXT), "/a.txt", dest="/f", chown=chown, warnings=warnings) == [f"file /f 0644 {owner} a"]
     assert warnings == codes
