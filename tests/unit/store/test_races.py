@@ -63,11 +63,12 @@ def test_scratch_that_is_swept_before_it_is_locked_is_taken_anew(root, monkeypat
             for name in os.listdir(f"{root}/tmp"):
                 os.unlink(f"{root}/tmp/{name}")
         calls.append(operation)
-        fcntl.flock(descriptor, operation)
+        lock(descriptor, operation)
 
+    lock = fcntl.flock
     opened = StoreLayout(root)
     opened._prepare()
-    monkeypatch.setattr(layout, "fcntl", type("F", (), {"flock": flock, "LOCK_EX": fcntl.LOCK_EX}))
+    monkeypatch.setattr(layout.fcntl, "flock", flock)
     opened._take_scratch()
     monkeypatch.undo()
     assert len(calls) == 2
