@@ -21,13 +21,14 @@ from firkin.dockerfile.parse import parse
 from firkin.dockerfile.rules import RULES
 from firkin.dockerfile.state import BaseImage, NamedContext
 from firkin.errors import FirkinError, UsageError
-from firkin.events import Completed, Emit, Planned, Warned
+from firkin.events import Completed, Emit, Lanes, Planned, Warned
 from firkin.export.outputs import Exporter
 from firkin.graph.ops import Git
 from firkin.oci.platform import Platform, host_platform, parse_platform
 from firkin.request import BuildRequest, BuildResult, ImageResult, StepResult
 from firkin.solve.bench import Bench
 from firkin.solve.cancel import Cancel
+from firkin.solve.layers import LostLayer
 from firkin.solve.scheduler import Scheduler, vertices_of
 from firkin.source import Source, Span
 
@@ -41,18 +42,37 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     Raises FirkinError (Cancelled when `cancel` was set); then nothing was named, pushed or left behind.
     """
     began = time.time()
+    emit = with_lanes(request, emit)
     with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
-        exporter, stories = make_images(bench, request, source, emit)
-        if request.plan_only:
-            return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
-        result = exporter.export(stories, began)
-        if bench.caches is not None:
-            bench.caches.finish()
+        refused: frozenset[str] = frozenset()
+        while True:
+            try:
+                result = _build(bench, request, source, emit, began)
+                break
+            except LostLayer as lost:
+                if lost.layer in refused:
+                    raise
+                refused |= {lost.layer}
+                text = f"a cached layer is of no use, so its step runs after all: {lost.message}"
+                emit(Warned(time.time(), "cache-refused", text))
+                bench.begin(refused)
+    if request.plan_only:
+        return result
     image = result.image
     emit(
         Completed(time.time(), image.digest, image.config_digest, image.names, image.size_bytes, result.seconds)
     )
+    return result
+
+
+def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit, began: float) -> BuildResult:
+    exporter, stories = make_images(bench, request, source, emit)
+    if request.plan_only:
+        return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
+    result = exporter.export(stories, began)
+    if bench.caches is not None:
+        bench.caches.finish()
     return result
 
 
@@ -67,7 +87,10 @@ def make_images(
     exporter = Exporter(bench, request)
     exporter.check_push()
     stories: list[StepResult] = []
+    lanes = emit if isinstance(emit, Lanes) else None
     for platform in platforms_of(request):
+        if lanes is not None and len(request.platforms) > 1:
+            lanes.enter(str(platform), str(platform))
         options = options_of(request, platform, bench.host)
         bases = Bases(bench)
         bases.prefetch(list_images(dockerfile, options))
@@ -87,11 +110,20 @@ def make_images(
         exporter.assemble(engine, graph, outcome.results)
         stories += outcome.stories
         for target in request.also_targets:
+            if lanes is not None:
+                lanes.enter(f"{platform or ''} {target}")
             graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
             engine = bench.engine(_slot(request, source))
             engine.prepare(graph, (), whole_files=True)
             stories += Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source).stories
+    if lanes is not None:
+        lanes.enter("")
     return exporter, tuple(stories)
+
+
+def with_lanes(request: BuildRequest, emit: Emit) -> Emit:
+    """Return what a build of more than one graph tells its events to."""
+    return Lanes(emit) if len(request.platforms) > 1 or request.also_targets else emit
 
 
 def open_bench(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> Bench:

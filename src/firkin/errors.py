@@ -136,7 +136,7 @@ def cause_texts(error: BaseException) -> tuple[str, ...]:
         elif isinstance(cause, OSError) and cause.strerror:
             text = cause.strerror.lower()
         else:
-            text = str(cause) or type(cause).__name__
+            text = str(cause).strip() or type(cause).__name__
         if not any(text.lower() in known.lower() for known in told):
             told.append(text)
         cause = cause.__cause__

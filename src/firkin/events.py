@@ -93,6 +93,42 @@ class Completed(msgspec.Struct, frozen=True, tag_field="event", tag="completed")
 Event = Planned | Started | Log | Progress | Finished | Warned | Completed
 Emit = Callable[[Event], None]
 
+
+
+class Lanes:
+    """An Emit for a build of several graphs (platforms): their steps, numbered alike, become vertices of their own."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._name = ""
+        self._label = ""
+
+    def enter(self, name: str, label: str = "") -> None:
+        """Let steps from now on belong to `name`; `label` goes before their stage."""
+        self._name, self._label = name, label
+
+    def __call__(self, event: Event) -> None:
+        self._emit(self._moved(event) if self._name else event)
+
+    def _moved(self, event: Event) -> Event:
+        match event:
+            case Planned(vertices=vertices):
+                return msgspec.structs.replace(event, vertices=tuple(map(self._vertex, vertices)))
+            case Started(id=id) | Log(id=id) | Progress(id=id) | Finished(id=id):
+                return msgspec.structs.replace(event, id=self._id(id))
+            case _:
+                return event
+
+    def _vertex(self, vertex: Vertex) -> Vertex:
+        if not vertex.id.isdecimal():
+            return vertex
+        stage = f"{self._label} {vertex.stage}".strip()
+        return msgspec.structs.replace(vertex, id=self._id(vertex.id), stage=stage)
+
+    def _id(self, id: str) -> str:
+        return f"{self._name} {id}" if id.isdecimal() else id
+
+
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 

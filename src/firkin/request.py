@@ -186,7 +186,10 @@ class BuildRequest(msgspec.Struct, frozen=True):
 
 
 class ImageResult(msgspec.Struct, frozen=True):
-    """The image that was made; `names` are canonical references it was given."""
+    """The image that was made; `names` are canonical references it was given.
+
+    Of several platforms it is their index, which has no configuration and no platform of its own.
+    """
 
     digest: str
     config_digest: str

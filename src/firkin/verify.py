@@ -14,7 +14,7 @@ import msgspec
 
 from firkin.build import make_images, open_bench, platforms_of
 from firkin.errors import FirkinError, StoreError, UsageError
-from firkin.events import Emit
+from firkin.events import Emit, Lanes
 from firkin.graph.assemble import rfc3339, seconds_of
 from firkin.layer.members import Content, FileDifference, compare_members, read_members
 from firkin.oci import media
@@ -53,16 +53,17 @@ def run_verify(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[
     Raises FirkinError (code `verify`) that names the first step and file that differ.
     """
     began = time.time()
+    emit = Lanes(emit)
     with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
-        verdicts = [
-            _verify(bench, request, source, emit, platform or bench.host) for platform in platforms_of(request)
-        ]
+        verdicts = [_verify(bench, request, source, emit, platform) for platform in platforms_of(request)]
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, msgspec.Raw(msgspec.json.encode(verdicts)))
 
 
-def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Emit, platform: Platform) -> Verdict:
+def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Lanes, asked: Platform | None) -> Verdict:
+    platform, label = asked or bench.host, str(asked) if len(request.platforms) > 1 else ""
+    request = msgspec.structs.replace(request, platforms=(str(asked),) if asked else ())
     expected = _expected(bench, request.verify, platform)
     request = _like(request, expected.image)
     epoch = request.source_date_epoch
@@ -72,6 +73,7 @@ def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Emit, pla
         attempt = msgspec.structs.replace(
             request, source_date_epoch=seconds, rewrite_timestamp=rewrite, no_cache=not number
         )
+        emit.enter(f"{platform} {number}", label)
         built = _build(bench, attempt, source, emit)
         same = built.manifest.digest == expected.image.manifest.digest
         if found is None or same:

@@ -150,3 +150,25 @@ def test_every_event_belongs_to_a_vertex_that_was_planned(firkin: Firkin, regist
     refused = firkin.run("build", "--push", "-t", "localhost:1/app", context, check=False)
     assert refused.returncode == 4
     assert refused.stderr.count("ERROR: cannot look for `localhost:1/app:latest`: `localhost:1` cannot be reached") == 1
+
+
+def test_several_platforms(firkin: Firkin) -> None:
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text("FROM scratch AS files\nCOPY Dockerfile /\n")
+    firkin.account.give(context)
+    told = firkin.place / "told"
+    words = ["build", "--platform=linux/amd64,linux/arm64", "-t", "many:1", "--metadata-file", told / "metadata"]
+    firkin.run("build", "-q", context)  # makes the store, and what goes there its owner's
+    told.mkdir()
+    firkin.account.give(told)
+    result = firkin.run(*words, "--no-cache", context)
+    assert "#1 [linux/amd64 1/1] COPY Dockerfile /\n" in result.stderr
+    assert "#2 [linux/arm64 1/1] COPY Dockerfile /\n" in result.stderr
+    (document,) = json.loads(firkin.run("inspect", "many:1").stdout)
+    index = firkin.run("inspect", "--raw", "manifest", "many:1").stdout
+    metadata = json.loads((told / "metadata").read_text())
+    assert metadata["containerimage.descriptor"]["size"] == len(index) and "containerimage.config.digest" not in metadata
+    assert [image["platform"] for image in document["images"]] == ["linux/amd64", "linux/arm64"]
+    assert firkin.run(*words, "-q", context).stdout.strip() == document["digest"] == metadata["containerimage.digest"]
+    verified = firkin.run("build", "--platform=linux/amd64,linux/arm64", "--verify", "many:1", context)
+    assert verified.stdout.count("is built as") == 2 and "#2 [linux/arm64 1/1]" in verified.stderr

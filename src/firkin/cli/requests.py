@@ -88,7 +88,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         require_cached=arguments.flag("require_cached"),
         secrets=_secrets(arguments, ambient),
         ssh=tuple(values.ssh(text, environ) for text in arguments.many("ssh")),
-        allow=values.split_list(arguments.many("allow")),
+        allow=values.entitlements(arguments.many("allow")),
         run=RunOptions(
             network=values.network(arguments.text("network")),
             add_hosts=tuple(values.add_host(text) for text in arguments.many("add_host")),

@@ -17,6 +17,7 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
 ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
+ENTITLEMENTS = ("network.host", "security.insecure")
 # Fields that other builders know and that change nothing here.
 _OUTPUT_IGNORED = frozenset(
     "unpack store name-canonical dangling-name-prefix prefer-nondist-layers buildinfo buildinfo-attrs "
@@ -191,6 +192,16 @@ def network(text: str) -> Literal["default", "host", "none"]:
 def split_list(texts: tuple[str, ...]) -> tuple[str, ...]:
     """Join repeated options whose values may be lists with commas (`--platform a,b`)."""
     return tuple(part.strip() for text in texts for part in text.split(",") if part.strip())
+
+
+def entitlements(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Read `--allow`. Mirrors: buildkit util/entitlements."""
+    allowed = split_list(texts)
+    for name in allowed:
+        if name not in ENTITLEMENTS:
+            raise UsageError(f"option `--allow`: unknown entitlement `{name}`",
+                             hints=(f"there are: {', '.join(ENTITLEMENTS)}",))  # fmt: skip
+    return allowed
 
 
 def annotation(text: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from firkin.graph.step import Graph, ImagePlan, StepId
 from firkin.oci import media
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, Layer
-from firkin.oci.manifest import Index, PairMap, encode_index
+from firkin.oci.manifest import Index, Manifest, PairMap, encode_index
 from firkin.oci.reference import Reference
 from firkin.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
 from firkin.solve.bench import Bench
@@ -167,15 +167,16 @@ class Exporter:
         first = list(self.images())
         images = tuple(_result(built, self.names) for built in first)
         root = images[0]
+        document: Manifest | Index = first[0].image.manifest
         if len(images) > 1:
-            index = self._index([built.image for built in first], "oci")
+            document = index = self._index([built.image for built in first], "oci")
             root = msgspec.structs.replace(
-                root, digest=index.digest, media_type=index.media_type, size_bytes=sum(x.size_bytes for x in images)
-            )
+                root, digest=index.digest, config_digest="", media_type=index.media_type, platform="",
+                size_bytes=sum(x.size_bytes for x in images), config=msgspec.Raw(b"{}"),
+            )  # fmt: skip
         seconds = time.time() - began
-        return BuildResult(
-            root, images, stories, tuple(filter(None, written)), seconds, msgspec.Raw(self._metadata(root, first))
-        )
+        metadata = self._metadata(root, len(document.raw), first[0].image.config.created)
+        return BuildResult(root, images, stories, tuple(filter(None, written)), seconds, msgspec.Raw(metadata))
 
     def _index(self, images: list[Image], family: Family) -> Index:
         manifests = tuple(
@@ -247,18 +248,16 @@ class Exporter:
         for task in tasks:
             task.result()
 
-    def _metadata(self, root: ImageResult, built: list[Built]) -> bytes:
+    def _metadata(self, root: ImageResult, size: int, created: str) -> bytes:
         """Return the document of --metadata-file, with buildx's keys."""
-        data: dict[str, object] = {
-            "containerimage.config.digest": root.config_digest,
-            "containerimage.descriptor": {
-                "mediaType": root.media_type,
-                "digest": root.digest,
-                "size": len(built[0].image.manifest.raw),
-                "annotations": {"org.opencontainers.image.created": built[0].image.config.created},
-            },
-            "containerimage.digest": root.digest,
+        data: dict[str, object] = {"containerimage.config.digest": root.config_digest} if root.config_digest else {}
+        data["containerimage.descriptor"] = {
+            "mediaType": root.media_type,
+            "digest": root.digest,
+            "size": size,
+            "annotations": {"org.opencontainers.image.created": created},
         }
+        data["containerimage.digest"] = root.digest
         if self.names:
             data["image.name"] = ",".join(str(name) for name in self.names)
         return msgspec.json.encode(data)

@@ -205,3 +205,13 @@ def test_commands_do_not_inherit_what_the_caller_left_open(environ):
         result = subprocess.run(command("inherited"), env=environ, capture_output=True, text=True, timeout=60,
                                 pass_fds=(other.fileno(),))  # fmt: skip
     assert "held: 0 1 2 3\n" in result.stderr  # 3 is where `ls` reads the list
+
+
+def test_files_of_results_are_looked_at_before_the_build(environ, tmp_path):
+    for option in ("--iidfile", "--metadata-file"):
+        for place in (tmp_path / "nowhere/file", tmp_path):
+            result = run(environ, option, str(place), "done")
+            assert result.returncode == 2 and f"error: option `{option}`: cannot write {place}\n" in result.stderr
+    (tmp_path / "iid").write_text("sha256:of-another-image")
+    assert run(environ, "--iidfile", str(tmp_path / "iid"), "failed").returncode == 7
+    assert not (tmp_path / "iid").exists()

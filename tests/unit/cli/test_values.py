@@ -178,3 +178,9 @@ def test_registries():
             values.mirror(wrong)
     with pytest.raises(UsageError):
         values.client_cert("h=/c")
+
+
+def test_entitlements():
+    assert values.entitlements(("network.host,security.insecure",)) == ("network.host", "security.insecure")
+    with pytest.raises(UsageError, match="unknown entitlement `network`"):
+        values.entitlements(("network",))

@@ -46,6 +46,7 @@ def build_request_in_worker(
     request: BuildRequest, arguments: Arguments, make_renderer: Callable[[], Renderer]
 ) -> int:
     """Build the request in a worker, write --iidfile and --metadata-file."""
+    _prepare_results(arguments, request.cwd)
     ending, renderer = build_in_worker(
         lambda prepare, events: start_worker(request, events, prepare=prepare), make_renderer
     )
@@ -67,14 +68,34 @@ def _tell_verdicts(result: BuildResult) -> None:
 
 def _write_results(result: BuildResult, arguments: Arguments, cwd: str) -> None:
     if arguments.given("iidfile"):
-        _write_file("--iidfile", absolute(cwd, arguments.text("iidfile")), result.image.config_digest.encode())
+        _write_file("--iidfile", absolute(cwd, arguments.text("iidfile")), _image_id(result).encode())
     if arguments.given("metadata_file"):
         import msgspec
 
         document = msgspec.json.format(bytes(result.metadata), indent=2)
         _write_file("--metadata-file", absolute(cwd, arguments.text("metadata_file")), document)
     if arguments.flag("quiet") and "-" not in {output.partition(" ")[0] for output in result.outputs}:
-        write_out(f"{result.image.config_digest}\n")
+        write_out(f"{_image_id(result)}\n")
+
+
+def _image_id(result: BuildResult) -> str:
+    """Return what `docker build -q` prints: the digest of the configuration, or of an index."""
+    return result.image.config_digest or result.image.digest
+
+
+def _prepare_results(arguments: Arguments, cwd: str) -> None:
+    """Refuse files that cannot be written before the build; leave no id of an earlier image if this one fails."""
+    for dest, option in (("iidfile", "--iidfile"), ("metadata_file", "--metadata-file")):
+        path = absolute(cwd, arguments.text(dest))
+        if arguments.given(dest) and (not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path)):
+            raise UsageError(f"option `{option}`: cannot write {path}", hints=("name a file in an existing directory",))
+    if arguments.given("iidfile"):
+        path = absolute(cwd, arguments.text("iidfile"))
+        try:
+            if os.path.isfile(path):
+                os.unlink(path)
+        except OSError as error:
+            raise UsageError(f"option `--iidfile`: cannot replace {path}: {(error.strerror or '').lower()}") from error
 
 
 def _write_file(option: str, path: str, data: bytes) -> None:
@@ -84,10 +105,15 @@ def _write_file(option: str, path: str, data: bytes) -> None:
             with open(path, "wb") as stream:
                 stream.write(data)
             return
-        temporary = f"{path}.firkin-{os.getpid()}"
-        with open(temporary, "wb") as stream:
-            stream.write(data)
-        os.replace(temporary, path)
+        temporary = f"{path}.firkin-{os.urandom(6).hex()}"
+        try:
+            with open(temporary, "wb") as stream:
+                stream.write(data)
+            os.replace(temporary, path)
+        except OSError:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+            raise
     except OSError as error:
         raise UsageError(f"option `{option}`: cannot write {path}: {(error.strerror or '').lower()}") from error
 

@@ -19,6 +19,9 @@ OPTIONS = tuple(row for row in COMMON if row.dest in ("help", "debug"))
 def run(invocation: Invocation) -> int:
     """Print the script for the shell that was named."""
     if invocation.arguments.operands != ("bash",):
-        raise UsageError("`firkin completion` needs a shell", hints=("there is one for `bash`; zsh reads it after `autoload -U bashcompinit && bashcompinit`",))
+        raise UsageError(
+            "`firkin completion` needs a shell",
+            hints=("there is one for `bash`; zsh reads it after `autoload -U bashcompinit && bashcompinit`",),
+        )
     write_out(bash_completion({name: load_command(module) for name, (module, _) in COMMANDS.items()}))
     return 0

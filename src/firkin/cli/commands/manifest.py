@@ -29,8 +29,10 @@ def run(invocation: Invocation) -> int:
     """Look the images up, push the index."""
     operands = invocation.arguments.operands
     if operands and operands[0] != "create":
-        raise UsageError(f"`firkin manifest` cannot `{operands[0]}`",
-                         hints=("it can only `create`, which pushes as well; `skopeo inspect --raw` shows an index",))  # fmt: skip
+        raise UsageError(
+            f"`firkin manifest` cannot `{operands[0]}`",
+            hints=("it can only `create`, which pushes as well; `skopeo inspect --raw` shows an index",),
+        )
     if len(operands) < 3:
         raise UsageError("`firkin manifest create` needs a name and at least one image",
                          hints=("firkin manifest create reg/app:1 reg/app:1-amd64 reg/app:1-arm64",))  # fmt: skip
