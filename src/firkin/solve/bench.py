@@ -91,15 +91,7 @@ class Bench:
                 self.store, self.client, self.emit, self.clock,
                 pull=self.request.pull, max_age_s=self.request.registry.base_max_age_s,
             )  # fmt: skip
-            fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
-            self.layers = LayerWork(
-                self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()
-            )
-            if self.request.cache_from or self.request.cache_to:
-                from firkin.solve.caches import open_caches
-
-                self.caches = open_caches(self)
-                self._stack.callback(self.caches.close)
+            self.begin(frozenset())
         except BaseException:
             self._stack.close()
             raise
@@ -110,6 +102,18 @@ class Bench:
     ) -> None:
         self.stop.set(15)
         self._stack.close()
+
+    def begin(self, refused: frozenset[str]) -> None:
+        """Begin to work on layers, for the first time or anew; caches do not offer those that `refused` names."""
+        fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
+        self.layers = LayerWork(
+            self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()
+        )
+        if self.request.cache_from or self.request.cache_to:
+            from firkin.solve.caches import open_caches
+
+            self.caches = open_caches(self, refused)
+            self._stack.callback(self.caches.close)
 
     def client(self) -> RegistryClient:
         """The registry client, made on first use."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from firkin.solve.engine import Engine
 
 
-def open_caches(bench: Bench) -> RemoteCache:
-    """Return the caches of a build; raises UsageError."""
+def open_caches(bench: Bench, refused: frozenset[str]) -> RemoteCache:
+    """Return the caches of a build, from which no layer of `refused` is taken; raises UsageError."""
     sources = []
     for ref in bench.request.cache_from:
         match ref.type:
@@ -50,6 +50,7 @@ def open_caches(bench: Bench) -> RemoteCache:
         bench.emit,
         bench.stop,
         bench.clock,
+        refused,
     )
 
 

@@ -93,6 +93,14 @@ class CachedLayer(msgspec.Struct, frozen=True):
     origin: str
 
 
+class LostLayer(FirkinError):
+    """A layer that a cache promised cannot be had now that it is to be shipped; without it the build can be done."""
+
+    def __init__(self, layer: str, error: FirkinError) -> None:
+        super().__init__(error.message, code=error.code, exit_code=error.exit_code, hints=error.hints)
+        self.layer = layer
+
+
 class LayerWork:
     """Makes trees and blobs of layers for one build.
 
@@ -122,6 +130,7 @@ class LayerWork:
         self._sealing = threading.Lock()
         self.on_written: Callable[[LayerFormat, Layer], None] | None = None  # hears of new blobs of shipped layers
         self._cached: dict[str, CachedLayer] = {}
+        self._promised: dict[Digest, str] = {}  # what caches said of layers, also when another step found it untrue
         self._remaking = threading.RLock()
         self._remade: set[str] = set()
         self.makers: dict[str, Callable[[], None]] = {}
@@ -133,6 +142,7 @@ class LayerWork:
         """Note that a layer's blob can be had from a cache."""
         with self._lock:
             self._cached[tree_id] = cached
+            self._promised[cached.layer.descriptor.digest] = tree_id
             self.origins[cached.layer.descriptor.digest] = cached.origin
 
     def _replace_lost(self, tree_id: str, error: FirkinError) -> bool:
@@ -454,9 +464,20 @@ class LayerWork:
             if finish(hasher) != descriptor.digest or writer.size != descriptor.size:
                 raise _damaged(descriptor, origin, ValueError(f"got {finish(hasher)}, {writer.size} bytes"))
             writer.commit(descriptor.digest)
+        except RegistryError as error:
+            self._tell_lost(descriptor.digest, error)
+            raise
         finally:
             writer.abort()
         self._store.records.add_blob(descriptor.digest, descriptor.size)
+
+    def _tell_lost(self, digest: Digest, error: FirkinError) -> None:
+        """Raise LostLayer if only a cache has the blob; what it said is forgotten."""
+        tree_id = self._promised.get(digest)
+        if tree_id is not None:
+            for record in self._store.records.of_layer(tree_id):
+                self._store.records.forget(record)
+            raise LostLayer(tree_id, error) from error
 
 
 def unfit(error: ValueError) -> StepFailed:

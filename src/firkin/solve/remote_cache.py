@@ -61,7 +61,9 @@ class RemoteCache:
         emit: Emit,
         cancel: Cancel,
         clock: Callable[[], float],
+        refused: frozenset[str],
     ) -> None:
+        self._refused = refused
         self._sources = sources
         self._targets = targets
         self._store = store
@@ -108,7 +110,7 @@ class RemoteCache:
         if found is None:
             return None
         entry, place = found
-        if not form.can_be_made_of(entry.variant):
+        if entry.layer in self._refused or not form.can_be_made_of(entry.variant):
             return None
         if not belongs(entry, parts):
             self._refuse(place, key, "its layer is that of another step")
@@ -198,7 +200,7 @@ class RemoteCache:
         if not fresh:
             known = self._peek(place, record.key)
             ttl_s = target.ref.ttl_s
-            if known is not None and not (ttl_s and known.saved + ttl_s < now):
+            if known is not None and known.layer not in self._refused and not (ttl_s and known.saved + ttl_s < now):
                 return
         entry = entry_of(record, blob, form, self._store.records, now)
         if entry is None:

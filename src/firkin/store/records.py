@@ -302,6 +302,10 @@ class Records:
                 ),
             )
 
+    def of_layer(self, layer: str) -> tuple[CacheKey, ...]:
+        """Return the keys of all records of a layer."""
+        return tuple(CacheKey(str(key)) for (key,) in self.query("SELECT key FROM records WHERE layer = ?", (layer,)))
+
     def forget(self, key: CacheKey) -> None:
         """Remove a record, e.g. because its tree turned out to be gone."""
         with self._transaction() as connection:

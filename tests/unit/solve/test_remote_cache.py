@@ -331,6 +331,37 @@ def test_a_layer_that_cannot_be_had_is_made_anew(project: Project, how: str) -> 
     assert "cache-refused" in project.warnings()
 
 
+@pytest.mark.parametrize("how", ["gone", "wrong"])
+@pytest.mark.parametrize("kind", ["store", "registry", "oci", "elsewhere"])
+def test_a_layer_that_is_missed_only_in_the_end_is_made_anew(project: Project, kind: str, how: str) -> None:
+    cache = project.cache(mode="max")
+    first = project.build("one", cache_to=(cache,))
+    if kind == "registry" and how == "wrong":
+        pytest.skip("a blob that is mounted is not seen")
+    kept = dict(project.registry.blobs)
+    for number, name in enumerate(list(kept)):
+        if number % 2:
+            continue
+        if how == "gone":
+            del project.registry.blobs[name]
+        else:
+            project.registry.blobs[name] = b"x" * len(kept[name])
+    fields: dict[str, object] = {"cache_from": (cache,), "tags": (f"{project.registry.host}/team/late",)}
+    if kind == "elsewhere":
+        fields["cache_to"] = (CacheRef("local", str(project.place / "second"), mode="max"),)
+    else:
+        fields["outputs"] = (Output(kind, str(project.place / "out.tar") if kind == "oci" else ""),)  # type: ignore[arg-type]
+    second = project.build("two", **fields)
+    assert second.image.digest == first.image.digest
+    assert set(project.warnings()) == {"cache-refused"}
+    if kind == "registry":
+        raw = project.registry.manifests["team/late", "latest"][1]
+        for layer in json.loads(raw)["layers"]:
+            assert ("team/late", layer["digest"]) in project.registry.blobs
+    third = project.build("two")  # nothing of what was refused is remembered
+    assert third.image.digest == first.image.digest and not project.warnings()
+
+
 def test_secrets_stay_out(project: Project) -> None:
     project.write("Dockerfile", DOCKERFILE + "ARG TOKEN\nENV SEEN=hunter2\nCOPY a /z\n")
     project.build("one", cache_to=(project.cache(mode="max"),), build_args=(("TOKEN", "hunter2"),))
