@@ -33,6 +33,7 @@ class Output(msgspec.Struct, frozen=True):
     push_by_digest: bool = False
     annotations: Pairs = ()
     mode_delete: bool = False  # type local: remove what the image does not have
+    platform_split: bool | None = None  # types local, tar: a directory for each platform; None: if there are several
     flat: bool = False  # type docker: layers as files beside each other, as `docker save` wrote them before 25
     alone: bool = False  # type oci, a directory: its index lists this image only, without a name
 

@@ -18,15 +18,26 @@ ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
 ENTITLEMENTS = ("network.host", "security.insecure")
-# Fields that other builders know and that change nothing here.
+# Fields that other builders know and that change nothing here: about what is done when it is needed (unpack), or never.
 _OUTPUT_IGNORED = frozenset(
-    "unpack store name-canonical dangling-name-prefix prefer-nondist-layers buildinfo buildinfo-attrs "
-    "context platform-split attestation-prefix danglingPrefix nydus-fs-version".split()
+    "unpack prefer-nondist-layers buildinfo buildinfo-attrs context attestation-prefix nydus-fs-version".split()
 )
 _OUTPUT_FIELDS = (
     "type dest name push push-by-digest tar compression compression-level force-compression oci-mediatypes "
-    "rewrite-timestamp mode registry.insecure annotation".split()
+    "rewrite-timestamp mode registry.insecure annotation platform-split store name-canonical "
+    "dangling-name-prefix".split()
 )
+_OF_IMAGES = frozenset("name compression compression-level force-compression oci-mediatypes annotation".split())
+# What a type has beside `type`, `dest` and `rewrite-timestamp`.
+_OUTPUT_FIELDS_OF: dict[str, frozenset[str]] = {
+    "local": frozenset(("mode", "platform-split")),
+    "tar": frozenset(("platform-split",)),
+    "oci": _OF_IMAGES | {"tar"},
+    "docker": _OF_IMAGES | {"tar"},
+}
+_OF_REGISTRIES = _OF_IMAGES | {
+    "push", "push-by-digest", "registry.insecure", "store", "name-canonical", "dangling-name-prefix",
+}  # fmt: skip
 
 
 def csv_fields(option: str, text: str) -> tuple[str, ...]:
@@ -232,6 +243,10 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     for key, value in csv_pairs(option, text):
         if key.startswith(("annotation.", "annotation-manifest.")):
             annotations.append((key.partition(".")[2], value))
+            values["annotation"] = value
+        elif key.startswith(("annotation[", "annotation-")):
+            hint = "annotations go to the manifest of every platform: `annotation.KEY=VALUE`"
+            raise UsageError(f"option `--output`: `{key}` is not supported", hints=(hint,))
         elif key in _OUTPUT_FIELDS:
             values[key] = value
         elif key not in _OUTPUT_IGNORED:
@@ -256,6 +271,11 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
         place = {"local": "out", "docker": "image.tar"}.get(kind, f"{kind}.tar")
         hint = f"e.g. `-o type={kind},dest={place}`" + "; `-` is standard output" * (kind != "local")
         raise UsageError(f"option `--output`: type {kind} needs `dest=`", hints=(hint,))
+    _check_fields(values, kind)
+    if kind == "docker" and not as_file:
+        raise UsageError("option `--output`: type docker is always a tar", hints=("type=oci can be a directory",))
+    if not switch("store", True) and kind == "store":
+        return None, rewrite, insecure  # an image that is neither kept nor pushed
     if dest == "-" and (kind == "local" or (kind == "oci" and not as_file)):
         raise UsageError(f"option `--output`: type {kind} writes a directory, not standard output")
     if kind in ("store", "registry") and dest:
@@ -263,19 +283,23 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     family: Literal["", "oci", "docker"] = ""
     if "oci-mediatypes" in values:
         family = "oci" if switch("oci-mediatypes", True) else "docker"
+    form = compression(option, values.get("compression", "gzip"))
+    if form == "zstd" and family == "docker":
+        raise UsageError("option `--output`: zstd layers need OCI media types", hints=("leave `oci-mediatypes` out",))
     return (
         Output(
             type=kind,
             dest=dest,
             names=split_list((values["name"],)) if "name" in values else (),
             tar=as_file,
-            compression=compression(option, values.get("compression", "gzip")),
-            compression_level=_level(values.get("compression-level", "")),
+            compression=form,
+            compression_level=_level(values.get("compression-level", ""), form),
             force_compression=switch("force-compression", False),
             media_family=family,
             push_by_digest=switch("push-by-digest", False),
             annotations=tuple(annotations),
             mode_delete=_mode_delete(values.get("mode", "copy")),
+            platform_split=switch("platform-split", True) if "platform-split" in values else None,
         ),
         rewrite,
         insecure,
@@ -310,10 +334,31 @@ def compression(option: str, text: str) -> Compression:
     raise UsageError(f"option `{option}`: `compression={text}` must be gzip, zstd or uncompressed")
 
 
-def _level(text: str) -> int | None:
-    if text and not text.removeprefix("-").isdigit():
-        raise UsageError(f"option `--output`: `compression-level={text}` is no number")
-    return int(text) if text else None
+def _level(text: str, form: Compression) -> int | None:
+    if not text:
+        return None
+    highest = 9 if form == "gzip" else 22
+    if not (text.isascii() and text.isdigit()) or int(text) > highest:
+        hint = f"the levels of {form} are 0 to {highest}" if form != "none" else "what is not compressed has no level"
+        raise UsageError(f"option `--output`: `compression-level={text}` cannot be", hints=(hint,))
+    return max(int(text), 1) if form == "zstd" else int(text)
+
+
+def _check_fields(values: dict[str, str], kind: OutputType) -> None:
+    """Refuse fields that could have no effect on an output of this type."""
+    known = _OUTPUT_FIELDS_OF.get(kind, _OF_REGISTRIES)
+    for key, value in values.items():
+        if key in known or key in ("type", "dest", "rewrite-timestamp") or value == "false":
+            continue
+        types = [name for name, fields in _OUTPUT_FIELDS_OF.items() if key in fields]
+        types += ["image", "registry"] if key in _OF_REGISTRIES else []
+        raise UsageError(f"option `--output`: type {values['type']} has no `{key}=`",
+                         hints=(f"it belongs to type {', '.join(types)}",))  # fmt: skip
+    if kind == "registry" and values.get("store") == "true":
+        raise UsageError("option `--output`: what is pushed is not kept as well", hints=("add `-o type=image`",))
+    if kind == "store" and ("dangling-name-prefix" in values or values.get("name-canonical", "false") != "false"):
+        hint = "every image in the store can be found by its digest, with or without a name"
+        raise UsageError("option `--output`: names in the store have no digest", hints=(hint,))
 
 
 def cache_ref(option: str, text: str) -> CacheRef:

@@ -33,6 +33,10 @@ Family = media.Family | Literal["base"]
 """The kind of manifest that is wanted; base: that of the base image, docker where there is none."""
 
 
+Kind = tuple[LayerFormat, Family, PairMap]
+"""What makes images of one build differ: the form of the layers, media types, annotations."""
+
+
 class Built(msgspec.Struct, frozen=True):
     """An image in the form that some outputs want, with what is needed to find its layers."""
 
@@ -60,7 +64,7 @@ class Exporter:
             self._early_forms: set[LayerFormat] = set()
             self._early_output = registries[0]
             bench.layers.on_written = self._send_early
-        self._built: list[dict[tuple[LayerFormat, Family], Built]] = []
+        self._built: list[dict[Kind, Built]] = []
 
     def formats(self, graph: Graph) -> tuple[LayerFormat, ...]:
         """Return the forms in which a graph's layers will be wanted."""
@@ -110,6 +114,9 @@ class Exporter:
             return output.media_family or self._request.media_family or "oci"
         return "docker" if output.type == "docker" and output.compression != "zstd" else "oci"
 
+    def _kind(self, output: Output, plan: ImagePlan) -> Kind:
+        return self._form(output, plan), self._family(output), output.annotations
+
     def assemble(self, engine: Engine, graph: Graph, results: dict[StepId, Result]) -> None:
         """Write the layers' blobs and make the image of every target, in each form that is wanted."""
         for plan in graph.targets:
@@ -120,15 +127,21 @@ class Exporter:
                 from firkin.export.squash import squash
 
                 plan, snapshot = squash(engine, plan, snapshot)
-            wanted = dict.fromkeys((self._form(x, plan), self._family(x)) for x in self._request.outputs) or {
-                (LayerFormat(), self._request.media_family or "oci"): None
+            wanted: dict[Kind, None] = dict.fromkeys(self._kind(x, plan) for x in self._request.outputs) or {
+                (LayerFormat(), self._request.media_family or "oci", ()): None
             }
             self._built.append(
                 {key: Built(plan, snapshot, self._image(engine, plan, snapshot, *key), key[0]) for key in wanted}
             )
 
     def _image(
-        self, engine: Engine, plan: ImagePlan, snapshot: Snapshot, form: LayerFormat, family: Family
+        self,
+        engine: Engine,
+        plan: ImagePlan,
+        snapshot: Snapshot,
+        form: LayerFormat,
+        family: Family,
+        annotations: PairMap,
     ) -> Image:
         if family == "base":
             family = _family_of(snapshot)
@@ -141,7 +154,10 @@ class Exporter:
                 layers,
                 times,
                 family=family,
-                annotations=(*self._request.annotations, *self._inline_cache(engine, snapshot, layers, form)),
+                annotations=(
+                    *dict((*self._request.annotations, *annotations)).items(),
+                    *self._inline_cache(engine, snapshot, layers, form),
+                ),
                 epoch_s=self._epoch(plan),
             )
         except ValueError as error:
@@ -187,7 +203,7 @@ class Exporter:
 
     def _write(self, output: Output) -> str:
         family = self._family(output)
-        built = [forms[self._form(output, plan_of(forms)), family] for forms in self._built]
+        built = [forms[self._kind(output, plan_of(forms))] for forms in self._built]
         images = tuple(item.image for item in built)
         index = self._index(list(images), family) if len(images) > 1 else None
         names = parse_names(output.names) if output.names else self.names
@@ -274,7 +290,7 @@ def _family_of(snapshot: Snapshot) -> media.Family:
     return media.layer_family(pulled[-1].descriptor.media_type) if pulled else "docker"
 
 
-def plan_of(forms: dict[tuple[LayerFormat, Family], Built]) -> ImagePlan:
+def plan_of(forms: dict[Kind, Built]) -> ImagePlan:
     """Return the plan that the images of all forms are made from."""
     return next(iter(forms.values())).plan
 

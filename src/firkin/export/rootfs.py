@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 import msgspec
 
+from firkin.errors import UsageError
 from firkin.export.blobs import output_error, output_file
 from firkin.graph.step import ImagePlan
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Put, View
 from firkin.layer.stream import write_layer
-from firkin.layer.view import StackView
 from firkin.request import Output
 from firkin.solve.bench import Bench
 from firkin.solve.snapshot import Snapshot
@@ -34,8 +34,9 @@ def write_rootfs(
     """Write the merged files of the snapshots to a tar or a directory; no time is after an item's epoch."""
     views: list[tuple[str, View, int | None]] = []
     for (plan, snapshot), epoch_s in zip(items, epochs, strict=True):
-        prefix = str(plan.platform).replace("/", "_") if len(items) > 1 else ""
-        views.append((prefix, StackView(bench.layers.ensure_trees(snapshot, "")), epoch_s))
+        split = len(items) > 1 if output.platform_split is None else output.platform_split
+        prefix = str(plan.platform).replace("/", "_") if split else ""
+        views.append((prefix, bench.layers.tree_view(snapshot, ""), epoch_s))
     if output.type == "tar":
         with output_file(dest, stdout) as stream:
             write_layer(_walk_all(views), stream, compression="none")
@@ -51,8 +52,21 @@ def write_rootfs(
 
 
 def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:
+    """Yield everything in the views; those that share a place may have directories in common, and no file."""
+    shared = len(views) > 1 and not views[0][0]
+    kinds: dict[str, str] = {}
     for prefix, view, epoch_s in views:
         for put in iter_view(view, prefix):
+            if shared:
+                if kinds.get(put.path) == put.entry.kind == "dir":
+                    continue
+                if put.path in kinds:
+                    raise UsageError(
+                        f"two platforms have a file `/{put.path}`",
+                        code="output",
+                        hints=("leave out `platform-split=false`, and each gets a directory",),
+                    )
+                kinds[put.path] = put.entry.kind
             if epoch_s is not None and put.entry.mtime_ns > epoch_s * 1_000_000_000:
                 entry = msgspec.structs.replace(put.entry, mtime_ns=epoch_s * 1_000_000_000)
                 put = msgspec.structs.replace(put, entry=entry)

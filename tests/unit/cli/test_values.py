@@ -43,6 +43,12 @@ def test_quoted_fields_come_back(fields):
     ("type=registry,push-by-digest=true,annotation.a.b=c,unpack=true",
      Output("registry", push_by_digest=True, annotations=(("a.b", "c"),))),
     ("type=cacheonly", None),
+    ("type=image,store=false", None),
+    ("type=image,push=true,store=false,name-canonical=true", Output("registry")),
+    ("type=oci,dest=d,push=false,compression-level=9", Output("oci", dest="d", compression_level=9)),
+    ("type=oci,dest=d,compression=zstd,compression-level=0",
+     Output("oci", dest="d", compression="zstd", compression_level=1)),
+    ("type=local,dest=out,platform-split=true", Output("local", dest="out", platform_split=True)),
 ])
 def test_outputs(text, expected):
     assert values.output(text) == (expected, False, False)
@@ -60,6 +66,18 @@ def test_outputs_with_effects_on_the_whole_build():
     ("type=oci,dest=x,compression=lzma", "must be gzip, zstd or uncompressed"), ("type=image,dest=x", "has no `dest=`"),
     ("type=tar,dest", "is not KEY=VALUE"), ("type=local,dest=x,mode=move", "must be copy or delete"),
     ("type=oci,dest=x,tar=perhaps", "must be true or false"),
+    ("type=oci,dest=x,compression-level=22", "`compression-level=22` cannot be"),
+    ("type=oci,dest=x,compression=zstd,compression-level=23", "`compression-level=23` cannot be"),
+    ("type=oci,dest=x,compression-level=-1", "`compression-level=-1` cannot be"),
+    ("type=oci,dest=x,compression=zstd,oci-mediatypes=false", "zstd layers need OCI media types"),
+    ("type=docker,dest=x,tar=false", "type docker is always a tar"),
+    ("type=oci,dest=x,push=true", "type oci has no `push=`"),
+    ("type=tar,dest=x,compression=gzip", "type tar has no `compression=`"),
+    ("type=local,dest=x,annotation.a=b", "type local has no `annotation=`"),
+    ("type=image,platform-split=true", "type image has no `platform-split=`"),
+    ("type=image,annotation-index.a=b", "`annotation-index.a` is not supported"),
+    ("type=image,push=true,store=true", "is not kept as well"),
+    ("type=image,dangling-name-prefix=x", "have no digest"),
 ])
 def test_wrong_outputs(text, message):
     with pytest.raises(UsageError, match=message):

@@ -3,9 +3,12 @@
 import os
 from pathlib import Path
 
-from firkin.export.rootfs import _for_user, iter_view
+import pytest
+
+from firkin.errors import UsageError
+from firkin.export.rootfs import _for_user, _walk_all, iter_view
 from firkin.layer.apply import apply_changes
-from firkin.layer.change import Entry, Put
+from firkin.layer.change import Entry, Put, View
 from firkin.layer.view import DirectoryView
 
 
@@ -32,6 +35,21 @@ def test_several_platforms_get_a_directory_each(tmp_path: Path) -> None:
     assert puts[0].path == "linux_amd64" and puts[0].entry.kind == "dir"
     assert all(put.path.startswith("linux_amd64/") for put in puts[1:])
     assert next(put.link for put in puts if put.link) == "linux_amd64/a"
+
+
+def test_platforms_in_one_place_share_directories_only(tmp_path: Path) -> None:
+    (tmp_path / "one/d").mkdir(parents=True)
+    (tmp_path / "two/d").mkdir(parents=True)
+    (tmp_path / "one/d/amd64").touch()
+    (tmp_path / "two/d/arm64").touch()
+    views: list[tuple[str, View, int | None]] = [
+        ("", DirectoryView(str(tmp_path / name)), None) for name in ("one", "two")
+    ]
+    assert [put.path for put in _walk_all(views)] == ["d", "d/amd64", "d/arm64"]
+    (tmp_path / "two/d/amd64").touch()
+    views[1] = ("", DirectoryView(str(tmp_path / "two")), None)
+    with pytest.raises(UsageError, match="two platforms have a file `/d/amd64`"):
+        list(_walk_all(views))
 
 
 def test_a_local_output_replaces_what_is_in_its_way_and_follows_no_link(tmp_path: Path) -> None:
