@@ -503,6 +503,7 @@ def test_bytes_that_are_not_utf8_reach_the_command_but_not_json() -> None:
         ("onbuild\trun  a  \\\n  b  ", "run  a    b  "),
         ("ONBUILD -- RUN x", "-- RUN x"),
         ("ONBUILD # x", "# x"),
+        ("\\\n  ONBUILD RUN x ", "RUN x "),
         ("ONBUILD ADD <<A /\n\tx\nA", "ADD <<A /\n\tx\nA"),
     ],
 )

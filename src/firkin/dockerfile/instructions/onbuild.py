@@ -6,7 +6,7 @@ from firkin.dockerfile.flags import parse_flags
 from firkin.dockerfile.lines import RawInstruction, split_command
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import split_blanks, split_json_array, split_name_values
+from firkin.dockerfile.words import BLANKS, split_blanks, split_json_array, split_name_values
 from firkin.errors import DockerfileError
 
 _JSON_KEYWORDS = frozenset(("add", "cmd", "copy", "entrypoint", "run", "shell", "volume"))
@@ -34,7 +34,7 @@ def parse(raw: RawInstruction) -> OnBuild:
         raise DockerfileError(f"{keyword} isn't allowed as an ONBUILD trigger", span=raw.span)
     _check_syntax(raw)
     # What follows the keyword is kept to the letter: blanks at its end, and a `--` that ended the flags.
-    trigger = raw.text[len("ONBUILD") :].lstrip("\t\n\f\r ")
+    trigger = raw.text.lstrip(BLANKS)[len("ONBUILD") :].lstrip("\t\n\f\r ")
     heredocs = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in raw.heredocs)
     return OnBuild(raw, trigger + heredocs)
 
