@@ -413,3 +413,10 @@ def test_version_starts_fast() -> None:
 def test_the_function_is_not_hidden_by_the_module_of_its_name() -> None:
     code = "import firkin.build, firkin; assert callable(firkin.build); from firkin.build import run_build"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_rooms_are_on_the_map() -> None:
+    page = (REPOSITORY / "ARCHITECTURE.md").read_text()
+    table = page[page.index("| room |") : page.index("Contracts with versions")]
+    named = [name for row in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)", row)]
+    assert named == [room for rooms in ORDER for room in sorted(rooms) if room != "__main__"]

@@ -6,6 +6,7 @@ os.fsdecode. Spec: image-spec layer.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
@@ -67,6 +68,9 @@ class Opaque(msgspec.Struct, frozen=True):
 
 
 Change = Put | Remove | Opaque
+Lookup = Callable[[str], Entry | None]
+
+_MAX_LINKS = 255
 
 
 class View(Protocol):
@@ -81,3 +85,34 @@ class View(Protocol):
 
     def content(self, path: str) -> Content:
         """Return where a regular file's bytes are."""
+
+
+def follow_links(lookup: Lookup, path: str, *, last: bool = True) -> str | None:
+    """Return a path with its links followed within the root (the last part only with `last`).
+
+    Parts that do not exist stay as they are. None for a chain without end. Mirrors: continuity fs.RootPath.
+    """
+    done: list[str] = []
+    todo = path.split("/")[::-1]
+    links = 0
+    while todo:
+        part = todo.pop()
+        if part in ("", "."):
+            continue
+        if part == "..":
+            if done:
+                done.pop()
+            continue
+        done.append(part)
+        if not todo and not last:
+            break
+        entry = lookup("/".join(done))
+        if entry is not None and entry.kind == "symlink":
+            links += 1
+            if links > _MAX_LINKS:
+                return None
+            done.pop()
+            if entry.target.startswith("/"):
+                done.clear()
+            todo += entry.target.split("/")[::-1]
+    return "/".join(done)

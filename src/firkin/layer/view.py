@@ -13,11 +13,10 @@ from typing import Protocol
 import msgspec
 
 from firkin.layer.attributes import OPAQUE_XATTR, WHITEOUT_XATTR, get_xattr
-from firkin.layer.change import Content, Entry, View
+from firkin.layer.change import Content, Entry, View, follow_links
 from firkin.layer.index import LayerIndex, Record
 from firkin.layer.scan import OwnerOf, read_entry
 
-_MAX_LINKS = 40
 _S_IFMT, _S_IFDIR, _S_IFCHR, _S_IFREG = 0o170000, 0o040000, 0o020000, 0o100000
 
 
@@ -35,28 +34,7 @@ def resolve_path(view: View, path: str) -> str:
 
     A link chain that never ends gives "" (which is a directory, so nothing is read from it).
     """
-    done: list[str] = []
-    todo = [part for part in path.split("/") if part not in ("", ".")][::-1]
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            if done:
-                done.pop()
-            continue
-        entry = view.lstat("/".join((*done, part)))
-        if entry is not None and entry.kind == "symlink":
-            links += 1
-            if links > _MAX_LINKS:
-                return ""
-            if entry.target.startswith("/"):
-                done.clear()
-            todo += entry.target.split("/")[::-1]
-        else:
-            done.append(part)
-    return "/".join(done)
+    return follow_links(view.lstat, path) or ""
 
 
 class DirectoryView:

@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 from firkin.errors import ContextError
 from firkin.graph.ops import PathSource
-from firkin.layer.change import Entry, View
+from firkin.layer.change import Entry, Lookup, View, follow_links
 
-Lookup = Callable[[str], Entry | None]
-
-_MAX_LINKS = 255
 _SPECIAL = frozenset("*?[")
 
 
@@ -44,32 +41,10 @@ def follow(lookup: Lookup, path: str, *, last: bool = True) -> str:
 
     Parts that do not exist stay as they are. Raises ContextError for a chain without end.
     """
-    if not path:
-        return path
-    done: list[str] = []
-    todo = path.split("/")[::-1]
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part in ("", "."):
-            continue
-        if part == "..":
-            if done:
-                done.pop()
-            continue
-        done.append(part)
-        if not todo and not last:
-            break
-        entry = lookup("/".join(done))
-        if entry is not None and entry.kind == "symlink":
-            links += 1
-            if links > _MAX_LINKS:
-                raise ContextError(f'"/{path}": too many links', code="copy-link-loop")
-            done.pop()
-            if entry.target.startswith("/"):
-                done.clear()
-            todo += entry.target.split("/")[::-1]
-    return "/".join(done)
+    found = follow_links(lookup, path, last=last)
+    if found is None:
+        raise ContextError(f'"/{path}": too many links', code="copy-link-loop")
+    return found
 
 
 def has_wildcard(text: str) -> bool:

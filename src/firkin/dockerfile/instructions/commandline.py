@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.dockerfile.state import DEFAULT_SHELL, StageState
+from firkin.dockerfile.lines import RawInstruction
+from firkin.dockerfile.state import DEFAULT_SHELL, LowerContext, StageState
 from firkin.dockerfile.words import split_json_array, split_whitespace
 from firkin.errors import DockerfileError
 from firkin.source import Span
@@ -49,3 +50,23 @@ def parse_list(text: str, span: Span) -> tuple[str, ...]:
     """Read words from a JSON array, or else separated by blanks (COPY, ADD, VOLUME)."""
     words = parse_json_words(text, span)
     return split_whitespace(text) if words is None else words
+
+
+def check_command(
+    raw: RawInstruction, command: CommandLine, earlier: Span | None, state: StageState, context: LowerContext
+) -> None:
+    """Warn of a CMD or ENTRYPOINT that makes an earlier one of its stage void, or that the shell runs."""
+    if earlier is not None:
+        context.warn(
+            "MultipleInstructionsDisallowed",
+            f"Multiple {raw.original_keyword} instructions should not be used in the same stage "
+            "because only the last one will be used",
+            earlier,
+        )
+    if not command.exec_form and not state.shell:
+        context.warn(
+            "JSONArgsRecommended",
+            f"JSON arguments recommended for {raw.original_keyword} to prevent unintended behavior "
+            "related to OS signals",
+            raw.span,
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firkin.dockerfile.flags import parse_flags
 from firkin.dockerfile.gotext import quote_list
-from firkin.dockerfile.instructions.commandline import CommandLine, parse_command_line
+from firkin.dockerfile.instructions.commandline import CommandLine, check_command, parse_command_line
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
@@ -24,20 +24,7 @@ def parse(raw: RawInstruction) -> Entrypoint:
 
 def lower(node: Entrypoint, state: StageState, context: LowerContext) -> None:
     """Set the entrypoint; an inherited CMD goes, one of this very stage stays."""
-    if state.entrypoint_span is not None:
-        context.warn(
-            "MultipleInstructionsDisallowed",
-            f"Multiple {node.raw.original_keyword} instructions should not be used in the same stage "
-            "because only the last one will be used",
-            state.entrypoint_span,
-        )
-    if not node.command.exec_form and not state.shell:
-        context.warn(
-            "JSONArgsRecommended",
-            f"JSON arguments recommended for {node.raw.original_keyword} to prevent unintended behavior "
-            "related to OS signals",
-            node.span,
-        )
+    check_command(node.raw, node.command, state.entrypoint_span, state, context)
     state.entrypoint_span = node.span
     words = node.command.resolved(state)
     state.entrypoint = words or None
