@@ -86,6 +86,7 @@ def make_images(
     checks.check_syntax()
     exporter = Exporter(bench, request)
     exporter.check_push()
+    bench.contexts.check_named()
     stories: list[StepResult] = []
     lanes = emit if isinstance(emit, Lanes) else None
     for platform in platforms_of(request):

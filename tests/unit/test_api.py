@@ -161,3 +161,9 @@ def test_the_manual_names_every_argument():
     assert [name for name in inspect.signature(api.build).parameters if f"`{name}`" not in page] == []
     fields = (*BuildResult.__struct_fields__, *ImageResult.__struct_fields__)
     assert [name for name in fields if name not in page] == []
+
+
+def test_a_named_context_must_be_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
+    with pytest.raises(errors.ContextError, match=f"--build-context assets: {tmp_path}/nowhere does not exist"):
+        firkin.build(tmp_path, dockerfile_text="FROM scratch", build_contexts={"assets": f"{tmp_path}/nowhere"})

@@ -194,6 +194,13 @@ class Contexts:
             return IgnoredView(view, matcher, name) if matcher else view
         return view
 
+    def check_named(self) -> None:
+        """Refuse named contexts that lead nowhere, also those that nothing uses; raises ContextError."""
+        for name, value in self._request.build_contexts:
+            path = os.path.normpath(os.path.join(self._request.cwd, value))
+            if "://" not in value and not os.path.exists(path) and not is_remote(value, self._remote):
+                raise ContextError(f"--build-context {name}: {path} does not exist", code="context-missing")
+
     def image(self, name: str, platform: Platform) -> Resolved | str | None:
         """Return the image, or the name of one, that a named context stands for; None for files."""
         value = dict(self._request.build_contexts)[name]
