@@ -14,10 +14,10 @@ import msgspec
 
 from firkin.build import Bases, open_bench, platforms_of
 from firkin.dockerfile.ignore import IgnoreMatcher
-from firkin.dockerfile.lint import CheckResult, check_dockerfile
+from firkin.dockerfile.lint import CheckResult, check_dockerfile, check_part
 from firkin.dockerfile.lower import options_of
 from firkin.dockerfile.outline import list_targets, outline
-from firkin.dockerfile.parse import parse
+from firkin.dockerfile.parse import parse, parse_partly
 from firkin.dockerfile.report import check_report, outline_report, targets_report
 from firkin.errors import DockerfileError
 from firkin.events import Emit, Planned
@@ -48,7 +48,9 @@ def _answer(request: BuildRequest, bench: Bench, source: Source) -> msgspec.Stru
     if request.call == "outline":
         return outline_report(source, outline(parse(source), options))
     try:
-        dockerfile = parse(source)
+        dockerfile, wrong = parse_partly(source)
+        if wrong is not None:
+            return check_report(source, check_part(dockerfile, wrong, options, request.check_compat))
     except DockerfileError as error:
         return check_report(source, CheckResult((), error))
     bases = Bases(bench)

@@ -127,14 +127,17 @@ class Checks:
             if self._report is not None:
                 self._report(code, message, span)
 
-    def check_syntax(self) -> None:
-        """Run the checks that need the text only, those for other builders included."""
+    def check_syntax(self, *, whole: bool = True) -> None:
+        """Run the checks that need the text only, those for other builders included.
+
+        Not `whole`: the file has an error, and nothing is said that depends on what follows it.
+        """
         for name in sorted((self.options.skip | self.options.experimental) - {"all", *RULES, *COMPAT_RULES}):
             match = nearest(name, (*RULES, *COMPAT_RULES))
             hint = f" (did you mean {match}?)" if match else ""
             span = next((span for what, span in self._dockerfile.directives.spans if what == "check"), None)
             self.warn("UnknownCheck", f"no check is called {quote(name)}{hint}", span)
-        for check in _SYNTAX_CHECKS:
+        for check in _SYNTAX_CHECKS + (_WHOLE_CHECKS if whole else ()):
             for code, message, span in check(self._dockerfile):
                 self.warn(code, message, span)
         for builder in self._compat:
@@ -208,6 +211,15 @@ def check_dockerfile(
     except FirkinError as error:
         return CheckResult(checks.warnings, error)
     return CheckResult(checks.warnings, checks.violation())
+
+
+def check_part(
+    dockerfile: Dockerfile, error: FirkinError, options: LowerOptions, compat: tuple[str, ...] = ()
+) -> CheckResult:
+    """Check what stands before an error in the text, the `dockerfile` of parse_partly."""
+    checks = Checks(dockerfile, override=options.arguments.get(CHECK_ARGUMENT), compat=compat)
+    checks.check_syntax(whole=False)
+    return CheckResult(checks.warnings, error)
 
 
 def _options_of(dockerfile: Dockerfile, override: str | None) -> CheckOptions:
@@ -330,6 +342,5 @@ _SYNTAX_CHECKS: Final[tuple[Callable[[Dockerfile], Iterator[Finding]], ...]] = (
     _casing_of_stages,
     _maintainers,
     _descriptions,
-    _names_of_stages,
-    _casing_of_keywords,
 )
+_WHOLE_CHECKS: Final[tuple[Callable[[Dockerfile], Iterator[Finding]], ...]] = (_names_of_stages, _casing_of_keywords)

@@ -7,7 +7,7 @@ import it.
 from __future__ import annotations
 
 from firkin.dockerfile.instructions import TABLE
-from firkin.dockerfile.lines import RawInstruction, read_dockerfile, read_instruction
+from firkin.dockerfile.lines import Lines, RawInstruction, read_dockerfile, read_instruction
 from firkin.dockerfile.syntax import Arg, Dockerfile, From, Instruction, Stage
 from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
@@ -16,37 +16,60 @@ from firkin.source import Source, Span
 
 def parse(source: Source) -> Dockerfile:
     """Parse a Dockerfile; raises DockerfileError with a position. Mirrors: instructions.Parse."""
+    found, error = parse_partly(source)
+    if error is not None:
+        raise error
+    return found
+
+
+def parse_partly(source: Source) -> tuple[Dockerfile, DockerfileError | None]:
+    """Return what stands before the first wrong instruction (perhaps not even a stage), and what is wrong there.
+
+    Raises DockerfileError where the text cannot be split into instructions at all.
+    """
     if not source.text:
         raise DockerfileError(f"the Dockerfile ({source.name}) cannot be empty", span=source.span(1))
     lines = read_dockerfile(source)
     args: list[Arg] = []
     stages: list[Stage] = []
+    error: DockerfileError | None = None
+    try:
+        _parse_lines(lines, args, stages)
+    except DockerfileError as raised:
+        error = raised
+    return Dockerfile(source, lines.directives, tuple(args), tuple(stages), lines.warnings), error
+
+
+def _parse_lines(lines: Lines, args: list[Arg], stages: list[Stage]) -> None:
+    """Parse into `args` and `stages`; also the stage in which an error is raised is put there."""
     base: From | None = None
     body: list[Instruction] = []
-    for raw in lines.instructions:
-        node = parse_instruction(raw)
-        if isinstance(node, From):
-            if base is not None:
-                stages.append(_stage(base, body, len(stages)))
-            base, body = node, []
-        elif base is not None:
-            body.append(node)
-        elif isinstance(node, Arg):
-            args.append(node)
-        else:
-            raise DockerfileError(
-                f"no build stage in current context: {raw.original_keyword} stands before the first FROM",
-                hints=("begin the file with FROM; only ARG may precede it",),
-                span=raw.span,
-            )
+    try:
+        for raw in lines.instructions:
+            node = parse_instruction(raw)
+            if isinstance(node, From):
+                if base is not None:
+                    stages.append(_stage(base, body, len(stages)))
+                base, body = node, []
+            elif base is not None:
+                body.append(node)
+            elif isinstance(node, Arg):
+                args.append(node)
+            else:
+                raise DockerfileError(
+                    f"no build stage in current context: {raw.original_keyword} stands before the first FROM",
+                    hints=("begin the file with FROM; only ARG may precede it",),
+                    span=raw.span,
+                )
+    finally:
+        if base is not None:
+            stages.append(_stage(base, body, len(stages)))
     if base is None:
         raise DockerfileError(
             "dockerfile contains no stages to build",
             hints=("add a FROM instruction",),
             span=lines.instructions[-1].span,
         )
-    stages.append(_stage(base, body, len(stages)))
-    return Dockerfile(source, lines.directives, tuple(args), tuple(stages), lines.warnings)
 
 
 def _stage(base: From, body: list[Instruction], index: int) -> Stage:

@@ -50,6 +50,15 @@ def test_an_error_is_shown_beside_the_warnings(firkin):
     assert "unknown instruction: RUNN (did you mean RUN?)" in document["buildError"]["message"]
 
 
+def test_what_stands_before_an_error_of_the_text_is_checked(firkin):
+    text = "FROM scratch AS Bad\nMAINTAINER me\nBADCMD\nfrom scratch as bad\n"
+    result = firkin("check", text=text, check=1)
+    assert [line.split(":")[1].split(" - ")[0] for line in result.stdout.splitlines() if "WARNING" in line] == [
+        " StageNameCasing", " MaintainerDeprecated",
+    ]  # fmt: skip
+    assert "unknown instruction: BADCMD" in result.stderr
+
+
 def test_error_directive(firkin):
     result = firkin("check", text="# check=error=true\n" + WARNED, check=1)
     assert "lint violation found for rules: JSONArgsRecommended" in result.stderr
