@@ -195,7 +195,7 @@ def test_ssh_agent(pair: Pair) -> None:
     ("command", "status", "says"),
     [
         ("exit 42", 42, "exit code: 42"),
-        ("kill -9 $$", 137, "SIGKILL"),
+        ("kill -9 $$", 137, "exit code: 137: killed by SIGKILL"),
         ('["/not/there"]', 127, "/not/there"),
         ('["/etc/passwd"]', 126, "permission denied"),
     ],

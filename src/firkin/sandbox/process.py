@@ -224,6 +224,8 @@ def setup_error(op: str, number: int, detail: str) -> HostError:
     hints: tuple[str, ...] = ()
     if op == "user" and number == errno.EINVAL:
         hints = ("this number is outside the map of the user namespace: give the user more subordinate ids",)
+    elif op == "attach" and number in (errno.EINVAL, errno.ENOTDIR, errno.EISDIR):
+        hints = ("a directory can only be mounted on a directory, and a file on a file",)
     elif number == errno.EPERM:
         hints = ("`firkin info` says which sandboxes this machine offers and what the others lack",)
     elif number == errno.ENOSPC:

@@ -77,8 +77,9 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
         _judge(op, result, described)
         if isinstance(root.mount, Overlay):
-            lent = ("/".join(APT_AS_ROOT[:2]),) if engine.layers.owner_free else ()
-            drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts), lent)
+            lent = "/".join(APT_AS_ROOT[:2])
+            mine = (lent,) if engine.layers.owner_free and view.lstat(lent) is None else ()
+            drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts), mine)
         root.seal(f"{staged}/fs", result.covered)
         _keep_attributes(engine, staged, view, user)
         engine.store.trees.seal(staged, layer_id)
@@ -160,7 +161,7 @@ def _judge(op: ops.Run, result: RunResult, described: RunSpec) -> None:
     if result.signal:
         name = signal.Signals(result.signal).name if result.signal in set(signal.Signals) else str(result.signal)
         raise StepFailed(
-            f"process `{command}` did not complete successfully: killed by {name}",
+            f"process `{command}` did not complete successfully: exit code: {128 + result.signal}: killed by {name}",
             code="run-killed",
             exit_code=128 + result.signal,
         )
