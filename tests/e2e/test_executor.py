@@ -104,10 +104,12 @@ def test_a_build_is_pushed_and_its_digest_written(box, registry, workspace, scra
 def test_output_of_steps_is_untouched(box, registry, workspace, isolation):
     (workspace / "Dockerfile").write_text(
         "FROM busybox\nRUN printf 'one\\ntwo' && printf '\\033[1m' && echo wrong >&2 && exec >&- && printf more >&2\n"
+        "USER 7\nRUN echo seven >/dev/stdout && echo eight >/dev/stderr; cat /dev/stdin\n"
     )
     flags = ("--no-push", "--digest-file=/dev/stdout", "-v", "error", f"--isolation={isolation}")
     result = executor(box(), registry, *flags)
-    assert re.fullmatch("one\ntwo\x1b\\[1msha256:[0-9a-f]{64}", result.stdout) and result.stderr == "wrong\nmore"
+    assert re.fullmatch("one\ntwo\x1b\\[1mseven\nsha256:[0-9a-f]{64}", result.stdout)
+    assert result.stderr == "wrong\nmoreeight\n"
 
 
 @pytest.mark.parametrize(("line", "code"), [("RUN exit 42", 42), ("RUN [\"/nothing\"]", 127), ("COPY missing /", 1)])

@@ -65,7 +65,7 @@ FROM first
 COPY --from=branch /branch /from-branch
 RUN echo somebody:x:1234:1234::/home/me:/bin/sh >>/etc/passwd && mkdir -p /home/me && chown 1234 /home/me && >/last
 USER somebody
-RUN id >/tmp/id && echo $HOME >>/tmp/id && mkdir -p ~/x && touch ~/x/mine
+RUN id >/tmp/id && echo $HOME >>/tmp/id && mkdir -p ~/x && touch ~/x/mine && echo said >/dev/stdout
 WORKDIR /work/there
 RUN pwd >/tmp/pwd; true
 """

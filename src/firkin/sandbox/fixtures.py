@@ -41,6 +41,7 @@ DEVICES = (
     ("urandom", 1, 9, 1 << 16),
     ("tty", 5, 0, None),
 )
+STREAMS = {"stdout": 1, "stderr": 2}
 
 
 class Fixtures:
@@ -52,6 +53,7 @@ class Fixtures:
         self.scratch = ""
         self.number = 0
         self.undoing: list[Callable[[], None]] = []
+        self.pipes: dict[int, int] = {}  # read ends of /dev/stdout and /dev/stderr → the streams
 
     def perform(self, operations: list[tuple[Any, ...]]) -> None:
         for name, *args in operations:
@@ -62,8 +64,32 @@ class Fixtures:
                 detail = error.filename if isinstance(error.filename, str) else str(args[0] if args else "")
                 raise Failed(str(name), error.errno or 0, detail) from None
 
+    def attend(self, child: int) -> None:
+        """Wait for the end of process B; pass on what commands write to /dev/stdout and /dev/stderr."""
+        if self.pipes:
+            import select
+
+            poll = select.poll()
+            ended = os.pidfd_open(child)
+            for fd in (ended, *self.pipes):
+                poll.register(fd, select.POLLIN)
+            while ended not in [fd for fd, _ in poll.poll()]:
+                self.pump()
+            os.close(ended)
+        os.waitpid(child, 0)
+
+    def pump(self) -> None:
+        for fd, stream in self.pipes.items():
+            try:
+                while data := os.read(fd, 1 << 16):
+                    while data:
+                        data = data[os.write(stream, data) :]
+            except BlockingIOError:
+                pass  # that was all for now
+
     def undo(self) -> None:
         """Take everything out again; what cannot be is left to whoever removes the scratch directory."""
+        self.pump()
         while self.undoing:
             try:
                 self.undoing.pop()()
@@ -94,7 +120,15 @@ class Fixtures:
             os.mkdir(f"{place}/{name}", 0o755)
         os.chmod(f"{place}/shm", 0o1777)
         for target, path in links:
-            os.symlink(target, f"{place}/{path.rpartition('/')[2]}")
+            name = path.rpartition("/")[2]
+            if name in STREAMS:
+                # There is no /proc/self to link to. Open for both ends, so that it never ends for the reader.
+                os.mkfifo(f"{place}/{name}", 0o666)
+                os.chmod(f"{place}/{name}", 0o666)
+                reader = os.open(f"{place}/{name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+                self.pipes[reader] = STREAMS[name]
+            else:
+                os.symlink("null" if name == "stdin" else target, f"{place}/{name}")
         self.place(place, "/dev")
 
     def make_device(self, path: str, major: int, minor: int) -> bool:

@@ -295,6 +295,10 @@ class Setup:
                 detail = error.filename if isinstance(error.filename, str) else str(args[0] if args else "")
                 raise Failed(str(name), error.errno or 0, detail) from None
 
+    def attend(self, child: int) -> None:
+        """Wait for the end of process B."""
+        os.waitpid(child, 0)
+
     def undo(self) -> None:
         """Take away mount points; the mounts go with this process."""
         self.points.remove()
@@ -711,7 +715,7 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
     if asked:
         stop()
     # Returns when the whole namespace is dead: pid 1 is not reaped before everything else in it is.
-    os.waitpid(child, 0)
+    setup.attend(child)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if shared_pids:
         kill_descendants()

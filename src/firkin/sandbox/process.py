@@ -91,6 +91,8 @@ def run_plan(
     # One pipe for both streams keeps the order in which they are written; nothing else does.
     output_fd, output_end = os.pipe()
     error_fd, error_end = os.pipe() if on_error is not None else (-1, output_end)
+    for fd in {output_end, error_end}:
+        os.fchmod(fd, 0o622)  # whichever user the command has, it may open /dev/stdout; runc changes the owner instead
     status_fd, status_end = os.pipe()
     takers = {output_fd: on_output} if on_error is None else {output_fd: on_output, error_fd: on_error}
     try:
