@@ -70,7 +70,7 @@ def lower(node: Add, state: StageState, context: LowerContext) -> None:
     for path in transfer.paths:
         git = _git_url(path, node)
         if git is not None or _is_http(path):
-            op = _git(git, node, checksum) if git is not None else Http(path, _file_name(path), checksum)
+            op = _git(git, node, checksum) if git is not None else Http(path, _file_name(path, node), checksum)
             meta = StepMeta(title, state.name, span=node.span, no_cache=state.no_cache, platform=state.platform)
             inputs.append(context.builder.add(op, (), meta))
             sources.append(FileSource(len(inputs)))
@@ -79,7 +79,7 @@ def lower(node: Add, state: StageState, context: LowerContext) -> None:
             inputs.append(context.main_context(state.platform))
             local = len(inputs)
         sources.append(path_source(path, local, parents=False))
-    sources += (TextSource(heredoc.name, heredoc.content) for heredoc in transfer.heredocs)
+    sources += (TextSource(base_name(heredoc.name), heredoc.content) for heredoc in transfer.heredocs)
     unpack: Literal["auto", "always", "never"] = "auto"
     if node.unpack is not None:
         unpack = "always" if node.unpack else "never"
@@ -138,9 +138,16 @@ def _git(url: GitUrl, node: Add, checksum: str) -> Git:
     )
 
 
-def _file_name(url: str) -> str:
+def _file_name(url: str, node: Add) -> str:
+    """Return the last part of a URL's path, by which the file goes in a directory."""
     from urllib.parse import unquote
 
     rest = url.partition("://")[2].partition("#")[0].partition("?")[0]
     name = base_name(unquote(rest.partition("/")[2]))
+    if name == ".." or "\0" in name:
+        raise DockerfileError(
+            f"no file can have the name that {quote(url)} ends with",
+            hints=("write the URL without it",),
+            span=node.span,
+        )
     return "__unnamed__" if name in (".", "/") else name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firkin.dockerfile.flags import FlagSpec, parse_flags
 from firkin.dockerfile.giturl import parse_git_url
+from firkin.dockerfile.gotext import base_name
 from firkin.dockerfile.instructions.transfer import (
     Transfer,
     destination_path,
@@ -63,7 +64,7 @@ def lower(node: Copy, state: StageState, context: LowerContext) -> None:
     for path in transfer.paths:
         _refuse_url(path, node)
     sources: list[CopySource] = [path_source(path, 1, node.parents) for path in transfer.paths]
-    sources += [TextSource(heredoc.name, heredoc.content) for heredoc in transfer.heredocs]
+    sources += [TextSource(base_name(heredoc.name), heredoc.content) for heredoc in transfer.heredocs]
     op = CopyOp(
         tuple(sources),
         destination_path(transfer.destination, state.working_dir),

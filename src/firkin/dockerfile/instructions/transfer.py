@@ -12,13 +12,14 @@ from firkin.dockerfile.gotext import clean_path
 from firkin.dockerfile.instructions.commandline import parse_list
 from firkin.dockerfile.lines import Heredoc, RawInstruction, parse_heredoc
 from firkin.dockerfile.state import LowerContext, StageState
-from firkin.dockerfile.words import Lexer
+from firkin.dockerfile.words import Lexer, quote
 from firkin.errors import DockerfileError
 from firkin.graph.ops import PathSource
 from firkin.source import Span
 
 _HEREDOC_LEXER = Lexer("\\", skip_process_quotes=True)
 _DIGITS = frozenset("0123456789")
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # Linux: NAME_MAX, and PATH_MAX less its NUL
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -86,17 +87,38 @@ def expand_transfer(transfer: Transfer, span: Span, state: StageState, context: 
         content = heredoc.body
         if heredoc.expand:
             content = state.expand(content, span, context, _HEREDOC_LEXER)
+        check_path(heredoc.name, span, names_file=True)
         heredocs.append(msgspec.structs.replace(heredoc, content=content))
+    paths = tuple(state.expand(path, span, context) for path in transfer.paths)
+    destination = state.expand(transfer.destination, span, context)
+    for path in (*paths, destination):
+        check_path(path, span)
     chmod = state.expand(transfer.chmod, span, context)
     check_chmod(chmod, span)
     return msgspec.structs.replace(
         transfer,
-        paths=tuple(state.expand(path, span, context) for path in transfer.paths),
+        paths=paths,
         heredocs=tuple(heredocs),
-        destination=state.expand(transfer.destination, span, context),
+        destination=destination,
         chown=state.expand(transfer.chown, span, context),
         chmod=chmod,
     )
+
+
+def check_path(text: str, span: Span, *, names_file: bool = False) -> None:
+    """Refuse what no file can be called; with `names_file` also what has no name, or one below another directory."""
+    data = text.encode("utf-8", "surrogateescape")
+    longest = max(map(len, data.split(b"/")))
+    why = ""
+    if b"\0" in data:
+        why = "has a NUL character"
+    elif (longest > _LONGEST_NAME or len(data) > _LONGEST_PATH) and "://" not in text:
+        why = f"is too long: a name has up to {_LONGEST_NAME} bytes, a path {_LONGEST_PATH}"
+    elif names_file and (clean_path("/" + text) == "/" or "/" in clean_path("/" + text)[1:]):
+        why = "cannot be the name of a file"
+    if why:
+        shown = text if len(text) < 80 else text[:40] + "…"
+        raise DockerfileError(f"{quote(shown)} {why}", hints=("use another name",), span=span)
 
 
 def destination_path(text: str, working_dir: str) -> str:

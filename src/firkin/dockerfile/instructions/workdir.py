@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firkin.dockerfile.flags import parse_flags
 from firkin.dockerfile.gotext import clean_path
+from firkin.dockerfile.instructions.transfer import check_path
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
@@ -32,6 +33,7 @@ def lower(node: Workdir, state: StageState, context: LowerContext) -> None:
     An absolute path is kept as it was written in the image; a relative one is joined and cleaned.
     """
     path = state.expand(node.path, node.span, context)
+    check_path(path, node.span)
     if not state.workdir_set and not path.startswith("/"):
         context.warn(
             "WorkdirRelativePath",
