@@ -68,6 +68,10 @@ USER somebody
 RUN id >/tmp/id && echo $HOME >>/tmp/id && mkdir -p ~/x && touch ~/x/mine && echo said >/dev/stdout
 WORKDIR /work/there
 RUN pwd >/tmp/pwd; true
+USER root
+RUN rm -r /work && ln -s /elsewhere/work /work
+USER somebody
+RUN touch here
 """
 _golden: dict[str, dict[str, tuple[object, ...]]] = {}
 

@@ -566,6 +566,17 @@ def execute(argv: list[str], arg0: str, env: dict[str, str]) -> tuple[int, str]:
     return failure
 
 
+def make_directories(path: str, uid: int, gid: int) -> None:
+    """Make a working directory that is missing, the user's, and what is missing above it (as buildkit does)."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for path in reversed(missing):
+        os.mkdir(path, 0o755)
+        os.chown(path, uid, gid)
+
+
 def command(spec: dict[str, Any], status: Status) -> NoReturn:
     """Process C. `spec` is the dictionary of `ops.command_of`."""
     try:
@@ -588,7 +599,7 @@ def command(spec: dict[str, Any], status: Status) -> NoReturn:
         try:
             os.chdir(cwd)
         except FileNotFoundError:
-            os.makedirs(cwd, 0o755)  # as runc does for a missing working directory
+            make_directories(os.path.realpath(cwd), *((spec["uid"], spec["gid"]) if spec["switch"] else (-1, -1)))
             os.chdir(cwd)
         if spec["switch"]:
             os.setgroups(spec["groups"])
