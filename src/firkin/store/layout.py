@@ -38,6 +38,7 @@ _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "do
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 RESERVE_BYTES = 1 << 20
 _TRIAL_S = 60.0
+_FAR_DOWN = 3000  # bytes of a path from where its children may have none (PATH_MAX)
 """A trial takes milliseconds; one so old was killed."""
 
 
@@ -247,8 +248,14 @@ def remove_tree(path: str) -> None:
         try:
             shutil.rmtree(path)
             return
+        except RecursionError:
+            _remove_deep(path)
+            return
         except PermissionError:
             for folder, names, _ in os.walk(path):
+                if len(folder) > _FAR_DOWN:
+                    _remove_deep(path)
+                    return
                 os.chmod(folder, 0o700)
                 for name in names:
                     if not os.path.islink(f"{folder}/{name}"):
@@ -256,6 +263,33 @@ def remove_tree(path: str) -> None:
         except FileNotFoundError:
             if not os.path.lexists(path):
                 return  # another process removed it at the same time
+
+
+def _remove_deep(path: str) -> None:
+    """Remove a directory that is too deep for a walk: directories in its directories are moved up, level by level."""
+    number = 0
+    os.chmod(path, 0o700)
+    while items := _scan(path):
+        for item in items:
+            if not item.is_dir(follow_symlinks=False):
+                os.unlink(item.path)
+                continue
+            os.chmod(item.path, 0o700)
+            for below in _scan(item.path):
+                if not below.is_dir(follow_symlinks=False):
+                    os.unlink(below.path)
+                    continue
+                while os.path.lexists(f"{path}/{number}"):
+                    number += 1
+                os.chmod(below.path, 0o700)
+                os.rename(below.path, f"{path}/{number}")
+            os.rmdir(item.path)
+    os.rmdir(path)
+
+
+def _scan(path: str) -> list[os.DirEntry[str]]:
+    with os.scandir(path) as found:
+        return list(found)
 
 
 def store_error(what: str, error: OSError) -> StoreError:

@@ -20,6 +20,7 @@ from firkin.oci.digest import DiffID, Digest, digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.gc import prune
+from firkin.store.layout import remove_tree
 from firkin.store.records import LayerBlob, Record
 from firkin.store.store import Store
 
@@ -116,6 +117,22 @@ def test_scratch_of_a_killed_process_is_swept_and_of_a_living_one_kept(tmp_path,
         names = set(os.listdir(f"{root}/tmp"))
         own = os.path.basename(store.layout.scratch)
         assert names == {own, own + ".lock"}
+
+
+def test_a_tree_of_any_depth_is_removed(tmp_path):
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    here = os.getcwd()
+    os.chdir(deep)
+    for _ in range(1500):  # deeper than any path can tell
+        os.mkdir("0123")
+        os.chdir("0123")
+        os.close(os.open("file", os.O_CREAT))
+        os.symlink("..", "up")
+        os.chmod(".", 0o500)
+    os.chdir(here)
+    remove_tree(str(deep))
+    assert not deep.exists()
 
 
 def test_other_store_version_is_refused(tmp_path, clock):
