@@ -142,7 +142,8 @@ def file_chunks(path: str, *, follow: bool = True) -> Iterator[bytes]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
-        raise ContextError(f"cannot read {path}: {error.strerror}", code="context-unreadable") from error
+        why = (error.strerror or "").lower()
+        raise ContextError(f"cannot read {path}: {why}", code="context-unreadable") from error
     with open(descriptor, "rb", buffering=0) as file:
         while chunk := file.read(_PIECE):
             yield chunk

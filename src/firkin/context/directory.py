@@ -225,7 +225,7 @@ def _capability(place: str) -> tuple[tuple[str, bytes], ...]:
 
 
 def _unreadable(place: str, error: OSError) -> ContextError:
-    return ContextError(f"cannot read {place}: {error.strerror}", code="context-unreadable")
+    return ContextError(f"cannot read {place}: {(error.strerror or '').lower()}", code="context-unreadable")
 
 
 class Texts(NamedTuple):

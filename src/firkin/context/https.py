@@ -75,7 +75,9 @@ class Web:
                 pause = retry_after_s(exchange.head(), self._now_s) or 0.0
                 exchange.close()
             except RegistryError as error:
-                failure = ContextError(f"cannot fetch {shown}: {error.message}", code="fetch", hints=error.hints)
+                # What the transport says of hosts that cannot be reached is about registries.
+                hints = error.hints if error.code == "registry-tls" else ()
+                failure = ContextError(f"cannot fetch {shown}: {error.message}", code="fetch", hints=hints)
                 temporary = error.temporary
             if not temporary or attempt >= self.settings.retries:
                 raise failure

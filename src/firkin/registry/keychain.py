@@ -142,7 +142,7 @@ class Keychain:
                 continue
             except OSError as error:
                 # Another user's file, e.g. root's HOME kept by sudo: like none, but worth a word if access is denied.
-                self._notes.append(f"`{label}` cannot be read: {error.strerror}")
+                self._notes.append(f"`{label}` cannot be read: {(error.strerror or '').lower()}")
                 continue
             if data.strip():
                 found.append(_parse_config(data, label))
@@ -292,7 +292,7 @@ def run_helper(
         ) from None
     except OSError as error:
         raise UsageError(
-            f"credential helper `{program}` cannot be started: {error.strerror}", code="registry-helper"
+            f"credential helper `{program}` cannot be started: {(error.strerror or '').lower()}", code="registry-helper"
         ) from None
     if done.returncode != 0:
         told = (done.stdout.strip() or done.stderr.strip()).decode(errors="replace")[:300]

@@ -100,7 +100,7 @@ def _read_pem(path: str) -> bytes:
             return file.read(_MAX_PEM_BYTES) + b"\n"
     except OSError as error:
         raise UsageError(
-            f"certificate `{path}` cannot be read: {error.strerror}", code="registry-certificate"
+            f"certificate `{path}` cannot be read: {(error.strerror or '').lower()}", code="registry-certificate"
         ) from None
 
 

@@ -136,7 +136,8 @@ def _spawn(python: str, spec_fd: int, status_fd: int, output_fd: int, error_fd: 
     try:
         return os.posix_spawn(python, [python, "-I", "-S", "-c", _LOADER], {}, file_actions=actions, setsigmask=[])
     except OSError as error:
-        raise HostError(f"cannot start the interpreter `{python}`: {error.strerror}", code="sandbox-start") from error
+        why = (error.strerror or "").lower()
+        raise HostError(f"cannot start the interpreter `{python}`: {why}", code="sandbox-start") from error
     finally:
         for fd in lifted:
             os.close(fd)

@@ -75,7 +75,8 @@ def _digest(content: Content) -> str:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise ContextError(f"cannot read {content}: {error.strerror}", code="context-unreadable") from error
+        why = (error.strerror or "").lower()
+        raise ContextError(f"cannot read {content}: {why}", code="context-unreadable") from error
 
 
 def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: FileDigests) -> tuple[str, ...]:

@@ -111,5 +111,5 @@ def test_file(tmp_path: Path) -> None:
     (tmp_path / "bad.tar").write_bytes(make(tmp_path)[:600])
     with pytest.raises(ContextError, match="not a readable archive"):
         open_tar(str(tmp_path / "bad.tar"), lambda name: str(tmp_path / name))
-    with pytest.raises(ContextError, match="No such file"):
+    with pytest.raises(ContextError, match="no such file"):
         open_tar(str(tmp_path / "nothing.tar"), lambda name: str(tmp_path / name))

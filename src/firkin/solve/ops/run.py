@@ -335,7 +335,7 @@ def _new_cache_directory(
             os.chown(f"{staged}/fs", uid, gid)
     except OSError as error:
         raise HostError(
-            f"cannot give the cache mount to {uid}:{gid}: {error.strerror}",
+            f"cannot give the cache mount to {uid}:{gid}: {(error.strerror or '').lower()}",
             code="cache-mount-owner",
             hints=("this needs root, or subordinate ids: see `firkin info`",),
         ) from error
