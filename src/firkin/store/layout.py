@@ -38,8 +38,8 @@ _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "do
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 RESERVE_BYTES = 1 << 20
 _TRIAL_S = 60.0
-_FAR_DOWN = 3000  # bytes of a path from where its children may have none (PATH_MAX)
 """A trial takes milliseconds; one so old was killed."""
+_FAR_DOWN = 3000  # bytes of a path from where its children may have none (PATH_MAX)
 
 
 def give_up_reserve(root: str) -> None:
@@ -51,7 +51,7 @@ def give_up_reserve(root: str) -> None:
 def is_full(root: str) -> bool:
     """Say whether there is hardly any room where the store is."""
     facts = os.statvfs(root)
-    return facts.f_bavail * facts.f_frsize < RESERVE_BYTES or 0 < facts.f_files and facts.f_favail < 16
+    return facts.f_bavail * facts.f_frsize < RESERVE_BYTES or (facts.f_files > 0 and facts.f_favail < 16)
 
 
 def _token() -> str:
