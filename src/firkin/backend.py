@@ -8,7 +8,18 @@ import msgspec
 
 from firkin.errors import HostError
 from firkin.linux.enter import NamespacePlan
-from firkin.linux.probe import CAP_CHOWN, CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, CAP_SYS_CHROOT, HostFacts, Trial, Way
+from firkin.linux.probe import (
+    CAP_CHOWN,
+    CAP_DAC_OVERRIDE,
+    CAP_FOWNER,
+    CAP_SETGID,
+    CAP_SETUID,
+    CAP_SYS_ADMIN,
+    CAP_SYS_CHROOT,
+    HostFacts,
+    Trial,
+    Way,
+)
 
 Isolation = Literal["auto", "namespaces", "chroot", "inplace"]
 RootfsName = Literal["overlay", "directory", "inplace"]
@@ -90,10 +101,15 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
                 f"isolation `{isolation}` cannot be had: {offer.detail}", code=f"no-{isolation}", hints=(offer.how,)
             )
     missing, how = _missing_namespaces(facts)
+    inplace: tuple[str, ...] = ()
+    if offers["inplace"].available:
+        inplace = (f"`--isolation inplace` runs them where they can read `{wishes.exposed[0]}`",)
+    elif wishes.inplace:
+        inplace = (offers["inplace"].how,)
     raise HostError(
         f"no way to run build steps on this machine: {missing}",
         code="no-backend",
-        hints=(how, "`firkin info` lists every way and what it lacks"),
+        hints=(how, *inplace, "`firkin info` lists every way and what it lacks"),
     )
 
 
@@ -136,17 +152,17 @@ def list_offers(facts: HostFacts, wishes: Wishes = NO_WISHES) -> tuple[Offer, ..
     return tuple(offers)
 
 
+# To make the files of an image, whatever their owners and modes, and write into its directories.
+_MAKING_FILES = (("CAP_CHOWN", CAP_CHOWN), ("CAP_FOWNER", CAP_FOWNER), ("CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE))
+
+
+def _lacking(facts: HostFacts, needed: tuple[tuple[str, int], ...]) -> list[str]:
+    return [name for name, number in needed if not facts.can(number)]
+
+
 def _offer_chroot(facts: HostFacts) -> Offer:
-    lacking = [
-        name
-        for name, number in (
-            ("CAP_SYS_CHROOT", CAP_SYS_CHROOT),
-            ("CAP_CHOWN", CAP_CHOWN),
-            ("CAP_SETUID", CAP_SETUID),
-            ("CAP_SETGID", CAP_SETGID),
-        )
-        if not facts.can(number)
-    ]
+    identity = (("CAP_SETUID", CAP_SETUID), ("CAP_SETGID", CAP_SETGID))
+    lacking = _lacking(facts, (("CAP_SYS_CHROOT", CAP_SYS_CHROOT), *_MAKING_FILES, *identity))
     name = "chroot (copied root)"
     if not lacking:
         return Offer(name, "chroot", True, "no mounts: /proc holds a few plain files, the network is the host's")
@@ -165,6 +181,10 @@ def _offer_inplace(facts: HostFacts, wishes: Wishes) -> Offer:
     if not facts.root_writable:
         how = "in Kubernetes, remove `readOnlyRootFilesystem`"
         return Offer(name, "inplace", False, "the root file system is read-only", how)
+    lacking = _lacking(facts, _MAKING_FILES)
+    if lacking:
+        how = f"start the container with {' '.join(lacking)} (Docker's default has it)"
+        return Offer(name, "inplace", False, f"{lacking[0]} is missing", how)
     return Offer(name, "inplace", True, "steps run on this container's own root, one at a time")
 
 

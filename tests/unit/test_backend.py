@@ -68,6 +68,15 @@ def test_the_containers_root_must_be_writable() -> None:
         choose_backend(changed(POD, root_writable=False), Wishes("inplace", inplace=True))
 
 
+def test_roots_need_the_right_to_make_files_of_any_owner() -> None:
+    bare = changed(POD, capabilities=0)
+    with pytest.raises(HostError, match="CAP_CHOWN is missing"):
+        choose_backend(bare, Wishes("inplace", inplace=True))
+    with pytest.raises(HostError, match="no way to run build steps") as caught:
+        choose_backend(bare, Wishes(inplace=True))
+    assert any("CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE" in hint for hint in caught.value.hints)
+
+
 def test_a_chroot_may_take_over_when_nothing_was_asked_for() -> None:
     assert choose_backend(POD, Wishes(inplace=True)).chroot_too
     assert not choose_backend(POD, Wishes("inplace", inplace=True)).chroot_too

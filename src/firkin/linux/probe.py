@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Way = Literal["root", "identity", "subordinate", "single"]
 
 CAP_CHOWN = 0
+CAP_DAC_OVERRIDE = 1
+CAP_FOWNER = 3
 CAP_SETGID = 6
 CAP_SETUID = 7
 CAP_SYS_CHROOT = 18
@@ -227,6 +229,12 @@ def _remove(path: str) -> None:
         else:
             os.unlink(entry.path)
     os.rmdir(path)
+
+
+def may_make_any_file() -> bool:
+    """Say whether this process may make files of all owners and modes, and write into directories of others."""
+    capabilities = int(_read_status().get("CapEff", "0"), 16)
+    return all(capabilities >> number & 1 for number in (CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER))
 
 
 def _read_status() -> dict[str, str]:
