@@ -39,6 +39,16 @@ DEVICE_LINKS = (
     ("/proc/kcore", "/dev/core"),
     ("pts/ptmx", "/dev/ptmx"),
 )
+# What an insecure step has besides (buildkit entitlements.WithInsecureSpec). Type, major, minor.
+_INSECURE_DEVICES = (
+    ("/dev/kmsg", 0o020000, 1, 11),
+    ("/dev/cuse", 0o020000, 10, 203),
+    ("/dev/fuse", 0o020000, 10, 229),
+    ("/dev/kvm", 0o020000, 10, 232),
+    ("/dev/net/tun", 0o020000, 10, 200),
+    ("/dev/loop-control", 0o020000, 10, 237),
+    *((f"/dev/loop{number}", 0o060000, 7, number) for number in range(16)),
+)
 # Docker's lists (moby oci/defaults.go).
 _MASKED = (
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -112,6 +122,7 @@ def namespace_plan(
         ("mount", "tmpfs", "/dev", (("mode", "0755"), ("size", "65536k")), _NOSUID | nodev),
         *(("attach", f"dev-{name}", f"/dev/{name}") for name in _DEVICES),
         *(("symlink", target, path) for target, path in DEVICE_LINKS),
+        *((("devices", _INSECURE_DEVICES),) if insecure else ()),
         ("devpts", "/dev/pts"),
         (
             "mount",

@@ -81,6 +81,7 @@ def test_security_and_network() -> None:
     assert insecure["command"]["keep"] == -1
     assert ordinary["command"]["filters"] and not insecure["command"]["filters"]
     assert "mask" not in names(insecure["inside"])
+    assert "devices" in names(insecure["setup"]) and "devices" not in names(ordinary["setup"])
     assert plan(RunSpec(("true",), network="none"))["namespaces"] & 0x40000000
     assert not ordinary["namespaces"] & 0x40000000
 
