@@ -146,7 +146,11 @@ def test_every_event_belongs_to_a_vertex_that_was_planned(firkin: Firkin, regist
     events = [json.loads(line) for line in firkin.run("build", "--progress=json", context).stdout.splitlines()]
     planned = {vertex["id"]: vertex for event in events for vertex in event.get("vertices", ())}
     assert {event["id"] for event in events if "id" in event} <= set(planned)
-    assert any(vertex["title"].startswith("fetching sha256:") for vertex in planned.values())
+    moved = [event for event in events if event["event"] == "progress" and event["current"] == event["total"]]
+    assert len(moved) == 1  # the base is looked into and kept in one pass
+    (context / "Dockerfile").write_text("FROM busybox\nENV A=b\n")
+    other = firkin.run("build", "--root", firkin.place / "other", "--progress=plain", context).stderr
+    assert "] FROM docker.io/library/busybox" in other and "\n#2 fetching sha256:" in other
     refused = firkin.run("build", "--push", "-t", "localhost:1/app", context, check=False)
     assert refused.returncode == 4
     assert refused.stderr.count("ERROR: cannot look for `localhost:1/app:latest`: `localhost:1` cannot be reached") == 1

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 Family = media.Family | Literal["base"]
+_GATHERED = frozenset(("store", "oci", "docker"))  # outputs that need the bytes of every layer
 """The kind of manifest that is wanted; base: that of the base image, docker where there is none."""
 
 
@@ -54,6 +55,7 @@ class Exporter:
         self._request = request
         self.names = parse_names(request.tags)
         self.wants_files = any(output.type in ("tar", "local") for output in request.outputs)
+        bench.layers.blobs_wanted = any(output.type in _GATHERED for output in request.outputs)
         self._early: EarlyPush | None = None
         # What is squashed has no layers to send before the end.
         registries = [output for output in request.outputs if output.type == "registry" and not request.squash]
@@ -210,7 +212,7 @@ class Exporter:
         bench = self._bench
         stdout = open(1, "wb", closefd=False) if output.dest == "-" else None
         dest = output.dest if output.dest in ("", "-") else os.path.join(self._request.cwd, output.dest)
-        if output.type in ("store", "oci", "docker"):
+        if output.type in _GATHERED:
             self._gather(built)
         match output.type:
             case "store":

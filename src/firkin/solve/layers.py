@@ -129,6 +129,7 @@ class LayerWork:
         self._blobs: dict[tuple[str, str], Task[Layer]] = {}
         self._sealing = threading.Lock()
         self.on_written: Callable[[LayerFormat, Layer], None] | None = None  # hears of new blobs of shipped layers
+        self.blobs_wanted = False  # an output takes every layer: one that is only indexed is kept, not fetched twice
         self._cached: dict[str, CachedLayer] = {}
         self._promised: dict[Digest, str] = {}  # what caches said of layers, also when another step found it untrue
         self._remaking = threading.RLock()
@@ -335,6 +336,8 @@ class LayerWork:
             pass  # there is none, or one of another version, or one that a power failure cut short
         known, origin = self._source_of(layer)
         descriptor = known.descriptor
+        if self.blobs_wanted:
+            self.ensure_blob(known, origin, vertex)
         local = self._store.keeps(descriptor)
         index = IndexWriter()
         try:
