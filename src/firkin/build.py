@@ -160,7 +160,12 @@ def _host() -> Platform:
 
 def _slot(request: BuildRequest, source: Source) -> str:
     """Name the Dockerfile, so that its earlier records can be found when a step misses."""
-    return f"{request.context}|{source.name}"
+    context = request.context
+    if "://" in context:
+        from firkin.registry.url import redact_url
+
+        context = redact_url(context)  # it is written to the store
+    return f"{context}|{source.name}"
 
 
 class Bases:

@@ -534,6 +534,20 @@ def nearest(word: str, known: Iterable[str], case_sensitive: bool = True) -> str
     """Return the known word that was probably meant, or None. Mirrors: util/suggest.
 
     At most two edits away; None, too, when `word` itself is known. Ignoring case, the answer takes
+def hide_passwords(text: str) -> str:
+    """Return the text without the user information of its web addresses: it goes to logs and into images."""
+    first, *others = text.split("://")
+    shown = first
+    for number, rest in enumerate(others):
+        scheme = (first if number == 0 else others[number - 1]).lower()
+        end = next((at for at, char in enumerate(rest) if char in "/?# \t\"'"), len(rest))
+        user, at, host = rest[:end].rpartition("@")
+        if at and user and scheme.endswith(("http", "https")):
+            rest = f"xxxxx@{host}{rest[end:]}"
+        shown += f"://{rest}"
+    return shown
+
+
     the case of `word`.
     """
     wanted = word if case_sensitive else word.lower()

@@ -197,6 +197,14 @@ def test_warning_of_build_arguments_that_nothing_takes() -> None:
     assert "did you mean VERSION" in warning
 
 
+def test_the_password_of_an_address_is_not_kept() -> None:
+    found = build(
+        "FROM busybox\nARG T\nADD https://me:${T}@host/x https://me:${T}@host/y.git /x/", build_args={"T": "hunter2"}
+    )
+    assert found.created_by[-1] == "ADD https://xxxxx@host/x https://xxxxx@host/y.git /x/ # buildkit"
+    assert not [step.meta.title for step in found.graph.needed() if "hunter2" in step.meta.title]
+
+
 def test_run_history_names_the_arguments() -> None:
     found = build(
         "FROM busybox\nARG A=1 B C\nRUN echo hi\nENV A=3\nRUN [\"x\", \"y z\"]", build_args={"B": "two words"}

@@ -6,6 +6,7 @@ from firkin.dockerfile.words import (
     Lexer,
     NameValue,
     NameValues,
+    hide_passwords,
     nearest,
     quote,
     split_json_array,
@@ -187,6 +188,16 @@ def test_quote_is_that_of_go() -> None:
 
 def test_nearest() -> None:
     assert nearest("chwon", ("chmod", "chown")) == "chown"
+@pytest.mark.parametrize(("text", "shown"), [
+    ("ADD https://me:pw@host/x?y=a@b /x", "ADD https://xxxxx@host/x?y=a@b /x"),
+    ("ADD http://token@host:80 HTTPS://a:b@c@d/ /x", "ADD http://xxxxx@host:80 HTTPS://xxxxx@d/ /x"),
+    ("ADD ssh://git@host/x git@host:x https://host/a@b /x", "ADD ssh://git@host/x git@host:x https://host/a@b /x"),
+    ("https://", "https://"),
+])
+def test_passwords_in_addresses_are_hidden(text: str, shown: str) -> None:
+    assert hide_passwords(text) == shown
+
+
     assert nearest("FORM", ("from", "run"), case_sensitive=False) == "FROM"
     assert nearest("Form", ("from", "run"), case_sensitive=False) == "from"
     assert nearest("chown", ("chown", "chmod")) is None

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from firkin.build import run_build
+from firkin.build import _slot, run_build
 from firkin.cache.directory import DirectoryCache
 from firkin.cache.entry import ANNOTATION, Entry
 from firkin.cache.repository import RepositoryCache
@@ -24,6 +24,7 @@ from firkin.oci.platform import Platform
 from firkin.registry.client import RegistryClient
 from firkin.request import BuildRequest, BuildResult, CacheRef, Output, RegistrySettings
 from firkin.solve.cancel import Cancel
+from firkin.source import Source
 from firkin.testing.registry import FakeRegistry
 
 DOCKERFILE = """
@@ -370,6 +371,11 @@ def test_secrets_stay_out(project: Project) -> None:
         assert b"hunter2" not in raw
     for seen in project.registry.seen:
         assert b"hunter2" not in seen.body
+
+
+def test_a_context_is_remembered_without_its_password() -> None:
+    request = BuildRequest("https://me:hunter2@host/app.tar?token=hunter2", "/store", now_s=1.0)
+    assert "hunter2" not in _slot(request, Source("Dockerfile", "")) and "host/app.tar" in _slot(request, Source("D", ""))
 
 
 # Failures

@@ -18,7 +18,7 @@ from firkin.dockerfile.instructions.transfer import (
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import quote
+from firkin.dockerfile.words import hide_passwords, quote
 from firkin.errors import DockerfileError
 from firkin.graph.ops import Copy as CopyOp
 from firkin.graph.ops import CopySource, FileSource, Git, Http, TextSource
@@ -63,7 +63,7 @@ def lower(node: Add, state: StageState, context: LowerContext) -> None:
     checksum = state.expand(node.checksum, node.span, context)
     if checksum:
         _check_checksum(node, transfer, checksum)
-    title = state.title_of(node.text.strip(), context)
+    title = hide_passwords(state.title_of(node.text.strip(), context))
     inputs: list[StepId] = []
     sources: list[CopySource] = []
     local = -1

@@ -15,7 +15,7 @@ from firkin.dockerfile.instructions.transfer import (
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import quote
+from firkin.dockerfile.words import hide_passwords, quote
 from firkin.errors import DockerfileError
 from firkin.graph.ops import Copy as CopyOp
 from firkin.graph.ops import CopySource, TextSource
@@ -101,7 +101,7 @@ def record(state: StageState, keyword: str, transfer: Transfer, parents: bool = 
         words.append(f"--chown={transfer.chown}")
     if transfer.chmod:
         words.append(f"--chmod={transfer.chmod}")
-    words += transfer.paths
+    words += map(hide_passwords, transfer.paths)
     words += (f"<<{heredoc.name}" for heredoc in transfer.heredocs)
     state.record(f"{' '.join(words)} {transfer.destination} # buildkit", layer=True)
 
