@@ -147,6 +147,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     labels: Pairs = ()
     labels_yield: bool = False  # LABEL instructions of the target stage win over `labels`
     make_volumes: bool = False  # VOLUME makes its directories, as classic builders do
+    loose_from: bool = False  # FROM finds stages in any case, and empty arguments leave it the defaults
     annotations: Pairs = ()
     target: str = ""
     also_targets: tuple[str, ...] = ()  # stages that must build as well; nothing comes of them

@@ -125,6 +125,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         labels=tuple(_labelled(item) for item in flags.many("label")),
         labels_yield=True,
         make_volumes=True,
+        loose_from=True,
         allow=("network.host",),  # the network of the container is all that there is
         annotations=tuple(flags.pairs("annotation").items()),
         target=target,

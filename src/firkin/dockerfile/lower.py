@@ -53,6 +53,7 @@ def options_of(request: BuildRequest, platform: Platform | None, host: Platform)
         labels=request.labels,
         labels_yield=request.labels_yield,
         make_volumes=request.make_volumes,
+        loose_from=request.loose_from,
         target=request.target,
         contexts=tuple(name for name, _ in request.build_contexts),
         no_cache=request.no_cache,

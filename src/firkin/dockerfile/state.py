@@ -77,6 +77,7 @@ class LowerOptions(msgspec.Struct, frozen=True):
     labels: tuple[tuple[str, str], ...] = ()
     labels_yield: bool = False
     make_volumes: bool = False
+    loose_from: bool = False
     target: str = ""
     contexts: tuple[str, ...] = ()
     no_cache: bool = False

@@ -308,6 +308,15 @@ def test_onbuild_is_recorded_without_history() -> None:
     assert found.created_by == []
 
 
+def test_from_may_be_read_loosely() -> None:
+    text = "ARG V=latest\nARG N\nFROM $N:$V AS Base\nARG V\nRUN echo $V\nFROM BASE\nRUN true"
+    found = build(text, build_args=(("V", ""), ("N", "busybox")), loose_from=True)
+    assert found.resolver.asked == ["docker.io/library/busybox:latest"]
+    assert [op.argv[-1] for op in found.ops() if isinstance(op, Run)] == ["echo $V", "true"]
+    fails(text, "invalid reference format", build_args=(("V", ""), ("N", "busybox")))
+    fails("FROM busybox AS Base\nFROM BASE", "failed to parse stage name")
+
+
 def test_volumes_may_be_made() -> None:
     text = "FROM busybox\nVOLUME /data rel\nVOLUME /\nRUN touch /data/x"
     assert [type(op) for op in build(text).ops()] == [Run]
