@@ -281,7 +281,7 @@ class StageState(msgspec.Struct, eq=False):
     def expand(self, text: str, span: Span, context: LowerContext, lexer: Lexer | None = None) -> str:
         """Expand variables in one word; undefined ones are warned of. Raises DockerfileError."""
         if "$" not in text and '"' not in text and "'" not in text and context.escape not in text:
-            return text
+            return text.removeprefix("\ufeff")
         try:
             expanded = (lexer or context.lexer).expand(text, self.env)
         except ValueError as error:

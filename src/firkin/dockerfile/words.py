@@ -57,7 +57,11 @@ class Lexer(msgspec.Struct, frozen=True):
     skip_unset_env: bool = False  # leave `$x` as it is where x is not set
 
     def expand(self, text: str, env: Mapping[str, str]) -> Expanded:
-        """Return the text expanded; raises ValueError. Mirrors: ProcessWordWithMatches."""
+        """Return the text expanded; raises ValueError. Mirrors: ProcessWordWithMatches.
+
+        A byte order mark at its beginning goes, as in Go's text/scanner.
+        """
+        text = text.removeprefix("\ufeff")
         if "$" not in text and "'" not in text and '"' not in text and self.escape not in text:
             return Expanded(text, _NONE, _NONE)
         run = _Expansion(self, text, env)
@@ -66,7 +70,7 @@ class Lexer(msgspec.Struct, frozen=True):
 
     def expand_words(self, text: str, env: Mapping[str, str]) -> ExpandedWords:
         """Return the text expanded and split at unquoted blanks. Mirrors: ProcessWords."""
-        run = _Expansion(self, text, env)
+        run = _Expansion(self, text.removeprefix("\ufeff"), env)
         words = _Words()
         run.process(words)
         return ExpandedWords(words.finish(), frozenset(run.used), frozenset(run.unmatched))
@@ -501,8 +505,8 @@ def _to_utf8(text: str) -> bytes:
     """Encode the text; what is no character becomes U+FFFD, as in Go's decoder."""
     try:
         return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode()
+    except UnicodeEncodeError:  # one for each byte, as the text was read with surrogateescape
+        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text).encode()
 
 
 def quote(text: str) -> str:

@@ -51,6 +51,7 @@ PATH = "/usr/local/lib/file.tar.gz"
         ("${P//b*/-}", {"P": "abc\nabc"}, "a-\na-"),
         ("${P//l/[$D]}", {"P": "all", "D": "$0"}, "a[l][l]"),
         ("${K:-한국어}${K#한}", {"K": "한국어"}, "한국어국어"),
+        ("\ufeffa\ufeff$A", {"A": "\ufeffx"}, "a\ufeff\ufeffx"),
     ],
 )
 def test_expand(text: str, env: dict[str, str], expected: str) -> None:
@@ -163,7 +164,7 @@ def test_split_whitespace_knows_no_quotes() -> None:
         ("echo [a]", None),
         ("[" * 100_000, None),
         ('["\t"]', None),
-        ('["\udcff"]', ("\ufffd\ufffd\ufffd",)),
+        ('["\udcff"]', ("\ufffd",)),
     ],
 )
 def test_split_json_array(text: str, expected: tuple[str, ...] | None) -> None:
@@ -172,6 +173,7 @@ def test_split_json_array(text: str, expected: tuple[str, ...] | None) -> None:
 
 def test_split_json_array_replaces_half_characters() -> None:
     text = r'["\ud83d\ude00", "\ud83d", "\uDE00x", "\ud83d\u0041", "\\ud83d", "\ud83d\ud83d\ude00"]'
+    assert split_json_array('["\udcff\udce2\udc80x"]') == ("\ufffd\ufffd\ufffdx",)
     assert split_json_array(text) == ("😀", "\ufffd", "\ufffdx", "\ufffdA", "\\ud83d", "\ufffd😀")
 
 
