@@ -534,10 +534,6 @@ def quote(text: str) -> str:
 _ESCAPES: Final = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 
 
-def nearest(word: str, known: Iterable[str], case_sensitive: bool = True) -> str | None:
-    """Return the known word that was probably meant, or None. Mirrors: util/suggest.
-
-    At most two edits away; None, too, when `word` itself is known. Ignoring case, the answer takes
 def hide_passwords(text: str) -> str:
     """Return the text without the user information of its web addresses: it goes to logs and into images."""
     first, *others = text.split("://")
@@ -552,6 +548,10 @@ def hide_passwords(text: str) -> str:
     return shown
 
 
+def nearest(word: str, known: Iterable[str], case_sensitive: bool = True) -> str | None:
+    """Return the known word that was probably meant, or None. Mirrors: util/suggest.
+
+    At most two edits away; None, too, when `word` itself is known. Ignoring case, the answer takes
     the case of `word`.
     """
     wanted = word if case_sensitive else word.lower()

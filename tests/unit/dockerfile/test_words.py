@@ -188,8 +188,6 @@ def test_quote_is_that_of_go() -> None:
     assert quote('"\\\n\x00\x7f\udcff\u200b é') == '"\\"\\\\\\n\\x00\\x7f\\xff\\u200b é"'
 
 
-def test_nearest() -> None:
-    assert nearest("chwon", ("chmod", "chown")) == "chown"
 @pytest.mark.parametrize(("text", "shown"), [
     ("ADD https://me:pw@host/x?y=a@b /x", "ADD https://xxxxx@host/x?y=a@b /x"),
     ("ADD http://token@host:80 HTTPS://a:b@c@d/ /x", "ADD http://xxxxx@host:80 HTTPS://xxxxx@d/ /x"),
@@ -200,6 +198,8 @@ def test_passwords_in_addresses_are_hidden(text: str, shown: str) -> None:
     assert hide_passwords(text) == shown
 
 
+def test_nearest() -> None:
+    assert nearest("chwon", ("chmod", "chown")) == "chown"
     assert nearest("FORM", ("from", "run"), case_sensitive=False) == "FROM"
     assert nearest("Form", ("from", "run"), case_sensitive=False) == "from"
     assert nearest("chown", ("chown", "chmod")) is None
