@@ -57,7 +57,7 @@ def _registry(base: RegistrySettings, arguments: Arguments, cwd: str) -> Registr
 
 def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) -> BuildRequest:
     """Return the request that `firkin build` asks for; raises UsageError."""
-    context = _context(arguments)
+    context = _context("build", arguments)
     environ = ambient.environ
     outputs, rewrite, insecure = _outputs(arguments)
     args = values.build_args(arguments.many("build_arg"), environ)
@@ -106,7 +106,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
 
 def check_request(arguments: Arguments, ambient: Ambient, settings: Settings) -> BuildRequest:
     """Return the request that `firkin check` asks for; raises UsageError."""
-    context = _context(arguments) if arguments.operands else "."
+    context = _context("check", arguments) if arguments.operands else "."
     return msgspec.structs.replace(
         request_template(ambient, context, settings.root, settings.registry),
         dockerfile=arguments.text("file"),
@@ -119,14 +119,15 @@ def check_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
     )
 
 
-def _context(arguments: Arguments) -> str:
+def _context(command: str, arguments: Arguments) -> str:
     operands = arguments.operands
     if len(operands) != 1:
         words = ", ".join(f"`{word}`" for word in operands)
         given = f"{len(operands)} were given: {words}" if operands else "none was given"
+        example = "firkin build -t app:1 ." if command == "build" else f"firkin {command} ."
         raise UsageError(
-            f"`firkin build` needs one context, {given}",
-            hints=("the context is a directory, a URL or `-`, e.g. `firkin build -t app:1 .`",),
+            f"`firkin {command}` needs one context, {given}",
+            hints=(f"the context is a directory, a URL or `-`, e.g. `{example}`",),
         )
     if not operands[0]:
         raise UsageError("the context is empty", hints=("write `.` for the current directory",))

@@ -68,6 +68,8 @@ def run_command(name: str, module: str, words: list[str]) -> int:
 
             write_out(command_help(name, command))
             return 0
+        if arguments.operands and command.USAGE in ("", "[OPTIONS]"):
+            raise UsageError(f"`firkin {name}` takes options only, not `{arguments.operands[0]}`")
         return command.run(Invocation(arguments, ambient))
 
     return run_guarded(f"firkin {name}", work, debug=debug)

@@ -132,3 +132,21 @@ def test_command_lines_that_are_shown_can_be_typed():
         if last is not None and last.wants_value:  # only the option is spoken of
             words.append(last.choices[0] if last.choices else "1")
         parse_arguments(words, rows, {})
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("prune", "app:1"), "`firkin prune` takes options only, not `app:1`"),
+    (("info", "x"), "`firkin info` takes options only"),
+    (("version", "x"), "`firkin version` takes options only"),
+    (("check", "a", "b"), "`firkin check` needs one context, 2 were given"),
+    (("tag", "a", "b@sha256:" + "0" * 64), "has a digest"),
+    (("images", "a", "b"), "`firkin images` takes one name"),
+    (("cache", "ls", "--older-than=1h", "x"), "rules and `--dry-run` are for"),
+    (("cache", "prune", "-q", "--older-than=1h", "x"), "`--quiet` is for"),
+    (("manifest", "push", "x"), "`firkin manifest` cannot `push`"),
+])  # fmt: skip
+def test_words_that_would_do_nothing_are_refused(words, message, tmp_path):
+    environ = {"PATH": "/usr/bin:/bin", "FIRKIN_ROOT": str(tmp_path / "store"), "HOME": str(tmp_path)}
+    result = firkin(*words, env=environ)
+    assert result.returncode == 2 and result.stdout == "" and result.stderr.startswith("error: ")
+    assert message in result.stderr

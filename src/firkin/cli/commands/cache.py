@@ -80,6 +80,10 @@ def run(invocation: Invocation) -> int:
     action, where = arguments.operands
     settings = settings_of(arguments, ambient)
     given = [name for name in ("older_than", "keep", "unused_by") if arguments.given(name)]
+    if action == "ls" and (given or arguments.flag("dry_run")):
+        raise UsageError("`firkin cache ls` lists everything; rules and `--dry-run` are for `firkin cache prune`")
+    if action == "prune" and arguments.flag("quiet"):
+        raise UsageError("`--quiet` is for `firkin cache ls`")
     if action == "prune" and not given:
         raise UsageError(
             "`firkin cache prune` needs to know what may go",

@@ -18,6 +18,9 @@ def run(invocation: Invocation) -> int:
         raise UsageError("`firkin tag` needs an image and a name")
     image, *names = invocation.arguments.operands
     references = tuple(map(reference_of, names))
+    for reference in references:
+        if reference.digest is not None:
+            raise UsageError(f"`{reference}` has a digest; a tag is a name without one")
     store, _ = open_store(invocation)
     with store:
         found = find_image(store, image)
