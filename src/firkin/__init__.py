@@ -9,6 +9,9 @@ import sys
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` itself costs 7 ms of the start
 if TYPE_CHECKING:
+    from firkin import errors as errors
+    from firkin import events as events
+    from firkin import request as request
     from firkin.api import build as build
     from firkin.errors import FirkinError as FirkinError
     from firkin.request import BuildRequest as BuildRequest
@@ -27,13 +30,20 @@ _HOME = {
 }
 
 
+_MODULES = ("errors", "events", "request")
+
+
 def __getattr__(name: str) -> object:
     module = _HOME.get(name)
-    if module is None:
+    if module is None and name not in _MODULES:
         raise AttributeError(f"module 'firkin' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(module), name)
+    return getattr(import_module(module), name) if module else import_module(f"firkin.{name}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_MODULES]
 
 
 class _Package(type(sys)):  # type: ignore[misc]

@@ -5,6 +5,8 @@ import inspect
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -167,3 +169,14 @@ def test_a_named_context_must_be_there(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
     with pytest.raises(errors.ContextError, match=f"--build-context assets: {tmp_path}/nowhere does not exist"):
         firkin.build(tmp_path, dockerfile_text="FROM scratch", build_contexts={"assets": f"{tmp_path}/nowhere"})
+
+
+def test_public_names_load_on_first_use():
+    code = """if True:
+        import sys, firkin
+        assert "build" in dir(firkin) and "errors" in dir(firkin) and "firkin.errors" not in sys.modules
+        assert firkin.errors.FirkinError is firkin.FirkinError and firkin.events.Log and firkin.request.CacheRef
+        from firkin import *
+        assert build is firkin.build and not hasattr(firkin, "nothing")
+    """
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
