@@ -15,7 +15,7 @@ from firkin.errors import UsageError
 from firkin.export.blobs import output_error, output_file
 from firkin.graph.step import ImagePlan
 from firkin.layer.apply import apply_changes
-from firkin.layer.change import Change, Put, View
+from firkin.layer.change import Change, Content, Put, View
 from firkin.layer.stream import write_layer
 from firkin.request import Output
 from firkin.solve.bench import Bench
@@ -74,7 +74,7 @@ def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:
 
 
 def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
-    """Yield everything in a view as Puts, parents first, in the order of names; links by inode kept."""
+    """Yield everything in a view but sockets as Puts, parents first, in the order of names; links by inode kept."""
     links: dict[tuple[int, int], str] = {}
     stack = [""]
     if prefix:
@@ -90,6 +90,8 @@ def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
             if entry is None:
                 continue
             shown = f"{prefix}/{child}" if prefix else child
+            if entry.kind == "file" and not entry.size and _is_socket(view.content(child)):
+                continue  # no layer has it either
             if entry.kind == "dir":
                 below.append(child)
                 yield Put(shown, entry)
@@ -100,6 +102,10 @@ def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
                     links[entry.inode] = shown
                 yield Put(shown, entry, view.content(child) if entry.kind == "file" else None)
         stack += reversed(below)
+
+
+def _is_socket(content: Content) -> bool:
+    return isinstance(content, str) and os.lstat(content).st_mode & 0o170000 == 0o140000
 
 
 def _for_user(changes: Iterable[Put]) -> Iterator[Change]:

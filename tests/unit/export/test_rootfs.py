@@ -1,6 +1,7 @@
 """Walking a merged tree for the tar and local outputs."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def test_parents_come_first_and_links_are_kept(tmp_path: Path) -> None:
     assert by_path["b/again"].link == "a" and by_path["b/again"].content is None
     assert by_path["c"].entry.target == "a" and by_path["c"].content is None
     assert by_path["b/deep/file"].content == str(tmp_path / "b/deep/file")
+
+
+def test_sockets_are_left_out_as_in_layers(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    (tmp_path / "empty").touch()
+    assert [put.path for put in iter_view(DirectoryView(str(tmp_path)))] == ["empty"]
 
 
 def test_several_platforms_get_a_directory_each(tmp_path: Path) -> None:
