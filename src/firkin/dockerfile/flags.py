@@ -230,7 +230,7 @@ class _Mount:
             if "sharing" in found:
                 raise ValueError("secret mount should not define sharing")
             if not (found.get("source") or found.get("target") or found.get("id")):
-                raise ValueError("invalid secret mount. one of source, target required")
+                raise ValueError("invalid secret mount. one of source, target required (or `id=`, the secret's name)")
             if found.get("source") and found.get("id"):
                 raise ValueError("both source and id can't be set")
         if "sharing" in found and kind != "cache":

@@ -290,7 +290,7 @@ class Plan:
                 if not 0 <= index < len(self.nodes):
                     raise DockerfileError(
                         f"invalid stage index {name}",
-                        hints=(f"the file has {len(self.dockerfile.stages)} stages, counted from 0",),
+                        hints=(self._numbers_of_stages(),),
                         span=span,
                     )
                 return self.nodes[index]
@@ -299,6 +299,10 @@ class Plan:
             node = Node(name, None, span)
             self.register(node)
         return node
+
+    def _numbers_of_stages(self) -> str:
+        last = len(self.dockerfile.stages) - 1
+        return f"the stages have the numbers 0 to {last}" if last else "the only stage has the number 0"
 
     def _refuse_cycles(self) -> None:
         """Refuse stages that need each other; without recursion, since chains may be long."""

@@ -93,7 +93,7 @@ def test_mounts(text: str, expected: MountSpec) -> None:
         ("type=cache,mode=0888", "invalid value 0888 for mode"),
         ("type=cache,uid=4294967296", "invalid value 4294967296 for uid"),
         ("type=cache,gid=-1", "invalid value -1 for gid"),
-        ("type=secret", "invalid secret mount. one of source, target required"),
+        ("type=secret", "invalid secret mount. one of source, target required (or `id=`, the secret's name)"),
         ("type=secret,id=a,src=b", "both source and id can't be set"),
         ("type=secret,id=a,from=b", "secret mount should not have a from"),
         ("type=secret,id=a,sharing=shared", "secret mount should not define sharing"),

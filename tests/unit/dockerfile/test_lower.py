@@ -439,6 +439,16 @@ def test_workdir_makes_a_layer_below_the_root_only() -> None:
     assert [line.empty_layer for line in found.plan.history] == [False, True, True, False]
 
 
+def test_a_wrong_stage_number_tells_the_right_ones() -> None:
+    for text, hint in (
+        ("FROM busybox\nCOPY --from=1 / /", "the only stage has the number 0"),
+        ("FROM busybox AS a\nFROM a\nCOPY --from=2 / /", "the stages have the numbers 0 to 1"),
+    ):
+        with pytest.raises(DockerfileError, match="invalid stage index") as caught:
+            build(text)
+        assert caught.value.hints == (hint,)
+
+
 def test_a_blank_base_names_the_argument_that_is_missing() -> None:
     with pytest.raises(DockerfileError, match="should not be blank") as caught:
         build("ARG X\nFROM $X")
