@@ -150,6 +150,8 @@ class Exporter:
         tasks = [engine.layers.layer_of(layer, form) for layer in snapshot.layers]
         layers = tuple(task.result() for task in tasks)
         times = tuple(engine.created.get(layer.tree_id) for layer in snapshot.layers)
+        if family == "docker" and not self._insists_on_docker and any(map(_is_zstd, layers)):
+            family = "oci"  # Docker's media types know no such layers; those of a base may be
         try:
             return assemble_image(
                 plan,
@@ -163,7 +165,14 @@ class Exporter:
                 epoch_s=self._epoch(plan),
             )
         except ValueError as error:
-            raise FirkinError(f"cannot make the image: {error}", code="assemble") from error
+            hints = ("leave out `oci-mediatypes=false`, or add `compression=gzip,force-compression=true`",)
+            raise FirkinError(
+                f"cannot make the image: {error}", code="assemble", hints=hints if any(map(_is_zstd, layers)) else ()
+            ) from error
+
+    @property
+    def _insists_on_docker(self) -> bool:
+        return "docker" in (self._request.media_family, *(output.media_family for output in self._request.outputs))
 
     def _inline_cache(
         self, engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
@@ -290,6 +299,10 @@ def _origins(built: list[Built]) -> dict[Digest, str]:
 def _family_of(snapshot: Snapshot) -> media.Family:
     pulled = [ref.pulled for ref in snapshot.layers if ref.pulled is not None]
     return media.layer_family(pulled[-1].descriptor.media_type) if pulled else "docker"
+
+
+def _is_zstd(layer: Layer) -> bool:
+    return media.layer_compression(layer.descriptor.media_type) == "zstd"
 
 
 def plan_of(forms: dict[Kind, Built]) -> ImagePlan:
