@@ -70,6 +70,8 @@ class PlainRenderer:
         closing = [line for warning in self._trace.warnings for line in _warning(self._trace, warning)]
         if self._trace.completed is not None and not failed:
             closing += ["", summary(self._trace.completed)]
+        elif closing:
+            closing.append("")  # the error comes next
         self._write([line.encode("utf-8", "surrogateescape") for line in closing])
 
     def sources(self) -> tuple[Source, ...]:

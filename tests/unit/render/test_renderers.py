@@ -126,6 +126,7 @@ def test_warnings_come_once_with_place_and_hint():
     assert text.startswith("\nwarning: `as` and `FROM` differ in case (FromAsCasing)\n"
                            "Dockerfile:1:\n 1 | >>> FROM busybox\nhint: write `AS`\nsee https://x/y\n")  # fmt: skip
     assert text.count("warning:") == 1
+    assert draw("plain", PLAN, warned, failed=True).endswith(b"see https://x/y\n\n")  # the error stands apart
 
 
 def test_what_still_runs_is_written_when_the_build_ends():
