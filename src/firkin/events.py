@@ -1,8 +1,8 @@
 """The build's one event stream: what renderers, `--progress=json` and API callers see. Pure.
 
 Events are frozen, stamped when emitted (`time`: seconds since the epoch), and never raise. On the
-wire (worker pipe, `--progress=json`) each is one JSON line with its kind under "event"; output that
-is not UTF-8 goes as base64 in `data`, next to the lossy `text`.
+wire (worker pipe, `--progress=json`) each is one JSON line with its kind under "event"; output of
+steps goes as base64, so that every byte arrives.
 """
 
 from __future__ import annotations
