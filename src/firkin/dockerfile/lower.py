@@ -13,7 +13,7 @@ from firkin.dockerfile.instructions import TABLE
 from firkin.dockerfile.instructions.onbuild import OnBuild
 from firkin.dockerfile.instructions.transfer import path_source
 from firkin.dockerfile.parse import parse_onbuild
-from firkin.dockerfile.stages import EPOCH, Node, Plan
+from firkin.dockerfile.stages import EPOCH, Command, Node, Plan
 from firkin.dockerfile.state import (
     BaseImage,
     LowerContext,
@@ -252,11 +252,16 @@ class _Lowering:
             ]
         if not triggers or node.stage is None or node.context:
             return False
-        commands = [
-            self.plan.command(parse_onbuild(trigger, node.span), from_onbuild=True) for trigger in triggers
-        ]
+        commands = [self._trigger(trigger, node) for trigger in triggers]
         node.commands[:0] = commands
         return any(source for command in commands for source in command.sources)
+
+    def _trigger(self, text: str, node: Node) -> Command:
+        try:
+            return self.plan.command(parse_onbuild(text, node.span), from_onbuild=True)
+        except DockerfileError as error:
+            error.hints = (*error.hints, _onbuild_hint(text))
+            raise
 
     def fold(self) -> None:
         """Fold the stages in use, in order, so that each finds its base and sources done."""
@@ -271,7 +276,12 @@ class _Lowering:
                     None if source is None else self._source_of(source) for source in command.sources
                 )
                 row = TABLE[command.instruction.keyword]
-                row.lower(command.instruction, state, self.context)
+                try:
+                    row.lower(command.instruction, state, self.context)
+                except DockerfileError as error:
+                    if command.from_onbuild:
+                        error.hints = (*error.hints, _onbuild_hint(command.instruction.text))
+                    raise
             node.done = True
 
     def _start(self, node: Node) -> StageState:
@@ -343,6 +353,10 @@ class _Lowering:
             base_s=state.base_s,
         )
         return self.builder.graph((plan,))
+
+
+def _onbuild_hint(text: str) -> str:
+    return f"the base says so: `ONBUILD {valid_text(text.strip().partition(chr(10))[0])}`"
 
 
 def _count_steps(node: Node) -> int:

@@ -439,6 +439,13 @@ def test_workdir_makes_a_layer_below_the_root_only() -> None:
     assert [line.empty_layer for line in found.plan.history] == [False, True, True, False]
 
 
+@pytest.mark.parametrize("trigger", ["BOGUS x", "COPY --from=7 / /", "EXPOSE abc"])
+def test_an_error_in_a_trigger_names_the_trigger(trigger: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        build("FROM x", images={"docker.io/library/x:latest": {**BUSYBOX, "config": {"OnBuild": [trigger]}}})
+    assert caught.value.hints[-1] == f"the base says so: `ONBUILD {trigger}`"
+
+
 def test_a_wrong_stage_number_tells_the_right_ones() -> None:
     for text, hint in (
         ("FROM busybox\nCOPY --from=1 / /", "the only stage has the number 0"),
