@@ -140,9 +140,9 @@ def platforms_of(request: BuildRequest) -> tuple[Platform | None, ...]:
         raise UsageError(f"invalid --platform: {error}", code="platform") from error
 
 
-def _parse_git(text: str) -> Git | None:
+def _parse_git(text: str, known_git: bool) -> Git | None:
     """Read a context's address if it is that of a git repository; raises ValueError for a wrong query."""
-    url = parse_git_url(text)
+    url = parse_git_url(text, known_git)
     if url is None:
         return None
     keep = bool(url.keep_git_dir)

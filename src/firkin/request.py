@@ -170,6 +170,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     now_s: float = 0.0  # clock at the start; `created` of the image
     isolation: Literal["auto", "namespaces", "chroot", "inplace"] = "auto"
     registry: RegistrySettings = RegistrySettings()
+    git_context: bool = False  # the context's address is that of a git repository, whatever it looks like
     git_depth: int = 1  # commits that the `.git` of a git context tells of; 0: all
     git_environ: Pairs = ()  # GIT_* and ssh settings for git contexts; secret
     object_store_environ: Pairs = ()  # AWS_*, S3_*, AZURE_*, GOOGLE_* for blob contexts; secret

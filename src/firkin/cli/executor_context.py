@@ -15,12 +15,13 @@ _DEFAULT_OBJECT = "context.tar.gz"
 class Location(NamedTuple):
     """A context as BuildRequest wants it. `skip_tls`: HOST whose certificate is not checked.
 
-    `depth`: how much of the history goes with a git context; 0 is all.
+    `git`: it is a repository; `depth`: how much of the history goes with it, 0 is all.
     """
 
     context: str
     sub_path: str = ""
     skip_tls: str = ""
+    git: bool = False
     depth: int = 1
 
 
@@ -72,8 +73,6 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
     ref, _, commit = fragment.partition("#")
     wanted = commit or options.get("branch", "") or ref
     path = place.rstrip("/")
-    if not path.endswith(".git"):
-        path += ".git"  # what tells a repository from an archive; servers take both spellings
     query = "?keep-git-dir=true"  # a clone has one, and steps ask it for versions
     if not boolean_of(options.get("recurse-submodules", "false")):
         query += "&submodules=false"
@@ -83,4 +82,4 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
     skip = boolean_of(options.get("insecure-skip-tls", "false"))
     host = path.partition("/")[0].rpartition("@")[2]
     depth = int(options.get("depth", "1"))
-    return Location(f"{method}://{path}{query}{tail}", "", host if skip else "", depth)
+    return Location(f"{method}://{path}{query}{tail}", "", host if skip else "", True, depth)

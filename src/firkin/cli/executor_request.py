@@ -119,6 +119,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         dockerfile_text=text,
         ignore_text=ignore,
         context_sub_path=location.sub_path,
+        git_context=location.git,
         git_depth=location.depth,
         ignore_everywhere=True,
         build_args=arguments,

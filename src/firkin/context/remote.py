@@ -18,14 +18,14 @@ from firkin.request import RegistrySettings
 class RemoteTools(NamedTuple):
     """What reaching out needs.
 
-    `parse_git` reads the address of a git repository, None where it is none. `secrets` are those of
+    `parse_git` reads the address of a git repository (known to be one or not), None for others. `secrets` are those of
     the request by id, `environ` what git and ssh may see. `downloads` is where downloads stay for the
     next build ("": they do not).
     """
 
     settings: RegistrySettings
     scratch: Scratch
-    parse_git: Callable[[str], Git | None]
+    parse_git: Callable[[str, bool], Git | None]
     secrets: Mapping[str, bytes] = {}
     environ: Mapping[str, str] = {}
     downloads: str = ""
@@ -40,18 +40,19 @@ _OBJECT_SCHEMES = ("s3://", "gs://")
 def is_remote(location: str, tools: RemoteTools) -> bool:
     """Say whether a context's address leads off this machine (or is at least no path)."""
     try:
-        return location.startswith(("http://", "https://", *_OBJECT_SCHEMES)) or tools.parse_git(location) is not None
+        known = location.startswith(("http://", "https://", *_OBJECT_SCHEMES))
+        return known or tools.parse_git(location, False) is not None
     except ValueError:  # a git address with a wrong query; `open_remote` tells
         return True
 
 
-def open_remote(location: str, tools: RemoteTools, git_depth: int = 1) -> View | bytes:
+def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git: bool = False) -> View | bytes:
     """Return the tree at an address, or the text of the Dockerfile that it is. Raises ContextError."""
-    found = _open_object(location, tools)
+    found = None if known_git else _open_object(location, tools)
     if found is not None:
         return found
     try:
-        git = tools.parse_git(location)
+        git = tools.parse_git(location, known_git)
     except ValueError as error:
         raise ContextError(f"{location.partition('?')[0]}: {error}", code="git-url") from error
     if git is not None:

@@ -39,7 +39,7 @@ class ContextMatcher(Matcher, Protocol):
 
 
 ReadIgnore = Callable[[bytes, str], ContextMatcher]
-ParseGit = Callable[[str], Git | None]
+ParseGit = Callable[[str, bool], Git | None]
 
 
 class ViewFiles:
@@ -102,7 +102,7 @@ class Contexts:
             return self._from_stream(open_stream(_read_standard_input(), self._scratch), "standard input")
         place = os.path.normpath(os.path.join(request.cwd, location))
         if not os.path.isdir(place) and is_remote(location, self._remote):
-            found = open_remote(location, self._remote, request.git_depth)
+            found = open_remote(location, self._remote, request.git_depth, request.git_context)
             return self._from_stream(found, redact_url(location))
         if os.path.isfile(place):
             return self._from_stream(open_tar(place, self._scratch), place)

@@ -136,19 +136,19 @@ def test_the_dockerfile_may_lie_beside_a_remote_context(tmp_path):
     ("/workspace/", "/workspace/"), ("rel/dir", "rel/dir"), ("dir:///w", "/w"), ("tar:///x.tar.gz", "/x.tar.gz"),
     ("tar://stdin", "-"), ("s3://bucket/a/b.tar.gz", "s3://bucket/a/b.tar.gz"),
     ("gs://bucket", "gs://bucket/context.tar.gz"), ("https://h/x.tar.gz", "https://h/x.tar.gz"),
-    ("git://github.com/u/r", "https://github.com/u/r.git?keep-git-dir=true&submodules=false"),
+    ("git://github.com/u/r", "https://github.com/u/r?keep-git-dir=true&submodules=false"),
     ("git://github.com/u/r.git#refs/heads/main", "https://github.com/u/r.git?keep-git-dir=true&submodules=false#refs/heads/main"),
     ("git://h/r.git#refs/heads/main#" + "a" * 40, "https://h/r.git?keep-git-dir=true&submodules=false#" + "a" * 40),
 ])  # fmt: skip
 def test_contexts(text, context):
-    assert translate_context(text, "", {}, {}) == (context, "", "", 1)
+    assert translate_context(text, "", {}, {}) == (context, "", "", text.startswith("git:"), 1)
 
 
 def test_git_contexts_have_options():
     found = translate_context("git://h/r#x", "/sub/", {"branch": "v1", "insecure-skip-tls": "1"}, {})
-    assert found == ("https://h/r.git?keep-git-dir=true&submodules=false#v1:sub", "", "h", 1)
+    assert found == ("https://h/r?keep-git-dir=true&submodules=false#v1:sub", "", "h", True, 1)
     found = translate_context("git://h/r", "", {"recurse-submodules": "true"}, {"GIT_PULL_METHOD": "http"})
-    assert found.context == "http://h/r.git?keep-git-dir=true"
+    assert found.context == "http://h/r?keep-git-dir=true"
     assert request("--no-push", "--context=git://h/r", "--git=depth=0").git_depth == 0
     assert (bucket_context("b/x"), bucket_context("s3://b")) == ("gs://b/x", "s3://b")
 
