@@ -123,6 +123,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         git_depth=location.depth,
         ignore_everywhere=True,
         build_args=arguments,
+        proxy_args=(),  # proxies of the environment are for registries; RUN gets those of --build-arg
         labels=tuple(_labelled(item) for item in flags.many("label")),
         labels_yield=True,
         make_volumes=True,

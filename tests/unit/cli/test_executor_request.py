@@ -30,6 +30,7 @@ def test_the_defaults():
     (output,) = found.outputs
     assert (output.type, output.compression, found.media_family) == ("registry", "gzip", "base")
     assert found.check_push == ("reg.example/app",) and not found.cache_from and not found.no_cache
+    assert request("--no-push", environ={"HTTP_PROXY": "http://u:p@h"}).proxy_args == ()
     assert found.image_dir == "/cache" and found.registry.credential_helpers[0] == "env"
 
 
