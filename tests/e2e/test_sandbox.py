@@ -137,7 +137,8 @@ RUN --mount=type=cache,target=/covered --mount=type=cache,target=/deep/er/cache,
     --mount=type=ssh,target=agent --mount=type=secret,id=s,target=near \\
     cat /covered/kept; ls /deep/er/cache; ls / | tr '\\n' ' '; echo; stat -c '%n %a %u %g' /grown /new; \\
     cat /grown/file; ls /new; echo "ssh $SSH_AUTH_SOCK"; wc -c near
-RUN --mount=type=bind,target=/ctx cat /ctx/data /covered/file /etc/over/file
+RUN --mount=type=bind,target=/ctx --mount=from=scratch,target=/none --mount=from=scratch,target=/some,rw \\
+    cat /ctx/data /covered/file /etc/over/file; ls -A /none; touch /some/some; ls -A /some
 """
 
 
@@ -151,7 +152,7 @@ def test_mounts(pair: Pair) -> None:
     assert said.count("hush") == 1
     assert "aloud" in said
     assert {"kept", "/grown 750 8 9", "/new 755 3 0", "seed", "ssh /etc/agent", "5 near"} <= set(said)
-    assert said[-3:] == ["data", "image", "image"]
+    assert said[-4:] == ["data", "image", "image", "some"]
     tree = built.tree()
     assert {"mem", "tools", "deep", "ctx"}.isdisjoint({path.split("/")[0] for path in tree} - {"bin"})
     assert built.layer_names(-1) == []

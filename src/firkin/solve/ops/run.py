@@ -194,7 +194,7 @@ def _mounts(
     for mount in op.mounts:
         match mount:
             case ops.BindMount():
-                lowers = _trees_of(engine, inputs[mount.input], vertex)
+                lowers = _trees_of(engine, inputs[mount.input], vertex) or (_empty_directory(engine, stack),)
                 mounts.append(
                     sandbox.BindMount(
                         mount.target, lowers, mount.source.strip("/"), readonly=mount.readonly, discard=True
@@ -243,6 +243,14 @@ def _trees_of(engine: Engine, source: Result, vertex: str) -> tuple[str, ...]:
     from firkin.solve.ops.copy import materialize
 
     return (materialize(engine, source),)
+
+
+def _empty_directory(engine: Engine, stack: ExitStack) -> str:
+    """Make a directory that stands for `scratch` until the command has ended."""
+    path = engine.store.layout.scratch_path("empty")
+    os.mkdir(path, 0o755)
+    stack.callback(remove_tree, path)
+    return path
 
 
 def _secret(engine: Engine, mount: ops.SecretMount) -> Secret | None:
