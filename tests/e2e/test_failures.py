@@ -316,7 +316,7 @@ def test_full_disk(firkin: Firkin) -> None:
     try:
         context = context_of(firkin, "FROM busybox\nRUN dd if=/dev/zero of=/big bs=1M count=100\n")
         # The disk is full for the command, too: it is the one that fails.
-        fails(firkin, context, status=1, says=("no space left",))
+        fails(firkin, context, status=1, says=("no space left", "hint: the disk is full"))
         second = context_of(firkin, "FROM busybox\nCOPY big /big\n", "second")
         with open(second / "big", "wb") as big:
             for _ in range(100):

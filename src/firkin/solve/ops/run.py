@@ -28,7 +28,7 @@ from firkin.solve.layers import ROOT_CHANGED
 from firkin.solve.result import Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.solve.view_files import read_file
-from firkin.store.layout import locked, remove_tree
+from firkin.store.layout import is_full, locked, remove_tree
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -75,7 +75,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         )
         for warning in result.warnings:
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
-        _judge(op, result, described)
+        _judge(op, result, described, engine.store.layout.root)
         if isinstance(root.mount, Overlay):
             lent = "/".join(APT_AS_ROOT[:2])
             mine = (lent,) if engine.layers.owner_free and view.lstat(lent) is None else ()
@@ -145,7 +145,7 @@ def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -
     return tuple(variables.items())
 
 
-def _judge(op: ops.Run, result: RunResult, described: RunSpec) -> None:
+def _judge(op: ops.Run, result: RunResult, described: RunSpec, store: str) -> None:
     if result.cancelled:
         raise Cancelled("the command was stopped", exit_code=130)
     command = " ".join(op.argv)
@@ -164,13 +164,22 @@ def _judge(op: ops.Run, result: RunResult, described: RunSpec) -> None:
             f"process `{command}` did not complete successfully: exit code: {128 + result.signal}: killed by {name}",
             code="run-killed",
             exit_code=128 + result.signal,
+            hints=_full_hints(store),
         )
     if result.exit_code:
         raise StepFailed(
             f"process `{command}` did not complete successfully: exit code: {result.exit_code}",
             code="run-failed",
             exit_code=result.exit_code,
+            hints=_full_hints(store),
         )
+
+
+def _full_hints(store: str) -> tuple[str, ...]:
+    # Not every command says why it fails; the files that it wrote are still there.
+    if not is_full(store):
+        return ()
+    return (f"the disk is full where the store is ({store}): `firkin prune`, or `--root DIR`, makes room",)
 
 
 def _exec_hint(op: ops.Run, errno: int, described: RunSpec) -> str:
