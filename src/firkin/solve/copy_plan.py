@@ -126,7 +126,7 @@ def _jobs(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[_Job]:
                 yield _Job(view, Match(name, name, found_entry), contents=False, unpacks=op.unpack == "always")
             case _:
                 assert_never(source)
-    if count > 1 and not op.dest.endswith(("/", "/.")):
+    if count > 1 and not op.parents and not op.dest.endswith(("/", "/.")):
         tools.warn(
             "copy-several-to-file",
             f"several sources are copied to `{op.dest}`, which does not end with `/`: "

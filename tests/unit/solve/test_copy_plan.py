@@ -258,6 +258,9 @@ def test_parents() -> None:
     ]
     assert copy(tree(), source, "/p/**/f", dest="/o/", parents=True)[-1] == "file /o/p/a/f 0644 0:0 y"
     assert copy(tree(), source, "/p/*.nothing", dest="/o/", parents=True) == ["dir /o 0755 0:0"]
+    warnings: list[str] = []
+    copy(tree(), source, "/p/a/e", "/p/g", dest="/o", parents=True, warnings=warnings)
+    assert warnings == []  # what the sources' parents go to is a directory
     with pytest.raises(ContextError, match='"/p/a/nothere": not found'):
         copy(tree(), source, "/p/a/nothere", dest="/o/", parents=True)
 
