@@ -34,6 +34,9 @@ def executor_registry(flags: Values, ambient: Ambient) -> RegistrySettings:
     everywhere = flags.flag("skip-tls-verify")
     retries = flags.number("image-download-retry")
     pushing = "push-retry" in flags
+    # GitLab gives a variable of the type File as the path of one.
+    in_a_file = environ.get("DOCKER_AUTH_CONFIG", "")
+    in_a_file = in_a_file if in_a_file.startswith("/") and os.path.isfile(in_a_file) else ""
     return msgspec.structs.replace(
         base,
         mirrors=tuple(mirrors),
@@ -47,7 +50,8 @@ def executor_registry(flags: Values, ambient: Ambient) -> RegistrySettings:
         ca_files=base.ca_files
         + tuple((host, absolute(cwd, file)) for host, file in flags.pairs("registry-certificate").items()),
         client_certs=base.client_certs + tuple(_client_certificates(flags, cwd)),
-        auth_files=_auth_files(ambient),
+        auth_json="" if in_a_file else base.auth_json,
+        auth_files=((in_a_file,) if in_a_file else ()) + _auth_files(ambient),
         credential_helpers=_helpers(flags),
         pull_retries=max(retries, flags.number("image-fs-extract-retry") if "image-fs-extract-retry" in flags else 0),
         push_retries=flags.number("push-retry") if pushing else 0,

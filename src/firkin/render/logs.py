@@ -20,6 +20,7 @@ LEVELS: tuple[Level, ...] = ("panic", "fatal", "error", "warning", "info", "debu
 _COLOURS = {"trace": 37, "debug": 37, "info": 36, "warning": 33, "error": 31, "fatal": 31, "panic": 31}
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._/@^+")
 PROGRESS_EVERY_S = 5.0
+_MAX_LINE = 1 << 16
 
 
 class LogStyle(NamedTuple):
@@ -41,6 +42,7 @@ class LogRenderer:
         self._output = output
         self._trace = Trace()
         self._said_s: dict[str, float] = {}
+        self._held: dict[tuple[str, int], bytes] = {}  # begun lines of steps that run side by side
 
     @property
     def plan(self) -> tuple[Vertex, ...]:
@@ -51,12 +53,13 @@ class LogRenderer:
         state = self._trace.apply(event)
         match event:
             case Log(stream=stream, data=data):
-                _write(self._output if stream == "stdout" else self._messages, data)
+                self._pass_on(event.id, self._output if stream == "stdout" else self._messages, data)
             case Started():
                 assert state is not None
                 self.log("info", state.vertex.title, event.time)
             case Finished():
                 assert state is not None
+                self._flush(event.id)
                 self._finished(state, event)
             case Progress():
                 self._progress(event)
@@ -77,11 +80,27 @@ class LogRenderer:
         self.log("warning", text, time.time())
 
     def close(self, failed: bool) -> None:
+        for id, _ in tuple(self._held):
+            self._flush(id)
         if self._trace.completed is not None and not failed:
             self.log("info", summary(self._trace.completed), self._trace.completed.time)
 
     def sources(self) -> tuple[Source, ...]:
         return tuple(self._trace.sources.values())
+
+    def _pass_on(self, id: str, descriptor: int, data: bytes) -> None:
+        """Write what a step said: at once if it runs alone, else whole lines."""
+        data = self._held.pop((id, descriptor), b"") + data
+        if len(data) < _MAX_LINE and len(self._trace.running()) > 1:
+            end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            if end < len(data):
+                self._held[id, descriptor] = data[end:]
+            data = data[:end]
+        _write(descriptor, data)
+
+    def _flush(self, id: str) -> None:
+        for descriptor in (self._output, self._messages):
+            _write(descriptor, self._held.pop((id, descriptor), b""))
 
     def _finished(self, state: VertexState, event: Finished) -> None:
         title = state.vertex.title

@@ -1,6 +1,7 @@
 """Flags of the executor as a BuildRequest, contexts as addresses, and what it writes."""
 
 import json
+import os
 
 import pytest
 
@@ -12,8 +13,9 @@ from firkin.cli.executor_flags import FLAGS
 from firkin.cli.executor_parse import parse_words
 from firkin.cli.executor_request import DUMMY_DESTINATION, executor_request
 from firkin.errors import Cancelled, ContextError, RegistryError, StepFailed, UsageError
+from firkin.events import Finished, Log, Planned, Started, Vertex
 from firkin.registry.keychain import Keychain, from_environment
-from firkin.render.logs import LogStyle, log_line
+from firkin.render.logs import LogRenderer, LogStyle, log_line
 from firkin.request import BuildRequest, BuildResult, CacheRef, ImageResult, Mirror
 
 DIGEST = "sha256:" + "7" * 64
@@ -199,6 +201,30 @@ def test_a_digest_file_that_cannot_be_written(tmp_path):
 def test_credentials_of_the_environment(host, environ, user):
     found = from_environment(host, environ)
     assert (found.username if found else None) == user
+
+
+def test_credentials_of_a_variable_may_be_a_path(tmp_path):
+    place = tmp_path / "auth"
+    place.write_text('{"auths": {"r.example": {"username": "me", "password": "p"}}}')
+    registry = request("--no-push", environ={"DOCKER_AUTH_CONFIG": str(place)}).registry
+    found = Keychain(registry).find("r.example")
+    assert found is not None and found.username == "me"
+
+
+def test_lines_of_steps_side_by_side_stay_whole():
+    reading, writing = os.pipe()
+    log = LogRenderer(LogStyle(level="error"), 0.0, output=writing)
+    log.event(Planned(0.0, (Vertex("a", "A"), Vertex("b", "B"))))
+    for event in (
+        Started(0.0, "a"), Log(0.0, "a", "stdout", b"1"), Log(0.0, "a", "stdout", b"2\n"), Started(0.0, "b"),
+        Log(0.0, "a", "stdout", b"a"), Log(0.0, "b", "stdout", b"b\n"), Log(0.0, "a", "stdout", b"c\nd"),
+        Finished(0.0, "b", "done"), Log(0.0, "a", "stdout", b"e"), Finished(0.0, "a", "failed"),
+    ):  # fmt: skip
+        log.event(event)
+    log.close(failed=True)
+    os.close(writing)
+    with open(reading, "rb") as stream:
+        assert stream.read() == b"12\nb\nac\nde"
 
 
 def test_credential_order(tmp_path):
