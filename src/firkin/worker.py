@@ -380,6 +380,12 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
         known = HostError(
             "too many open files", code="open-files", hints=("raise the limit: `ulimit -n 1024`, or more",)
         )
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+        hint = "raise the limit of processes: `ulimit -u`, or that of the container (its pids limit)"
+        known = HostError("no thread can be started", code="threads", hints=(hint,))
+    elif isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        hint = "raise the limit of memory: `ulimit -v`, or that of the container"
+        known = HostError("out of memory", code="out-of-memory", hints=(hint,))
     else:
         text = str(error)
         known = InternalError(

@@ -107,6 +107,10 @@ def test_registry_errors_keep_their_request():
 def test_a_limit_of_open_files_is_no_fault_of_ours():
     got = error_of(failure_of(OSError(errno.EMFILE, "Too many open files")))
     assert type(got) is errors.HostError and got.code == "open-files" and "ulimit" in got.hints[0]
+    got = error_of(failure_of(RuntimeError("can't start new thread")))
+    assert type(got) is errors.HostError and got.code == "threads" and got.hints
+    got = error_of(failure_of(MemoryError()))
+    assert type(got) is errors.HostError and got.code == "out-of-memory" and got.hints
 
 
 def test_a_full_disk_is_no_fault_of_ours():
