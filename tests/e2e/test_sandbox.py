@@ -195,6 +195,8 @@ def test_ssh_agent(pair: Pair) -> None:
 
 # --- ends ------------------------------------------------------------------------------------------------------------
 
+DANGLING = "FROM busybox AS a\nRUN ln -s nowhere /n\nFROM busybox\n"
+
 
 @pytest.mark.parametrize(
     ("command", "status", "says"),
@@ -202,6 +204,7 @@ def test_ssh_agent(pair: Pair) -> None:
         ("exit 42", 42, "exit code: 42"),
         ("kill -9 $$", 137, "exit code: 137: killed by SIGKILL"),
         ('["/not/there"]', 127, "/not/there"),
+        (f"true\n{DANGLING}RUN --mount=from=a,source=/n,target=/m true", 1, '"/n": not found'),
         ('["/etc/passwd"]', 126, "permission denied"),
     ],
 )

@@ -204,10 +204,13 @@ def _mounts(
         match mount:
             case ops.BindMount():
                 lowers = _trees_of(engine, inputs[mount.input], vertex) or (_empty_directory(engine, stack),)
+                place = mount.source.strip("/")
+                if place:
+                    view = engine.layers.stack(lowers[::-1])
+                    if view.lstat(resolve_path(view, place)) is None:  # a link that leads nowhere
+                        raise StepFailed(f'"{mount.source}": not found', code="mount-source")
                 mounts.append(
-                    sandbox.BindMount(
-                        mount.target, lowers, mount.source.strip("/"), readonly=mount.readonly, discard=True
-                    )
+                    sandbox.BindMount(mount.target, lowers, place, readonly=mount.readonly, discard=True)
                 )
             case ops.CacheMount():
                 source = None if mount.input < 0 else inputs[mount.input]
