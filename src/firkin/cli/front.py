@@ -126,18 +126,17 @@ class _Front:
                         self._signalled(number)
                 elif not self._receive():
                     return
-            now = time.time()
-            if now >= self._kill_at_s:
+            if time.monotonic() >= self._kill_at_s:
                 self._send(signal.SIGKILL)
             if self._renderer.interval_s:
-                self._renderer.tick(now)
+                self._renderer.tick(time.time())
 
     def _timeout_ms(self) -> float | None:
         waits = []
         if self._renderer.interval_s:
             waits.append(self._renderer.interval_s)
         if self._kill_at_s != float("inf"):
-            waits.append(max(0.05, self._kill_at_s - time.time()))
+            waits.append(max(0.05, self._kill_at_s - time.monotonic()))
         return min(waits) * 1000 if waits else None
 
     def _receive(self) -> bool:
@@ -160,7 +159,7 @@ class _Front:
             self._send(signal.SIGKILL)
             return
         self._asked = number
-        self._kill_at_s = time.time() + GRACE_S
+        self._kill_at_s = time.monotonic() + GRACE_S
         self._send(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
         if number == signal.SIGINT:
             self._renderer.message("stopping; press Ctrl-C again to kill")
