@@ -29,7 +29,9 @@ gcc -Os -Wall -Wextra -Werror -nostdlib -static -ffreestanding -fno-stack-protec
     -fno-asynchronous-unwind-tables -Wl,--build-id=none -o kaniko/executor /src/launcher.c
 cp kaniko/executor kaniko/warmer
 cp kaniko/executor kaniko/firkin
-mkdir -p kaniko/.docker kaniko/.config/gcloud etc workspace root tmp
+mkdir -p kaniko/.docker kaniko/.config/gcloud etc workspace root tmp run var
+# As in most base images: what Kubernetes mounts below /var/run is then in nobody's way when `/` becomes one of them.
+ln -s ../run var/run
 # Any user may add certificates and credentials, and build: OpenShift starts images under a number of its own.
 chmod 0777 kaniko kaniko/.docker kaniko/.config kaniko/.config/gcloud kaniko/ssl kaniko/ssl/certs workspace
 chmod 0666 kaniko/ssl/certs/ca-certificates.crt

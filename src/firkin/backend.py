@@ -34,7 +34,8 @@ _EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
 class Wishes(msgspec.Struct, frozen=True):
     """What the user asked for; `inplace` says that `/` may be overwritten (the executor image).
 
-    `exposed` are files with credentials that a step on this container's own root could read.
+    `exposed` are files with credentials that a step on this container's own root could read. They rule it out, but
+    for the token that Kubernetes mounts into every pod: without /proc/self, as in a chroot, many builds fail.
     """
 
     isolation: Isolation = "auto"
@@ -43,12 +44,14 @@ class Wishes(msgspec.Struct, frozen=True):
 
 
 NO_WISHES = Wishes()
+_POD_TOKEN = "/secrets/kubernetes.io/serviceaccount/"
 
 
 class Backend(msgspec.Struct, frozen=True):
     """A decision. `enter` is for the worker; `fresh_proc` false shares the PID namespace of the host.
 
-    `chroot_too` allows a chroot for images that this container's own root cannot become.
+    `chroot_too` allows a chroot for images that this container's own root cannot become. `readable` are files with
+    credentials that steps can read all the same.
     """
 
     rootfs: RootfsName
@@ -58,6 +61,7 @@ class Backend(msgspec.Struct, frozen=True):
     fresh_proc: bool = True
     reasons: tuple[str, ...] = ()
     chroot_too: bool = False
+    readable: tuple[str, ...] = ()
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -91,7 +95,7 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
     if wishes.isolation == "namespaces":
         missing, how = _missing_namespaces(facts)
         raise HostError(f"this machine offers no namespaces: {missing}", code="no-namespaces", hints=(how,))
-    order: tuple[Isolation, ...] = ("chroot",) if wishes.exposed else ("inplace", "chroot")
+    order: tuple[Isolation, ...] = ("chroot",) if _forbidding(wishes) else ("inplace", "chroot")
     for isolation in order if wishes.isolation == "auto" else (wishes.isolation,):
         offer = offers[isolation]
         if offer.available:
@@ -103,7 +107,7 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
     missing, how = _missing_namespaces(facts)
     inplace: tuple[str, ...] = ()
     if offers["inplace"].available:
-        inplace = (f"`--isolation inplace` runs them where they can read `{wishes.exposed[0]}`",)
+        inplace = (f"`--isolation inplace` runs them where they can read `{_forbidding(wishes)[0]}`",)
     elif wishes.inplace:
         inplace = (offers["inplace"].how,)
     raise HostError(
@@ -111,6 +115,11 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
         code="no-backend",
         hints=(how, *inplace, "`firkin info` lists every way and what it lacks"),
     )
+
+
+def _forbidding(wishes: Wishes) -> tuple[str, ...]:
+    """Return the exposed files for whose sake no step runs on this container's own root, unless it was asked for."""
+    return tuple(path for path in wishes.exposed if _POD_TOKEN not in path)
 
 
 def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
@@ -126,12 +135,13 @@ def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
 
 def _without_namespaces(offer: Offer, facts: HostFacts, wishes: Wishes) -> Backend:
     reasons: tuple[str, ...] = (_missing_namespaces(facts)[0], offer.detail)
-    if wishes.exposed and wishes.inplace:
-        reasons += (f"`{wishes.exposed[0]}` has to stay where it is, and steps in place could read it",)
+    forbidding = _forbidding(wishes)
+    if forbidding and wishes.inplace:
+        reasons += (f"`{forbidding[0]}` has to stay where it is, and steps in place could read it",)
     plan = NamespacePlan(mount=False)
     if offer.isolation == "inplace":
         either = wishes.isolation == "auto" and _offer_chroot(facts).available
-        return Backend("inplace", "bare", plan, reasons=reasons, chroot_too=either)
+        return Backend("inplace", "bare", plan, reasons=reasons, chroot_too=either, readable=wishes.exposed)
     return Backend("directory", "chroot", plan, reasons=reasons)
 
 

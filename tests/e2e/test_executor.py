@@ -183,10 +183,24 @@ def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry
 def test_credentials_on_mounts_are_not_given_to_steps(box, workspace, scratch, registry):
     (scratch / "pod").mkdir()
     (scratch / "pod/token").write_text("the-clouds-key\n")
-    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    place = "/var/run/secrets/eks.amazonaws.com/serviceaccount"
     (workspace / "Dockerfile").write_text(f"FROM busybox\nRUN ! cat {place}/token\n")
     executor(box(Bind(scratch / "pod", place, writable=True)), registry, "--no-push")
     assert (scratch / "pod/token").exists()
+
+
+def test_a_pod_with_its_own_token_builds_in_place(box, workspace, scratch, registry):
+    """Kubernetes mounts it into nearly every pod, below what is a link in most images."""
+    (scratch / "pod").mkdir()
+    (scratch / "pod/token").write_text("the-pods-token\n")
+    (workspace / "Dockerfile").write_text(
+        "FROM debian:bookworm-slim\nRUN test -L /var/run && test -e /proc/self/exe && echo made > /run/made\n"
+    )
+    mounts = Bind(scratch / "pod", "/var/run/secrets/kubernetes.io/serviceaccount")
+    result = executor(box(mounts), registry, f"--destination={registry.host}/pod:1")
+    assert "RUN steps can read `/run/secrets/kubernetes.io/serviceaccount/token`" in result.stderr
+    made = {name.rstrip("/") for name in layers(registry, "pod:1", scratch / "image")[-1]}
+    assert made == {"run", "run/made"}
 
 
 def test_publish_job(box, workspace, scratch, registry):

@@ -62,6 +62,16 @@ def test_credentials_that_cannot_be_taken_away_rule_the_containers_root_out() ->
         choose_backend(unable, Wishes(inplace=True, exposed=secret))
 
 
+def test_the_token_of_the_pod_is_told_of_and_rules_nothing_out() -> None:
+    token = ("/run/secrets/kubernetes.io/serviceaccount/..data/token",)
+    backend = choose_backend(POD, Wishes(inplace=True, exposed=token))
+    assert (backend.sandbox, backend.readable) == ("bare", token)
+    cloud = ("/run/secrets/eks.amazonaws.com/serviceaccount/token",)
+    backend = choose_backend(POD, Wishes(inplace=True, exposed=token + cloud))
+    assert (backend.sandbox, backend.readable) == ("chroot", ())
+    assert any(cloud[0] in reason for reason in backend.reasons)
+
+
 def test_the_containers_root_must_be_writable() -> None:
     assert choose_backend(changed(POD, root_writable=False), Wishes(inplace=True)).sandbox == "chroot"
     with pytest.raises(HostError, match="read-only"):

@@ -144,7 +144,14 @@ class Bench:
             if self._backing is None:
                 from firkin.solve.backing import make_backing
 
-                self._backing = make_backing(self._way(), self.request, lambda: self.client().preload())
+                way = self._way()
+                if way.readable:
+                    self.warn(
+                        "readable-credentials",
+                        f"RUN steps can read `{way.readable[0]}`, which is mounted here; `--isolation=chroot`, or in "
+                        "Kubernetes `automountServiceAccountToken: false`, keeps it from them",
+                    )
+                self._backing = make_backing(way, self.request, lambda: self.client().preload())
                 self._stack.callback(self._backing.close)
             return self._backing
 
