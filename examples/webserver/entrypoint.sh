@@ -8,13 +8,14 @@ fi
 
 microhttpd "$SITE_CONF" &
 server=$!
-trap 'kill -TERM "$server"' TERM INT
+stopped=
+trap 'stopped=yes; kill -TERM "$server"' TERM INT
 echo "$SITE_NAME listens on port $SITE_PORT"
 
 # The first `wait` ends when a signal comes in, the second with the server.
 status=0
 wait "$server" || status=$?
-if kill -0 "$server" 2>/dev/null; then
+if [ -n "$stopped" ] && [ "$status" -gt 128 ]; then
     status=0
     wait "$server" || status=$?
 fi

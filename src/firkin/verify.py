@@ -15,6 +15,7 @@ import msgspec
 from firkin.build import make_images, open_bench, platforms_of
 from firkin.errors import FirkinError, StoreError, UsageError
 from firkin.events import Emit, Lanes
+from firkin.export.outputs import Built
 from firkin.graph.assemble import rfc3339, seconds_of
 from firkin.layer.members import Content, FileDifference, compare_members, read_members
 from firkin.oci import media
@@ -75,14 +76,14 @@ def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Lanes, as
         )
         emit.enter(f"{platform} {number}", label)
         built = _build(bench, attempt, source, emit)
-        same = built.manifest.digest == expected.image.manifest.digest
+        same = built.image.manifest.digest == expected.image.manifest.digest
         if found is None or same:
             found, epoch = built, seconds
         if same:
             break
     assert found is not None
-    verdict = Verdict(True, expected.image.manifest.digest, found.manifest.digest, str(platform), epoch)
-    if found.manifest.digest == expected.image.manifest.digest:
+    verdict = Verdict(True, expected.image.manifest.digest, found.image.manifest.digest, str(platform), epoch)
+    if found.image.manifest.digest == expected.image.manifest.digest:
         return verdict
     raise _difference(bench, expected, found, epoch)
 
@@ -143,20 +144,25 @@ def _guesses(request: BuildRequest, image: Image) -> list[tuple[int | None, bool
     return [(None, False)] if epoch is None else [(epoch, False), (epoch, True), (None, True), (None, False)]
 
 
-def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit) -> Image:
+def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit) -> Built:
     exporter, _ = make_images(bench, request, source, emit)
-    return exporter.images()[0].image
+    return exporter.images()[0]
 
 
-def _difference(bench: Bench, expected: Resolved, found: Image, epoch: int | None) -> FirkinError:
+def _difference(bench: Bench, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
     """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
-    old, new = expected.image, found
+    old, new = expected.image, found.image
+    base = {layer.pulled.diff_id for layer in found.snapshot.layers if layer.pulled is not None}
     hints = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
     lines = _layer_lines(old.config.history), _layer_lines(new.config.history)
     only_times: FirkinError | None = None
     for index, (layer, other) in enumerate(zip(old.layers, new.layers, strict=False)):
         if layer.diff_id != other.diff_id:
             step = _title(lines[0], index)
+            another = _error(f"the base image is another: layer {index + 1} was {layer.diff_id}, and is "
+                             f"{other.diff_id}", hints)  # fmt: skip
+            if other.diff_id in base:
+                return another
             try:
                 differences = list(
                     compare_members(_members(bench, layer, expected.origin), _members(bench, other, ""))
@@ -164,9 +170,7 @@ def _difference(bench: Bench, expected: Resolved, found: Image, epoch: int | Non
             except StoreError as missing:
                 if missing.code != "blob-missing":
                     raise
-                # Only layers of a base are not here: nothing made us fetch them.
-                return _error(f"the base image is another: layer {index + 1} was {layer.diff_id}, and is "
-                              f"{other.diff_id}", hints)  # fmt: skip
+                return another  # only layers of a base are not here: nothing made us fetch them
             error = _file_error(step, differences, hints, epoch)
             if not differences or not all(item.only_time for item in differences):
                 return error
