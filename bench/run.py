@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, scale; all without")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=7, help="peers are not started after this time")
-    parser.add_argument("--peer-seconds", type=float, default=12, help="a peer gets no further round after this time")
+    parser.add_argument("--peer-seconds", type=float, default=10, help="a peer gets no further round after this time")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--place", help="directory for contexts and stores; default: the temporary directory")
     parser.add_argument("--json", type=Path, help="file for the figures; default: results.json if all was measured")
