@@ -1,6 +1,6 @@
 """Measure firkin against floors and against every peer that is installed: make bench [WORKLOAD=NAME].
 
-    python bench/run.py [--rounds 5] [--minutes 7] [--no-peers] [--json FILE] [WORKLOAD ...]
+    python bench/run.py [--rounds 5] [--minutes 6] [--no-peers] [--json FILE] [WORKLOAD ...]
 
 Machines are shared and noisy, so what counts are ratios of runs taken in turn (A B C A B C …) and medians. Writes
 bench/results.json and bench/results.svg when everything was measured, and the table to the terminal always.
@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, scale; all without")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=7, help="peers are not started after this time")
+    parser.add_argument("--minutes", type=float, default=6, help="peers are not started after this time")
     parser.add_argument("--peer-seconds", type=float, default=10, help="a peer gets no further round after this time")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--place", help="directory for contexts and stores; default: the temporary directory")
