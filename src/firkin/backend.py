@@ -9,13 +9,11 @@ import msgspec
 from firkin.errors import HostError
 from firkin.linux.enter import NamespacePlan
 from firkin.linux.probe import (
-    CAP_CHOWN,
-    CAP_DAC_OVERRIDE,
-    CAP_FOWNER,
     CAP_SETGID,
     CAP_SETUID,
     CAP_SYS_ADMIN,
     CAP_SYS_CHROOT,
+    MAKING_FILES,
     HostFacts,
     Trial,
     Way,
@@ -162,17 +160,13 @@ def list_offers(facts: HostFacts, wishes: Wishes = NO_WISHES) -> tuple[Offer, ..
     return tuple(offers)
 
 
-# To make the files of an image, whatever their owners and modes, and write into its directories.
-_MAKING_FILES = (("CAP_CHOWN", CAP_CHOWN), ("CAP_FOWNER", CAP_FOWNER), ("CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE))
-
-
 def _lacking(facts: HostFacts, needed: tuple[tuple[str, int], ...]) -> list[str]:
     return [name for name, number in needed if not facts.can(number)]
 
 
 def _offer_chroot(facts: HostFacts) -> Offer:
     identity = (("CAP_SETUID", CAP_SETUID), ("CAP_SETGID", CAP_SETGID))
-    lacking = _lacking(facts, (("CAP_SYS_CHROOT", CAP_SYS_CHROOT), *_MAKING_FILES, *identity))
+    lacking = _lacking(facts, (("CAP_SYS_CHROOT", CAP_SYS_CHROOT), *MAKING_FILES, *identity))
     name = "chroot (copied root)"
     if not lacking:
         return Offer(name, "chroot", True, "no mounts: /proc holds a few plain files, the network is the host's")
@@ -191,7 +185,7 @@ def _offer_inplace(facts: HostFacts, wishes: Wishes) -> Offer:
     if not facts.root_writable:
         how = "in Kubernetes, remove `readOnlyRootFilesystem`"
         return Offer(name, "inplace", False, "the root file system is read-only", how)
-    lacking = _lacking(facts, _MAKING_FILES)
+    lacking = _lacking(facts, MAKING_FILES)
     if lacking:
         how = f"start the container with {' '.join(lacking)} (Docker's default has it)"
         return Offer(name, "inplace", False, f"{lacking[0]} is missing", how)

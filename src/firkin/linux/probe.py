@@ -29,6 +29,8 @@ CAP_SETUID = 7
 CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 CAP_MKNOD = 27
+MAKING_FILES = (("CAP_CHOWN", CAP_CHOWN), ("CAP_FOWNER", CAP_FOWNER), ("CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE))
+"""To make the files of an image, whatever their owners and modes, and write into its directories."""
 
 _HELPER_PATH = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
 
@@ -234,7 +236,7 @@ def _remove(path: str) -> None:
 def may_make_any_file() -> bool:
     """Say whether this process may make files of all owners and modes, and write into directories of others."""
     capabilities = int(_read_status().get("CapEff", "0"), 16)
-    return all(capabilities >> number & 1 for number in (CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER))
+    return all(capabilities >> number & 1 for _, number in MAKING_FILES)
 
 
 def _read_status() -> dict[str, str]:

@@ -62,8 +62,7 @@ class Blobs:
 
     def path(self, digest: Digest) -> str:
         """Return where the blob lies, or would."""
-        algorithm, _, value = digest.partition(":")
-        return f"{self._layout.blobs}/{algorithm}/{value}"
+        return self._layout.blob_path(digest)
 
     def size(self, digest: Digest) -> int | None:
         """Return the blob's size in bytes, or None if it is not here."""

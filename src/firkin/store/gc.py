@@ -273,16 +273,8 @@ def _downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
 
 
 def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
-    """Remove digest caches of contexts that were not built lately, and trees without a record."""
-    freed = []
-    for name in sorted(os.listdir(store.layout.digests)):
-        path = f"{store.layout.digests}/{name}"
-        status = _status(path)
-        if status is not None and status.st_mtime < limit:
-            freed.append(Freed("file", name, status.st_blocks * 512))
-            if not dry:
-                _unlink(path)
-    freed += _indexes(store, limit, dry)
+    """Remove what is known of contexts and of layers not unpacked, by its last use; and trees without a record."""
+    freed = _unused(store.layout.digests, limit, dry) + _unused(store.layout.indexes, limit, dry)
     known = {str(row[0]) for row in store.records.query("SELECT id FROM trees")}
     for name in sorted(os.listdir(store.layout.trees)):
         path = f"{store.layout.trees}/{name}"
@@ -303,11 +295,11 @@ def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
     return freed
 
 
-def _indexes(store: Store, limit: float, dry: bool) -> list[Freed]:
-    """Remove indexes of layers that are not unpacked, by their last use."""
+def _unused(directory: str, limit: float, dry: bool) -> list[Freed]:
+    """Remove the files of a directory that were not written or used since `limit`."""
     freed = []
-    for name in sorted(os.listdir(store.layout.indexes)):
-        path = f"{store.layout.indexes}/{name}"
+    for name in sorted(os.listdir(directory)):
+        path = f"{directory}/{name}"
         status = _status(path)
         if status is not None and status.st_mtime < limit:
             freed.append(Freed("file", name, status.st_blocks * 512))

@@ -59,7 +59,7 @@ class Images:
         Without names the image is kept unnamed, once. Its manifest is in the store, or StoreError is raised.
         """
         with locked(self._lock):
-            if not os.path.exists(f"{self._layout.blobs}/{descriptor.digest.replace(':', '/')}"):
+            if not os.path.exists(self._layout.blob_path(descriptor.digest)):
                 raise StoreError(
                     f"image {descriptor.digest} is not in the store any more", code="image-gone",
                     hints=("it was removed at this moment; build or pull it again",),

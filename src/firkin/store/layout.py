@@ -110,6 +110,11 @@ class StoreLayout:
             os.unlink(lock)
         os.close(self._lock)
 
+    def blob_path(self, digest: str) -> str:
+        """Return where a blob lies, or would."""
+        algorithm, _, value = digest.partition(":")
+        return f"{self.blobs}/{algorithm}/{value}"
+
     def _give_up(self) -> None:
         """Leave what is there to the next process, which sweeps it."""
         if self._lock >= 0:
