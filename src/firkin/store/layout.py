@@ -10,7 +10,7 @@
       mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock)
       digests/HEX           digests of a context's files by their stat, one file a context
       downloads/HEX.json    what is known of an address that an ADD named; HEX.DIGEST is what it sent
-      records.db            SQLite (WAL): cache records, blobs, resolved names, uses
+      records.db            SQLite (WAL): cache records, blobs, resolved names, uses; a link to records-HEX.db
       reserve               a mebibyte that `firkin prune` gives up when the disk is full, to have room to work
       tmp/NAME/             scratch of one process, which holds a lock on tmp/NAME.lock
 

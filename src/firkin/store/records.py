@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from binascii import crc32
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -109,13 +109,33 @@ _parts_encoder = msgspec.json.Encoder()
 _parts_decoder = msgspec.json.Decoder(tuple[Part, ...])
 
 
+def _connection(path: str, mode: str) -> sqlite3.Connection:
+    """Open a database; `mode` as in sqlite.org/uri.html: "rw" does not make one."""
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")  # urllib.parse takes 3 ms to import
+    return sqlite3.connect(
+        f"file:{quoted}?mode={mode}",
+        uri=True,
+        timeout=60,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0
+    except FileNotFoundError:
+        return True
+
+
 class Records:
     """The database of one store; `clock` returns seconds since the epoch."""
 
     def __init__(self, path: str, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.RLock()
-        self._path = path
+        self._link = path
         self.lost = ""  # why what was remembered before is gone, if it is
         try:
             self._open()
@@ -125,12 +145,33 @@ class Records:
             self._renew()
 
     def _open(self) -> None:
+        while True:
+            self._path = self._current()
+            if _is_missing(self._path):
+                with locked(self._link + ".lock"):
+                    if _is_missing(self._current()):
+                        self._make_database()
+                continue
+            try:
+                self._connect()
+                return
+            except sqlite3.Error:
+                if self._path == self._current() and not _is_missing(self._path):
+                    raise
+                # Another process is putting a new one in its place.
+
+    def _current(self) -> str:
+        """Return the database's own path.
+
+        Each one has a name of its own, and a link says which one counts. SQLite finds a log by name and removes it
+        with the last connection: under one name, who still holds a damaged database would meet the log of the new one.
+        """
+        return os.path.realpath(self._link)
+
+    def _connect(self) -> None:
         if os.path.exists(self._path + _DAMAGED):
             raise sqlite3.DatabaseError("the last process found it damaged")
-        if self._is_missing():
-            with locked(self._path + ".lock"):
-                self._make_database()
-        self._connection = self._connect(self._path)
+        self._connection = _connection(self._path, "rw")
         try:
             # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
             # power fails, never the database (sqlite.org/wal.html): they are a cache.
@@ -141,38 +182,26 @@ class Records:
             self._connection.close()
             raise
 
-    def _is_missing(self) -> bool:
-        try:
-            return os.stat(self._path).st_size == 0
-        except FileNotFoundError:
-            return True
-
-    @staticmethod
-    def _connect(path: str) -> sqlite3.Connection:
-        return sqlite3.connect(
-            path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
-
     def _make_database(self) -> None:
-        """Make the database if there is none, under the lock; it appears whole, by renaming.
+        """Remove what there is, a killed process's remains too, and make an empty database; under the lock.
 
-        Not in place: SQLite does not wait for other connections when it changes to WAL, it fails.
+        It appears whole: SQLite does not wait for other connections when it changes to WAL, it fails.
         """
-        if not self._is_missing():
-            return
-        aside = self._path + ".new"
-        # Of a killed process. A write-ahead log without its database would be replayed into the new one.
-        suffixes = ("-wal", "-shm", "-journal")
-        for left in (aside, *(name + suffix for name in (aside, self._path) for suffix in suffixes)):
-            if os.path.exists(left):
-                os.unlink(left)
-        connection = self._connect(aside)
+        place, link = os.path.split(self._link)
+        stem = link.removesuffix(".db") + "-"
+        for left in os.listdir(place):
+            if left.startswith((stem, link + "-", link + ".new")):
+                with suppress(FileNotFoundError):  # its last user has just removed it
+                    os.unlink(f"{place}/{left}")
+        name = f"{stem}{os.urandom(6).hex()}.db"
+        connection = _connection(f"{place}/{name}", "rwc")
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             self._make_tables(connection)
         finally:
             connection.close()  # the only connection: what its WAL holds goes into the file now
-        os.rename(aside, self._path)
+        os.symlink(name, self._link + ".new")
+        os.rename(self._link + ".new", self._link)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
         """Make the tables; those of another version go, for all that is lost with them is time."""
@@ -195,19 +224,13 @@ class Records:
 
     def _renew(self) -> None:
         """Put an empty database in the place of a damaged one; one process does it, the others wait."""
+        damaged = self._path
         try:
-            with locked(self._path + ".lock"):
-                try:
-                    self._open()  # somebody else was faster
-                except sqlite3.OperationalError:
-                    raise
-                except sqlite3.DatabaseError:
-                    for suffix in ("", "-wal", "-shm", _DAMAGED):
-                        if os.path.exists(self._path + suffix):
-                            os.unlink(self._path + suffix)
+            with locked(self._link + ".lock"):
+                if self._current() == damaged:
                     self._make_database()
-                    self._open()
                     self.lost = "it was damaged"
+            self._open()
         except sqlite3.Error as error:
             raise self._failed(error) from error
         except OSError as error:

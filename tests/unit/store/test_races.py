@@ -146,16 +146,28 @@ def test_a_blob_takes_the_place_of_one_that_was_cut_short(store):
     assert store.blobs.read(digest) == b"content"
 
 
-def test_a_write_ahead_log_without_its_database_is_not_replayed(root):
+def test_what_a_removed_database_left_is_not_taken_up(root):
     with Store(root, time.time) as store:
         store.records.add_tree("1" * 64)
-        path = store.layout.database
+        path = os.path.realpath(store.layout.database)
         shutil.copy(f"{path}-wal", f"{path}-kept")
-    os.unlink(path)
     os.rename(f"{path}-kept", f"{path}-wal")
+    os.unlink(path)
     with Store(root, time.time) as store:
         assert store.records.query("SELECT count(*) FROM trees") == [(0,)]
         assert store.records.query("PRAGMA integrity_check") == [("ok",)]
+        path = os.path.realpath(store.layout.database)
+    left = sorted(name for name in os.listdir(root) if name.startswith("records"))
+    assert left == sorted([os.path.basename(path), "records.db", "records.db.lock"])
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%23b", "a#b", "a b\n", "ä", "a%", "a?mode=memory"])
+def test_a_store_may_have_any_name(tmp_path, name):
+    with Store(str(tmp_path / name), time.time) as store:
+        store.records.add_tree("1" * 64)
+    with Store(str(tmp_path / name), time.time) as store:
+        assert store.records.query("SELECT id FROM trees") == [("1" * 64,)]
+    assert os.listdir(tmp_path) == [name]
 
 
 def test_an_image_whose_manifest_went_gets_no_name(store):

@@ -373,17 +373,27 @@ def test_damage_that_is_found_later_is_told_and_mended_next_time(tmp_path, clock
 
 
 def test_many_processes_renew_a_database_once(tmp_path, clock):
-    database = _remembering(tmp_path, clock)
-    database.write_bytes(b"this is no database" * 1000)
+    """Who still holds the damaged database must not meet the new one: SQLite finds a log by its name."""
+    roots = [str(tmp_path / str(n)) for n in range(40)]
+    for root in roots:
+        with Store(root, clock) as store:
+            store.records.remember(record("a"))
+            database = store.layout.database
+        with open(database, "wb") as file:
+            file.write(b"this is no database" * 1000)
     code = (
-        "import sys, time\nfrom firkin.store.store import Store\nfrom firkin.store.records import Record\n"
-        "with Store(sys.argv[1], time.time) as store:\n"
-        "    store.records.remember(Record(sys.argv[2], sys.argv[2], 's', 't', (), 0.0, 0.0))\n"
+        "import random, sys, time\nfrom firkin.store.store import Store\n"
+        "name, first, *roots = sys.argv[1:]\n"
+        "for n, root in enumerate(roots):\n"
+        "    time.sleep(max(0, float(first) + 0.05 * n + 0.012 * random.random() - time.time()))\n"
+        "    with Store(root, time.time) as store: store.records.add_tree(name)\n"
     )
-    started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s"), name]) for name in "bcdef"]
-    assert [process.wait() for process in started] == [0] * 5
-    with Store(str(tmp_path / "s"), clock) as opened:
-        assert all(opened.records.find(CacheKey(name)) is not None for name in "bcdef")
+    first = str(time.time() + 0.5)  # when all have imported
+    started = [subprocess.Popen([sys.executable, "-c", code, name, first, *roots]) for name in "bcdefgh"]
+    assert [process.wait() for process in started] == [0] * 7
+    for root in roots:
+        with Store(root, clock) as store:
+            assert {name for (name,) in store.records.query("SELECT id FROM trees")} == set("bcdefgh")
 
 
 def test_many_processes_make_a_database_at_once(tmp_path):
