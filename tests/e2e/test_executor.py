@@ -155,9 +155,9 @@ def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry
         (config / "config.json").write_text(docker_config(private.host))
         searched = "find / -type f ! -path '/proc/*' ! -path '/sys/*' ! -path '/workspace/*'"
         (workspace / "Dockerfile").write_text(
-            "FROM busybox\nRUN env; cat /kaniko/.docker/config.json /root/.docker/config.json; "
+            "FROM busybox\nRUN echo the-cloud''s-key >/planted; env; cat /kaniko/.docker/config.json /root/.docker/config.json; "
             "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; cat $p/root/kaniko/.docker/config.json; done; "
-            f"{searched} -exec grep -l the-cloud[s]-key {{}} +; true\n"
+            f"{searched} -exec grep -lF the-cloud''s-key {{}} +; true\n"
         )
         container = box()
         secret = {"KANIKO_SECRET_EXAMPLE_PASSWORD": PASSWORD, "CI_JOB_TOKEN": PASSWORD, "AWS_SESSION_TOKEN": PASSWORD,
@@ -176,7 +176,8 @@ def test_credentials_are_out_of_reach_of_steps(box, workspace, scratch, registry
     auth = json.loads(docker)["auths"][private.host]["auth"]
     for text in (PASSWORD, auth):
         assert text not in result.stdout and text not in result.stderr
-    assert "PATH=" in result.stdout and not [line for line in result.stdout.splitlines() if line.startswith("/")]
+    assert "PATH=" in result.stdout
+    assert [line for line in result.stdout.splitlines() if line.startswith("/")] == ["/planted"]
     assert (workspace / "clouds").read_text() == "the-clouds-key\n" * len(clouds)
 
 

@@ -278,8 +278,8 @@ def test_steps_cannot_look_into_firkin(pair: Pair) -> None:
 def test_steps_find_no_credentials(pair: Pair) -> None:
     config = '{"auths":{"r.example":{"auth":"' + TOKEN + '"}}}'
     skipped = " -o ".join(f"-path {path}" for path in ("/proc", "/sys", "/dev", "/shared"))
-    searched = rf"find / \( {skipped} \) -prune -o -type f -exec grep -l a-registry-pass[w]ord {{}} +; env; true"
-    dockerfile = f"FROM busybox\nRUN {searched}\n"
+    searched = rf"find / \( {skipped} \) -prune -o -type f -exec grep -lF a-registry-pass''word {{}} +; env; true"
+    dockerfile = f"FROM busybox\nRUN echo a-registry-pass''word >/planted; {searched}\n"
     context = pair.context(dockerfile)
     home = {"namespaces": str(pair.place / "home"), "chroot": "/root", "inplace": "/kaniko"}[pair.name]
     build = " ".join(f"'{word}'" for word in pair.arguments(context))
@@ -299,6 +299,7 @@ def test_steps_find_no_credentials(pair: Pair) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     assert config in result.stdout  # the file is there again
     assert TOKEN not in result.stderr
+    assert re.findall(r"^#\d+ [\d.]+ (/.*)", result.stdout + result.stderr, re.M) == ["/planted"]
 
 
 # --- the container's own root ----------------------------------------------------------------------------------------
