@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -320,38 +322,52 @@ def login(path: str, host: str, username: str, secret: str, helper_path: str = "
     Returns where they went, for people. Everything else in the file stays. Raises UsageError, OSError.
     """
     key = HUB_KEY if normal_key(host) == "docker.io" else host
-    document = _load(path)
-    helper = _helper_for(document, host)
-    auths = document.setdefault("auths", {})
-    if helper:
-        entry = encode_helper_entry(key, username, secret)
-        run_helper(helper, "store", entry, helper_path, environ or {})
-        auths[key] = {}
+    os.makedirs(os.path.dirname(os.path.realpath(path)), mode=0o700, exist_ok=True)
+    with _alone(path):
+        document = _load(path)
+        helper = _helper_for(document, host)
+        auths = document.setdefault("auths", {})
+        if helper:
+            entry = encode_helper_entry(key, username, secret)
+            run_helper(helper, "store", entry, helper_path, environ or {})
+            auths[key] = {}
+        elif username == IDENTITY_USER:
+            auths[key] = {"identitytoken": secret}
+        else:
+            auths[key] = {"auth": base64.b64encode(f"{username}:{secret}".encode()).decode()}
         _save(path, document)
-        return f"docker-credential-{helper}"
-    pair = f"{username}:{secret}".encode()
-    if username == IDENTITY_USER:
-        auths[key] = {"identitytoken": secret}
-    else:
-        auths[key] = {"auth": base64.b64encode(pair).decode()}
-    _save(path, document)
-    return path
+        return f"docker-credential-{helper}" if helper else path
 
 
 def logout(path: str, host: str, helper_path: str = "", environ: dict[str, str] | None = None) -> bool:
     """Forget the credentials for a registry; returns whether there were any. Raises UsageError, OSError."""
     wanted = normal_key(host)
-    document = _load(path)
-    helper = _helper_for(document, host)
-    auths = document.get("auths", {})
-    gone = [key for key in auths if normal_key(key) == wanted]
-    if helper:
-        run_helper(helper, "erase", HUB_KEY if wanted == "docker.io" else host, helper_path, environ or {})
-    for key in gone:
-        del auths[key]
-    if gone:
-        _save(path, document)
-    return bool(gone)
+    if not os.path.exists(path):
+        return False
+    with _alone(path):
+        document = _load(path)
+        helper = _helper_for(document, host)
+        auths = document.get("auths", {})
+        gone = [key for key in auths if normal_key(key) == wanted]
+        if helper:
+            run_helper(helper, "erase", HUB_KEY if wanted == "docker.io" else host, helper_path, environ or {})
+        for key in gone:
+            del auths[key]
+        if gone:
+            _save(path, document)
+        return bool(gone)
+
+
+@contextmanager
+def _alone(path: str) -> Iterator[None]:
+    """Let no other firkin change the file at `path` meanwhile: two logins at once keep both entries."""
+    folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a network's file system may have no locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def encode_helper_entry(server: str, username: str, secret: str) -> str:
@@ -384,7 +400,6 @@ def _load(path: str) -> dict[str, Any]:
 def _save(path: str, document: dict[str, Any]) -> None:
     # Beside the file that a link may lead to, so that the link stays and the rename is atomic.
     target = os.path.realpath(path)
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

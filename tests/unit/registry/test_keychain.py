@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,23 @@ def test_login_keeps_what_else_is_in_the_file(tmp_path: Path) -> None:
     assert logout(str(path), "https://index.docker.io/v1/") and not logout(str(path), "docker.io")
     assert set(json.loads(path.read_text())["auths"]) == {"r.example", "t.example"}
     assert [item.name for item in path.parent.iterdir()] == ["config.json"]
+
+
+def test_logins_at_once_keep_every_entry(tmp_path: Path) -> None:
+    path = tmp_path / "docker/config.json"
+    hosts = [f"r{number}.example" for number in range(24)]
+    threads = [threading.Thread(target=login, args=(str(path), host, "me", "pw")) for host in hosts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(json.loads(path.read_text())["auths"]) == set(hosts)
+    assert os.listdir(path.parent) == ["config.json"]
+
+
+def test_logging_out_where_nobody_logged_in_makes_nothing(tmp_path: Path) -> None:
+    assert not logout(str(tmp_path / "docker/config.json"), "r.example")
+    assert os.listdir(tmp_path) == []
 
 
 def test_login_gives_the_secret_to_the_helper_and_not_to_the_file(tmp_path: Path) -> None:
