@@ -143,9 +143,9 @@ def test_clean() -> None:
 
 
 def test_nasty_patterns_take_bounded_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert not IgnoreMatcher(["*a" * 500 + "*b"]).match("a" * 4000)[0]
     assert not IgnoreMatcher(["**a" * 300 + "*b"]).match("a/" * 2000 + "x")[0]
     assert not IgnoreMatcher(["**/a/" * 300 + "b"]).match("a/" * 2000 + "x")[0]
     assert not IgnoreMatcher(["!x" + "*a" * 500 + "*b"]).may_reinclude("x" + "a" * 4000)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5

@@ -208,7 +208,7 @@ def test_nearest() -> None:
 
 
 def test_long_texts_take_linear_time() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     value = "ab" * 200_000
     lexer = Lexer()
     assert lexer.expand("${V//a/}", {"V": value}).text == "b" * 200_000
@@ -216,4 +216,4 @@ def test_long_texts_take_linear_time() -> None:
     assert lexer.expand("x" * 1_000_000 + "$A", {"A": "y"}).text[-1] == "y"
     assert len(lexer.expand_words("word " * 200_000, {}).words) == 200_000
     assert len(split_words("'a b' " * 100_000, "\\")) == 100_000
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
