@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 RUN_STAMP := $(VENV)/.stamp-run
 STAMP := $(VENV)/.stamp
-JOBS ?= 2
+# One more than there are cores: tests also wait for disks and registries.
+JOBS ?= $(shell expr `nproc` + 1)
 CASE ?= *
 ARGS ?=
 WORKLOAD ?=
