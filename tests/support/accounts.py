@@ -178,7 +178,7 @@ def _same_version(python: str, uid: int) -> bool:
 
 # Tools of the developer, and large.
 NOT_COPIED = (
-    "__pycache__", "boto*", "moto*", "mypy*", "pip*", "ruff*", "hypothesis*", "_pytest*", "cryptography*", "fake_gcs*",
+    "boto*", "moto*", "mypy*", "pip*", "ruff*", "hypothesis*", "_pytest*", "cryptography*", "fake_gcs*",
 )  # fmt: skip
 
 
