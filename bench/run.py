@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}, scale; all without")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--minutes", type=float, default=6, help="peers are not started after this time")
+    parser.add_argument("--minutes", type=float, default=5, help="peers are not started after this time")
     parser.add_argument("--peer-seconds", type=float, default=10, help="a peer gets no further round after this time")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--place", help="directory for contexts and stores; default: the temporary directory")
