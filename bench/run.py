@@ -1,6 +1,6 @@
 """Measure firkin against floors and against every peer that is installed: make bench [WORKLOAD=NAME].
 
-    python bench/run.py [--rounds 5] [--minutes 6] [--no-peers] [--json FILE] [WORKLOAD ...]
+    python bench/run.py [--rounds 5] [--minutes 5] [--no-peers] [--json FILE] [WORKLOAD ...]
 
 Machines are shared and noisy, so what counts are ratios of runs taken in turn (A B C A B C …) and medians. Writes
 bench/results.json and bench/results.svg when everything was measured, and the table to the terminal always.
