@@ -14,6 +14,8 @@ from support.marks import ROOT_AND_USER
 from support.places import REPOSITORY
 from support.registry import Registry, running_registry
 
+from firkin.store.layout import spread
+
 IN_CI = bool(os.environ.get("CI"))
 
 
@@ -59,16 +61,6 @@ def missing(need: str) -> str:
     return _missing[need]
 
 
-def _spread(place: Path) -> None:
-    """Have an ext4 disk lay what is made in a directory far apart.
-
-    Without a journal, it looks at each inode that was removed nearby in the last minutes before it gives out a new
-    one. Thousands of tests that tidy up side by side would make each new file 20 times as slow.
-    """
-    if shutil.which("chattr"):
-        subprocess.run(["chattr", "+T", place], stderr=subprocess.DEVNULL, check=False)
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Compile firkin once, and give all tests and what they start a temporary directory of this kind."""
     if hasattr(config, "workerinput"):
@@ -80,13 +72,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if place.is_symlink() or place.stat().st_uid != os.geteuid():
         return  # somebody else's
     place.chmod(0o1777)
-    _spread(place)
+    # Thousands of tests that tidy up side by side would make each new file slow.
+    spread(str(place))
     os.environ["TMPDIR"] = tempfile.tempdir = str(place)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _apart(tmp_path_factory: pytest.TempPathFactory) -> None:
-    _spread(tmp_path_factory.getbasetemp())
+    spread(str(tmp_path_factory.getbasetemp()))
 
 
 def pytest_report_header() -> list[str]:
@@ -108,7 +101,7 @@ def scratch_root() -> Iterator[Path]:
     """A directory that every account can enter; pytest's own temporary directories are private to one user."""
     place = Path(tempfile.mkdtemp(prefix="s-"))
     place.chmod(0o755)
-    _spread(place)
+    spread(str(place))
     yield place
     remove_tree(place)
 

@@ -75,7 +75,7 @@ def test_every_example_twice_with_an_epoch(machine: Machine, language_registry: 
 
 @pytest.mark.root
 @pytest.mark.userns
-@pytest.mark.parametrize("example", ["demo", "webserver"])
+@pytest.mark.parametrize("example", ["demo", "webserver", "storefront"])
 def test_rewritten_times_need_no_epoch(
     machine: Machine, language_registry: Registry, scratch: Path, example: str
 ) -> None:

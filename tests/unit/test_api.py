@@ -79,7 +79,7 @@ def test_cancel_and_timeout():
     began = time.monotonic()
     with pytest.raises(errors.Cancelled, match="time limit"):
         firkin.build("wait", timeout_s=0.3)
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 5
 
 
 def test_standard_input_and_output_belong_to_the_caller():

@@ -58,7 +58,7 @@ def _token() -> str:
     return os.urandom(6).hex()
 
 
-def _spread(directory: str) -> None:
+def spread(directory: str) -> None:
     """Ask ext4 to lay what is made in a directory far apart on the disk, as it does with home directories.
 
     Else all trees begin in the block group of the store. Where others have just removed many files there, and there is
@@ -170,7 +170,7 @@ class StoreLayout:
                 break
             os.close(self._lock)  # swept by another process before it was locked
         os.mkdir(name, 0o700)
-        _spread(name)
+        spread(name)
         self.scratch = name
 
     def _sweep(self) -> None:

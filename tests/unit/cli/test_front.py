@@ -145,7 +145,7 @@ def test_the_worker_dies_with_its_front(environ):
     worker = int(wait_for(process, b"#1 0.500 ").split()[-1])
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 10
     while alive(worker) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not alive(worker)
