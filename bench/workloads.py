@@ -309,6 +309,31 @@ def steps(place: Place) -> Iterator[Row]:
               f"+{extra:.1f} ms a step")  # fmt: skip
 
 
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def stages(place: Place) -> Iterator[Row]:
+    """Two stages that need nothing of each other, a second each, against one of them."""
+    head = "ARG BASE\nFROM ${BASE} AS one\nRUN sleep 1; echo one > /one\n"
+    one, two = place.root / "one-stage", place.root / "two-stages"
+    for context, text in (
+        (one, head + "FROM scratch\nCOPY --from=one /one /\n"),
+        (two, head + "FROM ${BASE} AS two\nRUN sleep 1; echo two > /two\n"
+              "FROM scratch\nCOPY --from=one /one /\nCOPY --from=two /two /\n"),
+    ):  # fmt: skip
+        context.mkdir()
+        (context / "Dockerfile").write_text(text)
+    runs, floors = place.in_turn(
+        lambda builder: builder.build(two, cache=False),
+        place.unpack_base,
+        lambda: place.own.build(one, cache=False).wall_s,
+        min(3, place.rounds),
+    )
+    ratio = seconds_of(runs) / statistics.median(floors)
+    yield Row("stages", "two that are independent", runs, floors, "<= 1.25 of one", ratio <= 1.25,
+              f"{ratio:.2f} of one stage")  # fmt: skip
+
+
 def unpacked_base(place: Place) -> Path:
     root = place.root / "unpacked-base"
     if not root.exists():
@@ -375,5 +400,5 @@ def files(place: Place) -> Iterator[Row]:
 
 
 WORKLOADS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    action.__name__: action for action in (start, service, static, steps, bulk, layers, files)
+    action.__name__: action for action in (start, service, static, steps, stages, bulk, layers, files)
 }

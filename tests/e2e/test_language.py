@@ -418,6 +418,16 @@ def test_sharing_modes(
     assert bool(images[later].text("there").strip()) is not separate
 
 
+def test_stages_run_side_by_side(shared_firkin: Firkin, context: Path) -> None:
+    """Three stages on one base meet in a cache mount, which they can only while all of them run."""
+    wait = "for i in $(seq 200); do [ $(ls /meet | wc -l) -ge 3 ] && exit 0; sleep 0.1; done; exit 1"
+    run = f"RUN --mount=type=cache,target=/meet,id=meet-{time.monotonic_ns()} touch /meet/$TARGETSTAGE; {wait}\n"
+    stages = "".join(f"FROM busybox AS {name}\nARG TARGETSTAGE={name}\n{run}" for name in ("one", "two", "three"))
+    copies = "".join(f"COPY --from={name} /etc/passwd /{name}\n" for name in ("one", "two", "three"))
+    (context / "Dockerfile").write_text(f"{stages}FROM scratch\n{copies}")
+    build_image(shared_firkin, "--parallel", "3", context)
+
+
 def test_secrets_leave_no_trace(firkin: Firkin, context: Path) -> None:
     value = f"very-secret-{time.monotonic_ns()}"
     (context / "Dockerfile").write_text(

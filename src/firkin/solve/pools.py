@@ -96,6 +96,8 @@ class Pool:
                 raise RuntimeError(f"pool {self._name} is closed")
             self._queue.append(task)  # type: ignore[arg-type]
             if self._idle:
+                # Counted as busy from here on, not when it wakes: the next call must not rely on the same thread.
+                self._idle -= 1
                 self._condition.notify()
             elif self._threads < self._size:
                 self._threads += 1
@@ -112,7 +114,6 @@ class Pool:
                         return
                     self._idle += 1
                     self._condition.wait()
-                    self._idle -= 1
                 task = self._queue.popleft()
             task.run()
 
