@@ -43,6 +43,7 @@ ORDER = (
     ("worker",),
     ("ambient", "settings"),
     ("api",),
+    ("aio",),
     ("render",),
     ("cli",),
     ("__main__", "testing"),
@@ -109,7 +110,7 @@ HEAVY = {
     "urllib.request": "pycurl",
     "urllib3": "pycurl",
 }
-HEAVY_ALLOWED: set[tuple[str, str]] = set()
+HEAVY_ALLOWED: set[tuple[str, str]] = {("aio", "asyncio")}  # whoever imports it has an event loop already
 
 # What a stand-alone program inside the sandbox may import: it starts in about 10 ms.
 # `_signal` and `marshal` are part of the interpreter itself, `signal` costs an enum.
@@ -134,7 +135,7 @@ THREADS_ALLOWED = {
     "layer.stream": "digest and deflate of one layer, both outside the interpreter lock",
 }
 
-PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build"]}
+PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build", "build_async"]}
 
 # Modules that must not be loaded when `firkin --version` ends.
 NOT_FOR_VERSION = {

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from firkin import errors as errors
     from firkin import events as events
     from firkin import request as request
+    from firkin.aio import build_async as build_async
     from firkin.api import build as build
     from firkin.errors import FirkinError as FirkinError
     from firkin.request import BuildRequest as BuildRequest
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from firkin.request import Output as Output
 
 __version__ = "0.1.0"
-__all__ = ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build"]
+__all__ = ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build", "build_async"]
 
 _HOME = {
     "build": "firkin.api",
+    "build_async": "firkin.aio",
     "FirkinError": "firkin.errors",
     "BuildRequest": "firkin.request",
     "BuildResult": "firkin.request",

@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 import msgspec
 
 from firkin.ambient import Ambient, absolute, config_files, registry_settings, request_template, store_root
-from firkin.errors import Cancelled, FirkinError, HostError, InternalError, UsageError
-from firkin.events import Event
+from firkin.errors import Cancelled, FirkinError, HostError, InternalError, StepFailed, UsageError
+from firkin.events import Event, Finished, Log
 from firkin.request import (
     BuildRequest,
     BuildResult,
@@ -26,6 +26,7 @@ from firkin.request import (
     RunOptions,
     Secret,
     SshAgent,
+    decode_request,
     encode_request,
 )
 from firkin.settings import read_settings
@@ -37,6 +38,7 @@ _CHUNK = 1 << 16
 _POLL_S = 0.1
 _GRACE_S = 10.0
 _SIGTERM, _SIGKILL, _SIGCHLD = 15, 9, 17
+_OUTPUT_BYTES = 1 << 16  # of a step, kept in case it fails
 
 
 class Cancel(Protocol):
@@ -95,8 +97,10 @@ def build(
 
     Raises FirkinError: the same classes as the command line. UsageError: the arguments; DockerfileError,
     ContextError: the Dockerfile and its files; StepFailed: a RUN, with the command's exit code as
-    `exit_code`; HostError: what this machine lacks; RegistryError, StoreError; Cancelled: it was stopped.
+    `exit_code` and the end of what it wrote as `output`; HostError: what this machine lacks; RegistryError,
+    StoreError; Cancelled: it was stopped.
     """
+    outputs = _checked_outputs(outputs)
     _check_arguments(tags, no_cache_filter, allow, dockerfile, dockerfile_text, source_date_epoch)
     ambient = _ambient()
     settings = read_settings(
@@ -142,6 +146,20 @@ def build(
     return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
 
 
+def _checked_outputs(outputs: Iterable[Output] | None) -> tuple[Output, ...] | None:
+    """Return the outputs; raises UsageError where one is something else, e.g. the text of `--output`."""
+    if outputs is None:
+        return None
+    hint = 'write a list of `firkin.Output` values: `outputs=[firkin.Output("oci", dest="app.tar")]`'
+    if isinstance(outputs, (Output, str, Mapping)):
+        raise UsageError(f"`outputs` is one `{type(outputs).__name__}`", hints=(hint,))
+    checked = tuple(outputs)
+    for output in checked:
+        if not isinstance(output, Output):
+            raise UsageError(f"`outputs` has a `{type(output).__name__}`", hints=(hint,))
+    return checked
+
+
 def _check_arguments(
     tags: Iterable[str],
     no_cache_filter: Iterable[str],
@@ -177,12 +195,13 @@ def run(
     for what, pairs in (("build argument", request.build_args), ("label", request.labels)):
         if any(not key.strip() for key, _ in pairs):
             raise UsageError(f"a {what} has no name")
+    data = _encoded(request)
     for output in request.outputs:
         if output.dest == "-":
             raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
         if not output.dest and output.type in ("docker", "oci", "tar", "local"):
             raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
-    worker = _Worker(request)
+    worker = _Worker(data)
     deadline_s = time.monotonic() + timeout_s if timeout_s is not None else None
     try:
         return worker.run(on_event, cancel, deadline_s)
@@ -193,10 +212,20 @@ def run(
         worker.close()
 
 
+def _encoded(request: BuildRequest) -> bytes:
+    """Return the request as the worker reads it. Raises UsageError for a value of a wrong type, and names it."""
+    try:
+        data = encode_request(request)
+        decode_request(data)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise UsageError(f"invalid request: {error}") from error
+    return data
+
+
 class _Worker:
     """One `python -m firkin.worker` and its pipes."""
 
-    def __init__(self, request: BuildRequest) -> None:
+    def __init__(self, data: bytes) -> None:
         request_read, self._request = os.pipe()
         self._events, events_write = os.pipe()
         actions = [
@@ -217,7 +246,9 @@ class _Worker:
         self._asked_s = 0.0
         self._rest = b""
         self._last: Success | Failure | None = None
-        self._data = encode_request(request)
+        self._data = data
+        self._outputs: dict[str, bytes] = {}  # the end of what each running step wrote
+        self._failed = ""  # the step that failed
 
     def run(
         self, on_event: Callable[[Event], object] | None, cancel: Cancel | None, deadline_s: float | None
@@ -246,7 +277,10 @@ class _Worker:
         if self._asked_s:
             raise Cancelled(why, exit_code=128 + _SIGTERM)
         if self._last is not None:
-            raise error_of(self._last)
+            failure = error_of(self._last)
+            if isinstance(failure, StepFailed):
+                failure.output = self._outputs.get(self._failed, b"")
+            raise failure
         raise InternalError(f"the worker ended without a result (status {status})")
 
     def kill(self) -> None:
@@ -301,9 +335,21 @@ class _Worker:
             event = decode_line(line)
             if isinstance(event, (Success, Failure)):
                 self._last = event
-            elif on_event is not None:
+                continue
+            self._keep(event)
+            if on_event is not None:
                 on_event(event)
         return True
+
+    def _keep(self, event: Event) -> None:
+        """Remember the end of what a step writes until it is known to have succeeded."""
+        if isinstance(event, Log):
+            self._outputs[event.id] = (self._outputs.get(event.id, b"") + event.data)[-_OUTPUT_BYTES:]
+        elif isinstance(event, Finished):
+            if event.status == "failed":
+                self._failed = self._failed or event.id
+            else:
+                self._outputs.pop(event.id, None)
 
 
 def _ambient() -> Ambient:

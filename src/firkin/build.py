@@ -109,14 +109,15 @@ def make_images(
         scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
         outcome = scheduler.run(graph, source)
         exporter.assemble(engine, graph, outcome.results)
-        stories += outcome.stories
+        stories += exporter.with_layers(outcome.stories, outcome.results)
         for target in request.also_targets:
             if lanes is not None:
                 lanes.enter(f"{platform or ''} {target}")
             graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
             engine = bench.engine(_slot(request, source))
             engine.prepare(graph, (), whole_files=True)
-            stories += Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source).stories
+            outcome = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source)
+            stories += outcome.stories.values()
     if lanes is not None:
         lanes.enter("")
     return exporter, tuple(stories)

@@ -52,9 +52,13 @@ class ContextError(FirkinError):
 
 
 class StepFailed(FirkinError):
-    """A step of the build failed; a failed RUN carries its command's exit code."""
+    """A step of the build failed; a failed RUN carries its command's exit code.
+
+    `output` is the end (64 KiB) of what the step wrote, both streams as they came; the Python API fills it in.
+    """
 
     default_code = "step"
+    output: bytes = b""
 
 
 class UsageError(FirkinError):

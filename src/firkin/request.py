@@ -204,7 +204,11 @@ class ImageResult(msgspec.Struct, frozen=True):
 
 
 class StepResult(msgspec.Struct, frozen=True):
-    """One step in the order of the plan: how it ended and what it cost."""
+    """One step in the order of the plan: how it ended and what it cost.
+
+    `diff_id` and `size_bytes` (compressed) are of the layer that it made in the image; a step of another stage,
+    one without a layer and all steps of a squashed image have "" and 0.
+    """
 
     title: str
     stage: str

@@ -4,7 +4,7 @@
 WORKER = """
 import os, signal, sys, time
 from firkin.errors import StepFailed
-from firkin.events import Started
+from firkin.events import Finished, Log, Started
 from firkin.request import BuildResult, ImageResult
 from firkin.worker import main
 
@@ -16,6 +16,14 @@ def build(request, emit, cancel, way):
             print("to nobody")
             return BuildResult(image, (image,), (), (), 0.5)
         case "failed":
+            raise StepFailed("`false` ended with 7", exit_code=7)
+        case "loud":
+            emit(Log(2.0, "b", "stdout", b"of another step\\n"))
+            emit(Finished(2.0, "b", "done"))
+            for number in range(3000):
+                emit(Log(2.0, "a", "stdout", b"%d: " % number + b"x" * 60 + b"\\n"))
+            emit(Log(2.0, "a", "stderr", b"the end\\n"))
+            emit(Finished(3.0, "a", "failed"))
             raise StepFailed("`false` ended with 7", exit_code=7)
         case "bug":
             raise KeyError("x")

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 import os
 import re
 import signal
@@ -101,6 +102,13 @@ def test_a_request_can_be_run_as_it_is(tmp_path):
     ({"dockerfile": "a", "dockerfile_text": "FROM scratch"}, "exclude each other", ""),
     ({"outputs": [Output("docker")]}, "an output of type docker needs a place", "`dest`"),
     ({"source_date_epoch": -1}, "not a number of seconds", ""),
+    ({"outputs": "type=oci,dest=a"}, "`outputs` is one `str`", 'firkin.Output("oci"'),
+    ({"outputs": Output("oci", dest="a")}, "`outputs` is one `Output`", "write a list"),
+    ({"outputs": {"type": "oci"}}, "`outputs` is one `dict`", "write a list"),
+    ({"outputs": ["type=oci,dest=a"]}, "`outputs` has a `str`", 'firkin.Output("oci"'),
+    ({"outputs": [Output("zip", dest="a")]}, "zip", ""),
+    ({"outputs": [Output("oci", dest=7)]}, "outputs[0].dest", ""),
+    ({"secrets": {"id": 7}}, "secrets[0].value", ""),
     ({"isolation": "jail"}, "isolation", ""),
     ({"build_args": {"A": 1}}, "build_args", ""),
 ])  # fmt: skip
@@ -122,6 +130,82 @@ def test_arguments_reach_the_request(monkeypatch):
         ("a", "b"), ("linux/arm64",), ("network.host",), (agent,))  # fmt: skip
     assert first.require_cached and first.rewrite_timestamp and first.max_parallel_steps == 3
     assert second.platforms == ("linux/amd64", "linux/arm64")
+
+
+def test_a_failed_step_tells_the_end_of_its_output():
+    with pytest.raises(errors.StepFailed) as caught:
+        firkin.build("loud")
+    output = caught.value.output
+    assert output.endswith(b"2999: " + b"x" * 60 + b"\nthe end\n") and len(output) == 1 << 16
+    assert b"of another step" not in output
+    with pytest.raises(errors.StepFailed) as caught:
+        firkin.build("failed")
+    assert caught.value.output == b""
+
+
+def test_steps_tell_their_layers(monkeypatch, tmp_path):
+    monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
+    text = "FROM scratch AS other\nCOPY a /other\nFROM scratch\nWORKDIR /w\nCOPY a b /\nCOPY --from=other /other /\n"
+    (tmp_path / "a").write_text("a")
+    (tmp_path / "b").write_text("b")
+    for _ in range(2):  # made, then cached
+        result = firkin.build(tmp_path, dockerfile_text=text)
+        diff_ids = json.loads(bytes(result.image.config))["rootfs"]["diff_ids"]
+        assert [step.diff_id for step in result.steps] == ["", *diff_ids]
+        assert [bool(step.size_bytes) for step in result.steps] == [False, True, True, True]
+
+
+def test_build_async_returns_results_and_tells_events_in_the_loop():
+    threads = set()
+
+    async def builds() -> list[str]:
+        tell = lambda event: threads.add(threading.get_ident())  # noqa: E731
+        results = await asyncio.gather(*(firkin.build_async("done", tags=[tag], on_event=tell) for tag in "abc"))
+        return [result.image.names[0] for result in results]
+
+    assert asyncio.run(builds()) == ["a", "b", "c"]
+    assert threads == {threading.get_ident()}
+
+
+def test_build_async_raises_what_the_build_or_its_listener_raises():
+    def refuse(event: object) -> None:
+        raise LookupError("not this one")
+
+    with pytest.raises(errors.StepFailed, match="ended with 7"):
+        asyncio.run(firkin.build_async("failed"))
+    for context in ("wait", "done", "failed"):
+        with pytest.raises(LookupError, match="not this one"):
+            asyncio.run(firkin.build_async(context, on_event=refuse))
+    with pytest.raises(errors.Cancelled, match="time limit"):
+        asyncio.run(firkin.build_async("wait", timeout_s=0.2))
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(errors.Cancelled):
+        asyncio.run(firkin.build_async("wait", cancel=stop))
+
+    async def listen(event: object) -> None: ...
+
+    with pytest.raises(errors.UsageError, match="coroutine function"):
+        asyncio.run(firkin.build_async("done", on_event=listen))
+
+
+def test_a_cancelled_task_stops_its_build():
+    before = descriptors()
+
+    async def cancel() -> None:
+        started = asyncio.Event()
+        task = asyncio.create_task(firkin.build_async("wait", on_event=lambda event: started.set()))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # the worker has ended and nobody waits for it any more
+
+    asyncio.run(cancel())
+    with pytest.raises(TimeoutError):
+        asyncio.run(asyncio.wait_for(firkin.build_async("wait"), 0.3))
+    assert descriptors() == before
 
 
 def test_a_process_that_waits_for_no_child_can_build():
@@ -156,6 +240,18 @@ def test_examples_of_the_manual_run(page, monkeypatch, tmp_path, capsys):
     for example in examples:
         exec(compile(example, page, "exec"), {})
     assert "sha256:" in capsys.readouterr().out
+
+
+def test_examples_of_the_manual_are_typed(tmp_path):
+    examples = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/python.md").read_text(), re.DOTALL)
+    files = []
+    for number, example in enumerate(examples):
+        files.append(tmp_path / f"example_{number}.py")
+        files[-1].write_text(example)
+    # In one process with what it has found out about firkin before, it takes a second.
+    command = [sys.executable, "-m", "mypy", "--strict", "--no-error-summary", "--config-file=", *map(str, files)]
+    result = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, "MYPYPATH": "src"}, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_manual_names_every_argument():

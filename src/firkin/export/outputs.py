@@ -184,6 +184,26 @@ class Exporter:
 
         return inline_cache(engine, snapshot, layers, form)
 
+    def with_layers(
+        self, stories: dict[StepId, StepResult], results: dict[StepId, Result]
+    ) -> tuple[StepResult, ...]:
+        """Return how steps ended, each with the layer that it made in the image assembled last, if it made one."""
+        built = next(iter(self._built[-1].values()))
+        layers = {
+            ref.tree_id: layer
+            for ref, layer in zip(built.snapshot.layers, built.image.layers, strict=True)
+            if ref.pulled is None
+        }
+        told = []
+        for step, story in stories.items():
+            result = results[step]
+            top = result.layers[-1].tree_id if isinstance(result, Snapshot) and result.layers else ""
+            layer = layers.get(top)
+            if layer is not None:
+                story = msgspec.structs.replace(story, diff_id=layer.diff_id, size_bytes=layer.descriptor.size)
+            told.append(story)
+        return tuple(told)
+
     def images(self) -> tuple[Built, ...]:
         """Return the image of every platform, in the first form that was wanted."""
         return tuple(next(iter(forms.values())) for forms in self._built)

@@ -37,10 +37,10 @@ class StepRunner(Protocol[T]):
 
 
 class Outcome(msgspec.Struct, Generic[T]):
-    """Results of all steps of a graph, and the story of those that people wrote."""
+    """Results of all steps of a graph, and how those that people wrote ended, in the order of the plan."""
 
     results: dict[StepId, T]
-    stories: tuple[StepResult, ...]
+    stories: dict[StepId, StepResult]
 
 
 _HIDDEN = (Scratch, Context)
@@ -97,7 +97,7 @@ class Scheduler(Generic[T]):
         if self._error is not None:
             raise self._error
         self._stop.check()
-        ordered = tuple(self._stories[step.id] for step in steps if step.id in self._stories)
+        ordered = {step.id: self._stories[step.id] for step in steps if step.id in self._stories}
         return Outcome(self._results, ordered)
 
     def _failed(self) -> bool:

@@ -63,7 +63,7 @@ def test_inputs_come_first_and_unneeded_steps_never():
     outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 0), step(3, 1), target=3))
     assert runner.made == [1, 3]
     assert outcome.results[3] == "made 3 of made 1 of found 0"
-    assert [story.title for story in outcome.stories] == ["step 1", "step 3"]
+    assert [story.title for story in outcome.stories.values()] == ["step 1", "step 3"]
     planned = next(event for event in events if isinstance(event, Planned))
     assert [vertex.title for vertex in planned.vertices] == ["step 1", "step 3"]
 
@@ -72,7 +72,7 @@ def test_found_steps_are_not_executed():
     runner = Runner(found=[1])
     outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 1)))
     assert runner.made == [2]
-    assert [story.status for story in outcome.stories] == ["cached", "done"]
+    assert [story.status for story in outcome.stories.values()] == ["cached", "done"]
     assert [event.id for event in events if isinstance(event, Started)] == ["2"]
 
 
