@@ -15,7 +15,15 @@ from firkin.errors import ContextError
 from firkin.graph.ops import Copy, FileSource, PathSource, TextSource
 from firkin.layer.change import Content, Entry, View
 from firkin.solve.copy_plan import CopyTools, fixed_parts
-from firkin.solve.copy_select import Match, find_matches, follow, has_wildcard, not_found, split_parents
+from firkin.solve.copy_select import (
+    Match,
+    find_matches,
+    follow,
+    has_wildcard,
+    not_found,
+    nothing_selected,
+    split_parents,
+)
 
 _PIECE = 1 << 20
 _SETTLED_NS = 2_000_000_000
@@ -128,7 +136,10 @@ def _source_digest(
             raise not_found(view, name, name)
         return _Walk(view, files, None, exclude, ()).digest((Match(name, name, entry),), named=True)
     walk, matches = _selection(op, source, inputs, tools, _Walk, files)
-    return walk.digest(matches, named=False)
+    digest = walk.digest(matches, named=False)
+    if op.parents and not walk.selected and not has_wildcard(source.path):
+        raise nothing_selected(inputs[source.input], source, op.exclude)
+    return digest
 
 
 def _selection(
@@ -146,10 +157,6 @@ def _selection(
     if not op.parents:
         return kind(view, files, None, exclude, ()), find_matches(view, source.path, wildcard=source.wildcard)
     start, pattern = split_parents(source)
-    if not has_wildcard(start) and not has_wildcard(pattern):
-        path = "/".join(part for part in (start, pattern) if part)
-        if view.lstat(follow(view.lstat, path)) is None:
-            raise not_found(view, path, path)
     include = tools.matcher((pattern,))
     return kind(view, files, include, exclude, fixed_parts(pattern)), find_matches(view, "/" + start)
 
@@ -165,7 +172,7 @@ _AnyWalk = TypeVar("_AnyWalk", bound="_Walk")
 
 
 class _Walk:
-    """One walk over a selection, hashing as it goes."""
+    """One walk over a selection, hashing as it goes; `selected` says whether anything in a directory was."""
 
     def __init__(
         self,
@@ -182,6 +189,7 @@ class _Walk:
         self._prefix = prefix
         self._hasher = hashlib.sha256()
         self._links: dict[tuple[int, int], int] = {}
+        self.selected = False
 
     def digest(self, matches: Iterable[Match], *, named: bool) -> str:
         """Hash the matches; `named`: the attributes of a directory that is named count, too."""
@@ -193,7 +201,7 @@ class _Walk:
             if named:
                 self._feed(".", match.entry, "")
             self._hasher.update(b"(")
-            self._tree(match.path, "", 0, 0, 0)
+            self.selected |= self._tree(match.path, "", 0, 0, 0)
             self._hasher.update(b")")
         return self._hasher.hexdigest()
 

@@ -19,7 +19,15 @@ from firkin.solve.copy_archive import unpack
 from firkin.solve.copy_chmod import Chmod, parse_chmod
 from firkin.solve.copy_draft import Draft
 from firkin.solve.copy_owner import Owner, find_owner
-from firkin.solve.copy_select import Match, clean, find_matches, follow, has_wildcard, not_found, split_parents
+from firkin.solve.copy_select import (
+    Match,
+    clean,
+    find_matches,
+    has_wildcard,
+    not_found,
+    nothing_selected,
+    split_parents,
+)
 
 
 class Matcher(Protocol):
@@ -57,6 +65,7 @@ class _Job(NamedTuple):
     match: Match
     contents: bool = True  # a directory's contents go to the destination, which is made
     include: str = ""  # --parents: the pattern of what to take
+    required: PathSource | None = None  # --parents: it must give something
     excludes: bool = True
     unpacks: bool = False
 
@@ -141,12 +150,9 @@ def _path_jobs(op: Copy, view: View, source: PathSource) -> list[_Job]:
 
 def _parents_jobs(view: View, source: PathSource) -> list[_Job]:
     start, pattern = split_parents(source)
-    if not has_wildcard(start) and not has_wildcard(pattern):
-        path = "/".join(part for part in (start, pattern) if part)
-        if view.lstat(follow(view.lstat, path)) is None:
-            raise not_found(view, path, path)
-    # BuildKit: an empty pattern (`--parents .`, `--parents d/./`) matches nothing.
-    return [_Job(view, match, include=pattern) for match in find_matches(view, "/" + start)]
+    # An empty pattern (`--parents .`, `--parents d/./`) matches nothing.
+    required = None if has_wildcard(source.path) else source
+    return [_Job(view, match, include=pattern, required=required) for match in find_matches(view, "/" + start)]
 
 
 class _Frame:
@@ -241,6 +247,8 @@ class _Planner:
             if target in draft.nodes:
                 draft.set_time(target, match.entry.mtime_ns)
             return self._tree(job, target)
+        if job.required is not None:
+            raise nothing_selected(job.view, job.required, self._op.exclude)
         if present is not None and present.kind == "dir":
             name = match.name.rpartition("/")[2]
             target = f"{target}/{name}" if target else name
@@ -268,6 +276,7 @@ class _Planner:
         if not exists:  # a git tree into a destination that is new: the root's own attributes count
             yield Put(target, self.entry(top.entry))
         links: dict[tuple[int, int], str] = {}
+        selected = False
         stack = [_Frame(top.path, "", target, top.entry, True, exists, 0, 0, view.iterdir(top.path))]
         while stack:
             frame = stack[-1]
@@ -291,8 +300,10 @@ class _Planner:
                 if entry.kind != "dir" and not wanted:
                     continue
                 path = f"{frame.target}/{name}" if frame.target else name
-                if wanted and not frame.copied:
-                    yield from self._held_back(stack)
+                if wanted:
+                    selected = True
+                    if not frame.copied:
+                        yield from self._held_back(stack)
                 present = draft.lstat(path) if frame.exists else None
                 if entry.kind == "dir":
                     if wanted:
@@ -312,6 +323,10 @@ class _Planner:
                 yield Put(path, self.entry(entry), view.content(source) if entry.kind == "file" else None)
             else:
                 stack.pop()
+        if not selected and include is not None:
+            if job.required is not None:
+                raise nothing_selected(view, job.required, self._op.exclude)
+            self._tools.warn("copy-nothing-matched", f"`{job.include}` matched nothing")
 
     def _held_back(self, stack: list[_Frame]) -> Iterator[Put]:
         """Make the directories that waited for something to be copied into them."""

@@ -179,6 +179,34 @@ def _found(view: View, path: str, shown: str) -> Match:
     return Match(path, target, entry)
 
 
+def nothing_selected(view: View, source: PathSource, exclude: tuple[str, ...]) -> ContextError:
+    """Return the error for a --parents source without wildcards that selects nothing."""
+    start, pattern = split_parents(source)
+    shown = "/".join(part for part in (start, pattern) if part)
+    where = clean(f"{follow(view.lstat, start)}/{pattern}")
+    link = _link_on_the_way(view, where, where.count("/") - pattern.count("/"))
+    if not pattern:
+        hint = "--parents repeats the names of a path, and here are none: leave it out, or name what to copy"
+    elif link:
+        hint = f"--parents does not look behind links, and `{link}` is one: name what it leads to"
+    elif exclude and view.lstat(where) is not None:
+        hint = "--exclude leaves it out"
+    else:
+        return not_found(view, where, shown)
+    return ContextError(f'"/{shown}": not found', code="copy-not-found", hints=(hint,))
+
+
+def _link_on_the_way(view: View, path: str, followed: int) -> str:
+    """Return the first link that a path leads through (not counting its first `followed` parts); "" for none."""
+    parts = path.split("/")
+    for depth in range(followed + 1, len(parts)):
+        above = "/".join(parts[:depth])
+        entry = view.lstat(above)
+        if entry is not None and entry.kind == "symlink":
+            return above
+    return ""
+
+
 def not_found(view: View, path: str, shown: str) -> ContextError:
     """Return the error for a named file that does not exist, with the best hint there is."""
     hints: tuple[str, ...] = ()

@@ -12,7 +12,9 @@ from firkin.dockerfile.ignore import IgnoreMatcher
 from firkin.errors import ContextError, FirkinError, StepFailed
 from firkin.graph.ops import Copy, FileSource, MakeDir, PathSource, TextSource
 from firkin.layer.change import Content, Entry, View
+from firkin.solve.content import FileDigests, copy_digests
 from firkin.solve.copy_plan import CopyTools, Matcher, plan_copy, plan_mkdir
+from firkin.solve.copy_select import clean
 
 ARCHIVE = b"archive:"
 archives: dict[bytes, list[Member]] = {}
@@ -261,8 +263,78 @@ def test_parents() -> None:
     warnings: list[str] = []
     copy(tree(), source, "/p/a/e", "/p/g", dest="/o", parents=True, warnings=warnings)
     assert warnings == []  # what the sources' parents go to is a directory
-    with pytest.raises(ContextError, match='"/p/a/nothere": not found'):
-        copy(tree(), source, "/p/a/nothere", dest="/o/", parents=True)
+
+
+PARENTS = """
+file /e/f 1
+file /e/h/g 2
+link /ld -> e
+link /ll -> ld
+link /lf -> e/f
+link /away -> nowhere
+file /e/sp x
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "pivot", "exclude", "shown", "hint"),
+    [
+        ("/", 0, (), "/", "here are none"),
+        ("/e", 1, (), "/e", "here are none"),
+        ("/e/f", 2, (), "/e/f", "here are none"),
+        ("/nothere", 0, (), "/nothere", ""),
+        ("/e/hh", 0, (), "/e/hh", "did you mean `e/h`?"),
+        ("/e/f/x", 0, (), "/e/f/x", ""),
+        ("/e/f/x", 2, (), "/e/f/x", ""),
+        ("/e/f", 0, ("e/f",), "/e/f", "--exclude leaves it out"),
+        ("/e/f", 0, ("**",), "/e/f", "--exclude leaves it out"),
+        ("/e", 0, ("e",), "/e", "--exclude leaves it out"),
+        ("/e/f", 1, ("f",), "/e/f", "--exclude leaves it out"),
+        ("/ld/f", 0, (), "/ld/f", "`ld` is one"),
+        ("/ll/h/g", 0, (), "/ll/h/g", "`ll` is one"),
+        ("/e/../ld/f", 0, (), "/ld/f", "`ld` is one"),
+        ("/e/sp ", 0, (), "/e/sp ", ""),
+        ("/!e", 0, (), "/!e", ""),
+    ],
+)
+@pytest.mark.parametrize("others", [(), ("/lf",)])
+def test_parents_of_what_gives_nothing(
+    path: str, pivot: int, exclude: tuple[str, ...], shown: str, hint: str, others: tuple[str, ...]
+) -> None:
+    if others and exclude == ("**",):
+        others = ()
+    sources = (*(PathSource(1, other) for other in others), PathSource(1, clean(path), pivot=pivot))
+    op = Copy(sources, "/o/", parents=True, exclude=exclude)
+    view = tree(PARENTS)
+    digests = FileDigests(None, 0)
+    with pytest.raises(ContextError, match=f'^"{shown}": not found') as found:
+        lines(plan_copy(op, (tree(), view), tools()))
+    assert hint in "".join(found.value.hints)
+    with pytest.raises(ContextError, match=f'^"{shown}": not found'):
+        copy_digests(op, (tree(), view), tools(), digests)  # so it is refused where a layer would be found, too
+
+
+@pytest.mark.parametrize(
+    ("path", "pivot", "exclude", "last"),
+    [
+        ("/e/f", 0, ("e/h",), "file /o/e/f 0644 0:0 1"),
+        ("/e", 0, ("e/*",), "dir /o/e 0755 0:0"),
+        ("/e", 0, ("e", "!e/f"), "file /o/e/f 0644 0:0 1"),
+        ("/ld", 0, (), "link /o/ld -> e"),
+        ("/away", 0, (), "link /o/away -> nowhere"),
+        ("/ld/f", 1, (), "file /o/f 0644 0:0 1"),  # links before `/./` are followed
+        ("/ld/h/g", 1, (), "file /o/h/g 0644 0:0 2"),
+        ("/e/*", 1, ("**",), "dir /o 0755 0:0"),  # with a wildcard nothing need be there
+        ("/n*/f", 0, (), "dir /o 0755 0:0"),
+        ("/ld/*", 0, (), "dir /o 0755 0:0"),
+    ],
+)
+def test_parents_of_what_gives_something(path: str, pivot: int, exclude: tuple[str, ...], last: str) -> None:
+    op = Copy((PathSource(1, path, pivot=pivot),), "/o/", parents=True, exclude=exclude)
+    warnings: list[str] = []
+    assert lines(plan_copy(op, (tree(), tree(PARENTS)), tools(warnings)))[-1] == last
+    assert warnings == (["copy-nothing-matched"] if last.startswith("dir /o ") else [])
+    assert len(copy_digests(op, (tree(), tree(PARENTS)), tools(), FileDigests(None, 0))) == 1
 
 
 def test_parents_that_exist_take_the_mode_only() -> None:
