@@ -22,9 +22,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+from firkin.layer.blob import unpack_blob
 from firkin.layer.scan import iter_upper_changes, scan_tree
 from firkin.layer.stream import LayerDigests, write_layer
-from firkin.layer.unpack import unpack_blob
 from firkin.oci.descriptor import Descriptor
 
 

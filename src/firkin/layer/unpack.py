@@ -1,4 +1,4 @@
-"""Layer in, in one pass: verify, tee, inflate, verify, unpack. I; `store`, `rootfs`, `context` and `solve` use it.
+"""A layer's tar to a tree beneath a root. I; `layer.blob`, `rootfs` and `solve` use it.
 
 Two forms of a tree:
   diff  as overlayfs wants a lower directory: a removal is a character device 0:0, an opaque directory
@@ -12,8 +12,8 @@ Spec: image-spec layer.md; Linux Documentation/filesystems/overlayfs.rst. Mirror
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
@@ -26,12 +26,8 @@ from firkin.layer.attributes import (
     set_owner,
     set_xattr,
 )
-from firkin.layer.background import Background
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Opaque, Put, Remove
-from firkin.layer.compress import Buffer, Format, iter_decompressed
 from firkin.layer.tar import Member, TarReader, clean_name
-from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import DiffID, finish, new_hasher
 
 Form = Literal["diff", "flat"]
 
@@ -43,14 +39,11 @@ _IMPLIED = Entry("dir", 0o755)
 _FOUND = Entry("dir", 0o755, size=-1)
 
 
-_PIECE = 256 << 10
-
-
 class Unpacked(msgspec.Struct, frozen=True):
     """What came of a layer.
 
-    `implied` are directories that the layer needs and does not name (the caller may give them the
-    attributes they have below). `skipped` are (path, why) of what this machine did not let us make.
+    `implied` are directories that the layer needs and does not name, and that hide none below (the caller may
+    give them the attributes they have there). `skipped` are (path, why) of what this machine did not let us make.
     `root` is the root's own entry, if the layer has one.
     """
 
@@ -58,12 +51,6 @@ class Unpacked(msgspec.Struct, frozen=True):
     implied: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     root: Entry | None = None
-
-
-class BlobSink(Protocol):
-    """Where the blob goes as it comes in. Called from one other thread."""
-
-    def write(self, data: Buffer, /) -> object: ...
 
 
 def unpack_layer(
@@ -91,100 +78,6 @@ def unpack_layer(
     return unpacker.end()
 
 
-def unpack_blob(
-    chunks: Iterable[bytes],
-    descriptor: Descriptor,
-    diff_id: str | None,
-    root: str,
-    blob_sink: BlobSink | None = None,
-    *,
-    compression: Format | None = None,
-    form: Form = "diff",
-    chown: bool = True,
-    strict: bool = True,
-    observe: Callable[[Change], None] | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> tuple[Unpacked, DiffID]:
-    """Unpack a layer blob while it comes in; return what came of it and its diff_id.
-
-    Digest and size are verified against `descriptor`, the tar against `diff_id` (None: not known).
-    `chunks` is pulled and `blob_sink` written in one thread, inflating and the tar's digest have
-    threads of their own, the caller's unpacks. `progress` gets the count of blob bytes so far, in the
-    first thread. Raises ValueError for what does not match, besides all that `unpack_layer` raises;
-    the tree is then to be thrown away.
-    """
-    hasher = new_hasher()
-    with Background(_verified(chunks, descriptor, blob_sink, progress), depth=8) as verified:
-        with (
-            Background(iter_decompressed(verified, compression), depth=2) as inflated,
-            Background(_hashed(inflated, hasher), depth=4) as tar,
-        ):
-            unpacked = unpack_layer(tar, root, form=form, chown=chown, strict=strict, observe=observe)
-        # What may stand behind the last compressed stream counts for the digest too.
-        for _ in verified:
-            pass
-    found = DiffID(finish(hasher))
-    if diff_id is not None and found != diff_id:
-        raise ValueError(f"the layer {descriptor.digest} unpacks to {found}, but its image says {diff_id}")
-    return unpacked, found
-
-
-def _verified(
-    chunks: Iterable[bytes], descriptor: Descriptor, sink: BlobSink | None, progress: Callable[[int], None] | None
-) -> Iterator[bytes]:
-    """Pass the blob on, in pieces of some size; raises ValueError where it is not what it should be."""
-    hasher = new_hasher(descriptor.digest.partition(":")[0])
-    size = 0
-    small: list[bytes] = []
-    held = 0
-    for chunk in _in_pieces(chunks):
-        size += len(chunk)
-        if size > descriptor.size:
-            raise ValueError(f"the layer {descriptor.digest} is longer than its {descriptor.size} bytes")
-        small.append(chunk)
-        held += len(chunk)
-        if held < 128 << 10:
-            continue
-        piece = small[0] if len(small) == 1 else b"".join(small)
-        small.clear()
-        held = 0
-        hasher.update(piece)
-        if sink is not None:
-            sink.write(piece)
-        if progress is not None:
-            progress(size)
-        yield piece
-    piece = b"".join(small)
-    hasher.update(piece)
-    if size != descriptor.size:
-        raise ValueError(f"the layer {descriptor.digest} is cut short: {size} of {descriptor.size} bytes came")
-    if finish(hasher) != descriptor.digest:
-        raise ValueError(f"the layer {descriptor.digest} came damaged: its digest is {finish(hasher)}")
-    if piece:
-        if sink is not None:
-            sink.write(piece)
-        if progress is not None:
-            progress(size)
-        yield piece
-
-
-def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut what is large: a fast connection delivers megabytes at once, and several pieces wait in each queue."""
-    for chunk in chunks:
-        if len(chunk) <= _PIECE:
-            yield chunk
-        else:
-            for at in range(0, len(chunk), _PIECE):
-                yield chunk[at : at + _PIECE]
-
-
-def _hashed(chunks: Iterable[bytes], hasher: object) -> Iterator[bytes]:
-    update = hasher.update  # type: ignore[attr-defined]
-    for chunk in chunks:
-        update(chunk)
-        yield chunk
-
-
 class _Unpacker:
     """The tree being made. `_folders` are directories known to be real, with what to set on them at the end."""
 
@@ -199,7 +92,7 @@ class _Unpacker:
         self._observe = observe
         self._folders: dict[str, Entry] = {"": _FOUND}
         self._aliases: dict[str, str] = {}
-        self._opaque: list[str] = []
+        self._opaque: set[str] = set()
         self._seen: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._entries = 0
@@ -268,7 +161,8 @@ class _Unpacker:
             if not name:
                 root = entry
             if entry is _IMPLIED:
-                implied.append(name)
+                if not self._hides(name):
+                    implied.append(name)
             elif self._chown and (entry.uid, entry.gid) != self._own:
                 set_owner(full, entry, name)
             os.chmod(full, entry.mode)
@@ -407,7 +301,16 @@ class _Unpacker:
                 return
         self._tell(Remove(name))
 
+    def _hides(self, name: str) -> bool:
+        """Say whether the layer hides what lower ones have at a path."""
+        while self._opaque and name not in self._opaque:
+            if not name:
+                return False
+            name = name.rpartition("/")[0]
+        return bool(self._opaque)
+
     def _set_opaque(self, name: str) -> None:
+        self._opaque.add(name)
         os.setxattr(self._prefix + name if name else self._root, OPAQUE_XATTR, b"y")
 
     def _purge(self, folder: str) -> None:
@@ -429,6 +332,7 @@ class _Unpacker:
             beneath = name + "/"
             for known in [known for known in self._folders if known == name or known.startswith(beneath)]:
                 del self._folders[known]
+                self._opaque.discard(known)
 
     # --- parents ---
 

@@ -185,9 +185,18 @@ class MergedView:
         """Return where a file's bytes are; raises FileNotFoundError where no layer has them at hand."""
         raise FileNotFoundError(path)
 
-    def _find(self, path: str) -> tuple[int, Entry] | None:
+    def implied(self, path: str) -> Entry | None:
+        """Return what a directory takes over from these layers that one above has without saying what it is.
+
+        None: nothing. A link here is hidden by that directory, which then takes over what the link leads to
+        within its layer. Mirrors: containerd archive, mkparent.
+        """
+        unknown = (-1, Entry("dir", 0o755))
+        found = self._find(path, unknown)
+        return None if found is None or found is unknown else found[1]
+
+    def _find(self, path: str, implied: tuple[int, Entry] | None = None) -> tuple[int, Entry] | None:
         """Return the layer that decides on a path, and the entry; implied directories take lower attributes."""
-        implied: tuple[int, Entry] | None = None
         for number in self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers)):
             record = self._layers[number].lookup(path)
             if record is None:
@@ -195,15 +204,27 @@ class MergedView:
             if record.entry is None:
                 return implied
             if not record.implied:
-                if implied is not None and record.entry.kind != "dir":
+                entry = record.entry
+                if implied is not None and entry.kind == "symlink":
+                    target = self._behind(number, path)
+                    if target is None:
+                        continue
+                    entry = target
+                if implied is not None and entry.kind != "dir":
                     return implied
-                return number, self._numbered(record.entry, number)
+                return number, self._numbered(entry, number)
             implied = implied or (number, record.entry)
             if record.opaque:
                 return implied
         if not path and implied is None:
             return 0, Entry("dir", 0o755)
         return implied
+
+    def _behind(self, number: int, path: str) -> Entry | None:
+        """Return what a link leads to in its own layer."""
+        alone = MergedView((self._layers[number],))
+        target = follow_links(alone.lstat, path)
+        return None if target is None else alone.lstat(target)
 
     def _numbered(self, entry: Entry, number: int) -> Entry:
         """Keep apart the inode numbers of different layers."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import Cancelled, FirkinError
 from firkin.events import Warned
+from firkin.layer.blob import unpack_blob
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import write_layer
-from firkin.layer.unpack import unpack_blob
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID

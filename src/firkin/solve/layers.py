@@ -16,13 +16,13 @@ import msgspec
 
 from firkin.errors import Cancelled, FirkinError, RegistryError, StepFailed, StoreError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex, Warned
+from firkin.layer.blob import index_blob, unpack_blob
 from firkin.layer.change import Change, Entry, View
-from firkin.layer.compress import iter_decompressed
-from firkin.layer.index import IndexWriter, LayerIndex, index_tar, open_index
+from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.scan import OwnerOf, iter_upper_changes
 from firkin.layer.stream import write_layer
-from firkin.layer.unpack import Unpacked, unpack_blob
-from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView, resolve_path
+from firkin.layer.unpack import Unpacked
+from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
@@ -30,7 +30,6 @@ from firkin.oci.image import Layer
 from firkin.solve.cancel import Cancel
 from firkin.solve.pools import Pools, Task, finished
 from firkin.solve.snapshot import LayerRef, Snapshot
-from firkin.store.layout import remove_tree
 from firkin.store.records import LayerBlob
 from firkin.store.store import Store
 
@@ -341,7 +340,7 @@ class LayerWork:
         local = self._store.keeps(descriptor)
         index = IndexWriter()
         try:
-            index_tar(iter_decompressed(self._read(descriptor, origin, vertex, local)), index)
+            index_blob(self._read(descriptor, origin, vertex, local), descriptor, known.diff_id, index)
         except ValueError as error:
             raise _damaged(descriptor, origin, error) from error
         self.keep_index(layer.tree_id, index)
@@ -515,33 +514,12 @@ def _take_from_below(root: str, paths: tuple[str, ...], below: StackView, owner_
     """Give directories that a layer's tar only implies what they have in the layers below.
 
     Overlayfs shows the attributes of the topmost layer, so without this a `usr/bin/tool` alone would hide
-    the mode and owner of `/usr`. Where the path is a link below, its files belong where that leads.
+    the mode and owner of `/usr`.
     """
     for path in sorted(paths, reverse=True):
-        entry = below.lstat(path)
-        full = f"{root}/{path}" if path else root
-        if entry is not None and entry.kind == "symlink":
-            _move_behind_link(root, path, resolve_path(below, path), below, owner_free)
-        elif entry is not None and entry.kind == "dir":
-            _set_attributes(full, entry, owner_free)
-
-
-def _move_behind_link(root: str, path: str, target: str, below: StackView, owner_free: bool) -> None:
-    made = ""
-    missing = []
-    for part in target.split("/"):
-        made = f"{made}/{part}" if made else part
-        if not os.path.lexists(f"{root}/{made}"):
-            os.mkdir(f"{root}/{made}", 0o755)
-            missing.append(made)
-    for name in os.listdir(f"{root}/{path}"):
-        if not os.path.lexists(f"{root}/{target}/{name}"):
-            os.rename(f"{root}/{path}/{name}", f"{root}/{target}/{name}")
-    remove_tree(f"{root}/{path}")
-    for folder in reversed(missing):
-        entry = below.lstat(folder)
-        if entry is not None and entry.kind == "dir":
-            _set_attributes(f"{root}/{folder}", entry, owner_free)
+        entry = below.implied(path)
+        if entry is not None:
+            _set_attributes(f"{root}/{path}" if path else root, entry, owner_free)
 
 
 def _set_attributes(full: str, entry: Entry, owner_free: bool) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from firkin.layer.blob import unpack_blob
 from firkin.layer.change import Change, Entry, Opaque, Put, Remove
 from firkin.layer.entry import TRAILER, encode_member, encode_opaque, encode_whiteout, padding
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import LayerDigests, write_layer
-from firkin.layer.unpack import Unpacked, unpack_blob, unpack_layer
+from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.oci.descriptor import Descriptor
 
 ME = (os.getuid(), os.getgid())

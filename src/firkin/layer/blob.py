@@ -1,0 +1,146 @@
+"""A layer's blob on its way in, in one pass: verify, tee, inflate, verify, unpack or index. I; `solve` uses it.
+
+Nothing that is made of a blob counts before its digest, its size and the digest of its tar are what the
+image says of them: whatever bears the name of a layer holds that layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from firkin.layer.background import Background
+from firkin.layer.change import Change
+from firkin.layer.compress import Buffer, Format, iter_decompressed
+from firkin.layer.index import IndexWriter, index_tar
+from firkin.layer.unpack import Form, Unpacked, unpack_layer
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID, finish, new_hasher
+
+_PIECE = 256 << 10
+T = TypeVar("T")
+
+
+class BlobSink(Protocol):
+    """Where the blob goes as it comes in. Called from one other thread."""
+
+    def write(self, data: Buffer, /) -> object: ...
+
+
+def unpack_blob(
+    chunks: Iterable[bytes],
+    descriptor: Descriptor,
+    diff_id: str | None,
+    root: str,
+    blob_sink: BlobSink | None = None,
+    *,
+    compression: Format | None = None,
+    form: Form = "diff",
+    chown: bool = True,
+    strict: bool = True,
+    observe: Callable[[Change], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Unpacked, DiffID]:
+    """Unpack a layer blob while it comes in; return what came of it and its diff_id.
+
+    Digest and size are verified against `descriptor`, the tar against `diff_id` (None: not known).
+    `chunks` is pulled and `blob_sink` written in one thread, inflating and the tar's digest have
+    threads of their own, the caller's unpacks. `progress` gets the count of blob bytes so far, in the
+    first thread. Raises ValueError for what does not match, besides all that `unpack_layer` raises;
+    the tree is then to be thrown away.
+    """
+
+    def unpack(tar: Iterable[bytes]) -> Unpacked:
+        return unpack_layer(tar, root, form=form, chown=chown, strict=strict, observe=observe)
+
+    verified = _verified(chunks, descriptor, blob_sink, progress)
+    return _read(verified, descriptor, diff_id, compression, unpack)
+
+
+def index_blob(chunks: Iterable[bytes], descriptor: Descriptor, diff_id: str | None, writer: IndexWriter) -> DiffID:
+    """Note every member of a layer blob in `writer`, without unpacking; return its diff_id.
+
+    Verifies as `unpack_blob` does. Raises ValueError; what was noted is then to be thrown away.
+    """
+    verified = _verified(chunks, descriptor, None, None)
+    return _read(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer))[1]
+
+
+def _read(
+    chunks: Iterator[bytes],
+    descriptor: Descriptor,
+    diff_id: str | None,
+    compression: Format | None,
+    take: Callable[[Iterable[bytes]], T],
+) -> tuple[T, DiffID]:
+    """Give the inflated tar to `take`, which reads it to its end; check what came against the image."""
+    hasher = new_hasher()
+    with Background(chunks, depth=8) as verified:
+        with (
+            Background(iter_decompressed(verified, compression), depth=2) as inflated,
+            Background(_hashed(inflated, hasher), depth=4) as tar,
+        ):
+            result = take(tar)
+        # What may stand behind the last compressed stream counts for the digest too.
+        for _ in verified:
+            pass
+    found = DiffID(finish(hasher))
+    if diff_id is not None and found != diff_id:
+        raise ValueError(f"the layer {descriptor.digest} unpacks to {found}, but its image says {diff_id}")
+    return result, found
+
+
+def _verified(
+    chunks: Iterable[bytes], descriptor: Descriptor, sink: BlobSink | None, progress: Callable[[int], None] | None
+) -> Iterator[bytes]:
+    """Pass the blob on, in pieces of some size; raises ValueError where it is not what it should be."""
+    hasher = new_hasher(descriptor.digest.partition(":")[0])
+    size = 0
+    small: list[bytes] = []
+    held = 0
+    for chunk in _in_pieces(chunks):
+        size += len(chunk)
+        if size > descriptor.size:
+            raise ValueError(f"the layer {descriptor.digest} is longer than its {descriptor.size} bytes")
+        small.append(chunk)
+        held += len(chunk)
+        if held < 128 << 10:
+            continue
+        piece = small[0] if len(small) == 1 else b"".join(small)
+        small.clear()
+        held = 0
+        hasher.update(piece)
+        if sink is not None:
+            sink.write(piece)
+        if progress is not None:
+            progress(size)
+        yield piece
+    piece = b"".join(small)
+    hasher.update(piece)
+    if size != descriptor.size:
+        raise ValueError(f"the layer {descriptor.digest} is cut short: {size} of {descriptor.size} bytes came")
+    if finish(hasher) != descriptor.digest:
+        raise ValueError(f"the layer {descriptor.digest} came damaged: its digest is {finish(hasher)}")
+    if piece:
+        if sink is not None:
+            sink.write(piece)
+        if progress is not None:
+            progress(size)
+        yield piece
+
+
+def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut what is large: a fast connection delivers megabytes at once, and several pieces wait in each queue."""
+    for chunk in chunks:
+        if len(chunk) <= _PIECE:
+            yield chunk
+        else:
+            for at in range(0, len(chunk), _PIECE):
+                yield chunk[at : at + _PIECE]
+
+
+def _hashed(chunks: Iterable[bytes], hasher: object) -> Iterator[bytes]:
+    update = hasher.update  # type: ignore[attr-defined]
+    for chunk in chunks:
+        update(chunk)
+        yield chunk
