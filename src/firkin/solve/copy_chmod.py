@@ -1,6 +1,7 @@
 """--chmod: octal and symbolic modes. Pure; solve and whoever checks flags may import it.
 
-Mirrors: tonistiigi/dchapes-mode (BSD setmode), with the umask 022 that BuildKit gives it.
+Mirrors: tonistiigi/dchapes-mode (BSD setmode, but for X as chmod(1) has it), with the umask 0 that BuildKit's copier
+gives it: a clause without a class is as one with `a`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 _STANDARD = 0o6777
 _SETUID, _SETGID, _STICKY = 0o4000, 0o2000, 0o1000
-_MASK = 0o7777 & ~0o022
+_EVERY = 0o7777
 
 
 class _Command(NamedTuple):
@@ -70,7 +71,7 @@ def parse_chmod(text: str) -> Chmod:
 
 
 def _parse_clause(clause: str, text: str) -> list[_Command]:
-    """Read `[ugoa…](op[perm…])…`. A clause without a class obeys the umask."""
+    """Read `[ugoa…](op[perm…])…`. Without a class, all bits count that an operator names; `=` leaves the sticky one."""
     rest = clause.lstrip("ugoa")
     classes = clause[: len(clause) - len(rest)]
     who = 0
@@ -101,10 +102,10 @@ def _permissions(commands: list[_Command], operator: str, letters: str, who: int
             if operator == "=":
                 commands.append(_Command("-", who or _STANDARD))
                 cleared = True
-            commands.append(_Command("-" if operator == "-" else "+", bits & (who or _MASK)))
+            commands.append(_Command("-" if operator == "-" else "+", bits & (who or _EVERY)))
             bits = 0
         if executable:
-            commands.append(_Command("X", executable & (who or _MASK)))
+            commands.append(_Command("X", executable & (who or _EVERY)))
             executable = 0
 
     for letter in letters:
@@ -115,8 +116,10 @@ def _permissions(commands: list[_Command], operator: str, letters: str, who: int
                 bits |= 0o222
             case "x":
                 bits |= 0o111
-            case "X":  # counts with + alone, as in BSD's setmode
-                executable |= 0o111 if operator == "+" else 0
+            case "X" if operator == "-":  # what is not executable has nothing to lose
+                bits |= 0o111
+            case "X":
+                executable |= 0o111
             case "s":
                 bits |= _SETUID | _SETGID if not who or who & ~0o007 else 0
             case "t":
@@ -128,6 +131,6 @@ def _permissions(commands: list[_Command], operator: str, letters: str, who: int
                 if operator == "=":
                     cleared = True
                 classes = "".join(name for name, bit in (("u", 0o400), ("g", 0o040), ("o", 0o004)) if who & bit)
-                commands.append(_Command(source, 0o7777 if who else _MASK, operator, classes if who else "ugo"))
+                commands.append(_Command(source, 0o7777 if who else _EVERY, operator, classes if who else "ugo"))
     flush(final=True)
     return who
