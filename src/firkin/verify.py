@@ -28,11 +28,10 @@ from firkin.solve.bench import Bench
 from firkin.solve.cancel import Cancel
 from firkin.solve.resolve import Resolved
 from firkin.source import Source
+from firkin.store.lookup import find_image, whole_digest
 
 if TYPE_CHECKING:
     from firkin.backend import Backend
-
-_SHORTEST_PREFIX = 6
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -90,19 +89,18 @@ def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Lanes, as
 
 def _expected(bench: Bench, text: str, platform: Platform) -> Resolved:
     """Return the image of a name or a digest; raises UsageError, RegistryError."""
-    wanted = text.removeprefix("sha256:")
-    if len(wanted) >= _SHORTEST_PREFIX and not wanted.strip("0123456789abcdef"):
-        for entry in bench.store.images.entries():
-            image = bench.resolver.stored(entry.descriptor, platform)
-            digests = (entry.descriptor.digest, *((image.manifest.digest, image.config.digest) if image else ()))
-            if image is not None and any(digest.removeprefix("sha256:").startswith(wanted) for digest in digests):
-                return Resolved(text, entry.descriptor.digest, image, "")
-        if text.startswith("sha256:"):
-            raise UsageError(
-                f"option `--verify`: no image {text} in the store",
-                code="no-image",
-                hints=("name it with its repository: `REPOSITORY@sha256:...`",),
-            )
+    if "@" not in text:
+        try:
+            found = find_image(bench.store, text)
+        except UsageError as error:
+            if error.code != "no-image" or whole_digest(text) or text.startswith("sha256:"):
+                hint = "name it with its repository: `REPOSITORY@sha256:...`"
+                hints = (hint,) if error.code == "no-image" else error.hints
+                raise UsageError(f"option `--verify`: {error.message}", code=error.code, hints=hints) from error
+        else:
+            image = None if found.by_name else bench.resolver.stored(found.root, platform)
+            if image is not None:
+                return Resolved(text, found.root.digest, image, "")
     try:
         name = str(parse_reference(text))
     except ValueError as error:

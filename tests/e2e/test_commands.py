@@ -49,6 +49,43 @@ def test_images_tag_inspect_and_rmi(built: Firkin) -> None:
     assert "no image `app:1` in the store" in built.run("rmi", "-f", "app:1").stderr
 
 
+def test_an_id_means_the_same_to_every_command(built: Firkin) -> None:
+    context = built.place / "context"
+    built.run("build", "-t", "app:zstd", "-o", "type=image,compression=zstd,force-compression=true", context)
+    built.run("build", "-t", "multi:1", "--platform", "linux/amd64,linux/arm64", context)
+    documents = {name: json.loads(built.run("inspect", name).stdout)[0] for name in ("app:1", "app:zstd", "multi:1")}
+    ids = {image["config_digest"] for document in documents.values() for image in document["images"]}
+    manifests = {image["digest"] for document in documents.values() for image in document["images"]}
+    for number, digest in enumerate((*ids, *manifests, *(document["digest"] for document in documents.values()))):
+        for text in (digest, digest.removeprefix("sha256:"), digest[:20]):
+            (document,) = json.loads(built.run("inspect", text).stdout)
+            assert digest in (document["digest"], document["images"][0]["config_digest"])
+            assert built.run("images", "-q", text).stdout.strip()
+        built.run("tag", digest, f"by-id:{number}")
+        built.run("save", "--format", "oci", "-o", built.place / "saved.tar", digest)
+        built.run("rmi", f"by-id:{number}")
+    for digest in ids:
+        built.run("rmi", digest)
+    assert built.run("images", "-q").stdout == ""
+
+
+def test_a_digest_is_never_taken_for_a_name(built: Firkin, registry: Registry) -> None:
+    """No command asks a registry for `library/sha256`, and nothing gets such a name."""
+    absent = "sha256:" + "0" * 64
+    for words in (("pull", absent), ("push", "app:1", absent), ("tag", "app:1", "sha256:abc"), ("push", absent[7:])):
+        result = built.run(*words, check=False)
+        assert result.returncode == 2, result.stderr
+    context = built.place / "context"
+    for wanted in (absent, absent[7:], "sha256:abcdef"):
+        result = built.run("build", "--verify", wanted, context, check=False)
+        assert (result.returncode, f"no image `{wanted}` in the store" in result.stderr) == (2, True), result.stderr
+    result = built.run("build", "-t", "sha256:abc", context, check=False)
+    assert result.returncode == 2 and "cannot be a name" in result.stderr
+    (document,) = json.loads(built.run("inspect", "app:1").stdout)
+    result = built.run("push", document["digest"], check=False)
+    assert result.returncode == 2 and "does not say where to push" in result.stderr
+
+
 def test_push_then_pull_into_another_store(built: Firkin, registry: Registry) -> None:
     name = registry.reference(f"commands/{built.account.name}:1")
     pushed = built.run("push", "app:1", name).stdout.strip()

@@ -157,6 +157,8 @@ def _tags(arguments: Arguments) -> tuple[str, ...]:
 def _checked_name(option: str, text: str) -> None:
     from firkin.oci.reference import parse_reference
 
+    if text.startswith("sha256:"):  # docker refuses to tag an image so, too
+        raise UsageError(f"option `{option}`: `{text}` looks like a digest, and cannot be a name")
     try:
         parse_reference(text)
     except ValueError as error:

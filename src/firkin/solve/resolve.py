@@ -23,11 +23,15 @@ from firkin.oci.digest import Digest
 from firkin.oci.image import Image, image_of
 from firkin.oci.manifest import Index, Manifest, choose_manifest, parse_manifest
 from firkin.oci.platform import Platform
-from firkin.oci.reference import Reference, parse_reference
+from firkin.oci.reference import DIGEST_NAME, DOCKER_HUB, Reference, parse_reference
+from firkin.store.lookup import whole_digest
 from firkin.store.store import Store
 
 if TYPE_CHECKING:
     from firkin.registry.client import RegistryClient
+
+_ID_HINT = "an image is taken from the store by its name: `firkin tag ID NAME` gives it one"
+
 
 class Resolved(msgspec.Struct, frozen=True):
     """A name's image for one platform. `digest` is that of the document the name points to."""
@@ -76,9 +80,13 @@ class ImageResolver:
         try:
             reference = parse_reference(name)
         except ValueError as error:
+            hints = (_ID_HINT,) if whole_digest(name) else ()
             raise RegistryError(
-                f"failed to parse stage name `{name}`: {error}", code="reference", exit_code=1
+                f"failed to parse stage name `{name}`: {error}", code="reference", exit_code=1, hints=hints
             ) from error
+        if reference.name == f"{DOCKER_HUB}/library/{DIGEST_NAME}":
+            # BuildKit asks the Hub for a repository `sha256`, which nobody can have.
+            raise RegistryError(f"`{name}` is a digest, not a name", code="reference", exit_code=1, hints=(_ID_HINT,))
         if not self._pull:
             stored = self._store.images.find(reference)
             if stored is not None:

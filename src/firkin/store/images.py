@@ -50,8 +50,15 @@ class Images:
         )
 
     def find(self, reference: Reference) -> Descriptor | None:
-        """Return what a reference names here: its digest if it has one, else its tag."""
-        return find_in(self.entries(), reference)
+        """Return what a reference names here, as FROM has it: its digest if it has one, else its tag."""
+        for image in self.entries():
+            if reference.digest is None:
+                same = image.name == str(reference)
+            else:
+                same = image.descriptor.digest == reference.digest
+            if same:
+                return image.descriptor
+        return None
 
     def tag(self, descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> None:
         """Let the names (all of them, or none when it fails) point to the image.
@@ -130,17 +137,6 @@ class Images:
             write_atomically(self._path, index.raw, self._layout.scratch)
         except OSError as error:
             raise store_error("cannot write the list of images", error) from error
-
-
-def find_in(entries: tuple[StoredImage, ...], reference: Reference) -> Descriptor | None:
-    """Return what a reference names among entries: its digest if it has one, else its tag."""
-    for image in entries:
-        if reference.digest is not None:
-            if image.descriptor.digest == reference.digest:
-                return image.descriptor
-        elif image.name == str(reference):
-            return image.descriptor
-    return None
 
 
 def _name(item: Descriptor) -> str:

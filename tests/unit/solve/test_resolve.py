@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from firkin.errors import RegistryError
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import digest_of
@@ -67,6 +68,15 @@ def test_a_tag_is_asked_about_in_every_build(registry, resolve):
     registry.publish(registry.config + b"\n")
     assert registry.manifest.digest != first
     assert resolve(1002.0) == (registry.manifest.digest, ["HEAD", "GET"])
+
+
+@pytest.mark.parametrize("name", ["sha256:" + "a" * 64, "a" * 64, "sha256:abc"])
+def test_no_registry_is_asked_for_a_digest(tmp_path, registry, name):
+    with Store(str(tmp_path / "store"), lambda: 1.0) as store:
+        resolver = ImageResolver(store, lambda: registry, lambda event: None, lambda: 1.0, pull=False)
+        with pytest.raises(RegistryError) as caught:
+            resolver.resolve(name, PLATFORM)
+    assert registry.asked == [] and "firkin tag" in caught.value.hints[0]
 
 
 def test_what_was_asked_lately_enough_is_reused(registry, resolve):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import Found, describe, open_store, say
+from firkin.cli.shelf import find_image, open_store, say
 from firkin.errors import StoreError, UsageError
 from firkin.oci.reference import parse_reference
 from firkin.store.images import StoredImage
+from firkin.store.lookup import Found, describe
+from firkin.store.store import Store
 
 USAGE = "[OPTIONS] [NAME]"
 ABOUT = "List the images in the store, newest last; with NAME those whose repository or name it is."
@@ -25,34 +29,60 @@ OPTIONS = (
 )  # fmt: skip
 
 
+class Row(NamedTuple):
+    """One name ("" for none) of one image."""
+
+    name: str
+    found: Found
+
+
 def run(invocation: Invocation) -> int:
     """Print a line for each image and name."""
     arguments = invocation.arguments
+    if len(arguments.operands) > 1:
+        raise UsageError("`firkin images` takes one name")
     store, _ = open_store(invocation)
-    rows: list[tuple[str, str, Found]] = []
     with store:
-        by_digest: dict[str, list[StoredImage]] = {}
-        for entry in store.images.entries():
-            by_digest.setdefault(entry.descriptor.digest, []).append(entry)
-        for digest, entries in by_digest.items():
-            try:
-                found = describe(store, entries)
-            except StoreError as error:
-                say(f"warning: {digest}: {error.message} ({error.code})")
-                continue
-            rows += [(*_split(name), found) for name in found.names or ("",)]
-    if arguments.operands:
-        if len(arguments.operands) > 1:
-            raise UsageError("`firkin images` takes one name")
-        wanted = _familiar(arguments.operands[0])
-        rows = [row for row in rows if wanted in (row[0], f"{row[0]}:{row[1]}")]
+        rows = _rows(store)
+        if arguments.operands:
+            rows = _chosen(store, arguments.operands[0], rows)
     if arguments.flag("quiet"):
-        write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row[2].root.digest for row in rows)))
+        write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row.found.root.digest for row in rows)))
     elif arguments.flag("json"):
-        write_out("".join(msgspec.json.encode(_document(*row)).decode() + "\n" for row in rows))
+        write_out("".join(msgspec.json.encode(_document(row)).decode() + "\n" for row in rows))
     else:
         write_out(_table(rows, whole=arguments.flag("no_trunc")))
     return 0
+
+
+def _rows(store: Store) -> list[Row]:
+    by_digest: dict[str, list[StoredImage]] = {}
+    for entry in store.images.entries():
+        by_digest.setdefault(entry.descriptor.digest, []).append(entry)
+    rows: list[Row] = []
+    for digest, entries in by_digest.items():
+        try:
+            found = describe(store, entries)
+        except StoreError as error:
+            say(f"warning: {digest}: {error.message} ({error.code})")
+            continue
+        rows += [Row(name, found) for name in found.names or ("",)]
+    return rows
+
+
+def _chosen(store: Store, text: str, rows: list[Row]) -> list[Row]:
+    """Return the rows of a repository or a name, or else of the image that an id or a digest means."""
+    wanted = _familiar(text)
+    named = [row for row in rows if wanted in (_split(row.name)[0], ":".join(_split(row.name)))]
+    if named:
+        return named
+    try:
+        meant = find_image(store, text)
+    except UsageError as error:
+        if error.code == "no-image":
+            return []
+        raise
+    return [row for row in rows if {row.name, row.found.root.digest}.intersection(meant.removes)]
 
 
 def _familiar(text: str) -> str:
@@ -76,7 +106,9 @@ def _split(name: str) -> tuple[str, str]:
     return head.removesuffix(f":{reference.tag}") if reference.tag else head, reference.tag or "<none>"
 
 
-def _document(repository: str, tag: str, found: Found) -> dict[str, object]:
+def _document(row: Row) -> dict[str, object]:
+    found = row.found
+    repository, tag = _split(row.name)
     return {
         "repository": repository,
         "tag": tag,
@@ -87,11 +119,12 @@ def _document(repository: str, tag: str, found: Found) -> dict[str, object]:
     }
 
 
-def _table(rows: list[tuple[str, str, Found]], *, whole: bool) -> str:
+def _table(rows: list[Row], *, whole: bool) -> str:
     from firkin.render.text import human_size
 
     cells = [("REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE")]
-    for repository, tag, found in rows:
+    for name, found in rows:
+        repository, tag = _split(name)
         digest = found.root.digest if whole else found.root.digest.removeprefix("sha256:")[:12]
         cells.append((repository, tag, digest, found.created[:19].replace("T", " "), human_size(found.size_bytes)))
     widths = [max(len(row[column]) for row in cells) for column in range(5)]

@@ -8,8 +8,9 @@ import msgspec
 
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import Found, find_image, open_store
+from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
+from firkin.store.lookup import Found
 
 USAGE = "[OPTIONS] IMAGE..."
 ABOUT = "Show what images of the store consist of, as JSON. IMAGE is a name, a digest, or the beginning of one."

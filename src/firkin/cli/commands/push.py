@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import Found, find_image, open_client, open_store, reference_of, say, with_interrupts
+from firkin.cli.shelf import find_image, open_client, open_store, reference_of, say, with_interrupts
 from firkin.errors import Cancelled, UsageError
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -14,6 +14,7 @@ from firkin.render.text import human_size
 from firkin.request import RegistrySettings
 from firkin.solve.cancel import Cancel
 from firkin.solve.pools import Pools
+from firkin.store.lookup import Found
 from firkin.store.store import Store
 
 USAGE = "[OPTIONS] IMAGE [NAME[:TAG]...]"
@@ -34,13 +35,13 @@ def run(invocation: Invocation) -> int:
     if not arguments.operands:
         raise UsageError("`firkin push` needs an image")
     source, *names = arguments.operands
-    targets = tuple(map(reference_of, names or (source,)))
+    targets = tuple(map(reference_of, names))
     store, settings = open_store(invocation)
 
     def work(cancel: Cancel) -> int:
         with store, open_client(settings, cancel) as client:
             found = find_image(store, source)
-            for target in targets:
+            for target in targets or _own_name(found, source):
                 if target.digest is not None:
                     raise UsageError(f"`{target}` has a digest; push to a tag")
                 pusher = _Pusher(store, client, settings.registry, cancel, arguments.flag("quiet"))
@@ -49,6 +50,16 @@ def run(invocation: Invocation) -> int:
         return 0
 
     return with_interrupts(work)
+
+
+def _own_name(found: Found, text: str) -> tuple[Reference, ...]:
+    """Return the name that an image was asked for by; an id says nothing about where to push."""
+    if not found.by_name:
+        raise UsageError(
+            f"`{text}` is no name, so it does not say where to push",
+            hints=(f"firkin push {text} REGISTRY/NAME:TAG",),
+        )
+    return (reference_of(text),)
 
 
 class _Pusher:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import familiar, find_image, open_store, reference_of, say
+from firkin.cli.shelf import familiar, find_image, open_store, say
 from firkin.errors import UsageError
 
 USAGE = "[OPTIONS] IMAGE..."
-ABOUT = "Remove names of images (or, given a digest, all its names) from the store. `firkin prune` frees the space."
+ABOUT = (
+    "Remove names of images from the store; given an id or a digest, all names of the image that has it. "
+    "`firkin prune` frees the space."
+)
 OPTIONS = (
     Option(("--force", "-f"), "force", "flag", "images that are not there are no error", takes_value=False),
     Option(("--no-prune",), "", "ignored", "only `firkin prune` frees space", takes_value=False),
@@ -32,8 +35,7 @@ def run(invocation: Invocation) -> int:
                     raise
                 say(f"warning: {error.message} ({error.code})")
                 continue
-            by_name = not text.startswith("sha256:") and str(reference_of(text)) in found.names
-            gone[str(reference_of(text)) if by_name else found.root.digest] = None
+            gone |= dict.fromkeys(found.removes)
         for entry in store.images.untag(tuple(gone)):
             write_out(f"removed {familiar(entry.name) or entry.descriptor.digest}\n")
     return 0
