@@ -31,7 +31,8 @@ def find_owner(
 
     A user alone brings the primary group of its passwd entry, a number alone is also the group's
     number; nothing before or behind a colon is 0. Names that the root does not know count as 0 (or
-    leave the group) with a warning, as in BuildKit. Raises StepFailed for a name without a root.
+    leave the group) with a warning, as in BuildKit, even where it has no passwd at all. Raises StepFailed
+    for a name without a root, and for one in an empty root.
     """
     if not text:
         return Owner(0, 0)
@@ -85,6 +86,13 @@ def _find(
         )
     found = follow(root.lstat, path)
     entry = root.lstat(found)
+    if entry is None and not root.iterdir(""):
+        # BuildKit: `invalid user index: -1`, for the state that it starts from has no files to look into
+        raise StepFailed(
+            f"{option}: cannot look up {what} `{name}`: the root is empty, there is no /{path}",
+            code="owner-in-empty-root",
+            hints=(f"give the {what} by its number, or copy a /{path} first",),
+        )
     if entry is None or entry.kind != "file":
         return None
     for line in read(root.content(found)).decode("utf-8", "surrogateescape").split("\n"):

@@ -137,6 +137,23 @@ def test_chown_forms(chown: str, owner: str, codes: list[str]) -> None:
     assert warnings == codes
 
 
+@pytest.mark.parametrize("chown", ["daemon", "0:daemon", "daemon:0", ":staff", "-1"])
+def test_names_cannot_be_looked_up_in_an_empty_root(chown: str) -> None:
+    with pytest.raises(StepFailed, match="the root is empty"):
+        copy(tree(), tree(CONTEXT), "/a.txt", dest="/f", chown=chown)
+    with pytest.raises(StepFailed, match="the root is empty"):
+        list(plan_mkdir(MakeDir("/w", user=chown), tree(), tools()))
+    # BuildKit takes a root without the files as one that does not know the name.
+    warnings: list[str] = []
+    assert copy(tree("file /x x"), tree(CONTEXT), "/a.txt", dest="/f", chown=chown, warnings=warnings)
+    assert warnings
+
+
+@pytest.mark.parametrize("chown", ["root", "0:root", "12", ":", "12:"])
+def test_numbers_need_no_files(chown: str) -> None:
+    assert copy(tree(), tree(CONTEXT), "/a.txt", dest="/f", chown=chown)
+
+
 def test_link_looks_at_nothing_below() -> None:
     root = tree("link /link -> /real\ndir /real")
     assert copy(root, tree(CONTEXT), "/a.txt", dest="/link/", link=True) == [
