@@ -83,6 +83,87 @@ int main(void) {
 }
 """
 
+# What one process may do to another and which sockets it may have; a line for each attempt, with the errno it met.
+NEIGHBOUR = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int here = 42;
+static void tell(const char *what, long result) { printf("%s %d\n", what, result < 0 ? errno : 0); fflush(stdout); }
+static struct sockaddr_un address = {AF_UNIX};
+static socklen_t named(const char *name) {
+    memset(address.sun_path, 0, sizeof address.sun_path);
+    strcpy(address.sun_path + 1, name);
+    return sizeof(sa_family_t) + 1 + strlen(name);
+}
+static long dial(const char *name, int type) {
+    int fd = socket(AF_UNIX, type, 0);
+    socklen_t length = named(name);
+    long result = type == SOCK_DGRAM ? sendto(fd, "x", 1, 0, (void *)&address, length)
+                                     : connect(fd, (void *)&address, length);
+    int met = errno;
+    close(fd);
+    errno = met;
+    return result;
+}
+static long peek(int pid) {
+    int data;
+    struct iovec to = {&data, sizeof data}, from = {&here, sizeof here};
+    return process_vm_readv(pid, &to, 1, &from, 1, 0);
+}
+int main(int count, char **argv) {
+    if (count > 2) {
+        tell("their abstract socket", dial(argv[1], SOCK_STREAM));
+        tell("their abstract datagrams", dial(argv[2], SOCK_DGRAM));
+    }
+    for (int at = 3; at < count; at++) {
+        int pid = atoi(argv[at]);
+        tell("trace them", ptrace(PTRACE_SEIZE, pid, 0, 0));
+        tell("read them", peek(pid));
+        tell("signal them", kill(pid, SIGTERM));
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    socklen_t length = named("neighbour-own");
+    bind(fd, (void *)&address, length);
+    listen(fd, 1);
+    int child = fork();
+    if (!child) {
+        tell("own abstract socket", dial("neighbour-own", SOCK_STREAM));
+        pause();
+    }
+    usleep(100000);
+    tell("trace own", ptrace(PTRACE_SEIZE, child, 0, 0));
+    tell("read own", peek(child));
+    tell("signal own", kill(child, SIGKILL));
+    waitpid(child, 0, __WALL);
+    tell("packets", socket(17, SOCK_RAW, 0x300));
+    tell("raw tcp", socket(AF_INET, SOCK_RAW, 6));
+    tell("raw icmp", socket(AF_INET, SOCK_RAW, 1));
+    tell("vsock", socket(40, SOCK_STREAM, 0));
+    tell("internet", socket(AF_INET, SOCK_STREAM, 0));
+    char parameters[120] = {0};
+    tell("uring", syscall(425, 1, parameters));
+    return 0;
+}
+"""
+
+# Says as whom it really acts, for setuid programs.
+ACTOR = r"""
+#include <stdio.h>
+#include <unistd.h>
+int main(void) { printf("acts as %d\n", geteuid()); return 0; }
+"""
+
 
 @functools.cache
 def compiled(source: str) -> bytes:

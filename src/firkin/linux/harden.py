@@ -24,7 +24,7 @@ _STANDARD = (
     "pycurl", "isal.isal_zlib", "zstandard", "msgspec", "hashlib", "hmac", "secrets", "random", "base64", "fnmatch",
 )  # fmt: skip
 # Programs of their own, and what only tests use.
-_NOT_MODULES = ("sandbox/init.py", "sandbox/fixtures.py", "__main__.py")
+_NOT_MODULES = ("sandbox/init.py", "sandbox/confine.py", "sandbox/fixtures.py", "__main__.py")
 _NOT_FOLDERS = ("testing", "__pycache__")
 
 

@@ -60,6 +60,7 @@ _SYS_FSMOUNT = 432
 _SYS_PIDFD_OPEN = 434
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
+_SYS_LANDLOCK_CREATE_RULESET = 444
 
 _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
@@ -232,6 +233,14 @@ def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int =
 
     buffer = ctypes.create_string_buffer(_pack_longs(flags | os.O_CLOEXEC, mode, resolve), 24)
     return _syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), ctypes.addressof(buffer), 24, path=path)
+
+
+def landlock_abi() -> int:
+    """Return what the kernel's Landlock can do (landlock(7)), 0 where it has none or a filter refuses the question."""
+    try:
+        return _syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
+    except OSError:
+        return 0
 
 
 def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) -> None:

@@ -1,92 +1,64 @@
-"""Seccomp programs for commands, as bytes of struct sock_filter. P; `ops` imports it.
+"""Seccomp programs for commands, as bytes of struct sock_filter. P; `ops` and `plain_ops` import it.
 
-Classic BPF over struct seccomp_data (seccomp(2)): number at 0, architecture at 4, low halves of the
-arguments at 16, 24, ... on little-endian machines, which all of ours are but s390x.
+Classic BPF over struct seccomp_data (seccomp(2)): number at 0, architecture at 4, low halves of the arguments at
+16, 24, ... on little-endian machines, which all of ours are. A machine may run programs of more than one
+architecture, each with numbers of its own, so a program has one block for each; every other architecture is refused.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from firkin.sandbox.calls import ARM, ARM_PRIVATE, MACHINES, NEWEST, Table, number_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
+_AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
+_JUMP = 0x05  # BPF_JMP | BPF_JA
 _JUMP_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_JUMP_ABOVE = 0x25  # BPF_JMP | BPF_JGT | BPF_K
 _JUMP_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
 _JUMP_SET = 0x45  # BPF_JMP | BPF_JSET | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND, _THIRD = 0, 4, 16, 24, 32
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-_EPERM = 1
-_ENOSYS = 38
-_EAFNOSUPPORT = 97
-_AF_UNIX, _AF_NETLINK = 1, 16
+_EPERM, _ENOSYS, _EAFNOSUPPORT = _ERRNO | 1, _ERRNO | 38, _ERRNO | 97
+_SUCCESS = _ERRNO | 0
 
-_X32_BIT = 0x40000000
-_CLONE_NEW_ANY = 0x7E020000  # every namespace flag but CLONE_NEWTIME, which shares a bit with the exit signal
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _AF_PACKET = 1, 2, 10, 16, 17
+_SOCK_TYPE, _SOCK_RAW, _SOCK_PACKET = 0xF, 3, 10
+_IPPROTO_ICMP, _IPPROTO_ICMPV6 = 1, 58
 
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """One system call table: its audit number and the numbers of calls by name."""
-
-    audit: int
-    calls: dict[str, int]
-
-
-_X86_64 = Machine(
-    0xC000003E,
-    {
-        "chown": 92, "fchown": 93, "lchown": 94, "fchownat": 260,
-        "setuid": 105, "setgid": 106, "setreuid": 113, "setregid": 114, "setgroups": 116,
-        "setresuid": 117, "setresgid": 119, "mknod": 133, "mknodat": 259,
-        "add_key": 248, "request_key": 249, "keyctl": 250, "bpf": 321, "userfaultfd": 323,
-        "perf_event_open": 298, "kexec_load": 246, "kexec_file_load": 320, "open_by_handle_at": 304,
-        "clone": 56, "unshare": 272, "clone3": 435, "setns": 308, "socket": 41, "io_uring_setup": 425,
-    },
-)  # fmt: skip
-_I386 = Machine(
-    0x40000003,
-    {
-        "chown": 212, "fchown": 207, "lchown": 198, "fchownat": 298, "chown16": 182, "fchown16": 95, "lchown16": 16,
-        "setuid": 213, "setgid": 214, "setreuid": 203, "setregid": 204, "setgroups": 206,
-        "setresuid": 208, "setresgid": 210, "setuid16": 23, "setgid16": 46, "setreuid16": 70,
-        "setregid16": 71, "setgroups16": 81, "setresuid16": 164, "setresgid16": 170,
-        "add_key": 286, "request_key": 287, "keyctl": 288, "bpf": 357, "userfaultfd": 374,
-        "perf_event_open": 336, "kexec_load": 283, "open_by_handle_at": 342,
-        "clone": 120, "unshare": 310, "clone3": 435, "setns": 346,
-        "socket": 359, "socketcall": 102, "io_uring_setup": 425,
-    },
-)  # fmt: skip
-_AARCH64 = Machine(
-    0xC00000B7,
-    {
-        "fchownat": 54, "fchown": 55,
-        "setregid": 143, "setgid": 144, "setreuid": 145, "setuid": 146, "setresuid": 147, "setresgid": 149,
-        "setgroups": 159,
-        "add_key": 217, "request_key": 218, "keyctl": 219, "bpf": 280, "userfaultfd": 282,
-        "perf_event_open": 241, "kexec_load": 104, "kexec_file_load": 294, "open_by_handle_at": 265,
-        "clone": 220, "unshare": 97, "clone3": 435, "setns": 268, "socket": 198, "io_uring_setup": 425,
-    },
-)  # fmt: skip
-_RISCV64 = Machine(0xC00000F3, {name: number for name, number in _AARCH64.calls.items() if name != "kexec_file_load"})
-
-# Tables that processes of a machine may use, by its uname.
-_TABLES: dict[str, tuple[Machine, ...]] = {
-    "x86_64": (_X86_64, _I386),
-    "i686": (_I386,),
-    "aarch64": (_AARCH64,),
-    "riscv64": (_RISCV64,),
-}
+# Every namespace flag; that of time shares a bit with the exit signal of clone, which cannot have it.
+_CLONE_NEW_ANY = 0x7E020000
+_UNSHARE_NEW_ANY = _CLONE_NEW_ANY | 0x80
+# PER_LINUX, PER_LINUX32, both with UNAME26, and the question what it is.
+_PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 _CHOWN = ("chown", "fchown", "lchown", "fchownat", "chown16", "fchown16", "lchown16")
 _IDENTITY = (
     "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid", "setresgid",
     "setuid16", "setgid16", "setreuid16", "setregid16", "setgroups16", "setresuid16", "setresgid16",
 )  # fmt: skip
+# What Docker's default profile lacks, or has for capabilities only that no command has, but for calls that were
+# replaced in the nineties and do no harm.
 _DENIED = (
-    "add_key", "request_key", "keyctl", "bpf", "userfaultfd", "perf_event_open", "kexec_load", "kexec_file_load",
-    "open_by_handle_at",
+    "_sysctl", "acct", "add_key", "afs_syscall", "bpf", "clock_settime", "clock_settime64", "create_module",
+    "delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "get_kernel_syms",
+    "get_mempolicy", "getpmsg", "init_module", "io_uring_enter", "io_uring_register", "io_uring_setup", "ioperm",
+    "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "lsm_get_self_attr",
+    "lsm_list_modules", "lsm_set_self_attr", "mbind", "migrate_pages", "mount", "mount_setattr", "move_mount",
+    "move_pages", "nfsservctl", "open_by_handle_at", "open_tree", "pciconfig_iobase", "pciconfig_read",
+    "pciconfig_write", "perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "putpmsg", "query_module",
+    "quotactl", "quotactl_fd", "reboot", "request_key", "security", "set_mempolicy", "set_mempolicy_home_node",
+    "setdomainname", "sethostname", "setns", "settimeofday", "stime", "swapoff", "swapon", "sysfs", "syslog",
+    "tuxcall", "umount", "umount2", "uselib", "userfaultfd", "ustat", "vhangup", "vm86", "vm86old", "vserver",
 )  # fmt: skip
+_INTO_OTHERS = ("ptrace", "process_vm_readv", "process_vm_writev")
 
 
 def mute_ids_filter(machine: str) -> bytes:
@@ -95,19 +67,25 @@ def mute_ids_filter(machine: str) -> bytes:
     For a user namespace with one id, where every such call would fail. b"" for an unknown machine.
     Mirrors: systemd/mkosi mkosi/sandbox.py (seccomp_suppress).
     """
-    return _program(machine, dict.fromkeys((*_CHOWN, *_IDENTITY), _ERRNO | 0))
+    return _program(machine, lambda table: _verdict(table, (*_CHOWN, *_IDENTITY), _SUCCESS), _ALLOW)
 
 
 def deny_filter(machine: str) -> bytes:
     """Return a program that refuses what an ordinary build never needs and attacks on the kernel do.
 
-    Kernel keyrings, BPF, userfaultfd, perf and new namespaces: a part of Docker's default profile.
-    b"" for an unknown machine.
+    Docker's default profile; calls that it does not know yet do not exist. Stricter than it, as steps share the
+    network of the host, are sockets: of the internet (raw ones for ICMP only), of this machine's own processes
+    and of netlink. b"" for an unknown machine. Mirrors: moby/profiles seccomp/default.json.
     """
-    verdicts = dict.fromkeys(_DENIED, _ERRNO | _EPERM)
-    # glibc falls back to clone, whose flags can be read, where clone3 does not exist.
-    verdicts["clone3"] = _ERRNO | _ENOSYS
-    return _program(machine, verdicts, namespaces=True)
+    return _program(machine, _denied, _ENOSYS)
+
+
+def strangers_filter(machine: str) -> bytes:
+    """Return a program that refuses to look into processes, for steps that see those of others.
+
+    Where Landlock does not tell a command's own processes from others. b"" for an unknown machine.
+    """
+    return _program(machine, lambda table: _verdict(table, _INTO_OTHERS, _EPERM), _ALLOW)
 
 
 def network_filter(machine: str) -> bytes:
@@ -115,43 +93,99 @@ def network_filter(machine: str) -> bytes:
 
     For `network: none` where no network namespace can be had. b"" for an unknown machine.
     """
-    # socketcall hides its arguments in memory, io_uring makes sockets of its own.
-    return _program(machine, {"socketcall": _ERRNO | _EPERM, "io_uring_setup": _ERRNO | _ENOSYS}, sockets=True)
+    return _program(machine, _cut_off, _EPERM)
 
 
-def _program(machine: str, verdicts: dict[str, int], *, namespaces: bool = False, sockets: bool = False) -> bytes:
+def _denied(table: Table) -> list[bytes]:
     lines: list[bytes] = []
-    for table in _TABLES.get(machine, ()):
-        block: list[bytes] = []
-        if table is _X86_64:
-            # The x32 table would be a way around every number below.
-            block += [_line(_JUMP_AT_LEAST, _X32_BIT, 0, 1), _line(_RETURN, _ERRNO | _ENOSYS)]
-        if namespaces:
-            for name in ("clone", "unshare"):
-                block += [
-                    _line(_JUMP_EQUAL, table.calls[name], 0, 4),
-                    _line(_LOAD, 16),
-                    _line(_JUMP_SET, _CLONE_NEW_ANY, 0, 1),
-                    _line(_RETURN, _ERRNO | _EPERM),
-                    _line(_RETURN, _ALLOW),
-                ]
-        if sockets:
-            block += [
-                _line(_JUMP_EQUAL, table.calls["socket"], 0, 5),
-                _line(_LOAD, 16),
-                _line(_JUMP_EQUAL, _AF_UNIX, 2, 0),
-                _line(_JUMP_EQUAL, _AF_NETLINK, 1, 0),
-                _line(_RETURN, _ERRNO | _EAFNOSUPPORT),
-                _line(_RETURN, _ALLOW),
-            ]
-        for name, verdict in verdicts.items():
-            if name in table.calls:
-                block += [_line(_JUMP_EQUAL, table.calls[name], 0, 1), _line(_RETURN, verdict)]
-        block.append(_line(_RETURN, _ALLOW))
-        lines += [_line(_LOAD, 4), _line(_JUMP_EQUAL, table.audit, 0, len(block) + 1), _line(_LOAD, 0), *block]
-    if not lines:
-        return b""
-    return b"".join([*lines, _line(_RETURN, _ALLOW)])
+    if table is ARM:
+        lines += [_line(_JUMP_AT_LEAST, ARM_PRIVATE, 0, 1), _line(_RETURN, _ALLOW)]
+    # Also whatever has the bit of the x32 table, which would be a way around every number below.
+    lines += [_line(_JUMP_ABOVE, NEWEST, 0, 1), _line(_RETURN, _ENOSYS)]
+    lines += _verdict(table, _DENIED, _EPERM)
+    # glibc falls back to clone, whose flags can be read, where clone3 does not exist.
+    lines += _verdict(table, ("clone3",), _ENOSYS)
+    for name, flags in (("clone", _CLONE_NEW_ANY), ("unshare", _UNSHARE_NEW_ANY)):
+        refused = [_line(_LOAD, _FIRST), _line(_JUMP_SET, flags, 0, 1), _line(_RETURN, _EPERM), _line(_RETURN, _ALLOW)]
+        lines += _when(table, name, refused)
+    known = [_line(_JUMP_EQUAL, number, len(_PERSONALITIES) - at) for at, number in enumerate(_PERSONALITIES)]
+    lines += _when(table, "personality", [_line(_LOAD, _FIRST), *known, _line(_RETURN, _EPERM), _line(_RETURN, _ALLOW)])
+    return lines + _when(table, "socket", _socket())
+
+
+def _socket() -> list[bytes]:
+    """Judge a socket by family, type and protocol."""
+    families = (
+        (_AF_UNIX, [_line(_RETURN, _ALLOW)]),
+        (_AF_NETLINK, [_line(_RETURN, _ALLOW)]),
+        (_AF_INET, _internet(_IPPROTO_ICMP)),
+        (_AF_INET6, _internet(_IPPROTO_ICMPV6)),
+        (_AF_PACKET, [_line(_RETURN, _EPERM)]),
+    )
+    lines = [_line(_LOAD, _FIRST)]
+    for family, judged in families:
+        lines += [_line(_JUMP_EQUAL, family, 0, len(judged)), *judged]
+    return [*lines, _line(_RETURN, _EAFNOSUPPORT)]
+
+
+def _internet(echo: int) -> list[bytes]:
+    """Allow raw sockets for `echo` (ping) only: others see what the whole host receives."""
+    return [
+        _line(_LOAD, _SECOND),
+        _line(_AND, _SOCK_TYPE),
+        _line(_JUMP_EQUAL, _SOCK_PACKET, 4, 0),  # the old name of AF_PACKET
+        _line(_JUMP_EQUAL, _SOCK_RAW, 0, 2),
+        _line(_LOAD, _THIRD),
+        _line(_JUMP_EQUAL, echo, 0, 1),
+        _line(_RETURN, _ALLOW),
+        _line(_RETURN, _EPERM),
+    ]
+
+
+def _cut_off(table: Table) -> list[bytes]:
+    judged = [
+        _line(_LOAD, _FIRST),
+        _line(_JUMP_EQUAL, _AF_UNIX, 2, 0),
+        _line(_JUMP_EQUAL, _AF_NETLINK, 1, 0),
+        _line(_RETURN, _EAFNOSUPPORT),
+        _line(_RETURN, _ALLOW),
+    ]
+    # socketcall hides its arguments in memory, io_uring makes sockets of its own.
+    return [
+        *_when(table, "socket", judged),
+        *_verdict(table, ("socketcall",), _EPERM),
+        *_verdict(table, ("io_uring_setup",), _ENOSYS),
+    ]
+
+
+def _verdict(table: Table, names: tuple[str, ...], verdict: int) -> list[bytes]:
+    """Return `verdict` for the calls of these names that the table has."""
+    numbers = sorted(number for name in names if (number := number_of(name, table)) is not None)
+    if not numbers:
+        return []
+    # One test a number; a jump reaches 255 lines, which the longest list stays below.
+    tests = [_line(_JUMP_EQUAL, number, len(numbers) - at) for at, number in enumerate(numbers)]
+    return [*tests, _line(_JUMP, 1), _line(_RETURN, verdict)]
+
+
+def _when(table: Table, name: str, lines: list[bytes]) -> list[bytes]:
+    """Return `lines`, which must end in a verdict, for the call of this name."""
+    number = number_of(name, table)
+    return [] if number is None else [_line(_JUMP_EQUAL, number, 0, len(lines)), *lines]
+
+
+def _program(machine: str, block_of: Callable[[Table], list[bytes]], otherwise: int) -> bytes:
+    """Join the blocks of a machine's architectures; `otherwise` is the verdict on any other."""
+    lines: list[bytes] = []
+    for table in MACHINES.get(machine, ()):
+        block = [_line(_LOAD, _NUMBER), *block_of(table), _line(_RETURN, _ALLOW)]
+        lines += [
+            _line(_LOAD, _ARCHITECTURE),
+            _line(_JUMP_EQUAL, table.audit, 1, 0),
+            _line(_JUMP, len(block)),
+            *block,
+        ]
+    return b"".join([*lines, _line(_RETURN, otherwise)]) if lines else b""
 
 
 def _line(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:

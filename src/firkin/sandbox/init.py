@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
     import signal
     from collections.abc import Callable
     from typing import Any, NoReturn
+
+    from firkin.sandbox.confine import confine, install_filter
 else:
     import _signal as signal
 
@@ -52,7 +54,6 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 
 PR_SET_PDEATHSIG = 1
-PR_SET_SECCOMP = 22
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
@@ -542,18 +543,6 @@ def set_capabilities(keep: int) -> None:
     check("capabilities", "capset", libc.capset(header, data))
 
 
-def install_filter(program: bytes) -> None:
-    """Install a seccomp program (struct sock_filter records)."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-    record = Program(len(program) // 8, ctypes.addressof(buffer))
-    args = (ctypes.c_ulong(2), ctypes.byref(record), ctypes.c_ulong(0), ctypes.c_ulong(0))
-    check("seccomp", "filter", libc.prctl(PR_SET_SECCOMP, *args))
-
-
 def execute(argv: list[str], arg0: str, env: dict[str, str]) -> tuple[int, str]:
     """Become the command; return errno and path of the attempt that says most about why not."""
     name = argv[0]
@@ -614,12 +603,12 @@ def command(spec: dict[str, Any], status: Status) -> NoReturn:
         if spec["switch"]:
             os.setgroups(spec["groups"])
             os.setresgid(spec["gid"], spec["gid"], spec["gid"])
-            for program in spec["filters"]:
-                install_filter(program)
+        if spec["confine"] is not None:
+            confine(*spec["confine"])
+        for program in spec["filters"]:
+            install_filter(program)
+        if spec["switch"]:
             os.setresuid(spec["uid"], spec["uid"], spec["uid"])
-        else:
-            for program in spec["filters"]:
-                install_filter(program)
         if keep >= 0:
             set_capabilities(keep)
         os.umask(spec["umask"])

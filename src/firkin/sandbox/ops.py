@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firkin.errors import UsageError
-from firkin.sandbox.filters import deny_filter, mute_ids_filter
+from firkin.sandbox.filters import deny_filter, mute_ids_filter, strangers_filter
 from firkin.sandbox.spec import ULIMITS, BindMount, FileMount, RunSpec, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
@@ -145,8 +145,6 @@ def namespace_plan(
     inside += [("proc",) if fresh_proc else ("attach", "proc", "/proc"), ("leave",)]
     if fresh_proc and not insecure:
         inside += [("mask", _MASKED), ("readonly", _READONLY)]
-    filters = [] if insecure else [deny_filter(machine)]
-    filters += [mute_ids_filter(machine)] if single_id else []
     return {
         "parent": parent,
         "namespaces": namespaces,
@@ -159,9 +157,22 @@ def namespace_plan(
             "no_new_privs": False,
             "switch": not single_id,
             "keep": ALL_CAPABILITIES if insecure else DEFAULT_CAPABILITIES,
-            "filters": [program for program in filters if program],
+            "confine": confine_plan(spec, machine, shared=not fresh_proc),
+            "filters": known_filters(mute_ids_filter(machine)) if single_id else [],
         },
     }
+
+
+def confine_plan(spec: RunSpec, machine: str, *, shared: bool) -> tuple[bool, list[bytes], list[bytes]] | None:
+    """Return the arguments of `confine.confine`, None for an insecure step; `shared`: it sees processes of others."""
+    if spec.security == "insecure":
+        return None
+    return shared, known_filters(deny_filter(machine)), known_filters(strangers_filter(machine))
+
+
+def known_filters(program: bytes) -> list[bytes]:
+    """Return no program where `filters` does not know the machine."""
+    return [program] if program else []
 
 
 def command_plan(spec: RunSpec) -> dict[str, object]:

@@ -11,7 +11,15 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.sandbox.filters import network_filter
-from firkin.sandbox.ops import DEFAULT_CAPABILITIES, DEVICE_LINKS, checked_target, command_plan, mount_depth
+from firkin.sandbox.ops import (
+    DEFAULT_CAPABILITIES,
+    DEVICE_LINKS,
+    checked_target,
+    command_plan,
+    confine_plan,
+    known_filters,
+    mount_depth,
+)
 from firkin.sandbox.spec import BindMount, FileMount, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
@@ -76,7 +84,8 @@ def plain_plan(
             "keep": kept & ~dropped,
             # Without CAP_SYS_ADMIN a filter needs it, and setuid programs could get around one.
             "no_new_privs": cut_off,
-            "filters": [program] if program else [],
+            "confine": confine_plan(spec, machine, shared=True),
+            "filters": known_filters(program),
         },
     }
 

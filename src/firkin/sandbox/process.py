@@ -67,7 +67,7 @@ def run_init(
     def start(plan_fd: int, status_fd: int, output_fd: int, error_fd: int) -> Child:
         return _Spawned(_spawn(python, plan_fd, status_fd, output_fd, error_fd))
 
-    codes = (_code("init"), _code("fixtures")) if plan["surroundings"] == "Fixtures" else (_code("init"),)
+    codes = init_codes() if plan["surroundings"] == "Fixtures" else (_code("init"), _code("confine"))
     return run_plan(start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd, codes=codes)
 
 
@@ -110,8 +110,8 @@ def run_plan(
 
 
 def init_codes() -> tuple[CodeType, ...]:
-    """Return both halves of the stand-alone program, compiled."""
-    return _code("init"), _code("fixtures")
+    """Return all parts of the stand-alone program, compiled."""
+    return _code("init"), _code("confine"), _code("fixtures")
 
 
 @functools.cache

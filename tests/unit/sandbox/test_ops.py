@@ -79,7 +79,7 @@ def test_security_and_network() -> None:
     ordinary, insecure = plan(RunSpec(("true",))), plan(RunSpec(("true",), security="insecure"))
     assert ordinary["command"]["keep"] >> 21 & 1 == 0  # CAP_SYS_ADMIN
     assert insecure["command"]["keep"] == -1
-    assert ordinary["command"]["filters"] and not insecure["command"]["filters"]
+    assert ordinary["command"]["confine"] is not None and insecure["command"]["confine"] is None
     assert "mask" not in names(insecure["inside"])
     assert "devices" in names(insecure["setup"]) and "devices" not in names(ordinary["setup"])
     assert plan(RunSpec(("true",), network="none"))["namespaces"] & 0x40000000
@@ -89,13 +89,15 @@ def test_security_and_network() -> None:
 def test_one_id_mutes_and_does_not_switch() -> None:
     made = plan(RunSpec(("true",), uid=5, mounts=(FileMount("/f", b"", uid=5),)), single_id=True)
     assert not made["command"]["switch"]
-    assert len(made["command"]["filters"]) == 2
+    assert len(made["command"]["filters"]) == 1
+    assert plan(RunSpec(("true",), security="insecure"), single_id=True)["command"]["filters"]
     files = next(op for op in made["setup"] if op[0] == "files")[2]
     assert files[-1][3:] == (0, 0)
 
 
 def test_without_a_fresh_proc_processes_are_shared() -> None:
     made = plan(RunSpec(("true",)), fresh_proc=False)
+    assert made["command"]["confine"][0] and not plan(RunSpec(("true",)))["command"]["confine"][0]
     assert not made["namespaces"] & 0x20000000
     assert "proc" not in names(made["inside"])
 

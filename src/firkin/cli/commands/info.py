@@ -13,7 +13,8 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
 from firkin.errors import HostError, StoreError
 from firkin.linux.harden import find_exposed, in_executor_image
-from firkin.linux.probe import HostFacts, probe_host
+from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host
+from firkin.linux.syscalls import landlock_abi
 
 USAGE = "[OPTIONS]"
 ABOUT = (
@@ -49,6 +50,8 @@ def run(invocation: Invocation) -> int:
         "free_bytes": space.f_bavail * space.f_frsize,
         "cores": len(os.sched_getaffinity(0)),
         "isolation": chosen,
+        "landlock": landlock_abi(),
+        "shared": _shared(facts, landlock_abi()),
         "mirrors": {mirror.registry: mirror.location for mirror in settings.registry.mirrors},
         "ways": [
             {"name": x.name, "isolation": x.isolation, "available": x.available, "detail": x.detail, "how": x.how}
@@ -81,6 +84,16 @@ def _chosen(facts: HostFacts, wishes: Wishes) -> str:
     return f"{backend.rootfs} + {backend.sandbox}: {', '.join(backend.reasons)}"
 
 
+def _shared(facts: HostFacts, landlock: int) -> str:
+    """Return what of this machine steps share, whatever the isolation, and what the kernel keeps from them."""
+    network = "the network of this machine (not with `--network none`)"
+    if landlock < 6:
+        return f"{network}; abstract sockets too: Landlock of Linux 6.12 would keep those apart"
+    if not facts.can(CAP_SYS_ADMIN) and facts.uid == 0 and not facts.no_new_privs:
+        return f"{network}; abstract sockets too, unless in namespaces: CAP_SYS_ADMIN is missing"
+    return f"{network}; abstract sockets of others are out of reach (Landlock {landlock})"
+
+
 def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
     from firkin.render.text import human_size
 
@@ -90,6 +103,7 @@ def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
         f"Linux {document['kernel']} {document['machine']}, {document['cores']} cores, uid {document['uid']}",
         f"store {document['root']}, {free} free",
         f"builds run with {document['isolation']}",
+        f"steps share {document['shared']}",
         "",
     ]
     for offer in offers:

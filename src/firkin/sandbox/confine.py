@@ -1,0 +1,118 @@
+"""What keeps a command from processes, sockets and system calls that it has no business with. Nothing imports it.
+
+A part of the stand-alone program `init.py`, in whose names it is executed: process C calls `confine` while it
+still has the right to. Only that process and what comes of it are confined, never firkin. Two means of the kernel:
+
+- a seccomp filter (`filters.py`), which judges calls by their numbers and arguments;
+- a Landlock domain (landlock(7)), which judges by whom something belongs to: whoever is in one may trace, and with
+  scopes signal and reach over abstract sockets, only those who are in it too. No rule restricts files.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firkin.sandbox.init import Failed, check, libc, syscall
+
+PR_GET_NO_NEW_PRIVS = 39
+PR_SET_SECCOMP = 22
+CAP_SYS_ADMIN = 21
+
+# The same on every architecture.
+SYS_LANDLOCK_CREATE_RULESET = 444
+SYS_LANDLOCK_ADD_RULE = 445
+SYS_LANDLOCK_RESTRICT_SELF = 446
+CREATE_RULESET_VERSION = 1
+RULE_PATH_BENEATH = 1
+ACCESS_FS_MAKE_BLOCK = 1 << 11
+ACCESS_FS_REFER = 1 << 13
+SCOPE_ABSTRACT_UNIX_SOCKET = 1
+SCOPE_SIGNAL = 2
+ABI_REFER, ABI_SCOPES = 2, 6
+
+
+def confine(shared: bool, filters: list[bytes], strangers: list[bytes]) -> None:
+    """Take away what a command need not have, if the kernel lets this process do so.
+
+    The alternative, no_new_privs, would take setuid programs (su, sudo, ping) from it as well. `shared` says that
+    the command sees processes which are not its own; `strangers` are filters for where only they can keep it from
+    looking into those.
+    """
+    if not may_confine():
+        return
+    if not join_domain(shared, landlock_abi()) and shared:
+        filters = [*filters, *strangers]
+    for program in filters:
+        install_filter(program)
+
+
+def may_confine() -> bool:
+    """Say whether the kernel takes filters and domains from this process: seccomp(2), landlock_restrict_self(2)."""
+    if libc.prctl(PR_GET_NO_NEW_PRIVS, *(ctypes.c_ulong(0),) * 4) == 1:
+        return True
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    data = (ctypes.c_uint32 * 6)()
+    return bool(libc.capget(header, data) == 0 and data[0] >> CAP_SYS_ADMIN & 1)
+
+
+def landlock_abi() -> int:
+    """Return what the kernel's Landlock can do, 0 or less where it has none."""
+    size, flags = ctypes.c_long(0), ctypes.c_long(CREATE_RULESET_VERSION)
+    return int(libc.syscall(ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET), None, size, flags))
+
+
+def join_domain(shared: bool, abi: int) -> bool:
+    """Make a domain for this process and what comes of it; say whether it is in one.
+
+    Signals are scoped only where there is somebody else to send them to. A domain without scopes needs a rule to be
+    one: it allows under `/` what it restricts.
+    """
+    words: tuple[int, ...]
+    if abi >= ABI_SCOPES:
+        words = (0, 0, SCOPE_ABSTRACT_UNIX_SOCKET | (SCOPE_SIGNAL if shared else 0))
+    elif abi >= ABI_REFER and shared:
+        words = (ACCESS_FS_MAKE_BLOCK | ACCESS_FS_REFER,)
+    else:
+        return False
+    ruleset = -1
+    try:
+        attributes = packed(*words)
+        ruleset = syscall("landlock", "ruleset", SYS_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0)
+        if words[0]:
+            allow_everywhere(ruleset, words[0])
+        syscall("landlock", "domain", SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    except Failed:
+        return False  # the container's own filter may not know these calls
+    finally:
+        if ruleset >= 0:
+            os.close(ruleset)
+    return True
+
+
+def allow_everywhere(ruleset: int, access: int) -> None:
+    top = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    try:
+        rule = packed(access) + top.to_bytes(4, sys.byteorder)
+        syscall("landlock", "rule", SYS_LANDLOCK_ADD_RULE, ruleset, RULE_PATH_BENEATH, rule, 0)
+    finally:
+        os.close(top)
+
+
+def packed(*words: int) -> bytes:
+    return b"".join(word.to_bytes(8, sys.byteorder) for word in words)
+
+
+def install_filter(program: bytes) -> None:
+    """Install a seccomp program (struct sock_filter records)."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    record = Program(len(program) // 8, ctypes.addressof(buffer))
+    args = (ctypes.c_ulong(2), ctypes.byref(record), ctypes.c_ulong(0), ctypes.c_ulong(0))
+    check("seccomp", "filter", libc.prctl(PR_SET_SECCOMP, *args))
