@@ -376,6 +376,12 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
             code="disk-full",
             hints=("`firkin prune` frees what is not in use; `--root DIR` moves the store",),
         )
+    elif isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        known = HostError(
+            f"a path is too long for this machine: {_shortened(str(error.filename))}",
+            code="path-too-long",
+            hints=("directories are nested too deep; a store with a shorter path (`--root DIR`) leaves some more room",),
+        )
     elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         known = HostError(
             "too many open files", code="open-files", hints=("raise the limit: `ulimit -n 1024`, or more",)
@@ -394,6 +400,10 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
         )
     known.__cause__ = error.__cause__
     return known
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= 200 else f"{path[:100]}...{path[-60:]} ({len(path)} characters)"
 
 
 def _traceback(error: BaseException) -> str:

@@ -113,6 +113,11 @@ def test_a_limit_of_open_files_is_no_fault_of_ours():
     assert type(got) is errors.HostError and got.code == "out-of-memory" and got.hints
 
 
+def test_a_path_too_long_is_no_fault_of_ours():
+    got = error_of(failure_of(OSError(errno.ENAMETOOLONG, "File name too long", "/store" + "/d" * 2050)))
+    assert type(got) is errors.HostError and got.code == "path-too-long" and len(got.message) < 300
+
+
 def test_a_full_disk_is_no_fault_of_ours():
     got = error_of(failure_of(OSError(errno.ENOSPC, "No space left on device", "/store/x")))
     assert isinstance(got, errors.StoreError) and got.message == "no space left on device (/store/x)"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple, Protocol
 
 from firkin.context.views import FileStat
@@ -121,12 +121,10 @@ class DirectoryContext:
 
     def _is_directory(self, path: str) -> bool:
         """Say whether no part of a path is a link."""
-        parent = path.rpartition("/")[0]
-        if parent not in self._directories and not self._is_directory(parent):
-            return False
-        if not stat.S_ISDIR(os.lstat(self._place(path)).st_mode):
-            return False
-        self._directories.add(path)
+        for part in unknown_parts(path, self._directories):
+            if not stat.S_ISDIR(os.lstat(self._place(part)).st_mode):
+                return False
+            self._directories.add(part)
         return True
 
     def _scan(self, path: str) -> list[tuple[str, str, os.stat_result]]:
@@ -143,9 +141,7 @@ class DirectoryContext:
                     if matcher is not None:
                         ignored, own = matcher.match(base + name, state)
                         is_dir = item.is_dir(follow_symlinks=False)
-                        if ignored and not (
-                            is_dir and matcher.may_reinclude(base + name) and self._shows(base + name, own)
-                        ):
+                        if ignored and not (is_dir and self._shows(base + name, own)):
                             continue
                         if is_dir:
                             self._states[base + name] = (ignored, own)
@@ -162,29 +158,75 @@ class DirectoryContext:
 
     def _state(self, path: str) -> tuple[bool, int]:
         """Return whether a path is ignored, and the matcher's state for what is below it."""
-        known = self._states.get(path)
-        if known is None:
-            if self._matcher is None:
-                return False, 0
-            known = self._matcher.match(path, self._state(path.rpartition("/")[0])[1])
-            self._states[path] = known
-        return known
+        if self._matcher is None:
+            return False, 0
+        return matched(path, self._matcher, self._states)
 
     def _visible(self, path: str, status: os.stat_result) -> bool:
         ignored, own = self._state(path)
         if not ignored:
             return True
-        if not stat.S_ISDIR(status.st_mode) or self._matcher is None or not self._matcher.may_reinclude(path):
-            return False
-        return self._shows(path, own)
+        return stat.S_ISDIR(status.st_mode) and self._shows(path, own)
 
     def _shows(self, path: str, state: int) -> bool:
         """Say whether an ignored directory has anything that a `!` pattern brings back."""
-        known = self._shown.get(path)
-        if known is None:
-            self._states[path] = (True, state)
-            known = self._shown[path] = bool(self._scan(path))
-        return known
+        return self._matcher is not None and shows_something(path, state, self._matcher, self._listed, self._shown)
+
+    def _listed(self, path: str) -> list[tuple[str, bool]]:
+        try:
+            with os.scandir(self._place(path)) as entries:
+                return [(item.name, item.is_dir(follow_symlinks=False)) for item in entries]
+        except OSError as error:
+            raise _unreadable(self._place(path), error) from error
+
+
+def unknown_parts(path: str, known: Container[str]) -> list[str]:
+    """Return a path and the directories above it that are not known, the highest first; the root is known."""
+    parts = []
+    while path and path not in known:
+        parts.append(path)
+        path = path.rpartition("/")[0]
+    return parts[::-1]
+
+
+def matched(path: str, matcher: Matcher, states: dict[str, tuple[bool, int]]) -> tuple[bool, int]:
+    """Return whether a path is ignored, and the matcher's state for what is below it; `states` are those known."""
+    for part in unknown_parts(path, states):
+        states[part] = matcher.match(part, states[part.rpartition("/")[0]][1])
+    return states[path]
+
+
+def shows_something(
+    path: str,
+    state: int,
+    matcher: Matcher,
+    listed: Callable[[str], Iterable[tuple[str, bool]]],
+    shown: dict[str, bool],
+) -> bool:
+    """Say whether an ignored directory, whose matcher state is given, has anything that a `!` pattern brings back.
+
+    `listed` gives name and "is a directory" of what a directory holds; `shown` keeps what is found out.
+    """
+    if not matcher.may_reinclude(path):
+        return False
+    if path in shown:
+        return shown[path]
+    inside = [(path, state, iter(listed(path)))]
+    while inside:
+        above, state, items = inside[-1]
+        for name, is_dir in items:
+            below = f"{above}/{name}" if above else name
+            ignored, own = matcher.match(below, state)
+            if not ignored or shown.get(below):
+                shown.update((part, True) for part, _, _ in inside)
+                return True
+            if is_dir and below not in shown and matcher.may_reinclude(below):
+                inside.append((below, own, iter(listed(below))))
+                break
+        else:
+            shown[above] = False
+            inside.pop()
+    return False
 
 
 def _by_bytes(item: tuple[str, str, os.stat_result]) -> bytes:

@@ -11,10 +11,11 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import finalize
+from zlib import error as ZlibError
 
 from dulwich.client import GitClient, LsRemoteResult, SSHGitClient, TCPGitClient
 from dulwich.config import ConfigFile, parse_submodules
-from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+from dulwich.errors import FileFormatException, GitProtocolError, HangupException, NotGitRepository
 from dulwich.objects import Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.repo import Repo
 
@@ -22,7 +23,7 @@ from firkin.context.archive import Scratch
 from firkin.context.directory import DirectoryContext
 from firkin.context.git_transport import HttpGitClient, SshProgram
 from firkin.context.https import Web
-from firkin.context.views import Below
+from firkin.context.views import Below, check_names
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
 from firkin.layer.change import Content, Entry, View
@@ -269,7 +270,7 @@ class GitView:
         kind = mode & 0o170000
         if kind in (_DIRECTORY, _SUBMODULE):
             return Entry("dir", 0o755, mtime_ns=self._time_ns)
-        blob = self.repo.object_store[sha]
+        blob = self._object(sha)
         if kind == _LINK:
             return Entry("symlink", 0o777, mtime_ns=self._time_ns, target=os.fsdecode(blob.as_raw_string()))
         return Entry("file", 0o755 if mode & 0o111 else 0o644, size=blob.raw_length(), mtime_ns=self._time_ns)
@@ -292,7 +293,7 @@ class GitView:
         found = self._find(path)
         if found is None:
             raise KeyError(path)
-        return bytes(self.repo.object_store[found[1]].as_raw_string())
+        return bytes(self._object(found[1]).as_raw_string())
 
     def keep_git_directory(self, url: str) -> None:
         """Show a `.git` with the commit checked out (detached), its index, and the remote without credentials."""
@@ -318,6 +319,14 @@ class GitView:
                 return view, path[len(prefix) + 1 :]
         return None
 
+    def _object(self, sha: ObjectID) -> ShaFile:
+        try:
+            return self.repo.object_store[sha]
+        except (KeyError, ValueError, OSError, FileFormatException, ZlibError) as error:
+            raise ContextError(
+                f"the git repository is damaged: object {sha.decode()}: {_reason(error)}", code="git"
+            ) from error
+
     def _find(self, path: str) -> tuple[int, ObjectID] | None:
         parent, _, name = path.rpartition("/")
         return self._tree(parent).get(name)
@@ -329,12 +338,44 @@ class GitView:
             if path:
                 found = self._find(path)
                 sha = found[1] if found is not None and found[0] & 0o170000 == _DIRECTORY else None
-            tree = self.repo.object_store[sha] if sha is not None else None
+            tree = self._object(sha) if sha is not None else None
             known = {}
             if isinstance(tree, Tree):
-                known = {os.fsdecode(name): (mode, item) for name, mode, item in tree.iteritems()}
+                items = read_tree(bytes(tree.as_raw_string()), len(self.commit.tree) // 2)
+                _check_tree([name for name, _, _ in items], path)
+                known = {name: (mode, item) for name, mode, item in items}
             self._trees[path] = known
         return known
+
+
+def read_tree(raw: bytes, id_bytes: int) -> list[tuple[str, int, ObjectID]]:
+    """Return name, mode and id of each entry of a tree object, doubles included. Raises ContextError.
+
+    Spec: git Documentation/technical, `MODE SP NAME NUL ID`, the id in binary.
+    """
+    entries = []
+    at = 0
+    while at < len(raw):
+        space = raw.find(b" ", at)
+        end = raw.find(b"\0", space)
+        mode = raw[at:space]
+        if space < 0 or end < 0 or not mode.isdigit() or len(mode) > 7 or end + 1 + id_bytes > len(raw):
+            raise ContextError("the git repository is damaged: a tree object cannot be read", code="git")
+        name, at = os.fsdecode(raw[space + 1 : end]), end + 1 + id_bytes
+        try:
+            entries.append((name, int(mode, 8), ObjectID(raw[end + 1 : at].hex().encode())))
+        except ValueError as error:
+            raise ContextError(f"the git repository is damaged: `{name}` has no mode", code="git") from error
+    return entries
+
+
+def _check_tree(names: list[str], path: str) -> None:
+    """Refuse what git would not check out: no names, names twice, and a `.git` of the tree's own."""
+    check_names(names, path)
+    for name in names:
+        if name.lower() == ".git":
+            where = f" in `{path}`" if path else ""
+            raise ContextError(f"the git tree has a `{name}`{where}, which git refuses as well", code="context-name")
 
 
 def _add_submodules(view: GitView, url: str, tools: GitTools, depth: int) -> None:

@@ -6,7 +6,9 @@ asks for it.
 
 from __future__ import annotations
 
-from firkin.context.directory import Matcher
+from collections.abc import Iterator
+
+from firkin.context.directory import Matcher, matched, shows_something
 from firkin.layer.change import Content, Entry, View
 
 
@@ -39,19 +41,15 @@ class IgnoredView:
         entry = self._base.lstat(path)
         return self._ignore_name if entry is not None and not self._visible(path, entry) else ""
 
-    def _state(self, path: str) -> tuple[bool, int]:
-        """Return whether a path is ignored, and the matcher's state for what is below it."""
-        known = self._states.get(path)
-        if known is None:
-            known = self._states[path] = self._matcher.match(path, self._state(path.rpartition("/")[0])[1])
-        return known
-
     def _visible(self, path: str, entry: Entry) -> bool:
-        if not self._state(path)[0]:
+        ignored, own = matched(path, self._matcher, self._states)
+        if not ignored:
             return True
-        if entry.kind != "dir" or not self._matcher.may_reinclude(path):
-            return False
-        known = self._shown.get(path)
-        if known is None:  # an ignored directory is there when a `!` pattern brings something in it back
-            known = self._shown[path] = bool(self.iterdir(path))
-        return known
+        return entry.kind == "dir" and shows_something(path, own, self._matcher, self._listed, self._shown)
+
+    def _listed(self, path: str) -> Iterator[tuple[str, bool]]:
+        prefix = path + "/" if path else ""
+        for name in self._base.iterdir(path):
+            entry = self._base.lstat(prefix + name)
+            if entry is not None:
+                yield name, entry.kind == "dir"

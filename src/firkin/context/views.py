@@ -1,6 +1,7 @@
 """Trees that are no directory on this machine: nothing, one file, files held in memory. Pure.
 
 Solve and the contexts may import it. Beside what View asks for, a context's view may have
+    filename: str                                            the name of the one file, of a download
     exclusion_reason(path) -> str                            why a file that exists is hidden, "" if it is not
     children(path) -> list[(name, Entry, FileStat | None)]   a directory in one go, for digests
     file_stat(path) -> FileStat | None                       the same for one file
@@ -9,10 +10,15 @@ whose entries need no xattrs (they are in the file's digest).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
+
+_MAX_NAME_BYTES = 255  # NAME_MAX and PATH_MAX of Linux: what is longer can be made nowhere
+_MAX_PATH_BYTES = 4095
+_SHORT = 63  # so many characters are no more than 255 bytes
 
 
 class Member(NamedTuple):
@@ -106,6 +112,109 @@ class SingleFile:
         if path != self.filename:
             raise KeyError(path)
         return self._content
+
+
+class CheckedView:
+    """A View of another one whose names have been looked at: what is joined from them stays below its root.
+
+    Whoever made a git tree, an archive or a download chose the names in it. Every one passes here before a step
+    sees it (`solve.result.Files` makes this view), whatever the scheme. Raises ContextError for what is no name.
+    """
+
+    __slots__ = ("_base", "_children", "content", "exclusion_reason", "file_stat", "filename")
+
+    def __init__(self, base: View) -> None:
+        self._base = base
+        self._children = getattr(base, "children", None)
+        self.content = base.content
+        self.file_stat = getattr(base, "file_stat", _no_stat)
+        self.exclusion_reason = getattr(base, "exclusion_reason", _no_reason)
+        self.filename: str = getattr(base, "filename", "")
+        if self.filename:
+            check_names((self.filename,), "")
+
+    def lstat(self, path: str) -> Entry | None:
+        """Return the entry, or None."""
+        if len(path) > _SHORT:
+            check_lengths(path)
+        entry = self._base.lstat(path)
+        if entry is not None and entry.kind == "symlink":
+            _check_target(entry, path)
+        return entry
+
+    def iterdir(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+        names = self._base.iterdir(path)
+        check_names(names, path)
+        return names
+
+    def children(self, path: str) -> list[tuple[str, Entry, FileStat | None]]:
+        """Return the names in a directory with entry and stat."""
+        if self._children is None:
+            prefix = path + "/" if path else ""
+            entries = [(name, self.lstat(prefix + name)) for name in self.iterdir(path)]
+            return [(name, entry, None) for name, entry in entries if entry is not None]
+        found: list[tuple[str, Entry, FileStat | None]] = self._children(path)
+        if len(path) > _SHORT:
+            check_lengths(path)
+        check_names([item[0] for item in found], path)
+        for name, entry, _ in found:
+            if entry.kind == "symlink":
+                _check_target(entry, f"{path}/{name}")
+        return found
+
+
+def _no_stat(path: str) -> FileStat | None:
+    return None
+
+
+def _no_reason(path: str) -> str:
+    return ""
+
+
+def check_names(names: Sequence[str], directory: str) -> None:
+    """Check the names in a directory; raises ContextError for one that is empty, `.` or `..`, that holds a `/` or
+    a NUL, that is too long for any file system, or that is there twice."""
+    joined = "".join(names)
+    if (
+        "/" not in joined and "\0" not in joined and "" not in names and "." not in names and ".." not in names
+        and len(set(names)) == len(names)
+        and (len(joined) <= _SHORT or max(map(len, names)) <= _SHORT)
+    ):  # fmt: skip
+        return
+    where = f" in `{directory}`" if directory else ""
+    seen: set[str] = set()
+    for name in names:
+        if name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise ContextError(
+                f"{name!r}{where} is no file name",
+                code="context-name",
+                hints=("no file system can hold it: who made this source may mean harm",),
+            )
+        check_lengths(name)
+        if name in seen:
+            raise ContextError(f"`{name}`{where} is there twice", code="context-name")
+        seen.add(name)
+
+
+def check_lengths(path: str) -> None:
+    """Check that a path and the names in it fit into a file system; raises ContextError."""
+    size = len(_bytes(path))
+    if size > _MAX_PATH_BYTES:
+        raise ContextError(
+            f"the path `{path[:60]}...` has {size} bytes; {_MAX_PATH_BYTES} are the most", code="context-name"
+        )
+    for name in path.split("/") if size > _MAX_NAME_BYTES else ():
+        if len(_bytes(name)) > _MAX_NAME_BYTES:
+            raise ContextError(
+                f"the name `{name[:60]}...` has {len(_bytes(name))} bytes; {_MAX_NAME_BYTES} are the most",
+                code="context-name",
+            )
+
+
+def _check_target(entry: Entry, path: str) -> None:
+    if not entry.target or "\0" in entry.target or len(_bytes(entry.target)) > _MAX_PATH_BYTES:
+        raise ContextError(f"the link `{path.lstrip('/')}` has a text that no link can have", code="context-name")
 
 
 class Below:

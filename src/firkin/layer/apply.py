@@ -18,7 +18,7 @@ from firkin.layer.attributes import (
     set_owner,
     set_xattr,
 )
-from firkin.layer.change import Change, Entry, Put, Remove, View
+from firkin.layer.change import Change, Entry, Put, Remove, View, is_beneath
 from firkin.layer.scan import layer_xattrs
 from firkin.layer.unpack import Form
 from firkin.linux.syscalls import clone_file
@@ -85,6 +85,8 @@ class _Applier:
         """Make one change."""
         self._entries += 1
         path = change.path
+        if not is_beneath(path):
+            raise ValueError(f"{path!r} leads out of the root, or is no path")
         full = self._prefix + path if path else self._root
         if path:
             folder = path.rpartition("/")[0]
@@ -136,6 +138,8 @@ class _Applier:
     def _make(self, path: str, full: str, put: Put) -> None:
         entry = put.entry
         if put.link:
+            if not is_beneath(put.link):
+                raise ValueError(f"`{path}` is a link to {put.link!r}, which leads out of the root")
             os.link(self._prefix + put.link, full, follow_symlinks=False)
         elif entry.kind == "file":
             content = put.content

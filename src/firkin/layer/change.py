@@ -73,6 +73,17 @@ Lookup = Callable[[str], Entry | None]
 _MAX_LINKS = 255
 
 
+def is_beneath(path: str) -> bool:
+    """Say whether a change's path is one: made of names alone, so that it stays beneath whatever it is joined to.
+
+    Sources are checked where they are opened (`context.views.CheckedView`, `layer.tar.clean_name`); those who write
+    layers and trees ask again, so that a path that slipped through is a fault that stops here.
+    """
+    if path[:1] not in "/." and "/." not in path and "//" not in path and "\0" not in path and path[-1:] != "/":
+        return True
+    return not path or ("\0" not in path and all(part not in ("", ".", "..") for part in path.split("/")))
+
+
 class View(Protocol):
     """Read access to a file tree: a directory, a build context behind its ignore file, a merged
     stack of layers, an index. Links are never followed; missing paths are None, not errors."""

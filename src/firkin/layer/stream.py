@@ -15,7 +15,7 @@ from typing import Protocol
 
 import msgspec
 
-from firkin.layer.change import WHITEOUT_PREFIX, Change, Put, Remove
+from firkin.layer.change import WHITEOUT_PREFIX, Change, Put, Remove, is_beneath
 from firkin.layer.compress import BLOCK_BYTES, Buffer, Encoder, new_encoder
 from firkin.layer.entry import TRAILER, encode_member, encode_opaque, encode_whiteout
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
@@ -67,10 +67,15 @@ def write_layer(
         file, header = tar.file, tar.header
         for change in changes:
             entries += 1
+            path = change.path
+            if not is_beneath(path):
+                raise ValueError(f"a layer cannot hold {path!r}: it leads out of the root, or is no path")
             if type(change) is Put:
-                path, entry = change.path, change.entry
+                entry = change.entry
                 if ".wh." in path and path[path.rfind("/") + 1 :].startswith(WHITEOUT_PREFIX):
                     raise ValueError(f"a layer cannot hold `{path}`: names that start with .wh. mean removals")
+                if change.link and not is_beneath(change.link):
+                    raise ValueError(f"`{path}` is a link to {change.link!r}, which leads out of the root")
                 header(encode_member(path, entry, link=change.link, clamp_mtime_s=clamp_mtime_s))
                 if entry.kind == "file" and not change.link:
                     content = change.content
@@ -85,9 +90,9 @@ def write_layer(
                     else:
                         raise ValueError(f"`{path}` has {len(content)} bytes and should have {entry.size}")
             elif type(change) is Remove:
-                header(encode_whiteout(change.path))
+                header(encode_whiteout(path))
             else:
-                header(encode_opaque(change.path))
+                header(encode_opaque(path))
             if observe is not None:
                 observe(change)
         tar.data(TRAILER)

@@ -7,7 +7,7 @@ looked at: make a new one after a change.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -74,14 +74,28 @@ class DirectoryView:
     def _is_folder(self, path: str) -> bool:
         known = self._real.get(path)
         if known is None:
-            known = self._is_folder(path.rpartition("/")[0])
-            if known:
-                try:
-                    known = os.lstat(self._prefix + path).st_mode & _S_IFMT == _S_IFDIR
-                except (FileNotFoundError, NotADirectoryError):
-                    known = False
-            self._real[path] = known
+            known = True
+            for part in _unknown_parts(path, self._real):
+                known = known and self._real.get(part.rpartition("/")[0], True) and self._is_real(part)
+                self._real[part] = known
         return known
+
+    def _is_real(self, path: str) -> bool:
+        try:
+            return os.lstat(self._prefix + path).st_mode & _S_IFMT == _S_IFDIR
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+
+def _unknown_parts(path: str, known: Container[str]) -> list[str]:
+    """Return a path and the directories above it that are not known, the highest first."""
+    parts = []
+    while path not in known:
+        parts.append(path)
+        if not path:
+            break
+        path = path.rpartition("/")[0]
+    return parts[::-1]
 
 
 class LayerReader(Protocol):
@@ -235,10 +249,15 @@ class MergedView:
     def _contributors(self, path: str) -> tuple[int, ...]:
         """Return the layers that show something in a directory, the highest first; none: it is no directory."""
         known = self._visible.get(path)
-        if known is not None:
-            return known
+        if known is None:
+            for part in _unknown_parts(path, self._visible):
+                known = self._visible[part] = self._shown_by(part)
+        return known or ()
+
+    def _shown_by(self, path: str) -> tuple[int, ...]:
+        """Return what `_contributors` does, those of the directory above being known."""
         found: list[int] = []
-        for number in self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers)):
+        for number in self._visible[path.rpartition("/")[0]] if path else range(len(self._layers)):
             record = self._layers[number].lookup(path)
             if record is None:
                 continue
@@ -247,8 +266,7 @@ class MergedView:
             found.append(number)
             if record.opaque:
                 break
-        self._visible[path] = tuple(found)
-        return self._visible[path]
+        return tuple(found)
 
 
 class IndexView(MergedView):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
-from firkin.context.views import FileStat, SingleFile
+from firkin.context.views import FileStat
 from firkin.errors import ContextError
 from firkin.graph.ops import Copy, FileSource, PathSource, TextSource
 from firkin.layer.change import Content, Entry, View
@@ -130,7 +130,7 @@ def _source_digest(
     if isinstance(source, FileSource):
         view = inputs[source.input]
         exclude = tools.matcher(op.exclude) if op.exclude else None
-        name = view.filename if isinstance(view, SingleFile) else ""
+        name = getattr(view, "filename", "")
         entry = view.lstat(name)
         if entry is None:
             raise not_found(view, name, name)
@@ -171,6 +171,24 @@ Child = tuple[str, Entry, FileStat | None]
 _AnyWalk = TypeVar("_AnyWalk", bound="_Walk")
 
 
+class _Level:
+    """A directory that is being hashed: where it is, the matchers' states, and what to go back to if it is empty."""
+
+    __slots__ = ("any_wanted", "base", "base_below", "children", "excluded", "included", "kept")
+
+    def __init__(
+        self, children: Iterable[Child], base: str, base_below: str, included: int, excluded: int,
+        kept: tuple[hashlib._Hash, dict[tuple[int, int], int]] | None,
+    ) -> None:  # fmt: skip
+        self.children = iter(children)
+        self.base = base
+        self.base_below = base_below
+        self.included = included
+        self.excluded = excluded
+        self.kept = kept
+        self.any_wanted = False
+
+
 class _Walk:
     """One walk over a selection, hashing as it goes; `selected` says whether anything in a directory was."""
 
@@ -201,7 +219,7 @@ class _Walk:
             if named:
                 self._feed(".", match.entry, "")
             self._hasher.update(b"(")
-            self.selected |= self._tree(match.path, "", 0, 0, 0)
+            self.selected |= self._tree(match.path)
             self._hasher.update(b")")
         return self._hasher.hexdigest()
 
@@ -241,47 +259,53 @@ class _Walk:
             if entry is not None:
                 yield name, entry, None
 
-    def _tree(self, path: str, below: str, depth: int, included: int, excluded: int) -> bool:
+    def _tree(self, path: str) -> bool:
         """Hash a directory's selected contents; say whether there were any."""
         include, exclude, prefix = self._include, self._exclude, self._prefix
-        base = path + "/" if path else ""
-        base_below = below + "/" if below else ""
-        any_wanted = False
-        for name, entry, stat in self._children(path):
-            wanted, in_state, ex_state = True, 0, 0
-            if include is not None or exclude is not None:
-                if depth < len(prefix) and name != prefix[depth]:
+        top = _Level(self._children(path), path + "/" if path else "", "", 0, 0, None)
+        levels = [top]
+        while levels:
+            level = levels[-1]
+            for name, entry, stat in level.children:
+                below = level.base_below + name
+                wanted, included, excluded = True, 0, 0
+                if include is not None or exclude is not None:
+                    if len(levels) <= len(prefix) and name != prefix[len(levels) - 1]:
+                        continue
+                    if include is not None:
+                        wanted, included = include.match(below, level.included)
+                    if exclude is not None:
+                        hit, excluded = exclude.match(below, level.excluded)
+                        if hit:
+                            wanted = False
+                            if not exclude.may_reinclude(below):
+                                continue
+                if entry.kind != "dir":
+                    if wanted:
+                        level.any_wanted = True
+                        self._file(name, level.base + name, entry, stat)
                     continue
-                if include is not None:
-                    wanted, in_state = include.match(base_below + name, included)
-                if exclude is not None:
-                    hit, ex_state = exclude.match(base_below + name, excluded)
-                    if hit:
-                        wanted = False
-                        if not exclude.may_reinclude(base_below + name):
-                            continue
-            if entry.kind != "dir":
-                if wanted:
-                    any_wanted = True
-                    self._file(name, base + name, entry, stat)
-                continue
-            if wanted:
-                any_wanted = True
+                # A directory that is not selected counts when something in it is: try on a copy.
+                kept = None if wanted else (self._hasher.copy(), dict(self._links))
                 self._feed(name, entry, "")
                 self._hasher.update(b"(")
-                self._tree(base + name, base_below + name, depth + 1, in_state, ex_state)
-                self._hasher.update(b")")
-                continue
-            # A directory that is not selected counts when something in it is: try on a copy.
-            kept = self._hasher.copy(), dict(self._links)
-            self._feed(name, entry, "")
-            self._hasher.update(b"(")
-            if self._tree(base + name, base_below + name, depth + 1, in_state, ex_state):
-                any_wanted = True
-                self._hasher.update(b")")
+                source = level.base + name
+                levels.append(_Level(self._children(source), source + "/", below + "/", included, excluded, kept))
+                break
             else:
-                self._hasher, self._links = kept
-        return any_wanted
+                self._leave(levels)
+        return top.any_wanted
+
+    def _leave(self, levels: list[_Level]) -> None:
+        done = levels.pop()
+        if not levels:
+            return
+        if done.kept is None or done.any_wanted:
+            levels[-1].any_wanted = True
+            self._hasher.update(b")")
+        else:
+            self._hasher, self._links = done.kept
+
 
 _SET_AFTER_NS = 60 * 1_000_000_000
 

@@ -24,6 +24,7 @@ from firkin.solve.cancel import Cancel
 from firkin.solve.copy_plan import Matcher
 from firkin.solve.fetch import LayoutReader
 from firkin.solve.resolve import Resolved
+from firkin.solve.result import Files
 from firkin.solve.view_files import read_file
 from firkin.source import Source
 from firkin.store.store import Store
@@ -40,16 +41,6 @@ class ContextMatcher(Matcher, Protocol):
 
 ReadIgnore = Callable[[bytes, str], ContextMatcher]
 ParseGit = Callable[[str, bool], Git | None]
-
-
-class ViewFiles:
-    """Files that are a View already."""
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-
-    def view(self) -> View:
-        return self._view
 
 
 class Contexts:
@@ -81,7 +72,7 @@ class Contexts:
             now_s=request.now_s,
             object_environ=dict(request.object_store_environ),
         )
-        self.files: dict[str, ViewFiles] = {}
+        self.files: dict[str, Files] = {}
         self.main_matcher: ContextMatcher | None = None  # of the main context's ignore file
         self.layouts: dict[str, LayoutReader] = {}
         self._opened: dict[str, OciLayout] = {}
@@ -126,7 +117,7 @@ class Contexts:
             ignore_name, ignore = texts.ignore_name, texts.ignore
         matcher = self._read_ignore(ignore, ignore_name) if ignore is not None else None
         self.main_matcher = matcher
-        self.files[""] = ViewFiles(DirectoryContext(root, matcher, ignore_name))
+        self.files[""] = Files(DirectoryContext(root, matcher, ignore_name))
         return source
 
     def _dockerfile_place(self, root: str) -> str:
@@ -160,12 +151,12 @@ class Contexts:
     def _from_stream(self, found: View | bytes, what: str) -> Source:
         """Take a tree with its Dockerfile, or a Dockerfile alone (then the context is empty)."""
         if isinstance(found, bytes):
-            self.files[""] = ViewFiles(nothing())
+            self.files[""] = Files(nothing())
             return Source("Dockerfile", found.decode("utf-8", "surrogateescape"))
         view: View = found
         if self._request.context_sub_path:
             view = _below(view, self._request.context_sub_path, what)
-        self.files[""] = ViewFiles(self._behind_ignore_file(view))
+        self.files[""] = Files(self._behind_ignore_file(view))
         given = self._given_dockerfile()
         if given is not None:
             return given
@@ -210,7 +201,7 @@ class Contexts:
         if separator and scheme == "oci-layout":
             return self._layout_image(name, rest, platform)
         if name not in self.files:
-            self.files[name] = ViewFiles(self._named_view(name, value))
+            self.files[name] = Files(self._named_view(name, value))
         return None
 
     def _layout_image(self, name: str, location: str, platform: Platform) -> Resolved:
@@ -236,9 +227,9 @@ class Contexts:
             return open_tar(root, self._scratch)
         return open_directory(root, self._read_ignore)
 
-    def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> ViewFiles:
+    def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> Files:
         """Download what an ADD names; raises ContextError."""
-        return ViewFiles(fetch_source(op, self._remote))
+        return Files(fetch_source(op, self._remote))
 
     @property
     def _scratch(self) -> Scratch:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from firkin.context.views import Member
+from firkin.context.views import Member, check_lengths
 from firkin.errors import StepFailed
 from firkin.layer.change import Entry
 from firkin.solve.copy_draft import Draft, Node
@@ -41,6 +41,7 @@ class _Unpacker:
         try:
             for member in members:
                 path = clean(member.path)
+                check_lengths(path)
                 if path:  # the archive's own `.` says nothing about the destination
                     self._add(member, path)
         except ValueError as error:

@@ -127,7 +127,7 @@ def _jobs(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[_Job]:
                 yield _Job(view, Match(source.name, source.name, entry), contents=False, excludes=False)
             case FileSource():
                 view = inputs[source.input]
-                name = view.filename if isinstance(view, SingleFile) else ""
+                name = getattr(view, "filename", "")
                 found_entry = view.lstat(name)
                 if found_entry is None:
                     raise not_found(view, name, name)

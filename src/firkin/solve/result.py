@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from firkin.context.views import empty_view
+from firkin.context.views import CheckedView, empty_view
 from firkin.graph.ops import Run
 from firkin.graph.step import Step
 from firkin.layer.change import View
@@ -13,11 +11,15 @@ from firkin.solve.snapshot import Snapshot
 EMPTY_VIEW = empty_view()
 
 
-class Files(Protocol):
-    """A source that is no snapshot: a build context, a download, a git tree."""
+class Files:
+    """A source that is no snapshot: a build context, a download, a git tree. The names in it are checked."""
+
+    def __init__(self, view: View) -> None:
+        self._view = CheckedView(view)
 
     def view(self) -> View:
-        """Return read access to the files, owners and modes as a COPY sees them."""
+        """Return read access to the files, owners and modes as a COPY sees them; raises ContextError for bad names."""
+        return self._view
 
 
 Result = Snapshot | Files

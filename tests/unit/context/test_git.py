@@ -273,3 +273,49 @@ def test_ssh_runs_the_program_of_the_environment(tools: GitTools, tmp_path: Path
 )
 def test_relative_submodules(base: str, address: str, expected: str) -> None:
     assert join_remote(base, address) == expected
+
+
+def plant(server: Server, name: str, *entries: tuple[bytes, int, bytes]) -> None:
+    """Make a repository whose root tree has entries that no git would write: name, mode, content (or tree)."""
+    repo = server.repos.setdefault(f"/{name}", MemoryRepo())
+    inner = Tree()
+    blob = Blob.from_string(b"evil")
+    inner.add(b"evil", 0o100644, blob.id)
+    raw = b""
+    for item, mode, data in entries:
+        found = Blob.from_string(data) if mode != 0o040000 else inner
+        for made in (blob, inner, found):
+            repo.object_store.add_object(made)
+        raw += b"%o %b\0" % (mode, item) + bytes.fromhex(found.id.decode())
+    tree = Tree.from_string(raw)
+    commit = Commit()
+    commit.tree, commit.author, commit.committer, commit.message = tree.id, b"A <a@b>", b"A <a@b>", b"m"
+    commit.author_time = commit.commit_time = TIME
+    commit.author_timezone = commit.commit_timezone = 0
+    for made in (tree, commit):
+        repo.object_store.add_object(made)
+    repo.refs[b"refs/heads/main"] = commit.id  # type: ignore[index]
+    repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [b"..", b".", b"", b"a/b", b"/etc", b"..\xff/x"])
+def test_names_that_lead_elsewhere(server: Server, tools: GitTools, name: bytes) -> None:
+    for mode in (0o100644, 0o120000, 0o040000):
+        plant(server, f"{mode}.git", (b"Dockerfile", 0o100644, b"FROM scratch\n"), (name, mode, b"x"))
+        with pytest.raises(ContextError, match="is no file name"):
+            open_git(Git(f"{server.url}/{mode}.git"), tools).iterdir("")
+
+
+@pytest.mark.parametrize("name", [b".git", b".GIT", b".Git"])
+def test_a_git_directory_of_the_tree(server: Server, tools: GitTools, name: bytes) -> None:
+    plant(server, "a.git", (name, 0o040000, b""))
+    with pytest.raises(ContextError, match="which git refuses as well"):
+        open_git(Git(server.url + "/a.git"), tools).iterdir("")
+
+
+def test_a_link_and_a_directory_of_one_name(server: Server, tools: GitTools) -> None:
+    plant(server, "a.git", (b"x", 0o120000, b"/etc"), (b"x", 0o040000, b""))
+    with pytest.raises(ContextError, match="`x` is there twice"):
+        open_git(Git(server.url + "/a.git"), tools).iterdir("")
+    plant(server, "b.git", (b"X", 0o120000, b"/etc"), (b"x", 0o040000, b""))
+    assert contents(open_git(Git(server.url + "/b.git"), tools)) == {"X": "/etc", "x/evil": b"evil"}
