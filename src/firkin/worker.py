@@ -380,7 +380,7 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
         known = HostError(
             f"a path is too long for this machine: {_shortened(str(error.filename))}",
             code="path-too-long",
-            hints=("directories are nested too deep; a store with a shorter path (`--root DIR`) leaves some more room",),
+            hints=("directories are nested too deep; a store with a shorter path (`--root`) leaves more room",),
         )
     elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         known = HostError(
