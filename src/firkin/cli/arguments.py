@@ -70,11 +70,14 @@ def parse_arguments(words: Sequence[str], rows: tuple[Option, ...], environ: Map
 def _find(known: Mapping[str, Option], name: str) -> Option:
     row = known.get(name)
     if row is None:
+        from firkin.cli.elsewhere_options import instead_of
         from firkin.dockerfile.words import nearest
 
-        spelled = [flag for flag, row in known.items() if row.kind != "refused" and len(flag) > 2]
-        meant = nearest(name, spelled) if len(name) > 2 else None
-        hint = f"did you mean `{meant}`?" if meant else "`--help` lists the options of a command"
+        hint = instead_of(name, known)
+        if hint is None:
+            spelled = [flag for flag, row in known.items() if row.kind != "refused" and len(flag) > 2]
+            meant = nearest(name, spelled, limit=1 if len(name) < 8 else 2) if len(name) > 2 else None
+            hint = f"did you mean `{meant}`?" if meant else "`--help` lists the options of a command"
         raise UsageError(f"unknown option `{name}`", hints=(hint,))
     return row
 

@@ -36,23 +36,24 @@ USAGE = "usage: firkin COMMAND [OPTIONS] [ARGUMENTS]"
 def main() -> int:
     """Run the command that `sys.argv` asks for and return the exit code."""
     _open_standard()
-    arguments = sys.argv[1:]
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        if len(arguments) > 1 and arguments[1] in COMMANDS:
-            return _run(arguments[1], ["--help"])
-        if len(arguments) > 1 and arguments[0] == "help" and not arguments[1].startswith("-"):
-            return _unknown(arguments[1])
-        _write(1 if arguments else 2, command_list())
-        return 0 if arguments else 2
-    name = arguments[0]
+    words = sys.argv[1:]
+    if not words:
+        _write(2, command_list())
+        return 2
+    return _command([*words[1:], "--help"] if words[0] == "help" else words)
+
+
+def _command(words: list[str]) -> int:
+    name = words[0]
     if name in ("-v", "-V", "--version"):
         from firkin import __version__
 
         _write(1, f"firkin {__version__}\n")
         return 0
-    if name not in COMMANDS:
-        return _unknown(name)
-    return _run(name, arguments[1:])
+    if name in ("-h", "--help"):
+        _write(1, command_list())
+        return 0
+    return _run(name, words[1:]) if name in COMMANDS else _elsewhere(words)
 
 
 def command_list() -> str:
@@ -89,20 +90,12 @@ def _run(name: str, arguments: list[str]) -> int:
     return run_command(name, COMMANDS[name][0], arguments)
 
 
-def _unknown(name: str) -> int:
-    from firkin.dockerfile.words import nearest
+def _elsewhere(words: list[str]) -> int:
+    """Run what words of another tool mean here, or say what to type instead."""
+    from firkin.cli.elsewhere import translate
+    from firkin.cli.run import run_guarded
 
-    lines = [f"error: unknown {'option' if name.startswith('-') else 'command'} `{name}`"]
-    known = ["--help", "--version"] if name.startswith("-") else list(COMMANDS)
-    meant = nearest(name, known)
-    if meant:
-        lines.append(f"hint: did you mean `{meant}`?")
-    elif name.startswith("-"):
-        lines.append("hint: options follow the command, e.g. `firkin build -t app:1 .`")
-    else:
-        lines.append("hint: `firkin --help` lists the commands")
-    _write(2, "\n".join(lines) + "\n")
-    return 2
+    return run_guarded("firkin", lambda: _command(translate(words, COMMANDS)))
 
 
 def _write(descriptor: int, text: str) -> None:

@@ -52,7 +52,8 @@ def reference_page(commands: Mapping[str, Command]) -> str:
         "<!-- Made from src/firkin/cli/options.py by `python -m firkin.cli.reference`; a test compares them. -->",
         "",
         "Options are spelt as in `docker buildx build`: `--tag x`, `--tag=x`, `-t x`, `-tx`; `--` ends them.",
-        "Variables in brackets stand in for an option that is not given.",
+        "Variables in brackets stand in for an option that is not given. `firkin buildx build`, `image ls`,",
+        "`image rm`, `builder prune`, `system prune` and their like are read as the commands here that do the same.",
         "",
     ]
     for name, command in commands.items():

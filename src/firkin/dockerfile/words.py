@@ -548,14 +548,14 @@ def hide_passwords(text: str) -> str:
     return shown
 
 
-def nearest(word: str, known: Iterable[str], case_sensitive: bool = True) -> str | None:
+def nearest(word: str, known: Iterable[str], case_sensitive: bool = True, limit: int = 2) -> str | None:
     """Return the known word that was probably meant, or None. Mirrors: util/suggest.
 
-    At most two edits away; None, too, when `word` itself is known. Ignoring case, the answer takes
+    At most `limit` edits away; None, too, when `word` itself is known. Ignoring case, the answer takes
     the case of `word`.
     """
     wanted = word if case_sensitive else word.lower()
-    best, best_distance = None, 3
+    best, best_distance = None, limit + 1
     for option in known:
         candidate = option if case_sensitive else option.lower()
         if candidate == wanted:

@@ -42,12 +42,28 @@ def test_help_lists_every_command():
     (("--verson",), "error: unknown option `--verson`", "did you mean `--version`?"),
     (("-t", "x", "."), "error: unknown option `-t`", "options follow the command"),
     (("qqq",), "error: unknown command `qqq`", "`firkin --help` lists the commands"),
+    (("purne",), "error: unknown command `purne`", "`firkin --help` lists the commands"),
     (("help", "biuld"), "error: unknown command `biuld`", "did you mean `build`?"),
 ])
 def test_unknown_words(words, message, hint):
     result = firkin(*words)
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.startswith(message + "\nhint: ") and hint in result.stderr
+
+
+def test_the_words_of_other_tools_are_explained_or_run(tmp_path):
+    result = firkin("run", "-it", "app:1", "sh")
+    assert (result.returncode, result.stdout) == (2, "") and "has no containers yet" in result.stderr
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    store = ("--root", str(tmp_path / "store"))
+    assert firkin("buildx", "build", *store, "-t", "app:1", str(context)).returncode == 0
+    assert "app " in firkin("image", "ls", *store).stdout
+    assert firkin("builder", "prune", "-af", *store).stdout.startswith("removed")
+    assert firkin("image", "rm", *store, "app:1").stdout == "removed app:1\n"
+    assert firkin("image", "--help").stdout == firkin("--help").stdout
+    assert firkin("help", "buildx", "build").stdout == firkin("build", "--help").stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

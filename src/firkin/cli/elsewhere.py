@@ -1,0 +1,190 @@
+"""Words that people know from other tools: what they mean here, or what to type instead. Pure; `cli` only.
+
+Loaded only when a word is not one of firkin's own. Commands of docker, podman, buildx, buildah, skopeo, crane, dive
+and the Kaniko executor. What firkin has under another name is run only where it does the same; a suggestion never
+leads to a command that removes or publishes something, unless that is what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from firkin.dockerfile.words import nearest
+from firkin.errors import UsageError
+
+# Never suggested for a word that is merely spelt alike.
+_NOT_SUGGESTED = ("rmi", "prune", "push", "logout")
+
+
+class _Answer(NamedTuple):
+    """Why there is no such command, and what to do."""
+
+    why: str
+    instead: str
+
+
+def _spread(table: Mapping[str, _Answer]) -> dict[str, _Answer]:
+    return {word: answer for words, answer in table.items() for word in words.split()}
+
+
+_NO_CONTAINERS = "firkin builds images and has no containers yet"
+_NO_DAEMON = "firkin has no daemon"
+_RUN_IT = "another tool runs the image, e.g. `firkin save app:1 | docker load`, then `docker run app:1`"
+_LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetches one"
+
+_ANSWERS = _spread({
+    "run create start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
+    "ps stop kill restart pause unpause rename update wait attach logs port stats top rm commit checkpoint init":
+        _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
+    "cp diff mount unmount umount": _Answer(
+        _NO_CONTAINERS, "`firkin build -o DIR .` writes the files of a result to a directory"),
+    "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
+    "from config add": _Answer(
+        "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
+    "volume network": _Answer(_NO_CONTAINERS, "for RUN steps there are `firkin build --network` and cache mounts"),
+    "swarm service stack node secret plugin": _Answer(
+        _NO_CONTAINERS, "secrets of a build are given by `firkin build --secret`"),
+    "context machine farm": _Answer(_NO_DAEMON, "`firkin info` shows how and where it builds"),
+    "events": _Answer(_NO_DAEMON, "`firkin build --progress json` prints the events of a build"),
+    "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
+    "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
+    "compose": _Answer("firkin reads no compose files", "write a `firkin build -t NAME DIR` for each service"),
+    "load": _Answer(
+        "firkin does not load archives into its store",
+        "unpack an OCI archive and name the directory: `--build-context NAME=oci-layout://DIR`"),
+    "import": _Answer("firkin does not import archives as images", "`FROM scratch` and `ADD rootfs.tar /` do the same"),
+    "export flatten": _Answer(
+        _NO_CONTAINERS, "`firkin build -o type=tar,dest=rootfs.tar .` writes the files of a result"),
+    "history": _Answer(
+        "firkin has no command for the history alone",
+        "`firkin inspect NAME | jq '.[0].images[0].config.history'` prints it"),
+    "search catalog": _Answer("firkin does not search registries", "`firkin pull NAME` fetches an image by its name"),
+    "tags list-tags": _Answer("firkin does not list the tags of a registry", "`skopeo list-tags docker://NAME` does"),
+    "ls list": _Answer(
+        "firkin has several things to list", "`firkin images` lists images, `firkin cache ls` a layer cache"),
+    "copy sync": _Answer(
+        "firkin copies by way of its store", "`firkin pull NAME`, then `firkin push NAME OTHER-NAME`"),
+    "delete gc": _Answer("firkin deletes nothing in registries", "`firkin images` lists what is in the store"),
+    "untag": _Answer("a name of an image is removed by another command", "`firkin rmi NAME` removes that name"),
+    "digest layers blob export-config manifest-digest": _Answer("there is no such command", _LOOK),
+    "append mutate rebase edit": _Answer(
+        "firkin changes images by building", "`FROM NAME` and what is to be added, then `firkin build .`"),
+    "validate": _Answer("firkin verifies every layer while it reads it", "`firkin build --verify NAME .` compares"),
+    "index": _Answer("an index is made by another command", "`firkin manifest create NAME IMAGE...` pushes one"),
+    "auth": _Answer("credentials are kept by another command", "`firkin login REGISTRY`"),
+    "registry proxy": _Answer(
+        "firkin has no registry server", "it works with any registry of the distribution specification"),
+    "trust scout sbom attest standalone-sign standalone-verify": _Answer(
+        "firkin neither signs nor scans", "`cosign` signs pushed images, `syft` reads what `firkin save` writes"),
+    "explore analyze": _Answer(
+        "firkin does not show the files of layers", "`firkin save -o image.tar NAME` writes what `dive` reads: "
+        "`dive --source docker-archive image.tar`"),
+    "unshare": _Answer("firkin enters its namespaces by itself", "`firkin info` shows which"),
+    "dockerfile lint": _Answer("Dockerfiles are checked by another command", "`firkin check .`"),
+    "outline targets": _Answer("that is an option of a build", "`firkin build --call outline .` or `--call targets`"),
+    "docker podman nerdctl buildah skopeo crane gcrane dive kaniko buildctl": _Answer(
+        "the name of another tool is no command", "leave that word out; `firkin --help` lists the commands"),
+})  # fmt: skip
+
+# Commands with other names, where they do the same.
+_SAME: Mapping[str, tuple[str, ...]] = {
+    "bud": ("build",),
+    "build-using-dockerfile": ("build",),
+    "/kaniko/executor": ("executor",),
+    "/kaniko/warmer": ("warmer",),
+}
+
+_NOT_THAT_PRUNE = _Answer(
+    "firkin does not remove images alone",
+    "`firkin prune --dry-run` tells what goes with the images without a name: the cache of earlier builds",
+)
+_BUILDER: Mapping[str, tuple[str, ...]] = {
+    "build": ("build",),
+    "b": ("build",),
+    "prune": ("prune", "--keep-unnamed"),  # docker's leaves images alone
+    "version": ("version",),
+}
+_GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "buildx": _BUILDER,
+    "builder": _BUILDER,
+    "image": {
+        "build": ("build",),
+        "inspect": ("inspect",),
+        "list": ("images",),
+        "ls": ("images",),
+        "pull": ("pull",),
+        "push": ("push",),
+        "remove": ("rmi",),
+        "rm": ("rmi",),
+        "save": ("save",),
+        "tag": ("tag",),
+    },
+    "container": {},
+    "system": {"info": ("info",), "prune": ("prune",)},
+}
+_IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
+    ("image", "prune"): _NOT_THAT_PRUNE,
+    ("buildx", "imagetools"): _Answer(
+        "firkin has no `imagetools`", "`firkin manifest create NAME IMAGE...` pushes an index; " + _LOOK
+    ),
+    ("buildx", "history"): _Answer("firkin keeps no list of builds", "`firkin build --metadata-file FILE` keeps facts"),
+    ("buildx", "debug"): _Answer("firkin has no debugger", "`firkin build --target STAGE -o DIR .` shows the files"),
+    **{
+        (group, word): _Answer(f"{_NO_DAEMON} and no builders to choose from", "`firkin info` shows how it builds")
+        for group in ("buildx", "builder")
+        for word in ("ls", "inspect", "create", "use", "rm", "stop")
+    },
+    ("system", "events"): _ANSWERS["events"],
+    ("container", "prune"): _Answer(_NO_CONTAINERS, "so there is nothing to prune"),
+    ("container", "ls"): _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
+}
+
+
+def translate(words: list[str], commands: Collection[str]) -> list[str]:
+    """Return the words of firkin that mean the same; raises UsageError that says what to type instead.
+
+    `words` begins with one that is not in `commands`.
+    """
+    first, *rest = words
+    if first in _SAME:
+        return [*_SAME[first], *rest]
+    if first in _GROUPS:
+        return _in_group(first, rest)
+    if first.startswith("-"):
+        meant = nearest(first, ("--help", "--version"))
+        hint = f"did you mean `{meant}`?" if meant else "options follow the command, e.g. `firkin build -t app:1 .`"
+        raise UsageError(f"unknown option `{first}`", hints=(hint,))
+    answer = _ANSWERS.get(first)
+    if answer is not None:
+        raise UsageError(f"firkin has no command `{first}`: {answer.why}", hints=(answer.instead,))
+    meant = similar(first, [command for command in commands if command not in _NOT_SUGGESTED])
+    hint = f"did you mean `{meant}`?" if meant else "`firkin --help` lists the commands"
+    raise UsageError(f"unknown command `{first}`", hints=(hint,))
+
+
+def similar(word: str, known: Collection[str]) -> str | None:
+    """Return the known word that was misspelt, if it is clear: one slip in short words, two in longer ones."""
+    likely = [item for item in known if word[:1] in tuple(item[:2])]
+    return nearest(word, likely, limit=1 if len(word) < 6 else 2)
+
+
+def _in_group(group: str, rest: list[str]) -> list[str]:
+    known = _GROUPS[group]
+    name, *more = rest or [""]
+    if name in known:
+        return [*known[name], *more]
+    if name in ("-h", "--help"):
+        return ["--help"]
+    listed = ", ".join(known)
+    hint = f"`firkin {group}` has {listed}" if known else "`firkin images` lists the images in the store"
+    if not name:
+        raise UsageError(f"`firkin {group}` needs a command" if known else _NO_CONTAINERS, hints=(hint,))
+    if name.startswith("-"):
+        raise UsageError(f"unknown option `{name}` of `firkin {group}`", hints=("options follow the command",))
+    answer = _IN_GROUPS.get((group, name)) or _ANSWERS.get(name)
+    if answer is None and not known:
+        answer = _Answer(_NO_CONTAINERS, hint)
+    if answer is not None:
+        raise UsageError(f"firkin has no command `{group} {name}`: {answer.why}", hints=(answer.instead,))
+    raise UsageError(f"unknown command `{group} {name}`", hints=(hint,))
