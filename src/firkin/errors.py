@@ -79,7 +79,7 @@ class RegistryError(FirkinError):
     """A registry could not be reached, refused, or sent what it must not send.
 
     `method`, `url` (redacted) and `status` (0: no answer) tell the request; `temporary` says that
-    the same request may succeed later.
+    the same request may succeed later, `retry_after_s` when at the earliest, if the other side said so.
     """
 
     default_code = "registry"
@@ -97,12 +97,14 @@ class RegistryError(FirkinError):
         url: str = "",
         status: int = 0,
         temporary: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message, code=code, exit_code=exit_code, hints=hints, span=span)
         self.method = method
         self.url = url
         self.status = status
         self.temporary = temporary
+        self.retry_after_s = retry_after_s
 
 
 class StoreError(FirkinError):

@@ -24,6 +24,8 @@ def decode(raw: bytes, kind: type[T], what: str) -> T:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"{what}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{what}: JSON is nested too deeply") from None
 
 
 def encode(value: Any) -> bytes:

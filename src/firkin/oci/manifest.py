@@ -85,8 +85,8 @@ class _Document(msgspec.Struct):
 def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest | Index:
     """Read a manifest or index.
 
-    `media_type` is what the transport said; the document's own `mediaType` must agree where both
-    are known (image-spec manifest.md), and a document that is both kinds at once is refused.
+    `media_type` is what the transport said; what the document says of itself counts for more, as proxies convert
+    and cache. But neither may call a manifest an index, and a document that is both kinds at once is refused.
     Raises ValueError.
     """
     document = codec.decode(raw, _Document, what)
@@ -98,7 +98,7 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
     known = (*media.MANIFESTS, *media.INDEXES)
     stated = media_type.partition(";")[0].strip() if media_type else ""
     own = document.mediaType or ""
-    if own and stated in known and own in known and own != stated:
+    if stated in known and own in known and (stated in media.INDEXES) != (own in media.INDEXES):
         raise ValueError(f"{what}: sent as `{stated}` but says it is `{own}`")
     kind = own or (stated if stated in known else "")
     if document.manifests is not None and document.config is None and document.layers is None:

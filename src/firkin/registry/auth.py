@@ -12,11 +12,14 @@ from collections.abc import Generator
 import msgspec
 
 from firkin.errors import RegistryError
+from firkin.oci import codec
 from firkin.registry.protocol import Challenge, Request, Response, merge_scopes, response_error
 from firkin.registry.url import Url, is_loopback, quote, redact_url, split_url, with_query
 
 CLIENT_ID = "firkin"
 DEFAULT_LIFETIME_S = 60.0  # of a token whose server states none
+_LONGEST_LIFETIME_S = 86400.0
+_NO_GET = frozenset((404, 405, 501))  # how a token server says that it takes the OAuth2 form only
 IDENTITY_USER = "<token>"  # the user name under which helpers keep identity tokens
 
 
@@ -56,19 +59,13 @@ class Token(msgspec.Struct, frozen=True):
 class _TokenAnswer(msgspec.Struct):
     token: str | None = None
     access_token: str | None = None
-    expires_in: float | None = None
+    expires_in: object = None  # a number, the digits of one, null: servers differ
 
 
-def choose_challenge(challenges: tuple[Challenge, ...], credentials: Credentials | None) -> Challenge | None:
-    """Return the challenge to answer: Bearer before Basic; None when neither is offered.
-
-    Basic is no use without a password, Bearer without a realm.
-    """
+def choose_challenge(challenges: tuple[Challenge, ...]) -> Challenge | None:
+    """Return the challenge to answer: Bearer, if it has a realm, before Basic; None when neither is offered."""
     for challenge in challenges:
         if challenge.scheme == "bearer" and challenge.param("realm"):
-            return challenge
-    for challenge in challenges:
-        if challenge.scheme == "basic" and credentials is not None and credentials.password:
             return challenge
     return next((challenge for challenge in challenges if challenge.scheme == "basic"), None)
 
@@ -109,7 +106,7 @@ def token_flow(
 ) -> Generator[Request, Response, Token]:
     """Get a bearer token for what the challenge and `scopes` ask for; anonymous without credentials.
 
-    Yields one or two Requests (redirects must not be followed with a body); returns the Token. Raises
+    Yields one to three Requests (redirects must not be followed with a body); returns the Token. Raises
     RegistryError when the server refuses or sends no token. Mirrors: containerd remotes/docker/auth.
     """
     realm = check_realm(challenge.param("realm"), registry, plain=plain)
@@ -125,6 +122,13 @@ def token_flow(
             response = yield _get_request(realm, service, password, wanted)
     else:
         response = yield _get_request(realm, service, credentials, wanted)
+        if response.status in _NO_GET and credentials is not None and credentials.password:
+            response = yield _password_request(realm, service, credentials, wanted)
+            if response.status == 401:
+                # The form is of no use to a server that looks for the password where GET has it.
+                authorization = ("Authorization", basic_authorization(credentials))
+                request = _password_request(realm, service, credentials, wanted)
+                response = yield msgspec.structs.replace(request, headers=(*request.headers, authorization))
     if response.status != 200:
         raise response_error(
             f"token server of `{registry.host}` refuses", response, credential_hints(registry.host, credentials)
@@ -145,10 +149,19 @@ def _get_request(realm: Url, service: str, credentials: Credentials | None, scop
 
 
 def _refresh_request(realm: Url, service: str, credentials: Credentials, scopes: tuple[str, ...]) -> Request:
-    form = [
-        ("grant_type", "refresh_token"), ("service", service), ("client_id", CLIENT_ID),
-        ("refresh_token", credentials.identity_token),
-    ]
+    secret = [("refresh_token", credentials.identity_token)]
+    return _form_request(realm, service, "refresh_token", secret, scopes)
+
+
+def _password_request(realm: Url, service: str, credentials: Credentials, scopes: tuple[str, ...]) -> Request:
+    secret = [("username", credentials.username), ("password", credentials.password)]
+    return _form_request(realm, service, "password", secret, scopes)
+
+
+def _form_request(
+    realm: Url, service: str, grant: str, secret: list[tuple[str, str]], scopes: tuple[str, ...]
+) -> Request:
+    form = [("grant_type", grant), ("service", service), ("client_id", CLIENT_ID), *secret]
     if scopes:
         form.append(("scope", " ".join(scopes)))
     body = "&".join(f"{name}={quote(value)}" for name, value in form).encode()
@@ -157,14 +170,22 @@ def _refresh_request(realm: Url, service: str, credentials: Credentials, scopes:
 
 def _read_token(response: Response, scopes: tuple[str, ...], now_s: float) -> Token:
     try:
-        answer = msgspec.json.decode(response.body, type=_TokenAnswer, strict=False)  # "300" is what some say
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        answer = codec.decode(response.body, _TokenAnswer, "token")
+    except ValueError:
         answer = _TokenAnswer()
     value = answer.token or answer.access_token or ""
     if not value or not value.isascii() or not value.isprintable():
         raise response_error("token server sends no usable token", response)
-    lifetime = answer.expires_in if answer.expires_in and answer.expires_in > 0 else DEFAULT_LIFETIME_S
+    lifetime = _seconds(answer.expires_in)
     return Token(value, scopes, now_s + lifetime - min(10.0, lifetime / 5))
+
+
+def _seconds(stated: object) -> float:
+    try:
+        seconds = float(stated) if isinstance(stated, (int, float, str)) else 0.0
+    except (ValueError, OverflowError):
+        seconds = 0.0
+    return min(seconds, _LONGEST_LIFETIME_S) if seconds > 0 else DEFAULT_LIFETIME_S
 
 
 def credential_hints(host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -176,11 +197,18 @@ def credential_hints(host: str, credentials: Credentials | None, notes: tuple[st
 
 
 def refusal(
-    what: str, response: Response, host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()
+    what: str, response: Response, host: str, credentials: Credentials | None, notes: tuple[str, ...] = (), *,
+    sent: bool = True,
 ) -> RegistryError:
-    """Return the error for a 401 or 403 that no token helped against: the two are told apart."""
+    """Return the error for a 401 or 403 that no token helped against: the two are told apart.
+
+    `sent` says whether the credentials were part of the request: only then the registry has judged them.
+    """
     hints = credential_hints(host, credentials, notes)
-    if response.status == 403 and credentials is not None:
+    if credentials is not None and not sent:
+        why = "they go there only" if response.url.host != host else "it did not ask for any that they could be"
+        hints = (f"`{response.url.host}` was not given the credentials for `{host}`: {why}", *hints)
+    elif response.status == 403 and credentials is not None:
         hints = (f"`{host}` knows these credentials but does not allow this", *hints)
     elif response.status == 401 and credentials is not None:
         hints = (f"`{host}` does not accept these credentials for this repository, or it does not exist", *hints)

@@ -10,15 +10,17 @@ import threading
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
+import msgspec
+
 from firkin.errors import RegistryError, UsageError
-from firkin.oci import media
+from firkin.oci import codec, media
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import Digest, finish, new_hasher, parse_digest
+from firkin.oci.digest import Digest, digest_of, finish, new_hasher, parse_digest
 from firkin.oci.manifest import Index, Manifest, parse_manifest
 from firkin.oci.reference import Reference
 from firkin.registry.download import BlobStream
 from firkin.registry.protocol import (
-    DOCKER_DIGEST,
+    OPENED,
     Endpoint,
     Response,
     content_length,
@@ -27,19 +29,28 @@ from firkin.registry.protocol import (
     next_page,
     repository_scope,
     response_error,
+    told_digest,
 )
-from firkin.registry.session import Session, Warn
+from firkin.registry.session import Session, Warn, backoff_s
 from firkin.registry.transport import Exchange, Reader, upload_of
 from firkin.registry.upload import BlobUpload
 from firkin.registry.url import Url, host_matches, redact_url, split_url
 from firkin.request import RegistrySettings
 
 T = TypeVar("T")
+
+
+class _TagPage(msgspec.Struct):
+    tags: list[str] | None = None
+
+
 Progress = Callable[[int], None]
 PushOutcome = Literal["exists", "mounted", "pushed"]
 
-_SCHEMA_1 = ("application/vnd.docker.distribution.manifest.v1+json",
-             "application/vnd.docker.distribution.manifest.v1+prettyjws")
+# What a HEAD may be answered with where a GET works: registries and proxies that cannot do HEAD.
+_BROKEN_HEAD = (405, 500, 501)
+_MAX_TAG_PAGES = 10_000
+_MAX_TAGS = 1_000_000
 # An endpoint that fails so is not asked again when there is another one.
 _DOWN = frozenset(("registry-unreachable", "registry-tls", "registry-timeout", "registry-connection"))
 
@@ -92,7 +103,9 @@ class RegistryClient:
 
         def head(endpoint: Endpoint) -> Descriptor | None:
             try:
-                response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200,))
+                response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200, *_BROKEN_HEAD))
+                if response.status != 200:
+                    raise response_error(what, response)
             except RegistryError as error:
                 if not _says_too_little(error) or (endpoint.mirror and self._settings.mirror_fallback):
                     raise
@@ -118,7 +131,7 @@ class RegistryClient:
 
         def get(endpoint: Endpoint) -> Manifest | Index:
             response = self._manifest_request(endpoint, exact, "GET", what, accept=(200,))
-            return _read_document(response, exact, what)
+            return self._read_document(response, exact, what)
 
         document = self._pull(ref.registry, what, get)
         with self._lock:
@@ -132,7 +145,7 @@ class RegistryClient:
         endpoint = self._endpoint(ref.registry)
         what = f"cannot look for `{ref}`"
         response = self._manifest_request(endpoint, ref, "GET", what, accept=(200, 404))
-        return _read_document(response, ref, what) if response.status == 200 else None
+        return self._read_document(response, ref, what) if response.status == 200 else None
 
     def open_blob(self, ref: Reference, descriptor: Descriptor, *, progress: Progress | None = None) -> BlobStream:
         """Return a stream of a blob of the repository that `ref` names, verified while it is read.
@@ -175,40 +188,50 @@ class RegistryClient:
             return True
         endpoint = self._endpoint(ref.registry, push=push)
         actions = ("pull", "push") if push else ("pull",)
-        response = self._session.call(
-            endpoint, "HEAD", endpoint.url(ref.repository, f"blobs/{digest}"),
-            what=f"cannot look for a blob in `{ref.name}`", repository=ref.repository,
-            scopes=(repository_scope(ref.repository, *actions),), accept=(200, 404, 405), push=push,
-        )
+        try:
+            response = self._session.call(
+                endpoint, "HEAD", endpoint.url(ref.repository, f"blobs/{digest}"),
+                what=f"cannot look for a blob in `{ref.name}`", repository=ref.repository,
+                scopes=(repository_scope(ref.repository, *actions),), accept=(200, 404, *_BROKEN_HEAD), push=push,
+            )
+        except RegistryError as error:
+            if not _says_too_little(error):
+                raise
+            return False  # who knows: sending it is right in any case
         if response.status == 200:
             self._present.add(key)
-        return response.status == 200  # 405: who knows; sending it is right in any case
+        return response.status == 200
 
     def list_tags(self, ref: Reference) -> tuple[str, ...]:
         """Return the tags of a repository, in the registry's order."""
-        import msgspec
-
         endpoint = self._endpoint(ref.registry)
         what = f"cannot list the tags of `{ref.name}`"
         url = endpoint.url(ref.repository, "tags/list")
-        tags: list[str] = []
-        for _ in range(10_000):
+        tags: dict[str, None] = {}
+        seen = {url}
+        while True:
             response = self._session.call(
                 endpoint, "GET", url, what=what, repository=ref.repository,
                 scopes=(repository_scope(ref.repository, "pull"),), accept=(200,),
             )
             try:
-                page = msgspec.json.decode(response.body, type=dict[str, object]).get("tags") or []
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                page = None
-            if not isinstance(page, list):
-                raise RegistryError(f"{what}: `{endpoint.host}` sends no list", code="registry-answer")
-            tags += [str(tag) for tag in page]
+                page = codec.decode(response.body, _TagPage, "list of tags").tags or []
+            except ValueError as error:
+                raise RegistryError(
+                    f"{what}: `{endpoint.host}` sends no list: {error}", code="registry-answer"
+                ) from None
+            tags.update(dict.fromkeys(page))
             following = next_page(response)
+            # Some registries let the last page lead to itself.
             if following is None or following == url:
-                break
+                return tuple(tags)
+            if following in seen or len(seen) >= _MAX_TAG_PAGES or len(tags) > _MAX_TAGS:
+                raise RegistryError(
+                    f"{what}: the list of `{endpoint.host}` does not come to an end "
+                    f"({len(tags)} tags on {len(seen)} pages)", code="registry-answer",
+                )
+            seen.add(following)
             url = following
-        return tuple(dict.fromkeys(tags))
 
     # --- push --------------------------------------------------------------------------------------------------------
 
@@ -283,12 +306,12 @@ class RegistryClient:
         name = ref.tag or digest
         endpoint = self._endpoint(ref.registry, push=True)
         what = f"cannot push `{ref}`"
-        response = self._session.call(
+        response = self._once_blobs_are_known(lambda: self._session.call(
             endpoint, "PUT", endpoint.url(ref.repository, f"manifests/{name}"), what=what, repository=ref.repository,
-            scopes=(repository_scope(ref.repository, "pull", "push"),), accept=(200, 201, 202),
+            scopes=(repository_scope(ref.repository, "pull", "push"),), accept=(200, 201, 202, 204),
             headers=(("Content-Type", media_type),), body=upload_of(raw), push=True,
-        )
-        told = response.header(DOCKER_DIGEST)
+        ))
+        told = told_digest(response)
         if told and told.startswith(digest.partition(":")[0]) and told != digest:
             raise RegistryError(
                 f"{what}: `{endpoint.host}` stored it as `{told}`, not `{digest}`", code="registry-digest",
@@ -303,15 +326,23 @@ class RegistryClient:
         endpoint = self._endpoint(ref.registry, push=True)
         what = f"cannot look for `{ref}`"
         try:
-            response = self._manifest_request(endpoint, ref, "HEAD", what, accept=(200, 404, 405), push=True)
+            response = self._manifest_request(
+                endpoint, ref, "HEAD", what, accept=(200, 404, *_BROKEN_HEAD), push=True
+            )
+            if response.status in _BROKEN_HEAD:
+                raise response_error(what, response)
         except RegistryError as error:
             if not _says_too_little(error):
                 raise
             response = self._manifest_request(endpoint, ref, "GET", what, accept=(200, 404), push=True)
         if response.status != 200:
             return None
-        found = _described(response, ref)
-        return found.digest if found is not None else None
+        if ref.digest is not None:
+            return ref.digest
+        try:
+            return parse_digest(told_digest(response))
+        except ValueError:
+            return digest_of(response.body) if response.method == "GET" else None
 
     def check_push(self, ref: Reference) -> None:
         """Find out whether pushing to the repository is allowed: open an upload and give it up again."""
@@ -319,7 +350,7 @@ class RegistryClient:
         what = f"cannot push to `{ref.name}`"
         response = self._session.call(
             endpoint, "POST", endpoint.url(ref.repository, "blobs/uploads/"), what=what, repository=ref.repository,
-            scopes=(repository_scope(ref.repository, "pull", "push"),), accept=(201, 202), body=upload_of(b""),
+            scopes=(repository_scope(ref.repository, "pull", "push"),), accept=OPENED, body=upload_of(b""),
             push=True,
         )
         self._abandon(endpoint, ref, response, what)
@@ -427,6 +458,17 @@ class RegistryClient:
                     self._session.warn_once("registry-mirror", f"mirror `{endpoint.host}` is passed over: {reason}")
         raise AssertionError("a registry has at least one endpoint")
 
+    def _once_blobs_are_known(self, put: Callable[[], Response]) -> Response:
+        """Put a manifest; again when a registry whose parts agree late does not know the blobs yet that it took."""
+        for attempt in range(1, 4):
+            try:
+                return put()
+            except RegistryError as error:
+                if "BLOB_UNKNOWN" not in error.message or error.temporary:
+                    raise
+            self._session.transport.sleep(backoff_s(attempt))
+        return put()
+
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def _manifest_request(
@@ -435,19 +477,21 @@ class RegistryClient:
     ) -> Response:
         repository = endpoint.repository(ref.repository)
         actions = ("pull", "push") if push else ("pull",)
-        response = self._session.call(
+        return self._session.call(
             endpoint, method, endpoint.url(ref.repository, f"manifests/{ref.identifier}"), what=what,
             repository=repository, scopes=(repository_scope(repository, *actions),), accept=accept,
             headers=(("Accept", media.ACCEPT),), retries=None if push else self._retries(endpoint), push=push,
         )
-        kind = response.header("content-type").partition(";")[0].strip()
-        if response.status == 200 and kind in _SCHEMA_1:
-            raise RegistryError(
-                f"{what}: it is an image of Docker schema 1, which is not supported", code="registry-schema1",
-                hints=("pull and push it again with a current tool, so that it gets a schema 2 or OCI manifest",),
-                method=method, url=redact_url(str(response.url)), status=200,
+
+    def _read_document(self, response: Response, ref: Reference, what: str) -> Manifest | Index:
+        document = _read_document(response, ref, what)
+        stated = response.header("content-type").partition(";")[0].strip()
+        if stated in (*media.MANIFESTS, *media.INDEXES) and stated != document.media_type:
+            self._session.warn_once(
+                "registry-content-type",
+                f"`{response.url.host}` sends `{ref}` as `{stated}`, but it is `{document.media_type}`",
             )
-        return response
+        return document
 
     def _document_descriptor(self, ref: Reference) -> Descriptor | None:
         document = self._documents.get(ref.digest) if ref.digest is not None else None
@@ -496,20 +540,19 @@ class RegistryClient:
         url = endpoint.url(ref.repository, "blobs/uploads/", ("mount", digest), ("from", mount_from))
         try:
             return self._session.call(
-                endpoint, "POST", url, what=what, repository=ref.repository, scopes=scopes, accept=(201, 202),
-                body=upload_of(b""), push=True,
+                endpoint, "POST", url, what=what, repository=ref.repository, scopes=scopes, accept=OPENED,
+                body=upload_of(b""), push=True, retries=min(1, self._settings.retries),
             )
         except RegistryError as error:
-            if error.temporary or not 400 <= error.status < 500:
+            if not error.status:
                 raise
             return None
 
     def _abandon(self, endpoint: Endpoint, ref: Reference, response: Response, what: str) -> None:
-        if response.status != 202 or not response.header("location"):
-            return
         try:
+            where = self._session.located(endpoint, ref.repository, response)
             self._session.call(
-                endpoint, "DELETE", self._session.located(endpoint, response), what=what, repository=ref.repository,
+                endpoint, "DELETE", where, what=what, repository=ref.repository,
                 scopes=(repository_scope(ref.repository, "pull", "push"),), accept=(200, 202, 204), retries=0,
                 push=True,
             )
@@ -522,7 +565,7 @@ def _described(response: Response, ref: Reference) -> Descriptor | None:
     size = content_length(response)
     kind = response.header("content-type").partition(";")[0].strip()
     try:
-        digest = ref.digest or parse_digest(response.header(DOCKER_DIGEST))
+        digest = ref.digest or parse_digest(told_digest(response))
     except ValueError:
         return None
     if size <= 0 or kind not in (*media.MANIFESTS, *media.INDEXES):
@@ -532,12 +575,12 @@ def _described(response: Response, ref: Reference) -> Descriptor | None:
 
 def _says_too_little(error: RegistryError) -> bool:
     """Say whether a GET is to be tried as well: a HEAD's refusal has no words, and some registries refuse HEAD only."""
-    refused = 400 <= error.status < 500 and error.status not in (401, 404)
-    return error.method == "HEAD" and refused and not error.temporary
+    refused = 400 <= error.status < 500 and error.status != 401 and not error.temporary
+    return error.method == "HEAD" and (refused or error.status in _BROKEN_HEAD)
 
 
 def _read_document(response: Response, ref: Reference, what: str) -> Manifest | Index:
-    told = response.header(DOCKER_DIGEST)
+    told = told_digest(response)
     for wanted, source in ((ref.digest, "the reference"), (told, f"`{response.url.host}`")):
         algorithm = wanted.partition(":")[0] if wanted else ""
         if not wanted or algorithm not in ("sha256", "sha512"):
@@ -551,9 +594,11 @@ def _read_document(response: Response, ref: Reference, what: str) -> Manifest | 
     try:
         return parse_manifest(response.body, response.header("content-type"))
     except ValueError as error:
-        code = "registry-schema1" if "schema version 1" in str(error) else "registry-manifest"
+        old = "schema version 1" in str(error)
+        hints = ("pull and push it again with a current tool, so that it gets a schema 2 or OCI manifest",)
         raise RegistryError(
-            f"{what}: {error}", code=code, method="GET", url=redact_url(str(response.url)), status=200
+            f"{what}: {error}", code="registry-schema1" if old else "registry-manifest", hints=hints if old else (),
+            method="GET", url=redact_url(str(response.url)), status=200,
         ) from None
 
 

@@ -2,6 +2,7 @@
 
 Sources are asked in the order of `RegistrySettings` (`auth_json`, then `auth_files`) and merged, not shadowed: the
 longest key that is a prefix of `host[:port]/repository` wins, whichever source has it; of equal keys, the first.
+A key with another path serves the host as well when nothing else does, as Docker looks at a key's host only.
 Within a source `credHelpers` comes before `credsStore` before `auths`, as in Docker. A helper that is missing or
 fails is no error by itself, as the image may be public: it becomes a note, shown when the registry refuses.
 What no source knows, `RegistrySettings.credential_helpers` are asked for, as the Kaniko executor has them.
@@ -98,7 +99,8 @@ class Keychain:
         with self._lock:
             if self._sources is None:
                 self._sources = tuple(self._read_sources())
-            wanted = normal_key(f"{host}/{repository}" if repository else host)
+            whole = normal_key(f"{host}/{repository}" if repository else host)
+            wanted = whole
             while True:
                 for source in self._sources:
                     found = self._look_up(source, wanted, host)
@@ -106,8 +108,25 @@ class Keychain:
                         return found
                 parent, slash, _ = wanted.rpartition("/")
                 if not slash:
-                    return self._ambient(wanted, host)
+                    return self._of_neighbour(whole, wanted) or self._ambient(wanted, host)
                 wanted = parent
+
+    def _of_neighbour(self, whole: str, host: str) -> Credentials | None:
+        """Return what a key of the host has whose path is not the repository's: of the most alike, then of the first.
+
+        Mirrors: docker/cli credentials.fileStore.Get with ConvertToHostname.
+        """
+        wanted, best, found = whole.split("/"), 0, None
+        for source in self._sources or ():
+            for key, (written, entry) in source.auths.items():
+                parts = key.split("/")
+                if parts[0] != host or not _has_secret(entry):
+                    continue
+                alike = next((i for i, pair in enumerate(zip(parts, wanted, strict=False)) if pair[0] != pair[1]),
+                             min(len(parts), len(wanted)))
+                if alike > best:
+                    best, found = alike, _from_entry(entry, written, source.label)
+        return found
 
     def _ambient(self, key: str, host: str) -> Credentials | None:
         """Ask what needs no file: variables of the environment, helpers of clouds, a job's token."""

@@ -17,6 +17,9 @@ Headers = tuple[tuple[str, str], ...]
 
 MAX_ERROR_BYTES = 64 * 1024
 DOCKER_DIGEST = "docker-content-digest"
+# How registries say that an upload may begin (202 is due), goes on (202), and is complete (201).
+OPENED = (202, 201, 200, 204)
+STORED = (201, 200, 202, 204)
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -202,23 +205,33 @@ def received_bytes(response: Response) -> int:
     """Return how many bytes of an upload the registry holds, by its `Range: 0-LAST`; -1 if it does not say."""
     text = response.header("range").removeprefix("bytes=")
     first, dash, last = text.partition("-")
-    if not dash or not first.isdigit() or not last.isdigit() or int(first) != 0:
+    end = parse_count(last)
+    if not dash or parse_count(first) != 0 or end < 0:
         return -1
     # `0-0` stands for none in some registries and for one byte in the spec: take the safe reading.
-    return 0 if last == "0" else int(last) + 1
+    return 0 if end == 0 else end + 1
 
 
 def content_range_start(response: Response) -> int:
     """Return where the body of a 206 begins, or -1."""
     unit, _, rest = response.header("content-range").partition(" ")
-    first = rest.partition("-")[0].strip()
-    return int(first) if unit.lower() == "bytes" and first.isdigit() else -1
+    return parse_count(rest.partition("-")[0].strip()) if unit.lower() == "bytes" else -1
 
 
 def content_length(response: Response) -> int:
     """Return the announced length of the body, or -1."""
-    text = response.header("content-length")
-    return int(text) if text.isascii() and text.isdigit() else -1
+    return parse_count(response.header("content-length"))
+
+
+def parse_count(text: str) -> int:
+    """Return the number that decimal digits stand for, or -1: for no number, and for one beyond 63 bits."""
+    # Headers are Latin-1, where `²` is a digit to str.isdigit; and int() refuses thousands of digits.
+    return int(text) if len(text) <= 18 and text.isascii() and text.isdigit() else -1
+
+
+def told_digest(response: Response) -> str:
+    """Return the digest of Docker-Content-Digest, which some registries quote; "" where they do not say."""
+    return response.header(DOCKER_DIGEST).strip('"')
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -229,12 +242,14 @@ def retry_after_s(response: Response, now_s: float) -> float | None:
     text = response.header("retry-after").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
+    if not text.isascii() or len(text) > 40:
+        return None
     parts = text.replace("-", " ").split()
     # Sun, 06 Nov 1994 08:49:37 GMT
     if len(parts) != 6 or parts[2] not in _MONTHS or not (parts[1] + parts[3]).isdigit():
         return None
     clock = parts[4].split(":")
-    if len(clock) != 3 or not "".join(clock).isdigit():
+    if len(clock) != 3 or not all(part.isdigit() for part in clock):
         return None
     year, month, day = int(parts[3]), _MONTHS.index(parts[2]) + 1, int(parts[1])
     # Days since the epoch by the civil calendar (March is the first month of its year).
@@ -303,7 +318,9 @@ _REASONS = {
 TEMPORARY = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
-def response_error(what: str, response: Response, hints: tuple[str, ...] = ()) -> RegistryError:
+def response_error(
+    what: str, response: Response, hints: tuple[str, ...] = (), retry_after_s: float | None = None
+) -> RegistryError:
     """Return the error for an answer that was not hoped for; `what` says what failed."""
     status = response.status
     reason = _REASONS.get(status, "unexpected answer")
@@ -317,6 +334,7 @@ def response_error(what: str, response: Response, hints: tuple[str, ...] = ()) -
         url=redact_url(str(response.url)),
         status=status,
         temporary=status in TEMPORARY,
+        retry_after_s=retry_after_s,
     )
 
 

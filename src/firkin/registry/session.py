@@ -46,6 +46,8 @@ _FIRST_DELAY_S = 0.3
 _MAX_DELAY_S = 30.0
 _MAX_RETRY_AFTER_S = 120.0
 _MAX_TOKEN_BYTES = 1024 * 1024
+# How a registry may answer whoever has not said who they are, although it would let them in.
+_HIDING = frozenset((401, 403, 404))
 
 Warn = Callable[[str, str], None]
 
@@ -56,6 +58,8 @@ class _HostAuth:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.challenge: Challenge | None = None
+        self.asked = False  # whether `GET /v2/` was sent to find the challenge
+        self.frank = False  # whether its 404 means what it says, to a stranger too
         self.tokens: list[tuple[Credentials | None, Token]] = []
 
 
@@ -103,15 +107,15 @@ class Session:
         attempt = 0
         while True:
             try:
-                answer = self._authorized(endpoint, method, url, headers, body, what, repository, scopes, push)
+                answer = self._authorized(endpoint, method, url, headers, body, what, repository, scopes, push, accept)
                 self._answered.add(endpoint.host)
                 if answer.status in accept:
                     return answer
-                response = answer.response(MAX_ERROR_BYTES)
-                error = self._refused(what, endpoint, repository, response)
+                response = answer.response(MAX_ERROR_BYTES, cut=True)
+                error = self._refused(what, endpoint, repository, response, answer.authorized)
                 asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
             except RegistryError as failure:
-                error, asked = because(what, failure), None
+                error, asked = because(what, failure), failure.retry_after_s
                 if error.code == "registry-unreachable" and endpoint.host not in self._answered:
                     limit = min(limit, self.settings.retries // 2)
             if not error.temporary or attempt >= limit:
@@ -147,9 +151,15 @@ class Session:
         """GET a URL that is no registry's, without credentials (layers that an image says to lie elsewhere)."""
         return self._follow(None, "GET", url, headers, None, "", False)
 
-    def located(self, endpoint: Endpoint, response: Response) -> Url:
-        """Return where an answer's Location leads; raises RegistryError when there is none or it may not."""
+    def located(self, endpoint: Endpoint, repository: str, response: Response) -> Url:
+        """Return where an upload goes on: the answer's Location, or what its Docker-Upload-UUID stands for.
+
+        Raises RegistryError when it says neither, or leads where it may not.
+        """
         location = response.header("location")
+        name = response.header("docker-upload-uuid")
+        if not location and name:
+            return self._scheme(endpoint, endpoint.url(repository, f"blobs/uploads/{name}"))
         if not location:
             raise RegistryError(
                 f"`{response.url.host}` does not say where to go on (no Location)", code="registry-answer",
@@ -161,29 +171,53 @@ class Session:
 
     def _authorized(
         self, endpoint: Endpoint, method: str, url: Url, headers: Headers, body: Upload | None, what: str,
-        repository: str, scopes: tuple[str, ...], push: bool,
+        repository: str, scopes: tuple[str, ...], push: bool, accept: tuple[int, ...],
     ) -> Exchange:
         credentials = self._credentials(endpoint, repository)
         scopes = merge_scopes(*scopes)
         url = self._scheme(endpoint, url)
         used = self._authorization(endpoint, credentials, scopes, push)
         answer = self._first_contact(endpoint, method, url, headers, body, used, push)
-        own = answer.url.origin == self._scheme(endpoint, url).origin
-        if answer.status != 401 or not own:
+        # What another host says, where a redirect or a Location led, is no reason to show credentials to anybody.
+        own = answer.url.origin == self._scheme(endpoint, Url(url.scheme, endpoint.host, "/")).origin
+        if answer.status not in _HIDING or not own:
             return answer
-        response = answer.response(MAX_ERROR_BYTES)
-        renewed = self._renew(endpoint, response, credentials, scopes, used, push)
-        if not renewed:
-            raise self._refused(what, endpoint, repository, response)
-        return self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, renewed, push)
+        if answer.status == 401:
+            response = answer.response(MAX_ERROR_BYTES, cut=True)
+            renewed = self._renew(endpoint, response, credentials, scopes, used, push)
+            if not renewed:
+                raise self._refused(what, endpoint, repository, response, bool(used))
+        else:
+            # It may hide what it has from strangers. Where nobody has credentials and nothing went wrong, it is true.
+            frank = answer.status == 404 and self._host(endpoint).frank
+            if used or frank or (credentials is None and answer.status in accept):
+                return answer
+            try:
+                renewed = self._renew(endpoint, None, credentials, scopes, used, push)
+            except RegistryError:
+                answer.close()
+                raise
+            if not renewed:
+                return answer
+            answer.close()
+        answer = self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, renewed, push)
+        host = self._host(endpoint)
+        with host.lock:
+            if host.challenge is None and answer.status not in _HIDING:
+                host.challenge = Challenge("basic")  # nobody asked for credentials, but they made a difference
+            host.frank = host.frank or (host.challenge is None and answer.status == 404)
+        return answer
 
     def _credentials(self, endpoint: Endpoint, repository: str) -> Credentials | None:
         return self.keychain.find(endpoint.host if endpoint.mirror else endpoint.registry, repository)
 
-    def _refused(self, what: str, endpoint: Endpoint, repository: str, response: Response) -> RegistryError:
+    def _refused(
+        self, what: str, endpoint: Endpoint, repository: str, response: Response, sent: bool
+    ) -> RegistryError:
         if response.status in (401, 403):
             host = endpoint.host if endpoint.mirror else endpoint.registry
-            return refusal(what, response, host, self._credentials(endpoint, repository), self.keychain.notes)
+            credentials = self._credentials(endpoint, repository)
+            return refusal(what, response, host, credentials, self.keychain.notes, sent=sent)
         return response_error(what, response)
 
     def _host(self, endpoint: Endpoint) -> _HostAuth:
@@ -208,15 +242,19 @@ class Session:
             return self._fetch_token(host, host.challenge, endpoint, credentials, scopes, push)
 
     def _renew(
-        self, endpoint: Endpoint, response: Response, credentials: Credentials | None, scopes: tuple[str, ...],
+        self, endpoint: Endpoint, response: Response | None, credentials: Credentials | None, scopes: tuple[str, ...],
         used: str, push: bool,
     ) -> str:
-        """Return another header after a 401, or "" when there is nothing else to offer."""
+        """Return another header after a 401 (`response`) or what may hide one, or "" when there is nothing to offer."""
         host = self._host(endpoint)
         with host.lock:
-            challenge = choose_challenge(parse_challenges(response.headers_named("www-authenticate")), credentials)
+            challenge = _challenge_in(response) if response is not None else None
             if challenge is None:
-                return ""
+                challenge = self._ask_challenge(host, endpoint, push)
+            if challenge is None:
+                # Mirrors: go-containerregistry, which sends Basic where `GET /v2/` names no challenge.
+                value = basic_authorization(credentials) if credentials is not None and credentials.password else ""
+                return value if value != used else ""
             # The scope in a challenge belongs to the request that it answers.
             params = tuple(pair for pair in challenge.params if pair[0] not in ("scope", "error"))
             host.challenge = Challenge(challenge.scheme, params)
@@ -230,6 +268,19 @@ class Session:
             host.tokens = [pair for pair in host.tokens if f"Bearer {pair[1].value}" != used]
             return self._fetch_token(host, challenge, endpoint, credentials, scopes, push)
 
+    def _ask_challenge(self, host: _HostAuth, endpoint: Endpoint, push: bool) -> Challenge | None:
+        """Return the challenge that `GET /v2/` answers with; asked once a host, and only where a refusal names none.
+
+        Mirrors: docker and go-containerregistry (remote/transport ping), which always begin with it.
+        """
+        if host.challenge is None and not host.asked:
+            host.asked = True
+            url = self._scheme(endpoint, Url(endpoint.scheme, endpoint.host, "/v2/"))
+            response = self._follow(endpoint, "GET", url, (), None, "", push).response(MAX_ERROR_BYTES, cut=True)
+            if response.url.origin == url.origin:
+                host.challenge = _challenge_in(response)
+        return host.challenge
+
     def _fetch_token(
         self, host: _HostAuth, challenge: Challenge, endpoint: Endpoint, credentials: Credentials | None,
         scopes: tuple[str, ...], push: bool,
@@ -240,20 +291,28 @@ class Session:
             request = next(flow)
             while True:
                 body = upload_of(request.body) if request.method != "GET" else None
-                request = flow.send(self._ask_token(request.method, request.url, request.headers, body, push))
+                answer = self._ask_token(registry.host, request.method, request.url, request.headers, body, push)
+                request = flow.send(answer)
         except StopIteration as end:
             token: Token = end.value
             host.tokens.append((credentials, token))
             return f"Bearer {token.value}"
 
-    def _ask_token(self, method: str, url: Url, headers: Headers, body: Upload | None, push: bool) -> Response:
+    def _ask_token(
+        self, registry: str, method: str, url: Url, headers: Headers, body: Upload | None, push: bool
+    ) -> Response:
         # Trying again is up to the request that needs the token.
         authorization = "".join(value for name, value in headers if name == "Authorization")
         others = tuple(pair for pair in headers if pair[0] != "Authorization")
         try:
-            return self._follow(None, method, url, others, body, authorization, push).response(_MAX_TOKEN_BYTES)
+            response = self._follow(None, method, url, others, body, authorization, push).response(_MAX_TOKEN_BYTES)
         except RegistryError as error:
             raise because("cannot get a token", error) from None
+        if response.status in TEMPORARY:
+            raise response_error(
+                f"token server of `{registry}` is busy", response, retry_after_s=retry_after_s(response, time.time())
+            )
+        return response
 
     # --- one request, with redirects ---------------------------------------------------------------------------------
 
@@ -267,10 +326,11 @@ class Session:
             if authorization and url.origin == home:
                 sent = (*headers, ("Authorization", authorization))
             answer = self.transport.open(method, url, sent, body, verify=self._verify(endpoint, url, push))
+            answer.authorized = sent is not headers
             resend = method in ("GET", "HEAD") or (endpoint is not None and answer.status in (307, 308))
             if answer.status not in _REDIRECTS or not resend or not answer.head().header("location"):
                 return answer
-            response = answer.response(MAX_ERROR_BYTES)
+            response = answer.response(MAX_ERROR_BYTES, cut=True)
             url = _checked_join(response, response.header("location"))
         raise RegistryError(
             f"`{url.host}` redirects in circles", code="registry-redirect", method=method, url=redact_url(str(url))
@@ -301,17 +361,22 @@ class Session:
             self._plain_hosts.add(url.host)
             return answer
         if method != "HEAD":
-            text = answer.response(MAX_ERROR_BYTES).body
+            text = answer.response(MAX_ERROR_BYTES, cut=True).body
         else:
             # The reason stands in a body, which HEAD does not get.
             answer.close()
-            text = self._follow(endpoint, "GET", url, headers, None, "", push).response(MAX_ERROR_BYTES).body
+            answer = self._follow(endpoint, "GET", url, headers, None, "", push)
+            text = answer.response(MAX_ERROR_BYTES, cut=True).body
         # Go: "Client sent an HTTP request to an HTTPS server"; nginx: "The plain HTTP request was sent to HTTPS port".
         if b"HTTPS" not in text[:4096] and b"SSL-enabled" not in text[:4096]:
             self._plain_hosts.add(url.host)
             return self._follow(endpoint, method, url, headers, body, used, push)
         self._tls_hosts.add(endpoint.host)
         return self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, used, push)
+
+
+def _challenge_in(response: Response) -> Challenge | None:
+    return choose_challenge(parse_challenges(response.headers_named("www-authenticate")))
 
 
 def _checked_join(response: Response, location: str) -> Url:
@@ -345,4 +410,5 @@ def because(what: str, error: RegistryError) -> RegistryError:
     return RegistryError(
         f"{what}: {error.message}", code=error.code, exit_code=error.exit_code, hints=error.hints, span=error.span,
         method=error.method, url=error.url, status=error.status, temporary=error.temporary,
+        retry_after_s=error.retry_after_s,
     )

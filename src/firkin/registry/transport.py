@@ -198,6 +198,7 @@ class Exchange:
         self.url = url
         self.status = 0
         self.headers: Headers = ()
+        self.authorized = False  # whether credentials went with the request; `session` says
         self._transport = transport
         self._channel: _Channel | None = channel
         self._upload = body
@@ -212,12 +213,18 @@ class Exchange:
         self._done = False
         self._failure: BaseException | None = None
 
-    def response(self, limit: int = 4 * 1024 * 1024) -> Response:
-        """Read the rest of a small answer and end the exchange; raises RegistryError above `limit` bytes."""
+    def response(self, limit: int = 4 * 1024 * 1024, *, cut: bool = False) -> Response:
+        """Read the rest of a small answer and end the exchange; raises RegistryError above `limit` bytes.
+
+        With `cut` the rest of a longer body is dropped instead: of a refusal only the beginning is of interest.
+        """
         try:
             parts, total = [], 0
             for chunk in self.chunks():
                 total += len(chunk)
+                if total > limit and cut:
+                    parts.append(chunk[: len(chunk) - (total - limit)])
+                    break
                 if total > limit:
                     raise RegistryError(
                         f"`{self.url.host}` sends more than {limit} bytes where a document was expected",

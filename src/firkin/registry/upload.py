@@ -1,7 +1,8 @@
-"""Writing one blob: monolithic PUT first, chunks where a registry wants them, resumed when broken. I; registry/ only.
+"""Writing one blob: one PUT first, other forms where a registry wants them, resumed when broken. I; registry/ only.
 
 Spec: distribution-spec, Pushing Blobs. A broken PUT is not lost: the session's GET says how much arrived, and the rest
-follows as a PATCH. Registries behind a proxy that limits bodies (413) get chunks as well.
+follows as a PATCH. A registry that refuses the PUT, in whatever words, gets the blob as Docker sends it: one PATCH
+without Content-Range, and a PUT that has no body. One behind a proxy that limits bodies (413) gets chunks.
 """
 
 from __future__ import annotations
@@ -10,19 +11,32 @@ from collections.abc import Callable
 
 from firkin.errors import RegistryError
 from firkin.oci.descriptor import Descriptor
-from firkin.registry.protocol import Endpoint, Response, received_bytes
+from firkin.oci.digest import parse_digest
+from firkin.registry.protocol import (
+    OPENED,
+    STORED,
+    Endpoint,
+    Headers,
+    Response,
+    parse_count,
+    received_bytes,
+    told_digest,
+)
 from firkin.registry.session import Session, backoff_s
 from firkin.registry.transport import Reader, Upload, upload_of
-from firkin.registry.url import Url, with_query
+from firkin.registry.url import Url, redact_url, with_query
 
 _OCTETS = ("Content-Type", "application/octet-stream")
 _CHUNK_BYTES = 16 * 1024 * 1024
 # Below this an upload starts again rather than asks how far it came.
 _RESUME_BYTES = 1024 * 1024
-# How registries and proxies say that they do not take the whole blob in one PUT.
-_WANTS_CHUNKS = frozenset((405, 411, 413, 415, 501))
+# What a refused PUT does not mean: the blob in another form. Those in the second row may pass in the same form.
+_NO_MATTER_OF_FORM = frozenset((401, 403, 429))
+_PASSING = frozenset((408, 425, 503, 504))
 # The session is gone, or is not where we believe it to be.
 _LOST_SESSION = frozenset((404, 409, 410, 416))
+# How a registry says that it knows no PATCH: then its refusal of the PUT is what counts.
+_NO_PATCH = frozenset((405, 501))
 
 
 class BlobUpload:
@@ -41,7 +55,8 @@ class BlobUpload:
         self._scopes = scopes
         self._what = what
         self._progress = progress
-        self._chunk_bytes = 0  # 0: the whole blob in one PUT
+        self._chunk_bytes = 0  # of a PATCH, at most; 0: the whole blob in one PUT
+        self._refused: RegistryError | None = None  # why the PUT alone was given up
 
     def run(self, started: Response | None = None) -> None:
         """Upload; `started` is the answer to a POST that has already opened a session."""
@@ -53,28 +68,41 @@ class BlobUpload:
                 self._transfer(response)
                 return
             except RegistryError as error:
-                if error.status in _WANTS_CHUNKS and not self._chunk_bytes:
-                    self._chunk_bytes = min(_CHUNK_BYTES, max(1, self._descriptor.size))
+                if self._change_form(error) and not error.temporary:
                     continue
                 lost = error.status in _LOST_SESSION and error.method in ("PUT", "PATCH")
-                if error.status == 400 and error.method == "PUT" and not attempt:
-                    # libcurl repeats a request when a kept connection dies under it; a session that had taken some
-                    # of the first copy then holds a mixture. A new session tells that from a wrong digest.
-                    lost = True
                 if not (error.temporary or lost) or attempt >= self._session.settings.retries:
                     raise
                 attempt += 1
                 self._session.transport.sleep(backoff_s(attempt))
 
+    def _change_form(self, error: RegistryError) -> bool:
+        """Say whether the blob is to be sent in another form after an error, and set that."""
+        size = self._descriptor.size
+        if error.method == "PUT" and not self._chunk_bytes and error.status >= 400:
+            if error.status in _NO_MATTER_OF_FORM or error.status in _PASSING or not size:
+                return False
+            # libcurl repeats a request when a kept connection dies under it; a session that had taken some of the
+            # first copy then holds a mixture and refuses it (400). The new session mends that as well.
+            self._chunk_bytes = min(_CHUNK_BYTES, size) if error.status == 413 else size
+            self._refused = error
+            return True
+        if error.method == "PATCH" and error.status == 413 and self._chunk_bytes > _CHUNK_BYTES:
+            self._chunk_bytes = _CHUNK_BYTES
+            return True
+        if error.method == "PATCH" and error.status in _NO_PATCH and self._refused is not None:
+            raise self._refused
+        return False
+
     def _post(self) -> Response:
         url = self._endpoint.url(self._repository, "blobs/uploads/")
-        return self._call("POST", url, upload_of(b""), (202,))
+        return self._call("POST", url, upload_of(b""), OPENED)
 
     def _transfer(self, response: Response) -> None:
-        where = self._session.located(self._endpoint, response)
-        smallest = response.header("oci-chunk-min-length")
-        if self._chunk_bytes and smallest.isdigit():
-            self._chunk_bytes = max(self._chunk_bytes, int(smallest))
+        where = self._session.located(self._endpoint, self._repository, response)
+        smallest = parse_count(response.header("oci-chunk-min-length"))
+        if 0 < self._chunk_bytes < smallest:
+            self._chunk_bytes = min(smallest, self._descriptor.size)
         if self._chunk_bytes:
             self._patch(where, 0, self._chunk_bytes)
             return
@@ -90,7 +118,7 @@ class BlobUpload:
         for attempt in range(1, self._session.settings.retries + 1):
             self._session.transport.sleep(backoff_s(attempt))
             try:
-                status = self._call("GET", where, None, (204, 202), retries=0)
+                status = self._call("GET", where, None, OPENED, retries=0)
             except RegistryError:
                 raise error from None
             held = received_bytes(status)
@@ -111,13 +139,15 @@ class BlobUpload:
         size = self._descriptor.size
         while offset < size:
             length = min(chunk_bytes, size - offset)
-            headers = (_OCTETS, ("Content-Range", f"{offset}-{offset + length - 1}"))
+            headers: Headers = (_OCTETS,)
+            if length < size:  # a whole blob goes without, as from Docker: not every registry knows the header
+                headers = (_OCTETS, ("Content-Range", f"{offset}-{offset + length - 1}"))
             response = self._call(
-                "PATCH", where, Upload(self._open, length, offset, self._progress), (202, 204), headers, retries=0,
+                "PATCH", where, Upload(self._open, length, offset, self._progress), OPENED, headers, retries=0,
             )
             where = self._moved(where, response)
             held = received_bytes(response)
-            if held > offset + length or (0 <= held <= offset):
+            if held > offset + length or (0 < held <= offset) or (held == 0 and offset):
                 raise RegistryError(
                     f"{self._what}: `{self._endpoint.host}` holds {held} bytes of an upload after {offset + length}",
                     code="registry-answer", method="PATCH", status=response.status, temporary=True,
@@ -127,17 +157,33 @@ class BlobUpload:
         self._put(where, size)
 
     def _moved(self, where: Url, response: Response) -> Url:
-        return self._session.located(self._endpoint, response) if response.header("location") else where
+        if not response.header("location"):
+            return where
+        return self._session.located(self._endpoint, self._repository, response)
 
     def _put(self, where: Url, offset: int) -> None:
         url = Url(where.scheme, where.host, with_query(where.target, ("digest", self._descriptor.digest)))
         length = self._descriptor.size - offset
         body = Upload(self._open, length, offset, self._progress) if length else upload_of(b"")
-        self._call("PUT", url, body, (201, 204), (_OCTETS,), retries=0)
+        response = self._call("PUT", url, body, STORED, (_OCTETS,), retries=0)
+        self._check_stored(response)
+
+    def _check_stored(self, response: Response) -> None:
+        """Raise RegistryError when the registry says that it stored something else."""
+        try:
+            stored = parse_digest(told_digest(response))
+        except ValueError:
+            return  # it does not say
+        wanted = self._descriptor.digest
+        if stored != wanted and stored.partition(":")[0] == wanted.partition(":")[0]:
+            raise RegistryError(
+                f"{self._what}: `{self._endpoint.host}` stored a blob as `{stored}`, not `{wanted}`",
+                code="registry-digest", method="PUT", url=redact_url(str(response.url)), status=response.status,
+            )
 
     def _call(
         self, method: str, url: Url, body: Upload | None, accept: tuple[int, ...],
-        headers: tuple[tuple[str, str], ...] = (), retries: int | None = None,
+        headers: Headers = (), retries: int | None = None,
     ) -> Response:
         return self._session.call(
             self._endpoint, method, url, what=self._what, repository=self._endpoint.repository(self._repository),

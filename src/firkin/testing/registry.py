@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from firkin.testing.quirks import Quirks
+
 
 class Seen(NamedTuple):
     """One request that came; header names in lower case."""
@@ -51,8 +53,10 @@ class FakeRegistry:
 
     def __init__(
         self, *, auth: str = "none", user: str = "user", password: str = "secret", tls: ssl.SSLContext | None = None,
+        quirks: Quirks | None = None,
     ) -> None:
         self.auth = auth
+        self.quirks = quirks or Quirks()
         self.user = user
         self.password = password
         self.tls = tls
@@ -69,6 +73,7 @@ class FakeRegistry:
         self.page_size = 100
         self.ranges = True  # whether Range is understood
         self.upload_host = ""  # Location of uploads points here, e.g. `http://localhost:PORT`
+        self.counts: dict[str, int] = {}  # how often a quirk has shown itself that ends
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -132,6 +137,12 @@ class FakeRegistry:
                     self._faults.remove(fault)
                     return fault
         return None
+
+    def still(self, quirk: str, times: int) -> bool:
+        """Say whether a quirk that shows itself `times` times has not done so yet, and count it."""
+        with self._lock:
+            self.counts[quirk] = self.counts.get(quirk, 0) + 1
+            return self.counts[quirk] <= times
 
     def revoke_tokens(self) -> None:
         """Make every token that was given out invalid."""
@@ -213,6 +224,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         if parts.path == "/token":
             self._token(body)
+        elif parts.path.startswith("/storage/") and self.fake.quirks.storage:
+            if self.headers.get("Authorization"):
+                self._error(400, "TOO_MANY_CREDENTIALS")
+            else:
+                self._answer(200, self.fake.blobs[self.query["repository"][0], parts.path[9:]])
         elif parts.path in ("/v2", "/v2/"):
             if self._allowed("", "pull"):
                 self._answer(200, b"{}")
@@ -258,36 +274,71 @@ class _Handler(BaseHTTPRequestHandler):
         if fake.allows(self.headers.get("Authorization", ""), repository, action):
             return True
         self._read()
+        stranger = not self.headers.get("Authorization")
+        if repository and fake.quirks.hide and (stranger or fake.quirks.hide == 401):
+            self._error(fake.quirks.hide, "HIDDEN")
+        elif not repository and fake.quirks.ping != 401:
+            self._answer(fake.quirks.ping, b"{}")
+        else:
+            headers = (("WWW-Authenticate", self._challenge(repository, action)),)
+            self._answer(401, _error_body("UNAUTHORIZED"), headers)
+        return False
+
+    def _challenge(self, repository: str, action: str) -> str:
+        fake, quirk = self.fake, self.fake.quirks.challenge
         if fake.auth == "basic":
-            challenge = 'Basic realm="fake"'
+            challenge = "basic realm=fake" if quirk == "lower case" else 'Basic realm="fake"'
         else:
             scope = f',scope="repository:{repository}:{action}"' if repository else ""
-            challenge = f'Bearer realm="{fake.realm or fake.url + "/token"}",service="fake"{scope}'
-        self._answer(401, _error_body("UNAUTHORIZED"), (("WWW-Authenticate", challenge),))
-        return False
+            query = "?account_type=a%20b" if quirk == "realm with query" else ""
+            name = "bearer" if quirk == "lower case" else "Bearer"
+            challenge = f'{name} realm="{fake.realm or fake.url + "/token"}{query}",service="fake"{scope}'
+        return f"Negotiate, NTLM, {challenge}, Digest x=1" if quirk == "among others" else challenge
 
     def _token(self, body: bytes) -> None:
         fake = self.fake
+        if fake.quirks.token_busy and fake.still("token", fake.quirks.token_busy):
+            self._answer(429, b"slow down", (("Retry-After", "2"),))
+            return
         if self.command == "POST":
             form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
-            if not fake.identity_token or form.get("refresh_token") != fake.identity_token:
+            refreshed = fake.identity_token and form.get("refresh_token") == fake.identity_token
+            named = fake.quirks.token_by_post and (
+                (form.get("username"), form.get("password")) == (fake.user, fake.password)
+            )
+            if not refreshed and not named:
                 self._error(401, "invalid_grant")
                 return
             scopes = [form.get("scope", "")]
+        elif fake.quirks.token_by_post:
+            self._error(405, "UNSUPPORTED")
+            return
         else:
             given = self.headers.get("Authorization", "")
             if given and given != fake.basic():
                 self._error(401, "UNAUTHORIZED")
                 return
             scopes = self.query.get("scope", [])
-        token = fake.new_token(scopes)
-        self._answer(200, json.dumps({"token": token, "expires_in": fake.token_lifetime_s}).encode())
+        token, lifetime = fake.new_token(scopes), fake.token_lifetime_s
+        answers: dict[str, dict[str, object]] = {
+            "access_token": {"access_token": token, "token": "", "expires_in": 0, "issued_at": ""},
+            "nulls": {"token": None, "access_token": token, "expires_in": None, "issued_at": None},
+            "text": {"token": token, "expires_in": str(lifetime), "issued_at": 12},
+            "fraction": {"token": token, "expires_in": lifetime + 0.5, "refresh_token": "x" * 3000},
+        }
+        answer = answers.get(fake.quirks.token, {"token": token, "expires_in": lifetime})
+        kind = "text/html" if fake.quirks.token == "html type" else "application/json"
+        self._answer(200, json.dumps(answer).encode(), (("Content-Type", kind),))
 
     def _manifest(self, repository: str, name: str, body: bytes) -> None:
-        fake = self.fake
+        fake, quirks = self.fake, self.fake.quirks
         if self.command == "PUT":
+            if quirks.late_blobs and fake.still("manifest", quirks.late_blobs):
+                self._error(400, "MANIFEST_BLOB_UNKNOWN")
+                return
             digest = fake.add_manifest(repository, name, self.headers.get("Content-Type", ""), body)
-            self._answer(201, b"", (("Docker-Content-Digest", digest), ("Location", f"/v2/x/manifests/{digest}")))
+            location = ("Location", f"/v2/x/manifests/{digest}")
+            self._answer(quirks.named, b"", (*self._digest(digest), location))
             return
         found = fake.manifests.get((repository, name))
         if found is None:
@@ -295,14 +346,27 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.command == "DELETE":
             del fake.manifests[repository, name]
             self._answer(202, b"")
+        elif self.command == "HEAD" and quirks.head:
+            self._answer(quirks.head, b"")
         else:
             digest = f"sha256:{hashlib.sha256(found[1]).hexdigest()}"
-            self._answer(200, found[1], (("Content-Type", found[0]), ("Docker-Content-Digest", digest)))
+            kind = found[0] if quirks.content_type is None else quirks.content_type
+            self._answer(200, found[1], (*((("Content-Type", kind),) if kind else ()), *self._digest(digest)))
+
+    def _digest(self, digest: str) -> tuple[tuple[str, str], ...]:
+        quirk = self.fake.quirks.digest
+        if quirk == "none":
+            return ()
+        return (("Docker-Content-Digest", f'"{digest}"' if quirk == "quoted" else digest),)
 
     def _blob(self, repository: str, digest: str) -> None:
         data = self.fake.blobs.get((repository, digest))
         if data is None:
             self._error(404, "BLOB_UNKNOWN")
+            return
+        if self.fake.quirks.storage:
+            location = f"{self.fake.quirks.storage}/storage/{digest}?repository={repository}"
+            self._answer(307, b"", (("Location", location),))
             return
         wanted = self.headers.get("Range", "")
         if wanted and self.fake.ranges:
@@ -327,11 +391,14 @@ class _Handler(BaseHTTPRequestHandler):
         fake = self.fake
         if self.command == "POST":
             mount, source = self.query.get("mount", [""])[0], self.query.get("from", [""])[0]
+            if mount and fake.quirks.mount:
+                self._error(fake.quirks.mount, "DENIED")
+                return
             if mount and (source, mount) in fake.blobs:
                 fake.blobs[repository, mount] = fake.blobs[source, mount]
                 self._answer(201, b"")
                 return
-            self._session(202, repository, fake.new_upload())
+            self._session(fake.quirks.opened, repository, fake.new_upload())
             return
         held = fake.uploads.get(name)
         if held is None:
@@ -348,6 +415,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _receive(self, repository: str, name: str, held: bytearray) -> None:
         fake = self.fake
         length = int(self.headers.get("Content-Length") or 0)
+        if (self.command == "PUT" and length and fake.quirks.put) or (
+            self.command == "PATCH" and not fake.quirks.patch
+        ):
+            self._read()
+            self._error(fake.quirks.put if self.command == "PUT" else 405, "BLOB_UPLOAD_INVALID")
+            return
         if self.command == "PUT" and 0 <= fake.max_put_bytes < length:
             self.close_connection = True
             self._answer(413, b"<html>too large</html>")
@@ -364,7 +437,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.cut >= 0:
             self._drop()
         elif self.command == "PATCH":
-            self._session(202, repository, name)
+            if fake.quirks.location == "moves":
+                fake.uploads[name + "-moved"] = fake.uploads.pop(name)
+                name += "-moved"
+            self._session(fake.quirks.patched, repository, name)
         else:
             digest = self.query.get("digest", [""])[0]
             if digest != f"sha256:{hashlib.sha256(held).hexdigest()}":
@@ -372,12 +448,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             fake.blobs[repository, digest] = bytes(held)
             del fake.uploads[name]
-            self._answer(201, b"", (("Docker-Content-Digest", digest),))
+            self._answer(fake.quirks.stored, b"", self._digest(digest))
 
     def _session(self, status: int, repository: str, name: str) -> None:
-        held = len(self.fake.uploads[name])
-        location = f"{self.fake.upload_host}/v2/{repository}/blobs/uploads/{name}?_state=secret"
-        self._answer(status, b"", (("Location", location), ("Range", f"0-{max(0, held - 1)}")))
+        held, quirks = len(self.fake.uploads[name]), self.fake.quirks
+        host = self.fake.upload_host
+        if quirks.location in ("absolute", "upper case"):
+            host = self.fake.url.upper() if quirks.location == "upper case" else self.fake.url
+        location = f"{host}/v2/{repository}/blobs/uploads/{name}?_state=secret%2B"
+        headers = [("Location", f"{name}?_state=1" if quirks.location == "relative" else location)]
+        if quirks.location == "uuid only":
+            headers = [("Docker-Upload-UUID", name)]
+        if quirks.ranges:
+            headers.append(("Range", f"0-{max(0, held - 1)}"))
+        self._answer(status, b"", headers)
 
     def _error(self, status: int, code: str) -> None:
         self._answer(status, _error_body(code))

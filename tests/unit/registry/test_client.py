@@ -389,7 +389,7 @@ def test_wrong_and_missing_credentials_are_told_apart(kind: str) -> None:
 def test_forbidden_is_neither() -> None:
     with FakeRegistry(auth="basic") as registry:
         body = b'{"errors":[{"code":"DENIED","message":"read only"}]}'
-        registry.fail("POST", "/blobs/uploads/", status=403, body=body)
+        registry.fail("POST", "/blobs/uploads/", times=2, status=403, body=body)
         client = RegistryClient(RegistrySettings(auth_json=credentials(registry)))
         error = refused(lambda: client.check_push(ref(registry)))
         assert error.code == "registry-forbidden" and "read only" in error.message
@@ -411,7 +411,7 @@ def test_a_registry_that_refuses_head_is_asked_by_get(registry: FakeRegistry, st
     registry.fail("HEAD", "/manifests/", status=status, times=2)
     client = RegistryClient(RegistrySettings())
     assert client.resolve(ref(registry)).digest == MANIFEST.digest
-    assert client.manifest_digest(ref(registry)) == (None if status == 405 else MANIFEST.digest)
+    assert client.manifest_digest(ref(registry)) == MANIFEST.digest
     if status == 405:
         registry.fail("HEAD", "/blobs/", status=status)
         assert client.push_blob(ref(registry), LAYER, reader) == "pushed"
@@ -523,7 +523,7 @@ def test_a_digest_that_the_registry_refutes_is_tried_once_more(registry: FakeReg
     wrong = Descriptor(media.OCI_LAYER, digest_of(b"other"), len(BLOB))
     error = refused(lambda: RegistryClient(RegistrySettings()).push_blob(ref(registry), wrong, reader))
     assert error.code == "registry-invalid" and "DIGEST_INVALID" in error.message
-    assert len(registry.requests("PUT")) == 2 and len(slept) == 1
+    assert len(registry.requests("PUT")) == 2 and not slept
 
 
 def test_content_that_ends_early_is_found(registry: FakeRegistry) -> None:
