@@ -236,7 +236,8 @@ class GitView:
         self.repo = repo
         self.commit = commit
         finalize(self, repo.close)  # also at exit, before modules that closing needs are gone
-        self._time_ns = int(commit.commit_time) * 1_000_000_000
+        self.time_s: int | None = int(commit.commit_time)
+        self._time_ns = self.time_s * 1_000_000_000
         self._trees: dict[str, dict[str, tuple[int, ObjectID]]] = {}
         self._inside: dict[str, View] = {}
 

@@ -17,6 +17,7 @@ class IgnoredView:
 
     def __init__(self, base: View, matcher: Matcher, ignore_name: str) -> None:
         self._base = base
+        self.time_s: int | None = getattr(base, "time_s", None)
         self._matcher = matcher
         self._ignore_name = ignore_name
         self._states: dict[str, tuple[bool, int]] = {"": (False, 0)}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, assert_never
 
 from firkin.context.archive import Scratch
+from firkin.context.views import MemoryView
 from firkin.errors import ContextError
 from firkin.graph.ops import Git, Http
 from firkin.layer.change import View
@@ -63,9 +64,12 @@ def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git
 
     web = Web(tools.settings, cancelled=tools.cancelled, now_s=tools.now_s)
     try:
-        return open_stream(document_chunks(web, location), tools.scratch, redact_url(location))
+        fetched = open_stream(document_chunks(web, location), tools.scratch, redact_url(location))
     finally:
         web.close()
+    if isinstance(fetched, MemoryView):
+        fetched.time_s = fetched.newest_s()
+    return fetched
 
 
 def _open_object(location: str, tools: RemoteTools) -> View | None:

@@ -2,6 +2,7 @@
 
 Solve and the contexts may import it. Beside what View asks for, a context's view may have
     filename: str                                            the name of the one file, of a download
+    time_s: int | None                                       a commit's time, or that of a remote file or archive
     exclusion_reason(path) -> str                            why a file that exists is hidden, "" if it is not
     children(path) -> list[(name, Entry, FileStat | None)]   a directory in one go, for digests
     file_stat(path) -> FileStat | None                       the same for one file
@@ -51,9 +52,10 @@ ROOT_ENTRY = Entry(kind="dir", mode=0o755)
 class MemoryView:
     """A tree in memory: entries by path, contents by path. Parents that are missing are made up."""
 
-    __slots__ = ("_children", "_contents", "_entries")
+    __slots__ = ("_children", "_contents", "_entries", "time_s")
 
-    def __init__(self, entries: dict[str, Entry], contents: dict[str, Content]) -> None:
+    def __init__(self, entries: dict[str, Entry], contents: dict[str, Content], time_s: int | None = None) -> None:
+        self.time_s = time_s
         self._entries = entries
         self._contents = contents
         self._children: dict[str, list[str]] = {}
@@ -74,6 +76,11 @@ class MemoryView:
             self._entries[parent] = ROOT_ENTRY
             path = parent
 
+    def newest_s(self) -> int | None:
+        """Return the latest time of anything in the tree, None where there is nothing."""
+        times = [entry.mtime_ns // 1_000_000_000 for path, entry in self._entries.items() if path]
+        return max(times, default=None)
+
     def lstat(self, path: str) -> Entry | None:
         """Return the entry, or None."""
         return self._entries.get(path)
@@ -88,12 +95,13 @@ class MemoryView:
 
 
 class SingleFile:
-    """A tree of one file, the result of a download."""
+    """A tree of one file, the result of a download; `time_s` is when the server says it was last modified."""
 
-    __slots__ = ("_content", "_entry", "filename")
+    __slots__ = ("_content", "_entry", "filename", "time_s")
 
     def __init__(self, filename: str, entry: Entry, content: Content) -> None:
         self.filename = filename
+        self.time_s = entry.mtime_ns // 1_000_000_000 or None
         self._entry = entry
         self._content = content
 
@@ -121,7 +129,7 @@ class CheckedView:
     sees it (`solve.result.Files` makes this view), whatever the scheme. Raises ContextError for what is no name.
     """
 
-    __slots__ = ("_base", "_children", "content", "exclusion_reason", "file_stat", "filename")
+    __slots__ = ("_base", "_children", "content", "exclusion_reason", "file_stat", "filename", "time_s")
 
     def __init__(self, base: View) -> None:
         self._base = base
@@ -129,6 +137,7 @@ class CheckedView:
         self.content = base.content
         self.file_stat = getattr(base, "file_stat", _no_stat)
         self.exclusion_reason = getattr(base, "exclusion_reason", _no_reason)
+        self.time_s: int | None = getattr(base, "time_s", None)
         self.filename: str = getattr(base, "filename", "")
         if self.filename:
             check_names((self.filename,), "")
@@ -220,10 +229,11 @@ def _check_target(entry: Entry, path: str) -> None:
 class Below:
     """A view of the files below a directory of another view."""
 
-    __slots__ = ("_base", "_prefix")
+    __slots__ = ("_base", "_prefix", "time_s")
 
     def __init__(self, base: View, subdir: str) -> None:
         self._base = base
+        self.time_s: int | None = getattr(base, "time_s", None)
         self._prefix = subdir.strip("/")
 
     def _path(self, path: str) -> str:

@@ -21,6 +21,11 @@ class Files:
         """Return read access to the files, owners and modes as a COPY sees them; raises ContextError for bad names."""
         return self._view
 
+    @property
+    def time_s(self) -> int | None:
+        """When a remote source is from, in seconds since 1970: a commit's time; None for a local directory."""
+        return self._view.time_s
+
 
 Result = Snapshot | Files
 """What a step gives to the steps that use it."""

@@ -17,10 +17,12 @@ from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
 from firkin.context.git import GitTools, authorization, join_remote, open_git
+from firkin.context.views import MemoryView, SingleFile
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
-from firkin.layer.change import View
+from firkin.layer.change import Entry, View
 from firkin.request import RegistrySettings
+from firkin.solve.result import Files
 
 TIME = 1_600_000_000
 
@@ -177,6 +179,15 @@ def test_refs(server: Server, tools: GitTools) -> None:
     assert caught.value.hints == ("did you mean `main`?",)
     with pytest.raises(ContextError, match="cannot fetch the git repository"):
         open_git(Git(url, "0" * 40), tools)
+
+
+def test_the_time_of_a_source(server: Server, tools: GitTools) -> None:
+    server.commit("a.git", FILES)
+    assert Files(open_git(Git(server.url + "/a.git"), tools)).time_s == TIME
+    assert Files(open_git(Git(server.url + "/a.git", subdir="sub"), tools)).time_s == TIME
+    assert Files(MemoryView({"f": Entry("file")}, {})).time_s is None
+    assert MemoryView({"f": Entry("file", mtime_ns=7 * 10**9), "d": Entry("dir")}, {}).newest_s() == 7
+    assert Files(SingleFile("f", Entry("file", mtime_ns=9 * 10**9), b"")).time_s == 9
 
 
 def test_subdir(server: Server, tools: GitTools) -> None:
