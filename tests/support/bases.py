@@ -98,7 +98,7 @@ def _tarball(base: Base) -> Path:
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
     if base.on:
         below = _tarball(BASES[base.on])
-        command += ["--variant=custom", f'--setup-hook=tar --directory="$1" -xpf {below}']
+        command += ["--variant=custom", f'--setup-hook=tar --directory="$1" --exclude="./dev/*" -xpf {below}']
         command += [f"--include={','.join(base.packages)}"]
     else:
         command += ["--variant=minbase"]

@@ -121,7 +121,9 @@ def wait_for(process: subprocess.Popen[bytes], what: bytes) -> bytes:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signals_stop_the_build(environ, number):
-    process = subprocess.Popen(command("wait"), env=environ, stderr=subprocess.PIPE)
+    # Whoever runs the tests may ignore it (nohup), and exec keeps that.
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command("wait"), env=environ, stderr=subprocess.PIPE, preexec_fn=heard)
     wait_for(process, b"hello")
     process.send_signal(number)
     _, told = process.communicate(timeout=30)
