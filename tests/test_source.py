@@ -21,7 +21,7 @@ SOURCE = REPOSITORY / "src" / "firkin"
 
 # Imports go only down this list, from the last row to the first; rooms in one row do not count as above one another.
 ORDER = (
-    ("errors", "source"),
+    ("errors", "source", "text"),
     ("events",),
     ("oci",),
     ("request",),
@@ -56,12 +56,13 @@ BANNED = (
     ("sandbox", "rootfs"),
     ("context", "dockerfile"),
 )
-ONLY = {"render": {"render", "errors", "source", "events"}}
+ONLY = {"render": {"render", "errors", "source", "text", "events"}}
 
 # Modules and rooms that take and return values only, and what they must not import.
 PURE = (
     "errors",
     "source",
+    "text",
     "events",
     "oci",
     "request",

@@ -26,6 +26,7 @@ from firkin.request import (
     RunOptions,
     Secret,
     SshAgent,
+    check_texts,
     decode_request,
     encode_request,
 )
@@ -214,6 +215,7 @@ def run(
 
 def _encoded(request: BuildRequest) -> bytes:
     """Return the request as the worker reads it. Raises UsageError for a value of a wrong type, and names it."""
+    check_texts(request)
     try:
         data = encode_request(request)
         decode_request(data)

@@ -31,6 +31,7 @@ from firkin.solve.cancel import Cancel
 from firkin.solve.layers import LostLayer
 from firkin.solve.scheduler import Scheduler, vertices_of
 from firkin.source import Source, Span
+from firkin.text import valid_text
 
 if TYPE_CHECKING:
     from firkin.backend import Backend
@@ -166,7 +167,7 @@ def _slot(request: BuildRequest, source: Source) -> str:
         from firkin.registry.url import redact_url
 
         context = redact_url(context)  # it is written to the store
-    return f"{context}|{source.name}"
+    return valid_text(f"{context}|{source.name}")
 
 
 class Bases:

@@ -20,7 +20,7 @@ from firkin.dockerfile.outline import list_targets, outline
 from firkin.dockerfile.parse import parse, parse_partly
 from firkin.dockerfile.report import check_report, outline_report, targets_report
 from firkin.errors import DockerfileError
-from firkin.events import Emit, Planned
+from firkin.events import Emit, Planned, encode_line
 from firkin.request import BuildRequest, BuildResult, ImageResult
 from firkin.solve.bench import Bench
 from firkin.solve.cancel import Cancel
@@ -36,7 +36,7 @@ def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[]
     with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
         emit(Planned(time.time(), (), source))
-        document = msgspec.Raw(msgspec.json.encode(_answer(request, bench, source)))
+        document = msgspec.Raw(encode_line(_answer(request, bench, source)))
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, document)
 

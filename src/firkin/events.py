@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from firkin.source import Source, Span
+from firkin.text import valid_text
 
 EVENT_VERSION = 1
 
@@ -135,7 +136,30 @@ _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 
 def encode_event(event: Event) -> bytes:
     """Return the event as one JSON line (without the line's end)."""
-    return _encoder.encode(event)
+    return encode_line(event)
+
+
+def encode_line(value: msgspec.Struct) -> bytes:
+    """Return one line of a stream as JSON; never raises for what a text holds.
+
+    Texts may quote a file or its name: bytes that are not UTF-8 become U+FFFD.
+    """
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_valid(value))
+
+
+def _valid(value: object) -> object:
+    """Return a value whose texts can be encoded."""
+    if isinstance(value, str):
+        return valid_text(value)
+    if isinstance(value, msgspec.Struct):
+        fields = {field: _valid(getattr(value, field)) for field in value.__struct_fields__}
+        return msgspec.structs.replace(value, **fields)
+    if isinstance(value, tuple):
+        return tuple(_valid(item) for item in value)
+    return value
 
 
 def decode_event(line: bytes) -> Event:

@@ -6,9 +6,13 @@ the environment had to say (paths, variables, clock): nothing below `worker` ask
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
+
+from firkin.errors import UsageError
+from firkin.text import is_valid
 
 Pairs = tuple[tuple[str, str], ...]
 Call = Literal["build", "check", "outline", "targets"]
@@ -230,11 +234,48 @@ class BuildResult(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
+# What ends in an image, a name or an environment. Paths may have any bytes, and texts of files any characters.
+_TEXTS = {
+    "build_args": "a build argument", "labels": "a label", "annotations": "an annotation", "target": "the target",
+    "also_targets": "a target", "platforms": "a platform", "tags": "a tag", "no_cache_filter": "a stage not to cache",
+    "allow": "an entitlement", "outputs.names": "the name of an output", "outputs.annotations": "an annotation",
+    "secrets.id": "the id of a secret", "ssh.id": "the id of an SSH agent", "run.add_hosts": "an added host",
+    "run.ulimits.name": "a limit", "run.dns": "a name server", "check_push": "a name", "verify": "the image to verify",
+}  # fmt: skip
+_FILES = ("dockerfile_text", "ignore_text")
+
+
+def check_texts(request: BuildRequest) -> None:
+    """Refuse what no encoder and no kernel takes: NUL, and bytes that are not UTF-8 but in paths; raises UsageError."""
+    for field, text in _texts(request, ""):
+        what = _TEXTS.get(field, "")
+        if "\0" in text and field not in _FILES:
+            raise UsageError(f"{what or f'`{field}`'} has a NUL character", code="request-nul")
+        if what and not is_valid(text):
+            raise UsageError(
+                f"{what} is not UTF-8 (string field contains invalid UTF-8)",
+                code="request-not-utf-8",
+                hints=("bytes of another character set have to be converted first: `iconv -t UTF-8`",),
+            )
+
+
+def _texts(value: object, field: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield field, value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _texts(item, field)
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from _texts(getattr(value, name), f"{field}.{name}" if field else name)
 
 
 def encode_request(request: BuildRequest) -> bytes:
-    """Return the request as JSON. It holds secrets: it goes through pipes only."""
-    return _encoder.encode(request)
+    """Return the request as JSON; raises UsageError. It holds secrets: it goes through pipes only."""
+    try:
+        return _encoder.encode(request)
+    except UnicodeEncodeError:
+        raise UsageError("the request has a text that is not UTF-8", code="request-not-utf-8") from None
 
 
 def decode_request(data: bytes) -> BuildRequest:

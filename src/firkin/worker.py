@@ -18,8 +18,8 @@ import msgspec
 
 from firkin import errors
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, RegistryError, StoreError, cause_texts
-from firkin.events import Event
-from firkin.request import BuildRequest, BuildResult, decode_request
+from firkin.events import Event, encode_line
+from firkin.request import BuildRequest, BuildResult, check_texts, decode_request
 from firkin.source import Source, Span
 
 if TYPE_CHECKING:
@@ -66,11 +66,6 @@ _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 def decode_line(line: bytes) -> Line:
     """Read one line of a worker. Raises msgspec.ValidationError for anything else."""
     return _decoder.decode(line)
-
-
-def encode_line(line: Line) -> bytes:
-    """Return a line without its end."""
-    return _encoder.encode(line)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -172,6 +167,7 @@ def start_worker(
     """
     from firkin.linux.enter import NamespacePlan, admit, open_channel
 
+    check_texts(request)
     # Who started us may ignore it (`trap '' CHLD`), and exec keeps that: then nobody could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker_side, own_side = open_channel()

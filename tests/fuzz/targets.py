@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 
+import msgspec
 from support.lowering import AMD64, FakeResolver, build
+from support.trees import tree
 
 from firkin.cli import values
 from firkin.dockerfile.flags import check_mount, mount_from, parse_mount
@@ -12,17 +14,34 @@ from firkin.dockerfile.lint import check_dockerfile
 from firkin.dockerfile.lower import LowerOptions
 from firkin.dockerfile.outline import list_targets, outline
 from firkin.dockerfile.parse import parse, parse_onbuild
+from firkin.dockerfile.report import check_report, outline_report, targets_report
 from firkin.dockerfile.words import Lexer
-from firkin.errors import DockerfileError, FirkinError, RegistryError, UsageError
+from firkin.errors import DockerfileError, FirkinError, RegistryError, StepFailed, UsageError
+from firkin.events import Event, Planned, Warned, encode_line
+from firkin.graph.key import key_of, op_parts
+from firkin.oci.config import parse_config
 from firkin.oci.platform import parse_platform
 from firkin.oci.reference import parse_reference
+from firkin.request import BuildRequest, Output, Secret, check_texts, encode_request
+from firkin.sandbox.spec import resolve_user
+from firkin.solve.copy_owner import find_owner
+from firkin.solve.scheduler import vertices_of
 from firkin.source import Position, Source, Span, excerpt
+from firkin.text import LARGEST_ID
+from firkin.worker import Failure, decode_line, failure_of
 
+ACCOUNTS = tree("file /etc/passwd x", "file /etc/group x")
 HERE = Span("Dockerfile", Position(1), Position(1))
 
 
+def told(event: Event | Failure) -> None:
+    """Check that what is said of a text can be sent, whatever it quotes."""
+    assert decode_line(encode_line(event))
+
+
 def inside(error: FirkinError, source: Source) -> None:
-    """Check that an error points into the text."""
+    """Check that an error points into the text, and can be sent."""
+    told(failure_of(error))
     span = error.span
     assert span is not None and span.name == source.name, "an error without a position"
     assert 1 <= span.start.line <= span.end.line <= source.text.count("\n") + 1, span
@@ -31,8 +50,15 @@ def inside(error: FirkinError, source: Source) -> None:
 
 def lowered(text: str) -> None:
     source = Source("Dockerfile", text)
+    told(Planned(0.0, (), source))
     try:
-        build(text, build_args={"A": "a", "B": ""})
+        found = build(text, build_args={"A": "a", "B": ""})
+        told(Planned(0.0, vertices_of(found.graph), source))
+        for code, message in found.warnings:
+            told(Warned(0.0, code, message))
+        for op in found.ops():
+            key_of(op_parts(op, AMD64))
+        assert parse_config(found.encoded_config()).raw
     except DockerfileError as error:
         inside(error, source)
     except (RegistryError, UsageError):
@@ -52,7 +78,9 @@ def checked(text: str) -> None:
         result = check_dockerfile(dockerfile, options, FakeResolver(), compat=("kaniko",))
         for warning in result.warnings:
             assert warning.span is None or excerpt(source, warning.span)
-        outline(dockerfile, options)
+        assert encode_line(check_report(source, result))
+        assert encode_line(targets_report(source, list_targets(dockerfile)))
+        assert encode_line(outline_report(source, outline(dockerfile, options)))
     except DockerfileError as error:
         inside(error, source)
     except UsageError:
@@ -126,8 +154,42 @@ def options(text: str) -> None:
             continue
 
 
+def accounts(text: str) -> None:
+    """The text is /etc/passwd and /etc/group; its first words are who is looked up there."""
+    data = text.encode("utf-8", "surrogateescape")
+    words = [word for word in text.replace(":", " ").split()[:3] if "\0" not in word]
+    for word in (*words, "0", "1:1"):
+        try:
+            user = resolve_user(word, data, data)
+            assert 0 <= user.uid <= LARGEST_ID and all(0 <= group <= LARGEST_ID for group in (user.gid, *user.groups))
+        except DockerfileError as error:
+            told(failure_of(error))
+        try:
+            owner = find_owner(f"{word}:{word}", ACCOUNTS, lambda content: data, lambda code, text: None, "--chown")
+            assert 0 <= owner.uid <= LARGEST_ID and 0 <= owner.gid <= LARGEST_ID
+        except StepFailed as error:
+            told(failure_of(error))
+
+
+def requests(text: str) -> None:
+    """A request with the text everywhere is refused, or can be sent."""
+    pairs = ((text, text),)
+    whole = BuildRequest(context="/c", store_root="/s", dockerfile_text=text)
+    for request in (
+        whole,
+        msgspec.structs.replace(whole, build_args=pairs, labels=pairs, annotations=pairs),
+        msgspec.structs.replace(whole, target=text, tags=(text,), platforms=(text,), secrets=(Secret(text, b""),)),
+        msgspec.structs.replace(whole, context=text, outputs=(Output(dest=text),)),
+    ):
+        try:
+            check_texts(request)
+            encode_request(request)
+        except UsageError as error:
+            told(failure_of(error))
+
+
 TARGETS: tuple[Callable[[str], None], ...] = (
-    lowered, checked, ignored, expanded, mounts, triggers, names, options,
+    lowered, checked, ignored, expanded, mounts, triggers, names, options, accounts, requests,
 )  # fmt: skip
 
 

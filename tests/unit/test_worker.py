@@ -12,8 +12,17 @@ import pytest
 from support.small_engine import WORKER
 
 from firkin import errors
-from firkin.events import Started
-from firkin.request import BuildRequest, BuildResult, ImageResult, Secret, encode_request
+from firkin.events import Log, Planned, Started, Vertex
+from firkin.request import (
+    BuildRequest,
+    BuildResult,
+    ImageResult,
+    Output,
+    RunOptions,
+    Secret,
+    check_texts,
+    encode_request,
+)
 from firkin.source import Source
 from firkin.worker import EventStream, Failure, Success, decode_line, encode_line, error_of, failure_of
 
@@ -95,6 +104,48 @@ def test_every_error_crosses_the_pipe(kind):
     assert type(got) is kind and str(got) == str(sent)
     assert (got.code, got.exit_code, got.hints, got.span) == (sent.code, sent.exit_code, sent.hints, sent.span)
     assert str(got.__cause__) == "because" and "permission denied" in str(got.__cause__.__cause__)
+
+
+@pytest.mark.parametrize("raw", [b"caf\xe9", b"\xff\xfeF\0R\0", b"\xed\xb0\x80"])
+def test_lines_carry_what_is_not_utf8_as_replacement_characters(raw):
+    text = raw.decode("utf-8", "surrogateescape")
+    shown = raw.decode("utf-8", "replace") if raw != b"\xed\xb0\x80" else "\ufffd" * 3
+    source = Source(text, text)
+    vertex = Vertex(text, text, span=source.span(1))
+    planned = decode_line(encode_line(Planned(1.0, (vertex,), source)))
+    assert isinstance(planned, Planned) and planned.source == Source(shown, shown)
+    assert planned.vertices == (Vertex(shown, shown, span=Source(shown, shown).span(1)),)
+    assert decode_line(encode_line(Log(1.0, text, "stdout", raw))).data == raw  # output stays exact
+    failed = errors.DockerfileError(text, hints=(text,), span=source.span(1))
+    got = error_of(decode_line(encode_line(failure_of(failed))))
+    assert (type(got), got.message, got.hints) == (errors.DockerfileError, shown, (shown,))
+    result = msgspec.structs.replace(RESULT, outputs=(text,), metadata=msgspec.Raw(b'{"a":1}'))
+    done = decode_line(encode_line(Success(result)))
+    assert done.result.outputs == (shown,) and bytes(done.result.metadata) == b'{"a":1}'
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"build_args": (("A", "caf\udce9"),)}, "request-not-utf-8"),
+        ({"labels": (("\udce9", ""),)}, "request-not-utf-8"),
+        ({"target": "\udce9"}, "request-not-utf-8"),
+        ({"outputs": (Output(names=("\udce9",)),)}, "request-not-utf-8"),
+        ({"secrets": (Secret("\udce9", b""),)}, "request-not-utf-8"),
+        ({"run": RunOptions(add_hosts=(("\udce9", "::1"),))}, "request-not-utf-8"),
+        ({"context": "/a\0b"}, "request-nul"),
+        ({"build_args": (("A", "\0"),)}, "request-nul"),
+    ],
+)
+def test_a_request_that_no_encoder_takes_is_refused(changes, code):
+    with pytest.raises(errors.UsageError) as caught:
+        check_texts(msgspec.structs.replace(REQUEST, **changes))
+    assert caught.value.code == code and caught.value.exit_code == 2
+
+
+def test_paths_and_files_may_have_any_bytes():
+    outputs = (Output("oci", dest="/o\udce9"),)
+    check_texts(msgspec.structs.replace(REQUEST, context="/c\udce9", outputs=outputs, dockerfile_text="\0\udce9"))
 
 
 def test_registry_errors_keep_their_request():

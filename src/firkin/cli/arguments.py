@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from firkin.cli.options import Option, by_flag
 from firkin.errors import UsageError
+from firkin.text import whole_number
 
 _TRUE = ("1", "t", "true")
 _FALSE = ("0", "f", "false")
@@ -123,7 +124,7 @@ def _checked(row: Option, who: str, value: str) -> str:
         if state is None:
             raise UsageError(f"{who} is on or off: `{value}` is neither `true` nor `false`")
         return "true" if state else "false"
-    if row.kind == "count" and not (value.isascii() and value.isdigit()):
+    if row.kind == "count" and whole_number(value, 1 << 31) is None:
         raise UsageError(f"{who} needs a number, not `{value}`")
     if row.kind == "choice" and value not in row.choices:
         raise UsageError(f"{who} cannot be `{value}`", hints=(f"it is one of {', '.join(row.choices)}",))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from firkin.cli.arguments import boolean_of
 from firkin.errors import UsageError
+from firkin.text import whole_number
 
 SCHEMES = ("dir://", "tar://", "tar://stdin", "gs://", "s3://", "git://", "https://")
 _DEFAULT_OBJECT = "context.tar.gz"
@@ -64,7 +65,8 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
     for key in ("single-branch", "recurse-submodules", "insecure-skip-tls"):
         if key in options and boolean_of(options[key]) is None:
             raise UsageError(f"flag `--git {key}={options[key]}` is neither true nor false")
-    if "depth" in options and not options["depth"].isdigit():
+    depth = whole_number(options.get("depth", "1"), 1 << 31)
+    if depth is None:
         raise UsageError(f"flag `--git depth={options['depth']}` is no number")
     method = environ.get("GIT_PULL_METHOD", "https")
     if method not in ("https", "http"):
@@ -81,5 +83,4 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
         tail += f":{sub_path.strip('/')}"
     skip = boolean_of(options.get("insecure-skip-tls", "false"))
     host = path.partition("/")[0].rpartition("@")[2]
-    depth = int(options.get("depth", "1"))
     return Location(f"{method}://{path}{query}{tail}", "", host if skip else "", True, depth)

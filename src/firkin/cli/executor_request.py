@@ -17,6 +17,7 @@ from firkin.errors import UsageError
 from firkin.oci.reference import Reference, parse_reference
 from firkin.request import BuildRequest, CacheRef, Mirror, Output, RegistrySettings, RunOptions, Secret
 from firkin.settings import read_settings
+from firkin.text import LATEST_S, whole_number
 
 DUMMY_DESTINATION = "docker.io/unset-repo/unset-image-name"
 _HUB = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io"))
@@ -296,9 +297,10 @@ def _epoch(flags: Values, arguments: dict[str, str], environ: Mapping[str, str])
     text = arguments.get("SOURCE_DATE_EPOCH") or environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return 0 if flags.flag("reproducible") else None
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970")
-    return int(text)
+    seconds = whole_number(text, LATEST_S)
+    if seconds is None:
+        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970 (before the year 10000)")
+    return seconds
 
 
 def _ignored(flags: Values) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from firkin.cli.arguments import Arguments
 from firkin.errors import UsageError
 from firkin.request import BuildRequest, CacheRef, Call, Output, RegistrySettings, RunOptions, Secret
 from firkin.settings import Settings, read_settings
+from firkin.text import LATEST_S, whole_number
 
 MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
 
@@ -233,9 +234,10 @@ def _epoch(arguments: Arguments, args: dict[str, str]) -> int | None:
     text = args.get("SOURCE_DATE_EPOCH") or arguments.text("source_date_epoch")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970")
-    return int(text)
+    seconds = whole_number(text, LATEST_S)
+    if seconds is None:
+        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970 (before the year 10000)")
+    return seconds
 
 
 class CallOption(NamedTuple):

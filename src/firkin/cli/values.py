@@ -11,7 +11,9 @@ from typing import Literal, cast, get_args
 
 from firkin.errors import UsageError
 from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
+from firkin.text import whole_number
 
+_LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 ULIMITS = frozenset(
@@ -121,9 +123,13 @@ def size_bytes(option: str, text: str) -> int:
     unit = lowered[len(digits) :].strip()
     unit = unit.removesuffix("b").removesuffix("i") if unit != "b" else ""
     number, dot, fraction = digits.partition(".")
-    if unit not in _UNITS or not number.isdigit() or not digits.isascii() or (dot and not fraction.isdigit()):
+    whole = whole_number(number, _LARGEST)
+    if unit not in _UNITS or whole is None or (dot and whole_number(fraction, 10**18) is None):
         raise UsageError(f"option `{option}`: `{text}` is not a size", hints=("write e.g. `64m` or `1g`",))
-    return int(float(digits) * _UNITS[unit]) if dot else int(number) * _UNITS[unit]
+    size = int(float(digits) * _UNITS[unit]) if dot else whole * _UNITS[unit]
+    if size > _LARGEST:
+        raise UsageError(f"option `{option}`: `{text}` is too large")
+    return size
 
 
 def duration_s(option: str, text: str) -> float:
@@ -154,9 +160,10 @@ def ulimit(text: str) -> Ulimit:
     soft, colon, hard = limits.partition(":")
     numbers = []
     for part in (soft, hard if colon else soft):
-        if part != "-1" and not (part.isascii() and part.isdigit()):
+        number = -1 if part == "-1" else whole_number(part, _LARGEST)
+        if number is None:
             raise UsageError(f"option `--ulimit`: `{part}` in `{text}` is no number (-1: unlimited)")
-        numbers.append(int(part))
+        numbers.append(number)
     low, high = numbers
     if high != -1 and (low > high or low == -1):
         raise UsageError(f"option `--ulimit`: `{text}`: the soft limit is above the hard one")
@@ -181,7 +188,7 @@ def add_host(text: str) -> tuple[str, str]:
 
 def _is_address(text: str) -> bool:
     parts = text.split(".")
-    if len(parts) == 4 and all(part.isascii() and part.isdigit() and int(part) < 256 for part in parts):
+    if len(parts) == 4 and all(whole_number(part, 255) is not None for part in parts):
         return True
     head, _, _ = text.partition("%")
     return head.count(":") >= 2 and set(head.lower()) <= frozenset("0123456789abcdef:.")
@@ -338,10 +345,11 @@ def _level(text: str, form: Compression) -> int | None:
     if not text:
         return None
     highest = 9 if form == "gzip" else 22
-    if not (text.isascii() and text.isdigit()) or int(text) > highest:
+    level = whole_number(text, highest)
+    if level is None:
         hint = f"the levels of {form} are 0 to {highest}" if form != "none" else "what is not compressed has no level"
         raise UsageError(f"option `--output`: `compression-level={text}` cannot be", hints=(hint,))
-    return max(int(text), 1) if form == "zstd" else int(text)
+    return max(level, 1) if form == "zstd" else level
 
 
 def _check_fields(values: dict[str, str], kind: OutputType) -> None:
@@ -382,13 +390,14 @@ def cache_ref(option: str, text: str) -> CacheRef:
     if mode not in ("min", "max"):
         raise UsageError(f"option `{option}`: `mode={mode}` must be min or max")
     ttl = values.pop("ttl-seconds", "0")
-    if not ttl.isdigit():
+    ttl_s = whole_number(ttl, _LARGEST)
+    if ttl_s is None:
         raise UsageError(f"option `{option}`: `ttl-seconds={ttl}` is no number")
     result = CacheRef(
         cast('Literal["registry", "local", "inline"]', kind),
         ref,
         mode=cast('Literal["min", "max"]', mode),
-        ttl_s=int(ttl),
+        ttl_s=ttl_s,
         ignore_error=boolean(option, "ignore-error", values.pop("ignore-error", "false")),
         compression=compression(option, values.pop("compression", "gzip")),
         mounts=boolean(option, "mounts", values.pop("mounts", "false")),

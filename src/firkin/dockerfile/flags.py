@@ -209,7 +209,8 @@ class _Mount:
                 raise ValueError(_suggest(f"unsupported sharing value {quote(value)}", value, _SHARING))
             self.found["sharing"] = lowered
         elif key in ("mode", "uid", "gid"):
-            self.found[key] = _number(key, value, 8 if key == "mode" else 10)
+            number = _number(key, value, 8 if key == "mode" else 10)
+            self.found[key] = number & 0o7777 if key == "mode" else number
         else:
             raise ValueError(_suggest(f"unexpected key '{key}' in '{field}'", key, _MOUNT_KEYS))
 

@@ -41,15 +41,6 @@ def plain_list(texts: Iterable[str]) -> str:
     return f"[{' '.join(texts)}]"
 
 
-def valid_text(text: str) -> str:
-    """Return the text with U+FFFD for bytes that are not UTF-8, as Go's JSON encoder writes them."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text)
-    return text
-
-
 def clean_path(path: str) -> str:
     """Return the path from the root, without `.`, `..`, doubled and trailing slashes; `..` clamps."""
     parts: list[str] = []

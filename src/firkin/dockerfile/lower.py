@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.dockerfile.gotext import valid_text
 from firkin.dockerfile.instructions import TABLE
 from firkin.dockerfile.instructions.onbuild import OnBuild
 from firkin.dockerfile.instructions.transfer import path_source
@@ -35,6 +34,7 @@ from firkin.oci.config import History
 from firkin.oci.platform import Platform, normalize
 from firkin.request import BuildRequest
 from firkin.source import Span
+from firkin.text import valid_text
 
 __all__ = ["BaseImage", "LowerOptions", "NamedContext", "Resolver", "list_images", "lower", "options_of"]
 

@@ -13,6 +13,8 @@ from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
 from firkin.source import Source, Span
 
+_LONGEST_SHOWN = 60
+
 
 def parse(source: Source) -> Dockerfile:
     """Parse a Dockerfile; raises DockerfileError with a position. Mirrors: instructions.Parse."""
@@ -81,7 +83,7 @@ def parse_instruction(raw: RawInstruction) -> Instruction:
     """Parse one logical line by its keyword; raises DockerfileError."""
     row = TABLE.get(raw.keyword)
     if row is None:
-        message = f"unknown instruction: {raw.original_keyword}"
+        message = f"unknown instruction: {_shown(raw.original_keyword)}"
         match = nearest(raw.original_keyword, TABLE, case_sensitive=False)
         if match:
             message += f" (did you mean {match}?)"
@@ -89,8 +91,17 @@ def parse_instruction(raw: RawInstruction) -> Instruction:
     return row.parse(raw)
 
 
+def _shown(word: str) -> str:
+    """Return a keyword on one short line, with `.` for what cannot be printed."""
+    shown = "".join(char if char.isprintable() else "." for char in word[:_LONGEST_SHOWN])
+    return shown + "…" if len(word) > _LONGEST_SHOWN else shown
+
+
 def _odd_characters(word: str) -> tuple[str, ...]:
     """Name the characters of a keyword that nobody sees, as text from a web page may have them."""
+    word = word[:_LONGEST_SHOWN]
+    if "\0" in word:
+        return ("the file seems to be UTF-16: save it as UTF-8 (in PowerShell: `Set-Content -Encoding utf8`)",)
     odd = dict.fromkeys(char for char in word if not "!" <= char <= "~" and (not char.isprintable() or char.isspace()))
     names = ", ".join("a byte that is not UTF-8" if "\udc80" <= x <= "\udcff" else f"U+{ord(x):04X}" for x in odd)
     return (f"{quote(word)} contains characters that cannot be seen: {names}",) if odd else ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from firkin.dockerfile.flags import mount_from
-from firkin.dockerfile.gotext import valid_text
 from firkin.dockerfile.instructions.copy import Copy
 from firkin.dockerfile.instructions.onbuild import OnBuild
 from firkin.dockerfile.instructions.run import Run
@@ -19,6 +18,7 @@ from firkin.errors import DockerfileError, UsageError
 from firkin.oci.platform import Platform, parse_platform
 from firkin.oci.reference import parse_reference
 from firkin.source import Span
+from firkin.text import FIRST_S, LATEST_S, valid_text
 
 EPOCH = "SOURCE_DATE_EPOCH"
 SCRATCH = "scratch"
@@ -167,6 +167,8 @@ class Plan:
             if text == "context":  # a directory has no time of its own
                 return None
             raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
+        if not FIRST_S <= int(text) <= LATEST_S:
+            raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}: year outside of range [0,9999]")
         return int(text)
 
     def _add_stage(self, stage: Stage) -> None:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import msgspec
 
-from firkin.dockerfile.gotext import valid_text
 from firkin.dockerfile.words import Expanded, Lexer, nearest
 from firkin.errors import DockerfileError
 from firkin.graph.ops import Context, Network, Op
@@ -19,6 +18,7 @@ from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig
 from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
 from firkin.source import Span
+from firkin.text import valid_text
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what `docker history` shows for images of BuildKit
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

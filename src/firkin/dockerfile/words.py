@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from firkin.dockerfile.shellpattern import parse_pattern, replace, trim_prefix, trim_suffix
+from firkin.text import valid_text
 
 BLANKS: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -473,7 +474,7 @@ def split_json_array(text: str) -> tuple[str, ...] | None:
     if "\\u" in text:
         text = _without_half_characters(text)
     try:
-        items = msgspec.json.decode(_to_utf8(text), type=list)
+        items = msgspec.json.decode(valid_text(text), type=list)
     except (msgspec.DecodeError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):
@@ -499,14 +500,6 @@ def _without_half_characters(text: str) -> str:
         quoted = not quoted and not piece
         out.append(piece if keep else "ufffd" + piece[5:])
     return "\\".join(out)
-
-
-def _to_utf8(text: str) -> bytes:
-    """Encode the text; what is no character becomes U+FFFD, as in Go's decoder."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:  # one for each byte, as the text was read with surrogateescape
-        return "".join("\ufffd" if "\ud800" <= char <= "\udfff" else char for char in text).encode()
 
 
 def quote(text: str) -> str:

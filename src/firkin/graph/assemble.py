@@ -11,8 +11,10 @@ import msgspec
 
 from firkin.graph.step import ImagePlan
 from firkin.oci import media
+from firkin.oci.codec import MAX_DOCUMENT_BYTES
 from firkin.oci.config import History, ImageConfig, PairMap, encode_config
 from firkin.oci.image import Image, Layer, assemble
+from firkin.text import FIRST_S, LATEST_S
 
 
 def rfc3339(seconds: float) -> str:
@@ -35,7 +37,10 @@ def rfc3339(seconds: float) -> str:
 
 
 def seconds_of(text: str) -> int:
-    """Return the whole seconds since 1970 of `2026-01-02T03:04:05.678Z` or with `+01:00`; 0 for what is no time."""
+    """Return the whole seconds since 1970 of `2026-01-02T03:04:05.678Z` or with `+01:00`; 0 for what is no time.
+
+    What RFC 3339 has no words for (years before 0 and after 9999) is none.
+    """
     date, _, rest = text.strip().replace("t", "T").partition("T")
     clock, shift = rest[:8], rest[8:].lstrip(".0123456789")
     try:
@@ -53,7 +58,8 @@ def seconds_of(text: str) -> int:
     year_of_era = year - era * 400
     day_of_year = (153 * (month + (-3 if month > 2 else 9)) + 2) // 5 + day - 1
     days = era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
-    return days * 86400 + hour * 3600 + minute * 60 + second - offset
+    seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset
+    return seconds if FIRST_S <= seconds <= LATEST_S else 0
 
 
 def assemble_image(
@@ -68,7 +74,8 @@ def assemble_image(
     """Make the image of a target.
 
     `layer_times` has the time of each new layer, None for layers of the base. With `epoch_s` new
-    history lines and the image itself carry that time. Raises ValueError when plan and layers differ.
+    history lines and the image itself carry that time. Raises ValueError when plan and layers differ, or for a
+    configuration that is too large.
     """
     history = _with_times(plan.history, layer_times, epoch_s, plan.base_s)
     created = rfc3339(epoch_s) if epoch_s is not None else _last_time(history) or rfc3339(plan.base_s)
@@ -82,6 +89,11 @@ def assemble_image(
             author=plan.author,
         )
     )
+    if len(config.raw) > MAX_DOCUMENT_BYTES:
+        raise ValueError(
+            f"its configuration has {len(config.raw)} bytes, over the {MAX_DOCUMENT_BYTES} that are read back: "
+            "shorten its labels, variables or history"
+        )
     return assemble(config, layers, family, annotations)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NewType
+from typing import NewType, cast
 
 import msgspec
 
-from firkin.graph.ops import Op
+from firkin.errors import DockerfileError
+from firkin.graph.ops import CopySource, Mount, Op, Pull, Scratch
 from firkin.oci.config import History, RuntimeConfig
 from firkin.oci.platform import Platform
 from firkin.source import Span
+from firkin.text import is_valid, valid_text
 
 StepId = NewType("StepId", int)
 """Position in `Graph.steps`; inputs come before the steps that use them."""
@@ -98,7 +100,11 @@ class GraphBuilder:
         self._known: dict[tuple[Op, tuple[StepId, ...]], StepId] = {}
 
     def add(self, op: Op, inputs: tuple[StepId, ...], meta: StepMeta) -> StepId:
-        """Add a step and return its id; an equal one is reused unless either must not be cached."""
+        """Add a step and return its id; an equal one is reused unless either must not be cached.
+
+        Raises DockerfileError for an op with a text that no kernel takes, or that is not UTF-8.
+        """
+        _check_texts(op, meta.span)
         same = self._known.get((op, inputs))
         if same is not None and self._steps[same].meta.no_cache == meta.no_cache:
             return same
@@ -113,3 +119,45 @@ class GraphBuilder:
     def graph(self, targets: tuple[ImagePlan, ...]) -> Graph:
         """Return the finished graph."""
         return Graph(tuple(self._steps), targets)
+
+
+_WRITTEN_AS_THEY_ARE = frozenset(("content", "files"))
+"""Fields with the text of a file: it may have any bytes."""
+
+
+def _check_texts(op: Op, span: Span | None) -> None:
+    if isinstance(op, (Scratch, Pull)):
+        return
+    for field, text in _texts(op):
+        if "\0" in text:
+            raise DockerfileError(
+                f"a NUL character in the {field} of an instruction",
+                code="nul",
+                hints=("no file, variable or argument can have one",),
+                span=span,
+            )
+        if not is_valid(text):
+            raise DockerfileError(
+                f"string field contains invalid UTF-8: the {field} `{valid_text(text)}`",
+                code="not-utf-8",
+                hints=("save the Dockerfile as UTF-8; comments, labels and heredocs for files may have other bytes",),
+                span=span,
+            )
+
+
+def _texts(value: Op | Mount | CopySource) -> Iterator[tuple[str, str]]:
+    """Yield the texts of an op with the fields that they stand in."""
+    for field in value.__struct_fields__:
+        if field in _WRITTEN_AS_THEY_ARE:
+            continue
+        found = getattr(value, field)
+        for item in found if isinstance(found, tuple) else (found,):
+            if isinstance(item, str):
+                yield _NAMES.get(field, field), item
+            elif isinstance(item, msgspec.Struct):
+                yield from _texts(cast("Mount | CopySource", item))
+
+
+_NAMES = {"argv": "command", "env": "environment", "proxy_env": "environment", "cwd": "working directory",
+          "dest": "destination", "url": "URL", "exclude": "pattern of `--exclude`", "chown": "value of `--chown`",
+          "chmod": "value of `--chmod`", "ref": "git reference", "subdir": "directory"}  # fmt: skip

@@ -42,7 +42,7 @@ _KINDS: dict[bytes, Kind] = {
 }
 _WITH_CONTENT = frozenset((b"0", b"\0", b"7", b"S"))
 _MAX_ID = 0xFFFFFFFF
-_MAX_TIME_S = 1 << 33
+_MAX_TIME_S = 253402300800
 _MAX_SPARSE = 65536
 
 

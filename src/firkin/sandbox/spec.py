@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from firkin.errors import DockerfileError
+from firkin.text import LARGEST_ID, whole_number
 
 Network = Literal["default", "host", "none"]
 Security = Literal["sandbox", "insecure"]
@@ -153,9 +154,9 @@ def resolve_user(text: str, passwd: bytes, group: bytes) -> ResolvedUser:
     if uid is None:
         entry = next((record for record in users if record[0] == user_text), None)
     else:
-        entry = next((record for record in users if int(record[2]) == uid), None)
+        entry = next((record for record in users if whole_number(record[2], LARGEST_ID) == uid), None)
     if entry is not None:
-        uid, gid, home = int(entry[2]), int(entry[3]), entry[5] or "/"
+        uid, gid, home = _id(entry[2], "user"), _id(entry[3], "group"), entry[5] or "/"
     elif uid is not None:
         gid, home = 0, "/" if uid else "/root"
     else:
@@ -174,10 +175,10 @@ def resolve_user(text: str, passwd: bytes, group: bytes) -> ResolvedUser:
                     code="group-unknown",
                     hints=("create the group in an earlier RUN step, or give its number",),
                 )
-            wanted = int(found[2])
+            wanted = _id(found[2], "group")
         return ResolvedUser(uid, wanted, (wanted,), home)
     name = entry[0] if entry is not None else None
-    members = (int(record[2]) for record in groups if len(record) > 3 and name in record[3].split(","))
+    members = (_id(record[2], "group") for record in groups if len(record) > 3 and name in record[3].split(","))
     return ResolvedUser(uid, gid, tuple(dict.fromkeys((gid, *members))), home)
 
 
@@ -196,8 +197,11 @@ def _records(text: bytes, at_least: int) -> list[list[str]]:
 
 def _number(text: str, what: str) -> int | None:
     """Return a numeric id, None for a name. Raises DockerfileError beyond 2**31 - 1."""
-    if not (text.isascii() and text.isdigit()):
-        return None
-    if int(text) > 0x7FFFFFFF:
-        raise DockerfileError(f"{what} id {text} is out of range", code=f"{what}-range")
-    return int(text)
+    return _id(text, what) if text.isascii() and text.isdigit() else None
+
+
+def _id(digits: str, what: str) -> int:
+    number = whole_number(digits, LARGEST_ID)
+    if number is None:
+        raise DockerfileError(f"{what} id {digits[:20]} is out of range", code=f"{what}-range")
+    return number

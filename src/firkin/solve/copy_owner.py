@@ -11,6 +11,7 @@ from typing import NamedTuple
 from firkin.errors import StepFailed
 from firkin.layer.change import Content, View
 from firkin.solve.copy_select import follow
+from firkin.text import LARGEST_ID, whole_number
 
 
 class Owner(NamedTuple):
@@ -60,18 +61,25 @@ def find_owner(
     return Owner(uid, gid)
 
 
+def is_numeric(text: str) -> bool:
+    """Say whether `user[:group]` needs no look at /etc/passwd and /etc/group."""
+    return all(not part or _number(part) is not None for part in text.split(":", 1))
+
+
 def _number(text: str) -> int | None:
     if text == "root":
         return 0
-    if text.isascii() and text.isdigit() and int(text) < 1 << 31:
-        return int(text)
-    return None
+    return whole_number(text, LARGEST_ID)
 
 
 def _field(fields: list[str], at: int) -> int:
     """Return a number of a line; 0 where the line is cut short or says something else."""
     text = fields[at] if at < len(fields) else ""
-    return int(text) if text.isascii() and text.isdigit() else 0
+    number = whole_number(text, LARGEST_ID)
+    if number is None and text.isascii() and text.isdigit():
+        raise StepFailed(f"`{fields[0]}` has the id {text[:20]} in the image, which no file can belong to",
+                         code="id-range")  # fmt: skip
+    return number or 0
 
 
 def _find(

@@ -11,6 +11,7 @@ import msgspec
 from firkin.graph.ops import Copy, PathSource
 from firkin.layer.change import Entry, View
 from firkin.oci.digest import framed_hash
+from firkin.solve.copy_owner import is_numeric
 from firkin.solve.copy_select import clean, follow, has_wildcard
 
 _json = msgspec.json.Encoder()
@@ -22,8 +23,7 @@ def lands_freely(op: Copy) -> bool:
     Not where names of owners are looked up in the root; nor where several things come together, or an archive:
     what one of them brings may be a link, through which the next writes elsewhere.
     """
-    numeric = all(part.isdigit() or not part for part in op.chown.split(":"))
-    if op.link or op.parents or op.unpack != "never" or not numeric:
+    if op.link or op.parents or op.unpack != "never" or not is_numeric(op.chown):
         return False
     (source, *more) = op.sources
     return not more and isinstance(source, PathSource) and not (source.wildcard and has_wildcard(source.path))

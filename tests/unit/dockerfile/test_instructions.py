@@ -497,12 +497,42 @@ def test_expose_takes_words_out_of_variables() -> None:
 # Texts that are not UTF-8
 
 
-def test_bytes_that_are_not_utf8_reach_the_command_but_not_json() -> None:
-    body = 'ENV A=?\nRUN echo ?\nCMD ["?"]\nLABEL ?=$?\nUSER ?\nMAINTAINER ?'
+def test_bytes_that_are_not_utf8_are_replaced_in_the_configuration() -> None:
+    body = '# ?\nCOPY <<A /a\n?\nA\nENV A=?\nCMD ["?"]\nLABEL ?=$?\nUSER ?\nMAINTAINER ?'
     found = lowered(body.replace("?", "\udce9"))
-    assert found.only(Run).argv[-1] == "echo \udce9"
-    assert "\ufffd".encode() in found.encoded_config()
-    assert found.graph.steps[-1].meta.title == "RUN echo \ufffd"
+    config = found.encoded_config()
+    assert config.count("\ufffd".encode()) >= 6 and b"\xe9" not in config
+    assert found.only(Copy).sources[0].content == "\udce9\n"  # a file keeps its bytes
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ("RUN echo ?", "command"),
+        ("RUN <<A\necho ?\nA", "command"),
+        ("ENV A=?\nRUN true", "environment"),
+        ("WORKDIR /?\nRUN true", "path"),
+        ("USER ?\nRUN true", "user"),
+        ("COPY ? /x", "path"),
+        ("COPY x /?", "destination"),
+        ("COPY --chown=? x /", "value of `--chown`"),
+        ("COPY --exclude=? x /", "pattern of `--exclude`"),
+        ("COPY <<? /\nx\n?\n", "name"),
+        ("ADD http://h/? /", "URL"),
+        ("RUN --mount=type=cache,target=/? true", "target"),
+        ("RUN --mount=type=secret,id=? true", "id"),
+    ],
+)
+@pytest.mark.parametrize(("char", "code"), [("\udce9", "not-utf-8"), ("\0", "nul")])
+def test_what_runs_or_names_a_file_is_refused_unless_it_is_text(body: str, field: str, char: str, code: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        lowered(body.replace("?", char))
+    assert caught.value.span is not None
+    if caught.value.code == code:
+        assert field in caught.value.message
+        assert code == "nul" or "string field contains invalid UTF-8" in caught.value.message
+    else:  # names of files have been looked at before
+        assert "NUL" in caught.value.message or "no file can have" in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
 from firkin.dockerfile.words import split_whitespace
 from firkin.errors import DockerfileError
+from firkin.text import whole_number
 
 
 class Expose(Instruction, frozen=True):
@@ -106,6 +107,6 @@ def _is_address(text: str) -> bool:
         )
     octets = text.split(".")
     return len(octets) == 4 and all(
-        part.isascii() and part.isdigit() and int(part) <= 255 and (part == "0" or part[0] != "0")
+        whole_number(part, 255) is not None and (part == "0" or part[0] != "0")
         for part in octets
     )

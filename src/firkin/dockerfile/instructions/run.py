@@ -8,6 +8,7 @@ from __future__ import annotations
 from firkin.dockerfile.flags import FlagSpec, MountSpec, check_mount, parse_flags, parse_mount
 from firkin.dockerfile.gotext import base_name, clean_path
 from firkin.dockerfile.instructions.commandline import CommandLine, parse_command_line, with_shell
+from firkin.dockerfile.instructions.transfer import check_path
 from firkin.dockerfile.lines import RawInstruction, parse_heredoc
 from firkin.dockerfile.state import LowerContext, Source, StageState
 from firkin.dockerfile.syntax import Instruction
@@ -158,6 +159,7 @@ def _mount(
     if spec.type == "ssh":
         return _ssh(spec, node, state, sum(isinstance(mount, SshMount) for mount in earlier))
     target = _target(spec.target, state)
+    check_path(target, node.span)
     if target == "/":
         raise DockerfileError(
             f"invalid mount target {quote(spec.target or target)}",
@@ -228,6 +230,7 @@ def _secret(spec: MountSpec, node: Run, state: StageState) -> SecretMount:
     if not name:
         raise DockerfileError("one of source, target required", span=node.span)
     target = spec.target
+    check_path(target, node.span)
     if not target and spec.env is None:
         target = f"/run/secrets/{base_name(name)}"
     return SecretMount(
@@ -244,6 +247,7 @@ def _secret(spec: MountSpec, node: Run, state: StageState) -> SecretMount:
 def _ssh(spec: MountSpec, node: Run, state: StageState, number: int) -> SshMount:
     if spec.source:
         raise DockerfileError("ssh does not support source", span=node.span)
+    check_path(spec.target, node.span)
     return SshMount(
         spec.id or "default",
         _target(spec.target, state) if spec.target else f"/run/buildkit/ssh_agent.{number}",

@@ -13,6 +13,7 @@ from firkin.layer.index import IndexWriter
 from firkin.layer.view import StackView
 from firkin.oci.digest import framed_hash
 from firkin.solve.content import tree_digest
+from firkin.solve.copy_owner import is_numeric
 from firkin.solve.copy_plan import plan_copy
 from firkin.solve.engine import Engine
 from firkin.solve.layers import unfit
@@ -37,14 +38,9 @@ def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], layer
 def root_view(engine: Engine, step: Step, root: Snapshot, owner: str) -> View:
     """Return a view of what a step writes onto; nothing is unpacked when names will do."""
     vertex = str(step.id)
-    if engine.needs_tree(step) or not _is_number(owner):
+    if engine.needs_tree(step) or not is_numeric(owner):
         return engine.layers.tree_view(root, vertex)
     return engine.layers.names_view(root, vertex)
-
-
-def _is_number(owner: str) -> bool:
-    """Say whether an owner needs no look at /etc/passwd."""
-    return all(part.isdigit() or not part for part in owner.split(":"))
 
 
 def keep_changes(

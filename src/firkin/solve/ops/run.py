@@ -141,7 +141,14 @@ def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -
     variables.setdefault("PATH", DEFAULT_PATH)
     if not variables.get("HOME"):  # an empty one counts for none, as it does for runc
         variables["HOME"] = home
-    variables.update(secrets)
+    for name, value in secrets:  # a name with `=` in it is cut there, as the process itself would read it
+        name, _, value = f"{name}={value}".partition("=")
+        variables[name] = value
+    variables.pop("", None)  # no process could ask for it
+    for name, value in variables.items():
+        if "\0" in value:
+            raise StepFailed(f"the value of variable `{name}` has a NUL character", code="run-nul",
+                             hints=("no environment can hold one",))  # fmt: skip
     return tuple(variables.items())
 
 
@@ -244,7 +251,8 @@ def _mounts(
                 place = engine.store.layout.scratch_path("ssh")
                 socket = stack.enter_context(forward(agent, mount, place, engine.pools.agents))
                 mounts.append(sandbox.BindMount(mount.target, (socket,), readonly=False))
-    mounts += [sandbox.FileMount(path, content.encode(), mode) for path, content, mode in op.files]
+    for path, content, mode in op.files:
+        mounts.append(sandbox.FileMount(path, content.encode("utf-8", "surrogateescape"), mode))
     return tuple(mounts), tuple(variables)
 
 
