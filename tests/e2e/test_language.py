@@ -376,13 +376,62 @@ def test_git_context(shared_firkin: Firkin, git: GitServer) -> None:
 
 def test_cache_namespace(build: Build) -> None:
     identity = f"ns-{time.monotonic_ns()}"
-    text = f"FROM busybox\nRUN --mount=type=cache,target=/c,id={identity} echo x >> /c/f; cat /c/f > /seen\n"
+    text = f"FROM busybox\nARG N\nRUN --mount=type=cache,target=/c,id={identity} echo x >> /c/f; cat /c/f > /seen\n"
 
     def seen(namespace: str) -> int:
-        image = build(text, "--no-cache", "--build-arg", f"BUILDKIT_CACHE_MOUNT_NS={namespace}")
+        arguments = (f"BUILDKIT_CACHE_MOUNT_NS={namespace}", f"N={time.monotonic_ns()}")
+        image = build(text, *(word for argument in arguments for word in ("--build-arg", argument)))
         return len(image.text("seen").splitlines())
 
     assert [seen("one"), seen("one"), seen("two")] == [1, 2, 1]
+
+
+def test_cache_mounts_begin_empty_without_the_cache(build: Build) -> None:
+    """--no-cache empties the mounts of what it executes, once in a build; what they hold then is kept."""
+    word = time.monotonic_ns()
+    mounts = (f"id=plain-{word}", f"id=owned-{word},uid=7,mode=0700", f"id=seed-{word},from=seed,source=/s",
+              f"id=own-{word},sharing=private", f"id=one-{word},sharing=locked")  # fmt: skip
+    flags = " ".join(f"--mount=type=cache,target=/c{number},{mount}" for number, mount in enumerate(mounts))
+    text = (
+        "FROM busybox AS seed\nRUN mkdir /s && touch /s/0\n"
+        "FROM busybox AS first\nARG N\n"
+        f"RUN {flags} for i in 0 1 2 3 4; do touch /c$i/$N; done\n"
+        "FROM first AS last\n"  # the mounts are not emptied again, nor where only the cache of a stage is off
+        f"RUN {flags} for i in 0 1 2 3 4; do touch /c$i/x$N; echo $(ls /c$i) >> /seen; done\n"
+    )
+
+    def seen(name: int, *options: str) -> list[str]:
+        return build(text, *options, "--build-arg", f"N={name}").text("seen").splitlines()
+
+    def expected(*names: str) -> list[str]:
+        return [" ".join(sorted([*names, *(["0"] if number == 2 else [])])) for number in range(5)]
+
+    assert seen(1) == expected("1", "x1")
+    assert seen(2) == expected("1", "2", "x1", "x2")
+    assert seen(3, "--no-cache") == expected("3", "x3")
+    assert seen(4) == expected("3", "4", "x3", "x4")
+    assert seen(5, "--no-cache-filter", "first") == expected("5", "x5")
+    assert seen(6, "--no-cache-filter", "last") == expected("x6")
+    after = expected("7", "x6", "x7")
+    after[2] = "0 7 x7"  # what it is made from was made again
+    assert seen(7, "--no-cache-filter", "seed") == after
+
+
+def test_cache_mount_that_another_build_uses_is_left_to_it(shared_firkin: Firkin, scratch: Path) -> None:
+    flag = f"--mount=type=cache,target=/c,id=used-{time.monotonic_ns()}"
+    wait = "touch /c/mine; for i in $(seq 100); do [ -e /c/go ] && break; sleep 0.05; done; ls /c > /there"
+    for name, script in (("long", wait), ("short", "ls /c > /there; touch /c/new")):
+        (scratch / name).mkdir()
+        (scratch / name / "Dockerfile").write_text(f"FROM busybox\nARG N\nRUN {flag} {script}\n")
+    images: list[BuiltImage] = []
+    long = threading.Thread(target=lambda: images.append(build_image(shared_firkin, scratch / "long")))
+    long.start()
+    time.sleep(1)
+    assert build_image(shared_firkin, "--no-cache", scratch / "short").text("there") == ""
+    assert long.is_alive()  # so it was not waited for
+    long.join()
+    assert images[0].text("there") == "mine\n"
+    assert build_image(shared_firkin, "--build-arg=N=2", scratch / "short").text("there") == "new\n"
 
 
 @pytest.mark.parametrize(("sharing", "waits", "separate"), [
@@ -402,7 +451,7 @@ def test_sharing_modes(
             f"FROM busybox\nARG NAME\nRUN --mount=type=cache,target=/c,id={identity},sharing={sharing} {script}\n"
         )
         time.sleep(delay_s)
-        images[name] = build_image(shared_firkin, "--no-cache", "--build-arg", f"NAME={name}", place)
+        images[name] = build_image(shared_firkin, "--build-arg", f"NAME={name}-{identity}", place)
 
     threads = [threading.Thread(target=one, args=("first", 0)), threading.Thread(target=one, args=("second", 0.7))]
     for thread in threads:

@@ -170,6 +170,7 @@ class Bench:
                 {secret.id: secret for secret in request.secrets},
                 self._ssh_sockets(),
                 _resolv_conf(),
+                empties_mounts=not request.verify,
             ),
             contexts=self.contexts.files,
             fetch_source=self._fetch_source,

@@ -1,4 +1,6 @@
-"""Cache mounts of RUN in a cache elsewhere: restored before their first use, saved when the build is done. Does I/O.
+"""Cache mounts of RUN: emptied for --no-cache; in a cache elsewhere. Does I/O.
+
+What is elsewhere is restored before the first use, and saved when the build is done.
 
 Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under a name that covers its id,
 owner, mode and origin; the newest replaces what was saved before.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -20,11 +23,74 @@ from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
 from firkin.oci.image import Layer
-from firkin.store.layout import remove_tree
+from firkin.store.layout import locked, remove_tree, write_atomically
 
 if TYPE_CHECKING:
     from firkin.request import CacheRef
     from firkin.solve.engine import Engine
+
+
+def first_number(engine: Engine, name: str) -> int:
+    """Return the number of the directory from which on those of the cache mount `name` are to be used."""
+    try:
+        with open(f"{engine.store.layout.mounts}/{name}.first", encoding="ascii") as file:
+            return int(file.read())
+    except FileNotFoundError:
+        return 0
+
+
+def mount_path(engine: Engine, name: str, number: int) -> str:
+    """Return the place of a directory of a cache mount, beside which its lock is."""
+    return f"{engine.store.layout.mounts}/{name}" + (f"-{number}" if number else "")
+
+
+def empty_mount(engine: Engine, name: str) -> None:
+    """Let the cache mount `name` begin empty, once in a build: its next directory gets a new number.
+
+    A command of another build that uses the old one keeps it, and is not waited for; nobody uses it after that.
+    Mirrors: buildkit worker/base PruneCacheMounts, which llbsolver calls for what --no-cache executes.
+    """
+    with engine.emptying:
+        if name in engine.emptied:
+            return
+        with locked(f"{mount_path(engine, name, 0)}.first.lock"):
+            used = _numbers(engine, name)
+            if used:
+                following = str(max(used) + 1).encode()
+                write_atomically(f"{mount_path(engine, name, 0)}.first", following, engine.store.layout.scratch)
+        for number in used:
+            _remove_unused(engine, mount_path(engine, name, number))
+        engine.emptied.add(name)
+
+
+def _numbers(engine: Engine, name: str) -> list[int]:
+    """Return the numbers of a cache mount's directories."""
+    items = (item.partition("-") for item in os.listdir(engine.store.layout.mounts))
+    return [int(number or "0") for start, _, number in items if start == name and (number.isdigit() or not number)]
+
+
+def _remove_unused(engine: Engine, path: str) -> None:
+    descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        place = engine.store.layout.scratch_path("gone")
+        os.rename(path, place)
+        remove_tree(place)
+    except BlockingIOError:
+        pass  # `firkin prune` finds it later
+    finally:
+        os.close(descriptor)
+
+
+def wait_for(engine: Engine, descriptor: int) -> None:
+    """Lock a file when nobody else holds it any more; raises Cancelled."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            engine.cancel.check()
+            time.sleep(0.05)
 
 
 def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -58,12 +59,16 @@ class SshSockets(Protocol):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What RUN steps get from the request and the machine."""
+    """What RUN steps get from the request and the machine.
+
+    `empties_mounts`: cache mounts of a step that --no-cache executes begin empty.
+    """
 
     options: RunOptions
     secrets: Mapping[str, Secret]
     ssh_sockets: SshSockets
     resolv_conf: bytes
+    empties_mounts: bool = True
 
 
 class Engine:
@@ -116,6 +121,8 @@ class Engine:
         self._formats: tuple[LayerFormat, ...] = ()
         self.on_first_miss: Callable[[], None] | None = None
         self.created: dict[str, float] = {}
+        self.emptying = threading.Lock()
+        self.emptied: set[str] = set()  # names of cache mounts, by empty_mount
         self.cancel_fd = os.eventfd(0, os.EFD_CLOEXEC)
         cancel.on_cancel(lambda: os.eventfd_write(self.cancel_fd, 1))
 

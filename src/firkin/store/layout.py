@@ -7,7 +7,8 @@
       trees/ID/fs           an unpacked layer: an overlay diff directory (whiteouts are 0:0 devices)
       trees/ID/index        its compact index (layer/index.py), where one was written
       indexes/HEX           the index of a layer that need not be unpacked, by diff_id
-      mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock)
+      mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock); ID-N more of them, of which
+                            those before the number in ID.first are not to be used again (--no-cache)
       digests/HEX           digests of a context's files by their stat, one file a context
       downloads/HEX.json    what is known of an address that an ADD named; HEX.DIGEST is what it sent
       records.db            SQLite (WAL): cache records, blobs, resolved names, uses; a link to records-HEX.db

@@ -22,7 +22,7 @@ from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.ops import APT_AS_ROOT
 from firkin.sandbox.spec import RunResult, RunSpec
-from firkin.solve.cache_mounts import restore_mount, save_mount
+from firkin.solve.cache_mounts import empty_mount, first_number, mount_path, restore_mount, save_mount, wait_for
 from firkin.solve.engine import Engine
 from firkin.solve.layers import ROOT_CHANGED
 from firkin.solve.result import Result, root_of
@@ -46,6 +46,10 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         os.mkdir(scratch, 0o755)
         root = stack.enter_context(engine.backend.rootfs.open(tuple(reversed(trees)), scratch))
         _keep_mount_points(root.mount, view)
+        if step.meta.no_cache and engine.surroundings.empties_mounts:
+            for mount in op.mounts:
+                if isinstance(mount, ops.CacheMount):
+                    empty_mount(engine, _mount_name(mount, inputs))
         mounts, variables = _mounts(engine, op, inputs, vertex, stack)
         described = RunSpec(
             argv=op.argv,
@@ -220,8 +224,7 @@ def _mounts(
                     sandbox.BindMount(mount.target, lowers, place, readonly=mount.readonly, discard=True)
                 )
             case ops.CacheMount():
-                source = None if mount.input < 0 else inputs[mount.input]
-                path = stack.enter_context(_cache_directory(engine, mount, source, vertex))
+                path = stack.enter_context(_cache_directory(engine, mount, inputs, vertex))
                 mounts.append(sandbox.BindMount(mount.target, (path,), readonly=mount.readonly))
             case ops.TmpfsMount():
                 mounts.append(sandbox.TmpfsMount(mount.target, mount.size_bytes or None))
@@ -284,21 +287,28 @@ def _secret(engine: Engine, mount: ops.SecretMount) -> Secret | None:
     return secret
 
 
-@contextmanager
-def _cache_directory(
-    engine: Engine, mount: ops.CacheMount, source: Result | None, vertex: str
-) -> Iterator[str]:
-    """Yield the directory of a cache mount, made on first use; held according to its sharing.
+def _mount_name(mount: ops.CacheMount, inputs: tuple[Result, ...]) -> str:
+    """Return the name of a cache mount's directory.
 
     Owner, mode and origin belong to its identity, as in BuildKit: mounts that ask for different ones
     get different directories.
     """
+    source = None if mount.input < 0 else inputs[mount.input]
     origin = source.identity if isinstance(source, Snapshot) else "" if source is None else "files"
     identity = (mount.id, f"{mount.mode:o}:{mount.uid}:{mount.gid}", origin, mount.source if origin else "")
-    base = framed_hash(part.encode() for part in identity)
-    number = 0
+    return framed_hash(part.encode() for part in identity)
+
+
+@contextmanager
+def _cache_directory(
+    engine: Engine, mount: ops.CacheMount, inputs: tuple[Result, ...], vertex: str
+) -> Iterator[str]:
+    """Yield the directory of a cache mount, made on first use; held according to its sharing."""
+    base = _mount_name(mount, inputs)
+    source = None if mount.input < 0 else inputs[mount.input]
+    number = first_number(engine, base)
     while True:
-        path = f"{engine.store.layout.mounts}/{base}" + (f"-{number}" if number else "")
+        path = mount_path(engine, base, number)
         descriptor = os.open(path + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             if mount.sharing == "shared" and not engine.backend.moves_caches:
@@ -306,7 +316,7 @@ def _cache_directory(
             elif mount.sharing == "private":
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             else:
-                _wait_for(engine, descriptor)
+                wait_for(engine, descriptor)
             break
         except BlockingIOError:  # private, and in use: take one of our own
             os.close(descriptor)
@@ -327,18 +337,6 @@ def _cache_directory(
         os.close(descriptor)
 
 
-def _wait_for(engine: Engine, descriptor: int) -> None:
-    import time
-
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            engine.cancel.check()
-            time.sleep(0.05)
-
-
 def _new_cache_directory(
     engine: Engine, path: str, name: str, mount: ops.CacheMount, source: Result | None, vertex: str
 ) -> None:
@@ -347,7 +345,8 @@ def _new_cache_directory(
     os.makedirs(f"{staged}/fs")
     with open(f"{staged}/id", "w", encoding="utf-8") as file:
         file.write(mount.id)
-    restored = engine.remote is not None and restore_mount(engine, name, mount.id, f"{staged}/fs", vertex)
+    kept = engine.remote is not None and name not in engine.emptied
+    restored = kept and restore_mount(engine, name, mount.id, f"{staged}/fs", vertex)
     mode, uid, gid = mount.mode, mount.uid, mount.gid
     if source is not None and mode < 0:
         from firkin.solve.ops.copy import copy_subtree
