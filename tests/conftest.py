@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return  # done, and in the environment
     # They start it thousands of times, and without bytecode it takes three times as long to be there.
     compileall.compile_dir(REPOSITORY / "src", quiet=1)
-    place = Path(tempfile.gettempdir()) / f"firkin-tests-{os.geteuid()}"
+    place = Path(tempfile.gettempdir()) / f"ft-{os.geteuid()}"  # short: paths of sockets end at 108 bytes
     place.mkdir(exist_ok=True)
     if place.is_symlink() or place.stat().st_uid != os.geteuid():
         return  # somebody else's
