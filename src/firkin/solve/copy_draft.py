@@ -100,8 +100,8 @@ class Draft:
         self.nodes[path] = Node(template)
 
     def set_time(self, path: str, mtime_ns: int) -> None:
-        """Give a planned directory a time."""
-        node = self.nodes[path]
+        """Give a directory a time."""
+        node = self.adopt(path)
         node.entry = msgspec.structs.replace(node.entry, mtime_ns=mtime_ns)
 
     def changes(self) -> Iterator[Change]:

@@ -244,7 +244,7 @@ class _Planner:
                 self._make_dirs(target.rpartition("/")[0])
             if present is not None and present.kind != "dir":
                 raise StepFailed(f"cannot copy to non-directory: /{target}", code="copy-over-file")
-            if target in draft.nodes:
+            if target and (present is not None or job.contents):
                 draft.set_time(target, match.entry.mtime_ns)
             return self._tree(job, target)
         if job.required is not None:

@@ -397,6 +397,29 @@ def link(path: str, target: str) -> Member:
     return Member(path, Entry(kind="symlink", mode=0o777, target=target))
 
 
+def test_directory_onto_a_directory_brings_its_time() -> None:
+    root = tree("dir /ex 1750 3:4 @2\ndir /ex/sub 0700 5:6 @2\ndir /ex/other 0711 @2\nlink /there -> ex")
+    source = tree("dir /d 0701 @8\ndir /d/sub 0711 @9\nfile /d/sub/f @1 x\ndir /e 0755 @6")
+    expected = [
+        "dir /ex 1750 3:4 @8",  # mode and owner stay
+        "dir /ex/sub 0711 0:0 @9",  # below it everything is the source's
+        "file /ex/sub/f 0644 0:0 @1 x",
+    ]
+    for dest in ("/ex", "/ex/", "/ex/.", "/there"):
+        assert copy(root, source, "/d", dest=dest, times=True) == expected
+    assert copy(root, source, "/d", dest="/ex", times=True, exclude=("**",)) == expected[:1]
+    # one after the other, and what is chowned
+    assert copy(root, source, "/d", "/e", dest="/ex", times=True)[0] == "dir /ex 1750 3:4 @6"
+    assert copy(root, source, "/d", dest="/ex", times=True, chown="7", chmod="700")[0] == "dir /ex 1750 3:4 @8"
+    # a destination that --link makes, and what --parents begins with
+    assert copy(root, source, "/d", dest="/ex", times=True, link=True)[0] == "dir /ex 0755 0:0 @8"
+    assert copy(root, source, "/d/sub", dest="/ex", times=True, parents=True, pivot=1)[0] == "dir /ex 1750 3:4 @8"
+    # the root is no entry of a layer
+    assert copy(root, source, "/e", dest="/") == []
+    # a file in it changes nothing of a directory
+    assert copy(root, source, "/d/sub/f", dest="/ex", times=True)[0] == "dir /ex 1750 3:4 @2"
+
+
 def test_archive_members_and_implied_parents() -> None:
     assert unpack(
         tree(),
