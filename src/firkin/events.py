@@ -111,6 +111,10 @@ class Lanes:
     def __call__(self, event: Event) -> None:
         self._emit(self._moved(event) if self._name else event)
 
+    def qualified(self, id: str) -> str:
+        """Return the id that a step has outside of its graph."""
+        return self._id(id) if self._name else id
+
     def _moved(self, event: Event) -> Event:
         match event:
             case Planned(vertices=vertices):
@@ -128,6 +132,11 @@ class Lanes:
 
     def _id(self, id: str) -> str:
         return f"{self._name} {id}" if id.isdecimal() else id
+
+
+def qualified(emit: Emit, id: str) -> str:
+    """Return the id under which a step's events arrive, whichever graph is built when they are emitted."""
+    return emit.qualified(id) if isinstance(emit, Lanes) else id
 
 
 _encoder = msgspec.json.Encoder()

@@ -189,7 +189,7 @@ def test_every_event_belongs_to_a_vertex_that_was_planned(firkin: Firkin, regist
     assert len(moved) == 1  # the base is looked into and kept in one pass
     (context / "Dockerfile").write_text("FROM busybox\nENV A=b\n")
     other = firkin.run("build", "--root", firkin.place / "other", "--progress=plain", context).stderr
-    assert "] FROM docker.io/library/busybox" in other and "\n#2 fetching sha256:" in other
+    assert "#1 [1/1] FROM docker.io/library/busybox" in other and "\n#1 sha256:" in other and "fetching" not in other
     refused = firkin.run("build", "--push", "-t", "localhost:1/app", context, check=False)
     assert refused.returncode == 4
     assert refused.stderr.count("ERROR: cannot look for `localhost:1/app:latest`: `localhost:1` cannot be reached") == 1
@@ -215,3 +215,29 @@ def test_several_platforms(firkin: Firkin) -> None:
     assert firkin.run(*words, "-q", context).stdout.strip() == document["digest"] == metadata["containerimage.digest"]
     verified = firkin.run("build", "--platform=linux/amd64,linux/arm64", "--verify", "many:1", context)
     assert verified.stdout.count("is built as") == 2 and "#2 [linux/arm64 1/1]" in verified.stderr
+
+
+@pytest.mark.parametrize("instruction", ["COPY Dockerfile /x", "WORKDIR /new", "LABEL a=b"])
+def test_a_base_is_fetched_under_its_own_line_and_cached_when_it_is_here(
+    firkin: Firkin, registry: Registry, instruction: str
+) -> None:
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text(f"FROM busybox AS base\n{instruction}\n")
+    firkin.account.give(context)
+
+    def events() -> list[dict]:
+        result = firkin.run("build", "--progress", "json", context)
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    first = events()
+    titles = {vertex["id"]: vertex["title"] for event in first if event["event"] == "planned"
+              for vertex in event["vertices"]}  # fmt: skip
+    (base,) = [id for id, title in titles.items() if title.startswith("FROM")]
+    moved = [event for event in first if event["event"] == "progress"]
+    assert moved and {event["id"] for event in moved} == {base}
+    assert moved[-1]["current"] == moved[-1]["total"] > 100_000
+    statuses = [event["status"] for event in first if event["event"] == "finished" and event["id"] == base]
+    assert statuses == ["done", "done"]
+    again = events()
+    assert [event["status"] for event in again if event["event"] == "finished" and event["id"] == base] == ["cached"]
+    assert not any(event["event"] == "progress" for event in again)

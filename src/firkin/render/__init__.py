@@ -42,10 +42,14 @@ RENDERERS = {
 }
 
 
-def make_renderer(name: str, descriptor: int, *, terminal: bool) -> Renderer:
-    """Return the renderer `name` of RENDERERS; `terminal` tells that `descriptor` is one."""
+def make_renderer(name: str, descriptor: int, *, terminal: bool, heading: str = "Building") -> Renderer:
+    """Return the renderer `name` of RENDERERS; `terminal` tells that `descriptor` is one.
+
+    `heading` says what is going on, where there is a line for it.
+    """
     from importlib import import_module
 
     module, kind = RENDERERS[name]
-    renderer: Renderer = getattr(import_module(module), kind)(descriptor, terminal)
+    more = (heading,) if name == "tty" else ()
+    renderer: Renderer = getattr(import_module(module), kind)(descriptor, terminal, *more)
     return renderer

@@ -42,6 +42,7 @@ class LogRenderer:
         self._output = output
         self._trace = Trace()
         self._said_s: dict[str, float] = {}
+        self._named: set[str] = set()  # base images; their layers may be fetched later, which is another event
         self._held: dict[tuple[str, int], bytes] = {}  # begun lines of steps that run side by side
 
     @property
@@ -56,7 +57,8 @@ class LogRenderer:
                 self._pass_on(event.id, self._output if stream == "stdout" else self._messages, data)
             case Started():
                 assert state is not None
-                self.log("info", state.vertex.title, event.time)
+                if state.vertex.title not in self._named:
+                    self.log("info", state.vertex.title, event.time)
             case Finished():
                 assert state is not None
                 self._flush(event.id)
@@ -104,8 +106,10 @@ class LogRenderer:
 
     def _finished(self, state: VertexState, event: Finished) -> None:
         title = state.vertex.title
-        if event.status == "cached" and title.startswith("FROM "):
-            self.log("info", title, event.time)
+        if title.startswith("FROM ") and event.status in ("cached", "done"):
+            if title not in self._named:
+                self._named.add(title)
+                self.log("info", title, event.time)
         elif event.status == "cached":
             self.log("info", f"Using caching version of cmd: {title}", event.time)
         elif event.status == "done" and event.id.startswith("push "):

@@ -16,7 +16,6 @@ from firkin.source import Source
 
 PATIENCE_S = 3.0
 PROGRESS_EVERY_S = 5.0
-SHOWN_SIZE_BYTES = 1_000_000
 
 
 class PlainRenderer:
@@ -119,9 +118,8 @@ class PlainRenderer:
         finished = bool(event.total) and event.current >= event.total
         if finished and self._progress_s[key] == float("inf"):
             return []
-        if not (finished and (event.unit != "B" or event.total >= SHOWN_SIZE_BYTES)):
-            if event.time - last < PROGRESS_EVERY_S:
-                return []
+        if not finished and event.time - last < PROGRESS_EVERY_S:
+            return []
         self._progress_s[key] = float("inf") if finished else event.time
         text = f"#{state.number} {event.what} {amount(event)} {human_seconds(event.time - state.started_s)}"
         return [(text + " done" * finished).encode("utf-8", "surrogateescape")]

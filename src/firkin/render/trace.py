@@ -1,6 +1,7 @@
 """Events folded into the state of a build. Pure; `render` only.
 
-Vertices get their numbers (`#4`) in the order in which they begin, as in BuildKit's progress.
+Vertices get their numbers (`#4`) in the order in which they begin, as in BuildKit's progress. One that has
+ended may begin again: a base image, whose name is resolved first and whose layers are fetched when needed.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class VertexState:
         self.started_s = 0.0
         self.finished_s = 0.0
         self.detail = ""
+        self.worked = False  # it began, and did not only turn out to be at hand
         self.tail: deque[tuple[float, bytes]] = deque(maxlen=TAIL_LINES)
         self.progress: dict[str, Progress] = {}
         self._partial = {"stdout": b"", "stderr": b""}
@@ -44,6 +46,12 @@ class VertexState:
     @property
     def ended(self) -> bool:
         return self.state not in ("waiting", "running")
+
+    @property
+    def moved(self) -> tuple[int, int]:
+        """Return how many bytes were moved, and of how many (as far as that is known)."""
+        parts = [event for event in self.progress.values() if event.unit == "B"]
+        return sum(event.current for event in parts), sum(max(event.total, event.current) for event in parts)
 
     def seconds(self, now_s: float) -> float:
         """Return how long it ran, or has been running."""
@@ -85,11 +93,14 @@ class Trace:
         self.warnings: list[Warned] = []
         self.completed: Completed | None = None
         self.last_lines: list[tuple[float, bytes]] = []  # completed by the newest event
+        self.began_s = 0.0  # of the first event
         self._begun = 0
 
     def apply(self, event: Event) -> VertexState | None:
         """Take an event; returns the vertex that it is about."""
         self.last_lines = []
+        if not self.began_s:
+            self.began_s = event.time
         match event:
             case Planned(vertices=vertices, source=source):
                 if source is not None:
@@ -102,7 +113,11 @@ class Trace:
                         known.vertex = vertex
                 return None
             case Started(time=time, id=id):
-                return self._begin(id, time)
+                state = self._begin(id, time)
+                state.worked = True
+                if state.ended:
+                    state.state, state.started_s, state.detail = "running", time, ""
+                return state
             case Log(time=time, id=id):
                 state = self._begin(id, time)
                 self.last_lines = state.take(event)
@@ -125,6 +140,11 @@ class Trace:
                 return None
             case _:
                 assert_never(event)
+
+    @property
+    def done_of(self) -> tuple[int, int]:
+        """Return how many vertices have ended, and how many there are."""
+        return sum(state.ended for state in self.vertices.values()), len(self.vertices)
 
     def running(self) -> list[VertexState]:
         """Return the vertices that run now, in the order in which they began."""

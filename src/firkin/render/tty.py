@@ -16,7 +16,7 @@ from rich.text import Text
 from firkin.events import Event
 from firkin.render.plain import amount
 from firkin.render.report import output_tail, summary, warning_text
-from firkin.render.text import decode, human_seconds, safe, vertex_title
+from firkin.render.text import counted, decode, human_seconds, human_size, safe, vertex_title
 from firkin.render.trace import Trace, VertexState
 from firkin.source import Source
 
@@ -27,7 +27,7 @@ _MARKS = {"done": ("✔", "green"), "cached": ("✔", "cyan"), "failed": ("✘",
 class TtyRenderer:
     """Live drawing on a terminal."""
 
-    def __init__(self, descriptor: int, terminal: bool) -> None:
+    def __init__(self, descriptor: int, terminal: bool, heading: str) -> None:
         self.interval_s = 0.1
         self._file = os.fdopen(os.dup(descriptor), "w", encoding="utf-8", errors="replace")
         self._console = Console(file=self._file, force_terminal=True if terminal else None, highlight=False,
@@ -38,11 +38,18 @@ class TtyRenderer:
         self._drawn_s = 0.0
         self._closed = False
         self._note = ""
+        self._heading = heading
+        self._resolved: dict[str, VertexState] = {}
         self._live.start()
 
     def event(self, event: Event) -> None:
         state = self._trace.apply(event)
-        if state is not None and state.ended:
+        if state is None or not state.ended:
+            return
+        if state.state == "done" and not state.worked:  # a base image that may be fetched later
+            self._resolved[state.vertex.id] = state
+        else:
+            self._resolved.pop(state.vertex.id, None)
             # Printing draws the picture again below the line, so it must not show the step any more.
             self._live.update(self._picture(event.time), refresh=True)
             self._console.print(_ended_line(state, self._console.width))
@@ -63,6 +70,8 @@ class TtyRenderer:
         self._closed = True
         self._live.update(Text(""), refresh=False)
         self._live.stop()
+        for state in self._resolved.values():
+            self._console.print(_ended_line(state, self._console.width))
         for state in self._trace.running():
             state.state, state.finished_s = "cancelled", time.time()
             self._console.print(_ended_line(state, self._console.width))
@@ -85,10 +94,12 @@ class TtyRenderer:
     def _picture(self, now_s: float) -> Text:
         width, height = self._console.width, self._console.height
         running = self._trace.running()
-        room = max(1, height - 2 - len(running))
+        room = max(1, height - 3 - len(running))
         each = min(LINES_PER_STEP, room // max(1, len(running)))
-        lines: list[Text] = []
-        for state in running[: height - 2]:
+        done, total = self._trace.done_of
+        elapsed = human_seconds(now_s - (self._trace.began_s or now_s))
+        lines: list[Text] = [_fit(Text(f"[+] {self._heading} {elapsed} ({done}/{total})", style="bold"), width)]
+        for state in running[: max(1, height - 3)]:
             lines.append(_running_line(state, now_s, width))
             for data in state.last_lines(each):
                 lines.append(_fit(Text("   " + safe(decode(data)), style="dim"), width))
@@ -99,14 +110,20 @@ class TtyRenderer:
 
 def _running_line(state: VertexState, now_s: float, width: int) -> Text:
     moving = [event for event in state.progress.values() if not event.total or event.current < event.total]
-    detail = f"  {moving[-1].what} {amount(moving[-1])}" if moving else ""
-    title = safe(vertex_title(state.vertex)) + safe(detail)
-    return _spread(Text.assemble(("▸ ", "blue"), (title, "bold")), human_seconds(state.seconds(now_s)), width)
+    detail = f"{moving[-1].what} {amount(moving[-1])}  " if moving else ""
+    if len(state.progress) > 1 and moving:
+        current, total = state.moved
+        detail = f"{counted(len(moving), 'layer', 'layers')}, {human_size(current)} / {human_size(total)}  "
+    left = Text.assemble(("▸ ", "blue"), (safe(vertex_title(state.vertex)), "bold"))
+    return _spread(left, safe(detail) + human_seconds(state.seconds(now_s)), width)
 
 
 def _ended_line(state: VertexState, width: int) -> Text:
     mark, style = _MARKS[state.state]
     right = "cached" if state.state == "cached" else human_seconds(state.seconds(state.finished_s))
+    moved, _ = state.moved
+    if moved:
+        right = f"{human_size(moved)}  {right}"
     return _spread(Text.assemble((f"{mark} ", style), safe(vertex_title(state.vertex))), right, width)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from firkin.errors import FirkinError, StepFailed
-from firkin.events import Emit, Log
+from firkin.events import Emit, Log, qualified
 from firkin.graph.explain import explain
 from firkin.graph.key import key_of
 from firkin.graph.ops import Context, Copy, Git, Http, MakeDir, Op, Pull, Run, Scratch
@@ -158,6 +158,10 @@ class Engine:
                 is_root = position == 0
                 if runs or not is_root or step.id in self._unpacked:
                     self._unpacked.add(step_id)
+        for step in graph.needed():
+            if isinstance(step.op, Pull) and step.meta.title:
+                for layer in step.op.layers:
+                    self.layers.fetching.belongs(layer.descriptor.digest, qualified(self.emit, str(step.id)))
         if self.remote is not None:
             self._ask_ahead()
 
@@ -293,6 +297,28 @@ class Engine:
             if found is not None:
                 guessed[step.id] = found
 
+    def is_here(self, step: Step, result: Result) -> bool:
+        """Tell whether a remembered result is on this machine: a base image may still be in its registry."""
+        return not (isinstance(step.op, Pull) and isinstance(result, Snapshot)) or self.layers.has_base(result)
+
+    def fetch(self, step: Step, inputs: tuple[Result, ...]) -> None:
+        """Fetch what a step needs of its base, unless other files may show that it need not run (_recalled)."""
+        if isinstance(step.op, (Http, Git)):
+            return
+        if self.on_first_miss is not None:
+            hook, self.on_first_miss = self.on_first_miss, None
+            hook()
+        root = root_of(inputs)
+        may_be_known = not step.meta.no_cache and any(isinstance(item, Snapshot) for item in inputs[1:])
+        if self._require_cached or may_be_known or self.layers.has_base(root):
+            return
+        if isinstance(step.op, Run):
+            self.layers.ensure_trees(root, str(step.id))
+        elif isinstance(step.op, MakeDir) or (isinstance(step.op, Copy) and not step.op.link):
+            from firkin.solve.ops.copy import root_view
+
+            root_view(self, step, root, step.op.chown if isinstance(step.op, Copy) else step.op.user)
+
     def execute(self, step: Step, inputs: tuple[Result, ...]) -> Result:
         """Make the result of a step that was not remembered."""
         op = step.op
@@ -300,9 +326,6 @@ class Engine:
         if isinstance(op, (Http, Git)):
             result = self._fetch_source(op, str(step.id))
         else:
-            if self.on_first_miss is not None:
-                hook, self.on_first_miss = self.on_first_miss, None
-                hook()
             result = self._recalled(step, inputs) or self._landed_or_executed(step, inputs)
         self._results[step.id] = result
         return result

@@ -28,6 +28,7 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
 from firkin.oci.image import Layer
 from firkin.solve.cancel import Cancel
+from firkin.solve.fetching import Fetching
 from firkin.solve.pools import Pools, Task, finished
 from firkin.solve.snapshot import LayerRef, Snapshot
 from firkin.store.records import LayerBlob
@@ -134,6 +135,7 @@ class LayerWork:
         self._remaking = threading.RLock()
         self._remade: set[str] = set()
         self.makers: dict[str, Callable[[], None]] = {}
+        self.fetching = Fetching(emit, clock)
         self.origins: dict[Digest, str] = {}  # where blobs of built layers can be had besides the store
 
     # Caches elsewhere
@@ -178,8 +180,26 @@ class LayerWork:
     def ensure_trees(self, snapshot: Snapshot, vertex: str) -> tuple[str, ...]:
         """Return the diff directories of a snapshot, bottom first; makes what is missing.
 
-        Downloads and unpacks all missing layers side by side; `vertex` gets the progress.
+        Downloads and unpacks all missing layers side by side; `vertex` gets the progress of what is no base image's.
         """
+        with self.fetching.shown(self._missing(snapshot)):
+            return self._ensure_trees(snapshot, vertex)
+
+    def has_base(self, snapshot: Snapshot) -> bool:
+        """Tell whether the layers of a base image are here, in either form."""
+        return not self._missing(snapshot)
+
+    def _missing(self, snapshot: Snapshot) -> list[Digest]:
+        """Return the blobs of base images that have to be fetched before the snapshot can be unpacked."""
+        return [
+            layer.pulled.descriptor.digest
+            for layer in snapshot.layers
+            if layer.pulled is not None
+            and not self._store.trees.has(layer.tree_id)
+            and not self._store.keeps(layer.pulled.descriptor)
+        ]
+
+    def _ensure_trees(self, snapshot: Snapshot, vertex: str) -> tuple[str, ...]:
         tasks: dict[str, Task[tuple[str, Unpacked]]] = {}
         self._use_trees(snapshot)
         with self._lock:
@@ -281,15 +301,17 @@ class LayerWork:
                     yield chunk
             return
         what = f"sha256:{descriptor.digest.partition(':')[2][:12]}"
+        vertex = self.fetching.vertex(descriptor.digest, vertex)
         done, told = 0, 0.0
-        for chunk in self._fetcher.fetch(origin, descriptor):
-            self._cancel.check()
-            done += len(chunk)
-            now = self._clock()
-            if now - told > 0.2 or done == descriptor.size:
-                told = now
-                self._emit(Progress(now, vertex, what, done, descriptor.size))
-            yield chunk
+        with self.fetching.shown((descriptor.digest,)):
+            for chunk in self._fetcher.fetch(origin, descriptor):
+                self._cancel.check()
+                done += len(chunk)
+                now = self._clock()
+                if now - told > 0.2 or done == descriptor.size:
+                    told = now
+                    self._emit(Progress(now, vertex, what, done, descriptor.size))
+                yield chunk
 
     # Views
 
@@ -441,6 +463,7 @@ class LayerWork:
         if self._store.keeps(descriptor):
             return
         origin = origin or self.origins.get(descriptor.digest, "")
+        vertex = self.fetching.vertex(descriptor.digest, vertex)
         if vertex:
             self._fetch_blob(descriptor, origin, vertex)
             return

@@ -32,6 +32,12 @@ class StepRunner(Protocol[T]):
     def look_up(self, step: Step, inputs: tuple[T, ...]) -> T | None:
         """Return the remembered result, or None; called by the coordinator, must be quick."""
 
+    def is_here(self, step: Step, result: T) -> bool:
+        """Tell whether all of a remembered result is on this machine."""
+
+    def fetch(self, step: Step, inputs: tuple[T, ...]) -> None:
+        """Fetch what the step needs, before it is said to begin; called in the pool of steps."""
+
     def execute(self, step: Step, inputs: tuple[T, ...]) -> T:
         """Make the result; called in the pool of steps."""
 
@@ -113,16 +119,20 @@ class Scheduler(Generic[T]):
             self._fail(step, error)
             return False
         if found is not None:
-            self._finish(step, found, "cached", self._clock() - began)
+            status: Literal["done", "cached"] = "cached" if self._runner.is_here(step, found) else "done"
+            self._finish(step, found, status, self._clock() - began)
             return False
         self._pool.submit(lambda: self._work(step, inputs))
         return True
 
     def _work(self, step: Step, inputs: tuple[T, ...]) -> None:
         began = self._clock()
-        if _shown(step):
-            self._emit(Started(began, str(step.id)))
         try:
+            self._stop.check()
+            self._runner.fetch(step, inputs)
+            began = self._clock()
+            if is_shown(step):
+                self._emit(Started(began, str(step.id)))
             self._stop.check()
             result = self._runner.execute(step, inputs)
         except BaseException as error:  # the coordinator decides  # noqa: BLE001
@@ -143,13 +153,13 @@ class Scheduler(Generic[T]):
     def _finish(self, step: Step, result: T | None, done: Literal["done", "cached"], seconds: float) -> None:
         assert result is not None
         self._results[step.id] = result
-        if _shown(step):
+        if is_shown(step):
             self._emit(Finished(self._clock(), str(step.id), done))
             self._stories[step.id] = StepResult(step.meta.title, step.meta.stage, done, seconds)
 
     def _fail(self, step: Step, error: BaseException) -> None:
         cancelled = isinstance(error, Cancelled)
-        if _shown(step):
+        if is_shown(step):
             self._emit(Finished(self._clock(), str(step.id), "cancelled" if cancelled else "failed", str(error)))
         if isinstance(error, FirkinError) and error.span is None and not cancelled:
             error.span = step.meta.span
@@ -160,10 +170,11 @@ class Scheduler(Generic[T]):
 
 def vertices_of(graph: Graph) -> tuple[Vertex, ...]:
     """Return the steps that the graph's targets need, as people see them."""
-    return tuple(map(_vertex, filter(_shown, graph.needed())))
+    return tuple(map(_vertex, filter(is_shown, graph.needed())))
 
 
-def _shown(step: Step) -> bool:
+def is_shown(step: Step) -> bool:
+    """Tell whether people see a step: it is written in the Dockerfile, or does what is worth a line."""
     return not isinstance(step.op, _HIDDEN) and not (isinstance(step.op, Pull) and not step.meta.title)
 
 

@@ -120,6 +120,15 @@ def test_progress_is_shown_now_and_then():
     assert text.splitlines()[1:] == ["#1 layer 15MB / 30MB 6.0s", "#1 layer 30MB / 30MB 8.0s done", "#1 DONE 9.0s"]
 
 
+def test_a_base_whose_layers_are_fetched_later_begins_again():
+    fetch = [Progress(T + 2, "b", "layer", 1_000, 30_000), Progress(T + 3, "b", "layer", 30_000, 30_000)]
+    text = draw("plain", PLAN, Finished(T, "b", "done"), Started(T + 1, "b"), *fetch, Finished(T + 3, "b", "done"),
+                Started(T + 3, "m"), Finished(T + 4, "m", "done")).decode()  # fmt: skip
+    assert text.splitlines() == [
+        "#1 [build 1/3] FROM busybox", "#1 DONE 0.0s", "#1 layer 30kB / 30kB 2.0s done", "#1 DONE 2.0s",
+        "", "#2 [build 2/3] RUN make", "#2 DONE 1.0s"]  # fmt: skip
+
+
 def test_warnings_come_once_with_place_and_hint():
     warned = Warned(T, "FromAsCasing", "`as` and `FROM` differ in case", SOURCE.span(1), ("write `AS`",), "https://x/y")
     text = draw("plain", PLAN, warned, warned, DONE).decode()
@@ -196,6 +205,27 @@ def test_a_terminal_shows_what_ran_and_gets_its_cursor_back():
     assert "compiling" in text and "\x1b[2J" not in text and "3.0s" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
     assert f"built docker.io/library/app:1 sha256:{'a' * 64} 12.3MB in 4.9s" in text.splitlines()[-1]
+
+
+def test_a_terminal_shows_elapsed_time_and_steps_done_of_all():
+    text = on_terminal(PLAN, Finished(T, "b", "cached"), Started(T + 1, "m"), T + 12.34, Finished(T + 13, "m", "done"))
+    assert "[+] Building 12.3s (1/3)" in text
+
+
+def test_a_terminal_shows_a_bases_bytes_under_it_and_its_line_once():
+    moving = [Progress(T + 2, "b", f"sha256:{digest}", 1_000_000, 30_000_000) for digest in "ab"]
+    text = on_terminal(
+        PLAN, Finished(T, "b", "done"), Started(T + 1, "b"), moving[0], T + 2.0, moving[1], T + 3.0,
+        *(Progress(T + 4, "b", event.what, event.total, event.total) for event in moving), T + 4.0,
+        Finished(T + 5, "b", "done"), DONE,
+    )  # fmt: skip
+    assert "sha256:a 1MB / 30MB" in text and "2 layers, 2MB / 60MB" in text
+    assert text.count("✔") == 1 and "60MB  4.0s" in text
+
+
+def test_a_base_that_nothing_had_to_fetch_is_shown_in_the_end():
+    text = on_terminal(PLAN, Finished(T, "b", "done"), Started(T, "m"), T + 1, Finished(T + 1, "m", "done"), DONE)
+    assert text.rindex("FROM busybox") > text.rindex("RUN make")
 
 
 def test_a_terminal_shows_the_end_of_a_failed_steps_output():

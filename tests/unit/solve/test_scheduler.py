@@ -35,11 +35,19 @@ class Runner:
         self.found = set(found)
         self.actions = actions or {}
         self.made = []
+        self.fetched = []
+        self.elsewhere = set()
 
     def look_up(self, step, inputs):
         if isinstance(step.op, Scratch) or step.id in self.found:
             return f"found {step.id}"
         return None
+
+    def is_here(self, step, result):
+        return step.id not in self.elsewhere
+
+    def fetch(self, step, inputs):
+        self.fetched.append(step.id)
 
     def execute(self, step, inputs):
         if step.id in self.actions:
@@ -74,6 +82,39 @@ def test_found_steps_are_not_executed():
     assert runner.made == [2]
     assert [story.status for story in outcome.stories.values()] == ["cached", "done"]
     assert [event.id for event in events if isinstance(event, Started)] == ["2"]
+
+
+def test_what_is_remembered_and_lies_elsewhere_is_not_called_cached():
+    runner = Runner(found=[1])
+    runner.elsewhere = {1}
+    outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 1)))
+    assert [story.status for story in outcome.stories.values()] == ["done", "done"]
+    assert next(event for event in events if isinstance(event, Finished)).status == "done"
+
+
+def test_a_step_begins_after_what_it_needs_was_fetched():
+    seen = []
+
+    class Slow(Runner):
+        def fetch(self, step, inputs):
+            seen.extend(event for event in events if isinstance(event, Started) and event.id == str(step.id))
+            super().fetch(step, inputs)
+
+    events: list = []
+    runner = Slow()
+    Scheduler(runner, Pool("step", 1), events.append, Cancel(), time.time).run(graph(step(0), step(1, 0)))
+    assert runner.fetched == [1] and seen == []
+
+
+def test_a_fetch_that_fails_is_the_steps_failure():
+    class Broken(Runner):
+        def fetch(self, step, inputs):
+            raise StepFailed("no network")
+
+    runner = Broken()
+    with pytest.raises(StepFailed, match="no network") as caught:
+        run(runner, graph(step(0), step(1, 0)))
+    assert runner.made == [] and caught.value.span.start.line == 2
 
 
 def test_independent_steps_run_at_the_same_time():
