@@ -79,9 +79,11 @@ def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings)
 
 
 def _read(settings: Settings, file: str) -> Settings:
-    with open(file, "rb") as stream:
-        data = stream.read()
     import tomllib
+
+    from firkin.linux.files import read_named
+
+    data = read_named(file)
 
     try:
         text = data.decode()

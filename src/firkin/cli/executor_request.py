@@ -191,9 +191,11 @@ def _dockerfile(flags: Values, location: Location, cwd: str) -> tuple[str, str |
 
 
 def _read(place: str, shown: str) -> str:
+    from firkin.linux.files import read_beneath
+
+    directory, _, name = place.rpartition("/")
     try:
-        with open(place, "rb") as file:
-            return file.read().decode("utf-8", "surrogateescape")
+        return read_beneath(directory or "/", name).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise UsageError(f"cannot read {shown}: {(error.strerror or '').lower()}") from error
 

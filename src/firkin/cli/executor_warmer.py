@@ -62,10 +62,11 @@ def _names(flags: Values, ambient: Ambient, platform: Platform, host: Platform) 
     from firkin.dockerfile.lower import list_images
     from firkin.dockerfile.parse import parse
     from firkin.dockerfile.state import LowerOptions
+    from firkin.linux.files import read_beneath
 
+    directory, _, file_name = absolute(ambient.cwd, path).rpartition("/")
     try:
-        with open(absolute(ambient.cwd, path), "rb") as file:
-            text = file.read().decode("utf-8", "surrogateescape")
+        text = read_beneath(directory or "/", file_name).decode("utf-8", "surrogateescape")
     except OSError as error:
         why = (error.strerror or "").lower()
         raise ContextError(f"cannot read {path}: {why}", code="dockerfile-missing") from error

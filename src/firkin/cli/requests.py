@@ -219,15 +219,13 @@ def secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
         if spec.variable not in ambient.environ:
             raise UsageError(f"secret `{spec.id}`: the environment variable `{spec.variable}` is not set")
         return ambient.environ[spec.variable].encode()
+    from firkin.linux.files import read_named
+
     path = absolute(ambient.cwd, spec.path)
     try:
-        with open(path, "rb") as stream:
-            data = stream.read(MAX_SECRET_BYTES + 1)
+        return read_named(path, MAX_SECRET_BYTES)
     except OSError as error:
         raise UsageError(f"secret `{spec.id}`: cannot read {spec.path}: {(error.strerror or '').lower()}") from error
-    if len(data) > MAX_SECRET_BYTES:
-        raise UsageError(f"secret `{spec.id}`: {spec.path} is over {MAX_SECRET_BYTES // 1024} KiB")
-    return data
 
 
 def _epoch(arguments: Arguments, args: dict[str, str]) -> int | None:

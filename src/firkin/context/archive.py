@@ -140,7 +140,7 @@ def _chunks(content: Content) -> Iterator[bytes]:
 def file_chunks(path: str, *, follow: bool = True) -> Iterator[bytes]:
     """Yield a file's bytes in pieces; raises ContextError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW))
     except OSError as error:
         why = (error.strerror or "").lower()
         raise ContextError(f"cannot read {path}: {why}", code="context-unreadable") from error

@@ -7,6 +7,7 @@ Mirrors: docker/buildx build/dockerfile.go, moby/buildkit client (excludes), ton
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Container, Iterable
@@ -15,10 +16,11 @@ from typing import NamedTuple, Protocol
 from firkin.context.views import FileStat
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, Kind
+from firkin.linux.files import is_descriptor, read_beneath, read_named
 
 IGNORE_NAME = ".dockerignore"
 _CAPABILITY = "security.capability"
-_MAX_TEXT = 16 << 20
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _KINDS: dict[int, Kind] = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "dir",
@@ -282,19 +284,25 @@ class Texts(NamedTuple):
 def read_texts(root: str, dockerfile: str) -> Texts:
     """Read the Dockerfile at an absolute path, and the ignore file for a context at `root`.
 
-    `<Dockerfile>.dockerignore` beside the Dockerfile goes before the context's `.dockerignore`.
-    Raises ContextError.
+    `<Dockerfile>.dockerignore` beside the Dockerfile goes before the context's `.dockerignore`. Links are followed
+    inside the context, or inside the directory of a Dockerfile that is not in it. Raises ContextError.
     """
+    if is_descriptor(dockerfile):
+        try:
+            return Texts(dockerfile, read_named(dockerfile), *read_ignore_file(root))
+        except OSError as error:
+            raise _unreadable(dockerfile, error) from error
     place = dockerfile
     directory, _, name = dockerfile.rpartition("/")
     if name == "Dockerfile" and not os.path.lexists(place) and os.path.lexists(f"{directory}/dockerfile"):
         place = f"{directory}/dockerfile"
-    text = read_text(place)
+    text = read_text(*_home_of(root, place))
     if text is None:
+        behind = " inside the context" if os.path.lexists(place) else ""
         raise ContextError(
-            f"cannot find the Dockerfile: {place} does not exist",
+            f"cannot find the Dockerfile: {place} does not exist{behind}",
             code="dockerfile-missing",
-            hints=("name it with `-f PATH`",),
+            hints=("a link on the way leads out of the context",) if behind else ("name it with `-f PATH`",),
         )
     return Texts(place, text, *read_ignore_file(root, place))
 
@@ -303,24 +311,41 @@ def read_ignore_file(root: str, dockerfile: str = "") -> tuple[str, bytes | None
     """Return name and text of the ignore file for a context, the text None where there is none."""
     if dockerfile:
         own = dockerfile + ".dockerignore"
-        text = read_text(own)
+        text = read_text(*_home_of(root, own))
         if text is not None:
             return own.rpartition("/")[2], text
-    return IGNORE_NAME, read_text(f"{root}/{IGNORE_NAME}")
+    return IGNORE_NAME, read_text(root, IGNORE_NAME)
 
 
-def read_text(place: str) -> bytes | None:
-    """Return a small file's bytes, None where there is none; raises ContextError for a directory or a huge file."""
+def _home_of(root: str, place: str) -> tuple[str, str]:
+    """Return the directory that a file must not lead out of, and its path there: the context, or its own directory."""
+    prefix = root.rstrip("/") + "/"
+    if place.startswith(prefix):
+        return root, place[len(prefix) :]
+    directory, _, name = place.rpartition("/")
+    return directory or "/", name
+
+
+def read_text(root: str, path: str) -> bytes | None:
+    """Return the bytes of a file in a directory, None where there is none; links are followed inside the directory.
+
+    Raises ContextError for a link that leads out of it, for what is no file (it could be waited for without
+    end), and for a huge one. Mirrors: tonistiigi/fsutil FollowLinks, as BuildKit's client reads a Dockerfile.
+    """
+    place = f"{root.rstrip('/')}/{path}"
     try:
-        with open(place, "rb") as file:
-            text = file.read(_MAX_TEXT + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+        return read_beneath(root, path)
     except OSError as error:
-        raise _unreadable(place, error) from error
-    if len(text) > _MAX_TEXT:
-        raise ContextError(f"{place} is larger than {_MAX_TEXT >> 20} MiB", code="context-unreadable")
-    return text
+        if error.errno not in _NOT_THERE:
+            raise _unreadable(place, error) from error
+        if os.path.islink(place):
+            raise ContextError(
+                f"cannot read {place}: it is a link to `{os.readlink(place)}`, which is not in {root}",
+                code="context-link",
+                hints=("links are followed inside the context only, absolute ones as well; copy the file, or name it "
+                       "with `-f` where it is",),
+            ) from None  # fmt: skip
+        return None
 
 
 def open_directory(root: str, matcher: Callable[[bytes, str], Matcher], *, named: bool = True) -> DirectoryContext:

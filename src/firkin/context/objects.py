@@ -13,6 +13,7 @@ from firkin.context.archive import Scratch
 from firkin.context.stdin import open_stream
 from firkin.errors import Cancelled, ContextError, UsageError
 from firkin.layer.change import View
+from firkin.linux.files import read_named
 from firkin.registry.proxy import choose_proxy
 from firkin.registry.trust import TrustStore
 from firkin.registry.url import host_matches, split_url
@@ -116,8 +117,7 @@ def client_options(endpoint: str, tools: ObjectTools) -> ClientConfig:
     elif trust.ca_pem:
         options["root_certificate"] = trust.ca_pem
     elif trust.ca_file:
-        with open(trust.ca_file, "rb") as file:
-            options["root_certificate"] = file.read()
+        options["root_certificate"] = read_named(trust.ca_file)
     return options
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from firkin.errors import Cancelled, FirkinError, StoreError, UsageError
 from firkin.layer.change import Entry
 from firkin.layer.entry import encode_member, padding
+from firkin.linux.files import open_special
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 
@@ -97,7 +98,7 @@ def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
     temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.urandom(6).hex()}"
     try:
         special = os.path.lexists(dest) and not os.path.isfile(dest) and not os.path.isdir(dest)
-        file = open(dest if special else temporary, "wb")
+        file = open(open_special(dest) if special else temporary, "wb")
     except OSError as error:
         raise output_error(dest, error, "does its directory exist, and may you write there?") from error
     try:

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from firkin.errors import UsageError
+from firkin.linux.files import read_named
 from firkin.registry.auth import IDENTITY_USER, Credentials
 from firkin.request import RegistrySettings
 
@@ -157,8 +158,7 @@ class Keychain:
         for path in self._settings.auth_files:
             label = self._short(path)
             try:
-                with open(path, "rb") as file:
-                    data = file.read(_MAX_CONFIG_BYTES)
+                data = read_named(path, _MAX_CONFIG_BYTES)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 continue
             except OSError as error:
@@ -403,8 +403,7 @@ def _helper_for(document: dict[str, Any], host: str) -> str:
 
 def _load(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_CONFIG_BYTES)
+        data = read_named(path, _MAX_CONFIG_BYTES)
     except FileNotFoundError:
         return {}
     if not data.strip():

@@ -8,6 +8,7 @@ import threading
 import msgspec
 
 from firkin.errors import UsageError
+from firkin.linux.files import read_named
 from firkin.registry.url import host_matches
 from firkin.request import RegistrySettings
 
@@ -96,8 +97,7 @@ def _read_pem(path: str) -> bytes:
     try:
         if os.path.isdir(path):
             return _read_directory(path)
-        with open(path, "rb") as file:
-            return file.read(_MAX_PEM_BYTES) + b"\n"
+        return read_named(path, _MAX_PEM_BYTES) + b"\n"
     except OSError as error:
         raise UsageError(
             f"certificate `{path}` cannot be read: {(error.strerror or '').lower()}", code="registry-certificate"

@@ -125,7 +125,7 @@ class Contexts:
         if not self._request.dockerfile:
             return f"{root}/Dockerfile"
         place = os.path.normpath(os.path.join(self._request.cwd, self._request.dockerfile))
-        inside = os.path.join(root, self._request.dockerfile)
+        inside = os.path.normpath(os.path.join(root, self._request.dockerfile))
         return inside if not os.path.lexists(place) and os.path.lexists(inside) else place
 
     def _shown(self, place: str) -> str:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 from firkin.errors import HostError, UsageError
 from firkin.graph.ops import SshMount
+from firkin.linux.files import read_named
 from firkin.request import SshAgent
 from firkin.solve.pools import Pool
 from firkin.store.layout import remove_tree
@@ -131,8 +132,7 @@ class _KeyServer:
     def _add(self, adder: str, key: str) -> None:
         """Add one key. It goes through a pipe, so the file's mode and owner do not matter."""
         try:
-            with open(key, "rb") as file:
-                data = file.read(_MAX_MESSAGE)
+            data = read_named(key, _MAX_MESSAGE)
         except OSError as error:
             raise UsageError(f"--ssh {self._agent}: cannot read {key}: {(error.strerror or '').lower()}") from None
         added = subprocess.run(

@@ -24,6 +24,6 @@ def read_content(content: Content) -> bytes:
     """Return a small file's bytes; a link is not followed."""
     if isinstance(content, bytes):
         return content
-    descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         return file.read(_MAX_BYTES)

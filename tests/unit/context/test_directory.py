@@ -153,3 +153,69 @@ def test_named_context(tmp_path: Path) -> None:
     for wrong in ("a", "nothing"):
         with pytest.raises(ContextError):
             open_directory(f"{tmp_path}/{wrong}", matcher)
+
+
+def outside(tmp_path: Path) -> Path:
+    (tmp_path / "secret").write_text("password\n")
+    root = tmp_path / "context"
+    (root / "sub").mkdir(parents=True)
+    (root / "sub" / "real").write_text("FROM scratch\n")
+    return root
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"])
+@pytest.mark.parametrize("target", ["{}/secret", "../secret", "nowhere", "up/secret"])
+def test_a_text_that_is_a_link_out_of_the_context_is_not_read(name: str, target: str, tmp_path: Path) -> None:
+    root = outside(tmp_path)
+    (root / "up").symlink_to(tmp_path)
+    (root / "Dockerfile").write_text("FROM scratch\n")
+    (root / name).unlink(missing_ok=True)
+    (root / name).symlink_to(target.format(tmp_path))
+    with pytest.raises(ContextError, match=f"{name}: it is a link to `.*`, which is not in ") as caught:
+        read_texts(str(root), str(root / "Dockerfile"))
+    assert "password" not in str(caught.value)
+
+
+def test_texts_behind_links_inside_the_context(tmp_path: Path) -> None:
+    root = outside(tmp_path)
+    for name in ("Dockerfile", ".dockerignore"):
+        (root / name).symlink_to("sub/real")
+    (root / "sub" / "above").symlink_to("../sub/real")
+    for name in ("Dockerfile", "sub/above"):
+        found = read_texts(str(root), str(root / name))
+        assert (found.dockerfile, found.ignore) == (b"FROM scratch\n", b"FROM scratch\n")
+
+
+def test_a_dockerfile_elsewhere_stays_in_its_directory(tmp_path: Path) -> None:
+    root = outside(tmp_path)
+    (tmp_path / "plain").write_text("FROM scratch\n")
+    assert read_texts(str(root), str(tmp_path / "plain")).dockerfile == b"FROM scratch\n"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "Dockerfile").symlink_to("../secret")
+    with pytest.raises(ContextError, match="which is not in"):
+        read_texts(str(root), str(other / "Dockerfile"))
+    (root / "way").symlink_to(other)
+    (other / "D").write_text("FROM scratch\n")
+    with pytest.raises(ContextError, match="does not exist inside the context"):
+        read_texts(str(root), str(root / "way" / "D"))
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "Dockerfile.dockerignore"])
+def test_a_text_that_is_a_pipe_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    root = outside(tmp_path)
+    (root / "Dockerfile").write_text("FROM scratch\n")
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+    with pytest.raises(ContextError, match=f"{name}: it is a named pipe, not a file"):
+        read_texts(str(root), str(root / "Dockerfile"))
+
+
+def test_a_dockerfile_of_the_shell(tmp_path: Path) -> None:
+    readable, writable = os.pipe()
+    os.write(writable, b"FROM scratch\n")
+    os.close(writable)
+    try:
+        assert read_texts(str(tmp_path), f"/dev/fd/{readable}").dockerfile == b"FROM scratch\n"
+    finally:
+        os.close(readable)

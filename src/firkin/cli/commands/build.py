@@ -102,7 +102,9 @@ def _write_file(option: str, path: str, data: bytes) -> None:
     """Write beside and rename: a reader sees the old file or the new one. Devices are written to."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            with open(path, "wb") as stream:
+            from firkin.linux.files import open_special
+
+            with open(open_special(path), "wb") as stream:
                 stream.write(data)
             return
         temporary = f"{path}.firkin-{os.urandom(6).hex()}"
