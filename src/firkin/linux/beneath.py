@@ -15,6 +15,7 @@ import stat
 from firkin.linux import syscalls
 
 _MAX_LINKS = 40  # as the kernel's own walk
+_ATTEMPTS = 16
 _NO_OPENAT2 = (errno.ENOSYS, errno.EPERM)
 
 _kernel_walk = True
@@ -118,16 +119,21 @@ class Beneath:
 
     def _resolve(self, path: str, flags: int) -> int:
         global _kernel_walk
-        if _kernel_walk:
-            resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+        resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
+        # While anything on the machine is renamed or mounted the kernel does not vouch for a `..`: EAGAIN. Where that
+        # goes on, the walk by hand needs no luck.
+        for _ in range(_ATTEMPTS if _kernel_walk else 0):
             try:
                 return syscalls.openat2(self._fd, path.lstrip("/") or ".", flags, resolve=resolve)
             except OSError as error:
+                if error.errno == errno.EAGAIN:
+                    continue
                 if error.errno not in _NO_OPENAT2:
                     raise
                 _kernel_walk = error.errno == errno.EPERM and _openat2_works(self._fd)
                 if _kernel_walk:
                     raise
+                break
         fd, _ = _walk(self._fd, path, flags, missing_ok=False)
         return fd
 

@@ -1,8 +1,10 @@
 """Paths beneath a root: the kernel's walk and the one written here must agree."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,3 +106,27 @@ def test_a_parent_needs_a_name(root: Beneath, path: str) -> None:
 )
 def test_real_path(root: Beneath, path: str, real: str) -> None:
     assert root.real_path(path) == real
+
+
+@pytest.mark.parametrize("failures", [3, 10**6])
+def test_a_rename_elsewhere_does_not_fail_the_walk(
+    failures: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel answers EAGAIN to a `..` while anything is renamed or mounted."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "f").write_text("x")
+    (tmp_path / "d" / "l").symlink_to("../f")
+    left = [failures]
+    real = beneath.syscalls.openat2
+
+    def unlucky(*arguments: Any, **named: Any) -> int:
+        if left[0]:
+            left[0] -= 1
+            raise BlockingIOError(errno.EAGAIN, "again")
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(beneath, "_kernel_walk", True)
+    monkeypatch.setattr(beneath.syscalls, "openat2", unlucky)
+    with Beneath(str(tmp_path)) as opened:
+        assert opened.read("d/l", 9) == b"x"
+    assert beneath._kernel_walk
