@@ -251,7 +251,9 @@ def test_changes_between_listings_lead_from_one_to_the_other(old: list[Change], 
         found = list(iter_tree_changes(f"{place}/work", before, scan_tree(f"{place}/work")))
         sink = io.BytesIO()
         write_layer(found, sink, compression="none")
-        unpack_layer([sink.getvalue()], f"{place}/copy", form="flat")
+        os.mkdir(f"{place}/layer")
+        unpack_layer([sink.getvalue()], f"{place}/layer")
+        apply_changes(iter_upper_changes(f"{place}/layer"), f"{place}/copy", form="flat")
         assert _names(f"{place}/copy") == _names(f"{place}/work")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import msgspec
 
@@ -14,14 +15,16 @@ from firkin.layer.attributes import (
     OPAQUE_XATTR,
     make_special,
     make_whiteout,
-    remove_tree,
     set_owner,
     set_xattr,
+    unmakable,
 )
 from firkin.layer.change import Change, Entry, Put, Remove, View, is_beneath
 from firkin.layer.scan import layer_xattrs
-from firkin.layer.unpack import Form
+from firkin.linux.folders import Folders, remove_tree
 from firkin.linux.syscalls import clone_file
+
+Form = Literal["diff", "flat"]
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -59,23 +62,28 @@ def apply_changes(
     presume their attributes. Raises ValueError for a file that shrank or grew and for parents that are
     no directories, HostError for owners that are not mapped, OSError.
     """
-    applier = _Applier(root, form, may_link, chown, below)
-    for change in changes:
-        applier.add(change)
-    return applier.end()
+    with Folders(root) as folders:
+        applier = _Applier(folders, form, may_link, chown, below)
+        for change in changes:
+            try:
+                applier.add(change)
+            except OSError as error:
+                raise unmakable(change.path, error) or error from None
+        return applier.end()
 
 
 class _Applier:
+    """The tree being made. `_known` are its directories, with what to set on them at the end."""
+
     def __init__(
-        self, root: str, form: Form, may_link: Callable[[str], bool] | None, chown: bool, below: View | None
+        self, folders: Folders, form: Form, may_link: Callable[[str], bool] | None, chown: bool, below: View | None
     ) -> None:
-        self._root = root
-        self._prefix = root + "/"
+        self._folders = folders
         self._flat = form == "flat"
         self._may_link = None if self._flat else may_link
         self._chown = chown
         self._below = below
-        self._folders: dict[str, Entry | None] = {"": None}
+        self._known: dict[str, Entry | None] = {"": None}
         self._clone_ok = True
         self._range_ok = True
         self._entries = self._linked = self._cloned = self._copied = 0
@@ -87,82 +95,98 @@ class _Applier:
         path = change.path
         if not is_beneath(path):
             raise ValueError(f"{path!r} leads out of the root, or is no path")
-        full = self._prefix + path if path else self._root
-        if path:
-            folder = path.rpartition("/")[0]
-            if folder not in self._folders:
-                self._ensure(folder)
+        folder = path.rpartition("/")[0]
+        if folder not in self._known:
+            self._ensure(folder)
         if type(change) is Put:
             if change.entry.kind == "dir":
-                self._folder(path, full, change.entry)
+                self._folder(path, change.entry)
             else:
-                self._put(path, full, change)
+                self._put(path, change)
         elif type(change) is Remove:
-            self._clear(path, full)
+            self._clear(path)
             if not self._flat:
-                make_whiteout(full)
-        elif self._flat:
-            for name in os.listdir(full):
-                self._clear(f"{path}/{name}" if path else name, f"{full}/{name}")
+                make_whiteout(*self._folders.split(path))
         else:
-            os.setxattr(full, OPAQUE_XATTR, b"y")
+            self._hide(path)
 
     def end(self) -> Applied:
         """Set what is set on directories last: making files in them changes their times."""
-        for path in reversed(self._folders):
-            entry = self._folders[path]
+        for path in reversed(self._known):
+            entry = self._known[path]
             if entry is not None:
-                full = self._prefix + path if path else self._root
-                self._set_attributes(path, full, entry)
+                fd = self._folders.readable(path)
+                try:
+                    self._set_attributes(path, fd, entry)
+                finally:
+                    os.close(fd)
         return Applied(self._entries, self._linked, self._cloned, self._copied, tuple(self._skipped))
 
     # --- kinds ---
 
-    def _folder(self, path: str, full: str, entry: Entry) -> None:
-        if path not in self._folders:
+    def _folder(self, path: str, entry: Entry) -> None:
+        if path not in self._known:
+            at, name = self._folders.split(path)
             try:
-                os.mkdir(full, 0o755)
+                os.mkdir(name, 0o755, dir_fd=at)
             except FileExistsError:
-                if os.lstat(full).st_mode & _S_IFMT != _S_IFDIR:
-                    self._clear(path, full)
-                    os.mkdir(full, 0o755)
-        self._folders[path] = entry
+                if os.lstat(name, dir_fd=at).st_mode & _S_IFMT != _S_IFDIR:
+                    self._clear(path)
+                    os.mkdir(name, 0o755, dir_fd=at)
+        self._known[path] = entry
 
-    def _put(self, path: str, full: str, put: Put) -> None:
+    def _hide(self, path: str) -> None:
+        """Make a directory show nothing of what was there before."""
+        fd = self._folders.readable(path)
         try:
-            self._make(path, full, put)
-        except FileExistsError:
-            self._clear(path, full)
-            self._make(path, full, put)
+            if not self._flat:
+                os.setxattr(fd, OPAQUE_XATTR, b"y")
+                return
+            for name in os.listdir(fd):
+                self._clear(f"{path}/{name}" if path else name)
+        finally:
+            os.close(fd)
 
-    def _make(self, path: str, full: str, put: Put) -> None:
+    def _put(self, path: str, put: Put) -> None:
+        try:
+            self._make(path, put)
+        except FileExistsError:
+            self._clear(path)
+            self._make(path, put)
+
+    def _make(self, path: str, put: Put) -> None:
         entry = put.entry
+        at, name = self._folders.split(path)
         if put.link:
             if not is_beneath(put.link):
                 raise ValueError(f"`{path}` is a link to {put.link!r}, which leads out of the root")
-            os.link(self._prefix + put.link, full, follow_symlinks=False)
+            source, first = self._folders.split(put.link)
+            os.link(first, name, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
         elif entry.kind == "file":
             content = put.content
             if type(content) is not str:
-                self._write(path, full, entry, b"" if content is None else content)  # type: ignore[arg-type]
-            elif not (self._may_link is not None and self._may_link(content) and self._link(content, full, entry)):
-                self._copy(path, full, entry, content)
+                self._write(path, at, name, entry, b"" if content is None else content)  # type: ignore[arg-type]
+            elif not (self._may_link is not None and self._may_link(content) and self._link(content, at, name, entry)):
+                self._copy(path, at, name, entry, content)
         elif entry.kind == "symlink":
-            os.symlink(entry.target, full)
+            os.symlink(entry.target, name, dir_fd=at)
             if self._chown:
-                set_owner(full, entry, path)
-            os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
+                set_owner(name, entry, path, dir_fd=at)
+            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
         else:
-            why = make_special(full, entry) if self._chown or entry.kind == "fifo" else "devices need root"
+            why = make_special(at, name, entry) if self._chown or entry.kind == "fifo" else "devices need root"
             if why:
                 self._skipped.append((path, why))
-            else:
-                self._set_attributes(path, full, entry)
+                return
+            if self._chown:
+                set_owner(name, entry, path, dir_fd=at)
+            os.chmod(name, entry.mode, dir_fd=at)
+            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
-    def _write(self, path: str, full: str, entry: Entry, content: bytes) -> None:
+    def _write(self, path: str, at: int, name: str, entry: Entry, content: bytes) -> None:
         if len(content) != entry.size:
             raise ValueError(f"`{path}` has {len(content)} bytes and should have {entry.size}")
-        fd = os.open(full, _CREATE, 0o600)
+        fd = os.open(name, _CREATE, 0o600, dir_fd=at)
         try:
             done = 0
             while done < len(content):
@@ -172,7 +196,7 @@ class _Applier:
         finally:
             os.close(fd)
 
-    def _link(self, source: str, full: str, entry: Entry) -> bool:
+    def _link(self, source: str, at: int, name: str, entry: Entry) -> bool:
         """Link where that is the same as a copy; False where it is not, or cannot be."""
         status = os.lstat(source)
         if (
@@ -189,7 +213,7 @@ class _Applier:
         if (layer_xattrs(source, names) if names else ()) != entry.xattrs:
             return False
         try:
-            os.link(source, full, follow_symlinks=False)
+            os.link(source, name, dst_dir_fd=at, follow_symlinks=False)
         except OSError as error:
             if error.errno == _EXDEV:
                 self._may_link = None
@@ -199,9 +223,9 @@ class _Applier:
         self._linked += 1
         return True
 
-    def _copy(self, path: str, full: str, entry: Entry, source: str) -> None:
+    def _copy(self, path: str, at: int, name: str, entry: Entry, source: str) -> None:
         size = entry.size
-        target_fd = os.open(full, _CREATE, 0o600)
+        target_fd = os.open(name, _CREATE, 0o600, dir_fd=at)
         try:
             if size:
                 source_fd = os.open(source, _READ)
@@ -254,34 +278,38 @@ class _Applier:
 
     # --- around them ---
 
-    def _set_attributes(self, path: str, target: str | int, entry: Entry) -> None:
+    def _set_attributes(self, path: str, fd: int, entry: Entry) -> None:
         if self._chown and entry is not _PLAIN:
-            set_owner(target, entry, path)
-        os.chmod(target, entry.mode)
+            set_owner(fd, entry, path)
+        os.fchmod(fd, entry.mode)
         for attribute, value in entry.xattrs:
-            if why := set_xattr(target, attribute, value, escape=not self._flat):
+            if why := set_xattr(fd, attribute, value, path, escape=not self._flat):
                 self._skipped.append((path, why))
-        os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns))
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _ensure(self, folder: str) -> None:
         """Make the parents that the changes presume, looking as they do below."""
-        parent = folder.rpartition("/")[0]
-        if parent not in self._folders:
-            self._ensure(parent)
-        full = self._prefix + folder
-        try:
-            os.mkdir(full, 0o755)
-        except FileExistsError:
-            if os.lstat(full).st_mode & _S_IFMT != _S_IFDIR:
-                raise ValueError(f"`{folder}` is no directory") from None
-            self._folders[folder] = None
-        else:
-            entry = self._below.lstat(folder) if self._below is not None else None
-            self._folders[folder] = entry if entry is not None and entry.kind == "dir" else _PLAIN
+        missing = []
+        while folder not in self._known:
+            missing.append(folder)
+            folder = folder.rpartition("/")[0]
+        for path in reversed(missing):
+            at, name = self._folders.split(path)
+            try:
+                os.mkdir(name, 0o755, dir_fd=at)
+            except FileExistsError:
+                if os.lstat(name, dir_fd=at).st_mode & _S_IFMT != _S_IFDIR:
+                    raise ValueError(f"`{path}` is no directory") from None
+                self._known[path] = None
+            else:
+                entry = self._below.lstat(path) if self._below is not None else None
+                self._known[path] = entry if entry is not None and entry.kind == "dir" else _PLAIN
 
-    def _clear(self, path: str, full: str) -> None:
-        remove_tree(full)
-        if path in self._folders:
+    def _clear(self, path: str) -> None:
+        at, name = self._folders.split(path)
+        remove_tree(name, dir_fd=at)
+        if path in self._known:
             beneath = path + "/"
-            for known in [known for known in self._folders if known == path or known.startswith(beneath)]:
-                del self._folders[known]
+            for known in [known for known in self._known if known == path or known.startswith(beneath)]:
+                del self._known[known]
+            self._folders.forget(path)

@@ -13,7 +13,7 @@ from firkin.layer.background import Background
 from firkin.layer.change import Change
 from firkin.layer.compress import Buffer, Format, iter_decompressed
 from firkin.layer.index import IndexWriter, index_tar
-from firkin.layer.unpack import Form, Unpacked, unpack_layer
+from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, finish, new_hasher
 
@@ -35,7 +35,6 @@ def unpack_blob(
     blob_sink: BlobSink | None = None,
     *,
     compression: Format | None = None,
-    form: Form = "diff",
     chown: bool = True,
     strict: bool = True,
     observe: Callable[[Change], None] | None = None,
@@ -51,7 +50,7 @@ def unpack_blob(
     """
 
     def unpack(tar: Iterable[bytes]) -> Unpacked:
-        return unpack_layer(tar, root, form=form, chown=chown, strict=strict, observe=observe)
+        return unpack_layer(tar, root, chown=chown, strict=strict, observe=observe)
 
     verified = _verified(chunks, descriptor, blob_sink, progress)
     return _read(verified, descriptor, diff_id, compression, unpack)

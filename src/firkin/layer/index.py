@@ -24,6 +24,7 @@ from typing import NamedTuple, Protocol
 
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Kind, Opaque, Put, Remove
 from firkin.layer.compare import LATEST_NS, clamp_ns
+from firkin.layer.places import Places
 
 _MAGIC = b"firkin index 1\n\0"
 _fixed = struct.Struct("<BBHIIQqQHI")
@@ -36,7 +37,6 @@ _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _DIR = 1
 _LINK, _REMOVE, _OPAQUE_ONLY = 6, 7, 8
 _FLAG_OPAQUE, _FLAG_LINKED = 1, 2
-_MAX_LINKS = 40
 
 
 class Record(NamedTuple):
@@ -79,7 +79,11 @@ class IndexWriter:
             raw = target.encode("utf-8", "surrogateescape")
             xattrs = b""
             if entry.xattrs:
-                xattrs = b"".join(_pack_attribute(name, value) for name, value in entry.xattrs)
+                xattrs = b"".join(
+                    _pack_attribute(name, value)
+                    for name, value in entry.xattrs
+                    if name.startswith("user.") or name == "security.capability"  # a tree has no others
+                )
             fixed = _fixed.pack(
                 number,
                 0,
@@ -332,75 +336,22 @@ def index_tar(chunks: Iterable[bytes], writer: IndexWriter) -> None:
 
     Raises ValueError.
     """
-    from firkin.layer.tar import TarReader
+    from firkin.layer.tar import TarReader, clean_name
 
     reader = TarReader(chunks)
-    places = _Places()
+    places = Places()
     while (member := reader.next_member()) is not None:
-        path = places.of(_clean(member.name))
+        path = places.of(clean_name(member.name, strict=True))
         folder, _, name = path.rpartition("/")
         if name == OPAQUE_NAME:
             writer.add(Opaque(folder))
+        elif name.startswith(WHITEOUT_PREFIX * 2):
+            continue  # what aufs kept for itself
         elif name.startswith(WHITEOUT_PREFIX):
             bare = name[len(WHITEOUT_PREFIX) :]
             writer.add(Remove(f"{folder}/{bare}" if folder else bare))
         else:
-            places.put(path, member.entry.target if member.entry.kind == "symlink" else None)
-            writer.add(Put(path, member.entry, link=places.of(_clean(member.link)) if member.is_link else ""))
+            entry = member.entry
+            places.put(path, entry.target if entry.kind == "symlink" else None, is_folder=entry.kind == "dir")
+            writer.add(Put(path, entry, link=places.of(clean_name(member.link)) if member.is_link else ""))
     reader.drain()
-
-
-class _Places:
-    """Where members come to lie: links that the archive made before are followed on the way, as in unpacking."""
-
-    def __init__(self) -> None:
-        self._links: dict[str, str] = {}
-        self._plain = {""}  # directories that no link leads to
-
-    def put(self, path: str, target: str | None) -> None:
-        """Note what is at a path now: a link with its text, or anything else."""
-        if target is not None:
-            self._links[path] = target
-            if path in self._plain:
-                self._plain = {""}
-        elif path in self._links:
-            del self._links[path]
-
-    def of(self, path: str) -> str:
-        """Return where the member of that name is. Raises ValueError for links without end."""
-        folder, _, name = path.rpartition("/")
-        if folder in self._plain:
-            return path
-        todo = folder.split("/")[::-1]
-        at = ""
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                at = at.rpartition("/")[0]
-                continue
-            step = f"{at}/{part}" if at else part
-            target = self._links.get(step)
-            if target is None:
-                self._plain.add(step)
-                at = step
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                raise ValueError(f"{path!r} leads through too many symbolic links")
-            if target.startswith("/"):
-                at = ""
-            todo += target.split("/")[::-1]
-        return f"{at}/{name}" if at else name
-
-
-def _clean(name: str) -> str:
-    parts: list[str] = []
-    for part in name.split("/"):
-        if part == "..":
-            parts = parts[:-1]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)

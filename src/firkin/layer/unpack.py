@@ -1,11 +1,8 @@
-"""A layer's tar to a tree beneath a root. I; `layer.blob`, `rootfs` and `solve` use it.
+"""A layer's tar to an overlay diff tree beneath a fresh root. I; `layer.blob`, `solve` and `context` use it.
 
-Two forms of a tree:
-  diff  as overlayfs wants a lower directory: a removal is a character device 0:0, an opaque directory
-        has the xattr `user.overlay.opaque`. The directory must be fresh.
-  flat  removals remove; the directory holds the layers below, merged.
-Nothing is ever written through a link that leads out: each parent is checked once, component by
-component, and remembered; links in the way are resolved with the root as their "/" and `..` stays there.
+A removal is a character device 0:0, an opaque directory has the xattr `user.overlay.opaque`. Every file is made
+relative to a descriptor of its directory (`linux.folders`), so nothing is ever written through a link; links that
+the archive itself made on the way to a member are read with the root as their "/", and `..` stays there.
 Spec: image-spec layer.md; Linux Documentation/filesystems/overlayfs.rst. Mirrors: containerd archive.Apply.
 """
 
@@ -13,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Literal
 
 import msgspec
 
@@ -22,18 +18,17 @@ from firkin.layer.attributes import (
     is_whiteout,
     make_special,
     make_whiteout,
-    remove_tree,
     set_owner,
     set_xattr,
+    unmakable,
 )
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Opaque, Put, Remove
+from firkin.layer.places import Places
 from firkin.layer.tar import Member, TarReader, clean_name
-
-Form = Literal["diff", "flat"]
+from firkin.linux.folders import Folders, remove_tree
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
-_MAX_LINKS = 40
 
 _IMPLIED = Entry("dir", 0o755)
 _FOUND = Entry("dir", 0o755, size=-1)
@@ -57,118 +52,112 @@ def unpack_layer(
     chunks: Iterable[bytes],
     root: str,
     *,
-    form: Form = "diff",
     chown: bool = True,
     strict: bool = False,
     observe: Callable[[Change], None] | None = None,
 ) -> Unpacked:
-    """Unpack a tar (not compressed) beneath `root`, with owners, modes, times, xattrs, links and devices.
+    """Unpack a tar (not compressed) beneath `root`, which is empty: owners, modes, times, xattrs, links, devices.
 
     With `chown` False owners stay the caller's, and what only root may do is skipped: the metadata is
     what `observe` sees, every member as a Change in the order of the tar. `strict` refuses names that
     climb above the root instead of stopping them there. The stream is read to its end. Raises
     ValueError for a damaged or impossible archive, HostError for an owner that this user namespace
-    does not map, OSError.
+    does not map, OSError for what the machine is to blame for.
     """
     reader = TarReader(chunks)
-    unpacker = _Unpacker(root, form, chown, strict, observe)
-    while (member := reader.next_member()) is not None:
-        unpacker.add(member, reader)
-    reader.drain()
-    return unpacker.end()
+    with Folders(root) as folders:
+        unpacker = _Unpacker(folders, chown, strict, observe)
+        while (member := reader.next_member()) is not None:
+            try:
+                unpacker.add(member, reader)
+            except OSError as error:
+                raise unmakable(member.name, error) or error from None
+        reader.drain()
+        return unpacker.end()
 
 
 class _Unpacker:
-    """The tree being made. `_folders` are directories known to be real, with what to set on them at the end."""
+    """The tree being made. `_known` are its directories, with what to set on them at the end."""
 
-    def __init__(
-        self, root: str, form: Form, chown: bool, strict: bool, observe: Callable[[Change], None] | None
-    ) -> None:
-        self._root = root
-        self._prefix = root + "/"
-        self._flat = form == "flat"
+    def __init__(self, folders: Folders, chown: bool, strict: bool, observe: Callable[[Change], None] | None) -> None:
+        self._folders = folders
         self._chown = chown
         self._strict = strict
         self._observe = observe
-        self._folders: dict[str, Entry] = {"": _FOUND}
-        self._aliases: dict[str, str] = {}
+        self._known: dict[str, Entry] = {"": _FOUND}
+        self._places = Places()
         self._opaque: set[str] = set()
-        self._seen: set[str] = set()
         self._skipped: list[tuple[str, str]] = []
         self._entries = 0
         # Files are made with our own ids, unless the file system says otherwise (bsdgroups, setgid).
-        self._own = (-1, -1) if self._flat else self._probe()
+        self._own = self._probe()
 
     def _probe(self) -> tuple[int, int]:
-        name = self._prefix + ".wh..probe"
-        os.close(os.open(name, _CREATE, 0o600))
-        status = os.lstat(name)
-        os.unlink(name)
+        at, name = self._folders.open(""), ".wh..probe"
+        os.close(os.open(name, _CREATE, 0o600, dir_fd=at))
+        status = os.lstat(name, dir_fd=at)
+        os.unlink(name, dir_fd=at)
         return status.st_uid, status.st_gid
 
     def add(self, member: Member, reader: TarReader) -> None:
         """Make one member."""
         self._entries += 1
-        name = clean_name(member.name, strict=self._strict)
+        path = clean_name(member.name, strict=self._strict)
         entry = member.entry
         kind = entry.kind
-        folder, _, base = name.rpartition("/")
-        if folder not in self._folders:
-            folder = self._resolve(folder, member.name)
-            name = f"{folder}/{base}" if folder else base
+        folder, _, base = path.rpartition("/")
+        if folder not in self._known:
+            path = self._places.of(path)
+            folder, _, base = path.rpartition("/")
+            if folder not in self._known:
+                self._make_implied(folder, member.name)
         if not base:
             if kind != "dir":
                 raise ValueError(f"the member {member.name!r} would replace the root")
-            self._folders[""] = entry
+            self._known[""] = entry
             self._tell(Put("", entry))
             return
         if base.startswith(WHITEOUT_PREFIX):
             self._whiteout(folder, base)
             return
-        full = self._prefix + name
-        if self._flat:
-            self._seen.add(name)
+        at = self._folders.open(folder)
         if member.is_link:
-            self._link(name, full, member)
+            self._link(path, at, base, member)
         elif kind == "file":
-            self._file(name, full, member, reader)
+            self._file(path, at, base, member, reader)
         elif kind == "dir":
-            self._folder(name, full, entry)
-            self._tell(Put(name, entry))
+            self._folder(path, at, base, entry)
+            self._tell(Put(path, entry))
         elif kind == "symlink":
-            try:
-                os.symlink(entry.target, full)
-            except FileExistsError:
-                self._clear(name, full)
-                os.symlink(entry.target, full)
-            if self._chown and (entry.uid, entry.gid) != self._own:
-                set_owner(full, entry, name)
-            os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns), follow_symlinks=False)
-            self._tell(Put(name, entry))
+            self._symlink(path, at, base, entry)
+            self._tell(Put(path, entry))
         else:
-            self._special(name, full, entry)
-            self._tell(Put(name, entry))
+            self._special(path, at, base, entry)
+            self._tell(Put(path, entry))
 
     def end(self) -> Unpacked:
         """Set what is set on directories last: making files in them changes their times."""
         implied = []
         root: Entry | None = None
-        for name in reversed(self._folders):
-            entry = self._folders[name]
+        for path in reversed(self._known):
+            entry = self._known[path]
             if entry is _FOUND:
                 continue
-            full = self._prefix + name if name else self._root
-            if not name:
+            if not path:
                 root = entry
-            if entry is _IMPLIED:
-                if not self._hides(name):
-                    implied.append(name)
-            elif self._chown and (entry.uid, entry.gid) != self._own:
-                set_owner(full, entry, name)
-            os.chmod(full, entry.mode)
-            if entry.xattrs:
-                self._set_attributes(name, full, entry)
-            os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
+            fd = self._folders.readable(path)
+            try:
+                if entry is _IMPLIED:
+                    if not self._hides(path):
+                        implied.append(path)
+                elif self._chown and (entry.uid, entry.gid) != self._own:
+                    set_owner(fd, entry, path)
+                os.fchmod(fd, entry.mode)
+                if entry.xattrs:
+                    self._set_attributes(path, fd, entry)
+                os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+            finally:
+                os.close(fd)
         implied.reverse()
         return Unpacked(self._entries, tuple(implied), tuple(self._skipped), root)
 
@@ -178,13 +167,13 @@ class _Unpacker:
 
     # --- kinds ---
 
-    def _file(self, name: str, full: str, member: Member, reader: TarReader) -> None:
+    def _file(self, path: str, at: int, base: str, member: Member, reader: TarReader) -> None:
         entry = member.entry
         try:
-            fd = os.open(full, _CREATE, 0o600)
+            fd = os.open(base, _CREATE, 0o600, dir_fd=at)
         except FileExistsError:
-            self._clear(name, full)
-            fd = os.open(full, _CREATE, 0o600)
+            self._clear(path, at, base)
+            fd = os.open(base, _CREATE, 0o600, dir_fd=at)
         try:
             if member.sparse is not None:
                 _write_sparse(fd, member, reader)
@@ -197,86 +186,93 @@ class _Unpacker:
                     while done < len(piece):
                         done += os.write(fd, piece[done:])
             if self._chown and (entry.uid, entry.gid) != self._own:
-                set_owner(fd, entry, name)
+                set_owner(fd, entry, path)
             os.fchmod(fd, entry.mode)
             if entry.xattrs:
-                self._set_attributes(name, fd, entry)
+                self._set_attributes(path, fd, entry)
             mtime_ns = entry.mtime_ns
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         finally:
             os.close(fd)
         if self._observe is not None:
-            self._observe(Put(name, entry, full))
+            self._observe(Put(path, entry))
 
-    def _folder(self, name: str, full: str, entry: Entry) -> None:
-        if name not in self._folders:
+    def _folder(self, path: str, at: int, base: str, entry: Entry) -> None:
+        if path not in self._known:
             try:
-                os.mkdir(full, 0o755)
+                os.mkdir(base, 0o755, dir_fd=at)
             except FileExistsError:
-                mode = os.lstat(full).st_mode & _S_IFMT
-                if mode != _S_IFDIR:
-                    was_whiteout = not self._flat and is_whiteout(full)
-                    self._clear(name, full)
-                    os.mkdir(full, 0o755)
-                    if was_whiteout:
-                        # Removed and made anew: nothing of the old one may shine through.
-                        self._set_opaque(name)
-        self._folders[name] = entry
+                was_whiteout = is_whiteout(at, base)
+                self._clear(path, at, base)
+                os.mkdir(base, 0o755, dir_fd=at)
+                if was_whiteout:
+                    # Removed and made anew: nothing of the old one may shine through.
+                    self._set_opaque(path)
+        self._known[path] = entry
 
-    def _link(self, name: str, full: str, member: Member) -> None:
-        target = clean_name(member.link)
-        folder, _, base = target.rpartition("/")
-        if folder not in self._folders:
-            folder = self._resolve(folder, member.link, make=False)
-            target = f"{folder}/{base}" if folder else base
-        source = self._prefix + target
+    def _symlink(self, path: str, at: int, base: str, entry: Entry) -> None:
         try:
-            status = os.lstat(source)
+            os.symlink(entry.target, base, dir_fd=at)
+        except FileExistsError:
+            self._clear(path, at, base)
+            os.symlink(entry.target, base, dir_fd=at)
+        self._places.put(path, entry.target, is_folder=False)
+        if self._chown and (entry.uid, entry.gid) != self._own:
+            set_owner(base, entry, path, dir_fd=at)
+        os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
+
+    def _link(self, path: str, at: int, base: str, member: Member) -> None:
+        target = self._places.of(clean_name(member.link))
+        folder, _, name = target.rpartition("/")
+        if folder not in self._known:
+            raise ValueError(f"`{member.link}` is not there to be linked to")
+        try:
+            source = self._folders.open(folder)
             # As root, the links to a directory and to itself are the kernel's to refuse, but too late.
-            if not base or status.st_mode & _S_IFMT == _S_IFDIR or target == name:
-                raise ValueError(f"`{name}` cannot be a hard link to `{member.link}`")
-            if not self._flat and is_whiteout(source):
+            if not name or target in self._known or target == path:
+                raise ValueError(f"`{path}` cannot be a hard link to `{member.link}`")
+            status = os.lstat(name, dir_fd=source)
+            if is_whiteout(source, name):
                 raise FileNotFoundError
             try:
-                os.link(source, full, follow_symlinks=False)
+                os.link(name, base, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
             except FileExistsError:
-                self._clear(name, full)
-                os.link(source, full, follow_symlinks=False)
+                self._clear(path, at, base)
+                source, at = self._folders.open(folder), self._folders.open(path.rpartition("/")[0])
+                os.link(name, base, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
         except FileNotFoundError:
-            raise ValueError(f"`{name}` is a hard link to `{member.link}`, which is not there") from None
+            raise ValueError(f"`{path}` is a hard link to `{member.link}`, which is not there") from None
+        text = os.readlink(base, dir_fd=at) if status.st_mode & _S_IFMT == _S_IFLNK else None
+        self._places.put(path, text, is_folder=False)
         if self._observe is not None:
-            entry = member.entry
-            if status.st_mode & _S_IFMT == _S_IFLNK:
-                entry = msgspec.structs.replace(entry, kind="symlink", target=os.readlink(source))
+            if text is not None:
+                entry = msgspec.structs.replace(member.entry, kind="symlink", target=text)
             else:
-                entry = msgspec.structs.replace(entry, size=status.st_size)
-            self._observe(Put(name, entry, None, target))
+                entry = msgspec.structs.replace(member.entry, size=status.st_size)
+            self._observe(Put(path, entry, None, target))
 
-    def _special(self, name: str, full: str, entry: Entry) -> None:
+    def _special(self, path: str, at: int, base: str, entry: Entry) -> None:
         if entry.kind != "fifo" and not self._chown:
             why = "devices need root"
         else:
             try:
-                why = make_special(full, entry)
+                why = make_special(at, base, entry)
             except FileExistsError:
-                self._clear(name, full)
-                why = make_special(full, entry)
+                self._clear(path, at, base)
+                why = make_special(at, base, entry)
         if why:
-            self._skipped.append((name, why))
+            self._skipped.append((path, why))
             return
         if self._chown:
-            set_owner(full, entry, name)
-        os.chmod(full, entry.mode)
-        os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
+            set_owner(base, entry, path, dir_fd=at)
+        os.chmod(base, entry.mode, dir_fd=at)
+        os.utime(base, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
     # --- removals ---
 
     def _whiteout(self, folder: str, base: str) -> None:
         if base == OPAQUE_NAME:
-            if self._flat:
-                self._purge(folder)
-            else:
-                self._set_opaque(folder)
+            self._set_opaque(folder)
             self._tell(Opaque(folder))
             return
         if base.startswith(WHITEOUT_PREFIX * 2):
@@ -284,118 +280,68 @@ class _Unpacker:
         base = base[len(WHITEOUT_PREFIX) :]
         if base in ("", ".", ".."):
             raise ValueError(f"a removal of {base!r} in `{folder}` means nothing")
-        name = f"{folder}/{base}" if folder else base
-        full = self._prefix + name
-        # The order in the archive says nothing: what the same layer puts there stays.
-        if self._flat:
-            if name not in self._seen:
-                self._clear(name, full)
-            elif name in self._folders:
-                self._purge(name)
-        else:
-            try:
-                make_whiteout(full)
-            except FileExistsError:
-                if os.lstat(full).st_mode & _S_IFMT == _S_IFDIR:
-                    self._set_opaque(name)
-                return
-        self._tell(Remove(name))
+        path = f"{folder}/{base}" if folder else base
+        try:
+            make_whiteout(self._folders.open(folder), base)
+        except FileExistsError:
+            # The order in the archive says nothing: what the same layer puts there stays.
+            if path in self._known:
+                self._set_opaque(path)
+            return
+        self._tell(Remove(path))
 
-    def _hides(self, name: str) -> bool:
+    def _hides(self, path: str) -> bool:
         """Say whether the layer hides what lower ones have at a path."""
-        while self._opaque and name not in self._opaque:
-            if not name:
+        while self._opaque and path not in self._opaque:
+            if not path:
                 return False
-            name = name.rpartition("/")[0]
+            path = path.rpartition("/")[0]
         return bool(self._opaque)
 
-    def _set_opaque(self, name: str) -> None:
-        self._opaque.add(name)
-        os.setxattr(self._prefix + name if name else self._root, OPAQUE_XATTR, b"y")
+    def _set_opaque(self, path: str) -> None:
+        self._opaque.add(path)
+        fd = self._folders.readable(path)
+        try:
+            os.setxattr(fd, OPAQUE_XATTR, b"y")
+        finally:
+            os.close(fd)
 
-    def _purge(self, folder: str) -> None:
-        """Remove what lower layers put into a directory, at any depth."""
-        with os.scandir(self._prefix + folder) as found:
-            items = list(found)
-        for item in items:
-            name = f"{folder}/{item.name}" if folder else item.name
-            if name not in self._seen and name not in self._folders:
-                self._clear(name, item.path)
-            elif item.is_dir(follow_symlinks=False):
-                self._purge(name)
-
-    def _clear(self, name: str, full: str) -> None:
+    def _clear(self, path: str, at: int, base: str) -> None:
         """Remove whatever is at a path, and what was remembered of it."""
-        remove_tree(full)
-        self._aliases.clear()
-        if name in self._folders:
-            beneath = name + "/"
-            for known in [known for known in self._folders if known == name or known.startswith(beneath)]:
-                del self._folders[known]
+        remove_tree(base, dir_fd=at)
+        self._places.put(path, None, is_folder=False)
+        if path in self._known:
+            beneath = path + "/"
+            for known in [known for known in self._known if known == path or known.startswith(beneath)]:
+                del self._known[known]
                 self._opaque.discard(known)
+            self._folders.forget(path)
 
     # --- parents ---
 
-    def _resolve(self, folder: str, shown: str, *, make: bool = True) -> str:
-        """Return where a parent really is beneath the root, making what is missing; links stay inside."""
-        if (known := self._aliases.get(folder)) is not None:
-            return known
-        parts = folder.split("/")
-        parts.reverse()
-        current = ""
-        links = 0
-        while parts:
-            part = parts.pop()
-            if not part or part == ".":
-                continue
-            if part == "..":
-                current = current.rpartition("/")[0]
-                continue
-            name = f"{current}/{part}" if current else part
-            if name in self._folders:
-                current = name
-                continue
-            full = self._prefix + name
+    def _make_implied(self, folder: str, shown: str) -> None:
+        """Make a directory, and those above it, that members lie in and that the archive has not named so far."""
+        missing = []
+        while folder not in self._known:
+            missing.append(folder)
+            folder = folder.rpartition("/")[0]
+        for path in reversed(missing):
+            at, base = self._folders.split(path)
             try:
-                mode = os.lstat(full).st_mode & _S_IFMT
-            except FileNotFoundError:
-                if not make:
-                    raise ValueError(f"`{shown}` is not there to be linked to") from None
-                self._make_implied(name, full)
-            else:
-                if mode == _S_IFLNK:
-                    links += 1
-                    target = os.readlink(full)
-                    if links > _MAX_LINKS:
-                        raise ValueError(f"{shown!r} leads through too many symbolic links")
-                    if target.startswith("/"):
-                        current = ""
-                    parts.extend(reversed(target.split("/")))
-                    continue
-                if mode == _S_IFDIR:
-                    self._folders[name] = _FOUND
-                elif make and not self._flat and is_whiteout(full):
-                    self._clear(name, full)
-                    self._make_implied(name, full)
-                    self._set_opaque(name)
-                else:
-                    raise ValueError(f"{shown!r} lies beneath `{name}`, which is no directory")
-            current = name
-        if current != folder:
-            self._aliases[folder] = current
-        return current
+                os.mkdir(base, 0o755, dir_fd=at)
+            except FileExistsError:
+                if not is_whiteout(at, base):
+                    raise ValueError(f"{shown!r} lies beneath `{path}`, which is no directory") from None
+                self._clear(path, at, base)
+                os.mkdir(base, 0o755, dir_fd=at)
+                self._set_opaque(path)
+            self._known[path] = _IMPLIED
 
-    def _make_implied(self, name: str, full: str) -> None:
-        os.mkdir(full, 0o755)
-        self._folders[name] = _IMPLIED
-        if self._flat:
-            self._seen.add(name)
-
-    def _set_attributes(self, name: str, target: str | int, entry: Entry) -> None:
+    def _set_attributes(self, path: str, fd: int, entry: Entry) -> None:
         """Set the extended attributes of a file or directory, after its owner: chown takes capabilities away."""
         for attribute, value in entry.xattrs:
-            if why := set_xattr(target, attribute, value, escape=not self._flat):
-                self._skipped.append((name, why))
+            if why := set_xattr(fd, attribute, value, path, escape=True):
+                self._skipped.append((path, why))
 
 
 def _write_sparse(fd: int, member: Member, reader: TarReader) -> None:

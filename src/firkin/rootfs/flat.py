@@ -76,7 +76,7 @@ class FlatTree:
         self._clear_folder("")
 
     def _clear_folder(self, folder: str) -> None:
-        from firkin.layer.attributes import remove_tree
+        from firkin.linux.folders import remove_tree
 
         prefix = folder + "/" if folder else ""
         for name in os.listdir(f"{self.path}/{folder}"):

@@ -16,13 +16,15 @@ import msgspec
 
 from firkin.errors import Cancelled, FirkinError, RegistryError, StepFailed, StoreError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex, Warned
+from firkin.layer.attributes import set_xattr
 from firkin.layer.blob import index_blob, unpack_blob
-from firkin.layer.change import Change, Entry, View
+from firkin.layer.change import Change, View
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.scan import OwnerOf, iter_upper_changes
 from firkin.layer.stream import write_layer
 from firkin.layer.unpack import Unpacked
 from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView
+from firkin.linux.folders import Folders
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
@@ -539,16 +541,18 @@ def _take_from_below(root: str, paths: tuple[str, ...], below: StackView, owner_
     Overlayfs shows the attributes of the topmost layer, so without this a `usr/bin/tool` alone would hide
     the mode and owner of `/usr`.
     """
-    for path in sorted(paths, reverse=True):
-        entry = below.implied(path)
-        if entry is not None:
-            _set_attributes(f"{root}/{path}" if path else root, entry, owner_free)
-
-
-def _set_attributes(full: str, entry: Entry, owner_free: bool) -> None:
-    if not owner_free:
-        os.chown(full, entry.uid, entry.gid)
-    os.chmod(full, entry.mode)
-    for name, value in entry.xattrs:
-        os.setxattr(full, name, value)
-    os.utime(full, ns=(entry.mtime_ns, entry.mtime_ns))
+    with Folders(root) as folders:
+        for path in sorted(paths, reverse=True):
+            entry = below.implied(path)
+            if entry is None:
+                continue
+            fd = folders.readable(path)
+            try:
+                if not owner_free:
+                    os.fchown(fd, entry.uid, entry.gid)
+                os.fchmod(fd, entry.mode)
+                for name, value in entry.xattrs:
+                    set_xattr(fd, name, value, path, escape=True)
+                os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+            finally:
+                os.close(fd)

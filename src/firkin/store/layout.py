@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from firkin.errors import StoreError
+from firkin.linux.folders import remove_tree as remove_tree
 
 STORE_VERSION = "1"
 _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "tmp")
@@ -40,7 +41,6 @@ _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linu
 RESERVE_BYTES = 1 << 20
 _TRIAL_S = 60.0
 """A trial takes milliseconds; one so old was killed."""
-_FAR_DOWN = 3000  # bytes of a path from where its children may have none (PATH_MAX)
 
 
 def give_up_reserve(root: str) -> None:
@@ -236,66 +236,6 @@ def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) ->
         if os.path.lexists(temporary):
             os.unlink(temporary)
         raise
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory or file with everything in it; missing is fine.
-
-    A RUN may have taken away the owner's rights on its directories, so they are given back first.
-    """
-    if not path or not os.path.lexists(path):
-        return
-    if not os.path.isdir(path) or os.path.islink(path):
-        os.unlink(path)
-        return
-    import shutil
-
-    for _ in range(8):
-        try:
-            shutil.rmtree(path)
-            return
-        except RecursionError:
-            _remove_deep(path)
-            return
-        except PermissionError:
-            for folder, names, _ in os.walk(path):
-                if len(folder) > _FAR_DOWN:
-                    _remove_deep(path)
-                    return
-                os.chmod(folder, 0o700)
-                for name in names:
-                    if not os.path.islink(f"{folder}/{name}"):
-                        os.chmod(f"{folder}/{name}", 0o700)
-        except FileNotFoundError:
-            if not os.path.lexists(path):
-                return  # another process removed it at the same time
-
-
-def _remove_deep(path: str) -> None:
-    """Remove a directory that is too deep for a walk: directories in its directories are moved up, level by level."""
-    number = 0
-    os.chmod(path, 0o700)
-    while items := _scan(path):
-        for item in items:
-            if not item.is_dir(follow_symlinks=False):
-                os.unlink(item.path)
-                continue
-            os.chmod(item.path, 0o700)
-            for below in _scan(item.path):
-                if not below.is_dir(follow_symlinks=False):
-                    os.unlink(below.path)
-                    continue
-                while os.path.lexists(f"{path}/{number}"):
-                    number += 1
-                os.chmod(below.path, 0o700)
-                os.rename(below.path, f"{path}/{number}")
-            os.rmdir(item.path)
-    os.rmdir(path)
-
-
-def _scan(path: str) -> list[os.DirEntry[str]]:
-    with os.scandir(path) as found:
-        return list(found)
 
 
 def store_error(what: str, error: OSError) -> StoreError:

@@ -13,6 +13,7 @@ from firkin.layer.change import Change, Entry, Opaque, Put, Remove
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import write_layer
 from firkin.layer.view import DirectoryView
+from firkin.linux.folders import remove_tree
 
 ME = (os.getuid(), os.getgid())
 
@@ -90,6 +91,44 @@ def test_a_parent_that_leads_out(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no directory"):
         apply_changes([Put("l/f", entry("file"))], str(root), form="flat")
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("form", ["diff", "flat"])
+def test_nothing_leads_out(root: Path, tmp_path: Path, form: str) -> None:
+    """Changes that no tree and no archive gives, should one of their readers ever be wrong."""
+    outside = tmp_path / "outside"
+    (outside / "d").mkdir(parents=True)
+    (outside / "f").write_text("secret")
+    before = outside.stat().st_ctime_ns
+    link = Put("l", entry("symlink", target=str(outside)))
+    attacks: list[list[Change]] = [
+        [link, Put("l/new", entry("file", 1), b"1")],
+        [link, Put("l/new", entry("dir", mode=0o755))],
+        [link, Put("l/d/new", entry("file", 1), b"1")],
+        [link, Remove("l/f")],
+        [link, Opaque("l")],
+        [link, Put("hard", entry("file", 6), None, "l/f")],
+        [Put("l", entry("dir", mode=0o755)), Put("l/f", entry("file", 1), b"1"), link, Put("l/f", entry("file", 0))],
+        [Put("..", entry("file", 1), b"1")],
+        [Put("../outside/f", entry("file", 1), b"1")],
+        [Put("a/../../outside/f", entry("file", 1), b"1")],
+        [Put("hard", entry("file", 6), None, "../outside/f")],
+        [Remove("../outside/f")],
+        [Remove("..")],
+        [Remove("")],
+        [Opaque("../outside")],
+        [Put("a//b", entry("file", 1), b"1")],
+        [Put("/f", entry("file", 1), b"1")],
+    ]
+    for changes in attacks:
+        with pytest.raises(ValueError, match=r"cannot be made|no directory|leads out"):
+            apply_changes(changes, str(root), form=form)  # type: ignore[arg-type]
+        assert outside.stat().st_ctime_ns == before
+        assert (outside / "f").read_text() == "secret"
+        assert (outside / "f").stat().st_nlink == 1
+        assert os.path.lexists(root)
+        for name in os.listdir(root):
+            remove_tree(f"{root}/{name}")
 
 
 def test_links_only_where_nothing_differs(root: Path, tmp_path: Path) -> None:

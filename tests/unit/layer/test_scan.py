@@ -10,6 +10,7 @@ import pytest
 from firkin.layer.attributes import make_xattr_whiteout
 from firkin.layer.change import Change, Put
 from firkin.layer.scan import iter_tree_changes, iter_upper_changes, read_entry, scan_tree
+from firkin.linux.folders import Folders
 
 
 def changes(root: Path, **options: object) -> list[Change]:
@@ -63,7 +64,8 @@ def test_overlay_marks(tmp_path: Path) -> None:
     os.setxattr(tmp_path / "new" / "file", "user.overlay.overlay.opaque", b"mine")
     os.setxattr(tmp_path / "new" / "file", "user.overlay.origin", b"")
     (tmp_path / "old").mkdir()
-    make_xattr_whiteout(str(tmp_path / "old" / "gone"))
+    with Folders(str(tmp_path)) as folders:
+        make_xattr_whiteout(*folders.split("old/gone"))
     (tmp_path / "old" / "here").touch()
     found = changes(tmp_path)
     assert paths(found) == ["put new", "opaque new", "put new/file", "put old", "remove old/gone", "put old/here"]

@@ -1,0 +1,222 @@
+"""Directories beneath a root, reached component by component and held by descriptors; and their removal. I; any
+module above `linux` may import it.
+
+For trees that are being made out of somebody else's names: the kernel gets one component at a time, relative to
+the descriptor of the directory before, and refuses one that is a link. So no name leads out of the root, whatever
+stands in it by now, and a path may be longer than PATH_MAX.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST = 64  # descriptors of one tree that is being made
+_DEEP = 64  # descriptors of one removal
+
+
+class Folders:
+    """Descriptors of directories beneath a root. Use as a context manager. Not thread-safe.
+
+    Paths are relative to the root, "" is the root itself. Every method raises OSError: NotADirectoryError where a
+    component is a link or a file.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._held = {"": os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)}
+        self._last = ""
+        self._last_fd = self._held[""]
+
+    def __enter__(self) -> Folders:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._held.values():
+            os.close(fd)
+        self._held.clear()
+
+    def open(self, path: str) -> int:
+        """Return an O_PATH descriptor of a directory; it and that of the call before stay open until the next call."""
+        if path == self._last:
+            return self._last_fd
+        fd = self._held.get(path)
+        if fd is None:
+            if len(self._held) >= _MOST:
+                self._let_go()
+            fd = self._walk(path)
+        self._last, self._last_fd = path, fd
+        return fd
+
+    def split(self, path: str) -> tuple[int, str]:
+        """Return the descriptor of the directory that holds `path`, and the last component."""
+        folder, slash, name = path.rpartition("/")
+        _check(folder, slash, name)
+        return self.open(folder), name
+
+    def readable(self, path: str) -> int:
+        """Return a new descriptor of a directory that can be listed and changed; the caller closes it."""
+        if not path:
+            return os.open(".", _LIST, dir_fd=self._held[""])
+        parent, name = self.split(path)
+        return open_listing(name, parent)
+
+    def forget(self, path: str) -> None:
+        """Let go of a directory that was removed, and of those beneath it."""
+        beneath = path + "/"
+        for known in [known for known in self._held if known == path or known.startswith(beneath)]:
+            os.close(self._held.pop(known))
+        self._last, self._last_fd = "", self._held[""]
+
+    def _walk(self, path: str) -> int:
+        above = path
+        names: list[str] = []
+        while above not in self._held:
+            above, slash, name = above.rpartition("/")
+            _check(above, slash, name)
+            names.append(name)
+        fd = self._held[above]
+        passing = -1  # one that is too far up to be held
+        try:
+            while names:
+                name = names.pop()
+                following = os.open(name, _FOLDER, dir_fd=fd)
+                if passing >= 0:
+                    os.close(passing)
+                    passing = -1
+                fd = following
+                above = f"{above}/{name}" if above else name
+                if len(names) < _MOST // 4:
+                    self._held[above] = fd
+                else:
+                    passing = fd
+        except OSError as error:
+            if passing >= 0:
+                os.close(passing)
+            error.filename = path
+            raise
+        return fd
+
+    def _let_go(self) -> None:
+        """Close the older half, but not what was asked for last."""
+        for known in list(self._held)[1 : _MOST // 2]:
+            if known != self._last:
+                os.close(self._held.pop(known))
+
+
+def _check(folder: str, slash: str, name: str) -> None:
+    if name in ("", ".", "..") or (slash and not folder):
+        raise NotADirectoryError(errno.ENOTDIR, "not a name in a directory", f"{folder}{slash}{name}")
+
+
+def open_listing(name: str, dir_fd: int | None) -> int:
+    """Open a directory for listing and changing, not following a link; one's own that forbids it is changed."""
+    try:
+        fd = os.open(name, _LIST, dir_fd=dir_fd)
+    except PermissionError:
+        held = os.open(name, _FOLDER, dir_fd=dir_fd)
+        try:
+            os.chmod(f"/proc/self/fd/{held}", 0o700)
+        finally:
+            os.close(held)
+        fd = os.open(name, _LIST, dir_fd=dir_fd)
+    return fd
+
+
+def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
+    """Remove a file, or a directory with all beneath it, however deep; no link is followed, what is missing is fine.
+
+    Directories that their owner may not change are made so first. Raises OSError.
+    """
+    try:
+        os.unlink(path, dir_fd=dir_fd)
+        return
+    except FileNotFoundError:
+        return
+    except OSError:
+        try:
+            mode = os.lstat(path, dir_fd=dir_fd).st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISDIR(mode):
+            raise
+    try:
+        top = _open_own(path, dir_fd)
+    except FileNotFoundError:
+        return  # another process removed it at the same time
+    try:
+        while _empty(top):
+            pass
+    finally:
+        os.close(top)
+    _rmdir(path, dir_fd)
+
+
+def _empty(top: int) -> bool:
+    """Remove what is in a directory; what is too deep is moved up into it, and then there is more to remove."""
+    more = False
+    fds = [top]
+    names = [""]
+    lists = [_scan(top)]
+    try:
+        while lists:
+            fd, items = fds[-1], lists[-1]
+            while items:
+                name, is_folder = items.pop()
+                if not is_folder:
+                    _unlink(name, fd)
+                elif len(fds) < _DEEP:
+                    try:
+                        child = _open_own(name, fd)
+                    except FileNotFoundError:
+                        continue
+                    fds.append(child)
+                    names.append(name)
+                    lists.append(_scan(child))
+                    break
+                else:
+                    more = True
+                    os.rename(name, f".deep-{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
+            else:
+                lists.pop()
+                name = names.pop()
+                fds.pop()
+                if fds:
+                    os.close(fd)
+                    _rmdir(name, fds[-1])
+    finally:
+        for fd in fds[1:]:
+            os.close(fd)
+    return more
+
+
+def _open_own(name: str, dir_fd: int | None) -> int:
+    fd = open_listing(name, dir_fd)
+    mode = os.fstat(fd).st_mode
+    if mode & 0o700 != 0o700:
+        try:
+            os.fchmod(fd, 0o700)
+        except PermissionError:
+            pass  # somebody else's; what is in it tells
+    return fd
+
+
+def _scan(fd: int) -> list[tuple[str, bool]]:
+    with os.scandir(fd) as found:
+        return [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
+
+
+def _unlink(name: str, dir_fd: int) -> None:
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
+
+
+def _rmdir(name: str, dir_fd: int | None) -> None:
+    try:
+        os.rmdir(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        pass
