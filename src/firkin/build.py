@@ -81,7 +81,8 @@ def make_images(
     bench: Bench, request: BuildRequest, source: Source, emit: Emit
 ) -> tuple[Exporter, tuple[StepResult, ...]]:
     """Do everything but the last: return who can export the images, and what became of the steps."""
-    emit(Planned(time.time(), (), source))  # so that an error can show the lines it is about
+    shown = source.shown()
+    emit(Planned(time.time(), (), shown))  # so that an error can show the lines it is about
     dockerfile = parse(source)
     checks = Checks(dockerfile, _Reporter(emit), dict(request.build_args).get(CHECK_ARGUMENT))
     checks.check_syntax()
@@ -102,13 +103,13 @@ def make_images(
         if (violation := checks.violation()) is not None:
             raise violation
         if request.plan_only:
-            emit(Planned(time.time(), vertices_of(graph), source))
+            emit(Planned(time.time(), vertices_of(graph), shown))
             continue
         engine = bench.engine(_slot(request, source))
         engine.prepare(graph, exporter.formats(graph), whole_files=exporter.wants_files)
         engine.on_first_miss = partial(exporter.send_bases, graph)
         scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
-        outcome = scheduler.run(graph, source)
+        outcome = scheduler.run(graph, shown)
         exporter.assemble(engine, graph, outcome.results)
         stories += exporter.with_layers(outcome.stories, outcome.results)
         for target in request.also_targets:
@@ -117,7 +118,7 @@ def make_images(
             graph = lower(dockerfile, msgspec.structs.replace(options, target=target), bases, checks.warn)
             engine = bench.engine(_slot(request, source))
             engine.prepare(graph, (), whole_files=True)
-            outcome = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, source)
+            outcome = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, shown)
             stories += outcome.stories.values()
     if lanes is not None:
         lanes.enter("")

@@ -35,7 +35,7 @@ def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[]
     began = time.time()
     with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
-        emit(Planned(time.time(), (), source))
+        emit(Planned(time.time(), (), source.shown()))
         document = msgspec.Raw(encode_line(_answer(request, bench, source)))
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, document)

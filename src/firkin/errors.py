@@ -2,12 +2,14 @@
 
 An error says what failed (`message`: lower case, no full stop), which kind it is (`code`), how the
 process ends (`exit_code`), what to do (`hints`) and where (`span`). `render/report.py` prints it,
-nobody else does. Secrets are redacted before they get in here.
+nobody else does. Passwords in addresses are hidden here, other secrets before they get in here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
+
+from firkin.text import hide_passwords
 
 if TYPE_CHECKING:
     from firkin.source import Span
@@ -28,11 +30,12 @@ class FirkinError(Exception):
         hints: tuple[str, ...] = (),
         span: Span | None = None,
     ) -> None:
+        message = hide_passwords(message)
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.exit_code = self.default_exit_code if exit_code is None else exit_code
-        self.hints = hints
+        self.hints = tuple(map(hide_passwords, hints))
         self.span = span
 
     def __str__(self) -> str:
@@ -142,7 +145,7 @@ def cause_texts(error: BaseException) -> tuple[str, ...]:
         elif isinstance(cause, OSError) and cause.strerror:
             text = cause.strerror.lower()
         else:
-            text = str(cause).strip() or type(cause).__name__
+            text = hide_passwords(str(cause).strip()) or type(cause).__name__
         if not any(text.lower() in known.lower() for known in told):
             told.append(text)
         cause = cause.__cause__

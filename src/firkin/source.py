@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from firkin.text import hide_passwords
+
 
 class Position(msgspec.Struct, frozen=True):
     """A place in a text: line and column, both counted from 1 (columns in characters)."""
@@ -28,6 +30,10 @@ class Source(msgspec.Struct, frozen=True):
 
     name: str
     text: str
+
+    def shown(self) -> Source:
+        """Return the text as events and reports may show it: without the passwords of addresses."""
+        return Source(self.name, hide_passwords(self.text))
 
     def span(self, first_line: int, last_line: int | None = None, column: int = 1) -> Span:
         """Return the span of the given lines, clamped to the text."""

@@ -37,3 +37,48 @@ def whole_number(text: str, largest: int) -> int | None:
         return None
     number = int(digits)
     return number if number <= largest else None
+
+
+_SECRET_PARAMETERS = frozenset(
+    "access_token api_key apikey auth authorization client_secret code credential key password passwd pwd secret sig "
+    "signature token x-amz-credential x-amz-security-token x-amz-signature x-goog-credential x-goog-signature".split()
+)
+_ADDRESS_ENDS = frozenset(" \t\r\n\"'`<>")
+
+
+def hide_passwords(text: str, user: str = "xxxxx@") -> str:
+    """Return the text with `xxxxx` for what its addresses (`SCHEME://…`) hold to authenticate somebody.
+
+    That is their user information (but a user alone in ssh and git addresses), for which `user` stands, and the
+    values of query parameters whose names tell of secrets. Texts go through here when they are stored: errors,
+    events, titles, records, images.
+    """
+    if "://" not in text:
+        return text
+    before, *others = text.split("://")
+    shown = [before]
+    for rest in others:
+        scheme = before[-8:].lower()
+        end = next((at for at, char in enumerate(rest) if char in _ADDRESS_ENDS), len(rest))
+        before = rest
+        shown.append(_without_secrets(rest[:end], scheme, user) + rest[end:])
+    return "://".join(shown)
+
+
+def _without_secrets(address: str, scheme: str, shown_user: str) -> str:
+    end = next((at for at, char in enumerate(address) if char in "/?#"), len(address))
+    user, at, host = address[:end].rpartition("@")
+    if at and user and (":" in user or not scheme.endswith(("ssh", "git"))):
+        host = shown_user + host
+    else:
+        host = address[:end]
+    path, mark, query = address[end:].partition("?")
+    if not mark:
+        return host + path
+    query, hash, fragment = query.partition("#")
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    shown = "&".join(
+        f"{name}=xxxxx" if equals and name.lower() in _SECRET_PARAMETERS else f"{name}{equals}{value}"
+        for name, equals, value in pairs
+    )
+    return f"{host}{path}?{shown}{hash}{fragment}"

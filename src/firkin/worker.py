@@ -21,6 +21,7 @@ from firkin.errors import Cancelled, FirkinError, HostError, InternalError, Regi
 from firkin.events import Event, encode_line
 from firkin.request import BuildRequest, BuildResult, check_texts, decode_request
 from firkin.source import Source, Span
+from firkin.text import hide_passwords
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -405,7 +406,7 @@ def _shortened(path: str) -> str:
 def _traceback(error: BaseException) -> str:
     import traceback
 
-    return "".join(traceback.format_exception(error))
+    return hide_passwords("".join(traceback.format_exception(error)))
 
 
 def main(build: Build | None = None) -> int:

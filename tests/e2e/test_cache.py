@@ -178,3 +178,49 @@ def test_misses_are_explained(machine: Machine, context: Path) -> None:
     failed = one.run("build", "--require-cached", context, check=False)
     assert failed.returncode == 1
     assert "`COPY app.txt /app/` is not cached: files that it copies changed" in failed.stderr
+
+
+VALUE = "value-of-an-argument"
+TELLING = """
+ARG BASE
+FROM $BASE AS build
+ARG TOKEN
+WORKDIR /in/$TOKEN
+COPY app.txt /as-$TOKEN
+COPY <<A /text
+$TOKEN
+A
+RUN --mount=type=cache,id=$TOKEN,target=/c --mount=type=cache,target=/plain echo $TOKEN >/c/a
+ONBUILD RUN echo $TOKEN
+FROM build
+ARG TOKEN
+RUN <<A
+echo $TOKEN
+A
+RUN --mount=type=secret,id=s$TOKEN true
+"""
+
+
+@pytest.mark.parametrize("kind", ["local", "inline"])
+def test_entries_tell_nothing_of_build_arguments(
+    machine: Machine, own: Registry, context: Path, scratch: Path, kind: str
+) -> None:
+    (context / "Dockerfile").write_text(TELLING)
+    place = scratch / "exchange"
+    place.mkdir(mode=0o777)
+    place.chmod(0o777)
+    to = f"type=local,dest={place}/cache,mode=max,mounts=true" if kind == "local" else "type=inline"
+    firkin = machine("one")
+    arguments = ("--build-arg", f"TOKEN={VALUE}", "--build-arg", "BASE=busybox:1.35")
+    said = build(firkin, context, *arguments, "--cache-to", to, "-o", f"type=oci,tar=false,dest={place}/image")
+    assert f"WORKDIR /in/{VALUE}" in said  # who builds may see it
+    blobs = (place / ("cache" if kind == "local" else "image")).rglob("*")
+    texts = [blob.read_bytes() for blob in blobs if blob.is_file()]
+    notes = [json.dumps(json.loads(text).get("annotations")) for text in texts if text.startswith(b'{"schemaVersion"')]
+    assert any("WORKDIR /in/$TOKEN" in note for note in notes) and not any(VALUE in note for note in notes)
+    if kind == "local":
+        assert not any(VALUE.encode() in text for text in texts)
+        listed = firkin.run("cache", "ls", place / "cache").stdout
+        assert "cache mount /plain" in listed and "cache mount (its id is made of variables)" in listed
+    (records,) = (path for path in firkin.store.glob("records-*.db"))
+    assert records.stat().st_mode & 0o777 == 0o600

@@ -20,6 +20,7 @@ from firkin.ambient import Ambient
 from firkin.cli.arguments import Arguments, parse_arguments
 from firkin.cli.options import Option
 from firkin.errors import FirkinError, HostError, InternalError, UsageError
+from firkin.text import hide_passwords
 
 
 class Invocation(NamedTuple):
@@ -168,7 +169,7 @@ def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> Non
         if not trace:
             import traceback
 
-            trace = "".join(traceback.format_exception(error))
+            trace = hide_passwords("".join(traceback.format_exception(error)))
         report = f"{trace.rstrip()}\n{report}"
     try:
         write_all(2, report + "\n")

@@ -311,9 +311,11 @@ class _Lowering:
         files = state.step
         state.step = self.builder.add(Scratch(), (), StepMeta("FROM scratch", platform=state.platform))
         op = CopyOp((path_source("/", 1, parents=False),), "/")
+        title = f"FROM {node.base_text}"
         state.total += 1
-        state.add_step(op, (files,), f"FROM {node.base_text}", node.span, self.context)
-        state.history.append(History(created_by=f"FROM {node.base_text}", comment="buildkit.exporter.image.v0"))
+        written = node.stage.base.text if node.stage is not None else title
+        state.add_step(op, (files,), title, written, node.span, self.context)
+        state.history.append(History(created_by=title, comment="buildkit.exporter.image.v0"))
 
     def _source_of(self, node: Node) -> Source:
         if not node.done or node.state is None:

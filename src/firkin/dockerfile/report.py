@@ -174,4 +174,4 @@ def location_of(span: Span | None) -> Location:
 
 
 def _data(source: Source) -> bytes:
-    return source.text.encode("utf-8", "surrogateescape")
+    return source.shown().text.encode("utf-8", "surrogateescape")

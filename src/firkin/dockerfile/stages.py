@@ -18,7 +18,7 @@ from firkin.errors import DockerfileError, UsageError
 from firkin.oci.platform import Platform, parse_platform
 from firkin.oci.reference import parse_reference
 from firkin.source import Span
-from firkin.text import FIRST_S, LATEST_S, valid_text
+from firkin.text import FIRST_S, LATEST_S, hide_passwords, valid_text
 
 EPOCH = "SOURCE_DATE_EPOCH"
 SCRATCH = "scratch"
@@ -92,7 +92,7 @@ class Plan:
     def __init__(self, dockerfile: Dockerfile, options: LowerOptions, warn: Warn) -> None:
         self.dockerfile = dockerfile
         self.options = options
-        self.warn: Warn = lambda code, message, span: warn(code, valid_text(message), span)
+        self.warn: Warn = lambda code, message, span: warn(code, hide_passwords(valid_text(message)), span)
         self.escape = dockerfile.directives.escape
         self.lexer = Lexer(self.escape)
         self.arguments = options.arguments

@@ -18,7 +18,7 @@ from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig
 from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
 from firkin.source import Span
-from firkin.text import valid_text
+from firkin.text import hide_passwords, valid_text
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what `docker history` shows for images of BuildKit
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -258,15 +258,16 @@ class StageState(msgspec.Struct, eq=False):
         )
 
     def add_step(
-        self, op: Op, others: tuple[StepId, ...], title: str, span: Span, context: LowerContext
+        self, op: Op, others: tuple[StepId, ...], title: str, written: str, span: Span, context: LowerContext
     ) -> None:
-        """Put a step on top of the stage; its input 0 is the stage so far."""
+        """Put a step on top of the stage; its input 0 is the stage so far. `written`: the instruction, unexpanded."""
         self.number += 1
+        prefix = "ONBUILD " if self.in_onbuild else ""
         self.step = context.builder.add(
             op,
             (self.step, *others),
             StepMeta(
-                f"ONBUILD {title}" if self.in_onbuild else title,
+                prefix + title,
                 self.name,
                 self.number,
                 max(self.number, self.total),
@@ -275,6 +276,7 @@ class StageState(msgspec.Struct, eq=False):
                 self.platform,
                 context.epoch_s,
                 self.base_s,
+                prefix + hide_passwords(valid_text(written.strip())),
             ),
         )
 
@@ -306,7 +308,7 @@ class StageState(msgspec.Struct, eq=False):
             shown: Expanded | None = (lexer or context.lexer).expand(text, self.env)
         except ValueError:
             shown = None
-        words = valid_text(shown.text if shown else text).partition(" ")
+        words = hide_passwords(valid_text(shown.text if shown else text)).partition(" ")
         return words[0].upper() + words[1] + words[2]
 
     def runtime(self) -> RuntimeConfig:

@@ -527,20 +527,6 @@ def quote(text: str) -> str:
 _ESCAPES: Final = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r"}
 
 
-def hide_passwords(text: str) -> str:
-    """Return the text without the user information of its web addresses: it goes to logs and into images."""
-    first, *others = text.split("://")
-    shown = first
-    for number, rest in enumerate(others):
-        scheme = (first if number == 0 else others[number - 1]).lower()
-        end = next((at for at, char in enumerate(rest) if char in "/?# \t\"'"), len(rest))
-        user, at, host = rest[:end].rpartition("@")
-        if at and user and scheme.endswith(("http", "https")):
-            rest = f"xxxxx@{host}{rest[end:]}"
-        shown += f"://{rest}"
-    return shown
-
-
 def nearest(word: str, known: Iterable[str], case_sensitive: bool = True, limit: int = 2) -> str | None:
     """Return the known word that was probably meant, or None. Mirrors: util/suggest.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firkin.graph.key import Part
+from firkin.text import hide_passwords
 
 _WHAT = {
     "op": "it is another instruction",
@@ -74,4 +75,5 @@ def _split(variable: str) -> tuple[str, str]:
 
 
 def _short(value: str) -> str:
+    value = hide_passwords(value)
     return value if len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"

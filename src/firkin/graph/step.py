@@ -24,6 +24,8 @@ class StepMeta(msgspec.Struct, frozen=True):
     `number` of `total` instructions in `stage`. `no_cache` (--no-cache, --no-cache-filter) skips
     the look-up, not the record. What a step makes without a time of its own gets `epoch_s`
     (SOURCE_DATE_EPOCH); without one the time of what it copies, or `base_s`, its base image's.
+    `written` is the instruction as it stands in the Dockerfile, for a title tells values of build
+    arguments: other machines may see that alone.
     """
 
     title: str
@@ -35,6 +37,7 @@ class StepMeta(msgspec.Struct, frozen=True):
     platform: Platform | None = None
     epoch_s: int | None = None
     base_s: int = 0
+    written: str = ""
 
 
 class Step(msgspec.Struct, frozen=True):

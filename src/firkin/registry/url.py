@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from firkin.text import hide_passwords
+
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 # The names whose values may be shown; everything else in a query may be a signature or a token.
 _SHOWN = frozenset(("digest", "mount", "from", "n", "last", "scope", "service", "ns"))
@@ -115,12 +117,8 @@ def with_query(target: str, *pairs: tuple[str, str]) -> str:
 
 
 def redact_url(text: str) -> str:
-    """Return the URL without user information and without the values of unknown query parameters."""
-    head, mark, query = text.partition("?")
-    scheme, found, rest = head.partition("://")
-    if found:
-        host, slash, path = rest.partition("/")
-        head = f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+    """Return the URL without user information, fragment, and the values of unknown query parameters."""
+    head, mark, query = hide_passwords(text, user="").partition("?")
     if not mark:
         return head
     shown = []

@@ -376,7 +376,7 @@ class Engine:
         if (times := self._keys.set_times(step.op, inputs)) and parts[-1] != ("times", times):
             parts = (*parts, ("times", times))  # no part of the key; see _look_up_layer
         created = self.created.setdefault(layer_id, ended)
-        record = Record(key, layer_id, self.slot(step), step.meta.title, parts, created, ended - began)
+        record = Record(key, layer_id, self.slot(step), step.meta.written, parts, created, ended - began)
         self.store.records.remember(record, replace=fresh)
         self._note(step, inputs, record, fresh=fresh)
         narrow = self._keys.narrow(step, inputs)

@@ -194,7 +194,9 @@ class Records:
                 with suppress(FileNotFoundError):  # its last user has just removed it
                     os.unlink(f"{place}/{left}")
         name = f"{stem}{os.urandom(6).hex()}.db"
-        connection = _connection(f"{place}/{name}", "rwc")
+        # Parts of keys tell the values of build arguments: they are for the owner alone, and SQLite's logs follow suit.
+        os.close(os.open(f"{place}/{name}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        connection = _connection(f"{place}/{name}", "rw")
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             self._make_tables(connection)

@@ -462,3 +462,23 @@ def test_a_blank_base_names_the_argument_that_is_missing() -> None:
     assert caught.value.hints == (
         "give `X` a value: `ARG X=...` before the first FROM, or `--build-arg X=...`",
     )
+
+
+def test_steps_know_how_they_are_written() -> None:
+    """Titles tell values of build arguments, so caches that others read get the text of the Dockerfile."""
+    text = """FROM busybox
+ARG A
+WORKDIR /$A
+COPY f /$A
+ADD https://me:pw@host/$A /
+RUN echo \\
+  $A
+ONBUILD RUN echo ${A}
+FROM busybox AS last
+"""
+    found = build(text.rpartition("FROM")[0], build_args={"A": "value"})
+    steps = [step.meta for step in found.graph.steps if step.meta.number and not step.meta.title.startswith("FROM")]
+    assert [meta.written for meta in steps] == [
+        "WORKDIR /$A", "COPY f /$A", "ADD https://xxxxx@host/$A /", "RUN echo   $A",
+    ]  # fmt: skip
+    assert [meta.title for meta in steps][:3] == ["WORKDIR /value", "COPY f /value", "ADD https://xxxxx@host/value /"]

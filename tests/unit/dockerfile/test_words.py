@@ -6,7 +6,6 @@ from firkin.dockerfile.words import (
     Lexer,
     NameValue,
     NameValues,
-    hide_passwords,
     nearest,
     quote,
     split_json_array,
@@ -186,16 +185,6 @@ def test_split_json_array_wants_strings(text: str) -> None:
 def test_quote_is_that_of_go() -> None:
     assert quote("a b") == '"a b"'
     assert quote('"\\\n\x00\x7f\udcff\u200b é') == '"\\"\\\\\\n\\x00\\x7f\\xff\\u200b é"'
-
-
-@pytest.mark.parametrize(("text", "shown"), [
-    ("ADD https://me:pw@host/x?y=a@b /x", "ADD https://xxxxx@host/x?y=a@b /x"),
-    ("ADD http://token@host:80 HTTPS://a:b@c@d/ /x", "ADD http://xxxxx@host:80 HTTPS://xxxxx@d/ /x"),
-    ("ADD ssh://git@host/x git@host:x https://host/a@b /x", "ADD ssh://git@host/x git@host:x https://host/a@b /x"),
-    ("https://", "https://"),
-])
-def test_passwords_in_addresses_are_hidden(text: str, shown: str) -> None:
-    assert hide_passwords(text) == shown
 
 
 def test_nearest() -> None:

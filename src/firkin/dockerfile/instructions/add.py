@@ -18,7 +18,7 @@ from firkin.dockerfile.instructions.transfer import (
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import hide_passwords, quote
+from firkin.dockerfile.words import quote
 from firkin.errors import DockerfileError
 from firkin.graph.ops import Copy as CopyOp
 from firkin.graph.ops import CopySource, FileSource, Git, Http, TextSource
@@ -63,7 +63,7 @@ def lower(node: Add, state: StageState, context: LowerContext) -> None:
     checksum = state.expand(node.checksum, node.span, context)
     if checksum:
         _check_checksum(node, transfer, checksum)
-    title = hide_passwords(state.title_of(node.text.strip(), context))
+    title = state.title_of(node.text.strip(), context)
     inputs: list[StepId] = []
     sources: list[CopySource] = []
     local = -1
@@ -92,7 +92,7 @@ def lower(node: Add, state: StageState, context: LowerContext) -> None:
         link=transfer.link and not transfer.chmod,
         exclude=transfer.exclude,
     )
-    state.add_step(op_copy, tuple(inputs), title, node.span, context)
+    state.add_step(op_copy, tuple(inputs), title, node.text, node.span, context)
     record(state, "ADD", transfer)
 
 

@@ -15,11 +15,12 @@ from firkin.dockerfile.instructions.transfer import (
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
 from firkin.dockerfile.syntax import Instruction
-from firkin.dockerfile.words import hide_passwords, quote
+from firkin.dockerfile.words import quote
 from firkin.errors import DockerfileError
 from firkin.graph.ops import Copy as CopyOp
 from firkin.graph.ops import CopySource, TextSource
 from firkin.graph.step import StepId
+from firkin.text import hide_passwords
 
 _FLAGS = (
     FlagSpec("chown"),
@@ -76,7 +77,8 @@ def lower(node: Copy, state: StageState, context: LowerContext) -> None:
         parents=node.parents,
         exclude=transfer.exclude,
     )
-    state.add_step(op, inputs, state.title_of(node.text.strip(), context), node.span, context)
+    title = state.title_of(node.text.strip(), context)
+    state.add_step(op, inputs, title, node.text, node.span, context)
     record(state, "COPY", transfer, node.parents)
 
 

@@ -92,7 +92,7 @@ def lower(node: Run, state: StageState, context: LowerContext) -> None:
         context.proxy_env,
         hostname=context.hostname,
     )
-    state.add_step(op, tuple(inputs), title, node.span, context)
+    state.add_step(op, tuple(inputs), title, node.text, node.span, context)
     values = {name: state.env.get(name, value or "") for name, value in state.build_args}
     arguments = [f"{name}={value}" for name, value in values.items()]
     prefix = [f"|{len(arguments)}", *arguments] if arguments else []

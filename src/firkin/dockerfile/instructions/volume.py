@@ -42,7 +42,7 @@ def lower(node: Volume, state: StageState, context: LowerContext) -> None:
         for path in paths:
             place = clean_path(f"/{path}")
             if place != "/":
-                state.add_step(MakeDir(place, ""), (), f"VOLUME {path}", node.span, context)
+                state.add_step(MakeDir(place, ""), (), f"VOLUME {path}", node.text, node.span, context)
             state.record(f"VOLUME {plain_list([path])}", layer=place != "/")
         return
     state.record(f"VOLUME {plain_list(paths)}")

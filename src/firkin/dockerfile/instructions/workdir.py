@@ -48,5 +48,5 @@ def lower(node: Workdir, state: StageState, context: LowerContext) -> None:
     state.working_dir = path
     if path != "/":
         title = state.title_of(node.text.strip(), context)
-        state.add_step(MakeDir(clean_path(path), state.user), (), title, node.span, context)
+        state.add_step(MakeDir(clean_path(path), state.user), (), title, node.text, node.span, context)
     state.record(f"WORKDIR {path}", layer=path != "/")

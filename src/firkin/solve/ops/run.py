@@ -50,7 +50,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             for mount in op.mounts:
                 if isinstance(mount, ops.CacheMount):
                     empty_mount(engine, _mount_name(mount, inputs))
-        mounts, variables = _mounts(engine, op, inputs, vertex, stack)
+        mounts, variables = _mounts(engine, op, inputs, step, stack)
         described = RunSpec(
             argv=op.argv,
             env=_environment(op, variables, user.home),
@@ -206,8 +206,9 @@ def _exec_hint(op: ops.Run, errno: int, described: RunSpec) -> str:
 
 
 def _mounts(
-    engine: Engine, op: ops.Run, inputs: tuple[Result, ...], vertex: str, stack: ExitStack
+    engine: Engine, op: ops.Run, inputs: tuple[Result, ...], step: Step, stack: ExitStack
 ) -> tuple[tuple[sandbox.Mount, ...], tuple[tuple[str, str], ...]]:
+    vertex = str(step.id)
     mounts: list[sandbox.Mount] = []
     variables: list[tuple[str, str]] = []
     ssh_named = any(item.startswith("SSH_AUTH_SOCK=") for item in op.env)
@@ -224,7 +225,7 @@ def _mounts(
                     sandbox.BindMount(mount.target, lowers, place, readonly=mount.readonly, discard=True)
                 )
             case ops.CacheMount():
-                path = stack.enter_context(_cache_directory(engine, mount, inputs, vertex))
+                path = stack.enter_context(_cache_directory(engine, mount, inputs, step))
                 mounts.append(sandbox.BindMount(mount.target, (path,), readonly=mount.readonly))
             case ops.TmpfsMount():
                 mounts.append(sandbox.TmpfsMount(mount.target, mount.size_bytes or None))
@@ -301,7 +302,7 @@ def _mount_name(mount: ops.CacheMount, inputs: tuple[Result, ...]) -> str:
 
 @contextmanager
 def _cache_directory(
-    engine: Engine, mount: ops.CacheMount, inputs: tuple[Result, ...], vertex: str
+    engine: Engine, mount: ops.CacheMount, inputs: tuple[Result, ...], step: Step
 ) -> Iterator[str]:
     """Yield the directory of a cache mount, made on first use; held according to its sharing."""
     base = _mount_name(mount, inputs)
@@ -328,13 +329,23 @@ def _cache_directory(
         if not os.path.isdir(f"{path}/fs"):
             with locked(path + ".new"):
                 if not os.path.isdir(f"{path}/fs"):
-                    _new_cache_directory(engine, path, base, mount, source, vertex)
+                    _new_cache_directory(engine, path, base, mount, source, str(step.id))
         if engine.remote is not None and not mount.readonly:
-            engine.remote.use_mount(base, mount.id, lambda ref: save_mount(engine, mount.id, path, ref))
+            title = public_id(mount, step.meta.written)
+            engine.remote.use_mount(base, title, lambda ref: save_mount(engine, mount.id, path, ref))
         os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
         yield f"{path}/fs"
     finally:
         os.close(descriptor)
+
+
+def public_id(mount: ops.CacheMount, written: str) -> str:
+    """Return a cache mount's id as other machines may see it: as it is written, or not at all.
+
+    Where variables make it, it tells values of build arguments.
+    """
+    own = mount.id.partition("/")[2]  # without the namespace, which is a build argument
+    return own if own in written else "(its id is made of variables)"
 
 
 def _new_cache_directory(
