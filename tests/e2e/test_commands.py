@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -107,6 +108,20 @@ def test_push_then_pull_into_another_store(built: Firkin, registry: Registry) ->
     (context / "Dockerfile").write_text(f"FROM {name}\nCOPY --from={name} /hello /again\n")
     built.run("build", *elsewhere, "-o", built.place / "out", context)
     assert (built.place / "out/again").read_text() == "hello\n"
+
+
+def test_layers_on_their_way_are_shown(firkin: Firkin, registry: Registry) -> None:
+    base = registry.reference("library/busybox:latest")
+    said = firkin.run("pull", base)
+    assert f"#1 pulling {base}\n" in said.stderr
+    assert re.search(r"^#1 sha256:[0-9a-f]{12} (\S+) / \1 .*done$", said.stderr, re.MULTILINE)
+    assert said.stdout.startswith(f"{registry.host}/library/busybox@sha256:") and said.stdout.count("\n") == 1
+    name = registry.reference(f"moving/{firkin.account.name}:1")
+    events = firkin.run("push", "--progress", "json", base, name).stdout.splitlines()
+    kinds = [json.loads(line)["event"] for line in events]
+    assert kinds[:2] == ["planned", "started"] and kinds[-1] == "finished" and "progress" in kinds
+    assert json.loads(events[-1])["detail"] == said.stdout.strip().rpartition("@")[2]
+    assert firkin.run("pull", "-q", base).stderr == ""
 
 
 def test_save_is_read_by_others(built: Firkin) -> None:

@@ -54,12 +54,15 @@ def familiar(name: str) -> str:
         return name
 
 
-def open_client(settings: Settings, cancel: Cancel) -> RegistryClient:
-    """Return a client (to be entered) whose warnings go to standard error."""
+def warn_plainly(code: str, message: str) -> None:
+    """Write a warning to standard error."""
+    say(f"warning: {message} ({code})")
 
-    def warn(code: str, message: str) -> None:
-        say(f"warning: {message} ({code})")
 
+def open_client(
+    settings: Settings, cancel: Cancel, warn: Callable[[str, str], None] = warn_plainly
+) -> RegistryClient:
+    """Return a client (to be entered)."""
     return RegistryClient(settings.registry, cancelled=cancel, warn=warn)
 
 

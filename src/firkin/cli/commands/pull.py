@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
-from firkin.cli.options import COMMON, REGISTRY, Option
+from firkin.cli.moving import Line, Moving, progress_name
+from firkin.cli.options import COMMON, PROGRESS, REGISTRY, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import open_client, open_store, reference_of, say, with_interrupts
+from firkin.cli.shelf import open_client, open_store, reference_of, with_interrupts
 from firkin.errors import Cancelled, UsageError
-from firkin.events import Event, Warned
+from firkin.oci.descriptor import Descriptor
 from firkin.oci.image import Image
 from firkin.oci.platform import Platform, host_platform, parse_platform
 from firkin.oci.reference import Reference
@@ -25,7 +27,7 @@ ABOUT = "Pull images into the store, where builds and `firkin push` find them. P
 OPTIONS = (
     Option(("--platform",), "platform", "text", "pull for this platform", "OS/ARCH[/VARIANT]",
            ("DOCKER_DEFAULT_PLATFORM",)),
-    Option(("--quiet", "-q"), "quiet", "flag", "do not tell of layers", takes_value=False),
+    *PROGRESS,
     *REGISTRY,
     *COMMON,
 )  # fmt: skip
@@ -40,21 +42,24 @@ def run(invocation: Invocation) -> int:
     platform = _platform(arguments.text("platform"))
     store, settings = open_store(invocation)
 
-    def emit(event: Event) -> None:
-        if isinstance(event, Warned):
-            say(f"warning: {event.message} ({event.code})")
-
     def work(cancel: Cancel) -> int:
-        with store, open_client(settings, cancel) as client:
-            resolver = ImageResolver(store, lambda: client, emit, time.time, pull=True)
-            for reference in references:
-                image = resolver.resolve(str(reference), platform).image
-                have = image.config.platform
-                if (have.os, have.architecture) != (platform.os, platform.architecture):
-                    say(f"warning: `{reference.familiar}` is for {have}, not for {platform}")
-                _layers(store, client, reference, image, cancel, settings.registry.parallel, arguments.flag("quiet"))
-                store.images.tag(image.manifest.descriptor, (reference,), image.config.created)
-                write_out(f"{reference.name}@{image.manifest.digest}\n")
+        pulled = []
+        with store, Moving(progress_name(arguments, settings, invocation.ambient.environ), "Pulling") as moving:
+            with open_client(settings, cancel, moving.warn) as client:
+                resolver = ImageResolver(store, lambda: client, moving.emit, time.time, pull=True)
+                puller = _Puller(store, client, cancel, settings.registry.parallel, moving)
+                for reference in references:
+                    with moving.line(f"pull {reference}", f"pulling {reference}") as line:
+                        image = resolver.resolve(str(reference), platform).image
+                        have = image.config.platform
+                        if (have.os, have.architecture) != (platform.os, platform.architecture):
+                            moving.warn("image-platform", f"`{reference.familiar}` is for {have}, not for {platform}")
+                        puller.layers(reference, image, line)
+                        store.images.tag(image.manifest.descriptor, (reference,), image.config.created)
+                        line.detail = image.manifest.digest
+                    pulled.append(f"{reference.name}@{line.detail}\n")
+        if not moving.as_json:
+            write_out("".join(pulled))
         return 0
 
     return with_interrupts(work)
@@ -69,32 +74,44 @@ def _platform(text: str) -> Platform:
         raise UsageError(f"option `--platform`: {error}") from None
 
 
-def _layers(
-    store: Store, client: RegistryClient, reference: Reference, image: Image, cancel: Cancel, parallel: int, quiet: bool
-) -> None:
-    def fetch(number: int) -> None:
-        descriptor = image.layers[number].descriptor
-        outcome = "exists"
-        if not store.keeps(descriptor):
-            writer = store.blobs.new()
-            try:
-                with client.open_blob(reference, descriptor) as stream:
-                    for chunk in stream:
-                        cancel.check()
-                        writer.write(chunk)
-                writer.commit(descriptor.digest)
-            finally:
-                writer.abort()
-            outcome = "pulled"
-        store.records.add_blob(descriptor.digest, descriptor.size)
-        store.records.add_place(descriptor.digest, reference.registry, reference.repository)
-        if not quiet:
-            say(f"{descriptor.digest} {human_size(descriptor.size)} {outcome}")
+class _Puller:
+    """Brings layers into the store."""
 
-    pools = Pools(steps=1, transfers=parallel, cpu=1)
-    try:
-        tasks = [pools.transfers.submit(lambda n=n: fetch(n)) for n in range(len(image.layers))]  # type: ignore[misc]
-        for task in tasks:
-            task.result()
-    finally:
-        pools.close(Cancelled("the pull has ended"))
+    def __init__(self, store: Store, client: RegistryClient, cancel: Cancel, parallel: int, moving: Moving) -> None:
+        self._store = store
+        self._client = client
+        self._cancel = cancel
+        self._parallel = parallel
+        self._moving = moving
+
+    def layers(self, reference: Reference, image: Image, line: Line) -> None:
+        """Fetch the layers that are not here, side by side."""
+        pools = Pools(steps=1, transfers=self._parallel, cpu=1)
+        descriptors = {layer.descriptor.digest: layer.descriptor for layer in image.layers}
+        try:
+            self._moving.wait([
+                pools.transfers.submit(lambda item=item: self._layer(reference, item, line))  # type: ignore[misc]
+                for item in descriptors.values()
+            ])  # fmt: skip
+        finally:
+            pools.close(Cancelled("the pull has ended"))
+
+    def _layer(self, reference: Reference, descriptor: Descriptor, line: Line) -> None:
+        if self._store.keeps(descriptor):
+            line.say(f"{descriptor.digest} {human_size(descriptor.size)} exists")
+        else:
+            self._fetch(reference, descriptor, line.meter(descriptor.digest, descriptor.size))
+        self._store.records.add_blob(descriptor.digest, descriptor.size)
+        self._store.records.add_place(descriptor.digest, reference.registry, reference.repository)
+
+    def _fetch(self, reference: Reference, descriptor: Descriptor, moved: Callable[[int], None]) -> None:
+        writer = self._store.blobs.new()
+        try:
+            with self._client.open_blob(reference, descriptor) as stream:
+                for chunk in stream:
+                    self._cancel.check()
+                    writer.write(chunk)
+                    moved(writer.size)
+            writer.commit(descriptor.digest)
+        finally:
+            writer.abort()

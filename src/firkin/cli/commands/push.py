@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from firkin.cli.options import COMMON, REGISTRY, Option
+from firkin.cli.moving import Line, Moving, progress_name
+from firkin.cli.options import COMMON, PROGRESS, REGISTRY
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import find_image, open_client, open_store, reference_of, say, with_interrupts
+from firkin.cli.shelf import find_image, open_client, open_store, reference_of, with_interrupts
 from firkin.errors import Cancelled, UsageError
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -23,7 +24,7 @@ ABOUT = (
     "Prints what it can be pulled by."
 )
 OPTIONS = (
-    Option(("--quiet", "-q"), "quiet", "flag", "do not tell of layers", takes_value=False),
+    *PROGRESS,
     *REGISTRY,
     *COMMON,
 )
@@ -39,14 +40,22 @@ def run(invocation: Invocation) -> int:
     store, settings = open_store(invocation)
 
     def work(cancel: Cancel) -> int:
-        with store, open_client(settings, cancel) as client:
+        with store:
             found = find_image(store, source)
-            for target in targets or _own_name(found, source):
+            wanted = targets or _own_name(found, source)
+            for target in wanted:
                 if target.digest is not None:
                     raise UsageError(f"`{target}` has a digest; push to a tag")
-                pusher = _Pusher(store, client, settings.registry, cancel, arguments.flag("quiet"))
-                digest = pusher.push(found, target)
-                write_out(f"{target.name}:{target.tag}@{digest}\n")
+            pushed = []
+            name = progress_name(arguments, settings, invocation.ambient.environ)
+            with Moving(name, "Pushing") as moving, open_client(settings, cancel, moving.warn) as client:
+                pusher = _Pusher(store, client, settings.registry, cancel, moving)
+                for target in wanted:
+                    with moving.line(f"push {target}", f"pushing {target}") as line:
+                        line.detail = pusher.push(found, target, line)
+                    pushed.append(f"{target.name}:{target.tag}@{line.detail}\n")
+        if not moving.as_json:
+            write_out("".join(pushed))
         return 0
 
     return with_interrupts(work)
@@ -66,15 +75,15 @@ class _Pusher:
     """Pushes one image to one repository."""
 
     def __init__(
-        self, store: Store, client: RegistryClient, settings: RegistrySettings, cancel: Cancel, quiet: bool
+        self, store: Store, client: RegistryClient, settings: RegistrySettings, cancel: Cancel, moving: Moving
     ) -> None:
         self._store = store
         self._client = client
         self._settings = settings
         self._cancel = cancel
-        self._quiet = quiet
+        self._moving = moving
 
-    def push(self, found: Found, target: Reference) -> Digest:
+    def push(self, found: Found, target: Reference, line: Line) -> Digest:
         """Push everything; the name comes last, so it never points to something incomplete."""
         if found.index is not None and len(found.images) < len(found.index.manifests):
             raise UsageError(
@@ -86,11 +95,10 @@ class _Pusher:
         pools = Pools(steps=1, transfers=self._settings.parallel, cpu=1)
         try:
             tasks = [
-                pools.transfers.submit(lambda blob=blob: self._blob(target, blob))  # type: ignore[misc]
+                pools.transfers.submit(lambda blob=blob: self._blob(target, blob, line))  # type: ignore[misc]
                 for blob in blobs.values()
             ]
-            for task in tasks:
-                task.result()
+            self._moving.wait(tasks)
         finally:
             pools.close(Cancelled("the push has ended"))
         self._cancel.check()
@@ -102,13 +110,14 @@ class _Pusher:
             self._client.push_manifest(by_digest, image.manifest.raw, image.manifest.media_type)
         return self._client.push_manifest(target, found.index.raw, found.index.media_type)
 
-    def _blob(self, target: Reference, descriptor: Descriptor) -> None:
+    def _blob(self, target: Reference, descriptor: Descriptor, line: Line) -> None:
         self._cancel.check()
         places = self._store.records.places(descriptor.digest)
         near = next((repository for registry, repository in places if registry == target.registry), "")
         outcome = self._client.push_blob(
-            target, descriptor, lambda: self._store.blobs.open(descriptor.digest), mount_from=near
-        )
+            target, descriptor, lambda: self._store.blobs.open(descriptor.digest), mount_from=near,
+            progress=line.meter(descriptor.digest, descriptor.size),
+        )  # fmt: skip
         self._store.records.add_place(descriptor.digest, target.registry, target.repository)
-        if not self._quiet:
-            say(f"{descriptor.digest} {human_size(descriptor.size)} {outcome}")
+        if outcome != "pushed":
+            line.say(f"{descriptor.digest} {human_size(descriptor.size)} {outcome}")

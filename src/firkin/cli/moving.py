@@ -1,0 +1,128 @@
+"""Progress of `pull` and `push`: what their tasks move, drawn as a build is. I; `cli.commands` only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from types import TracebackType
+
+from firkin.cli.arguments import Arguments
+from firkin.errors import Cancelled
+from firkin.events import Event, Finished, Log, Planned, Progress, Started, Vertex, Warned
+from firkin.render import RENDERERS, Renderer, make_renderer
+from firkin.settings import Settings
+from firkin.solve.pools import Task
+
+_EVERY_S = 0.2
+
+
+def progress_name(arguments: Arguments, settings: Settings, environ: Mapping[str, str]) -> str:
+    """Return which renderer is wanted: `--quiet`, `--progress`, config.toml, or what the terminal can do."""
+    name = "quiet" if arguments.flag("quiet") else arguments.text("progress") or settings.progress or "auto"
+    terminal = os.isatty(2)
+    if name == "auto":
+        name = "tty" if terminal and environ.get("TERM", "") not in ("", "dumb") else "plain"
+    if name == "tty" and not terminal:
+        return "plain"
+    return {"none": "quiet"}.get(name, name if name in RENDERERS else "json")
+
+
+class Moving:
+    """Draws events of several threads from this one. A context manager; one line (`line`) an image."""
+
+    def __init__(self, name: str, heading: str) -> None:
+        self.as_json = name in ("json", "rawjson")
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+        self._renderer: Renderer = make_renderer(
+            name, 1 if self.as_json else 2, terminal=os.isatty(1 if self.as_json else 2), heading=heading
+        )
+
+    def __enter__(self) -> Moving:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._draw()
+        finally:
+            self._renderer.close(error is not None)
+
+    @contextmanager
+    def line(self, id: str, title: str) -> Iterator[Line]:
+        """Open the line of one image; it ends with the block."""
+        self.emit(Planned(time.time(), (Vertex(id, title),)))
+        self.emit(Started(time.time(), id))
+        line = Line(self, id)
+        try:
+            yield line
+        except BaseException as error:
+            stopped = isinstance(error, (Cancelled, KeyboardInterrupt))
+            self.emit(Finished(time.time(), id, "cancelled" if stopped else "failed", str(error)))
+            raise
+        self.emit(Finished(time.time(), id, "done", line.detail))
+
+    def emit(self, event: Event) -> None:
+        """Take an event from any thread."""
+        self._queue.put(event)
+
+    def warn(self, code: str, message: str) -> None:
+        """Take a warning; it is shown in the end."""
+        self.emit(Warned(time.time(), code, message))
+
+    def wait(self, tasks: Sequence[Task[None]]) -> None:
+        """Draw until all tasks have ended, or one has failed; raises what it raised."""
+        for task in tasks:
+            task.when_done(lambda: self._queue.put(None))
+        left = len(tasks)
+        while left:
+            left -= self._draw(self._renderer.interval_s or None)
+            for task in tasks:
+                if task.done:
+                    task.result()
+
+    def _draw(self, wait_s: float | None = 0.0) -> int:
+        """Draw what has come, waiting for the first (None: as long as it takes); returns how many tasks ended."""
+        ended = 0
+        try:
+            while True:
+                event = self._queue.get(timeout=wait_s) if wait_s != 0.0 else self._queue.get_nowait()
+                wait_s = 0.0
+                if event is None:
+                    ended += 1
+                else:
+                    self._renderer.event(event)
+        except Empty:
+            pass
+        if self._renderer.interval_s:
+            self._renderer.tick(time.time())
+        return ended
+
+
+class Line:
+    """One image on its way. `detail` is what its last event tells programs, e.g. its digest."""
+
+    def __init__(self, moving: Moving, id: str) -> None:
+        self._moving = moving
+        self._id = id
+        self.detail = ""
+
+    def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
+        """Return what takes the number of bytes that were moved of a blob so far."""
+        what, told = f"sha256:{digest.partition(':')[2][:12]}", 0.0
+
+        def moved(current: int) -> None:
+            nonlocal told
+            now = time.time()
+            if now - told >= _EVERY_S or current == size_bytes:
+                told = now
+                self._moving.emit(Progress(now, self._id, what, current, size_bytes))
+
+        return moved
+
+    def say(self, text: str) -> None:
+        """Tell what became of a blob that needed not be moved."""
+        self._moving.emit(Log(time.time(), self._id, "stderr", text.encode() + b"\n"))
