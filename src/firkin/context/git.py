@@ -9,25 +9,34 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from struct import error as StructError
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import finalize
 from zlib import error as ZlibError
 
 from dulwich.client import GitClient, LsRemoteResult, SSHGitClient, TCPGitClient
 from dulwich.config import ConfigFile, parse_submodules
-from dulwich.errors import FileFormatException, GitProtocolError, HangupException, NotGitRepository
+from dulwich.errors import (
+    ApplyDeltaError,
+    ChecksumMismatch,
+    FileFormatException,
+    GitProtocolError,
+    HangupException,
+    NotGitRepository,
+)
 from dulwich.objects import Commit, ObjectID, ShaFile, Tag, Tree
 from dulwich.repo import Repo
 
 from firkin.context.archive import Scratch
 from firkin.context.directory import DirectoryContext
+from firkin.context.git_address import Address, GitCredentials, parse_address, submodule_url
 from firkin.context.git_transport import HttpGitClient, SshProgram
 from firkin.context.https import Web
 from firkin.context.views import Below, check_names
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
 from firkin.layer.change import Content, Entry, View
-from firkin.registry.url import redact_url
+from firkin.registry.url import redact_url, split_host
 from firkin.request import RegistrySettings
 
 if TYPE_CHECKING:
@@ -36,25 +45,34 @@ if TYPE_CHECKING:
     from dulwich.refs import Ref
 
 _HEX = frozenset("0123456789abcdef")
-_MAX_DEPTH = 10
+_MAX_DEPTH = 10  # of submodules in submodules
+_MAX_REPOSITORIES = 1000
+_MAX_MODULES_BYTES = 1 << 20
+# What dulwich raises for servers and repositories that are not what they should be.
+_FAILURES = (
+    GitProtocolError, HangupException, NotGitRepository, FileFormatException, ChecksumMismatch, ApplyDeltaError,
+    OSError, KeyError, IndexError, ValueError, AssertionError, EOFError, StructError, ZlibError,
+)  # fmt: skip
 _LINK, _SUBMODULE, _DIRECTORY = 0o120000, 0o160000, 0o040000
 
 
 class GitTools(NamedTuple):
     """What fetching needs. `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER (also `NAME.HOST`) of the
-    request; `environ` holds GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN, and what ssh is to see."""
+    request; `environ` holds GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN, and what ssh is to see. `home` is the address
+    that credentials without a host were given for, "" for that of the repository itself."""
 
     settings: RegistrySettings
     scratch: Scratch
     secrets: Mapping[str, bytes]
     environ: Mapping[str, str]
     cancelled: Callable[[], bool] | None = None
+    home: str = ""
 
 
 def open_git(op: Git, tools: GitTools, commits: int = 1) -> View:
     """Return the files of a commit (below `subdir`); `.git` has so many commits (0: all). Raises ContextError."""
     commits = commits if op.keep_git_dir else 1
-    found = _fetch(op.url, op.ref, op.checksum, tools, op.submodules, 0, commits)
+    found = _Fetcher(tools, op.url).fetch(op.url, op.ref, op.checksum, op.submodules, 0, commits)
     subdir = op.subdir.strip("/")
     if subdir and subdir != ".":
         parts = [part for part in subdir.split("/") if part not in ("", ".")]
@@ -67,43 +85,108 @@ def open_git(op: Git, tools: GitTools, commits: int = 1) -> View:
     return found
 
 
-def _fetch(
-    url: str, ref: str, checksum: str, tools: GitTools, submodules: bool, depth: int, commits: int = 1
-) -> GitView:
-    shown = redact_url(url)
-    try:
-        remote = _Remote(url, tools)
+class _Fetcher:
+    """Fetches a repository, and those that it names as its submodules."""
+
+    def __init__(self, tools: GitTools, url: str) -> None:
+        self._tools = tools
+        self._left = _MAX_REPOSITORIES
         try:
-            sha, tag = remote.resolve(ref)
-            if checksum and not (sha.startswith(checksum) or (tag and tag.startswith(checksum))):
+            home = parse_address(tools.home or url).origin
+        except ValueError as error:
+            raise ContextError(f"this is no git repository: {error}", code="git-url") from error
+        self._credentials = GitCredentials(tools.secrets, tools.environ, home)
+
+    def fetch(self, url: str, ref: str, checksum: str, submodules: bool, depth: int, commits: int) -> GitView:
+        """Return the tree of a commit, submodules included where they are wanted. Raises ContextError."""
+        shown = redact_url(url)
+        try:
+            remote = _Remote(url, self._tools, self._credentials)
+            try:
+                sha, tag = remote.resolve(ref)
+                if checksum and not (sha.startswith(checksum) or (tag and tag.startswith(checksum))):
+                    raise ContextError(
+                        f"{shown}: expected checksum to match {checksum}, got {tag or sha}", code="git-checksum"
+                    )
+                repo = remote.fetch(sha, commits)
+            finally:
+                remote.close()
+            commit = _commit(repo, sha)
+        except _FAILURES as error:
+            raise ContextError(
+                f"cannot fetch the git repository {shown}: {_reason(error)}", code="git", hints=self._hints(url)
+            ) from error
+        if checksum and not (commit.id.decode().startswith(checksum) or sha.startswith(checksum) or tag):
+            raise ContextError(f"{shown}: expected checksum to match {checksum}, got {sha}", code="git-checksum")
+        view = GitView(repo, commit)
+        if submodules:
+            self._add_submodules(view, url, depth)
+        return view
+
+    def _add_submodules(self, view: GitView, url: str, depth: int) -> None:
+        """Fetch what .gitmodules names, each at the commit that the tree names."""
+        shown = redact_url(url)
+        entry = view.lstat(".gitmodules")
+        if entry is None or entry.kind != "file":
+            return
+        if depth >= _MAX_DEPTH:
+            raise ContextError(f"{shown}: submodules are nested too deep", code="git-submodule")
+        addresses = _submodules(view, entry, shown)
+        for path, sha in view.gitlinks():
+            address = addresses.get(path)
+            if address is None:
+                raise ContextError(f"{shown}: no url for the submodule at `{path}`", code="git-submodule")
+            self._left -= 1
+            if not self._left:
+                raise ContextError(f"{shown}: more than {_MAX_REPOSITORIES} submodules", code="git-submodule")
+            try:
+                place = submodule_url(url, address)
+            except ValueError as error:
                 raise ContextError(
-                    f"{shown}: expected checksum to match {checksum}, got {tag or sha}", code="git-checksum"
-                )
-            repo = remote.fetch(sha, commits)
-        finally:
-            remote.close()
-        commit = _commit(repo, sha)
-    except (GitProtocolError, HangupException, NotGitRepository, OSError, KeyError, ValueError) as error:
-        raise ContextError(
-            f"cannot fetch the git repository {shown}: {_reason(error)}", code="git", hints=_hints(url)
-        ) from error
-    if checksum and not (commit.id.decode().startswith(checksum) or sha.startswith(checksum) or tag):
-        raise ContextError(f"{shown}: expected checksum to match {checksum}, got {sha}", code="git-checksum")
-    view = GitView(repo, commit)
-    if submodules:
-        _add_submodules(view, url, tools, depth)
-    return view
+                    f"{shown}: the submodule at `{path}` cannot be fetched: {error}",
+                    code="git-submodule",
+                    hints=("`submodules=false` in the address leaves submodules out",),
+                ) from error
+            view.attach(path, self.fetch(place, sha, "", True, depth + 1, 1))
+
+    def _hints(self, url: str) -> tuple[str, ...]:
+        address = _address_or_none(url)
+        if address is None or address.scheme not in ("http", "https"):
+            return ()
+        if address.origin == self._credentials.home:
+            return ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",)
+        if address.scheme == "http":
+            return ()
+        return (
+            "no credentials are sent there: those for another host have to name it, as in "
+            f"`--secret id=GIT_AUTH_TOKEN.{address.host},env=...`",
+        )
+
+
+def _address_or_none(url: str) -> Address | None:
+    try:
+        return parse_address(url)
+    except ValueError:
+        return None
+
+
+def _submodules(view: GitView, entry: Entry, shown: str) -> dict[str, str]:
+    """Return the address of each submodule in .gitmodules by its path."""
+    from io import BytesIO
+
+    data = view.content(".gitmodules")
+    if entry.size > _MAX_MODULES_BYTES or not isinstance(data, bytes):
+        raise ContextError(f"{shown}: .gitmodules is too large", code="git-submodule")
+    try:
+        config = ConfigFile.from_file(BytesIO(data))
+        return {os.fsdecode(path): os.fsdecode(address) for path, address, _ in parse_submodules(config)}
+    except _FAILURES as error:
+        raise ContextError(f"{shown}: .gitmodules cannot be read: {_reason(error)}", code="git-submodule") from error
 
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split())
     return text or type(error).__name__
-
-
-def _hints(url: str) -> tuple[str, ...]:
-    if url.startswith(("http://", "https://")):
-        return ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",)
-    return ()
 
 
 def _commit(repo: Repo, sha: str) -> Commit:
@@ -119,39 +202,30 @@ def _commit(repo: Repo, sha: str) -> Commit:
 class _Remote:
     """A repository elsewhere."""
 
-    def __init__(self, url: str, tools: GitTools) -> None:
+    def __init__(self, url: str, tools: GitTools, credentials: GitCredentials) -> None:
         self._tools = tools
         self._web: Web | None = None
-        self._client, self._path = self._connect(url)
+        address = parse_address(url)
+        self._path = address.path
+        self._client = self._connect(address, credentials)
         self._refs: LsRemoteResult | None = None
 
-    def _connect(self, url: str) -> tuple[GitClient, str]:
-        scheme, separator, rest = url.partition("://")
-        if not separator and "@" in url.partition("/")[0]:  # git@host:path
-            login, _, path = url.partition(":")
-            user, _, host = login.rpartition("@")
-            return self._ssh(host, None, user or None), path
-        if not separator:  # github.com/owner/name
-            scheme, rest = "https", url
-        place, _, path = rest.partition("/")
-        login, _, address = place.rpartition("@")
-        if scheme in ("http", "https"):
-            header = authorization(address, self._tools)
+    def _connect(self, address: Address, credentials: GitCredentials) -> GitClient:
+        if address.scheme in ("http", "https"):
+            header = credentials.authorization(address)
+            origin = f"{address.scheme}://{address.host.lower()}"
             self._web = Web(
                 self._tools.settings,
                 cancelled=self._tools.cancelled,
-                authorizations={address.lower(): header} if header else {},
+                authorizations={origin: header} if header else {},
             )
-            return HttpGitClient(f"{scheme}://{place}/", self._web), path
-        host, _, port = address.partition(":")
-        if scheme == "ssh":
-            return self._ssh(host, int(port) if port else None, login.partition(":")[0] or None), "/" + path
-        if scheme == "git":
-            return TCPGitClient(host, int(port) if port else None), "/" + path
-        raise ValueError(f"unknown scheme `{scheme}`")
-
-    def _ssh(self, host: str, port: int | None, user: str | None) -> GitClient:
-        return SSHGitClient(host, port, user, vendor=SshProgram(self._tools.environ))
+            login = f"{address.login}@" if address.login else ""
+            return HttpGitClient(f"{address.scheme}://{login}{address.host}/", self._web)
+        host, port = split_host(address.host)
+        number = int(port) if port else None
+        if address.scheme == "git":
+            return TCPGitClient(host, number)
+        return SSHGitClient(host, number, address.user or None, vendor=SshProgram(self._tools.environ))
 
     def close(self) -> None:
         """Close connections."""
@@ -209,24 +283,6 @@ class _Remote:
         if wanted not in repo.object_store:
             raise ValueError(f"it has no commit {sha}")
         return repo
-
-
-def authorization(host: str, tools: GitTools) -> str:
-    """Return the Authorization header for a host: secrets first, then GIT_TOKEN and GIT_USERNAME."""
-    from base64 import b64encode
-
-    name = host.partition(":")[0].lower()
-    for suffix in (f".{host.lower()}", f".{name}", ""):
-        header = tools.secrets.get("GIT_AUTH_HEADER" + suffix)
-        if header is not None:
-            return header.decode().strip()
-        token = tools.secrets.get("GIT_AUTH_TOKEN" + suffix)
-        if token is not None:
-            return "basic " + b64encode(b"x-access-token:" + token.strip()).decode()
-    user, password = tools.environ.get("GIT_USERNAME", ""), tools.environ.get("GIT_PASSWORD", "")
-    if tools.environ.get("GIT_TOKEN"):
-        user, password = tools.environ["GIT_TOKEN"], ""
-    return "basic " + b64encode(f"{user}:{password}".encode()).decode() if user else ""
 
 
 class GitView:
@@ -323,7 +379,7 @@ class GitView:
     def _object(self, sha: ObjectID) -> ShaFile:
         try:
             return self.repo.object_store[sha]
-        except (KeyError, ValueError, OSError, FileFormatException, ZlibError) as error:
+        except _FAILURES as error:
             raise ContextError(
                 f"the git repository is damaged: object {sha.decode()}: {_reason(error)}", code="git"
             ) from error
@@ -377,37 +433,3 @@ def _check_tree(names: list[str], path: str) -> None:
         if name.lower() == ".git":
             where = f" in `{path}`" if path else ""
             raise ContextError(f"the git tree has a `{name}`{where}, which git refuses as well", code="context-name")
-
-
-def _add_submodules(view: GitView, url: str, tools: GitTools, depth: int) -> None:
-    """Fetch what .gitmodules names, each at the commit that the tree names."""
-    entry = view.lstat(".gitmodules")
-    if entry is None or entry.kind != "file":
-        return
-    if depth >= _MAX_DEPTH:
-        raise ContextError(f"{redact_url(url)}: submodules are nested too deep", code="git-submodule")
-    from io import BytesIO
-
-    data = view.content(".gitmodules")
-    config = ConfigFile.from_file(BytesIO(data if isinstance(data, bytes) else b""))
-    addresses = {os.fsdecode(path): os.fsdecode(address) for path, address, _ in parse_submodules(config)}
-    for path, sha in view.gitlinks():
-        address = addresses.get(path)
-        if address is None:
-            raise ContextError(f"{redact_url(url)}: no url for the submodule at `{path}`", code="git-submodule")
-        view.attach(path, _fetch(join_remote(url, address), sha, "", tools, True, depth + 1))
-
-
-def join_remote(base: str, address: str) -> str:
-    """Resolve a submodule's url, which may be relative (`../other.git`) to its parent's."""
-    if not address.startswith(("./", "../")):
-        return address
-    base = base.rstrip("/")
-    while address.startswith(("./", "../")):
-        if address.startswith("../"):
-            cut = max(base.rfind("/"), base.rfind(":") if "://" not in base else -1)
-            base = base[:cut] if base[cut] == "/" else base[: cut + 1]
-            address = address[3:]
-        else:
-            address = address[2:]
-    return f"{base}{address}" if base.endswith(":") else f"{base}/{address}"

@@ -18,6 +18,7 @@ from firkin.context.https import Web
 from firkin.registry.transport import Exchange
 
 _IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
+_CREDENTIALS = ("GIT_TOKEN", "GIT_USERNAME", "GIT_PASSWORD")  # of http; no business of ssh's
 _ANY = tuple(range(200, 600))
 
 
@@ -84,7 +85,7 @@ class SshProgram(SSHVendor):
     """Runs `ssh` (or GIT_SSH_COMMAND) with the environment that the request brought."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = dict(environ)
+        self._environ = {name: value for name, value in environ.items() if name not in _CREDENTIALS}
 
     def run_command(
         self,

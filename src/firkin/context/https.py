@@ -32,7 +32,7 @@ _BUFFER = 1 << 20
 class Web:
     """Requests with redirects, authorization by origin, and further attempts. Thread-safe.
 
-    `authorizations` maps a host (`name[:port]`) to the value of its Authorization header; a URL's own
+    `authorizations` maps an origin (`scheme://name[:port]`) to the value of its Authorization header; a URL's own
     user information goes before. It is sent to the origin that it belongs to and nowhere else.
     """
 
@@ -62,7 +62,7 @@ class Web:
             url = split_url(address)
         except ValueError as error:
             raise ContextError(str(error), code="fetch") from error
-        secret = _user_information(address) or self._authorizations.get(url.host, "")
+        secret = _user_information(address) or self._authorizations.get(f"{url.scheme}://{url.host}", "")
         attempt = 0
         while True:
             pause = 0.0

@@ -33,6 +33,7 @@ class RemoteTools(NamedTuple):
     cancelled: Callable[[], bool] | None = None
     now_s: float = 0.0
     object_environ: Mapping[str, str] = {}  # AWS_*, GOOGLE_*, AZURE_*; secret
+    git_home: str = ""  # the repository that credentials without a host belong to, "": whichever is asked
 
 
 _OBJECT_SCHEMES = ("s3://", "gs://")
@@ -72,6 +73,14 @@ def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git
     return fetched
 
 
+def parse_git_or_none(location: str, tools: RemoteTools, known_git: bool = False) -> Git | None:
+    """Return what a context's address says of a git repository, None where it is none (or a wrong one)."""
+    try:
+        return tools.parse_git(location, known_git)
+    except ValueError:
+        return None
+
+
 def _open_object(location: str, tools: RemoteTools) -> View | None:
     """Return the tree of an archive in an object store, None for another kind of address."""
     from firkin.context.azure import is_blob
@@ -103,7 +112,9 @@ def fetch_source(op: Http | Git, tools: RemoteTools, git_depth: int = 1) -> View
         case Git():
             from firkin.context.git import GitTools, open_git
 
-            git_tools = GitTools(tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled)
+            git_tools = GitTools(
+                tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled, tools.git_home
+            )
             return open_git(op, git_tools, git_depth)
         case _:
             assert_never(op)

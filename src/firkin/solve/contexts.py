@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from firkin.context.archive import Scratch
 from firkin.context.directory import IGNORE_NAME, DirectoryContext, open_directory, read_ignore_file, read_texts
-from firkin.context.remote import RemoteTools, fetch_source, is_remote, open_remote
+from firkin.context.remote import RemoteTools, fetch_source, is_remote, open_remote, parse_git_or_none
 from firkin.context.stdin import nothing, open_stream, read_all
 from firkin.context.tar import open_tar
 from firkin.context.views import Below
@@ -76,6 +76,7 @@ class Contexts:
         self.main_matcher: ContextMatcher | None = None  # of the main context's ignore file
         self.layouts: dict[str, LayoutReader] = {}
         self._opened: dict[str, OciLayout] = {}
+        self._git_home = ""
 
     def __enter__(self) -> Contexts:
         return self
@@ -93,6 +94,8 @@ class Contexts:
             return self._from_stream(open_stream(_read_standard_input(), self._scratch), "standard input")
         place = os.path.normpath(os.path.join(request.cwd, location))
         if not os.path.isdir(place) and is_remote(location, self._remote):
+            git = parse_git_or_none(location, self._remote, request.git_context)
+            self._git_home = git.url if git is not None else ""
             found = open_remote(location, self._remote, request.git_depth, request.git_context)
             return self._from_stream(found, redact_url(location))
         if os.path.isfile(place):
@@ -228,8 +231,11 @@ class Contexts:
         return open_directory(root, self._read_ignore)
 
     def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> Files:
-        """Download what an ADD names; raises ContextError."""
-        return Files(fetch_source(op, self._remote))
+        """Download what an ADD names; raises ContextError.
+
+        A Dockerfile from a repository may name other hosts, but does not decide that they get its credentials.
+        """
+        return Files(fetch_source(op, self._remote._replace(git_home=self._git_home)))
 
     @property
     def _scratch(self) -> Scratch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,8 @@ from dulwich.repo import MemoryRepo, Repo
 from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
-from firkin.context.git import GitTools, authorization, join_remote, open_git
+from firkin.context.git import GitTools, open_git
+from firkin.context.git_address import GitCredentials, join_remote, parse_address, submodule_url
 from firkin.context.views import MemoryView, SingleFile
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
@@ -36,10 +38,15 @@ class Server:
     def __init__(self) -> None:
         self.repos: dict[str, MemoryRepo] = {}
         self.authorizations: list[str] = []
+        self.redirects = ""  # where everything is instead
         inner = make_wsgi_chain(DictBackend(self.repos))
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:
             self.authorizations.append(environ.get("HTTP_AUTHORIZATION", ""))
+            if self.redirects:
+                place = f"{self.redirects}{environ['PATH_INFO']}?{environ['QUERY_STRING']}"
+                start_response("307 Temporary Redirect", [("Location", place)])
+                return []
             return inner(environ, start_response)
 
         self.http: WSGIServer = make_server("127.0.0.1", 0, application, handler_class=Quiet)
@@ -97,6 +104,15 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
+    yield from serving()
+
+
+@pytest.fixture
+def other() -> Iterator[Server]:
+    yield from serving()
+
+
+def serving() -> Iterator[Server]:
     found = Server()
     thread = threading.Thread(target=found.http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -241,14 +257,131 @@ def test_credentials(server: Server, tools: GitTools) -> None:
     server.commit("a.git", FILES)
     open_git(Git(server.url + "/a.git"), tools._replace(secrets={"GIT_AUTH_TOKEN": b"tok\n"}))
     assert set(server.authorizations) == {"basic eC1hY2Nlc3MtdG9rZW46dG9r"}
-    for secrets, environ, expected in (
-        ({"GIT_AUTH_HEADER": b"bearer x"}, {}, "bearer x"),
-        ({"GIT_AUTH_HEADER.other": b"bearer x"}, {}, ""),
-        ({"GIT_AUTH_TOKEN.host": b"t", "GIT_AUTH_HEADER": b"h"}, {}, "basic eC1hY2Nlc3MtdG9rZW46dA=="),
-        ({}, {"GIT_USERNAME": "u", "GIT_PASSWORD": "p"}, "basic dTpw"),
-        ({}, {"GIT_TOKEN": "t"}, "basic dDo="),
-    ):
-        assert authorization("host:443", tools._replace(secrets=secrets, environ=environ)) == expected
+
+
+HOME = parse_address("https://host:444/r.git")
+
+
+@pytest.mark.parametrize(
+    ("address", "secrets", "environ", "expected"),
+    [
+        ("https://host:444/x", {"GIT_AUTH_HEADER": b"bearer x"}, {}, "bearer x"),
+        ("https://host:444/x", {"GIT_AUTH_HEADER.other": b"bearer x"}, {}, ""),
+        ("https://HOST:444/x", {"GIT_AUTH_TOKEN.host": b"t", "GIT_AUTH_HEADER": b"h"}, {}, "t"),
+        ("https://host:444/x", {"GIT_AUTH_TOKEN.host:444": b"t", "GIT_AUTH_TOKEN.host": b"h"}, {}, "t"),
+        ("https://host:444/x", {}, {"GIT_USERNAME": "u", "GIT_PASSWORD": "p"}, "basic dTpw"),
+        ("https://host:444/x", {}, {"GIT_TOKEN": "t"}, "basic dDo="),
+        ("https://other/x", {"GIT_AUTH_HEADER.other": b"bearer x"}, {}, "bearer x"),
+        ("https://other:443/x", {"GIT_AUTH_HEADER.other": b"bearer x"}, {}, ""),
+        ("http://other/x", {"GIT_AUTH_HEADER.other": b"bearer x"}, {}, ""),
+        ("http://host:444/x", {"GIT_AUTH_HEADER.host:444": b"bearer x"}, {}, ""),
+        *[
+            (address, {"GIT_AUTH_TOKEN": b"t", "GIT_AUTH_HEADER": b"h"}, {"GIT_TOKEN": "t"}, "")
+            for address in (
+                "https://other/x", "http://host:444/x", "https://host/x", "https://host:445/x", "https://xhost:444/x",
+                "https://host.other:444/x", "https://host:444@other/x", "git://host:444/x", "ssh://host:444/x",
+            )
+        ],
+    ],
+)  # fmt: skip
+def test_credentials_go_where_they_were_given_for(
+    address: str, secrets: dict[str, bytes], environ: dict[str, str], expected: str
+) -> None:
+    if len(expected) == 1:
+        expected = "basic " + base64.b64encode(b"x-access-token:" + expected.encode()).decode()
+    assert GitCredentials(secrets, environ, HOME.origin).authorization(parse_address(address)) == expected
+
+
+TOKENS: list[tuple[dict[str, bytes], dict[str, str]]] = [
+    ({"GIT_AUTH_TOKEN": b"tok"}, {}),
+    ({"GIT_AUTH_HEADER": b"Bearer tok"}, {}),
+    ({}, {"GIT_TOKEN": "tok"}),
+    ({}, {"GIT_USERNAME": "u", "GIT_PASSWORD": "tok"}),
+]
+
+
+@pytest.mark.parametrize(("secrets", "environ"), TOKENS)
+def test_submodules_elsewhere_get_no_credentials(
+    server: Server, other: Server, tools: GitTools, secrets: dict[str, bytes], environ: dict[str, str]
+) -> None:
+    inner = other.commit("inner.git", {"x": (0o100644, b"inner")})
+    near = server.commit("near.git", {"x": (0o100644, b"near")})
+    modules = (
+        f'[submodule "a"]\n\tpath = a\n\turl = {other.url}/inner.git\n[submodule "b"]\n\tpath = b\n\turl = ../near.git\n'
+    )
+    server.commit(
+        "a.git",
+        {
+            ".gitmodules": (0o100644, modules.encode()),
+            "a": (0o160000, inner.encode()),
+            "b": (0o160000, near.encode()),
+        },
+    )
+    view = open_git(Git(server.url + "/a.git"), tools._replace(secrets=secrets, environ=environ))
+    assert (view.content("a/x"), view.content("b/x")) == (b"inner", b"near")
+    assert set(other.authorizations) == {""}
+    assert "" not in server.authorizations
+
+
+def test_a_dockerfile_of_a_repository_names_no_host_for_credentials(
+    server: Server, other: Server, tools: GitTools
+) -> None:
+    """ADD of a repository elsewhere, in a Dockerfile that is itself from a repository."""
+    other.commit("a.git", FILES)
+    given = tools._replace(secrets={"GIT_AUTH_TOKEN": b"tok"}, home=server.url + "/context.git")
+    open_git(Git(other.url + "/a.git"), given)
+    assert set(other.authorizations) == {""}
+    server.commit("a.git", FILES)
+    open_git(Git(server.url + "/a.git"), given)
+    assert "" not in server.authorizations
+
+
+def test_redirects_elsewhere_get_no_credentials(server: Server, other: Server, tools: GitTools) -> None:
+    other.commit("a.git", FILES)
+    server.redirects = other.url
+    view = open_git(Git(server.url + "/a.git"), tools._replace(secrets={"GIT_AUTH_TOKEN": b"tok"}))
+    assert view.content("sub/dir/f") == b"f"
+    assert set(other.authorizations) == {""}
+    assert server.authorizations[0] == "basic eC1hY2Nlc3MtdG9rZW46dG9r"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:///etc", "/etc/x.git", "ext::sh -c id", "ext::sh -c curl%20x", "fd::3", "ftp://h/x", "x/y.git", "name",
+        "ssh://-oProxyCommand=id/x", "-oProxyCommand=id:x", "-oX@h:x", "ssh://-oX@h/x", "h:-x", "ssh://h", "https://h",
+        "http://h/a\nHost: evil", "https://h/\r\nX: y", "git://h/x\0y", "https:///x", "https://h:port/x", "https://[/x",
+        "../../../evil/x", "../../../../evil/x", "git://h x/y", "", "h::x",
+    ],
+)  # fmt: skip
+def test_submodules_are_at_addresses(address: str) -> None:
+    with pytest.raises(ValueError):
+        submodule_url("https://h/o/a.git", address)
+
+
+def test_a_submodule_that_cannot_be_fetched_is_told(server: Server, tools: GitTools) -> None:
+    for number, modules in enumerate((
+        b'[submodule "m"]\n\tpath = m\n\turl = file:///etc\n', b'[submodule "m"]\n\tpath = m\n', b"[sub", b"\xff\0",
+        b'[submodule "m"]\n\tpath = ../../m\n\turl = ../x.git\n', b"#" * (2 << 20),
+    )):  # fmt: skip
+        name = f"{number}.git"
+        server.commit(name, {".gitmodules": (0o100644, modules), "m": (0o160000, b"1" * 40)})
+        with pytest.raises(ContextError) as caught:
+            open_git(Git(f"{server.url}/{name}"), tools)
+        assert caught.value.code == "git-submodule", modules[:20]
+
+
+def test_submodules_end(server: Server, tools: GitTools, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repository whose every commit has the one before as its submodule, and one with many."""
+    modules = b'[submodule "m"]\n\tpath = m\n\turl = ../a.git\n'
+    sha = server.commit("a.git", {"f": (0o100644, b"x")})
+    for _ in range(12):
+        sha = server.commit("a.git", {".gitmodules": (0o100644, modules), "m": (0o160000, sha.encode())})
+    with pytest.raises(ContextError, match="nested too deep"):
+        open_git(Git(server.url + "/a.git"), tools)
+    monkeypatch.setattr("firkin.context.git._MAX_REPOSITORIES", 5)
+    with pytest.raises(ContextError, match="more than 5 submodules"):
+        open_git(Git(server.url + "/a.git"), tools)
 
 
 def test_no_repository(server: Server, tools: GitTools) -> None:
