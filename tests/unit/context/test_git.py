@@ -375,8 +375,10 @@ def test_submodules_end(server: Server, tools: GitTools, monkeypatch: pytest.Mon
     """A repository whose every commit has the one before as its submodule, and one with many."""
     modules = b'[submodule "m"]\n\tpath = m\n\turl = ../a.git\n'
     sha = server.commit("a.git", {"f": (0o100644, b"x")})
-    for _ in range(12):
-        sha = server.commit("a.git", {".gitmodules": (0o100644, modules), "m": (0o160000, sha.encode())})
+    for number in range(12):
+        files = {".gitmodules": (0o100644, modules), "m": (0o160000, sha.encode())}
+        sha = server.commit("a.git", files, b"refs/heads/%d" % number)
+    server.commit("a.git", {".gitmodules": (0o100644, modules), "m": (0o160000, sha.encode())})
     with pytest.raises(ContextError, match="nested too deep"):
         open_git(Git(server.url + "/a.git"), tools)
     monkeypatch.setattr("firkin.context.git._MAX_REPOSITORIES", 5)
