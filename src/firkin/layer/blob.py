@@ -7,15 +7,18 @@ image says of them: whatever bears the name of a layer holds that layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Protocol, TypeVar
 
 from firkin.layer.background import Background
 from firkin.layer.change import Change
 from firkin.layer.compress import Buffer, Format, iter_decompressed
 from firkin.layer.index import IndexWriter, index_tar
+from firkin.layer.stream import LayerDigests, Sink, write_tar
 from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, finish, new_hasher
+from firkin.oci.media import Compression
 
 _PIECE = 256 << 10
 T = TypeVar("T")
@@ -63,6 +66,24 @@ def index_blob(chunks: Iterable[bytes], descriptor: Descriptor, diff_id: str | N
     """
     verified = _verified(chunks, descriptor, None, None)
     return _read(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer))[1]
+
+
+def recompress_blob(
+    chunks: Iterable[bytes],
+    descriptor: Descriptor,
+    diff_id: str | None,
+    sink: Sink,
+    *,
+    compression: Compression,
+    level: int | None = None,
+) -> LayerDigests:
+    """Write the tar of a layer blob, byte for byte, as a blob of another compression.
+
+    Verifies as `unpack_blob` does. Raises ValueError; what was written is then to be thrown away.
+    """
+    verified = _verified(chunks, descriptor, None, None)
+    take = partial(write_tar, sink=sink, compression=compression, level=level)
+    return _read(verified, descriptor, diff_id, None, take)[0]
 
 
 def _read(

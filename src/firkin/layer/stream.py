@@ -103,6 +103,30 @@ def write_layer(
     return LayerDigests(DiffID(diff_id), digest, size, total, entries, compression)
 
 
+def write_tar(
+    chunks: Iterable[bytes],
+    sink: Sink,
+    *,
+    compression: Compression = "gzip",
+    level: int | None = None,
+    threads: int = 2,
+) -> LayerDigests:
+    """Write a tar as it is, byte for byte, as a layer blob of another compression; its `entries` are not counted.
+
+    Raises what the iterator raises, and OSError.
+    """
+    pipe = _Pipe(sink, new_encoder(compression, level), threads)
+    try:
+        tar = _TarWriter(pipe)
+        for chunk in chunks:
+            tar.raw(chunk)
+        tar.end()
+        diff_id, digest, size, total = pipe.finish()
+    finally:
+        pipe.close()
+    return LayerDigests(DiffID(diff_id), digest, size, total, 0, compression)
+
+
 class _TarWriter:
     """Fills blocks; everything in a tar is a multiple of 512 bytes, so a header never spans two."""
 
@@ -123,6 +147,11 @@ class _TarWriter:
 
     def data(self, data: bytes) -> None:
         """Add bytes and their padding."""
+        self.raw(data)
+        self._pad(len(data))
+
+    def raw(self, data: bytes) -> None:
+        """Add bytes."""
         start, size = 0, len(data)
         while start < size:
             if self._at == BLOCK_BYTES:
@@ -131,7 +160,6 @@ class _TarWriter:
             self._buffer[self._at : self._at + step] = data[start : start + step]
             self._at += step
             start += step
-        self._pad(size)
 
     def file(self, path: str, size: int) -> None:
         """Add the content of a file that must have `size` bytes, and its padding."""

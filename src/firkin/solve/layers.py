@@ -17,11 +17,11 @@ import msgspec
 from firkin.errors import Cancelled, FirkinError, RegistryError, StepFailed, StoreError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex, Warned
 from firkin.layer.attributes import set_xattr
-from firkin.layer.blob import index_blob, unpack_blob
+from firkin.layer.blob import index_blob, recompress_blob, unpack_blob
 from firkin.layer.change import Change, View
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.scan import OwnerOf, iter_upper_changes
-from firkin.layer.stream import write_layer
+from firkin.layer.stream import LayerDigests, write_layer
 from firkin.layer.unpack import Unpacked
 from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView
 from firkin.linux.folders import Folders
@@ -406,7 +406,9 @@ class LayerWork:
 
     def _write_blob(self, ref: LayerRef, form: LayerFormat) -> Layer:
         self._cancel.check()
-        tree = self.ensure_trees(Snapshot((ref,), ""), "")[0] if ref.pulled is None else self._lone_tree(ref)
+        if ref.pulled is not None:
+            return self._recompress(ref, form)
+        tree = self.ensure_trees(Snapshot((ref,), ""), "")[0]
         home = tree.removesuffix("/fs")
         owner_of: OwnerOf | None = None
         if self.owner_free and os.path.exists(f"{home}/index"):
@@ -414,13 +416,22 @@ class LayerWork:
         changes = iter_upper_changes(tree, include_root=os.path.exists(f"{home}/{ROOT_CHANGED}"), owner_of=owner_of)
         return self.write_blob(ref.tree_id, changes, form)
 
-    def _lone_tree(self, ref: LayerRef) -> str:
-        """Return the tree of a base layer, which stays an approximation where its tar only implies directories."""
-        if not self._store.trees.has(ref.tree_id):
-            staged, _ = self._unpack(ref, "")
-            self._store.trees.seal(staged, ref.tree_id)
-            self._store.records.add_tree(ref.tree_id)
-        return self._store.trees.path(ref.tree_id)
+    def _recompress(self, ref: LayerRef, form: LayerFormat) -> Layer:
+        """Give a layer of a base, whose tar stays what it is, another compression."""
+        known, origin = self._source_of(ref)
+        descriptor = known.descriptor
+        writer = self._store.blobs.new()
+        try:
+            chunks = self._read(descriptor, origin, "", self._store.keeps(descriptor))
+            written = recompress_blob(
+                chunks, descriptor, known.diff_id, writer, compression=form.compression, level=form.level
+            )
+            writer.commit(written.digest)
+        except ValueError as error:
+            raise _damaged(descriptor, origin, error) from error
+        finally:
+            writer.abort()
+        return self._note_blob(ref.tree_id, form, written)
 
     def write_blob(
         self, tree_id: str, changes: Iterable[Change], form: LayerFormat, index: IndexWriter | None = None
@@ -441,6 +452,9 @@ class LayerWork:
             raise unfit(error) from error
         finally:
             writer.abort()
+        return self._note_blob(tree_id, form, written)
+
+    def _note_blob(self, tree_id: str, form: LayerFormat, written: LayerDigests) -> Layer:
         media_type = media.layer_media_type("oci", form.compression)
         blob = LayerBlob(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
         self._store.records.add_blob(written.digest, written.size)

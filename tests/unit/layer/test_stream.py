@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import os
+import random
 import subprocess
 import tarfile
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 import zstandard
 
 from firkin.layer.change import Change, Entry, Opaque, Put, Remove
-from firkin.layer.compress import compress_bytes, new_encoder
+from firkin.layer.compress import BLOCK_BYTES, compress_bytes, iter_decompressed, new_encoder
 from firkin.layer.scan import iter_upper_changes
-from firkin.layer.stream import LayerDigests, write_layer
+from firkin.layer.stream import LayerDigests, write_layer, write_tar
+from firkin.oci.digest import digest_of
+from firkin.oci.media import Compression
 
 
 def write(changes: list[Change] | Path, **options: object) -> tuple[LayerDigests, bytes]:
@@ -170,3 +173,15 @@ def test_an_error_of_the_changes_gets_through() -> None:
 
     with pytest.raises(OSError, match="Input/output"):
         write_layer(changes(), io.BytesIO())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 77])
+@pytest.mark.parametrize("compression", ["gzip", "zstd", "none"])
+def test_a_tar_as_it_is(size: int, compression: Compression) -> None:
+    data = random.Random(size).randbytes(size)
+    for step in (1000, 1 << 20):
+        sink = io.BytesIO()
+        written = write_tar((data[at : at + step] for at in range(0, size, step)), sink, compression=compression)
+        assert b"".join(iter_decompressed([sink.getvalue()], compression)) == data
+        assert (written.diff_id, written.uncompressed_size) == (digest_of(data), size)
+        assert (written.digest, written.size) == (digest_of(sink.getvalue()), len(sink.getvalue()))

@@ -6,19 +6,28 @@ import gzip
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from firkin.errors import RegistryError
-from firkin.layer.change import Entry
+from firkin.dockerfile.ignore import IgnoreMatcher
+from firkin.errors import ContextError, RegistryError
+from firkin.layer.change import Content, Entry
+from firkin.layer.compress import iter_decompressed
 from firkin.layer.entry import TRAILER, encode_member, encode_whiteout, padding
+from firkin.layer.view import DirectoryView
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, chain_ids, digest_of
 from firkin.oci.image import Layer
 from firkin.solve.cancel import Cancel
-from firkin.solve.layers import LayerWork
+from firkin.solve.content import FileDigests
+from firkin.solve.copy_plan import CopyTools, Matcher
+from firkin.solve.layers import LayerFormat, LayerWork
+from firkin.solve.ops.copy import materialize
 from firkin.solve.pools import Pools
+from firkin.solve.result import Files
 from firkin.solve.snapshot import LayerRef, Snapshot
 from firkin.store.store import Store
 
@@ -221,3 +230,59 @@ def test_a_blob_that_is_not_what_was_asked_for_makes_no_index(
     with pytest.raises(RegistryError, match=r"damaged|cut short|longer"):
         work().names_view(image, "")
     assert os.listdir(store.layout.indexes) == []
+
+
+def test_another_compression_keeps_the_tar(
+    store: Store, registry: Registry, work: Callable[[], LayerWork]
+) -> None:
+    """What a layer's tar does not say, it does not say in another compression; and no tree is made for it."""
+    image = registry.image(layer(directory("d", 0o700)), layer(file("d/f")))
+    form = LayerFormat("zstd", force=True)
+    made = [work().layer_of(ref, form).result() for ref in image.layers]
+    assert [found.diff_id for found in made] == [ref.pulled.diff_id for ref in image.layers if ref.pulled]
+    for found in made:
+        assert media.layer_compression(found.descriptor.media_type) == "zstd"
+        with store.blobs.open(found.descriptor.digest) as blob:
+            tar = b"".join(iter_decompressed(iter((blob.read(),))))
+        assert digest_of(tar) == found.diff_id
+    assert os.listdir(store.layout.trees) == []
+
+
+def test_another_compression_of_an_image_that_lies(
+    store: Store, registry: Registry, work: Callable[[], LayerWork]
+) -> None:
+    image = registry.image(layer(file("f")), diff_ids=(digest_of(b"something else"),))
+    with pytest.raises(RegistryError, match="but its image says"):
+        work().layer_of(image.layers[0], LayerFormat("zstd", force=True)).result()
+    assert not any(files for _, _, files in os.walk(store.layout.blobs))
+
+
+@pytest.mark.parametrize("change", ["nothing", "content", "another file"])
+def test_files_that_change_while_they_are_copied_get_no_name(store: Store, tmp_path: Path, change: str) -> None:
+    context = tmp_path / "context"
+    context.mkdir()
+    (context / "f").write_text("1")
+    tools = CopyTools(lambda _: b"", lambda _: None, lambda patterns: cast(Matcher, IgnoreMatcher(patterns)), print)
+
+    class Meddled(DirectoryView):
+        def content(self, path: str) -> Content:
+            if change == "content" and self.asked:
+                (context / "f").write_text("2")
+            if change == "another file" and self.asked:
+                (context / "g").write_text("3")
+            self.asked += 1
+            return super().content(path)
+
+        asked = 0
+
+    engine = SimpleNamespace(
+        store=store, tools=tools, file_digests=FileDigests(None, 0), layers=SimpleNamespace(owner_free=True)
+    )
+    files = Files(Meddled(str(context)))
+    if change == "nothing":
+        tree = materialize(engine, files)  # type: ignore[arg-type]
+        assert Path(tree, "f").read_text() == "1"
+        return
+    with pytest.raises(ContextError, match="changed while it was copied"):
+        materialize(engine, files)  # type: ignore[arg-type]
+    assert os.listdir(store.layout.trees) == os.listdir(store.layout.scratch) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from firkin.errors import ContextError
 from firkin.graph.ops import Copy, PathSource
 from firkin.graph.step import Step
 from firkin.layer.apply import apply_changes
@@ -126,11 +127,22 @@ def materialize(engine: Engine, files: Files) -> str:
     It is kept as a tree under its content's digest, so that the next RUN finds it.
     """
     view = files.view()
-    tree_id = framed_hash((b"files", tree_digest(view, "", engine.file_digests).encode()))
+    digest = tree_digest(view, "", engine.file_digests)
+    tree_id = framed_hash((b"files", digest.encode()))
     if not engine.store.trees.has(tree_id):
         everything = Copy((PathSource(1, "/", wildcard=False),), "/")
-        keep_tree(engine, tree_id, plan_copy(everything, (EMPTY_VIEW, view), engine.tools))
+        changes = plan_copy(everything, (EMPTY_VIEW, view), engine.tools)
+        keep_tree(engine, tree_id, _unchanged(engine, view, digest, changes))
     return engine.store.trees.path(tree_id)
+
+
+def _unchanged(engine: Engine, view: View, digest: str, changes: Iterable[Change]) -> Iterator[Change]:
+    """Pass changes on, and make sure that the files are those that were hashed: the tree bears their digest."""
+    yield from changes
+    if tree_digest(view, "", engine.file_digests) != digest:
+        raise ContextError(
+            "the context changed while it was copied", code="context-changed", hints=("build again when it rests",)
+        )
 
 
 def copy_subtree(engine: Engine, trees: tuple[str, ...], source: str, target: str) -> None:
