@@ -118,6 +118,9 @@ HEAVY_ALLOWED: set[tuple[str, str]] = {("aio", "asyncio")}  # whoever imports it
 STANDALONE = {
     "sandbox.init": {"__future__", "os", "sys", "ctypes", "_signal", "marshal"},
     "sandbox.confine": {"__future__", "os", "sys", "ctypes"},
+    "sandbox.image_root": {"__future__", "os"},
+    "sandbox.carry": {"__future__", "os"},
+    "linux.sparse": {"__future__", "os"},
     # The last two for an ssh agent on another file system only.
     "sandbox.fixtures": {"__future__", "os", "_socket", "select"},
 }

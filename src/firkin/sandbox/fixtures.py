@@ -1,13 +1,18 @@
 """What surrounds a command where nothing can be mounted: put in place before, taken out after. Nothing imports it.
 
-The second half of the stand-alone program `init.py`, in whose names it is executed: `Fixtures` performs the
-operations of `ops.plain_plan` on a plain directory, or on `/` itself. Everything is made in the scratch directory and
-renamed into place, what it covers is renamed aside; `undo` puts everything back, in reverse order, also when the
-command was killed. A path that was covered is told as
+A part of the stand-alone program `init.py`, in whose names it is executed: `Fixtures` performs the operations of
+`ops.plain_plan` on a plain directory, or on `/` itself. Everything is made in the scratch directory and renamed into
+place, what it covers is renamed aside; `undo` puts everything back, in reverse order, also when the command was
+killed. A path that was covered is told as
 
     cover PATH
 
 so that the change of its ctime is not taken for a change of the step's.
+
+The command may do with all of that what it likes. So a place is a directory that is held open and a name in it, found
+once (`image_root.py`), and what was put there is held open too, for an inode that is free gets used again. Undoing
+looks up no path: it acts in the directory that was meant, wherever that is by now, and only what was put in is taken
+back to where it came from.
 """
 
 from __future__ import annotations
@@ -25,13 +30,14 @@ if TYPE_CHECKING:
     class Failed(Exception):
         def __init__(self, op: str, number: int, detail: str) -> None: ...
 
+    from firkin.sandbox.carry import At, move, remove
+    from firkin.sandbox.image_root import O_ANY, O_FOLDER, Root, is_same, look, set_times, times_of
+
     def prctl(op: str, option: int, value: int) -> int: ...
 
 
-EXDEV, EBUSY, ENOENT, EPERM = 18, 16, 2, 1
-S_IFMT, S_IFDIR, S_IFREG, S_IFLNK, S_IFCHR = 0o170000, 0o040000, 0o100000, 0o120000, 0o020000
-LINKS = 40
-
+EXDEV, EPERM = 18, 1
+S_IFMT, S_IFDIR, S_IFREG, S_IFCHR = 0o170000, 0o040000, 0o100000, 0o020000
 # Name, major, minor, and what stands in for the device where none can be made: None for nothing.
 DEVICES = (
     ("null", 1, 3, 0),
@@ -49,8 +55,9 @@ class Fixtures:
 
     def __init__(self, status: Status) -> None:
         self.status = status
-        self.root = ""
+        self.root = Root(-1)
         self.scratch = ""
+        self.aside = -1  # the scratch directory
         self.number = 0
         self.undoing: list[Callable[[], None]] = []
         self.pipes: dict[int, int] = {}  # read ends of /dev/stdout and /dev/stderr → the streams
@@ -58,11 +65,17 @@ class Fixtures:
     def perform(self, operations: list[tuple[Any, ...]]) -> None:
         for name, *args in operations:
             operation: Callable[..., None] = getattr(self, f"op_{name}")
+            self.undoing.append(self.taking_away(len(self.root.made)))
             try:
                 operation(*args)
             except OSError as error:
                 detail = error.filename if isinstance(error.filename, str) else str(args[0] if args else "")
                 raise Failed(str(name), error.errno or 0, detail) from None
+            except ValueError as error:
+                raise Failed(str(name), 5, str(error)) from None
+
+    def taking_away(self, since: int) -> Callable[[], None]:
+        return lambda: self.root.take_away(since)
 
     def attend(self, child: int) -> None:
         """Wait for the end of process B; pass on what commands write to /dev/stdout and /dev/stderr."""
@@ -88,20 +101,23 @@ class Fixtures:
                 pass  # that was all for now
 
     def undo(self) -> None:
-        """Take everything out again; what cannot be is left to whoever removes the scratch directory."""
+        """Take everything out again, or say that the root is not what the command made of it."""
         self.pump()
         while self.undoing:
             try:
                 self.undoing.pop()()
             except OSError as error:
-                self.status.tell("warn", "clean up", error.errno or 0, str(error.filename or ""))
+                self.status.tell("setup", "clean up", error.errno or 0, str(error.filename or ""))
+            except ValueError as error:
+                self.status.tell("setup", "clean up", 5, str(error))
 
     # Operations
 
     def op_root(self, root: str, scratch: str) -> None:
-        """Name the root ("" for `/`) and the scratch directory, which is on its file system if that can be."""
-        self.root, self.scratch = root, scratch
+        """Name the root and the scratch directory, which is on its file system if that can be."""
         os.makedirs(scratch, 0o755, exist_ok=True)
+        self.root = Root(os.open(root, O_FOLDER))
+        self.scratch, self.aside = scratch, os.open(scratch, O_FOLDER)
 
     def op_devices(self, links: tuple[tuple[str, str], ...]) -> None:
         """Show a /dev of devices, or of plain files where devices are refused."""
@@ -160,7 +176,7 @@ class Fixtures:
 
     def op_directory(self, target: str) -> None:
         """Have an empty directory at `target` if there is nothing."""
-        self.parents(self.resolve(target) + "/x")
+        self.root.ensure(target, directory=True)
 
     def op_file(self, target: str, content: bytes, mode: int, uid: int, gid: int) -> None:
         place = self.fresh()
@@ -180,10 +196,8 @@ class Fixtures:
         place = self.fresh()
         os.mkdir(place, 0o755)
         if mode < 0:
-            try:
-                mode = os.lstat(self.resolve(target)).st_mode & 0o7777
-            except OSError:
-                mode = 0o1777
+            covered = look(*self.root.ensure(target, directory=None))
+            mode = 0o1777 if covered is None else covered.st_mode & 0o7777
         os.chmod(place, mode)
         self.place(place, target)
 
@@ -193,13 +207,18 @@ class Fixtures:
 
     def op_keep(self, target: str, home: str) -> None:
         """Show directory `home`, and put it back there afterwards with what was written to it."""
-        self.place(home, target, home)
+        folder, _, name = home.rpartition("/")
+        kept = os.open(folder, O_FOLDER), name
+        status = look(*kept)
+        if status is None or status.st_mode & S_IFMT != S_IFDIR:
+            raise OSError(20, "not a directory", home)
+        self.place(home, target, kept)
 
     def op_socket(self, target: str, source: str) -> None:
         """Make a socket reachable under a second name: by a link, or by one process that passes bytes on."""
         place = self.fresh()
         try:
-            os.link(source, place, follow_symlinks=True)
+            os.link(source, place, follow_symlinks=False)
         except OSError as error:
             if error.errno not in (EXDEV, EPERM):
                 raise
@@ -208,29 +227,33 @@ class Fixtures:
 
     def op_amend(self, path: str, content: bytes, append: bool) -> None:
         """Write to a file of the surroundings that cannot be covered, as it is a mount; it is put back."""
-        before: bytes | None = None
+        parent, name = self.root.ensure(path, directory=None)
+        new = look(parent, name) is None
+        flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            with open(path, "rb") as file:
-                before = file.read()
-        except FileNotFoundError:
-            pass
-        after = (before or b"") + content if append else content
-        if after == before:
+            fd = os.open(name, flags | (os.O_RDWR | os.O_CREAT if new else os.O_RDONLY), 0o644, dir_fd=parent)
+            status = os.fstat(fd)
+            if status.st_mode & S_IFMT != S_IFREG:
+                raise OSError(22, "not a regular file")
+            before = read_all(fd)
+            if not append and content == before:
+                return
+            if not new:
+                os.close(fd)
+                fd = os.open(name, flags | os.O_RDWR, dir_fd=parent)
+        except OSError as error:
+            self.status.tell("warn", "write", error.errno or 0, path)
             return
 
         def restore() -> None:
-            if before is None:
-                os.unlink(path)
-                return
-            with open(path, "wb") as file:
-                file.write(before)
+            # The file itself, wherever it is by now.
+            write_all(fd, before)
+            there = look(parent, name)
+            if new and there is not None and is_same(there, fd):
+                os.unlink(name, dir_fd=parent)
 
-        try:
-            with open(path, "wb") as writer:
-                self.undoing.append(restore)
-                writer.write(after)
-        except OSError as error:
-            self.status.tell("warn", "write", error.errno or 0, path)
+        self.undoing.append(restore)
+        write_all(fd, before + content if append else content)
 
     # How
 
@@ -238,82 +261,38 @@ class Fixtures:
         self.number += 1
         return f"{self.scratch}/fixture-{self.number}"
 
-    def resolve(self, target: str) -> str:
-        """Return where a path of the image is, links followed within the root."""
-        done: list[str] = []
-        todo = [part for part in target.split("/") if part][::-1]
-        links = 0
-        while todo:
-            part = todo.pop()
-            if part in ("", "."):
-                continue
-            if part == "..":
-                del done[-1:]
-                continue
-            path = f"{self.root}/{'/'.join((*done, part))}"
-            if os.path.islink(path):
-                links += 1
-                if links > LINKS:
-                    raise OSError(40, "too many links", target)
-                text = os.readlink(path)
-                if text.startswith("/"):
-                    done.clear()
-                todo += text.split("/")[::-1]
-            else:
-                done.append(part)
-        return f"{self.root}/{'/'.join(done)}"
-
-    def parents(self, path: str) -> None:
-        """Make the directories above `path` that are missing; they go again if the command leaves them empty."""
-        missing = []
-        folder = os.path.dirname(path)
-        while folder and folder != self.root and not os.path.lexists(folder):
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        for folder in reversed(missing):
-            parent = os.path.dirname(folder) or "/"
-            times = os.stat(parent)
-            os.mkdir(folder, 0o755)
-            os.utime(parent, ns=(times.st_atime_ns, times.st_mtime_ns))
-            self.undoing.append(lambda folder=folder: self.remove_folder(folder))  # type: ignore[misc]
-
-    def remove_folder(self, folder: str) -> None:
-        parent = os.path.dirname(folder) or "/"
-        now = os.stat(parent)
-        try:
-            os.rmdir(folder)
-        except OSError:
-            return  # the command left something in it, or took it away: it is part of the layer
-        os.utime(parent, ns=(now.st_atime_ns, now.st_mtime_ns))
-
-    def place(self, source: str, target: str, home: str = "") -> None:
+    def place(self, source: str, target: str, home: At | None = None) -> None:
         """Put `source` at `target`; afterwards it goes to `home`, or away."""
-        path = self.resolve(target)
-        self.parents(path)
-        parent = os.path.dirname(path) or "/"
-        times = os.stat(parent)
-        hidden = ""
-        if os.path.lexists(path):
-            hidden = self.fresh()
-            move(path, hidden)
-            self.status.tell("cover", path[len(self.root) :])
+        at = self.root.ensure(target, directory=None)
+        times = times_of(at[0])
+        hidden = None
+        if look(*at) is not None:
+            hidden = self.aside, os.path.basename(self.fresh())
+            move(at, hidden)
+            self.status.tell("cover", target)
         # Said before it is done: a half-moved tree has to be taken out too.
-        self.undoing.append(lambda: self.take_out(path, hidden, home))
-        move(source, path)
-        os.utime(parent, ns=(times.st_atime_ns, times.st_mtime_ns))
+        put: list[int] = []
+        self.undoing.append(lambda: self.take_out(at, put, hidden, home))
+        move(home or (self.aside, source.removeprefix(self.scratch + "/")), at)
+        put.append(os.open(at[1], O_ANY, dir_fd=at[0]))
+        set_times(at[0], times)
 
-    def take_out(self, path: str, hidden: str, home: str) -> None:
+    def take_out(self, at: At, put: list[int], hidden: At | None, home: At | None) -> None:
         # The parent's time was put back at once, so what it has now is the command's doing, or nobody's.
-        parent = os.path.dirname(path) or "/"
-        now = os.stat(parent)
-        if os.path.lexists(path):
-            if home:
-                move(path, home)
+        times = times_of(at[0])
+        there = look(*at)
+        if there is not None:
+            # A mount cannot be exchanged for something else: what came in its place belongs to nobody.
+            if home and any(is_same(there, fd) for fd in put) and there.st_mode & S_IFMT == S_IFDIR:
+                move(at, home)
             else:
-                remove(path)
+                remove(at)
         if hidden:
-            move(hidden, path)
-        os.utime(parent, ns=(now.st_atime_ns, now.st_mtime_ns))
+            try:
+                move(hidden, at)
+            except FileNotFoundError:
+                return  # the directory that it was in is gone: so is what it covered
+        set_times(at[0], times)
 
     def relay(self, place: str, source: str) -> None:
         """Listen at `place` and pass everything on to `source`, in a process that ends with this one."""
@@ -337,6 +316,8 @@ class Fixtures:
             return  # it is killed with all other descendants
         try:
             prctl("relay", 1, 9)  # die with the parent
+            os.closerange(3, listener.fileno())
+            os.closerange(listener.fileno() + 1, 1 << 12)
             pass_on(listener, source, socket, select)
         finally:
             os._exit(0)
@@ -373,67 +354,15 @@ def pass_on(listener: Any, source: str, socket: Any, select: Any) -> None:
                     os.close(end)
 
 
-def move(source: str, target: str) -> None:
-    """Rename; copy and remove where the two are on different file systems."""
-    try:
-        os.rename(source, target)
-    except OSError as error:
-        if error.errno != EXDEV:
-            raise
-        copy(source, target, {})
-        remove(source)
+def read_all(fd: int) -> bytes:
+    data = b""
+    while chunk := os.pread(fd, 1 << 16, len(data)):
+        data += chunk
+    return data
 
 
-def copy(source: str, target: str, links: dict[tuple[int, int], str]) -> None:
-    """Copy a file or directory with its owner, mode, times, attributes and hard links."""
-    status = os.lstat(source)
-    kind = status.st_mode & S_IFMT
-    if kind != S_IFDIR and status.st_nlink > 1:
-        first = links.setdefault((status.st_dev, status.st_ino), target)
-        if first != target:
-            os.link(first, target, follow_symlinks=False)
-            return
-    if kind == S_IFDIR:
-        if not os.path.isdir(target):
-            os.mkdir(target, 0o700)
-        for name in os.listdir(source):
-            copy(f"{source}/{name}", f"{target}/{name}", links)
-    elif kind == S_IFLNK:
-        os.symlink(os.readlink(source), target)
-    elif kind == S_IFREG:
-        copy_content(source, target, status.st_size)
-    else:
-        os.mknod(target, kind | 0o600, status.st_rdev)
-    os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
-    if kind != S_IFLNK:
-        os.chmod(target, status.st_mode & 0o7777)
-        for name in os.listxattr(source):
-            try:
-                os.setxattr(target, name, os.getxattr(source, name))
-            except OSError:
-                pass  # an attribute that belongs to the file system
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
-
-
-def copy_content(source: str, target: str, size: int) -> None:
-    source_fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        target_fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            left = size
-            while left and (done := os.sendfile(target_fd, source_fd, None, left)):
-                left -= done
-        finally:
-            os.close(target_fd)
-    finally:
-        os.close(source_fd)
-
-
-def remove(path: str) -> None:
-    """Remove a file, or a directory with all beneath it."""
-    if os.lstat(path).st_mode & S_IFMT != S_IFDIR:
-        os.unlink(path)
-        return
-    for name in os.listdir(path):
-        remove(f"{path}/{name}")
-    os.rmdir(path)
+def write_all(fd: int, data: bytes) -> None:
+    os.ftruncate(fd, 0)
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], done)

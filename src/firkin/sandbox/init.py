@@ -17,6 +17,7 @@ Descriptor 4 takes lines of fields separated by NUL and is closed by exec:
     warn OP ERRNO DETAIL    something was refused that the command may do without
     cover PATH              something of the image was covered for the command (`fixtures.py`)
     exit CODE, signal N     how the command ended
+    undone                  nothing that it started is left, and what was put in place is out again
 
 When C ends, B ends, and with it the kernel kills everything in the namespace. TERM to A does the same.
 """
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
     from typing import Any, NoReturn
 
     from firkin.sandbox.confine import confine, install_filter
+    from firkin.sandbox.image_root import O_ANY, Root, look
 else:
     import _signal as signal
 
@@ -46,6 +48,9 @@ MS_NODEV = 4
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
@@ -155,8 +160,15 @@ def clone_tree_fd(fd: int, detail: str, recursive: bool) -> int:
 
 def attach(fd: int, target: str) -> None:
     """Put a detached mount in its place."""
-    syscall("attach", target, SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), 4)
+    syscall("attach", target, SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), MOVE_MOUNT_F_EMPTY_PATH)
     os.close(fd)
+
+
+def attach_at(fd: int, point: int, detail: str) -> None:
+    """Put a detached mount over the file or directory that `point` is a descriptor of, and close that."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    syscall("attach", detail, SYS_MOVE_MOUNT, fd, b"", point, b"", flags)
+    os.close(point)
 
 
 def set_attributes(fd: int, attributes: int, recursive: bool, detail: str) -> None:
@@ -234,58 +246,18 @@ def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attribute
             os.close(fd)
 
 
-# Mount points: made where the image lacks them, and taken away again
-
-
-class MountPoints:
-    """Mount points that had to be made in the root itself: path, directory, parent's mtime before and after."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[str, bool, int, int]] = []
-
-    def ensure(self, target: str, directory: bool) -> str:
-        """Return where `target` really is, made where it is missing."""
-        path = os.path.realpath(target)
-        missing = []
-        parent = path
-        while parent != "/" and not os.path.lexists(parent):
-            missing.append(parent)
-            parent = os.path.dirname(parent)
-        for name in reversed(missing):
-            parent = os.path.dirname(name)
-            before = os.stat(parent).st_mtime_ns
-            as_directory = directory or name != path
-            if as_directory:
-                os.mkdir(name, 0o755)
-            else:
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644))
-            self.made.append((name, as_directory, before, os.stat(parent).st_mtime_ns))
-        return path
-
-    def remove(self) -> None:
-        """Take away what is still as it was made; a directory that the command wrote to stays."""
-        for path, directory, before, after in reversed(self.made):
-            parent = os.path.dirname(path)
-            try:
-                now = os.stat(parent)
-                while libc.umount2(os.fsencode(path), MNT_DETACH) == 0:
-                    pass
-                if directory:
-                    os.rmdir(path)
-                else:
-                    os.unlink(path)
-            except OSError:
-                continue
-            mtime = before if now.st_mtime_ns == after else now.st_mtime_ns
-            os.utime(parent, ns=(now.st_atime_ns, mtime))
-
-
 class Setup:
-    """The operations, one method each; detached mounts wait in `trees` until the root is in place."""
+    """The operations, one method each.
+
+    Detached mounts wait in `trees` until the root is in place; those of `held` are needed after they were attached.
+    Everything is attached before the root is pivoted to: between that and `leave` the old root lies on top of the new
+    one, where `..` of `/` leads to, and no path is looked up.
+    """
 
     def __init__(self, status: Status) -> None:
         self.trees: dict[str, int] = {}
-        self.points = MountPoints()
+        self.held: dict[str, int] = {}
+        self.root = Root(-1)
 
     def perform(self, operations: list[tuple[object, ...]]) -> None:
         for name, *args in operations:
@@ -302,7 +274,12 @@ class Setup:
 
     def undo(self) -> None:
         """Take away mount points; the mounts go with this process."""
-        self.points.remove()
+        self.root.take_away(uncover=uncover)
+
+    def point(self, target: str, directory: bool) -> int:
+        """Return a descriptor of the mount point that `target` leads to, made where it is missing."""
+        parent, name = self.root.ensure(target, directory=directory)
+        return os.open(name, O_ANY, dir_fd=parent)
 
     def op_private(self) -> None:
         flags = ctypes.c_ulong(MS_REC | MS_PRIVATE)
@@ -328,7 +305,7 @@ class Setup:
 
     def op_stub_file(self, stubs: str, lowers: tuple[str, ...], folder: str, name: str, content: bytes) -> None:
         """Show a file in a directory of the image, if it has that directory, and keep it out of the layer."""
-        if not any(os.path.isdir(f"{lower}/{folder}") for lower in lowers):
+        if not any(has_directory(lower, folder) for lower in lowers):
             return
         os.makedirs(f"{stubs}/{folder}", 0o755, exist_ok=True)
         with open(f"{stubs}/{folder}/{name}", "wb") as file:
@@ -355,8 +332,14 @@ class Setup:
         check("umount", place, libc.umount2(os.fsencode(place), MNT_DETACH))
 
     def op_bind(self, name: str, source: str, readonly: bool, attributes: int) -> None:
-        """Take hold of the file or directory `source`."""
-        self._take(name, clone_tree(source, True), readonly, attributes, source)
+        """Take hold of the file or directory `source`; of a link only as a device of the machine's."""
+        fd = os.open(source, os.O_PATH | os.O_CLOEXEC | (0 if name.startswith("dev-") else os.O_NOFOLLOW))
+        try:
+            if os.fstat(fd).st_mode & 0o170000 == 0o120000:
+                raise Failed("bind", 40, source)
+            self._take(name, clone_tree_fd(fd, source, True), readonly, attributes, source)
+        finally:
+            os.close(fd)
 
     def op_bind_beneath(self, name: str, root: str, path: str, readonly: bool, attributes: int) -> None:
         """Take hold of `path` in the directory `root`."""
@@ -388,21 +371,25 @@ class Setup:
         self.trees[name] = tree
 
     def op_overlay(self, lowers: tuple[str, ...], upper: str, work: str, place: str, attributes: int) -> None:
-        attach(overlay(lowers, upper, work, attributes), place)
+        self._enter(overlay(lowers, upper, work, attributes), place)
 
     def op_bindroot(self, source: str, place: str, attributes: int) -> None:
         tree = clone_tree(source, True)
         if attributes:
             set_attributes(tree, attributes, True, source)
+        self._enter(tree, place)
+
+    def _enter(self, tree: int, place: str) -> None:
+        self.root = Root(os.dup(tree))
         attach(tree, place)
 
-    def op_pivot(self, place: str) -> None:
-        os.chdir(place)
+    def op_pivot(self) -> None:
+        os.fchdir(self.root.fd)
         number = SYS_PIVOT_ROOT.get(os.uname().machine)
         if number is None:
             raise Failed("pivot", 38, os.uname().machine)
-        # "." twice puts the old root on top of the new one (pivot_root(2)); absolute paths lead to the new.
-        syscall("pivot", place, number, b".", b".")
+        # "." twice puts the old root on top of the new one (pivot_root(2)).
+        syscall("pivot", "/", number, b".", b".")
         os.chdir("/")
 
     def op_leave(self) -> None:
@@ -411,12 +398,33 @@ class Setup:
         check("leave", "old root", libc.umount2(b".", MNT_DETACH))
         os.chdir("/")
 
-    def op_attach(self, name: str, target: str) -> None:
+    def op_attach(self, name: str, target: str, keep: bool = False) -> None:
+        """Put a tree over what `target` leads to; `keep` holds it for later operations."""
         tree = self.trees.pop(name)
-        attach(tree, self.points.ensure(target, is_directory(tree)))
+        attach_at(tree, self.point(target, is_directory(tree)), target)
+        if keep:
+            self.held[name] = tree
+        else:
+            os.close(tree)
+
+    def op_own_point(self, name: str) -> None:
+        """Find the directory of a file system of the kernel's. A link would put it where the image wants it."""
+        if look(self.root.fd, name) is None:
+            self.root.make(self.root.fd, name, directory=True)
+        fd = os.open(name, O_ANY, dir_fd=self.root.fd)
+        if not is_directory(fd):
+            raise Failed("attach", 20, "/" + name)
+        self.held[name + "-point"] = fd
+
+    def op_attach_own(self, name: str) -> None:
+        """Put a tree over the directory that `own_point` found, and hold it."""
+        attach_at(self.trees[name], self.held.pop(name + "-point"), "/" + name)
+        self.held[name] = self.trees.pop(name)
 
     def op_mount(self, fstype: str, target: str, options: tuple[tuple[str, str], ...], attributes: int) -> None:
-        attach(new_filesystem(fstype, options, attributes), self.points.ensure(target, True))
+        tree = new_filesystem(fstype, options, attributes)
+        attach_at(tree, self.point(target, True), target)
+        os.close(tree)
 
     def op_try_mount(self, fstype: str, target: str, options: tuple[tuple[str, str], ...], attributes: int) -> None:
         """The same for something that few commands need and some kernels lack."""
@@ -427,9 +435,12 @@ class Setup:
 
     def op_tmpfs(self, target: str, size: str, mode: int) -> None:
         """A tmpfs; with `mode` -1 that of the directory it covers, or 1777."""
-        exists = os.path.isdir(target)
-        options = [("mode", f"{os.stat(target).st_mode & 0o7777 if exists else 0o1777:o}" if mode < 0 else f"{mode:o}")]
-        options += [("size", size)] if size else []
+        if mode < 0:
+            parent, rest = self.root.find(target)
+            covered = look(parent, rest[0]) if len(rest) == 1 else None
+            os.close(parent)
+            mode = 0o1777 if covered is None else covered.st_mode & 0o7777
+        options = [("mode", f"{mode:o}")] + ([("size", size)] if size else [])
         self.op_mount("tmpfs", target, tuple(options), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
     def op_devpts(self, target: str) -> None:
@@ -453,34 +464,44 @@ class Setup:
     def op_devices(self, devices: tuple[tuple[str, int, int, int], ...]) -> None:
         """Make device nodes, where that is allowed: never in a user namespace."""
         for path, kind, major, minor in devices:
-            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            parent, name = self.root.ensure(path, directory=None)
             try:
-                os.mknod(path, kind | 0o666, os.makedev(major, minor))
+                os.mknod(name, kind | 0o666, os.makedev(major, minor), dir_fd=parent)
             except PermissionError:
                 return
-            os.chmod(path, 0o666)
+            os.chmod(name, 0o666, dir_fd=parent)
 
     def op_symlink(self, target: str, path: str) -> None:
-        os.symlink(target, path)
+        parent, name = self.root.ensure(path, directory=None)
+        os.symlink(target, name, dir_fd=parent)
 
-    def op_mask(self, paths: tuple[str, ...]) -> None:
-        """Cover directories by an empty file system and files by /dev/null."""
-        for path in paths:
-            if os.path.isdir(path):
-                attach(new_filesystem("tmpfs", (("size", "0"), ("nr_inodes", "2")), MOUNT_ATTR_RDONLY), path)
-            elif os.path.exists(path):
-                attach(clone_tree("/dev/null", False), path)
+    def op_mask(self, tree: str, names: tuple[str, ...]) -> None:
+        """Cover directories of a held tree by an empty file system and files by /dev/null."""
+        for name in names:
+            point = open_child(self.held[tree], name)
+            if point < 0:
+                continue
+            if is_directory(point):
+                cover = new_filesystem("tmpfs", (("size", "0"), ("nr_inodes", "2")), MOUNT_ATTR_RDONLY)
+            else:
+                cover = clone_tree_fd(self.held["dev-null"], "/dev/null", False)
+            attach_at(cover, point, name)
+            os.close(cover)
 
-    def op_readonly(self, paths: tuple[str, ...]) -> None:
-        for path in paths:
-            if os.path.exists(path):
-                tree = clone_tree(path, True)
-                set_attributes(tree, MOUNT_ATTR_RDONLY, True, path)
-                attach(tree, path)
+    def op_readonly(self, tree: str, names: tuple[str, ...]) -> None:
+        for name in names:
+            point = open_child(self.held[tree], name)
+            if point < 0:
+                continue
+            cover = clone_tree_fd(point, name, True)
+            set_attributes(cover, MOUNT_ATTR_RDONLY, True, name)
+            attach_at(cover, point, name)
+            os.close(cover)
 
     def op_proc(self) -> None:
         attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
-        attach(new_filesystem("proc", (), attributes), self.points.ensure("/proc", True))
+        self.trees["proc"] = new_filesystem("proc", (), attributes)
+        self.op_attach_own("proc")
 
     def op_hostname(self, name: str) -> None:
         raw = os.fsencode(name)
@@ -494,6 +515,32 @@ class Setup:
             check("loopback", "lo", libc.ioctl(fd, ctypes.c_ulong(SIOCSIFFLAGS), request))
         finally:
             os.close(fd)
+
+
+def uncover(parent: int, name: str) -> None:
+    """Take away what is mounted over a name in a directory."""
+    os.fchdir(parent)
+    while libc.umount2(os.fsencode(name), MNT_DETACH | UMOUNT_NOFOLLOW) == 0:
+        pass
+
+
+def open_child(tree: int, name: str) -> int:
+    """Return a descriptor of what is in a mount of the kernel's, -1 for nothing."""
+    try:
+        return os.open(name, O_ANY, dir_fd=tree)
+    except FileNotFoundError:
+        return -1
+
+
+def has_directory(layer: str, path: str) -> bool:
+    try:
+        fd = open_beneath(layer, path)
+    except Failed:
+        return False
+    try:
+        return is_directory(fd)
+    finally:
+        os.close(fd)
 
 
 def copy_attributes(source: str, target: str) -> None:
@@ -646,6 +693,9 @@ def supervise(spec: dict[str, Any], setup: Any, status: Status, parent_pidfd: in
         if not spec["namespaces"] & CLONE_NEWPID:
             prctl("subreaper", PR_SET_CHILD_SUBREAPER, 1)
         setup.perform(spec["inside"])
+        # A working directory like /proc/self/fd/5 must find nothing of what was held until now.
+        os.closerange(3, status.fd)
+        os.closerange(status.fd + 1, 1 << 12)
     except Failed as failed:
         status.tell("setup", failed.op, failed.number, failed.detail)
         os._exit(125)
@@ -730,4 +780,6 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
     if shared_pids:
         kill_descendants()
     setup.undo()
+    # Without this line the command may have killed this process, and what it started may still run.
+    status.tell("undone")
     return 0

@@ -50,14 +50,14 @@ _INSECURE_DEVICES = (
     *((f"/dev/loop{number}", 0o060000, 7, number) for number in range(16)),
 )
 # Docker's lists (moby oci/defaults.go).
-_MASKED = (
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
-    "/sys/devices/virtual/powercap", "/sys/firmware",
+_MASKED_PROC = (
+    "acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list",
+    "timer_stats",
 )  # fmt: skip
+_MASKED_SYS = ("devices/virtual/powercap", "firmware")
+_READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
 # With one id apt cannot become its own user, and unlike others it looks whether it did.
 APT_AS_ROOT = ("etc/apt/apt.conf.d", "zz-firkin-one-id", b'APT::Sandbox::User "root";\n')
-_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 def namespace_plan(
@@ -118,9 +118,9 @@ def namespace_plan(
         *takes,
         *points,
         enter,
-        ("pivot", place),
+        *(("own_point", name) for name in ("proc", "sys")),
         ("mount", "tmpfs", "/dev", (("mode", "0755"), ("size", "65536k")), _NOSUID | nodev),
-        *(("attach", f"dev-{name}", f"/dev/{name}") for name in _DEVICES),
+        *(("attach", f"dev-{name}", f"/dev/{name}", name == "null") for name in _DEVICES),
         *(("symlink", target, path) for target, path in DEVICE_LINKS),
         *((("devices", _INSECURE_DEVICES),) if insecure else ()),
         ("devpts", "/dev/pts"),
@@ -132,19 +132,21 @@ def namespace_plan(
             _NOSUID | _NODEV | _NOEXEC,
         ),
         ("try_mount", "mqueue", "/dev/mqueue", (), _NOSUID | _NODEV | _NOEXEC),
-        ("attach", "sys", "/sys"),
+        ("attach_own", "sys"),
+        *(() if fresh_proc else (("attach_own", "proc"),)),
         ("attach", "hosts", "/etc/hosts"),
         ("attach", "resolv.conf", "/etc/resolv.conf"),
         *attaches,
+        ("pivot",),
     ]
     inside: list[Operation] = [("hostname", spec.hostname)]
     namespaces = _CLONE_NEWNS | _CLONE_NEWUTS | _CLONE_NEWIPC | (_CLONE_NEWPID if fresh_proc else 0)
     if spec.network == "none":
         namespaces |= _CLONE_NEWNET
         inside.append(("loopback",))
-    inside += [("proc",) if fresh_proc else ("attach", "proc", "/proc"), ("leave",)]
+    inside += [("proc",), ("leave",)] if fresh_proc else [("leave",)]
     if fresh_proc and not insecure:
-        inside += [("mask", _MASKED), ("readonly", _READONLY)]
+        inside += [("mask", "proc", _MASKED_PROC), ("mask", "sys", _MASKED_SYS), ("readonly", "proc", _READONLY_PROC)]
     return {
         "parent": parent,
         "namespaces": namespaces,

@@ -42,7 +42,7 @@ def prepare_sources(spec: RunSpec, scratch: str) -> tuple[Source | None, ...]:
 def _prepare(mount: BindMount, place: str) -> Source:
     if mount.path is None and len(mount.lowers) == 1:
         path = mount.lowers[0]
-        kind = stat.S_IFMT(os.stat(path).st_mode)
+        kind = stat.S_IFMT(os.lstat(path).st_mode)
         if kind == stat.S_IFSOCK:
             return Source("socket", path)
         if kind == stat.S_IFDIR and not mount.readonly and not mount.discard:

@@ -61,7 +61,7 @@ def plain_plan(
     Raises UsageError for a mount target that cannot be.
     """
     own_root = root == "/"
-    setup: list[Operation] = [("root", "" if own_root else root, scratch)]
+    setup: list[Operation] = [("root", root, scratch)]
     setup += _own_surroundings(spec) if own_root else _chroot_surroundings(spec, proc_files)
     for mount, source in zip(sorted_mounts(spec), sources, strict=True):
         setup.append(_mounted(mount, source))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _PLACE = os.path.dirname(os.path.abspath(__file__))
+# The stand-alone program; the last parts are for commands without mounts only.
+_PARTS = ("init", "confine", "image_root", "../linux/sparse", "carry", "fixtures")
+_ALWAYS = 3
 # A script would be compiled at every start; its code objects come with the plan instead.
 _LOADER = (
     "import marshal; codes, plan = marshal.load(open(3, 'rb'))\nfor code in codes: exec(code)\nsys.exit(main(plan, 4))"
@@ -67,7 +70,8 @@ def run_init(
     def start(plan_fd: int, status_fd: int, output_fd: int, error_fd: int) -> Child:
         return _Spawned(_spawn(python, plan_fd, status_fd, output_fd, error_fd))
 
-    codes = init_codes() if plan["surroundings"] == "Fixtures" else (_code("init"), _code("confine"))
+    names = _PARTS if plan["surroundings"] == "Fixtures" else _PARTS[:_ALWAYS]
+    codes = tuple(_code(name) for name in names)
     return run_plan(start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd, codes=codes)
 
 
@@ -111,14 +115,15 @@ def run_plan(
 
 def init_codes() -> tuple[CodeType, ...]:
     """Return all parts of the stand-alone program, compiled."""
-    return _code("init"), _code("confine"), _code("fixtures")
+    return tuple(_code(name) for name in _PARTS)
 
 
 @functools.cache
 def _code(name: str) -> CodeType:
     # Compiled once in a process, or read from the interpreter's own cache of compiled modules.
-    path = f"{_PLACE}/{name}.py"
-    code = SourceFileLoader(f"firkin_{name}", path).get_code(f"firkin_{name}")
+    path = os.path.normpath(f"{_PLACE}/{name}.py")
+    module = "firkin_" + os.path.basename(name)
+    code = SourceFileLoader(module, path).get_code(module)
     if code is None:
         raise HostError(f"`{path}` is missing from this installation", code="sandbox-start")
     return code
@@ -196,6 +201,7 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
     warnings: list[str] = []
     covered: list[str] = []
     result: RunResult | None = None
+    undone = False
     for line in status.decode("utf-8", "surrogateescape").splitlines():
         kind, *fields = line.split("\0")
         match kind, fields:
@@ -204,6 +210,8 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
                     raise setup_error(op, int(number), detail)
             case "warn", [op, number, detail]:
                 warnings.append(f"{op} `{detail}` could not be set: {os.strerror(int(number)).lower()}")
+            case "undone", []:
+                undone = True
             case "cover", [path]:
                 covered.append(path.lstrip("/"))
             case "exec", [number, path]:
@@ -214,7 +222,7 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
                 result = result or RunResult(int(code))
             case "signal", [number]:
                 result = RunResult(128 + int(number), int(number))
-    if result is None and not cancelled:
+    if not (result and undone) and not cancelled:
         raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
     if result is None:
         result = RunResult(137, 9)

@@ -4,12 +4,16 @@ What is elsewhere is restored before the first use, and saved when the build is 
 
 Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under a name that covers its id,
 owner, mode and origin; the newest replaces what was saved before.
+
+A command of a sandbox without mounts can put anything in the place of its cache mount. Only a real directory is
+handed out, kept or saved (`is_sound`): a link would give whatever it leads to to the next build.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -93,6 +97,21 @@ def wait_for(engine: Engine, descriptor: int) -> None:
             time.sleep(0.05)
 
 
+def is_sound(path: str) -> bool:
+    """Say whether a cache mount is kept at `path`: a directory with a directory `fs`, and neither is a link."""
+    try:
+        return all(stat.S_ISDIR(os.lstat(place).st_mode) for place in (path, f"{path}/fs"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def check_left(engine: Engine, title: str, path: str) -> None:
+    """Throw away what a command left at `path` if it is not the directory any more; the next one gets a new one."""
+    if not is_sound(path):
+        remove_tree(path)
+        _warn(engine, f"cache mount `{title}` starts empty next time: the command replaced its directory")
+
+
 def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str) -> bool:
     """Fill the new directory `place` with what a cache saved under `name`; say whether it had something.
 
@@ -132,6 +151,8 @@ def save_mount(engine: Engine, title: str, path: str, ref: CacheRef) -> Layer | 
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not is_sound(path):
+            return None  # as was told when the command had ended
         size = _size(f"{path}/fs", ref.max_mount_bytes)
         if size > ref.max_mount_bytes:
             _warn(engine, f"cache mount `{title}` is not saved: it holds more than {ref.max_mount_bytes} bytes")
@@ -139,6 +160,9 @@ def save_mount(engine: Engine, title: str, path: str, ref: CacheRef) -> Layer | 
         return _write(engine, f"{path}/fs", ref)
     except BlockingIOError:
         _warn(engine, f"cache mount `{title}` is not saved: another build uses it")
+        return None
+    except ValueError as error:  # of what no layer can hold
+        _warn(engine, f"cache mount `{title}` is not saved: {error}")
         return None
     finally:
         os.close(descriptor)

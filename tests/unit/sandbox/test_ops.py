@@ -30,7 +30,9 @@ def test_order_of_work() -> None:
     assert max(at for at, name in enumerate(order) if name in ("bind", "files", "sysfs", "stub")) < order.index(
         "overlay"
     )
-    assert order.index("overlay") < order.index("pivot") < order.index("attach")
+    # Nothing is looked up while the old root lies over the new one: neither here nor before `leave`.
+    assert order.index("overlay") < order.index("own_point") < order.index("attach")
+    assert order[-1] == "pivot"
     inside = names(made["inside"])
     assert inside.index("proc") < inside.index("leave") < inside.index("mask")
 
@@ -48,7 +50,7 @@ def test_mounts_go_from_the_root_down() -> None:
     )
     setup = plan(RunSpec(("true",), mounts=mounts))["setup"]
     placed = [
-        op[-1] if op[0] == "attach" else op[1]
+        op[2] if op[0] == "attach" else op[1]
         for op in setup
         if op[0] == "tmpfs" or (op[0] == "attach" and "mount-" in op[1])
     ]

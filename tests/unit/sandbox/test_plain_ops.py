@@ -32,7 +32,7 @@ def test_a_chroot_has_surroundings_and_no_way_out() -> None:
 def test_in_place_the_containers_own_surroundings_stay() -> None:
     made = plan(RunSpec(("true",), hosts=(("db", "10.0.0.1"),), resolv_conf=b"nameserver 1.1.1.1\n"), "/")
     assert [operation[0] for operation in made["setup"]] == ["root", "amend", "amend"]
-    assert made["setup"][0][1] == ""
+    assert made["setup"][0][1] == "/"
     assert made["command"]["chroot"] == ""
     # One right less than whoever is to be protected: ptrace(2), "Ptrace access mode checking".
     assert made["command"]["keep"] >> SETPCAP & 1 == 0

@@ -22,7 +22,16 @@ from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.ops import APT_AS_ROOT
 from firkin.sandbox.spec import RunResult, RunSpec
-from firkin.solve.cache_mounts import empty_mount, first_number, mount_path, restore_mount, save_mount, wait_for
+from firkin.solve.cache_mounts import (
+    check_left,
+    empty_mount,
+    first_number,
+    is_sound,
+    mount_path,
+    restore_mount,
+    save_mount,
+    wait_for,
+)
 from firkin.solve.engine import Engine
 from firkin.solve.layers import ROOT_CHANGED
 from firkin.solve.result import Result, root_of
@@ -326,15 +335,18 @@ def _cache_directory(
             os.close(descriptor)
             raise
     try:
-        if not os.path.isdir(f"{path}/fs"):
+        if not is_sound(path):
             with locked(path + ".new"):
-                if not os.path.isdir(f"{path}/fs"):
+                if not is_sound(path):
                     _new_cache_directory(engine, path, base, mount, source, str(step.id))
         if engine.remote is not None and not mount.readonly:
             title = public_id(mount, step.meta.written)
             engine.remote.use_mount(base, title, lambda ref: save_mount(engine, mount.id, path, ref))
         os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
-        yield f"{path}/fs"
+        try:
+            yield f"{path}/fs"
+        finally:
+            check_left(engine, mount.id, path)
     finally:
         os.close(descriptor)
 
@@ -351,7 +363,7 @@ def public_id(mount: ops.CacheMount, written: str) -> str:
 def _new_cache_directory(
     engine: Engine, path: str, name: str, mount: ops.CacheMount, source: Result | None, vertex: str
 ) -> None:
-    remove_tree(path)  # what is left when a command and all that watched it were killed at once
+    remove_tree(path)  # what is left when a command and all that watched it were killed at once, or a link
     staged = engine.store.layout.scratch_path("mount")
     os.makedirs(f"{staged}/fs")
     with open(f"{staged}/id", "w", encoding="utf-8") as file:

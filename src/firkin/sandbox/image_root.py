@@ -1,0 +1,166 @@
+"""Paths of an image, for those who stand outside of it. Nothing imports it.
+
+A part of the stand-alone program `init.py`, in whose names it is executed. An image decides where its links lead, and
+a command may exchange every directory for a link while it runs. So a path is walked once, from the descriptor of the
+root, one component at a time; no link is left to the kernel, nor is `..`, which leads from `/` to whatever is mounted
+over it. What was found is a directory, held open, and a name in it; it is undone by these and never looked up again.
+"""
+
+from __future__ import annotations
+
+import os
+
+LINKS = 40
+O_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+O_ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+EINVAL, EBUSY, ELOOP = 22, 16, 40
+
+
+class Root:
+    """The root of a command: finds places in it, makes what is missing, takes that away again."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        # Directory, name in it, and what was made under that name: held open, so that no other gets its inode.
+        self.made: list[tuple[int, str, int]] = []
+
+    def find(self, path: str) -> tuple[int, list[str]]:
+        """Return a directory that exists and what follows: the last component, with those before it that are missing.
+
+        The last one is no link, if it exists. The descriptor is the caller's. Raises OSError.
+        """
+        held = [os.dup(self.fd)]
+        names: list[str] = []
+        rest: list[str] = []
+        todo = path.split("/")[::-1]
+        links = 0
+        try:
+            while todo:
+                part = todo.pop()
+                if part in ("", "."):
+                    continue
+                if part == "..":
+                    if rest:
+                        rest.pop()
+                    elif names:
+                        names.pop()
+                        os.close(held.pop())
+                    continue
+                if rest:
+                    rest.append(part)
+                    continue
+                try:
+                    held.append(os.open(part, O_FOLDER, dir_fd=held[-1]))
+                    names.append(part)
+                    continue
+                except FileNotFoundError:
+                    rest.append(part)
+                    continue
+                except NotADirectoryError:
+                    text = read_link(part, held[-1])
+                if text is None:
+                    if any(name not in ("", ".") for name in todo):
+                        raise NotADirectoryError(20, "not a directory", path)
+                    rest.append(part)
+                    continue
+                links += 1
+                if links > LINKS:
+                    raise OSError(ELOOP, "too many links", path)
+                if text.startswith("/"):
+                    names.clear()
+                    while len(held) > 1:
+                        os.close(held.pop())
+                todo += text.split("/")[::-1]
+            if not rest:
+                if not names:
+                    raise OSError(EBUSY, "this is the root", path)
+                rest.append(names.pop())
+                os.close(held.pop())
+            return held.pop(), rest
+        finally:
+            for fd in held:
+                os.close(fd)
+
+    def ensure(self, path: str, *, directory: bool | None) -> tuple[int, str]:
+        """Return the directory and name that `path` leads to, with what is missing above made.
+
+        It is itself made as a directory or a file, if it is missing, but not with `directory` None.
+        """
+        parent, rest = self.find(path)
+        name = rest.pop()
+        for each in rest:
+            self.make(parent, each, directory=True)
+            parent = os.open(each, O_FOLDER, dir_fd=parent)
+        if directory is not None and look(parent, name) is None:
+            self.make(parent, name, directory=directory)
+        return parent, name
+
+    def make(self, parent: int, name: str, *, directory: bool) -> None:
+        """Make an empty directory or file that goes again in the end; the times of its parent stay."""
+        times = times_of(parent)
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent))
+        set_times(parent, times)
+        self.made.append((parent, name, os.open(name, O_ANY, dir_fd=parent)))
+
+    def take_away(self, since: int = 0, uncover: object = None) -> None:
+        """Remove what was made, if it is where it was and still empty; else it has become part of the layer.
+
+        `since` is how many were made before; `uncover(parent, name)` takes away what is mounted there.
+        """
+        while len(self.made) > since:
+            parent, name, made = self.made.pop()
+            # Set at once when it was made, so what it has now is the command's doing, or nobody's.
+            times = times_of(parent)
+            if callable(uncover):
+                uncover(parent, name)
+            status = look(parent, name)
+            if status is None or not is_same(status, made):
+                continue
+            try:
+                if status.st_mode & 0o170000 == 0o040000:
+                    os.rmdir(name, dir_fd=parent)
+                elif not status.st_size:
+                    os.unlink(name, dir_fd=parent)
+                set_times(parent, times)
+            except OSError:
+                continue  # there is something in it
+
+
+def read_link(name: str, parent: int) -> str | None:
+    """Return the text of a link, None for anything else."""
+    try:
+        return os.readlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno != EINVAL:
+            raise
+        return None
+
+
+def look(parent: int, name: str) -> os.stat_result | None:
+    """Return what is in a directory under a name, None if nothing is."""
+    try:
+        return os.lstat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+
+
+def is_same(status: os.stat_result, fd: int) -> bool:
+    """Say whether a name stands for what a descriptor was opened of."""
+    held = os.fstat(fd)
+    return (status.st_dev, status.st_ino) == (held.st_dev, held.st_ino)
+
+
+def times_of(folder: int) -> tuple[int, int]:
+    status = os.fstat(folder)
+    return status.st_atime_ns, status.st_mtime_ns
+
+
+def set_times(folder: int, times: tuple[int, int]) -> None:
+    try:
+        os.utime(".", ns=times, dir_fd=folder)
+    except FileNotFoundError:
+        pass  # the command has removed it

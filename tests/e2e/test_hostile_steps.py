@@ -1,0 +1,145 @@
+"""Images and commands that exchange paths for links, in the three surroundings: what is outside of the root stays whole."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.accounts import Firkin
+from support.pairs import NAMES, Built, Pair
+
+needs_pods = pytest.mark.root
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Each of the surroundings, with one store for the whole module."""
+    place = tmp_path_factory.mktemp(request.param)
+    for parent in (place, *place.parents[:2]):
+        parent.chmod(0o755)
+    yield Pair(request.param, place)
+
+
+@pytest.fixture
+def outside(pair: Pair) -> Iterator[Path]:
+    """A directory that firkin can reach and no step has anything to do with."""
+    place = pair.shared / "outside"
+    place.mkdir()
+    (place / "victim").write_text("precious\n")
+    (place / "cache").mkdir()
+    (place / "cache/config.json").write_text("credentials\n")
+    (place / "new").mkdir()
+    before = listing(place)
+    yield place
+    assert listing(place) == before
+    shutil.rmtree(place)
+
+
+def lines(built: Built) -> list[str]:
+    """Return what the steps printed."""
+    return [match[1] for match in re.finditer(r"^#\d+ \d+\.\d+ (.*)$", built.said, re.M)]
+
+
+def listing(place: Path) -> list[tuple[object, ...]]:
+    return sorted(
+        (str(path), path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_text() if path.is_file() else "")
+        for path in (place, *place.rglob("*"))
+    )
+
+
+EXCHANGED = """\
+FROM busybox
+RUN mkdir /d /c && echo image >/d/victim && touch -d 2020-01-01 /d/victim
+RUN --mount=type=bind,source=f,target=/d/victim mv /d /e && ln -s OUT /d
+RUN --mount=type=secret,id=s,target=/c/new/s mv /c /c1 && ln -s OUT /c
+RUN rm /c && mkdir /c
+RUN --mount=type=cache,id=k,target=/c/cache echo kept >/c/cache/mine && mv /c /c2 && ln -s OUT /c
+RUN --mount=type=cache,id=k,target=/k cat /k/* >/found; cat /e/victim >>/found
+"""
+
+
+@needs_pods
+def test_parents_that_are_exchanged_for_links(pair: Pair, outside: Path) -> None:
+    if pair.name == "namespaces":
+        pytest.skip("a directory that holds mounts cannot be moved: rename(2) refuses directories of lower layers")
+    (pair.shared / "secret").write_text("hush\n")
+    secret = f"--secret=id=s,src={pair.inside(pair.shared / 'secret')}"
+    dockerfile = EXCHANGED.replace("OUT", pair.inside(outside))
+    tree = pair.build(dockerfile, {"f": "shown\n"}, secret).tree()
+    assert tree["d"][4] == tree["c"][4]
+    assert tree["e/victim"] != tree["found"]
+    found = pair.build(dockerfile + "RUN cat /found\n", {"f": "shown\n"}, secret).said
+    assert "kept" in found and "image" in found and "credentials" not in found and "hush" not in found
+
+
+@needs_pods
+@pytest.mark.parametrize("name", ["dev", "etc", "run", "x"])
+def test_images_whose_directories_are_links_out(pair: Pair, outside: Path, name: str) -> None:
+    if pair.name == "inplace" and name != "x":
+        pytest.skip("these belong to the container")
+    context = pair.context(
+        "FROM scratch\nCOPY --from=busybox /bin /bin\nCOPY tree/ /\n"
+        "RUN --mount=type=tmpfs,target=/x/y --mount=type=secret,id=s ls -d /x/y; cat /run/secrets/s >/got; "
+        "echo nothing >/dev/null; wc -c </got\n"
+    )
+    (context / "tree").mkdir()
+    (context / "tree" / name).symlink_to(f"../../..{pair.inside(outside)}")
+    (pair.shared / "secret").write_text("hush\n")
+    options = (f"--secret=id=s,src={pair.inside(pair.shared / 'secret')}", "--no-cache")
+    result = pair.run(pair.arguments(context, *options))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@needs_pods
+@pytest.mark.parametrize("name", ["proc", "sys"])
+def test_an_image_whose_proc_is_a_link(pair: Pair, outside: Path, name: str) -> None:
+    context = pair.context("FROM scratch\nCOPY --from=busybox /bin /bin\nCOPY tree/ /\nRUN true\n")
+    (context / "tree").mkdir()
+    (context / "tree" / name).symlink_to(f"../../..{pair.inside(outside)}")
+    result = pair.run(pair.arguments(context, "--no-cache"))
+    if pair.name == "namespaces":
+        assert result.returncode == 3 and f"attach `/{name}`: not a directory" in result.stderr
+
+
+@needs_pods
+def test_a_cache_that_is_exchanged_for_a_link(pair: Pair, outside: Path) -> None:
+    out = pair.inside(outside)
+    first = f"FROM busybox\nRUN --mount=type=cache,id=x,target=/c touch /c/x; rm -rf /c; ln -s {out} /c; true\n"
+    second = "FROM busybox\nRUN --mount=type=cache,id=x,target=/c ls -A /c; touch /c/written # {}\n"
+    saved = f"type=local,dest={pair.inside(pair.shared / 'saved')},mounts=true"
+    said = pair.build(first, {}, f"--cache-to={saved}").said
+    if pair.name != "namespaces":
+        assert "starts empty next time" in said
+    for blob in (pair.shared / "saved").rglob("*"):
+        assert not blob.is_file() or b"credentials" not in blob.read_bytes()
+    assert "credentials" not in pair.build(second.format(1)).said
+    assert "written" in lines(pair.build(second.format(2)))
+    shutil.rmtree(pair.shared / "saved")
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize("entry", ["fs", ""])
+def test_a_store_in_which_a_link_stands_for_a_cache(firkin: Firkin, scratch: Path, entry: str) -> None:
+    outside = scratch / "outside"
+    outside.mkdir()
+    outside.chmod(0o777)
+    (outside / "fs").mkdir()
+    (outside / "secret").write_text("credentials")
+    context = scratch / "context"
+    context.mkdir()
+    step = "FROM busybox\nRUN --mount=type=cache,target=/c ls -A /c; cat /c/secret; touch /c/{}; true\n"
+    (context / "Dockerfile").write_text(step.format("first"))
+    firkin.run("build", str(context))
+    (context / "Dockerfile").write_text(step.format("written"))
+    (mount,) = (path for path in firkin.store.glob("mounts/*") if path.is_dir())
+    place = mount / entry if entry else mount
+    shutil.rmtree(place)
+    place.symlink_to(outside)
+    saved = f"--cache-to=type=local,dest={firkin.directory('saved')},mounts=true"
+    result = firkin.run("build", str(context), "--progress=plain", saved)
+    assert "credentials" not in result.stdout + result.stderr
+    assert sorted(os.listdir(outside)) == ["fs", "secret"]
+    assert os.listdir(outside / "fs") == []
+    assert (mount / "fs/written").exists() and not place.is_symlink()
