@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import msgspec
 
@@ -16,7 +16,7 @@ from firkin.cli.executor_parse import Values
 from firkin.cli.executor_request import destination_of, executor_registry
 from firkin.errors import Cancelled, ContextError, UsageError
 from firkin.export.registry import Push, PushJob
-from firkin.oci import media
+from firkin.oci import codec, media
 from firkin.oci.config import ImageConfig, parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, finish, new_hasher
@@ -129,24 +129,33 @@ def _from_layout(files: Files, raw: bytes) -> tuple[Image, dict[Digest, str]]:
     return image, {layer.descriptor.digest: _place(layer.descriptor.digest) for layer in image.layers}
 
 
-class _Listed(msgspec.Struct):
+class _Listed(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     Config: str
-    Layers: list[str]
+    Layers: list[str] | None = None
+    RepoTags: object = None
+    LayerSources: object = None
+
+
+def _listed_shape() -> Any:
+    from firkin.oci.gojson import TEXTS, Shape
+
+    return [Shape(_Listed, Layers=TEXTS)]
 
 
 def _from_archive(files: Files, raw: bytes) -> tuple[Image, dict[Digest, str]]:
-    listed = msgspec.json.decode(raw, type=list[_Listed])
+    listed = codec.decode_like_go(raw, list[_Listed], "manifest.json", _listed_shape)
     if len(listed) != 1:
         raise ValueError(f"it holds {len(listed)} images, not one")
     data = _read(files, listed[0].Config)
     if data is None:
         raise ValueError(f"`{listed[0].Config}` is missing")
     config: ImageConfig = parse_config(data)
-    described = [_describe(files, name) for name in listed[0].Layers]
+    names = listed[0].Layers or []
+    described = [_describe(files, name) for name in names]
     if len(described) != len(config.diff_ids):
         raise ValueError(f"the configuration lists {len(config.diff_ids)} layers, the archive {len(described)}")
     layers = tuple(map(Layer, config.diff_ids, described))
-    places = {item.digest: name for item, name in zip(described, listed[0].Layers, strict=True)}
+    places = {item.digest: name for item, name in zip(described, names, strict=True)}
     return assemble(config, layers, "docker"), places
 
 

@@ -2,10 +2,14 @@
 
 Unknown fields are ignored on reading (the specs demand it); the raw bytes stay the identity. An
 error names the key path. Writing is deterministic: fields in the order of the specs, no blanks.
+
+Other builders read these documents with Go's encoding/json, and there are documents that only it understands: those
+`decode_like_go` reads as Go does (`gojson`). What looks as it should never gets that far.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,17 +21,55 @@ _encoder = msgspec.json.Encoder()
 
 
 def decode(raw: bytes, kind: type[T], what: str) -> T:
-    """Read JSON of the given shape; raises ValueError `<what>: <reason> - at $.path`."""
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise ValueError(f"{what}: over {MAX_DOCUMENT_BYTES} bytes")
+    """Read JSON of the given kind; raises ValueError `<what>: <reason> - at $.path`."""
+    _check_size(raw, what)
     try:
         return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"{what}: {error}") from None
     except RecursionError:
-        raise ValueError(f"{what}: JSON is nested too deeply") from None
+        raise ValueError(f"{what}: the JSON is nested too deeply") from None
+
+
+def decode_like_go(raw: bytes, kind: type[T], what: str, shape: Callable[[], Any]) -> T:
+    """Read JSON of the given kind by the rules of Go's encoding/json; raises ValueError.
+
+    The Structs of `kind` must forbid unknown fields and omit defaults: so a document that was read, and has no fewer
+    keys with values when it is written again, is one about which all readers agree. For the others `shape` is asked.
+    """
+    _check_size(raw, what)
+    try:
+        value = msgspec.json.decode(raw, type=kind)
+        if _values(_encoder.encode(value)) == _values(raw):
+            return value
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    from firkin.oci.gojson import read
+
+    try:
+        return msgspec.convert(read(raw, _keys(raw), shape()), kind)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ValueError(f"{what}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{what}: the JSON is nested too deeply") from None
 
 
 def encode(value: Any) -> bytes:
     """Return compact JSON; dictionaries keep their order."""
     return _encoder.encode(value)
+
+
+def _check_size(raw: bytes, what: str) -> None:
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"{what}: over {MAX_DOCUMENT_BYTES} bytes")
+
+
+def _keys(raw: bytes) -> int:
+    """Return how many keys were written, all repetitions counted; wrong only where a blank precedes a colon."""
+    return raw.count(b'":') - raw.count(b'\\":')
+
+
+def _values(raw: bytes) -> int:
+    """Return how many of the keys have a value."""
+    nulls = raw.count(b'":null') - raw.count(b'\\":null') + raw.count(b'": null') - raw.count(b'\\": null')
+    return _keys(raw) - nulls

@@ -6,7 +6,7 @@ Spec: image-spec config.md; Docker's additions Healthcheck, OnBuild, Shell and A
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -14,21 +14,28 @@ from firkin.oci import codec
 from firkin.oci.digest import DiffID, Digest, digest_of, parse_digest
 from firkin.oci.platform import Platform
 
+if TYPE_CHECKING:
+    from firkin.oci.gojson import Shape
+
 PairMap = tuple[tuple[str, str], ...]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # a number of Go's
 
 
-class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True):
+class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """`test` is `("NONE",)`, `("CMD", ...)` or `("CMD-SHELL", line)`; empty: inherit."""
 
     test: tuple[str, ...] = msgspec.field(default=(), name="Test")
-    interval_ns: int = msgspec.field(default=0, name="Interval")
-    timeout_ns: int = msgspec.field(default=0, name="Timeout")
-    start_period_ns: int = msgspec.field(default=0, name="StartPeriod")
-    start_interval_ns: int = msgspec.field(default=0, name="StartInterval")
-    retries: int = msgspec.field(default=0, name="Retries")
+    interval_ns: Int64 = msgspec.field(default=0, name="Interval")
+    timeout_ns: Int64 = msgspec.field(default=0, name="Timeout")
+    start_period_ns: Int64 = msgspec.field(default=0, name="StartPeriod")
+    start_interval_ns: Int64 = msgspec.field(default=0, name="StartInterval")
+    retries: Int64 = msgspec.field(default=0, name="Retries")
 
 
-class History(msgspec.Struct, frozen=True, omit_defaults=True):
+_NO_HEALTHCHECK = Healthcheck()
+
+
+class History(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One line of `docker history`; `empty_layer` where the step made no layer."""
 
     created: str = ""
@@ -73,12 +80,12 @@ class ImageConfig(msgspec.Struct, frozen=True):
         return digest_of(self.raw)
 
 
-class _Rootfs(msgspec.Struct):
-    type: str = "layers"
+class _Rootfs(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    type: str | None = None
     diff_ids: list[str] | None = None
 
 
-class _Runtime(msgspec.Struct):
+class _Runtime(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     User: str | None = None
     ExposedPorts: dict[str, Any] | None = None
     Env: list[str] | None = None
@@ -89,12 +96,22 @@ class _Runtime(msgspec.Struct):
     Labels: dict[str, str | None] | None = None
     StopSignal: str | None = None
     ArgsEscaped: bool | None = None
-    Healthcheck: dict[str, Any] | None = None
+    Healthcheck: Healthcheck | None = None
     OnBuild: list[str] | None = None
     Shell: list[str] | str | None = None
+    # What Docker wrote before BuildKit; of no use, but known, so that such a configuration is read fast.
+    Hostname: object = None
+    Domainname: object = None
+    AttachStdin: object = None
+    AttachStdout: object = None
+    AttachStderr: object = None
+    Tty: object = None
+    OpenStdin: object = None
+    StdinOnce: object = None
+    Image: object = None
 
 
-class _Config(msgspec.Struct):
+class _Config(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     architecture: str | None = None
     os: str | None = None
     variant: str | None = None
@@ -103,16 +120,26 @@ class _Config(msgspec.Struct):
     author: str | None = None
     config: _Runtime | None = None
     rootfs: _Rootfs | None = None
-    history: list[dict[str, Any]] | None = None
+    history: list[History] | None = None
+    container: object = None
+    container_config: object = None
+    docker_version: object = None
+
+
+def _shape() -> Shape:
+    from firkin.oci.gojson import MAP, TEXT_MAP, TEXTS, Shape
+
+    runtime = Shape(
+        _Runtime, Env=TEXTS, Entrypoint=TEXTS, Cmd=TEXTS, OnBuild=TEXTS, Shell=TEXTS, Labels=TEXT_MAP,
+        ExposedPorts=MAP, Volumes=MAP, Healthcheck=Shape(Healthcheck, Test=TEXTS),
+    )
+    return Shape(_Config, config=runtime, rootfs=Shape(_Rootfs, diff_ids=TEXTS), history=[Shape(History)])
 
 
 def parse_config(raw: bytes, what: str = "image configuration") -> ImageConfig:
     """Read an image configuration; raises ValueError naming the key path."""
-    data = codec.decode(raw, _Config, what)
+    data = codec.decode_like_go(raw, _Config, what, _shape)
     runtime = data.config or _Runtime()
-    health = None
-    if runtime.Healthcheck:
-        health = _convert(runtime.Healthcheck, Healthcheck, f"{what}: $.config.Healthcheck")
     rootfs = data.rootfs or _Rootfs()
     return ImageConfig(
         platform=Platform(
@@ -129,15 +156,12 @@ def parse_config(raw: bytes, what: str = "image configuration") -> ImageConfig:
             labels=tuple((key, value or "") for key, value in (runtime.Labels or {}).items()),
             stop_signal=runtime.StopSignal or "",
             args_escaped=bool(runtime.ArgsEscaped),
-            healthcheck=health,
+            healthcheck=None if runtime.Healthcheck == _NO_HEALTHCHECK else runtime.Healthcheck,
             on_build=tuple(runtime.OnBuild or ()),
             shell=_words(runtime.Shell),
         ),
         diff_ids=tuple(DiffID(parse_digest(text)) for text in rootfs.diff_ids or ()),
-        history=tuple(
-            _convert({k: v for k, v in entry.items() if v is not None}, History, f"{what}: $.history")
-            for entry in data.history or ()
-        ),
+        history=tuple(data.history or ()),
         created=data.created or "",
         author=data.author or "",
         raw=raw,
@@ -148,13 +172,6 @@ def _words(value: list[str] | str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _convert(value: Any, kind: type[codec.T], what: str) -> codec.T:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{what}: {error}") from None
 
 
 def encode_config(config: ImageConfig) -> ImageConfig:

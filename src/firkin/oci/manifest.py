@@ -5,7 +5,7 @@ Spec: image-spec manifest.md, image-index.md. A pulled document is never encoded
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
@@ -14,7 +14,11 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, digest_of, parse_digest
 from firkin.oci.platform import Platform, match_rank, normalize
 
+if TYPE_CHECKING:
+    from firkin.oci.gojson import Shape
+
 PairMap = tuple[tuple[str, str], ...]
+_MAX_SIZE = 2**53  # bytes: what JSON numbers hold everywhere, and sums of it a signed 64-bit number
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -54,24 +58,26 @@ class Index(msgspec.Struct, frozen=True):
         return Descriptor(self.media_type, self.digest, len(self.raw))
 
 
-class _Platform(msgspec.Struct, rename={"os_version": "os.version"}):
+class _Platform(
+    msgspec.Struct, rename={"os_version": "os.version"}, omit_defaults=True, forbid_unknown_fields=True
+):
     architecture: str = ""
     os: str = ""
     variant: str | None = None
     os_version: str | None = None
 
 
-class _Descriptor(msgspec.Struct):
+class _Descriptor(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     mediaType: str
     digest: str
-    size: int
+    size: Annotated[int, msgspec.Meta(ge=0, le=_MAX_SIZE)]
     platform: _Platform | None = None
     annotations: dict[str, str] | None = None
     urls: list[str] | None = None
     artifactType: str | None = None
 
 
-class _Document(msgspec.Struct):
+class _Document(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     schemaVersion: int
     mediaType: str | None = None
     config: _Descriptor | None = None
@@ -82,6 +88,16 @@ class _Document(msgspec.Struct):
     artifactType: str | None = None
 
 
+def _shape() -> Shape:
+    from firkin.oci.gojson import TEXT_MAP, TEXTS, Shape
+
+    descriptor = Shape(_Descriptor, platform=Shape(_Platform), annotations=TEXT_MAP, urls=TEXTS)
+    return Shape(
+        _Document, config=descriptor, layers=[descriptor], manifests=[descriptor], annotations=TEXT_MAP,
+        subject=descriptor,
+    )
+
+
 def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest | Index:
     """Read a manifest or index.
 
@@ -89,7 +105,7 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
     and cache. But neither may call a manifest an index, and a document that is both kinds at once is refused.
     Raises ValueError.
     """
-    document = codec.decode(raw, _Document, what)
+    document = codec.decode_like_go(raw, _Document, what, _shape)
     if document.schemaVersion != 2:
         raise ValueError(
             f"{what}: schema version {document.schemaVersion} is not supported "
@@ -132,8 +148,6 @@ def _pairs(mapping: dict[str, str] | None) -> PairMap:
 
 
 def _descriptor(item: _Descriptor, what: str) -> Descriptor:
-    if item.size < 0:
-        raise ValueError(f"{what}: a descriptor has a negative size")
     platform = None
     if item.platform is not None:
         found = item.platform

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from firkin.errors import RegistryError
 from firkin.oci import codec
 from firkin.registry.protocol import Challenge, Request, Response, merge_scopes, response_error
 from firkin.registry.url import Url, is_loopback, quote, redact_url, split_url, with_query
+
+if TYPE_CHECKING:
+    from firkin.oci.gojson import Shape
 
 CLIENT_ID = "firkin"
 DEFAULT_LIFETIME_S = 60.0  # of a token whose server states none
@@ -56,10 +60,16 @@ class Token(msgspec.Struct, frozen=True):
         return now_s < self.expires_s
 
 
-class _TokenAnswer(msgspec.Struct):
+class _TokenAnswer(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     token: str | None = None
     access_token: str | None = None
     expires_in: object = None  # a number, the digits of one, null: servers differ
+
+
+def _token_shape() -> Shape:
+    from firkin.oci.gojson import Shape
+
+    return Shape(_TokenAnswer)
 
 
 def choose_challenge(challenges: tuple[Challenge, ...]) -> Challenge | None:
@@ -170,7 +180,7 @@ def _form_request(
 
 def _read_token(response: Response, scopes: tuple[str, ...], now_s: float) -> Token:
     try:
-        answer = codec.decode(response.body, _TokenAnswer, "token")
+        answer = codec.decode_like_go(response.body, _TokenAnswer, "token", _token_shape)
     except ValueError:
         answer = _TokenAnswer()
     value = answer.token or answer.access_token or ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -37,11 +37,21 @@ from firkin.registry.upload import BlobUpload
 from firkin.registry.url import Url, host_matches, redact_url, split_url
 from firkin.request import RegistrySettings
 
+if TYPE_CHECKING:
+    from firkin.oci.gojson import Shape
+
 T = TypeVar("T")
 
 
-class _TagPage(msgspec.Struct):
+class _TagPage(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    name: object = None
     tags: list[str] | None = None
+
+
+def _tag_page_shape() -> Shape:
+    from firkin.oci.gojson import TEXTS, Shape
+
+    return Shape(_TagPage, tags=TEXTS)
 
 
 Progress = Callable[[int], None]
@@ -49,8 +59,9 @@ PushOutcome = Literal["exists", "mounted", "pushed"]
 
 # What a HEAD may be answered with where a GET works: registries and proxies that cannot do HEAD.
 _BROKEN_HEAD = (405, 500, 501)
-_MAX_TAG_PAGES = 10_000
-_MAX_TAGS = 1_000_000
+_MAX_TAG_PAGES = 2000
+_MAX_IDLE_PAGES = 10  # that bring no tag which was not there before
+_MAX_TAG_BYTES = 64 * 1024 * 1024
 # An endpoint that fails so is not asked again when there is another one.
 _DOWN = frozenset(("registry-unreachable", "registry-tls", "registry-timeout", "registry-connection"))
 
@@ -208,24 +219,28 @@ class RegistryClient:
         what = f"cannot list the tags of `{ref.name}`"
         url = endpoint.url(ref.repository, "tags/list")
         tags: dict[str, None] = {}
-        seen = {url}
+        seen, total, idle = {url}, 0, 0
         while True:
             response = self._session.call(
                 endpoint, "GET", url, what=what, repository=ref.repository,
                 scopes=(repository_scope(ref.repository, "pull"),), accept=(200,),
             )
             try:
-                page = codec.decode(response.body, _TagPage, "list of tags").tags or []
+                page = codec.decode_like_go(response.body, _TagPage, "list of tags", _tag_page_shape).tags or []
             except ValueError as error:
                 raise RegistryError(
                     f"{what}: `{endpoint.host}` sends no list: {error}", code="registry-answer"
                 ) from None
+            before = len(tags)
             tags.update(dict.fromkeys(page))
+            total += len(response.body)
+            idle = idle + 1 if len(tags) == before else 0
             following = next_page(response)
             # Some registries let the last page lead to itself.
             if following is None or following == url:
                 return tuple(tags)
-            if following in seen or len(seen) >= _MAX_TAG_PAGES or len(tags) > _MAX_TAGS:
+            endless = following in seen or idle > _MAX_IDLE_PAGES
+            if endless or len(seen) >= _MAX_TAG_PAGES or total > _MAX_TAG_BYTES:
                 raise RegistryError(
                     f"{what}: the list of `{endpoint.host}` does not come to an end "
                     f"({len(tags)} tags on {len(seen)} pages)", code="registry-answer",

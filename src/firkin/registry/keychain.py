@@ -17,14 +17,18 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from firkin.errors import UsageError
 from firkin.linux.files import read_named
+from firkin.oci import codec
 from firkin.registry.auth import IDENTITY_USER, Credentials
 from firkin.request import RegistrySettings
+
+if TYPE_CHECKING:
+    from firkin.oci.gojson import Shape
 
 HUB_KEY = "https://index.docker.io/v1/"
 _HUB_NAMES = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
@@ -32,7 +36,7 @@ _HELPER_TIMEOUT_S = 60
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 
-class _Auth(msgspec.Struct):
+class _Auth(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     auth: str | None = None
     username: str | None = None
     password: str | None = None
@@ -40,15 +44,28 @@ class _Auth(msgspec.Struct):
     registrytoken: str | None = None
 
 
-class _Config(msgspec.Struct):
+class _Config(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     auths: dict[str, _Auth | None] | None = None
     credsStore: str | None = None
     credHelpers: dict[str, str] | None = None
 
 
-class _Secret(msgspec.Struct):
+class _Secret(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    ServerURL: object = None
     Username: str = ""
     Secret: str = ""
+
+
+def _config_shape() -> Shape:
+    from firkin.oci.gojson import MAP, Shape
+
+    return Shape(_Config, auths={"*": Shape(_Auth)}, credHelpers=MAP)
+
+
+def _secret_shape() -> Shape:
+    from firkin.oci.gojson import Shape
+
+    return Shape(_Secret)
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -234,10 +251,10 @@ def _from_gitlab_job(host: str, environ: Mapping[str, str]) -> Credentials | Non
 
 def _parse_config(data: bytes, label: str) -> _Source:
     try:
-        config = msgspec.json.decode(data, type=_Config)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        config = codec.decode_like_go(data, _Config, f"`{label}` is not a Docker configuration file", _config_shape)
+    except ValueError as error:
         raise UsageError(
-            f"`{label}` is not a Docker configuration file: {error}",
+            str(error),
             code="registry-config",
             hints=("it must be JSON such as `{\"auths\": {\"registry.example.com\": {\"auth\": \"…\"}}}`",),
         ) from None
@@ -277,7 +294,7 @@ def _from_entry(entry: _Auth, key: str, label: str) -> Credentials | None:
 
 
 def _from_helper(answer: bytes, label: str) -> Credentials | None:
-    secret = msgspec.json.decode(answer, type=_Secret)
+    secret = codec.decode_like_go(answer, _Secret, label, _secret_shape)
     if not secret.Secret:
         return None
     if secret.Username == IDENTITY_USER:
@@ -325,8 +342,8 @@ def run_helper(
     if verb != "get":
         return done.stdout
     try:
-        msgspec.json.decode(done.stdout, type=_Secret)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        codec.decode_like_go(done.stdout, _Secret, program, _secret_shape)
+    except ValueError:
         raise UsageError(f"credential helper `{program}` prints no credentials", code="registry-helper") from None
     return done.stdout
 
@@ -409,10 +426,19 @@ def _load(path: str) -> dict[str, Any]:
     if not data.strip():
         return {}
     _parse_config(data, path)
-    document: dict[str, Any] = msgspec.json.decode(data)
+    document: dict[str, Any] = {}
+    for key, value in msgspec.json.decode(data).items():
+        name = _spelled(key)
+        both = isinstance(value, dict) and isinstance(document.get(name), dict)
+        document[name] = {**document[name], **value} if both else value
     if document.get("auths") is None:
         document.pop("auths", None)
     return document
+
+
+def _spelled(key: str) -> str:
+    """Return a key as Docker writes it: it finds its own in any case."""
+    return next((name for name in _Config.__struct_encode_fields__ if name.lower() == key.lower()), key)
 
 
 def _save(path: str, document: dict[str, Any]) -> None:

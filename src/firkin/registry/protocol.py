@@ -291,7 +291,7 @@ def parse_errors(body: bytes) -> tuple[Diagnostic, ...]:
     """Read the error body of a registry or token server; what is no such document says nothing."""
     try:
         document = msgspec.json.decode(body[:MAX_ERROR_BYTES], type=_Errors)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ()
     if document.errors:
         return tuple(Diagnostic(_clean(item.code), _clean(item.message or "")) for item in document.errors[:5])

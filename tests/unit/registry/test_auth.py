@@ -105,7 +105,29 @@ def test_a_refusal_names_the_source_but_not_the_secret() -> None:
     assert "pw" not in str(caught.value) + str(caught.value.hints) + repr(USER)
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"token":""}', b'{"token":"a\\nb"}', b"[1]", b"\xff"])
+@pytest.mark.parametrize(("answer", "lifetime_s"), [
+    (b'{"Token":"T","Expires_In":300}', 290), (b'{"token":null,"access_token":"T","expires_in":null}', 50),
+    (b'{"token":"T","expires_in":"300"}', 290), (b'{"token":"T","expires_in":"soon"}', 50),
+    (b'{"token":"T","expires_in":-1}', 50), (b'{"token":"T","expires_in":3600.5,"issued_at":[1]}', 3590.5),
+    (b'{"token":"T","expires_in":99999999999999999999999999}', 86390), (b'{"token":"T","expires_in":{}}', 50),
+])
+def test_answers_of_token_servers_differ(answer: bytes, lifetime_s: float) -> None:
+    _, token = run(token_flow(CHALLENGE, REGISTRY, None, (), 0.0), (200, answer))
+    assert (token.value, token.expires_s) == ("T", lifetime_s)
+
+
+def test_a_server_that_takes_forms_only_gets_one() -> None:
+    flow = token_flow(CHALLENGE, REGISTRY, USER, (), 0.0)
+    requests, _ = run(flow, (405, b""), (401, b""), (200, b'{"token":"T"}'))
+    assert [request.method for request in requests] == ["GET", "POST", "POST"]
+    assert b"grant_type=password&service=reg" in requests[1].body and b"username=me&password=pw" in requests[1].body
+    assert [name for name, _ in requests[1].headers] == ["Content-Type"]
+    assert requests[2].headers[1] == ("Authorization", "Basic " + base64.b64encode(b"me:pw").decode())
+    with pytest.raises(RegistryError):  # a wrong password is not tried again in other ways
+        run(token_flow(CHALLENGE, REGISTRY, USER, (), 0.0), (401, b""))
+
+
+@pytest.mark.parametrize("body", [b"[" * 50_000, b'{"token":"T"' + b',"a":' + b'{"a":' * 50_000, b"", b"{}", b'{"token":""}', b'{"token":"a\\nb"}', b"[1]", b"\xff"])
 def test_a_server_without_a_token_is_an_error(body: bytes) -> None:
     with pytest.raises(RegistryError):
         run(token_flow(CHALLENGE, REGISTRY, None, (), 0.0), (200, body))

@@ -182,6 +182,28 @@ def test_tags_are_listed_page_by_page(registry: FakeRegistry) -> None:
     assert len(registry.seen) == 3
 
 
+@pytest.mark.parametrize("kind", ["circle", "no new tag", "growing", "elsewhere"])
+def test_a_list_of_tags_without_end_is_an_error(
+    registry: FakeRegistry, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firkin.registry.client._MAX_TAG_PAGES", 30)
+    for number in range(40):
+        link = {
+            "circle": f"/v2/team/app/tags/list?last={number % 3}", "no new tag": f"/v2/team/app/tags/list?last={number}",
+            "growing": f"/v2/team/app/tags/list?last={number}", "elsewhere": "http://127.0.0.2:1/v2/team/app/tags/list",
+        }[kind]
+        tag = "same" if kind == "no new tag" else f"t{number}"
+        registry.fail("GET", "/tags/list", status=200, headers=(("Link", f'<{link}>; rel="next"'),),
+                      body=json.dumps({"tags": [tag]}).encode())
+    client = RegistryClient(RegistrySettings())
+    if kind == "elsewhere":
+        assert client.list_tags(ref(registry)) == ("t0",)  # another host is not asked
+        return
+    error = refused(lambda: client.list_tags(ref(registry)))
+    assert error.code == "registry-answer" and "does not come to an end" in error.message
+    assert len(registry.seen) == {"circle": 4, "no new tag": 12, "growing": 30}[kind]
+
+
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 

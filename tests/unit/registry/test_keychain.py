@@ -104,6 +104,34 @@ def test_a_broken_entry_matters_only_for_its_host(entry: dict[str, str]) -> None
         keychain.find("a")
 
 
+def test_keys_are_found_in_any_case_as_docker_finds_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "config.json", {
+        "Auths": {"r.example": {"Auth": auth("a")["auth"], "email": None}, "null.example": None}, "CredHelpers": None,
+        "auths": {"s.example": {"USERNAME": "b", "password": "pw", "auth": None}},
+    })
+    settings = RegistrySettings(auth_files=(path,))
+    assert (user(settings, "r.example"), user(settings, "s.example"), user(settings, "null.example")) == ("a", "b", "")
+    assert logout(path, "r.example") and user(settings, "r.example") == ""
+
+
+def test_a_file_that_is_nested_deeply_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"auths":' + '{"a":' * 50_000 + "1" + "}" * 50_001)
+    with pytest.raises(UsageError, match="nested too deeply") as caught:
+        user(RegistrySettings(auth_files=(str(path),)), "r.example")
+    assert str(path) in caught.value.message
+
+
+def test_a_neighbour_serves_when_nothing_else_does(tmp_path: Path) -> None:
+    keys = {"r.example/team/a": auth("a"), "https://r.example/team/b/c": auth("c"), "r.example/x": auth("x"),
+            "other.example/team": auth("other"), "r.example:5000/team": auth("port"), "r.example/team/e": {}}
+    settings = RegistrySettings(auth_files=(write(tmp_path / "config.json", {"auths": keys}),))
+    assert user(settings, "r.example", "team/a/deeper") == "a"  # a prefix
+    assert user(settings, "r.example", "team/b/d") == "c"  # the most alike
+    assert user(settings, "r.example", "elsewhere") == user(settings, "r.example") == "a"  # the first of the host
+    assert user(settings, "r.example:5000", "x") == "port" and user(settings, "nobody.example", "team") == ""
+
+
 def test_missing_and_empty_files_are_no_error(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("")
     settings = RegistrySettings(auth_files=(str(tmp_path / "none"), str(tmp_path / "empty"), str(tmp_path)))

@@ -1,0 +1,118 @@
+"""Documents as Go's encoding/json reads them into structs. Pure; `codec` loads it when a document may need that.
+
+Keys match whatever their case; null leaves the zero value anywhere; of repeated keys the last counts, and objects are
+joined; what is no Unicode becomes U+FFFD. Spec: https://pkg.go.dev/encoding/json#Unmarshal.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+
+class Shape:
+    """Which keys an object has: the fields of a Struct, and what lies below some of them.
+
+    Below a key lies another Shape, a list of them (`[shape]`), TEXTS, a MAP, TEXT_MAP, or `{"*": shape}`.
+    """
+
+    def __init__(self, kind: type[msgspec.Struct], **below: Any) -> None:
+        self.kind = kind
+        self.below: dict[str, Any] = {name: below.get(name) for name in kind.__struct_encode_fields__}
+        self.folded = {name.lower(): name for name in self.below}
+
+
+TEXTS: Final = "texts"  # a list of strings
+MAP: Final[dict[str, Any]] = {"*": None}  # an object with any keys
+TEXT_MAP: Final = {"*": "text"}
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object's keys and values as they were written."""
+
+
+def read(raw: bytes, keys: int, shape: Any) -> Any:
+    """Return what a document holds of the shape, spelled so; `keys` is how many keys were written.
+
+    Raises ValueError, msgspec.DecodeError, RecursionError.
+    """
+    try:
+        tree = msgspec.json.decode(raw)
+        if _count(tree) == keys:
+            return _fit(tree, shape, None)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        failure: Exception = error
+    else:
+        failure = msgspec.DecodeError("JSON is malformed")
+    import json
+
+    try:
+        text = raw.decode("utf-8", "replace")
+        tree = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse)
+    except ValueError:
+        raise failure from None
+    return _fit(tree, shape, None)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"`{name}` is no JSON")
+
+
+def _count(tree: Any) -> int:
+    """Return how many keys a tree has; repeated ones count once."""
+    count, waiting = 0, [tree]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return count
+
+
+def _fit(value: Any, shape: Any, former: Any) -> Any:
+    """Return a value as its place wants it; `former` is what an earlier key of the same name has left there."""
+    if isinstance(value, (dict, _Pairs)):
+        pairs = value.items() if isinstance(value, dict) else value
+        if isinstance(shape, Shape):
+            return _struct(pairs, shape, former)
+        below = shape["*"] if isinstance(shape, dict) else None
+        filled = dict(former) if isinstance(former, dict) else {}
+        for key, item in pairs:
+            filled[_text(key)] = _zero(below) if item is None else _fit(item, below, None)
+        return filled
+    if isinstance(value, list):
+        below = shape[0] if isinstance(shape, list) else "text" if shape == TEXTS else None
+        return [_zero(below) if item is None else _fit(item, below, None) for item in value]
+    return _text(value) if isinstance(value, str) else value
+
+
+def _struct(pairs: Any, shape: Shape, former: Any) -> dict[str, Any]:
+    found: dict[str, Any] = dict(former) if isinstance(former, dict) else {}
+    for key, item in pairs:
+        name = key if key in shape.below else shape.folded.get(_folded(key), "")
+        if not name:
+            continue
+        below = shape.below[name]
+        if item is not None:
+            found[name] = _fit(item, below, found.get(name))
+        elif below is not None and not isinstance(below, Shape):
+            found.pop(name, None)  # a slice or a map becomes nil; anything else stays as it is
+    return found
+
+
+def _zero(shape: Any) -> Any:
+    return "" if shape == "text" else {} if isinstance(shape, Shape) else None
+
+
+def _folded(key: str) -> str:
+    # The two characters beyond ASCII that Unicode folds to letters of ASCII.
+    return key.replace("\u017f", "s").replace("\u212a", "k").lower()
+
+
+def _text(text: str) -> str:
+    if text.isascii():
+        return text
+    return "".join("\ufffd" if 0xD800 <= ord(char) < 0xE000 else char for char in text)
