@@ -621,6 +621,60 @@ def test_cache_key(build: Build, context: Path) -> None:
     assert cached(base + "LABEL later=1\n")
 
 
+READ = """
+FROM busybox AS made
+ARG MADE
+RUN mkdir -p out/sub other && echo $MADE > other/x && cd out && {script}
+RUN ln -s out link && ln -s sub/f out/last && ln -s /nowhere away
+FROM busybox
+{reads}
+"""
+
+
+@pytest.mark.parametrize("reads", [
+    "RUN --mount=from=made,source=out,target=/m {random}",
+    "RUN --mount=from=made,source=link/last,target=/m {random}",
+    "RUN --mount=from=made,source=out,target=/m,rw touch /m/mine; {random}",
+    "RUN --mount=type=cache,from=made,source=out,target=/m,id=read {random}",
+    "COPY --from=made /out /m/\nRUN {random}",
+    "COPY --from=made --chown=daemon /link/sub/f* /link/last /m/\nRUN {random}",
+    "COPY --from=made --parents /out/./sub /m/\nRUN {random}",
+    "WORKDIR /w\nCOPY --from=made /out .\nRUN {random}",
+], ids=lambda text: " ".join(text.split("\n")[0].split()[:3]))  # fmt: skip
+def test_what_is_read_of_a_stage_counts_by_its_content(build: Build, reads: str) -> None:
+    """A stage that was made again, with the same content where it is read, disturbs nobody."""
+    random = f"head -c 9 /dev/urandom | base64 > /u; echo {time.monotonic_ns()} >/dev/null"
+    script = "echo {content} > sub/f && chmod {mode} sub/f && chown {owner} sub"
+    usual = {"content": "a", "mode": "640", "owner": "0"}
+    run = reads.format(random=random)
+
+    def made(name: str, *options: str, more: str = "", **other: str) -> str:
+        text = READ.format(script=script.format(**{**usual, **other}) + more, reads=run)
+        return build(text, "--build-arg", f"MADE={name}", *options).text("u")
+
+    first = made("one")
+    assert made("two") == first
+    changed = made("three", content="b")
+    assert changed != first
+    assert made("four", content="b") == changed
+    assert made("five", content="b", mode="604") != changed
+    if "source=out,target=/m {" in reads:  # all of `out` is shown
+        owned = made("six", content="b", owner="7")
+        assert owned not in (changed, made("seven", content="b", owner="7", more=" && echo x > more"))
+        text = READ.format(script=script.format(content="b", mode="640", owner="7") + " && echo x > more", reads=run)
+        assert build(text, "--build-arg", "MADE=eight").log.count("CACHED") >= 2
+        assert made("eight", "--no-cache-filter=stage-1", content="b", owner="7") != owned
+
+
+def test_what_is_read_of_a_stage_with_an_epoch(build: Build) -> None:
+    """What comes after a layer that was found again is found, too, also where its time is told."""
+    random = f"head -c 9 /dev/urandom | base64 > /u; echo {time.monotonic_ns()} >/dev/null"
+    text = READ.format(script="echo a > sub/f", reads=f"COPY --from=made /out /m/\nRUN {random}")
+    options = ("--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--build-arg")
+    first = build(text, *options, "MADE=one").text("u")
+    assert build(text, *options, "MADE=two").text("u") == first
+
+
 def test_paths_of_builders(build: Build) -> None:
     image = build("FROM busybox\nRUN mkdir /kaniko /busybox /firkin && touch /kaniko/x /busybox/x /firkin/x\n")
     assert {"kaniko/x", "busybox/x", "firkin/x"} <= set(image.layers[-1].members)

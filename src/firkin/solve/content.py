@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from firkin.context.views import FileStat
 from firkin.errors import ContextError
 from firkin.graph.ops import Copy, FileSource, PathSource, TextSource
@@ -17,6 +19,7 @@ from firkin.layer.change import Content, Entry, View
 from firkin.solve.copy_plan import CopyTools, fixed_parts
 from firkin.solve.copy_select import (
     Match,
+    clean,
     find_matches,
     follow,
     has_wildcard,
@@ -113,12 +116,34 @@ def tree_digest(view: View, path: str, files: FileDigests) -> str:
 
     Raises ContextError for a path that is not there.
     """
-    target = follow(view.lstat, path)
+    return _shown(view, path, files, _Walk)
+
+
+def _shown(view: View, path: str, files: FileDigests, kind: type[_Walk]) -> str:
+    target = follow(view.lstat, clean(path))
     entry = view.lstat(target)
     if entry is None:
         raise not_found(view, target, path)
-    walk = _Walk(view, files, None, None, ())
-    return walk.digest((Match("", target, entry),), named=True)
+    return kind(view, files, None, None, ()).digest((Match("", target, entry),), named=True)
+
+
+def selects_same(
+    op: Copy, source: PathSource, views: tuple[View, View], tools: CopyTools, files: FileDigests
+) -> bool:
+    """Say whether a COPY takes the same of two views of its source's input. Raises ContextError for what is missing."""
+
+    def digest(view: View, kind: type[_Walk]) -> str:
+        alone = msgspec.structs.replace(source, input=0)
+        walk, matches = _selection(op, alone, (view,), tools, kind, files)
+        return walk.digest(matches, named=False)
+
+    return all(digest(views[0], kind) == digest(views[1], kind) for kind in (_Sizes, _Walk))
+
+
+def shows_same(path: str, views: tuple[View, View], files: FileDigests) -> bool:
+    """Say whether a mount shows the same of two views. Raises ContextError for what is missing."""
+    kinds = (_Sizes, _Walk)
+    return all(_shown(views[0], path, files, kind) == _shown(views[1], path, files, kind) for kind in kinds)
 
 
 def _source_digest(
@@ -207,6 +232,7 @@ class _Walk:
         self._prefix = prefix
         self._hasher = hashlib.sha256()
         self._links: dict[tuple[int, int], int] = {}
+        self._files_seen = 0
         self.selected = False
 
     def digest(self, matches: Iterable[Match], *, named: bool) -> str:
@@ -234,16 +260,23 @@ class _Walk:
     def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
         """Hash anything but a directory."""
         if entry.kind == "file":
-            rest = self._files.of(self._view, path, stat)
-            if stat is None and entry.xattrs:
-                rest += "".join(f"+{value.hex()}" for key, value in entry.xattrs if key == _CAPABILITY)
-            if entry.inode is not None:
-                rest += f" ={self._links.setdefault(entry.inode, len(self._links))}"
+            rest = self._content(path, entry, stat)
+            self._files_seen += 1
+            if entry.inode is not None:  # other names of the file count where they are among what is read
+                first = self._links.setdefault(entry.inode, self._files_seen)
+                if first != self._files_seen:
+                    rest += f" ={first}"
         elif entry.kind == "symlink":
             rest = f"{len(entry.target)}:{entry.target}"
         else:
             rest = f"{entry.major} {entry.minor}"
         self._feed(name, entry, rest)
+
+    def _content(self, path: str, entry: Entry, stat: FileStat | None) -> str:
+        content = self._files.of(self._view, path, stat)
+        if stat is None and entry.xattrs:
+            content += "".join(f"+{value.hex()}" for key, value in entry.xattrs if key == _CAPABILITY)
+        return content
 
     def _children(self, path: str) -> Iterable[Child]:
         children = getattr(self._view, "children", None)
@@ -305,6 +338,14 @@ class _Walk:
             self._hasher.update(b")")
         else:
             self._hasher, self._links = done.kept
+
+
+
+class _Sizes(_Walk):
+    """A walk that opens no file: where it differs, so does the content."""
+
+    def _content(self, path: str, entry: Entry, stat: FileStat | None) -> str:
+        return str(entry.size)
 
 
 _SET_AFTER_NS = 60 * 1_000_000_000

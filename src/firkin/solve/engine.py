@@ -13,7 +13,7 @@ import msgspec
 from firkin.errors import FirkinError, StepFailed
 from firkin.events import Emit, Log, qualified
 from firkin.graph.explain import explain
-from firkin.graph.key import key_of
+from firkin.graph.key import CacheKey, key_of
 from firkin.graph.ops import Context, Copy, Git, Http, MakeDir, Op, Pull, Run, Scratch
 from firkin.graph.step import Graph, Step, StepId
 from firkin.layer.change import Change, Put
@@ -26,6 +26,7 @@ from firkin.solve.layers import LayerFormat, LayerWork
 from firkin.solve.pools import Pools
 from firkin.solve.result import Files, Result, reads_runs, root_of
 from firkin.solve.snapshot import LayerRef, Snapshot, base_snapshot
+from firkin.solve.unchanged import find_unchanged, note_of
 from firkin.store.records import Record
 from firkin.store.store import Store
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from firkin.solve.remote_cache import RemoteCache
 
 _LATEST_S = (1 << 36) - 1  # year 4147: what a cache entry, and RFC 3339, can say
+_DATES = ("made", "times")
+"""Parts of keys that tell layers apart which differ in nothing but times."""
+
 _NARROW = "|narrow"
 """Marks the slot of a narrow key's record, which explains nothing."""
 
@@ -116,6 +120,7 @@ class Engine:
         self._results: dict[StepId, Result] = {}
         self._reasons: dict[StepId, str] = {}
         self.records: dict[str, list[Record]] = {}  # of layers that this build used, by layer
+        self._found_late: set[StepId] = set()
         self._unpacked: set[StepId] = set()
         self._exported: set[StepId] = set()
         self._formats: tuple[LayerFormat, ...] = ()
@@ -326,9 +331,16 @@ class Engine:
         if isinstance(op, (Http, Git)):
             result = self._fetch_source(op, str(step.id))
         else:
-            result = self._recalled(step, inputs) or self._landed_or_executed(step, inputs)
+            known = self._recalled(step, inputs) or self._unchanged(step, inputs)
+            if known is not None:
+                self._found_late.add(step.id)
+            result = known or self._landed_or_executed(step, inputs)
         self._results[step.id] = result
         return result
+
+    def was_found(self, step: Step) -> bool:
+        """Tell whether `execute` found a remembered result after all."""
+        return step.id in self._found_late
 
     def _recalled(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
         """Look a step up by its narrow key where files had to be fetched to know it; the step needs them anyway."""
@@ -344,6 +356,24 @@ class Engine:
         if record is None and self.remote is not None and self.remote.reads(step.op):
             record = self._in_caches(step, inputs, narrow)
         return None if record is None else self._found(step, inputs, self._known_keys[step.id], record)
+
+    def _unchanged(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
+        """Take the last layer of a step that reads other stages or images, made anew, in which that is the same."""
+        if step.meta.no_cache or not any(isinstance(item, Snapshot) for item in inputs[1:]):
+            return None
+        known = self._known_keys[step.id]
+        record = find_unchanged(self, step, inputs, known.parts)
+        if record is None:
+            return None
+        own = msgspec.structs.replace(record, key=known.key, parts=known.parts, slot=self.slot(step))
+        self.store.records.remember(own)
+        self._note_reads(own, inputs)
+        return self._found(step, inputs, known, own)
+
+    def _note_reads(self, record: Record, inputs: tuple[Result, ...]) -> None:
+        note = note_of(record, inputs)
+        if note is not None:
+            self.store.records.remember(note, replace=True)
 
     def _landing_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
         from firkin.solve.ops.copy import root_view
@@ -379,6 +409,7 @@ class Engine:
         record = Record(key, layer_id, self.slot(step), step.meta.written, parts, created, ended - began)
         self.store.records.remember(record, replace=fresh)
         self._note(step, inputs, record, fresh=fresh)
+        self._note_reads(record, inputs)
         narrow = self._keys.narrow(step, inputs)
         if narrow is not None:
             slot = self.slot(step) + _NARROW
@@ -403,8 +434,10 @@ class Engine:
     def _stack(self, key: StepKey, inputs: tuple[Result, ...], layer_id: str, from_run: bool) -> Snapshot:
         # The epoch tells two layers apart, but what comes next does not care for the times below.
         known_as = layer_id
-        if layer_id == key.key and key.parts[-1][0] in ("made", "times"):
-            known_as = key_of(tuple(part for part in key.parts if part[0] not in ("made", "times")))
+        if key.parts[-1][0] in _DATES:
+            first = key if layer_id == key.key else self.store.records.find(CacheKey(layer_id))
+            if first is not None:  # the record of the step that made the layer
+                known_as = key_of(tuple(part for part in first.parts if part[0] not in _DATES))
         return root_of(inputs).add(layer_id, known_as=known_as, from_run=from_run)
 
     def tools_for(self, step: Step) -> CopyTools:

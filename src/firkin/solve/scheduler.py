@@ -41,6 +41,9 @@ class StepRunner(Protocol[T]):
     def execute(self, step: Step, inputs: tuple[T, ...]) -> T:
         """Make the result; called in the pool of steps."""
 
+    def was_found(self, step: Step) -> bool:
+        """Tell whether `execute` found a remembered result after all."""
+
 
 class Outcome(msgspec.Struct, Generic[T]):
     """Results of all steps of a graph, and how those that people wrote ended, in the order of the plan."""
@@ -98,7 +101,7 @@ class Scheduler(Generic[T]):
             if error is not None:
                 self._fail(step, error)
             else:
-                self._finish(step, result, "done", seconds)
+                self._finish(step, result, "cached" if self._runner.was_found(step) else "done", seconds)
                 ready.extend(self._release(step, users, missing))
         if self._error is not None:
             raise self._error

@@ -15,7 +15,7 @@ from firkin.dockerfile.ignore import IgnoreMatcher
 from firkin.errors import ContextError
 from firkin.graph.ops import Copy, FileSource, PathSource
 from firkin.layer.change import Entry, View
-from firkin.solve.content import FileDigests, copy_digests, copy_times, tree_digest
+from firkin.solve.content import FileDigests, copy_digests, copy_times, selects_same, shows_same, tree_digest
 from firkin.solve.copy_plan import CopyTools, Matcher
 
 TOOLS = CopyTools(
@@ -63,6 +63,32 @@ def test_what_does_not_count() -> None:
 def test_hard_links_count() -> None:
     apart = tree("file /d/f x\nfile /d/g x")
     assert digest(apart) != digest(tree("file /d/f x\nhard /d/g = /d/f"))
+
+
+def test_names_outside_of_what_is_read_do_not_count() -> None:
+    alone = tree("file /d/f data\nfile /d/g other")
+    linked = tree("file /d/f data\nfile /d/g other\nfile /e\nhard /e2 /d/f\nhard /e3 /d/g")
+    assert digest(alone) == digest(linked)
+
+
+def test_two_views_are_compared() -> None:
+    op = Copy((PathSource(3, "/d"),), "/x", exclude=("*.log",))
+    (source,) = op.sources
+    assert isinstance(source, PathSource)
+    view = tree(BASE)
+    for other, copied, shown in (
+        (BASE.replace("@1", "@2"), True, True),
+        (BASE + "\nfile /d/a.log x", True, False),
+        (BASE.replace("data", "Data"), False, False),
+        (BASE.replace("data", "more"), False, False),
+        (BASE + "\nfile /else x", True, True),
+        (BASE + "\ndir /d 0700", True, False),  # the mode of what is named is not copied, but shown
+    ):
+        views = (view, tree(other))
+        assert selects_same(op, source, views, TOOLS, FILES) is copied
+        assert shows_same("/d/", views, FILES) is shown
+    with pytest.raises(ContextError):
+        shows_same("/gone", (view, view), FILES)
 
 
 def test_names_of_matches_count_but_not_of_a_directory() -> None:

@@ -37,6 +37,7 @@ class Runner:
         self.made = []
         self.fetched = []
         self.elsewhere = set()
+        self.found_late = set()
 
     def look_up(self, step, inputs):
         if isinstance(step.op, Scratch) or step.id in self.found:
@@ -48,6 +49,9 @@ class Runner:
 
     def fetch(self, step, inputs):
         self.fetched.append(step.id)
+
+    def was_found(self, step):
+        return step.id in self.found_late
 
     def execute(self, step, inputs):
         if step.id in self.actions:
@@ -82,6 +86,14 @@ def test_found_steps_are_not_executed():
     assert runner.made == [2]
     assert [story.status for story in outcome.stories.values()] == ["cached", "done"]
     assert [event.id for event in events if isinstance(event, Started)] == ["2"]
+
+
+def test_what_is_found_after_all_is_called_cached():
+    runner = Runner()
+    runner.found_late = {2}
+    outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 1)))
+    assert [story.status for story in outcome.stories.values()] == ["done", "cached"]
+    assert [event.status for event in events if isinstance(event, Finished)] == ["done", "cached"]
 
 
 def test_what_is_remembered_and_lies_elsewhere_is_not_called_cached():
