@@ -87,6 +87,8 @@ def make_images(
     checks = Checks(dockerfile, _Reporter(emit), dict(request.build_args).get(CHECK_ARGUMENT))
     checks.check_syntax()
     exporter = Exporter(bench, request)
+    if not request.plan_only:
+        exporter.check_places()
     exporter.check_push()
     bench.contexts.check_named()
     stories: list[StepResult] = []

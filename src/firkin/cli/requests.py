@@ -172,18 +172,15 @@ def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool, bool]:
     rewrite = insecure = False
     texts = arguments.many("output")
     for text in texts:
-        output, rewrites, is_insecure = values.output(text)
+        asked, rewrites, is_insecure = values.output(text)
         rewrite, insecure = rewrite or rewrites, insecure or is_insecure
-        if output is not None:
+        for output in asked:
             for name in output.names:
                 _checked_name("--output", name)
-            outputs.append(output)
+        outputs += asked
     if arguments.flag("push") and not any(output.type == "registry" for output in outputs):
-        stored = [index for index, output in enumerate(outputs) if output.type == "store"]
-        if stored:
-            outputs[stored[0]] = msgspec.structs.replace(outputs[stored[0]], type="registry")
-        else:
-            outputs.append(Output("registry"))
+        stored = [output for output in outputs if output.type == "store"]
+        outputs.append(msgspec.structs.replace(stored[0], type="registry") if stored else Output("registry"))
     if arguments.flag("load") and not any(output.type == "store" for output in outputs):
         outputs.append(Output())
     if not texts and not outputs:

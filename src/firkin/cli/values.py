@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, cast, get_args
 
+import msgspec
+
 from firkin.errors import UsageError
 from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
 from firkin.text import whole_number
@@ -234,8 +236,10 @@ def annotation(text: str) -> tuple[str, str]:
     return key, value
 
 
-def output(text: str) -> tuple[Output | None, bool, bool]:
-    """Read one `--output`: the Output (None for cacheonly), rewrite-timestamp, registry.insecure.
+def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
+    """Read one `--output`: what it asks for (nothing for cacheonly), rewrite-timestamp, registry.insecure.
+
+    An image that is pushed (`type=image,push=true`) is two Outputs: it is kept in the store as well.
 
     Mirrors: buildx buildflags.ParseExports.
     """
@@ -244,7 +248,7 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     if not text:
         raise UsageError("option `--output` is empty", hints=("e.g. `-o out` or `-o type=docker,dest=image.tar`",))
     if len(fields) == 1 and "=" not in fields[0]:
-        return Output("tar" if text == "-" else "local", dest=fields[0]), False, False
+        return (Output("tar" if text == "-" else "local", dest=fields[0]),), False, False
     values: dict[str, str] = {}
     annotations: list[tuple[str, str]] = []
     for key, value in csv_pairs(option, text):
@@ -271,7 +275,7 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     kind = _output_type(values["type"], switch("push", False))
     rewrite, insecure = switch("rewrite-timestamp", False), switch("registry.insecure", False)
     if kind is None:
-        return None, rewrite, insecure
+        return (), rewrite, insecure
     dest = values.get("dest", "")
     as_file = switch("tar", True)
     if not dest and kind in ("local", "tar", "docker", "oci"):
@@ -282,7 +286,7 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     if kind == "docker" and not as_file:
         raise UsageError("option `--output`: type docker is always a tar", hints=("type=oci can be a directory",))
     if not switch("store", True) and kind == "store":
-        return None, rewrite, insecure  # an image that is neither kept nor pushed
+        return (), rewrite, insecure  # an image that is neither kept nor pushed
     if dest == "-" and (kind == "local" or (kind == "oci" and not as_file)):
         raise UsageError(f"option `--output`: type {kind} writes a directory, not standard output")
     if kind in ("store", "registry") and dest:
@@ -293,24 +297,29 @@ def output(text: str) -> tuple[Output | None, bool, bool]:
     form = compression(option, values.get("compression", "gzip"))
     if form == "zstd" and family == "docker":
         raise UsageError("option `--output`: zstd layers need OCI media types", hints=("leave `oci-mediatypes` out",))
-    return (
-        Output(
-            type=kind,
-            dest=dest,
-            names=split_list((values["name"],)) if "name" in values else (),
-            tar=as_file,
-            compression=form,
-            compression_level=_level(values.get("compression-level", ""), form),
-            force_compression=switch("force-compression", False),
-            media_family=family,
-            push_by_digest=switch("push-by-digest", False),
-            annotations=tuple(annotations),
-            mode_delete=_mode_delete(values.get("mode", "copy")),
-            platform_split=switch("platform-split", True) if "platform-split" in values else None,
-        ),
-        rewrite,
-        insecure,
+    asked = Output(
+        type=kind,
+        dest=dest,
+        names=split_list((values["name"],)) if "name" in values else (),
+        tar=as_file,
+        compression=form,
+        compression_level=_level(values.get("compression-level", ""), form),
+        force_compression=switch("force-compression", False),
+        media_family=family,
+        push_by_digest=switch("push-by-digest", False),
+        annotations=tuple(annotations),
+        mode_delete=_mode_delete(values.get("mode", "copy")),
+        platform_split=switch("platform-split", True) if "platform-split" in values else None,
     )
+    by_tag = values["type"] != "registry" and not asked.push_by_digest
+    if kind == "registry" and switch("store", by_tag):
+        return (kept(asked), asked), rewrite, insecure
+    return (asked,), rewrite, insecure
+
+
+def kept(output: Output) -> Output:
+    """Return the same image as one of the store."""
+    return msgspec.structs.replace(output, type="store", push_by_digest=False)
 
 
 _TYPES_HINT = "one of image, registry, docker, oci, tar, local, cacheonly"
@@ -362,8 +371,6 @@ def _check_fields(values: dict[str, str], kind: OutputType) -> None:
         types += ["image", "registry"] if key in _OF_REGISTRIES else []
         raise UsageError(f"option `--output`: type {values['type']} has no `{key}=`",
                          hints=(f"it belongs to type {', '.join(types)}",))  # fmt: skip
-    if kind == "registry" and values.get("store") == "true":
-        raise UsageError("option `--output`: what is pushed is not kept as well", hints=("add `-o type=image`",))
     if kind == "store" and ("dangling-name-prefix" in values or values.get("name-canonical", "false") != "false"):
         hint = "every image in the store can be found by its digest, with or without a name"
         raise UsageError("option `--output`: names in the store have no digest", hints=(hint,))

@@ -208,6 +208,8 @@ def check_dockerfile(
         graph = lower(dockerfile, options, resolver, checks.warn)
         if ignore is not None:
             checks.check_copies(graph, ignore)
+    except UsageError:
+        raise  # a wrong option, e.g. the name of the target, is no fault of the file
     except FirkinError as error:
         return CheckResult(checks.warnings, error)
     return CheckResult(checks.warnings, checks.violation())

@@ -114,6 +114,25 @@ def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
         raise
 
 
+def prepare_place(dest: str, *, directory: bool) -> None:
+    """Make the directory that an output is (or lies in) and see that files can be made there, before the build.
+
+    Raises UsageError.
+    """
+    try:
+        if not directory and os.path.isdir(dest):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not directory and os.path.lexists(dest) and not os.path.isfile(dest):
+            return  # a device, a pipe; a link that leads nowhere is told of when it is written
+        parent = dest if directory else os.path.dirname(dest) or "."
+        os.makedirs(parent, exist_ok=True)
+        probe = f"{parent}/.firkin-{os.urandom(6).hex()}"
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.unlink(probe)
+    except OSError as error:
+        raise output_error(dest, error, "name another place, or make it one that you may write to") from error
+
+
 def output_error(dest: str, error: OSError, *hints: str) -> FirkinError:
     """Return what to tell of an output that cannot be written."""
     message = f"cannot write {dest}: {(error.strerror or '').lower()}"

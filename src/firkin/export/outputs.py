@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from firkin.errors import FirkinError, UsageError
+from firkin.export.blobs import prepare_place
 from firkin.export.names import parse_names
 from firkin.graph.assemble import assemble_image
 from firkin.graph.ops import Copy, MakeDir, Pull, Run
 from firkin.graph.step import Graph, ImagePlan, StepId
 from firkin.oci import media
 from firkin.oci.digest import Digest
-from firkin.oci.image import Image, Layer
+from firkin.oci.image import Image, Layer, stored_bytes
 from firkin.oci.manifest import Index, Manifest, PairMap, encode_index
 from firkin.oci.reference import Reference
 from firkin.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
@@ -54,6 +55,7 @@ class Exporter:
         self._bench = bench
         self._request = request
         self.names = parse_names(request.tags)
+        self._result_names = tuple(dict.fromkeys((*self.names, *_names_of(request.outputs))))
         self.wants_files = any(output.type in ("tar", "local") for output in request.outputs)
         bench.layers.blobs_wanted = any(output.type in _GATHERED for output in request.outputs)
         self._early: EarlyPush | None = None
@@ -104,6 +106,13 @@ class Exporter:
         if plan.source_date_epoch is None and self._request.rewrite_timestamp:
             return plan.base_s
         return plan.source_date_epoch
+
+    def check_places(self) -> None:
+        """Make the directories that outputs are written to, and see that they can be; raises UsageError."""
+        for output in self._request.outputs:
+            if output.dest not in ("", "-"):
+                whole = output.type == "local" or (output.type == "oci" and not output.tar)
+                prepare_place(os.path.join(self._request.cwd, output.dest), directory=whole)
 
     def check_push(self) -> None:
         """Ask registries whether they would take what the request names; raises RegistryError."""
@@ -212,14 +221,14 @@ class Exporter:
         """Write every output, those that others see last; then tell what came of the build."""
         written = [self._write(output) for output in sorted(self._request.outputs, key=_visibility)]
         first = list(self.images())
-        images = tuple(_result(built, self.names) for built in first)
+        images = tuple(_result(built, self._result_names) for built in first)
         root = images[0]
         document: Manifest | Index = first[0].image.manifest
         if len(images) > 1:
             document = index = self._index([built.image for built in first], "oci")
             root = msgspec.structs.replace(
                 root, digest=index.digest, config_digest="", media_type=index.media_type, platform="",
-                size_bytes=sum(x.size_bytes for x in images), config=msgspec.Raw(b"{}"),
+                size_bytes=stored_bytes([built.image for built in first], index), config=msgspec.Raw(b"{}"),
             )  # fmt: skip
         seconds = time.time() - began
         metadata = self._metadata(root, len(document.raw), first[0].image.config.created)
@@ -238,6 +247,8 @@ class Exporter:
         images = tuple(item.image for item in built)
         index = self._index(list(images), family) if len(images) > 1 else None
         names = parse_names(output.names) if output.names else self.names
+        if output.type == "store":
+            names = tuple(dict.fromkeys((*self.names, *names)))  # no name that was asked for is lost
         bench = self._bench
         stdout = open(1, "wb", closefd=False) if output.dest == "-" else None
         dest = output.dest if output.dest in ("", "-") else os.path.join(self._request.cwd, output.dest)
@@ -305,9 +316,15 @@ class Exporter:
             "annotations": {"org.opencontainers.image.created": created},
         }
         data["containerimage.digest"] = root.digest
-        if self.names:
-            data["image.name"] = ",".join(str(name) for name in self.names)
+        if self._result_names:
+            data["image.name"] = ",".join(str(name) for name in self._result_names)
         return msgspec.json.encode(data)
+
+
+def _names_of(outputs: tuple[Output, ...]) -> tuple[Reference, ...]:
+    """Return the names that outputs give the image where it is kept or pushed."""
+    kept = [output for output in outputs if output.type in ("store", "registry") and not output.push_by_digest]
+    return tuple(name for output in kept for name in parse_names(output.names))
 
 
 def _origins(built: list[Built]) -> dict[Digest, str]:

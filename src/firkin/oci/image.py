@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from firkin.oci import media
 from firkin.oci.config import ImageConfig
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import ChainID, DiffID, chain_ids
-from firkin.oci.manifest import Manifest, PairMap, encode_manifest
+from firkin.oci.manifest import Index, Manifest, PairMap, encode_manifest
 
 
 class Layer(msgspec.Struct, frozen=True):
@@ -33,8 +35,20 @@ class Image(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that a registry holds for it: manifest, configuration and blobs."""
-        return len(self.manifest.raw) + len(self.config.raw) + sum(x.descriptor.size for x in self.layers)
+        """Bytes that a registry holds for it: manifest, configuration and (compressed) layers, each once."""
+        return stored_bytes((self,))
+
+
+def stored_bytes(images: Iterable[Image], index: Index | None = None) -> int:
+    """Return how many bytes a registry holds for images that are pushed together; each blob counts once.
+
+    This is the size of an image wherever firkin tells one: layers count as they are compressed.
+    """
+    sizes: dict[str, int] = {}
+    for image in images:
+        sizes |= {layer.descriptor.digest: layer.descriptor.size for layer in image.layers}
+        sizes |= {image.config.digest: len(image.config.raw), image.manifest.digest: len(image.manifest.raw)}
+    return sum(sizes.values()) + (len(index.raw) if index is not None else 0)
 
 
 def assemble(

@@ -37,7 +37,7 @@ def warning_text(warning: Warned, source: Source | None) -> str:
 def summary(event: Completed) -> str:
     """Return the final line: image, digest, size, time."""
     names = ", ".join(event.names) or "image without a name"
-    return f"built {names} {event.digest} {human_size(event.size_bytes)} in {human_seconds(event.seconds)}"
+    return f"built {names} {event.digest} {human_size(event.size_bytes)} compressed in {human_seconds(event.seconds)}"
 
 
 def output_tail(title: str, lines: Iterable[tuple[float, bytes]], *, terminal: bool) -> str:

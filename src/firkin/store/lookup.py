@@ -22,7 +22,7 @@ from firkin.errors import StoreError, UsageError
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, parse_digest
-from firkin.oci.image import Image, image_of
+from firkin.oci.image import Image, image_of, stored_bytes
 from firkin.oci.manifest import Index, parse_manifest
 from firkin.oci.reference import Reference, parse_reference
 from firkin.store.images import StoredImage
@@ -50,9 +50,8 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that a registry holds for it, each blob once."""
-        sizes = {layer.descriptor.digest: layer.descriptor.size for image in self.images for layer in image.layers}
-        return sum(sizes.values()) + sum(len(x.manifest.raw) + len(x.config.raw) for x in self.images)
+        """Bytes that a registry holds for it."""
+        return stored_bytes(self.images, self.index)
 
 
 class _Holding(NamedTuple):

@@ -101,3 +101,11 @@ def test_ignored_status(firkin):
     firkin("build", "--call=check,format=json,ignorestatus=true", ".", text=WARNED)
     firkin("build", "--call=check,ignorestatus=false", ".", text=WARNED, check=1)
     assert "or ignorestatus" in firkin("build", "--call=check,ignore", ".", text=WARNED, check=2).stderr
+
+
+@pytest.mark.parametrize("words", [
+    ("check", "missing"), ("build", "--check", "missing"), ("check", "-f", "missing", "."), ("check", "--target=x", "."),
+    ("check", "--bogus"), ("build", "--call=check,ignorestatus", "-f", "missing", "."),
+])
+def test_a_check_that_cannot_be_done_does_not_end_as_one_with_findings(firkin, words):
+    assert firkin(*words, text=WARNED, check=2).stdout == ""

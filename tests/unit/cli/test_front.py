@@ -73,7 +73,7 @@ def run(environ, *words: str) -> subprocess.CompletedProcess[str]:
 def test_success_writes_what_was_asked_for(environ, tmp_path):
     result = run(environ, "--iidfile", f"{tmp_path}/iid", "--metadata-file", f"{tmp_path}/meta.json", "done")
     assert (result.returncode, result.stdout) == (0, "")
-    assert result.stderr.splitlines()[-1] == "built docker.io/library/app:1 sha256:aa 1kB in 1.0s"
+    assert result.stderr.splitlines()[-1] == "built docker.io/library/app:1 sha256:aa 1kB compressed in 1.0s"
     assert (tmp_path / "iid").read_text() == "sha256:bb"
     assert (tmp_path / "meta.json").read_text() == '{\n  "containerimage.digest": "sha256:aa"\n}'
     assert sorted(path.name for path in tmp_path.iterdir()) == ["iid", "meta.json", "store"]

@@ -59,7 +59,7 @@ def test_options_reach_the_request(home):
     (("--push", "--load"), (Output("registry"), Output())),
     (("-o", "out"), (Output("local", dest="out"),)),
     (("-o", "out", "--load"), (Output("local", dest="out"), Output())),
-    (("-o", "type=image,compression=zstd", "--push"), (Output("registry", compression="zstd"),)),
+    (("-o", "type=image,compression=zstd", "--push"), (Output(compression="zstd"), Output("registry", compression="zstd"))),
     (("-o", "type=cacheonly"), ()),
     (("-o", "a", "-o", "type=docker,dest=b"), (Output("local", dest="a"), Output("docker", dest="b"))),
 ])

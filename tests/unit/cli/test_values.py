@@ -38,12 +38,15 @@ def test_quoted_fields_come_back(fields):
      Output("oci", dest="d", tar=False, compression="zstd", compression_level=3, force_compression=True)),
     ("type=docker,dest=x.tar,name=app:1", Output("docker", dest="x.tar", names=("app:1",))),
     ("type=image", Output("store")),
-    ("type=image,push=true,name=r.example/a", Output("registry", names=("r.example/a",))),
+    ("type=image,push=true,name=r.example/a",
+     (Output("store", names=("r.example/a",)), Output("registry", names=("r.example/a",)))),
+    ("type=image,push=true,push-by-digest=true", Output("registry", push_by_digest=True)),
+    ("type=registry,store=true", (Output("store"), Output("registry"))),
     ('type=registry,"name=a,b",oci-mediatypes=false', Output("registry", names=("a", "b"), media_family="docker")),
     ("type=registry,push-by-digest=true,annotation.a.b=c,unpack=true",
      Output("registry", push_by_digest=True, annotations=(("a.b", "c"),))),
-    ("type=cacheonly", None),
-    ("type=image,store=false", None),
+    ("type=cacheonly", ()),
+    ("type=image,store=false", ()),
     ("type=image,push=true,store=false,name-canonical=true", Output("registry")),
     ("type=oci,dest=d,push=false,compression-level=9", Output("oci", dest="d", compression_level=9)),
     ("type=oci,dest=d,compression=zstd,compression-level=0",
@@ -51,7 +54,8 @@ def test_quoted_fields_come_back(fields):
     ("type=local,dest=out,platform-split=true", Output("local", dest="out", platform_split=True)),
 ])
 def test_outputs(text, expected):
-    assert values.output(text) == (expected, False, False)
+    wanted = expected if isinstance(expected, tuple) else (expected,)
+    assert values.output(text) == (wanted, False, False)
 
 
 def test_outputs_with_effects_on_the_whole_build():
@@ -76,7 +80,6 @@ def test_outputs_with_effects_on_the_whole_build():
     ("type=local,dest=x,annotation.a=b", "type local has no `annotation=`"),
     ("type=image,platform-split=true", "type image has no `platform-split=`"),
     ("type=image,annotation-index.a=b", "`annotation-index.a` is not supported"),
-    ("type=image,push=true,store=true", "is not kept as well"),
     ("type=image,dangling-name-prefix=x", "have no digest"),
 ])
 def test_wrong_outputs(text, message):

@@ -83,7 +83,7 @@ def test_plain_lines_of_one_build():
 
 def test_the_final_line_names_image_digest_size_and_time():
     text = draw("plain", PLAN, Finished(T, "b", "cached"), DONE).decode()
-    assert text.endswith(f"\nbuilt docker.io/library/app:1 sha256:{'a' * 64} 12.3MB in 4.9s\n")
+    assert text.endswith(f"\nbuilt docker.io/library/app:1 sha256:{'a' * 64} 12.3MB compressed in 4.9s\n")
 
 
 def test_parallel_steps_do_not_interleave():
@@ -204,7 +204,7 @@ def test_a_terminal_shows_what_ran_and_gets_its_cursor_back():
     assert "[build 1/3] FROM busybox" in text and "cached" in text
     assert "compiling" in text and "\x1b[2J" not in text and "3.0s" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
-    assert f"built docker.io/library/app:1 sha256:{'a' * 64} 12.3MB in 4.9s" in text.splitlines()[-1]
+    assert f"built docker.io/library/app:1 sha256:{'a' * 64} 12.3MB compressed in 4.9s" in text.splitlines()[-1]
 
 
 def test_a_terminal_shows_elapsed_time_and_steps_done_of_all():

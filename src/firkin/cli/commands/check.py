@@ -42,6 +42,8 @@ def answer(request: BuildRequest, *, as_json: bool) -> int:
         lambda: make_renderer("quiet", 2, terminal=os.isatty(2)),
     )
     if isinstance(ending, FirkinError):
+        if request.call == "check" and ending.exit_code == 1:
+            ending.exit_code = 2  # 1 says that the check was done, and found something
         raise Reported(ending, renderer.sources())
     data = bytes(ending.metadata)
     if as_json:

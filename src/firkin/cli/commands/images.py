@@ -16,7 +16,10 @@ from firkin.store.lookup import Found, describe
 from firkin.store.store import Store
 
 USAGE = "[OPTIONS] [NAME]"
-ABOUT = "List the images in the store, newest last; with NAME those whose repository or name it is."
+ABOUT = (
+    "List the images in the store, newest last; with NAME those whose repository or name it is. An image's size is "
+    "what a registry holds for it: its layers as they are compressed, configuration and manifest."
+)
 OPTIONS = (
     Option(("--json",), "json", "flag", "print one JSON object a line", takes_value=False),
     Option(("--quiet", "-q"), "quiet", "flag", "print digests only", takes_value=False),
@@ -122,7 +125,7 @@ def _document(row: Row) -> dict[str, object]:
 def _table(rows: list[Row], *, whole: bool) -> str:
     from firkin.render.text import human_size
 
-    cells = [("REPOSITORY", "TAG", "DIGEST", "CREATED", "SIZE")]
+    cells = [("REPOSITORY", "TAG", "DIGEST", "CREATED", "COMPRESSED")]
     for name, found in rows:
         repository, tag = _split(name)
         digest = found.root.digest if whole else found.root.digest.removeprefix("sha256:")[:12]

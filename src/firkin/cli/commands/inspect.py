@@ -13,7 +13,10 @@ from firkin.errors import UsageError
 from firkin.store.lookup import Found
 
 USAGE = "[OPTIONS] IMAGE..."
-ABOUT = "Show what images of the store consist of, as JSON. IMAGE is a name, a digest, or the beginning of one."
+ABOUT = (
+    "Show what images of the store consist of, as JSON. IMAGE is a name, a digest, or the beginning of one. "
+    "`size_bytes` is what a registry holds: layers count as they are compressed."
+)
 OPTIONS = (
     Option(("--raw",), "raw", "choice", "print the exact bytes of the manifest (or index) or of the configuration",
            "manifest|config", (), ("manifest", "config")),
