@@ -27,6 +27,8 @@ _MAX_REDIRECTS = 10
 _MAX_BYTES = 64 << 30
 _MAX_PAUSE_S = 30.0
 _BUFFER = 1 << 20
+# As Go's client asks for it, so that servers answer (and ETags are) as to other builders.
+_ENCODING = ("Accept-Encoding", "gzip")
 
 
 class Web:
@@ -89,6 +91,8 @@ class Web:
         for _ in range(_MAX_REDIRECTS):
             sent = (*headers, ("Authorization", secret)) if secret and url.origin == origin else headers
             method = "GET" if body is None else "POST"
+            if body is None and not any(name.lower() in ("accept-encoding", "range") for name, _ in headers):
+                sent = (*sent, _ENCODING)
             exchange = self._transport.open(method, url, sent, upload_of(body) if body is not None else None)
             location = exchange.head().header("location")
             if exchange.status not in _REDIRECTS or not location:

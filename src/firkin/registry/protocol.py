@@ -219,8 +219,13 @@ def content_range_start(response: Response) -> int:
 
 
 def content_length(response: Response) -> int:
-    """Return the announced length of the body, or -1."""
-    return parse_count(response.header("content-length"))
+    """Return the announced length of the body, or -1: also where it is that of an encoding, not of the content."""
+    return -1 if is_encoded(response) else parse_count(response.header("content-length"))
+
+
+def is_encoded(response: Response) -> bool:
+    """Say whether the body is in gzip only for the way here. Spec: RFC 9110, 8.4. Mirrors: Go's net/http.Transport."""
+    return response.status != 206 and response.header("content-encoding").lower() == "gzip"
 
 
 def parse_count(text: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Protocol
 
 import msgspec
@@ -16,7 +17,7 @@ import msgspec
 from firkin import __version__
 from firkin.errors import Cancelled, FirkinError, RegistryError
 from firkin.registry.curl import pycurl
-from firkin.registry.protocol import Headers, Response
+from firkin.registry.protocol import Headers, Response, is_encoded
 from firkin.registry.proxy import choose_proxy
 from firkin.registry.trust import Trust, TrustStore
 from firkin.registry.url import Url, redact_url
@@ -58,6 +59,21 @@ def upload_of(data: bytes) -> Upload:
     from io import BytesIO
 
     return Upload(lambda: BytesIO(data), len(data))
+
+
+def _without_gzip(url: Url, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    from firkin.layer.compress import iter_decompressed
+
+    first = next(chunks, b"")
+    if not first:
+        return  # nothing is nothing, encoded or not
+    try:
+        yield from iter_decompressed(chain((first,), chunks), "gzip")
+    except ValueError as error:
+        raise RegistryError(
+            f"`{url.host}` sends what its Content-Encoding is not: {error}", code="registry-answer",
+            method="GET", url=redact_url(str(url)),
+        ) from None
 
 
 class _Channel:
@@ -241,10 +257,16 @@ class Exchange:
         return Response(self.method, self.url, self.status, self.headers)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it comes, in pieces of at most some hundred KiB.
+        """Yield the body as it comes, in pieces of at most 1 MiB, without the gzip of a Content-Encoding.
 
-        Raises RegistryError (temporary) when the connection breaks, Cancelled.
+        Other encodings stay, as Go's client (and so other builders) leaves them. Raises RegistryError: `temporary` when
+        the connection breaks, not so for an encoding that is damaged. Cancelled.
         """
+        if is_encoded(self.head()):
+            return _without_gzip(self.url, self._received())
+        return self._received()
+
+    def _received(self) -> Iterator[bytes]:
         idle_since = time.monotonic()
         while True:
             if self._chunks:

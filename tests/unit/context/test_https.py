@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -179,6 +180,56 @@ def test_a_place_that_takes_nothing_keeps_nothing(
     (tmp_path / "file").touch()
     found = Downloads(web, scratch, str(tmp_path / "file")).fetch(server.url + "/x")
     assert Path(found.path).read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP"])
+def test_the_encoding_of_the_way_is_no_part_of_the_content(
+    server: Server, web: Web, scratch: Callable[[str], str], tmp_path: Path, encoding: str
+) -> None:
+    data = b"content" * 1000
+    server.answers["/x"] = 200, {"Content-Encoding": encoding, "ETag": '"1"'}, gzip.compress(data)
+    for _ in range(2):  # the second is unchanged
+        found = Downloads(web, scratch, str(tmp_path / "kept")).fetch(server.url + "/x", digest_of(data))
+        assert Path(found.path).read_bytes() == data and found.size == len(data)
+    assert [headers["accept-encoding"] for _, headers in server.seen] == ["gzip"]
+    server.answers["/Dockerfile"] = 200, {"Content-Encoding": encoding}, gzip.compress(b"FROM scratch\n")
+    assert b"".join(document_chunks(web, server.url + "/Dockerfile")) == b"FROM scratch\n"
+
+
+@pytest.mark.parametrize("fields", [
+    {"Content-Type": "application/gzip"}, {"Content-Encoding": "x-gzip"}, {"Content-Encoding": "identity"},
+    {"Content-Encoding": "br"}, {"Content-Encoding": "deflate"}, {"Content-Encoding": "zstd"},
+    {"Content-Encoding": "gzip, gzip"},
+])
+def test_other_encodings_stay_as_they_are(
+    server: Server, web: Web, scratch: Callable[[str], str], fields: dict[str, str]
+) -> None:
+    data = gzip.compress(b"an archive that is one")
+    server.answers["/x.tar.gz"] = 200, fields, data
+    assert Path(Downloads(web, scratch).fetch(server.url + "/x.tar.gz").path).read_bytes() == data
+
+
+@pytest.mark.parametrize("body", [b"not gzip at all", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"rest"])
+def test_an_encoding_that_is_none_is_an_error(
+    server: Server, web: Web, scratch: Callable[[str], str], body: bytes
+) -> None:
+    server.answers["/x"] = 200, {"Content-Encoding": "gzip"}, body
+    with pytest.raises(ContextError, match=r"cannot fetch .*/x: .*Content-Encoding"):
+        Downloads(web, scratch).fetch(server.url + "/x")
+
+
+def test_nothing_is_nothing_in_any_encoding(server: Server, web: Web, scratch: Callable[[str], str]) -> None:
+    server.answers["/x"] = 200, {"Content-Encoding": "gzip"}, b""
+    assert Downloads(web, scratch).fetch(server.url + "/x").size == 0
+
+
+def test_a_bomb_ends_at_the_limit(
+    server: Server, web: Web, scratch: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("firkin.context.https._MAX_BYTES", 4 << 20)
+    server.answers["/x"] = 200, {"Content-Encoding": "gzip"}, gzip.compress(b"\0" * (64 << 20), 1)
+    with pytest.raises(ContextError, match="is larger than"):
+        Downloads(web, scratch).fetch(server.url + "/x")
 
 
 def test_document(server: Server, web: Web) -> None:

@@ -1,5 +1,6 @@
 """A push and a pull with registries that do not keep to the specification. Rows of the table in docs/dev/registry.md."""
 
+import gzip
 import io
 import json
 from collections.abc import Iterator
@@ -247,3 +248,26 @@ def test_an_open_registry_gets_no_credentials_that_change_nothing() -> None:
         client.get_manifest(name_of(registry))
         given = [seen.path for seen in registry.requests() if "authorization" in seen.headers]
         assert given == ["/v2/team/app/manifests/2"]  # it might have hidden this one
+
+
+@pytest.mark.parametrize("method", ["manifest", "blob"])
+def test_what_a_proxy_has_encoded_is_read(method: str) -> None:
+    with FakeRegistry() as registry:
+        registry.add_blob("team/app", BLOB)
+        registry.add_manifest("team/app", "1", MANIFEST.media_type, MANIFEST.raw)
+        encoded = (("Content-Encoding", "gzip"), ("Content-Type", MANIFEST.media_type))
+        client = RegistryClient(RegistrySettings())
+        if method == "manifest":
+            registry.fail("HEAD", "/manifests/", status=200, headers=encoded)
+            registry.fail("GET", "/manifests/", status=200, headers=encoded, body=gzip.compress(MANIFEST.raw))
+        else:
+            registry.fail("GET", "/blobs/", status=200, headers=encoded, body=gzip.compress(BLOB))
+        pull(registry, client)
+
+
+def test_a_bomb_in_an_encoding_ends_at_the_limit_of_documents() -> None:
+    with FakeRegistry() as registry:
+        body = gzip.compress(b" " * (64 << 20), 1)
+        registry.fail("GET", "/manifests/", status=200, headers=(("Content-Encoding", "gzip"),), body=body)
+        with pytest.raises(RegistryError, match="more than"):
+            RegistryClient(RegistrySettings()).get_manifest(name_of(registry))
