@@ -27,15 +27,6 @@ def quote_list(texts: Iterable[str]) -> str:
     return f"[{' '.join(map(quote, texts))}]"
 
 
-def quote_number(number: int) -> str:
-    """Return a number as Go's %q does: the character of that number, in single quotes."""
-    char = chr(number) if 0 <= number < 0xD800 or 0xDFFF < number <= 0x10FFFF else "\ufffd"
-    if char == "'":
-        return "'\\''"
-    shown = char if char == '"' else quote(char)[1:-1]
-    return f"'{shown}'"
-
-
 def plain_list(texts: Iterable[str]) -> str:
     """Return the texts as Go's %v does for a slice: `[a b]`."""
     return f"[{' '.join(texts)}]"

@@ -15,6 +15,7 @@ import msgspec
 from firkin.dockerfile.compat import COMPAT, COMPAT_RULES
 from firkin.dockerfile.gotext import parse_bool
 from firkin.dockerfile.ignore import IgnoreMatcher
+from firkin.dockerfile.instructions.from_ import casing
 from firkin.dockerfile.instructions.maintainer import Maintainer
 from firkin.dockerfile.lower import lower
 from firkin.dockerfile.rules import RULES, Rule
@@ -273,16 +274,8 @@ def _frontend(dockerfile: Dockerfile) -> Iterator[Finding]:
 
 def _casing_of_stages(dockerfile: Dockerfile) -> Iterator[Finding]:
     for stage in dockerfile.stages:
-        base = stage.base
-        if base.written_name != base.name:
-            yield "StageNameCasing", f"Stage name '{base.written_name}' should be lowercase", base.span
-        keyword, word = base.raw.original_keyword, base.written_as
-        # A keyword in mixed case is the business of ConsistentInstructionCasing.
-        if word and (
-            (keyword == keyword.lower() and word != word.lower())
-            or (keyword == keyword.upper() and word != word.upper())
-        ):
-            yield "FromAsCasing", f"'{word}' and '{keyword}' keywords' casing do not match", base.span
+        for rule, message in casing(stage.base.raw):
+            yield rule, message, stage.base.span
 
 
 def _names_of_stages(dockerfile: Dockerfile) -> Iterator[Finding]:

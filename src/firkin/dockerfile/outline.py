@@ -7,6 +7,7 @@ does not count. Mirrors: buildkit dockerfile2llb outline.go and convert.go (List
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,7 +16,7 @@ from firkin.dockerfile.instructions.env import Env
 from firkin.dockerfile.instructions.run import Run
 from firkin.dockerfile.stages import Node, Plan
 from firkin.dockerfile.state import LowerOptions
-from firkin.dockerfile.syntax import Arg, Dockerfile, From, Instruction
+from firkin.dockerfile.syntax import Arg, ArgItem, Dockerfile, From, Instruction
 from firkin.dockerfile.words import Lexer
 from firkin.errors import DockerfileError
 from firkin.source import Span
@@ -42,7 +43,7 @@ class OutlineArg(msgspec.Struct, frozen=True):
 
 
 class OutlineMount(msgspec.Struct, frozen=True):
-    """What RUN --mount wants from outside: a secret, an SSH agent, or a cache, by its id."""
+    """What RUN --mount wants from outside: a secret or an SSH agent, by its id."""
 
     id: str
     required: bool
@@ -57,7 +58,6 @@ class Outline(msgspec.Struct, frozen=True):
     args: tuple[OutlineArg, ...]
     secrets: tuple[OutlineMount, ...]
     ssh: tuple[OutlineMount, ...]
-    caches: tuple[OutlineMount, ...]
 
 
 def list_targets(dockerfile: Dockerfile) -> tuple[Target, ...]:
@@ -101,7 +101,6 @@ def outline(dockerfile: Dockerfile, options: LowerOptions) -> Outline:
         tuple(sorted(reading.args.values(), key=_line)),
         tuple(sorted(reading.secrets.values(), key=_line)),
         tuple(sorted(reading.ssh.values(), key=_line)),
-        tuple(sorted(reading.caches.values(), key=_line)),
     )
 
 
@@ -113,38 +112,67 @@ def _line(item: OutlineArg | OutlineMount) -> int:
     return item.span.start.line
 
 
+class _Known(NamedTuple):
+    """An argument, and the names of those that its value was made of when it was defined."""
+
+    arg: OutlineArg
+    made_of: frozenset[str] = frozenset()
+
+
 class _Reading:
-    """What was found so far; the first stage that names something describes it."""
+    """What was found so far; the first stage that names something describes it.
+
+    Mirrors: outlineCapture. Arguments that have no value are no part of FROM, nor are those that the platform
+    gives part of the outline.
+    """
 
     def __init__(self, dockerfile: Dockerfile, plan: Plan, options: LowerOptions) -> None:
         self.args: dict[str, OutlineArg] = {}
         self.secrets: dict[str, OutlineMount] = {}
         self.ssh: dict[str, OutlineMount] = {}
-        self.caches: dict[str, OutlineMount] = {}
         self._plan = plan
         self._lexer = Lexer(plan.escape)
         self._given = options.arguments
-        self._globals: dict[str, tuple[OutlineArg, frozenset[str]]] = {}
+        self._globals: dict[str, _Known] = {}
         for node in dockerfile.args:
             for item in node.items:
-                used = self._names(item.default or "", plan.global_args, node.span)
-                value = plan.global_args.get(item.name, "")
-                found = OutlineArg(item.name, describe(node, item.name), value, node.span)
-                self._globals[item.name] = found, used
+                self._define_global(item, node)
+
+    def _define_global(self, item: ArgItem, node: Arg) -> None:
+        made_of: set[str] = set()
+        if item.default is not None and item.name not in self._given:
+            for name in self._names(item.default, self._plan.global_args, node.span):
+                if name in self._globals:
+                    made_of |= {name, *self._globals[name].made_of}
+        value = self._plan.global_args.get(item.name, "")
+        arg = OutlineArg(item.name, describe(node, item.name), value, node.span)
+        self._globals[item.name] = _Known(arg, frozenset(made_of))
 
     def read(self, node: Node) -> None:
         """Take in one stage."""
         if node.stage is None:
             return
         base = node.stage.base
+        known = dict(self._globals)
+        used: set[str] = set()
         for text in (base.image, base.platform):
-            self._use(self._names(text, self._plan.global_args, base.span))
+            used |= self._names(text, self._plan.global_args, base.span)
         for instruction, variables in self._walk(node):
             if isinstance(instruction, Arg):
-                self._declare(instruction, variables)
+                for item in instruction.items:
+                    inherited = item.default is None and item.name not in self._given
+                    if not (inherited and item.name in self._plan.global_args):
+                        value = self._value(item.name, item.default, variables, instruction.span)
+                        arg = OutlineArg(item.name, describe(instruction, item.name), value or "", instruction.span)
+                        known[item.name] = _Known(arg)
+                    used.add(item.name)
             elif isinstance(instruction, Run):
                 for text in instruction.mounts:
                     self._mount(text, instruction, variables)
+        for name in tuple(used):
+            used |= known[name].made_of if name in known else frozenset()
+        for name in used & known.keys():
+            self.args.setdefault(name, known[name].arg)
 
     def _walk(self, node: Node) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
         """Yield the instructions of a stage with the variables that hold before each."""
@@ -180,29 +208,11 @@ class _Reading:
             return self._plan.global_args.get(name)
         return self._text(default, variables, span)
 
-    def _declare(self, node: Arg, variables: Mapping[str, str]) -> None:
-        for item in node.items:
-            if item.default is None and item.name in self._globals:
-                self._use(frozenset((item.name,)))
-            if item.name not in self.args:
-                value = self._value(item.name, item.default, variables, node.span)
-                found = OutlineArg(item.name, describe(node, item.name), value or "", node.span)
-                self.args[item.name] = found
-
-    def _use(self, names: frozenset[str]) -> None:
-        """Take in global arguments, and those that their defaults are made of."""
-        todo = sorted(names)
-        while todo:
-            name = todo.pop()
-            if name in self._globals and name not in self.args:
-                self.args[name], more = self._globals[name]
-                todo += sorted(more)
-
     def _mount(self, text: str, node: Run, variables: Mapping[str, str]) -> None:
         span = node.span
         spec = parse_mount(text, lambda value: self._text(value, variables, span), span)
         name = mount_id(spec)
-        found = {"secret": self.secrets, "ssh": self.ssh, "cache": self.caches}.get(spec.type)
+        found = {"secret": self.secrets, "ssh": self.ssh}.get(spec.type)
         if found is None:
             return
         known = found.get(name)
@@ -220,13 +230,11 @@ class _Reading:
             found = self._lexer.expand(text, variables)
         except ValueError as error:
             raise DockerfileError(str(error), span=span) from None
-        return found.used | found.unmatched
+        return found.used
 
 
 def mount_id(spec: MountSpec) -> str:
-    """Return the name under which a secret, agent or cache is known outside. Mirrors: dispatchSecret, -SSH."""
+    """Return the name under which a secret or an agent is known outside. Mirrors: dispatchSecret, dispatchSSH."""
     if spec.type == "secret":
         return spec.id or spec.source or spec.target.rpartition("/")[2]
-    if spec.type == "ssh":
-        return spec.id or "default"
-    return spec.id or spec.target
+    return spec.id or "default"

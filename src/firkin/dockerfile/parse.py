@@ -7,7 +7,8 @@ import it.
 from __future__ import annotations
 
 from firkin.dockerfile.instructions import TABLE
-from firkin.dockerfile.lines import Lines, RawInstruction, read_dockerfile, read_instruction
+from firkin.dockerfile.instructions.from_ import casing
+from firkin.dockerfile.lines import Lines, RawInstruction, Warning, read_dockerfile, read_instruction
 from firkin.dockerfile.syntax import Arg, Dockerfile, From, Instruction, Stage
 from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
@@ -34,12 +35,16 @@ def parse_partly(source: Source) -> tuple[Dockerfile, DockerfileError | None]:
     lines = read_dockerfile(source)
     args: list[Arg] = []
     stages: list[Stage] = []
+    warnings = lines.warnings
     error: DockerfileError | None = None
     try:
         _parse_lines(lines, args, stages)
     except DockerfileError as raised:
         error = raised
-    return Dockerfile(source, lines.directives, tuple(args), tuple(stages), lines.warnings), error
+        for raw in lines.instructions:
+            if raw.span == error.span and raw.keyword == "from":
+                warnings += tuple(Warning(rule, message, raw.span) for rule, message in casing(raw))
+    return Dockerfile(source, lines.directives, tuple(args), tuple(stages), warnings), error
 
 
 def _parse_lines(lines: Lines, args: list[Arg], stages: list[Stage]) -> None:
@@ -48,7 +53,11 @@ def _parse_lines(lines: Lines, args: list[Arg], stages: list[Stage]) -> None:
     body: list[Instruction] = []
     try:
         for raw in lines.instructions:
-            node = parse_instruction(raw)
+            try:
+                node = parse_instruction(raw)
+            except DockerfileError as error:  # in words that scripts look for. Mirrors: parseError
+                error.message = f"dockerfile parse error on line {raw.span.start.line}: {error.message}"
+                raise
             if isinstance(node, From):
                 if base is not None:
                     stages.append(_stage(base, body, len(stages)))

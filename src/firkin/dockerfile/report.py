@@ -93,11 +93,6 @@ class MountRow(msgspec.Struct, frozen=True, omit_defaults=True):
     location: Location | None = None
 
 
-class CacheRow(msgspec.Struct, frozen=True):
-    ID: str
-    location: Location
-
-
 class OutlineReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """What `--call=outline,format=json` prints."""
 
@@ -106,7 +101,6 @@ class OutlineReport(msgspec.Struct, frozen=True, omit_defaults=True):
     args: tuple[ArgRow, ...] = ()
     secrets: tuple[MountRow, ...] = ()
     ssh: tuple[MountRow, ...] = ()
-    cache: tuple[CacheRow, ...] = ()
     sources: tuple[bytes, ...] = ()
 
 
@@ -152,7 +146,6 @@ def outline_report(source: Source, outline: Outline) -> OutlineReport:
         tuple(ArgRow(arg.name, arg.description, arg.value, location_of(arg.span)) for arg in outline.args),
         rows(outline.secrets),
         rows(outline.ssh),
-        tuple(CacheRow(mount.id, location_of(mount.span)) for mount in outline.caches),
         (_data(source),),
     )
 
@@ -166,11 +159,11 @@ def targets_report(source: Source, targets: tuple[Target, ...]) -> TargetsReport
 
 
 def location_of(span: Span | None) -> Location:
-    """Return a span as a location; one without ranges where there is none."""
+    """Return a span as a location: a range for each line; none where there is no span. Mirrors: parser.toRanges."""
     if span is None:
         return Location()
-    start = Position(span.start.line, span.start.column - 1)
-    return Location(0, (Range(start, Position(span.end.line, span.end.column - 1)),))
+    lines = (Position(line) for line in range(span.start.line, span.end.line + 1))
+    return Location(0, tuple(Range(line, line) for line in lines))
 
 
 def _data(source: Source) -> bytes:

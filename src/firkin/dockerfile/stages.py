@@ -386,7 +386,7 @@ def _context_key(name: str) -> str:
 
 
 def _platform_arguments(options: LowerOptions, target: str) -> dict[str, str]:
-    """Return the automatic arguments; empty ones do not exist. Mirrors: defaultArgs."""
+    """Return the automatic arguments; on most platforms some are empty. Mirrors: defaultArgs."""
     build, wanted = options.build_platform, options.platform
     values = {
         "BUILDPLATFORM": str(build),
@@ -402,4 +402,4 @@ def _platform_arguments(options: LowerOptions, target: str) -> dict[str, str]:
         "TARGETSTAGE": target or "default",
     }
     given = options.arguments
-    return {name: given.get(name, value) for name, value in values.items() if given.get(name, value)}
+    return {name: given.get(name, value) for name, value in values.items()}

@@ -40,7 +40,6 @@ class From(Instruction, frozen=True):
     name: str = ""
     platform: str = ""
     written_name: str = ""
-    written_as: str = ""  # the word AS as written
 
 
 class ArgItem(msgspec.Struct, frozen=True):

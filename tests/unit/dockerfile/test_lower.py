@@ -169,7 +169,7 @@ def test_platform_arguments() -> None:
     assert "TARGETPLATFORM=linux/arm/v7" in run.env
     assert "BUILDARCH=amd64" in run.env
     on_amd64 = build("FROM busybox\nARG TARGETVARIANT\nRUN true").only(Run)
-    assert not any(entry.startswith("TARGETVARIANT") for entry in on_amd64.env)
+    assert "TARGETVARIANT=" in on_amd64.env
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from support.lowering import AMD64, FakeResolver
 
-from firkin.dockerfile.lint import check_dockerfile
+from firkin.dockerfile.lint import check_dockerfile, check_part
 from firkin.dockerfile.lower import LowerOptions
 from firkin.dockerfile.outline import Outline, list_targets, outline
-from firkin.dockerfile.parse import parse
+from firkin.dockerfile.parse import parse, parse_partly
 from firkin.dockerfile.report import check_report, outline_report, targets_report
 from firkin.errors import DockerfileError, UsageError
 from firkin.source import Source
@@ -68,7 +68,6 @@ def test_outline_of_a_target_has_what_its_stages_take() -> None:
     ]
     assert [(mount.id, mount.required) for mount in found.secrets] == [("token", True)]
     assert [(mount.id, mount.required) for mount in found.ssh] == [("default", False)]
-    assert {mount.id for mount in found.caches} == {"go", "/cache"}
 
 
 def test_outline_of_the_default_target() -> None:
@@ -83,6 +82,31 @@ def test_build_arguments_replace_defaults() -> None:
     assert {arg.name: arg.value for arg in found.args} == {
         "TAG": "9", "BASE": "busybox:9", "MODE": "safe", "FULL": "safe-9",
     }  # fmt: skip
+
+
+def test_arguments_are_listed_that_a_value_was_made_of_when_it_was_defined() -> None:
+    text = """\
+ARG R
+ARG FOO=1
+ARG ABC=abc
+ARG UNUSED=$ABC
+ARG FOO=${FOO}${ABC}
+ARG BAR=${FOO}4
+ARG FOO=${FOO}5${BAR}
+FROM ${R}scratch AS a
+ARG FOO
+ARG TARGETOS
+ARG NONE
+FROM a
+ARG FOO=in-the-stage
+ARG FOO=again
+"""
+    listed = {arg.name: (arg.value, arg.span.start.line) for arg in read(text, target="a").args}
+    assert listed == {"ABC": ("abc", 3), "BAR": ("1abc4", 6), "FOO": ("1abc51abc4", 7), "NONE": ("", 11)}
+    whole = {arg.name: (arg.value, arg.span.start.line) for arg in read(text).args}
+    assert whole == {**listed, "FOO": ("again", 14)}
+    given = read(text, target="a", build_args=(("FOO", "x"), ("R", "")))
+    assert {arg.name: arg.value for arg in given.args} == {"R": "", "FOO": "x", "NONE": ""}
 
 
 def test_unknown_target_is_an_error_with_a_suggestion() -> None:
@@ -102,7 +126,7 @@ def test_documents_have_the_keys_of_buildkit() -> None:
     document = json.loads(msgspec.json.encode(outline_report(source, read(target="tests"))))
     assert document["secrets"][0]["name"] == "token"
     assert document["secrets"][0]["required"] is True
-    assert document["cache"][0]["ID"] == "/cache"
+    assert "cache" not in document  # BuildKit has the field and leaves it empty
     assert base64.b64decode(document["sources"][0]).decode() == FILE
     assert document["args"][0]["location"] == {
         "sourceIndex": 0,
@@ -135,3 +159,37 @@ def test_check_document_with_an_error() -> None:
     document = json.loads(msgspec.json.encode(check_report(source, result)))
     assert "not found" in document["buildError"]["message"]
     assert document["buildError"]["location"]["ranges"][0]["start"]["line"] == 2
+
+
+def ranges(text: str, **options: object) -> list[tuple[str, list[tuple[int, int]]]]:
+    """Return what the checks' document says of each warning: its rule, and first and last line of its ranges."""
+    source = Source("Dockerfile", text)
+    settings = LowerOptions(platform=AMD64, build_platform=AMD64)
+    dockerfile, wrong = parse_partly(source)
+    result = check_dockerfile(dockerfile, settings, FakeResolver()) if wrong is None else check_part(dockerfile, wrong, settings)
+    document = json.loads(msgspec.json.encode(check_report(source, result)))
+    assert ("buildError" in document) == (wrong is not None)
+    return [
+        (found["ruleName"], [(place["start"]["line"], place["end"]["line"]) for place in found["location"]["ranges"]])
+        for found in document["warnings"]
+    ]
+
+
+def test_a_warning_has_a_range_for_each_line() -> None:
+    assert ranges("FROM scratch\nENV a \\\n# in between\n b\n") == [
+        ("LegacyKeyValueFormat", [(2, 2), (3, 3), (4, 4)]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "rules"),
+    [
+        ("FROM scratch AS ${X}", ["StageNameCasing"]),
+        ("FROM scratch as Two+", ["StageNameCasing", "FromAsCasing"]),
+        ("FROM --platfrom=x scratch AS Two", ["StageNameCasing"]),
+        ("FROM scratch AS 2", []),
+        ("FROM a b", []),
+    ],
+)
+def test_the_case_of_names_is_told_also_where_they_are_refused(line: str, rules: list[str]) -> None:
+    assert ranges(f"ARG X=a\n{line}\n") == [(rule, [(2, 2)]) for rule in rules]

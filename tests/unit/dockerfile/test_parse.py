@@ -38,11 +38,11 @@ def test_warnings_of_lines_are_kept() -> None:
         ("# only\n\n# comments\n", "file with no instructions", 3),
         ("ARG A\n", "dockerfile contains no stages to build", 1),
         ("ARG A\nRUN x\nFROM y", "no build stage in current context: RUN stands before the first FROM", 2),
-        ("FROM x\nFORM y", "unknown instruction: FORM (did you mean FROM?)", 2),
-        ("FROM x\n\nruun y", "unknown instruction: ruun (did you mean run?)", 3),
-        ("FROM x\nFETCH y", "unknown instruction: FETCH", 2),
-        ("FROM x\n\\\n", "unknown instruction: ", 2),
-        ("FROM x\nCOPY --form=y a b", "unknown flag: --form (did you mean --from?)", 2),
+        ("FROM x\nFORM y", "dockerfile parse error on line 2: unknown instruction: FORM (did you mean FROM?)", 2),
+        ("FROM x\n\nruun y", "dockerfile parse error on line 3: unknown instruction: ruun (did you mean run?)", 3),
+        ("FROM x\nFETCH y", "dockerfile parse error on line 2: unknown instruction: FETCH", 2),
+        ("FROM x\n\\\n", "dockerfile parse error on line 2: unknown instruction: ", 2),
+        ("FROM x\nCOPY --form=y a b", "dockerfile parse error on line 2: unknown flag: --form (did you mean --from?)", 2),
     ],
 )
 def test_refusals(text: str, message: str, line: int) -> None:
@@ -103,3 +103,18 @@ def test_errors_tell_the_way_out(text: str, hint: str) -> None:
         parse(Source("Dockerfile", text))
     (found,) = caught.value.hints
     assert re.search(hint, found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("FORM a", "dockerfile parse error on line 1: unknown instruction: FORM (did you mean FROM?)"),
+        ("FROM a\nRUN x\n\nENV \\\n", "dockerfile parse error on line 4: ENV requires at least one argument"),
+        ("FROM a\nCOPY --nope=1 a b", "dockerfile parse error on line 2: unknown flag: --nope"),
+        ("RUN x\nFROM a", "no build stage in current context: RUN stands before the first FROM"),
+    ],
+)
+def test_errors_have_the_words_that_scripts_look_for(text: str, message: str) -> None:
+    with pytest.raises(DockerfileError) as caught:
+        parse(Source("Dockerfile", text))
+    assert caught.value.message.startswith(message)

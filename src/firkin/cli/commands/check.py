@@ -89,8 +89,6 @@ def _outline(data: bytes) -> str:
         if mounts:
             cells = ((mount.name, "true" if mount.required else "") for mount in mounts)
             parts.append(table((title, "REQUIRED"), cells, 3))
-    if report.cache:
-        parts.append(table(("CACHE",), ((cache.ID,) for cache in report.cache)))
     return "\n".join(parts)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from firkin.dockerfile.flags import FlagSpec, parse_flags
 from firkin.dockerfile.instructions.env import comment_hint
 from firkin.dockerfile.lines import RawInstruction
@@ -18,9 +20,9 @@ _NAME = _FIRST | frozenset("0123456789-_.")
 def parse(raw: RawInstruction) -> From:
     """Parse `FROM [--platform=P] IMAGE [AS NAME]`; raises DockerfileError."""
     words = split_whitespace(raw.rest)
-    name = written_name = written_as = ""
+    name = written_name = ""
     if len(words) == 3 and words[1].lower() == "as":
-        written_as, written_name = words[1:]
+        written_name = words[2]
         name = written_name.lower()
         if name[0] not in _FIRST or not _NAME.issuperset(name):
             raise DockerfileError(
@@ -32,9 +34,20 @@ def parse(raw: RawInstruction) -> From:
         hints = comment_hint(raw) or ("write `FROM IMAGE` or `FROM IMAGE AS NAME`",)
         raise DockerfileError("FROM requires either one or three arguments", hints=hints, span=raw.span)
     flags = parse_flags(raw, _FLAGS)
-    return From(
-        raw, words[0], name, flags.text("platform"), written_name=written_name, written_as=written_as
-    )
+    return From(raw, words[0], name, flags.text("platform"), written_name=written_name)
+
+
+def casing(raw: RawInstruction) -> Iterator[tuple[str, str]]:
+    """Yield what the build checks say of the case of its words, also where FROM is refused: (rule, message)."""
+    words = split_whitespace(raw.rest)
+    if len(words) != 3:
+        return
+    keyword, (_, word, name) = raw.original_keyword, words
+    if name != name.lower():
+        yield "StageNameCasing", f"Stage name '{name}' should be lowercase"
+    # A keyword in mixed case is the business of ConsistentInstructionCasing.
+    if (keyword == keyword.lower() and word != word.lower()) or (keyword == keyword.upper() and word != word.upper()):
+        yield "FromAsCasing", f"'{word}' and '{keyword}' keywords' casing do not match"
 
 
 def lower(node: From, state: StageState, context: LowerContext) -> None:

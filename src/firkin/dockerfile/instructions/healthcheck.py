@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firkin.dockerfile.flags import Flags, FlagSpec, parse_flags
-from firkin.dockerfile.gotext import format_duration, parse_duration, quote_list, quote_number
+from firkin.dockerfile.gotext import format_duration, parse_duration, plain_list
 from firkin.dockerfile.instructions.commandline import parse_command_line
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.state import LowerContext, StageState
@@ -90,7 +90,12 @@ def lower(node: HealthCheck, state: StageState, context: LowerContext) -> None:
         )
     state.healthcheck_span = node.span
     check = state.healthcheck = node.check
-    times = (check.interval_ns, check.timeout_ns, check.start_period_ns, check.start_interval_ns)
-    shown = " ".join(f'"{format_duration(time)}"' for time in times)
-    # Go's %q of the structure, as `docker history` has always shown it
-    state.record(f"HEALTHCHECK &{{{quote_list(check.test)} {shown} {quote_number(check.retries)}}}")
+    times = {
+        "Interval": check.interval_ns,
+        "Timeout": check.timeout_ns,
+        "StartPeriod": check.start_period_ns,
+        "StartInterval": check.start_interval_ns,
+    }
+    shown = " ".join(f"{name}:{format_duration(time)}" for name, time in times.items())
+    # Go's %+v of the structure
+    state.record(f"HEALTHCHECK {{Test:{plain_list(check.test)} {shown} Retries:{check.retries}}}")
