@@ -1,6 +1,6 @@
 """Events → what people and programs see. Sees only errors, source and events.
 
-`trace` folds events · `plain`, `tty`, `jsonl`, `quiet` one renderer each · `report` errors and
+`trace` folds events · `plain`, `tty`, `jsonl`, `rawjson`, `quiet` one renderer each · `report` errors and
 warnings. A renderer is fed by one thread and writes to one file descriptor.
 """
 
@@ -38,6 +38,7 @@ RENDERERS = {
     "plain": ("firkin.render.plain", "PlainRenderer"),
     "tty": ("firkin.render.tty", "TtyRenderer"),
     "json": ("firkin.render.jsonl", "JsonRenderer"),
+    "rawjson": ("firkin.render.rawjson", "RawJsonRenderer"),
     "quiet": ("firkin.render.quiet", "QuietRenderer"),
 }
 

@@ -94,7 +94,7 @@ def test_a_failed_step_ends_with_its_exit_code_and_shows_the_line(environ):
     result = run(environ, "failed")
     assert result.returncode == 7
     assert result.stderr.endswith(
-        "#1 ERROR: exit code 7\nerror: `it` ended with 7\nDockerfile:2:\n"
+        "#1 ERROR: exit code 7\nerror: failed to solve: `it` ended with 7\nDockerfile:2:\n"
         " 1 |     FROM busybox\n 2 | >>> RUN it\nhint: fix it\n")
 
 

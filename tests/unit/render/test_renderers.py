@@ -1,7 +1,10 @@
 """One stream of events, drawn as lines, as JSON, on a terminal, or not at all."""
 
+import base64
 import errno
+import json
 import os
+import re
 import threading
 
 import pytest
@@ -247,3 +250,51 @@ def test_a_reader_who_left_is_the_callers_business(name):
     with pytest.raises(BrokenPipeError):
         renderer.event(Finished(T, "b", "done"))
     os.close(write_end)
+
+
+def test_rawjson_is_what_clients_of_buildkit_read():
+    warned = Warned(T + 2, "MaintainerDeprecated", "use a label", SOURCE.span(1, 2), ("do",), "https://docs/rule")
+    lines = [
+        json.loads(line)
+        for line in draw(
+            "rawjson", PLAN,
+            Finished(T, "b", "cached"),
+            Started(T + 1, "m"), Log(T + 1.25, "m", "stdout", b"\xff\n"), Log(T + 1.5, "m", "stderr", b"no"),
+            Progress(T + 2, "m", "sha256:12", 0, 10), Progress(T + 2.5, "m", "sha256:12", 10, 10), warned,
+            Finished(T + 3.000001, "m", "done"), Started(T + 3, "t"), Finished(T + 4, "t", "failed", "exit code: 2"),
+            failed=True,
+        ).splitlines()
+    ]  # fmt: skip
+    vertexes = [vertex for line in lines for vertex in line.get("vertexes", ())]
+    digests = {vertex["name"]: vertex["digest"] for vertex in vertexes}
+    read, base, make, test = digests.values()
+    assert list(digests) == [
+        "[internal] load build definition from Dockerfile",
+        "[build 1/3] FROM busybox", "[build 2/3] RUN make", "[build 3/3] RUN test",
+    ]  # fmt: skip
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", digest) for digest in digests.values())
+    last = {vertex["name"]: vertex for vertex in vertexes}
+    at = "1970-01-01T00:16:4"
+    assert last["[build 1/3] FROM busybox"] == {
+        "digest": base, "name": "[build 1/3] FROM busybox", "cached": True, "started": f"{at}0Z", "completed": f"{at}0Z",
+    }  # fmt: skip
+    assert last["[build 2/3] RUN make"]["completed"] == f"{at}3.000001Z"
+    assert last["[build 3/3] RUN test"]["error"] == "exit code: 2"
+    logs = [log for line in lines for log in line.get("logs", ())]
+    assert logs == [
+        {"vertex": make, "stream": 1, "data": "/wo=", "timestamp": f"{at}1.25Z"},
+        {"vertex": make, "stream": 2, "data": "bm8=", "timestamp": f"{at}1.5Z"},
+    ]
+    statuses = [status for line in lines for status in line.get("statuses", ())]
+    assert statuses == [
+        {"id": "sha256:12", "vertex": make, "current": 0, "total": 10, "timestamp": f"{at}2Z", "started": f"{at}2Z"},
+        {"id": "sha256:12", "vertex": make, "current": 10, "total": 10, "timestamp": f"{at}2.5Z", "started": f"{at}2Z",
+         "completed": f"{at}2.5Z"},
+    ]  # fmt: skip
+    (warning,) = (warning for line in lines for warning in line.get("warnings", ()))
+    assert base64.b64decode(warning["short"]) == b"MaintainerDeprecated: use a label"
+    assert (warning["vertex"], warning["level"], warning["url"]) == (read, 1, "https://docs/rule")
+    assert [base64.b64decode(detail) for detail in warning["detail"]] == [b"do"]
+    assert base64.b64decode(warning["sourceInfo"]["data"]).decode() == SOURCE.text
+    assert [(place["start"], place["end"]) for place in warning["range"]] == [({"line": n}, {"line": n}) for n in (1, 2)]
+    assert test != read

@@ -11,7 +11,7 @@ from firkin.cli.front import build_in_worker
 from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY
 from firkin.cli.requests import build_request, call_of, settings_of
 from firkin.cli.run import Invocation, Reported, write_out
-from firkin.errors import FirkinError, UsageError
+from firkin.errors import ContextError, DockerfileError, FirkinError, StepFailed, UsageError
 from firkin.render import Renderer
 from firkin.request import BuildRequest, BuildResult
 from firkin.worker import start_worker
@@ -51,12 +51,21 @@ def build_request_in_worker(
         lambda prepare, events: start_worker(request, events, prepare=prepare), make_renderer
     )
     if isinstance(ending, FirkinError):
+        ending.message = _in_known_words(ending)
         raise Reported(ending, renderer.sources())
     if request.verify:
         _tell_verdicts(ending)
     elif ending.image.digest:
         _write_results(ending, arguments, request.cwd)
     return 0
+
+
+def _in_known_words(error: FirkinError) -> str:
+    """Return the message with what BuildKit says before it: scripts look for those words."""
+    if not isinstance(error, (DockerfileError, ContextError, StepFailed)) and error.span is None:
+        return error.message  # it is not about the Dockerfile: the command line, this machine, a registry at the end
+    key = "failed to compute cache key: " if error.code in ("copy-not-found", "mount-source") else ""
+    return f"failed to solve: {key}{error.message}"
 
 
 def _tell_verdicts(result: BuildResult) -> None:
@@ -137,8 +146,8 @@ def _renderer(progress: str, request: BuildRequest, term: str) -> Callable[[], R
         progress = "tty" if terminal and term not in ("", "dumb") else "plain"
     if progress == "tty" and not terminal:
         progress = "plain"
-    name = {"rawjson": "json", "none": "quiet"}.get(progress, progress)
-    descriptor = 2
+    name = {"none": "quiet"}.get(progress, progress)
+    descriptor = 2  # where buildx writes `rawjson`, too
     if name == "json" and not any(output.dest == "-" for output in request.outputs):
         descriptor = 1
     return lambda: make_renderer(name, descriptor, terminal=terminal)
