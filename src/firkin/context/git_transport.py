@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dulwich.client import AbstractHttpGitClient, SSHVendor, SubprocessWrapper
-from dulwich.errors import NotGitRepository
+from dulwich.errors import GitProtocolError, NotGitRepository
 
 from firkin.context.https import Web
 from firkin.registry.transport import Exchange
@@ -51,12 +51,25 @@ class _Answer:
         self._exchange.close()
 
 
+class PlainFiles(GitProtocolError):
+    """The server knows nothing of git: it has the repository's files as they are."""
+
+
 class HttpGitClient(AbstractHttpGitClient):
-    """Git over http(s): proxies, certificates, redirects and retries are those of all other requests."""
+    """Git over http(s): proxies, certificates, redirects and retries are those of all other requests.
+
+    Raises PlainFiles for a server without git; `git_dumb.py` reads what it has.
+    """
 
     def __init__(self, base_url: str, web: Web) -> None:
         super().__init__(base_url, quiet=True)
         self._web = web
+
+    def _discover_references(self, *arguments: Any, **named: Any) -> Any:
+        found = super()._discover_references(*arguments, **named)
+        if self.dumb:
+            raise PlainFiles("the server has plain files only")
+        return found
 
     def _http_request(
         self,

@@ -100,16 +100,18 @@ def _with_query(url: GitUrl, query: str) -> GitUrl:
                 except ValueError:
                     raise ValueError(f"invalid {name} value: {quote(value)}") from None
             case "mtime":
-                if value != "checkout":
-                    raise ValueError(f"invalid mtime value: {quote(value)} (files get the time of the checkout)")
+                if value not in ("checkout", "commit"):
+                    raise ValueError(f"invalid mtime value: {quote(value)}")
             case _:
                 raise ValueError(f"unexpected query {quote(name)}")
     if tag and branch:
         raise ValueError("branch conflicts with tag")
     if tag or branch:
         ref = _agree("ref", ref, tag or branch)
+    # The beginning of a commit's id names nothing that a server could be asked for: the branch's commit is compared.
+    by_commit = checksum if len(checksum) in (40, 64) else ""
     return GitUrl(
-        url.remote, ref or checksum, subdir, checksum, flags.get("keep-git-dir"), flags.get("submodules")
+        url.remote, ref or by_commit, subdir, checksum, flags.get("keep-git-dir"), flags.get("submodules")
     )
 
 

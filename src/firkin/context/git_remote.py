@@ -1,0 +1,169 @@
+"""A git repository elsewhere: what its refs say, and one commit of it. Does I/O; only context/git.py imports it.
+
+Over http(s) with a git server or a server of plain files, over ssh, or by the git protocol; objects named by
+sha1 or sha256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from dulwich.client import GitClient, SSHGitClient, TCPGitClient
+from dulwich.errors import GitProtocolError, HangupException
+from dulwich.objects import ObjectID
+from dulwich.repo import Repo
+
+from firkin.context.archive import Scratch
+from firkin.context.git_address import Address, GitCredentials, parse_address
+from firkin.context.git_dumb import dumb_refs, fetch_dumb
+from firkin.context.git_transport import HttpGitClient, PlainFiles, SshProgram
+from firkin.context.https import Web
+from firkin.errors import ContextError
+from firkin.registry.url import split_host
+from firkin.request import RegistrySettings
+
+if TYPE_CHECKING:
+    from dulwich.refs import Ref
+
+_HEX = frozenset("0123456789abcdef")
+_MAX_FILE_BYTES = 4 << 30
+
+
+class Found(NamedTuple):
+    """What a ref names: the object, a commit or an annotated tag; the tag's commit, or the commit again ("" for an
+    object by its id, which nobody has told about); the ref by its whole name, "" without one."""
+
+    wanted: str
+    commit: str
+    ref: str
+
+
+class Remote:
+    """A repository elsewhere. Close it."""
+
+    def __init__(
+        self,
+        url: str,
+        settings: RegistrySettings,
+        cancelled: Callable[[], bool] | None,
+        environ: Mapping[str, str],
+        credentials: GitCredentials,
+    ) -> None:
+        address = parse_address(url)
+        self._path = address.path
+        self._web: Web | None = None
+        self._place = ""
+        self._client = self._connect(address, settings, cancelled, environ, credentials)
+
+    def _connect(
+        self,
+        address: Address,
+        settings: RegistrySettings,
+        cancelled: Callable[[], bool] | None,
+        environ: Mapping[str, str],
+        credentials: GitCredentials,
+    ) -> GitClient:
+        if address.scheme in ("http", "https"):
+            header = credentials.authorization(address)
+            origin = f"{address.scheme}://{address.host.lower()}"
+            self._web = Web(settings, cancelled=cancelled, authorizations={origin: header} if header else {})
+            login = f"{address.login}@" if address.login else ""
+            base = f"{address.scheme}://{login}{address.host}/"
+            self._place = base + address.path.strip("/")
+            return HttpGitClient(base, self._web)
+        host, port = split_host(address.host)
+        number = int(port) if port else None
+        if address.scheme == "git":
+            return TCPGitClient(host, number)
+        return SSHGitClient(host, number, address.user or None, vendor=SshProgram(environ))
+
+    def close(self) -> None:
+        """Close connections."""
+        if self._web is not None:
+            self._web.close()
+
+    def resolve(self, ref: str) -> Found:
+        """Return what a branch, tag, other ref or commit is (HEAD for ""). A branch goes before a tag of its name."""
+        if len(ref) in (40, 64) and _HEX.issuperset(ref):
+            return Found(ref, "", "")
+        refs, head = self._refs()
+        if not refs:
+            raise ValueError("the repository is empty")
+        wanted = ref or "HEAD"
+        names = (wanted,) if wanted == "HEAD" or wanted.startswith("refs/") else (
+            f"refs/heads/{wanted}", f"refs/tags/{wanted}", f"refs/{wanted}", wanted,
+        )  # fmt: skip
+        for name in names:
+            sha = refs.get(name)
+            if sha is not None:
+                return Found(sha, refs.get(name + "^{}", sha), head if name == "HEAD" else name)
+        near = sorted(name.partition("/")[2].partition("/")[2] for name in refs if not name.endswith("^{}"))
+        from difflib import get_close_matches
+
+        close = get_close_matches(wanted, [name for name in near if name], 1)
+        raise ContextError(
+            f"repository does not contain ref {wanted}",
+            code="git-ref",
+            hints=(f"did you mean `{close[0]}`?",) if close else (),
+        )
+
+    def _refs(self) -> tuple[dict[str, str], str]:
+        """Return the ids of all refs, `REF^{}` included, and what HEAD stands for."""
+        try:
+            found = self._client.get_refs(self._path.encode())
+        except PlainFiles:
+            return dumb_refs(self._file)
+        refs = {_text(name): sha.decode() for name, sha in found.refs.items() if sha}
+        head = {_text(name): _text(target) for name, target in found.symrefs.items()}.get("HEAD", "")
+        return refs, head
+
+    def fetch(self, sha: str, commits: int, scratch: Scratch) -> Repo:
+        """Fetch a commit with so much of its history (0: all), or all where the server gives no single commits."""
+        wanted = ObjectID(sha.encode())
+
+        def want(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
+            return [wanted]
+
+        repo = _new(scratch, sha)
+        try:
+            self._client.fetch(self._path.encode(), repo, determine_wants=want, depth=commits or None)
+            if wanted in repo.object_store:
+                return repo
+        except PlainFiles:
+            fetch_dumb(self._file, repo, sha, commits)
+            return repo
+        except (GitProtocolError, HangupException):
+            pass  # not every server gives commits by their ids
+        repo = _new(scratch, sha)
+        self._client.fetch(self._path.encode(), repo)
+        if wanted not in repo.object_store:
+            raise ValueError(f"it has no commit {sha}")
+        return repo
+
+    def _file(self, name: str) -> bytes | None:
+        """Return a file of a repository behind a server of plain files, None where there is none."""
+        assert self._web is not None
+        exchange = self._web.open(f"{self._place}/{name}", accept=(200, 404))
+        try:
+            if exchange.status == 404:
+                return None
+            pieces = []
+            size = 0
+            for chunk in exchange.chunks():
+                pieces.append(bytes(chunk))
+                size += len(chunk)
+                if size > _MAX_FILE_BYTES:
+                    raise ValueError(f"`{name}` is larger than {_MAX_FILE_BYTES >> 30} GiB")
+            return b"".join(pieces)
+        finally:
+            exchange.close()
+
+
+def _new(scratch: Scratch, sha: str) -> Repo:
+    """Make an empty repository for objects that are named as `sha` is."""
+    return Repo.init(scratch("git"), mkdir=True, object_format="sha256" if len(sha) == 64 else "sha1")
+
+
+def _text(name: bytes) -> str:
+    return bytes(name).decode("utf-8", "surrogateescape")
