@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from support.bases import ensure_base
@@ -32,7 +32,6 @@ class Built:
     status: int
     said: str
     image: Path
-    layers: list[list[tarfile.TarInfo]] = field(default_factory=list)
 
     def tree(self) -> dict[str, tuple[object, ...]]:
         """Return path → kind, mode, owner, content and attributes, of all layers on top of each other."""
@@ -42,6 +41,11 @@ class Built:
         """Return the names in one layer; -1 is the last."""
         with tarfile.open(self.image) as outer:
             return [member.name for member in _layers(outer)[number][1]]
+
+    def members(self) -> list[list[tarfile.TarInfo]]:
+        """Return what stands in each layer, the lowest first."""
+        with tarfile.open(self.image) as outer:
+            return [members for _, members in _layers(outer)]
 
 
 class Pair:

@@ -44,6 +44,11 @@ MOUNT_ATTR_NOEXEC = 0x8
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
+# inotify(7): written to, its metadata changed, closed after writing; and events were lost.
+IN_CHANGED = 0x2 | 0x4 | 0x8
+IN_Q_OVERFLOW = 0x4000
+_IN_CLOEXEC, _IN_NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
+
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
 
@@ -251,6 +256,16 @@ def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) 
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), new)
     _syscall(number, old_dir_fd, os.fsencode(old), new_dir_fd, os.fsencode(new), flags, path=new)
+
+
+def inotify_init() -> int:
+    """Return a descriptor from which events can be read, and which does not block; EMFILE beyond the user's limit."""
+    return _libc_call("inotify_init1", _IN_CLOEXEC | _IN_NONBLOCK)
+
+
+def inotify_add_watch(fd: int, path: str, mask: int) -> int:
+    """Watch a file, or a directory with the names in it; return the number that events will have."""
+    return _libc_call("inotify_add_watch", fd, os.fsencode(path), mask, path=path)
 
 
 def clone_file(source_fd: int, target_fd: int) -> None:

@@ -63,8 +63,9 @@ class DirectoryRootfs:
             tree.list()
             yield root
         finally:
+            tree.forget()
             remove_tree(scratch)
-            if root.sealed:
+            if root.sealed and not tree.spent:
                 self._give_back(root.sealed, tree)
             else:
                 remove_tree(tree.path)

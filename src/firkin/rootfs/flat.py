@@ -1,8 +1,8 @@
 """A plain directory made of layer trees, and what changed in it since. I; `directory` and `inplace` use it.
 
-Changes are found by one lstat a file: inode, ctime, size, mode and owner. Two things change a ctime
-and are no change of a layer: a mount point that was put over something for a while (`covered`), and
-names that came and went in a directory whose time was put back.
+Changes are found by one lstat a file: inode, ctime, size, mode and owner. Three things change a ctime
+and are no change of a layer: a mount point that was put over something for a while (`covered`),
+names that came and went in a directory whose time was put back, and other names of a file (`links`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from firkin.layer.change import Opaque, Put, Remove
 from firkin.layer.compare import TreeIndex
 from firkin.layer.scan import iter_tree_changes, iter_upper_changes, layer_xattrs, scan_tree
 from firkin.layer.view import StackView
+from firkin.rootfs.links import Links
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,18 +36,25 @@ class FlatTree:
         self.path = path
         self.ignored = ignored
         self._guarded = _ancestors(ignored)
+        self.spent = False  # a shared file was changed, so that it is wrong under its other names
         self._before: TreeIndex | None = None
+        self._links = Links(path)
 
-    def add(self, tree: str) -> None:
-        """Unpack one more layer tree, by reflink or copy: a step may write to every file here."""
+    def add(self, tree: str, *, apart: bool = True) -> None:
+        """Unpack one more layer tree, by reflink or copy: a step may write to every file here.
+
+        With `apart` names that are hard links of each other get a file each.
+        """
         self._before = None
         changes = iter_upper_changes(tree, skip=self.ignored, include_root=True)
+        changes = self._links.apart(changes, tree) if apart else changes
         apply_changes(self._allowed(changes) if self._guarded else changes, self.path, form="flat")
 
     def list(self) -> None:
         """Note how the tree looks now, unless that is known: what differs later was changed since."""
         if self._before is None:
             self._before = scan_tree(self.path, self.ignored)
+        self._links.watch()
 
     def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
         """Fill the diff directory `tree` with what changed since `list`; `lowers` from the top down."""
@@ -55,24 +63,50 @@ class FlatTree:
             raise ValueError("the tree was not listed")
         after = scan_tree(self.path, self.ignored)
         paths = frozenset(covered)
-        changes = iter_tree_changes(
-            self.path, before, after, wanted=lambda difference: not self._only_touched(difference, paths)
-        )
+        written = self._links.changed()
+
+        def wanted(difference: Difference) -> bool:
+            if difference.path in self._links.shared and _is_same_file(difference):
+                self.spent = True
+                return self._is_written(difference, written, paths)
+            return not self._only_touched(difference, paths)
+
+        changes = self._links.separate(iter_tree_changes(self.path, before, after, wanted=wanted))
         status = os.stat(self.path)
         os.chown(tree, status.st_uid, status.st_gid)
         os.chmod(tree, status.st_mode & 0o7777)
         apply_changes(changes, tree, below=StackView(tuple(reversed(lowers))))
         os.utime(tree, ns=(status.st_mtime_ns, status.st_mtime_ns))
         self._before = after
+        if not self.spent:
+            self._take_apart()
+
+    def _take_apart(self) -> None:
+        """Make links of the step that has ended files of their own, for the next one."""
+        copies = self._links.copies()
+        if not copies:
+            return
+        folders = {os.path.dirname(f"{self.path}/{put.path}") for put in copies}
+        times = {folder: os.stat(folder) for folder in folders}
+        apply_changes(copies, self.path, form="flat")
+        for folder, was in times.items():
+            os.utime(folder, ns=(was.st_atime_ns, was.st_mtime_ns))
+        self._before = None
 
     def copy_to(self, tree: str) -> None:
         """Fill an empty directory with everything that is there and not ignored."""
         after = scan_tree(self.path, self.ignored)
         apply_changes(iter_tree_changes(self.path, TreeIndex(after.root), after), tree)
 
+    def forget(self) -> None:
+        """End what `list` began, if the tree was not captured."""
+        self._links.changed()
+
     def clear(self) -> None:
         """Remove everything but what is ignored and what leads there."""
         self._before = None
+        self.spent = False
+        self._links = Links(self.path)
         self._clear_folder("")
 
     def _clear_folder(self, folder: str) -> None:
@@ -87,6 +121,15 @@ class FlatTree:
                 self._clear_folder(path)
             else:
                 remove_tree(f"{self.path}/{path}")
+
+    def _is_written(self, difference: Difference, written: frozenset[str] | None, covered: frozenset[str]) -> bool:
+        """Say whether a shared file was changed by this name."""
+        if difference.path in covered:
+            return False
+        if written is not None:
+            return difference.path in written
+        was, now = difference.was, difference.stat
+        return was is None or now is None or was._replace(ctime_ns=0, nlink=0) != now._replace(ctime_ns=0, nlink=0)
 
     def _only_touched(self, difference: Difference, covered: frozenset[str]) -> bool:
         was, now = difference.was, difference.stat
@@ -121,6 +164,11 @@ class FlatTree:
         if blocked:
             self.ignored |= blocked
             self._guarded = _ancestors(self.ignored)
+
+
+def _is_same_file(difference: Difference) -> bool:
+    was, now = difference.was, difference.stat
+    return was is not None and now is not None and (was.dev, was.ino) == (now.dev, now.ino)
 
 
 def _ancestors(paths: Iterable[str]) -> frozenset[str]:

@@ -124,6 +124,7 @@ class InplaceRootfs:
                 os.mkdir(place, 0o755)
                 yield InplaceRoot(self, lowers, place)
             finally:
+                tree.forget()
                 remove_tree(place)
                 remove_tree(scratch)
 
@@ -142,7 +143,7 @@ class InplaceRootfs:
         for name in ("dev", "proc", "sys"):
             if view.lstat(name) is None and not os.path.lexists(f"{tree}/{name}"):
                 os.mkdir(f"{tree}/{name}", 0o755)
-        self._current = identity_of((tree, *lowers))
+        self._current = None if self._tree.spent else identity_of((tree, *lowers))
 
     def close(self) -> None:
         """Put everything back as it was before the first step."""
@@ -151,7 +152,7 @@ class InplaceRootfs:
             if self._tree is None:
                 return
             self._tree.clear()
-            self._tree.add(f"{self._own}/original/fs")
+            self._tree.add(f"{self._own}/original/fs", apart=False)
             remove_tree(f"{self._own}/original")
             while self._withheld:
                 self._withheld.pop().put_back()
