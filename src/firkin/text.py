@@ -39,6 +39,56 @@ def whole_number(text: str, largest: int) -> int | None:
     return number if number <= largest else None
 
 
+def parse_bool(text: str) -> bool:
+    """Read a boolean as strconv.ParseBool does; raises ValueError."""
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if text in ("0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise ValueError(f"`{text}` is not a boolean")
+
+
+def parse_integer(text: str) -> int:
+    """Read an int64 as strconv.ParseInt does in base 0 (`0x10`, `0b1`, `010`, `1_000`); raises ValueError."""
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits[:1].isdigit() and len(digits) < 80):
+        raise ValueError(f"`{text[:40]}` is no number")
+    if (digits[0] == "0" and digits[1:2].isdigit()) or (digits[1:2] == "_" and digits[0] == "0"):
+        digits = f"0o{digits[1:]}"
+    try:
+        number = int(digits, 0)
+    except ValueError:
+        raise ValueError(f"`{text}` is no number") from None
+    number = -number if text[0] == "-" else number
+    if not -_INT64 <= number < _INT64:
+        raise ValueError(f"`{text}` is out of range")
+    return number
+
+
+_INT64 = 1 << 63
+_BINARY_UNITS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
+_FLOAT = frozenset("0123456789.eE+-")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of `64m`, `1.5GiB`, `1 kb` or `100`; raises ValueError. Mirrors: go-units RAMInBytes."""
+    cut = next((at for at in range(len(text) - 1, -1, -1) if text[at] in "0123456789. "), -1)
+    number, suffix = (text[:cut], text[cut + 1 :]) if text[cut : cut + 1] == " " else (text[: cut + 1], text[cut + 1 :])
+    suffix = suffix.lower()
+    shift = _BINARY_UNITS.get(suffix[:1], -1)
+    if suffix in ("", "b"):
+        shift = 0
+    elif suffix[1:] not in ("", "b", "ib"):
+        shift = -1
+    try:
+        size = float(number) * 2**shift if shift >= 0 and number and _FLOAT.issuperset(number) else -1.0
+    except ValueError:
+        size = -1.0
+    if not 0 <= size < _INT64:
+        raise ValueError(f"`{text[:40]}` is not a size")
+    return int(size)
+
+
 _SECRET_PARAMETERS = frozenset(
     "access_token api_key apikey auth authorization client_secret code credential key password passwd pwd secret sig "
     "signature token x-amz-credential x-amz-security-token x-amz-signature x-goog-credential x-goog-signature".split()

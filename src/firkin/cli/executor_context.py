@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from firkin.cli.arguments import boolean_of
+from firkin.cli.executor_parse import is_boolean
 from firkin.errors import UsageError
-from firkin.text import whole_number
+from firkin.text import parse_bool, whole_number
 
 SCHEMES = ("dir://", "tar://", "tar://stdin", "gs://", "s3://", "git://", "https://")
 _DEFAULT_OBJECT = "context.tar.gz"
@@ -63,7 +63,7 @@ def bucket_context(bucket: str) -> str:
 def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[str, str]) -> Location:
     """Read `host/path[#ref[#sha]]`; the second fragment wins, then --git branch, then the ref."""
     for key in ("single-branch", "recurse-submodules", "insecure-skip-tls"):
-        if key in options and boolean_of(options[key]) is None:
+        if key in options and not is_boolean(options[key]):
             raise UsageError(f"flag `--git {key}={options[key]}` is neither true nor false")
     depth = whole_number(options.get("depth", "1"), 1 << 31)
     if depth is None:
@@ -76,11 +76,11 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
     wanted = commit or options.get("branch", "") or ref
     path = place.rstrip("/")
     query = "?keep-git-dir=true"  # a clone has one, and steps ask it for versions
-    if not boolean_of(options.get("recurse-submodules", "false")):
+    if not parse_bool(options.get("recurse-submodules", "false")):
         query += "&submodules=false"
     tail = f"#{wanted}" if wanted or sub_path else ""
     if sub_path:
         tail += f":{sub_path.strip('/')}"
-    skip = boolean_of(options.get("insecure-skip-tls", "false"))
+    skip = parse_bool(options.get("insecure-skip-tls", "false"))
     host = path.partition("/")[0].rpartition("@")[2]
     return Location(f"{method}://{path}{query}{tail}", "", host if skip else "", True, depth)

@@ -31,6 +31,7 @@ class Flag(NamedTuple):
     environ: str = ""
     choices: str = ""
     alias: str = ""
+    case: str = ""  # "any": the value counts in lower case, as logrus.ParseLevel has it
 
     @property
     def dest(self) -> str:
@@ -57,7 +58,7 @@ def _alias(spelling: str, kind: Kind, alias: str, **rest: str) -> Flag:
 
 LOGGING = (
     _flag("verbosity v", "text", "level of firkin's messages; output of RUN is always shown", default="info",
-          choices="trace|debug|info|warn|warning|error|fatal|panic"),
+          choices="trace|debug|info|warn|warning|error|fatal|panic", case="any"),
     _flag("log-format", "text", "form of firkin's messages on standard error", default="color",
           choices="color|text|json"),
     _flag("log-timestamp", "bool", "full timestamps in color and text"),

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from firkin.cli.executor_flags import Flag, takes_value
+from firkin.dockerfile.gotext import parse_duration
 from firkin.errors import UsageError
-
-_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
-_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
-_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+from firkin.text import parse_bool, parse_integer
 
 
 class Values:
@@ -39,11 +37,11 @@ class Values:
 
     def flag(self, name: str) -> bool:
         """Return whether a boolean is on."""
-        return self.text(name) in _TRUE
+        return _is_true(self.text(name))
 
     def number(self, name: str) -> int:
         """Return an int."""
-        return int(self.text(name))
+        return parse_integer(self.text(name))
 
     def seconds(self, name: str) -> float:
         """Return a duration in seconds."""
@@ -63,6 +61,7 @@ class Values:
 
     def take(self, row: Flag, value: str, who: str) -> None:
         """Keep a value; raises UsageError where it is none for the flag."""
+        value = value.lower() if row.case == "any" else value
         _check(row, value, who)
         self._given.setdefault(row.dest, []).append(value)
 
@@ -127,7 +126,7 @@ def _take_short(values: Values, rows: Mapping[str, Flag], word: str, rest: list[
 
 def _give(values: Values, row: Flag, value: str, who: str) -> None:
     if row.state == "refused":
-        if row.kind != "bool" or value in _TRUE:
+        if row.kind != "bool" or _is_true(value):
             raise UsageError(f"flag `{who}` cannot work here", hints=(row.here.replace("`", ""),))
         return
     if row.state == "deprecated" and row not in values.deprecated:
@@ -142,7 +141,7 @@ def _from_environment(values: Values, row: Flag, value: str) -> None:
     who = f"environment variable {row.environ}"
     if row.kind == "bool":
         if value:
-            values.take(row, value if value in _FALSE else "true" if row.name == "debug" else value, who)
+            values.take(row, "true" if row.name == "debug" and not is_boolean(value) else value, who)
     elif row.kind in ("many", "lists"):
         if value:
             values.take(row, value, who)
@@ -153,12 +152,13 @@ def _from_environment(values: Values, row: Flag, value: str) -> None:
 def _check(row: Flag, value: str, who: str) -> None:
     match row.kind:
         case "bool":
-            if value not in _TRUE and value not in _FALSE:
+            if not is_boolean(value):
                 raise UsageError(f"invalid argument `{value}` for {who}: it is true or false")
         case "int":
-            digits = value[1:] if value[:1] in ("+", "-") else value
-            if not (digits.isascii() and digits.isdigit()):
-                raise UsageError(f"invalid argument `{value}` for {who}: it is a number")
+            try:
+                parse_integer(value)
+            except ValueError:
+                raise UsageError(f"invalid argument `{value}` for {who}: it is a number") from None
         case "duration":
             try:
                 duration_s(value)
@@ -185,22 +185,17 @@ def _pair(name: str, text: str) -> tuple[str, str]:
 
 def duration_s(text: str) -> float:
     """Read a duration as Go writes it (`336h`, `1h30m`, `1.5s`), in seconds; raises ValueError."""
-    rest = text[1:] if text[:1] in ("+", "-") else text
-    if rest == "0":
-        return 0.0
-    total = 0.0
-    while rest:
-        number = ""
-        while rest and (rest[0].isdigit() or rest[0] == ".") and rest[0].isascii():
-            number, rest = number + rest[0], rest[1:]
-        unit = ""
-        while rest and not (rest[0].isdigit() or rest[0] == "."):
-            unit, rest = unit + rest[0], rest[1:]
-        if not number.strip(".") or number.count(".") > 1:
-            raise ValueError("it is no duration")
-        if unit not in _UNITS_S:
-            raise ValueError(f"unknown unit `{unit}`" if unit else "a unit is missing")
-        total += float(number) * _UNITS_S[unit]
-    if not text.strip("+-"):
-        raise ValueError("it is no duration")
-    return -total if text[0] == "-" else total
+    return parse_duration(text) / 1_000_000_000
+
+
+def is_boolean(text: str) -> bool:
+    """Say whether strconv.ParseBool takes a text."""
+    try:
+        parse_bool(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_true(text: str) -> bool:
+    return is_boolean(text) and parse_bool(text)

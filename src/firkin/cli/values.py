@@ -13,11 +13,10 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
-from firkin.text import whole_number
+from firkin.text import parse_bool, parse_size, whole_number
 
 _LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 ULIMITS = frozenset(
     "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
 )
@@ -45,7 +44,7 @@ _OF_REGISTRIES = _OF_IMAGES | {
 
 
 def csv_fields(option: str, text: str) -> tuple[str, ...]:
-    """Split one line of comma-separated values; a field in double quotes may hold commas."""
+    """Split one line of comma-separated values; a field in double quotes may hold commas. Mirrors: encoding/csv."""
     fields = []
     rest = text
     while True:
@@ -59,6 +58,9 @@ def csv_fields(option: str, text: str) -> tuple[str, ...]:
             rest = rest[1:]
         else:
             field, comma, rest = rest.partition(",")
+            if '"' in field:
+                hints = ("quotes go around a whole field: `\"name=a,b\"`",)
+                raise UsageError(f"option `{option}`: `{text}`: a quote in a field without quotes", hints=hints)
             fields.append(field)
             if not comma:
                 return tuple(fields)
@@ -111,27 +113,20 @@ def build_args(texts: tuple[str, ...], environ: Mapping[str, str]) -> Pairs:
 
 
 def boolean(option: str, key: str, value: str) -> bool:
-    """Read `true` or `false` of a field."""
-    lowered = value.lower()
-    if lowered not in ("1", "t", "true", "0", "f", "false"):
-        raise UsageError(f"option `{option}`: `{key}={value}` must be true or false")
-    return lowered in ("1", "t", "true")
+    """Read a field as Go's strconv.ParseBool does: `true`, `TRUE`, `True`, `t`, `T`, `1`, and the like for false."""
+    try:
+        return parse_bool(value)
+    except ValueError:
+        raise UsageError(f"option `{option}`: `{key}={value}` must be true or false") from None
 
 
 def size_bytes(option: str, text: str) -> int:
-    """Read a size like `64m`, `1g`, `1.5GiB` or a number of bytes. Mirrors: go-units RAMInBytes."""
-    lowered = text.strip().lower()
-    digits = lowered.rstrip("bkmgtpi ")
-    unit = lowered[len(digits) :].strip()
-    unit = unit.removesuffix("b").removesuffix("i") if unit != "b" else ""
-    number, dot, fraction = digits.partition(".")
-    whole = whole_number(number, _LARGEST)
-    if unit not in _UNITS or whole is None or (dot and whole_number(fraction, 10**18) is None):
-        raise UsageError(f"option `{option}`: `{text}` is not a size", hints=("write e.g. `64m` or `1g`",))
-    size = int(float(digits) * _UNITS[unit]) if dot else whole * _UNITS[unit]
-    if size > _LARGEST:
-        raise UsageError(f"option `{option}`: `{text}` is too large")
-    return size
+    """Read a size like `64m`, `1g`, `1.5GiB` or a number of bytes."""
+    try:
+        return parse_size(text)
+    except ValueError:
+        hints = ("write e.g. `64m` or `1g`",)
+        raise UsageError(f"option `{option}`: `{text}` is not a size", hints=hints) from None
 
 
 def duration_s(option: str, text: str) -> float:
@@ -162,7 +157,7 @@ def ulimit(text: str) -> Ulimit:
     soft, colon, hard = limits.partition(":")
     numbers = []
     for part in (soft, hard if colon else soft):
-        number = -1 if part == "-1" else whole_number(part, _LARGEST)
+        number = -1 if part == "-1" else whole_number(part.removeprefix("+"), _LARGEST)
         if number is None:
             raise UsageError(f"option `--ulimit`: `{part}` in `{text}` is no number (-1: unlimited)")
         numbers.append(number)

@@ -11,11 +11,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from firkin.dockerfile.gotext import parse_bool
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
 from firkin.source import Span
+from firkin.text import parse_bool, parse_size
 
 
 class FlagSpec(msgspec.Struct, frozen=True):
@@ -257,20 +257,10 @@ def _number(key: str, value: str, base: int) -> int:
 
 
 def _size(key: str, value: str) -> int:
-    """Read `64m`, `1.5GiB`, `100`. Mirrors: go-units RAMInBytes."""
-    number = value.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    suffix = value[len(number) :].lower()
-    number = number.removesuffix(" ")
-    whole, _, fraction = number.partition(".")
-    digits = whole + fraction
-    if not digits or digits.strip("0123456789") or len(digits) > 18 or suffix not in _SIZE_SUFFIXES:
-        raise ValueError(f"invalid value for {key}: {value}")
-    return int(digits) * _SIZE_SUFFIXES[suffix] // int("1" + "0" * len(fraction))
-
-
-_SIZE_SUFFIXES: Final[dict[str, int]] = {"": 1, "b": 1} | {
-    unit + tail: factor for unit, factor in _UNITS.items() for tail in ("", "b", "ib")
-}
+    try:
+        return parse_size(value)
+    except ValueError:
+        raise ValueError(f"invalid value for {key}: {value}") from None
 
 
 def _csv_fields(text: str, span: Span) -> list[str]:

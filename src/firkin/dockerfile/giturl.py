@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.dockerfile.gotext import parse_bool
 from firkin.dockerfile.words import quote
+from firkin.text import parse_bool
 
 _SCP_USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _HEX = frozenset("0123456789abcdefABCDEF")

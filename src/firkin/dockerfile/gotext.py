@@ -51,15 +51,6 @@ def base_name(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] or "/"
 
 
-def parse_bool(text: str) -> bool:
-    """Read a boolean as strconv.ParseBool does; raises ValueError."""
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    if text in ("0", "f", "F", "FALSE", "false", "False"):
-        return False
-    raise ValueError(f"`{text}` is not a boolean")
-
-
 def parse_duration(text: str) -> int:
     """Return nanoseconds of `1h2m3.5s`; raises ValueError. Mirrors: time.ParseDuration."""
     rest = text[1:] if text[:1] in ("-", "+") else text

@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 
 from firkin.dockerfile.compat import COMPAT, COMPAT_RULES
-from firkin.dockerfile.gotext import parse_bool
 from firkin.dockerfile.ignore import IgnoreMatcher
 from firkin.dockerfile.instructions.from_ import casing
 from firkin.dockerfile.instructions.maintainer import Maintainer
@@ -26,6 +25,7 @@ from firkin.errors import DockerfileError, FirkinError, UsageError
 from firkin.graph.ops import Context, Copy, PathSource
 from firkin.graph.step import Graph
 from firkin.source import Span
+from firkin.text import parse_bool
 
 CHECK_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that replaces the directive `# check=`."""

@@ -17,7 +17,7 @@ def test_csv(text, fields):
     assert values.csv_fields("-o", text) == fields
 
 
-@pytest.mark.parametrize("text", ['"open', '"a"b'])
+@pytest.mark.parametrize("text", ['"open', '"a"b', 'a"b', 'type=oci,name="a,b"', '"a",b"'])
 def test_bad_csv(text):
     with pytest.raises(UsageError, match="quote"):
         values.csv_fields("-o", text)
@@ -98,13 +98,13 @@ def test_build_args_from_the_environment():
 
 @pytest.mark.parametrize(("text", "size"), [
     ("64m", 64 << 20), ("1g", 1 << 30), ("1GiB", 1 << 30), ("1.5kb", 1536), ("100", 100), ("100b", 100),
-    ("2 MB", 2 << 20),
+    ("2 MB", 2 << 20), ("1.m", 1 << 20), ("1e3", 1000), ("+.5K", 512), ("8191p", 8191 << 50), ("7 b", 7), ("5 ", 5),
 ])
 def test_sizes(text, size):
     assert values.size_bytes("--shm-size", text) == size
 
 
-@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1.m", "1..2m", "0x10", "١k"])
+@pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1..2m", "0x10", "١k", "1_0", "9e", "1kbb", "1bb", "1ki", " ", "nan", "1e30", "8192p"])
 def test_wrong_sizes(text):
     with pytest.raises(UsageError, match="is not a size"):
         values.size_bytes("--shm-size", text)
