@@ -43,6 +43,10 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     Raises FirkinError (Cancelled when `cancel` was set); then nothing was named, pushed or left behind.
     """
     began = time.time()
+    if request.registry.ca_files or request.registry.client_certs:
+        from firkin.registry.trust import check_certificates
+
+        check_certificates(request.registry)
     emit = with_lanes(request, emit)
     with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()

@@ -30,6 +30,8 @@ _WORDS = (
     ("`firkin login ", "`executor login "),
     ("`--no-cache`", "`--cache=false`"),
     ("the context is the last argument: `firkin build -t app:1 .`", "`--context` names it"),
+    ("`--registry-mirror docker.io=URL`, or `registry.mirrors` in config.toml", "`--registry-map docker.io=HOST`"),
+    ("`--tls-cert ", "`--registry-client-cert "),
     ("`--registry-mirror REGISTRY=URL`", "`--registry-map REGISTRY=HOST`"),
     ("`--tls-ca ", "`--registry-certificate "),
     ("`, or `registry.ca` in config.toml", "`"),

@@ -78,7 +78,7 @@ class Web:
                 exchange.close()
             except RegistryError as error:
                 # What the transport says of hosts that cannot be reached is about registries.
-                hints = error.hints if error.code == "registry-tls" else ()
+                hints = error.hints if error.code in ("registry-tls", "registry-proxy") else ()
                 failure = ContextError(f"cannot fetch {shown}: {error.message}", code="fetch", hints=hints)
                 temporary = error.temporary
             if not temporary or attempt >= self.settings.retries:

@@ -33,6 +33,7 @@ from firkin.registry.protocol import (
 )
 from firkin.registry.session import Session, Warn, backoff_s
 from firkin.registry.transport import Exchange, Reader, upload_of
+from firkin.registry.trust import check_certificates
 from firkin.registry.upload import BlobUpload
 from firkin.registry.url import Url, host_matches, redact_url, split_url
 from firkin.request import RegistrySettings
@@ -63,7 +64,7 @@ _MAX_TAG_PAGES = 2000
 _MAX_IDLE_PAGES = 10  # that bring no tag which was not there before
 _MAX_TAG_BYTES = 64 * 1024 * 1024
 # An endpoint that fails so is not asked again when there is another one.
-_DOWN = frozenset(("registry-unreachable", "registry-tls", "registry-timeout", "registry-connection"))
+_DOWN = frozenset(("registry-unreachable", "registry-proxy", "registry-tls", "registry-timeout", "registry-connection"))
 
 
 class RegistryClient:
@@ -77,6 +78,7 @@ class RegistryClient:
     def __init__(
         self, settings: RegistrySettings, *, cancelled: Callable[[], bool] | None = None, warn: Warn | None = None
     ) -> None:
+        check_certificates(settings)
         self._settings = settings
         self._session = Session(settings, cancelled=cancelled, warn=warn)
         self._lock = threading.Lock()

@@ -317,7 +317,8 @@ _CODES = {
 }
 _REASONS = {
     400: "bad request", 401: "authentication required", 403: "access denied", 404: "not found",
-    405: "method not allowed", 413: "request too large", 429: "too many requests", 500: "internal server error",
+    405: "method not allowed", 407: "the proxy wants credentials", 413: "request too large",
+    429: "too many requests", 500: "internal server error",
     502: "bad gateway", 503: "service unavailable", 504: "gateway timeout",
 }
 TEMPORARY = frozenset((408, 425, 429, 500, 502, 503, 504))

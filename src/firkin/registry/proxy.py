@@ -5,6 +5,8 @@ Mirrors: Go's golang.org/x/net/http/httpproxy, so that NO_PROXY means here what 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from firkin.registry.url import DEFAULT_PORTS, Url, is_loopback, split_host
 
 
@@ -14,6 +16,15 @@ def choose_proxy(url: Url, http_proxy: str, https_proxy: str, no_proxy: str) -> 
     if not proxy or is_loopback(url.host) or not _wanted(url, no_proxy):
         return ""
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def proxy_variable(url: Url, proxy: str, environ: Mapping[str, str]) -> str:
+    """Return the variable of the environment that names a URL's proxy, for people."""
+    names = ["http_proxy", "HTTP_PROXY"]
+    if url.scheme == "https":
+        names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    found = (name for name in names if environ.get(name) and environ[name] in (proxy, proxy.partition("://")[2]))
+    return next(found, names[1])
 
 
 def _wanted(url: Url, no_proxy: str) -> bool:

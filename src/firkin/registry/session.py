@@ -116,7 +116,7 @@ class Session:
                 asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
             except RegistryError as failure:
                 error, asked = because(what, failure), failure.retry_after_s
-                if error.code == "registry-unreachable" and endpoint.host not in self._answered:
+                if error.code in ("registry-unreachable", "registry-proxy") and endpoint.host not in self._answered:
                     limit = min(limit, self.settings.retries // 2)
             if not error.temporary or attempt >= limit:
                 raise error

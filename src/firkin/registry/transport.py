@@ -143,11 +143,15 @@ class Transport:
         with self._lock:
             self._idle.append(channel)
 
+    def proxy(self, url: Url) -> str:
+        """Return the proxy for a URL, or ""."""
+        return choose_proxy(url, self.settings.http_proxy, self.settings.https_proxy, self.settings.no_proxy)
+
     def _configure(
         self, easy: Any, exchange: Exchange, headers: Headers, body: Upload | None, verify: bool
     ) -> None:
         url, settings = exchange.url, self.settings
-        proxy = choose_proxy(url, settings.http_proxy, settings.https_proxy, settings.no_proxy)
+        proxy = self.proxy(url)
         easy.reset()
         options: list[tuple[int, object]] = [
             (pycurl.URL, str(url)),
@@ -379,7 +383,12 @@ class Exchange:
         failure: BaseException | None = self._failure
         if failed and failure is None:
             _, number, text = failed[0]
-            failure = _curl_error(self.method, self.url, number, text, easy)
+            from firkin.registry.failures import transfer_error
+
+            proxy = self._transport.proxy(self.url)
+            failure = transfer_error(self.method, self.url, number, text, easy, proxy, self._transport.settings)
+            if proxy and not easy.getinfo(pycurl.RESPONSE_CODE):
+                self.status, self._headers_end = 0, False  # what a proxy says of a tunnel is not the server's answer
         self._end(failure)
 
     def _fail(self, failure: BaseException) -> None:
@@ -458,49 +467,3 @@ class Exchange:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-
-
-_UNREACHABLE = {
-    pycurl.E_COULDNT_RESOLVE_HOST: "its name cannot be resolved",
-    pycurl.E_COULDNT_RESOLVE_PROXY: "the proxy's name cannot be resolved",
-    pycurl.E_COULDNT_CONNECT: "it refuses connections",
-    pycurl.E_OPERATION_TIMEDOUT: "connecting takes too long",
-}
-
-
-_WHERE = {
-    pycurl.E_COULDNT_RESOLVE_HOST: "is the registry's name right? An image's name begins with it: HOST[:PORT]/NAME",
-    pycurl.E_COULDNT_RESOLVE_PROXY: "HTTP_PROXY, HTTPS_PROXY and NO_PROXY say which proxy is used",
-    pycurl.E_COULDNT_CONNECT: "is this the registry's host and port, and does it run? "
-    "A mirror can stand in for it: `--registry-mirror REGISTRY=URL`",
-}
-
-
-def _curl_error(method: str, url: Url, number: int, text: str, easy: Any) -> RegistryError:
-    hints: tuple[str, ...] = ()
-    if number in _UNREACHABLE:
-        code, temporary = "registry-unreachable", True
-        if number == pycurl.E_OPERATION_TIMEDOUT:
-            code = "registry-timeout"
-        message = f"`{url.host}` cannot be reached: {_UNREACHABLE[number]}"
-        hints = (_WHERE[number],) if number in _WHERE else ()
-    elif number == pycurl.E_PEER_FAILED_VERIFICATION:
-        code, temporary = "registry-tls", False
-        message = f"the TLS certificate of `{url.host}` is not trusted: {text}"
-        hints = (f"if you trust it, name its CA: `--tls-ca {url.host}=FILE`, or `registry.ca` in config.toml",)
-    elif number in (pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CACERT_BADFILE):
-        code, temporary = "registry-tls", False
-        message = f"TLS with `{url.host}` cannot start: {text}"
-    elif number == pycurl.E_SSL_CONNECT_ERROR:
-        # A reset in the middle of a handshake looks the same; only what can never work is final.
-        mismatch = "wrong version number" in text or "packet length too long" in text
-        code, temporary = "registry-tls", not (mismatch or "alert" in text)
-        message = f"no TLS connection to `{url.host}`: {text}"
-        if mismatch:
-            hints = (f"it seems to speak plain HTTP: `--insecure-registry {url.host}` allows that",)
-    else:
-        code, temporary = "registry-connection", True
-        message = f"the connection to `{url.host}` broke: {text}"
-    return RegistryError(
-        message, code=code, hints=hints, method=method, url=redact_url(str(url)), temporary=temporary
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from binascii import a2b_base64
 
 import msgspec
 
@@ -28,6 +29,42 @@ class Trust(msgspec.Struct, frozen=True):
     ca_pem: bytes = b""
     certificate: str = ""
     key: str = ""
+
+
+def check_certificates(settings: RegistrySettings) -> None:
+    """Read every certificate and key that the settings name, so that a wrong one is told at the start.
+
+    Raises UsageError for one that is missing, unreadable, or no PEM.
+    """
+    for host, path in settings.ca_files:
+        _check_pem(path, "CERTIFICATE", f"the CA for `{host}`")
+    for host, certificate, key in settings.client_certs:
+        _check_pem(certificate, "CERTIFICATE", f"the client certificate for `{host}`")
+        _check_pem(key, "PRIVATE KEY", f"the client key for `{host}`")
+
+
+def _check_pem(path: str, kind: str, what: str) -> None:
+    text = _read_pem(path, what).decode("latin-1")
+    blocks = text.split("-----BEGIN ")[1:]
+    wanted = [block for block in blocks if block.partition("-----")[0].endswith(kind)]
+    why = ""
+    if not wanted:
+        others = sorted({block.partition("-----")[0] for block in blocks})[:3]
+        why = f"holds no PEM of a {kind.lower()}" + (f", but {', '.join(others).lower()}" if others else "")
+    for block in wanted:
+        body, end, _ = block.partition("-----")[2].partition("-----END ")
+        # An encrypted key of the old form has headers before its base64.
+        encoded = "".join(line.strip() for line in body.splitlines() if ":" not in line)
+        try:
+            complete = bool(end and a2b_base64(encoded, strict_mode=True))
+        except ValueError:
+            complete = False
+        if not complete:
+            why = "is damaged: its PEM cannot be read"
+    if why:
+        der = not blocks and not os.path.isdir(path)
+        hints = ("`openssl x509 -inform der -in FILE -out FILE.pem` makes a PEM of a DER",) if der else ()
+        raise UsageError(f"{what}, `{path}`, {why}", code="registry-certificate", hints=hints)
 
 
 class TrustStore:
@@ -92,15 +129,17 @@ class TrustStore:
         return self._system
 
 
-def _read_pem(path: str) -> bytes:
+def _read_pem(path: str, what: str = "certificate") -> bytes:
     """Return the certificates of a file, or of all files of a directory, once each."""
     try:
         if os.path.isdir(path):
             return _read_directory(path)
         return read_named(path, _MAX_PEM_BYTES) + b"\n"
     except OSError as error:
+        why = (error.strerror or "").lower()
         raise UsageError(
-            f"certificate `{path}` cannot be read: {(error.strerror or '').lower()}", code="registry-certificate"
+            f"certificate `{path}` cannot be read: {why}" if what == "certificate"
+            else f"{what}, `{path}`, cannot be read: {why}", code="registry-certificate",
         ) from None
 
 

@@ -118,7 +118,8 @@ class ImageResolver:
             try:
                 digest = self._client().resolve(reference).digest
             except RegistryError as error:
-                if remembered is None or error.status or not error.temporary:
+                gone = error.temporary or error.code in ("registry-unreachable", "registry-proxy")
+                if remembered is None or error.status or not gone:
                     raise
                 self._emit(
                     Warned(
