@@ -19,7 +19,9 @@ from firkin.dockerfile.lint import CHECK_ARGUMENT, Checks
 from firkin.dockerfile.lower import list_images, lower, options_of
 from firkin.dockerfile.parse import parse
 from firkin.dockerfile.rules import RULES
-from firkin.dockerfile.state import BaseImage, NamedContext
+from firkin.dockerfile.stages import EPOCH
+from firkin.dockerfile.state import BaseImage, LowerOptions, NamedContext
+from firkin.dockerfile.syntax import Dockerfile
 from firkin.errors import FirkinError, UsageError
 from firkin.events import Completed, Emit, Lanes, Planned, Warned
 from firkin.export.outputs import Exporter
@@ -102,6 +104,7 @@ def make_images(
             lanes.enter(str(platform), str(platform))
         options = options_of(request, platform, bench.host)
         bases = Bases(bench)
+        options = msgspec.structs.replace(options, named_epoch=_named_epoch(bench, dockerfile, options, bases))
         bases.prefetch(list_images(dockerfile, options))
         graph = lower(dockerfile, options, bases, checks.warn)
         if isinstance(bench.contexts.main_matcher, IgnoreMatcher):
@@ -129,6 +132,24 @@ def make_images(
     if lanes is not None:
         lanes.enter("")
     return exporter, tuple(stories)
+
+
+def _named_epoch(bench: Bench, dockerfile: Dockerfile, options: LowerOptions, bases: Bases) -> int | None:
+    """Return the time of what SOURCE_DATE_EPOCH names: of a commit, or a download; None where there is none."""
+    if EPOCH not in options.arguments and EPOCH not in dockerfile.source.text:
+        return None
+    from firkin.dockerfile.epoch import find_epoch_source
+
+    source = find_epoch_source(dockerfile, options, bases)
+    if source is None:
+        return None
+    if isinstance(source, str):
+        if source and bench.contexts.image(source, options.platform) is not None:
+            return None
+        files = bench.contexts.files[source]
+    else:
+        files = bench.contexts.fetch(source, "", bench.stop)
+    return files.time_s if files.time_s is not None else bench.newest_in_archive(files)
 
 
 def with_lanes(request: BuildRequest, emit: Emit) -> Emit:

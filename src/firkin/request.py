@@ -23,7 +23,8 @@ class Output(msgspec.Struct, frozen=True):
     """Where a result goes. Mirrors: `docker buildx build --output`.
 
     `dest` is a path ("-": standard output; "" where the type needs none). `names` replaces the
-    request's tags for this output. `tar` False writes a directory (type oci).
+    request's tags for this output. `tar` False writes a directory (type oci). With `own_epoch` its time is `epoch_s`
+    (None: it has none), whatever SOURCE_DATE_EPOCH is.
     """
 
     type: OutputType = "store"
@@ -40,6 +41,8 @@ class Output(msgspec.Struct, frozen=True):
     platform_split: bool | None = None  # types local, tar: a directory for each platform; None: if there are several
     flat: bool = False  # type docker: layers as files beside each other, as `docker save` wrote them before 25
     alone: bool = False  # type oci, a directory: its index lists this image only, without a name
+    own_epoch: bool = False
+    epoch_s: int | None = None
 
 
 class Secret(msgspec.Struct, frozen=True):

@@ -74,19 +74,21 @@ Metadata
 66  paths of builders                             test_paths_of_builders
 """
 
+import io
 import os
 import socket
 import subprocess
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.accounts import Firkin
-from support.image import BuiltImage, build_image
+from support.image import BuiltImage, build_image, read_layout
 from support.registry import Registry
 from support.web import COMMIT_TIME, FileServer, GitServer, serving_files, serving_git
 
@@ -369,6 +371,68 @@ def test_git_context(shared_firkin: Firkin, git: GitServer) -> None:
     git.commit("context.git", {"at/Dockerfile": (0o100644, b"FROM scratch\nCOPY . /\n"), "at/x": (0o100644, b"x")})
     image = build_image(shared_firkin, f"{git.url}/context.git#main:at")
     assert image.text("x") == "x"
+
+
+def tarred(files: Mapping[str, bytes], mtime: int) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(data), mtime
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def test_epoch_of_what_is_named(
+    shared_firkin: Firkin, build: Build, fails: Callable[..., str], context: Path, git: GitServer, web: FileServer
+) -> None:
+    """SOURCE_DATE_EPOCH as a name is the time of a commit or download; a directory has none."""
+    text = "ARG SOURCE_DATE_EPOCH\nFROM busybox\nARG SOURCE_DATE_EPOCH=unset\nRUN echo $SOURCE_DATE_EPOCH > /e\n"
+    argument = ("--build-arg", "SOURCE_DATE_EPOCH=context")
+
+    def time_of(image: BuiltImage) -> int:
+        created = image.config["created"].replace("Z", "+00:00")
+        return int(datetime.fromisoformat(created).timestamp()) if image.text("e") != "unset\n" else 0
+
+    git.commit("dated.git", {"Dockerfile": (0o100644, text.encode()), "x": (0o100644, b"x")})
+    assert time_of(build_image(shared_firkin, *argument, f"{git.url}/dated.git")) == COMMIT_TIME
+    environ = {"SOURCE_DATE_EPOCH": "context"}
+    assert time_of(build_image(shared_firkin, f"{git.url}/dated.git", env=environ)) == COMMIT_TIME
+    assert time_of(build(text, *argument)) == 0
+    named = f"code={git.url}/dated.git"
+    assert time_of(build(text, "--build-context", named, "--build-arg", "SOURCE_DATE_EPOCH=code")) == COMMIT_TIME
+
+    archive = tarred({"Dockerfile": text.encode()}, mtime=1_500_000_000)
+    assert time_of(build_image(shared_firkin, *argument, web.put("/plain.tar", archive))) == 1_500_000_000
+    dated = web.put("/dated.tar", archive, Last_Modified="Fri, 14 Jul 2017 02:40:01 GMT")
+    assert time_of(build_image(shared_firkin, *argument, dated)) == 1_500_000_001
+
+    def stage(add: str) -> str:
+        return text.replace("EPOCH\nFROM", f"EPOCH=src\nFROM scratch AS src\nADD {add} /\nFROM", 1)
+
+    assert time_of(build(stage(f"{git.url}/dated.git"))) == COMMIT_TIME
+    assert time_of(build(stage(f"{web.url}/dated.tar"))) == 1_500_000_001
+    assert time_of(build(stage(f"{web.url}/plain.tar"))) == 1_500_000_000
+    web.put("/text", b"no archive")
+    assert time_of(build(stage(f"{web.url}/text"))) == 0
+    assert "must be a single HTTP(S) or Git ADD" in fails(stage("x"))
+    assert "invalid SOURCE_DATE_EPOCH: nosuch" in fails(text, "--build-arg", "SOURCE_DATE_EPOCH=nosuch")
+
+
+def test_outputs_with_an_epoch_of_their_own(shared_firkin: Firkin, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN touch /x\nCOPY Dockerfile /\n")
+    own, plain = shared_firkin.directory("own-epoch"), shared_firkin.directory("plain-epoch")
+    for place, field, options in (
+        (own, ",source-date-epoch=1500000000", ("--rewrite-timestamp", "--source-date-epoch", "1600000000")),
+        (plain, "", ()),
+    ):
+        shared_firkin.run("build", *options, "-o", f"type=oci,tar=false,dest={place}{field}", context)
+    image = read_layout(own)
+    assert image.config["created"] == "2017-07-14T02:40:00Z"
+    assert [member.mtime for layer in image.layers[1:] for member in layer.members.values()] == [1_500_000_000] * 2
+    said = [layer.get("annotations") for layer in image.manifest["layers"]]
+    assert said == [None] + [{"buildkit/rewritten-timestamp": "1500000000"}] * 2
+    assert not any("annotations" in layer for layer in read_layout(plain).manifest["layers"])
 
 
 # --- RUN -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from firkin.errors import UsageError
 from firkin.oci.reference import Reference, parse_reference
 from firkin.request import BuildRequest, CacheRef, Mirror, Output, RegistrySettings, RunOptions, Secret
 from firkin.settings import read_settings
-from firkin.text import LATEST_S, whole_number
 
 DUMMY_DESTINATION = "docker.io/unset-repo/unset-image-name"
 _HUB = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io"))
@@ -116,7 +115,9 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
     target, *others = [part for text in flags.many("target") for part in text.split(",") if part] or [""]
     cache_from, cache_to, cache_names = _caches(flags, destinations)
     arguments = _build_args(flags, environ)
-    epoch = _epoch(flags, dict(arguments), environ)
+    epoch, arguments = values.epoch(arguments, environ.get("SOURCE_DATE_EPOCH", ""))
+    if epoch is None and flags.flag("reproducible") and not dict(arguments).get("SOURCE_DATE_EPOCH"):
+        epoch = 0
     dockerfile, text, ignore = _dockerfile(flags, location, cwd)
     return msgspec.structs.replace(
         request_template(ambient, location.context, executor_root(flags, ambient), registry),
@@ -293,16 +294,6 @@ def _secrets(flags: Values, ambient: Ambient) -> tuple[Secret, ...]:
             raise UsageError(f"flag `--secret`: `{spec.id}` is given twice")
         secrets[spec.id] = Secret(spec.id, secret_value(spec, ambient))
     return tuple(secrets.values())
-
-
-def _epoch(flags: Values, arguments: dict[str, str], environ: Mapping[str, str]) -> int | None:
-    text = arguments.get("SOURCE_DATE_EPOCH") or environ.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return 0 if flags.flag("reproducible") else None
-    seconds = whole_number(text, LATEST_S)
-    if seconds is None:
-        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970 (before the year 10000)")
-    return seconds
 
 
 def _ignored(flags: Values) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ from firkin.cli.arguments import Arguments
 from firkin.errors import UsageError
 from firkin.request import BuildRequest, CacheRef, Call, Output, RegistrySettings, RunOptions, Secret
 from firkin.settings import Settings, read_settings
-from firkin.text import LATEST_S, whole_number
 
 MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
 
@@ -62,6 +61,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
     environ = ambient.environ
     outputs, rewrite, insecure = _outputs(arguments)
     args = values.build_args(arguments.many("build_arg"), environ)
+    epoch, args = values.epoch(args, arguments.text("source_date_epoch"))
     dockerfile = arguments.text("file")
     if dockerfile == "-" and context == "-":
         raise UsageError("the context and the Dockerfile cannot both come from standard input")
@@ -96,7 +96,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
             shm_size_bytes=values.size_bytes("--shm-size", arguments.text("shm_size", "64m")),
             ulimits=tuple(values.ulimit(text) for text in arguments.many("ulimit")),
         ),
-        source_date_epoch=_epoch(arguments, dict(args)),
+        source_date_epoch=epoch,
         rewrite_timestamp=rewrite or arguments.flag("rewrite_timestamp"),
         isolation=arguments.text("isolation") or settings.isolation or "auto",
         max_parallel_steps=arguments.count("parallel"),
@@ -223,16 +223,6 @@ def secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
         return read_named(path, MAX_SECRET_BYTES)
     except OSError as error:
         raise UsageError(f"secret `{spec.id}`: cannot read {spec.path}: {(error.strerror or '').lower()}") from error
-
-
-def _epoch(arguments: Arguments, args: dict[str, str]) -> int | None:
-    text = args.get("SOURCE_DATE_EPOCH") or arguments.text("source_date_epoch")
-    if not text:
-        return None
-    seconds = whole_number(text, LATEST_S)
-    if seconds is None:
-        raise UsageError(f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970 (before the year 10000)")
-    return seconds
 
 
 class CallOption(NamedTuple):

@@ -13,7 +13,7 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
-from firkin.text import parse_bool, parse_size, whole_number
+from firkin.text import LATEST_S, parse_bool, parse_size, whole_number
 
 _LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
@@ -27,11 +27,11 @@ _OUTPUT_IGNORED = frozenset(
 )
 _OUTPUT_FIELDS = (
     "type dest name push push-by-digest tar compression compression-level force-compression oci-mediatypes "
-    "rewrite-timestamp mode registry.insecure annotation platform-split store name-canonical "
+    "rewrite-timestamp source-date-epoch mode registry.insecure annotation platform-split store name-canonical "
     "dangling-name-prefix".split()
 )
 _OF_IMAGES = frozenset("name compression compression-level force-compression oci-mediatypes annotation".split())
-# What a type has beside `type`, `dest` and `rewrite-timestamp`.
+# What a type has beside `type`, `dest`, `rewrite-timestamp` and `source-date-epoch`.
 _OUTPUT_FIELDS_OF: dict[str, frozenset[str]] = {
     "local": frozenset(("mode", "platform-split")),
     "tar": frozenset(("platform-split",)),
@@ -127,6 +127,25 @@ def size_bytes(option: str, text: str) -> int:
     except ValueError:
         hints = ("write e.g. `64m` or `1g`",)
         raise UsageError(f"option `{option}`: `{text}` is not a size", hints=hints) from None
+
+
+def epoch(build_args: Pairs, text: str) -> tuple[int | None, Pairs]:
+    """Read SOURCE_DATE_EPOCH: a build argument, else `text`. Return seconds, and the build arguments.
+
+    A name (`context`, a stage or a named context) stands in the build arguments; the seconds are None then.
+    """
+    text = dict(build_args).get("SOURCE_DATE_EPOCH") or text
+    if not text:
+        return None, build_args
+    seconds = whole_number(text, LATEST_S)
+    if seconds is None:
+        if not any(letter.isalpha() for letter in text):
+            raise UsageError(
+                f"SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970 (before the year 10000)",
+                hints=("`context` is the time of the context's commit, the name of a stage that of its download",),
+            )
+        build_args = tuple((dict(build_args) | {"SOURCE_DATE_EPOCH": text}).items())
+    return seconds, build_args
 
 
 def duration_s(option: str, text: str) -> float:
@@ -305,11 +324,23 @@ def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
         annotations=tuple(annotations),
         mode_delete=_mode_delete(values.get("mode", "copy")),
         platform_split=switch("platform-split", True) if "platform-split" in values else None,
+        own_epoch="source-date-epoch" in values,
+        epoch_s=_output_epoch(values.get("source-date-epoch", "")),
     )
     by_tag = values["type"] != "registry" and not asked.push_by_digest
     if kind == "registry" and switch("store", by_tag):
         return (kept(asked), asked), rewrite, insecure
     return (asked,), rewrite, insecure
+
+
+def _output_epoch(text: str) -> int | None:
+    seconds = whole_number(text, LATEST_S) if text else None
+    if text and seconds is None:
+        raise UsageError(
+            f"option `--output`: source-date-epoch is `{text}`, not a number of seconds since 1970",
+            hints=("names are for SOURCE_DATE_EPOCH itself; an empty value means no epoch",),
+        )
+    return seconds
 
 
 def kept(output: Output) -> Output:
@@ -360,7 +391,7 @@ def _check_fields(values: dict[str, str], kind: OutputType) -> None:
     """Refuse fields that could have no effect on an output of this type."""
     known = _OUTPUT_FIELDS_OF.get(kind, _OF_REGISTRIES)
     for key, value in values.items():
-        if key in known or key in ("type", "dest", "rewrite-timestamp") or value == "false":
+        if key in known or key in ("type", "dest", "rewrite-timestamp", "source-date-epoch") or value == "false":
             continue
         types = [name for name, fields in _OUTPUT_FIELDS_OF.items() if key in fields]
         types += ["image", "registry"] if key in _OF_REGISTRIES else []

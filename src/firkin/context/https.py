@@ -281,10 +281,13 @@ def _seconds(last_modified: str) -> int:
         return 0
 
 
-def document_chunks(web: Web, url: str) -> Iterator[bytes]:
-    """Yield what a URL sends, for contexts. Raises ContextError."""
+def document_chunks(web: Web, url: str, dated: Callable[[int], None] | None = None) -> Iterator[bytes]:
+    """Yield what a URL sends, for contexts; `dated` takes Last-Modified, if there is one. Raises ContextError."""
     exchange = web.open(url)
     try:
+        modified_s = _seconds(exchange.head().header("last-modified"))
+        if modified_s and dated is not None:
+            dated(modified_s)
         yield from exchange.chunks()
     except RegistryError as error:
         raise ContextError(f"cannot fetch {redact_url(url)}: {error.message}", code="fetch") from error

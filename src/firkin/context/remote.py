@@ -64,12 +64,14 @@ def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git
     from firkin.registry.url import redact_url
 
     web = Web(tools.settings, cancelled=tools.cancelled, now_s=tools.now_s)
+    modified: list[int] = []
     try:
-        fetched = open_stream(document_chunks(web, location), tools.scratch, redact_url(location))
+        chunks = document_chunks(web, location, modified.append)
+        fetched = open_stream(chunks, tools.scratch, redact_url(location))
     finally:
         web.close()
     if isinstance(fetched, MemoryView):
-        fetched.time_s = fetched.newest_s()
+        fetched.time_s = modified[0] if modified else fetched.newest_s()
     return fetched
 
 

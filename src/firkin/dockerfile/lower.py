@@ -106,6 +106,8 @@ class _Lowering:
         self.context = LowerContext(plan.options, self.builder, plan.escape, plan.global_args, plan.warn, plan.epoch)
         if plan.epoch is not None:  # the environment's counts as a build argument, as in buildx
             self.context.arguments[EPOCH] = str(plan.epoch)
+        else:
+            self.context.arguments.pop(EPOCH, None)
 
     def resolve(self) -> None:
         """Resolve what is in use, and again while ONBUILD triggers bring in more."""

@@ -101,7 +101,13 @@ class Plan:
         defaults = _platform_arguments(options, target)
         self._warn_default_bases(defaults)
         self.global_args = self._global_arguments(defaults, self.arguments)
+        self.epoch_name = ""  # what SOURCE_DATE_EPOCH is, where it is no number
         self.epoch = self._epoch()
+        if self.epoch is None:
+            self.arguments.pop(EPOCH, None)
+            self.global_args.pop(EPOCH, None)
+        elif self.epoch_name and EPOCH in self.global_args:
+            self.global_args[EPOCH] = str(self.epoch)
         self.nodes: list[Node] = []
         self.by_name: dict[str, Node] = {}
         for stage in dockerfile.stages:
@@ -164,9 +170,12 @@ class Plan:
             return None
         digits = text[1:] if text[0] in "+-" else text
         if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-            if text == "context":  # a directory has no time of its own
-                return None
-            raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}")
+            stages = [stage.name for stage in self.dockerfile.stages if stage.name]
+            if text != "context" and self.context_for(text) is None and text.lower() not in stages:
+                hint = "write seconds since 1970, `context`, or the name of a stage or named context"
+                raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}", hints=(hint,))
+            self.epoch_name = text
+            return self.options.named_epoch
         if not FIRST_S <= int(text) <= LATEST_S:
             raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}: year outside of range [0,9999]")
         return int(text)

@@ -66,7 +66,8 @@ class LowerOptions(msgspec.Struct, frozen=True):
     """What a Dockerfile's meaning depends on besides its text.
 
     `platform_requested` False: the images' own platform decides what the result says. `contexts`
-    are the names given with --build-context. `all_stages` lowers unused stages as well (checks).
+    are the names given with --build-context. `named_epoch` is the time of what SOURCE_DATE_EPOCH names, if it is
+    no number and that has one (see epoch.py). `all_stages` lowers unused stages as well (checks).
     """
 
     platform: Platform
@@ -83,6 +84,7 @@ class LowerOptions(msgspec.Struct, frozen=True):
     no_cache: bool = False
     no_cache_filter: tuple[str, ...] = ()
     source_date_epoch: int | None = None
+    named_epoch: int | None = None
     allow: frozenset[str] = frozenset()
     network: Network = "default"
     all_stages: bool = False

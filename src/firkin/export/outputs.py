@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 Family = media.Family | Literal["base"]
+_REWRITTEN = "buildkit/rewritten-timestamp"
 _GATHERED = frozenset(("store", "oci", "docker"))  # outputs that need the bytes of every layer
 """The kind of manifest that is wanted; base: that of the base image, docker where there is none."""
 
@@ -95,17 +96,19 @@ class Exporter:
         return LayerFormat(
             output.compression,
             output.compression_level,
-            clamp_s=self._epoch(plan),
+            clamp_s=self._epoch(output, plan),
             clamp_all=request.rewrite_timestamp,
             force=output.force_compression,
             ignore=tuple(path.strip("/") for path in request.ignore_paths),
         )
 
-    def _epoch(self, plan: ImagePlan) -> int | None:
-        """Return the time of everything new, if that is not the clock's business: SOURCE_DATE_EPOCH, or the base's."""
-        if plan.source_date_epoch is None and self._request.rewrite_timestamp:
-            return plan.base_s
-        return plan.source_date_epoch
+    def _epoch(self, output: Output, plan: ImagePlan) -> int | None:
+        """Return the time of everything new, if that is not the clock's business.
+
+        The output's own, else SOURCE_DATE_EPOCH, else the base's, if timestamps are rewritten.
+        """
+        epoch_s = output.epoch_s if output.own_epoch else plan.source_date_epoch
+        return plan.base_s if epoch_s is None and self._request.rewrite_timestamp else epoch_s
 
     def check_places(self) -> None:
         """Make the directories that outputs are written to, and see that they can be; raises UsageError."""
@@ -139,7 +142,7 @@ class Exporter:
 
                 plan, snapshot = squash(engine, plan, snapshot)
             wanted: dict[Kind, None] = dict.fromkeys(self._kind(x, plan) for x in self._request.outputs) or {
-                (LayerFormat(), self._request.media_family or "oci", ()): None
+                (self._form(Output(), plan), self._request.media_family or "oci", ()): None
             }
             self._built.append(
                 {key: Built(plan, snapshot, self._image(engine, plan, snapshot, *key), key[0]) for key in wanted}
@@ -161,6 +164,11 @@ class Exporter:
         times = tuple(engine.created.get(layer.tree_id) for layer in snapshot.layers)
         if family == "docker" and not self._insists_on_docker and any(map(_is_zstd, layers)):
             family = "oci"  # Docker's media types know no such layers; those of a base may be
+        if family == "oci" and form.clamp_all and form.clamp_s is not None:
+            layers = tuple(
+                layer if ref.pulled is not None else _rewritten(layer, form.clamp_s)
+                for ref, layer in zip(snapshot.layers, layers, strict=True)
+            )
         try:
             return assemble_image(
                 plan,
@@ -171,7 +179,7 @@ class Exporter:
                     *dict((*self._request.annotations, *annotations)).items(),
                     *self._inline_cache(engine, snapshot, layers, form),
                 ),
-                epoch_s=self._epoch(plan),
+                epoch_s=form.clamp_s,
             )
         except ValueError as error:
             hints = ("leave out `oci-mediatypes=false`, or add `compression=gzip,force-compression=true`",)
@@ -289,7 +297,7 @@ class Exporter:
             case "tar" | "local":
                 from firkin.export.rootfs import write_rootfs
 
-                epochs = [self._epoch(item.plan) for item in built]
+                epochs = [self._epoch(output, item.plan) for item in built]
                 write_rootfs(bench, [(x.plan, x.snapshot) for x in built], epochs, output, dest, stdout)
         return f"{output.type}: {output.dest}"
 
@@ -336,6 +344,12 @@ def _origins(built: list[Built]) -> dict[Digest, str]:
 def _family_of(snapshot: Snapshot) -> media.Family:
     pulled = [ref.pulled for ref in snapshot.layers if ref.pulled is not None]
     return media.layer_family(pulled[-1].descriptor.media_type) if pulled else "docker"
+
+
+def _rewritten(layer: Layer, epoch_s: int) -> Layer:
+    """Return a layer that says that no time in it is after the epoch. Mirrors: buildkit util/converter."""
+    annotations = ((_REWRITTEN, str(epoch_s)),)
+    return msgspec.structs.replace(layer, descriptor=msgspec.structs.replace(layer.descriptor, annotations=annotations))
 
 
 def _is_zstd(layer: Layer) -> bool:

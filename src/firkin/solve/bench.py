@@ -202,6 +202,16 @@ class Bench:
 
         return CopyTools(read_content, ArchiveOpener(self.store.layout.scratch_path), self._matcher, self.warn)
 
+    def newest_in_archive(self, files: Files) -> int | None:
+        """Return the latest time of a file in a download that is an archive; None where it is none."""
+        name = files.filename
+        if not name:
+            return None
+        members = self._tools().open_archive(files.view().content(name)) or ()
+        times = (member.entry.mtime_ns for member in members if member.entry.kind == "file" and not member.link)
+        newest = max(times, default=None)
+        return None if newest is None else newest // 1_000_000_000
+
     def _fetch_source(self, op: Http | Git, vertex: str) -> Files:
         return self.contexts.fetch(op, vertex, self.stop)
 

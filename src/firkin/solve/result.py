@@ -22,6 +22,11 @@ class Files:
         return self._view
 
     @property
+    def filename(self) -> str:
+        """The name of a download's one file; "" for a tree."""
+        return self._view.filename
+
+    @property
     def time_s(self) -> int | None:
         """When a remote source is from, in seconds since 1970: a commit's time; None for a local directory."""
         return self._view.time_s

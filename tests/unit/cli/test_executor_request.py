@@ -120,6 +120,8 @@ def test_the_rest():
     assert (found.source_date_epoch, found.rewrite_timestamp, found.plan_only) == (0, True, True)
     assert found.ignore_paths == ("x", "y", "var/run") and found.store_root == "/k/store"
     assert request("--no-push", environ={"SOURCE_DATE_EPOCH": "7"}).source_date_epoch == 7
+    named = request("--no-push", "--reproducible", environ={"SOURCE_DATE_EPOCH": "context"})
+    assert (named.source_date_epoch, dict(named.build_args)["SOURCE_DATE_EPOCH"]) == (None, "context")
     assert request("--no-push").ignore_paths == request("--no-push", "--ignore-var-run=false").ignore_paths == ()
 
 

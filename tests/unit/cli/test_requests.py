@@ -61,6 +61,8 @@ def test_options_reach_the_request(home):
     (("-o", "out", "--load"), (Output("local", dest="out"), Output())),
     (("-o", "type=image,compression=zstd", "--push"), (Output(compression="zstd"), Output("registry", compression="zstd"))),
     (("-o", "type=cacheonly"), ()),
+    (("-o", "type=tar,dest=t,source-date-epoch=12"), (Output("tar", dest="t", own_epoch=True, epoch_s=12),)),
+    (("-o", "type=tar,dest=t,source-date-epoch="), (Output("tar", dest="t", own_epoch=True),)),
     (("-o", "a", "-o", "type=docker,dest=b"), (Output("local", dest="a"), Output("docker", dest="b"))),
 ])
 def test_where_the_result_goes(home, words, outputs):
@@ -77,6 +79,15 @@ def test_secrets_are_read_here(home):
 def test_epoch_and_proxies(home):
     assert request(home, ".", SOURCE_DATE_EPOCH="7").source_date_epoch == 7
     assert request(home, "--build-arg", "SOURCE_DATE_EPOCH=8", ".", SOURCE_DATE_EPOCH="7").source_date_epoch == 8
+    for words, environ in (
+        (("--build-arg", "SOURCE_DATE_EPOCH=context"), {}),
+        (("--build-arg", "SOURCE_DATE_EPOCH=context"), {"SOURCE_DATE_EPOCH": "7"}),
+        (("--source-date-epoch", "context"), {}),
+        ((), {"SOURCE_DATE_EPOCH": "context"}),
+    ):
+        named = request(home, *words, ".", **environ)
+        assert named.source_date_epoch is None
+        assert named.build_args == (("SOURCE_DATE_EPOCH", "context"),)
     built = request(home, ".", HTTP_PROXY="http://p", no_proxy="a")
     assert built.proxy_args == (("HTTP_PROXY", "http://p"), ("no_proxy", "a"))
     assert built.registry.http_proxy == "http://p" and built.registry.no_proxy == "a"
@@ -88,12 +99,14 @@ def test_epoch_and_proxies(home):
     (("",), "the context is empty"),
     (("-f", "-", "-"), "cannot both come from standard input"),
     (("-t", "App", "."), "option `--tag`: invalid reference format"),
+    (("-o", "type=oci,dest=x,source-date-epoch=context", "."), "source-date-epoch is `context`, not a number"),
     (("--push", "."), "an image that is pushed needs a name"),
     (("-o", "-", "-o", "type=oci,dest=-", "."), "only one output can go to standard output"),
     (("--secret", "id=x,src=/nonexistent/x", "."), "secret `x`: cannot read /nonexistent/x"),
     (("--secret", "id=x,env=NOT_SET", "."), "the environment variable `NOT_SET` is not set"),
     (("--call", "subrequests", "."), "option `--call` cannot be `subrequests`"),
-    (("--source-date-epoch", "today", "."), "not a number of seconds"),
+    (("--source-date-epoch", "-1", "."), "not a number of seconds"),
+    (("--build-arg", "SOURCE_DATE_EPOCH=1.5", "."), "not a number of seconds"),
     (("--build-context", "x", "."), "is not NAME=VALUE"),
 ])
 def test_wrong_command_lines(home, words, message):
