@@ -45,12 +45,12 @@ _WORDS = (
 
 
 def main() -> int:
-    """Run the console script `executor`."""
+    """Run the console script `firkin-executor`, and `/kaniko/executor` of the image."""
     return run_executor(sys.argv[1:])
 
 
 def main_warmer() -> int:
-    """Run the console script `warmer`."""
+    """Run the console script `firkin-warmer`, and `/kaniko/warmer` of the image."""
     return run_warmer(sys.argv[1:])
 
 

@@ -4,6 +4,8 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 
 import pytest
 from support.places import REPOSITORY
@@ -166,3 +168,12 @@ def test_words_that_would_do_nothing_are_refused(words, message, tmp_path):
     result = firkin(*words, env=environ)
     assert result.returncode == 2 and result.stdout == "" and result.stderr.startswith("error: ")
     assert message in result.stderr
+
+
+def test_installed_programs_have_names_of_their_own():
+    """`executor` and `warmer` say nothing on a PATH; the image has them below /kaniko."""
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts) == {"firkin", "firkin-executor", "firkin-warmer"}
+    for place in scripts.values():
+        module, _, name = place.partition(":")
+        assert callable(getattr(import_module(module), name))

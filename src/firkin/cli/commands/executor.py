@@ -1,4 +1,4 @@
-"""`firkin executor`, also installed as `executor`. I; only `cli.run` may import it."""
+"""`firkin executor`, also `firkin-executor`, and `/kaniko/executor` in the image. I; only `cli.run` may import it."""
 
 from __future__ import annotations
 
