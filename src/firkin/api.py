@@ -142,6 +142,7 @@ def build(
         rewrite_timestamp=rewrite_timestamp,
         max_parallel_steps=max_parallel_steps,
         run=run_options or RunOptions(),
+        unpack=settings.unpack,
         isolation=isolation or settings.isolation or "auto",
     )
     return run(request, on_event, cancel=cancel, timeout_s=timeout_s)

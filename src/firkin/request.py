@@ -137,6 +137,15 @@ class RegistrySettings(msgspec.Struct, frozen=True):
         return f"RegistrySettings(mirrors={self.mirrors!r}, insecure={self.insecure!r}, …)"
 
 
+class UnpackLimits(msgspec.Struct, frozen=True):
+    """What one archive (a layer, an ADD, a context) may unpack to; 0: without limit."""
+
+    size_bytes: int = 128 * 1024**3
+    entries: int = 10_000_000
+
+
+UNPACK_LIMITS = UnpackLimits()
+
 class BuildRequest(msgspec.Struct, frozen=True):
     """Everything that one build depends on."""
 
@@ -172,6 +181,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     ssh: tuple[SshAgent, ...] = ()
     allow: tuple[str, ...] = ()
     run: RunOptions = RunOptions()
+    unpack: UnpackLimits = UNPACK_LIMITS
     source_date_epoch: int | None = None
     rewrite_timestamp: bool = False
     now_s: float = 0.0  # clock at the start; `created` of the image

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.request import Mirror, RegistrySettings
+from firkin.request import UNPACK_LIMITS, Mirror, RegistrySettings, UnpackLimits
 from firkin.source import Source, Span
 
 
@@ -23,6 +23,7 @@ class Settings(NamedTuple):
     root: str = ""
     isolation: str = ""
     progress: str = ""
+    unpack: UnpackLimits = UNPACK_LIMITS
     registry: RegistrySettings = RegistrySettings()
 
 
@@ -54,6 +55,7 @@ class _Place(NamedTuple):
         return value if value.startswith("/") else os.path.join(os.path.dirname(self.file), value)
 
 
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 Reader = Callable[[Settings, object, _Place], Settings]
 
 
@@ -131,6 +133,16 @@ def _number(value: object, place: _Place) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise place.error("must be a number, 0 or more")
     return value
+
+
+def _size(value: object, place: _Place) -> int:
+    """Read a number of bytes, or a text like `64m` or `128g`."""
+    if isinstance(value, str):
+        digits, unit = value[:-1], value[-1:].lower()
+        if digits.isascii() and digits.isdigit() and len(digits) < 10 and unit in _UNITS:
+            return int(digits) * _UNITS[unit]
+        raise place.error("must be a size", "write e.g. \"64m\" or \"128g\"")
+    return _number(value, place)
 
 
 def _switch(value: object, place: _Place) -> bool:
@@ -223,6 +235,19 @@ def _base_max_age(settings: Settings, value: object, place: _Place) -> Settings:
     return _change(settings, base_max_age_s=float(_number(value, place)))
 
 
+def _unpack(settings: Settings, value: object, place: _Place) -> Settings:
+    return _apply(settings, _table(value, place), place, _UNPACK)
+
+
+def _max_size(settings: Settings, value: object, place: _Place) -> Settings:
+    limits = msgspec.structs.replace(settings.unpack, size_bytes=_size(value, place))
+    return settings._replace(unpack=limits)
+
+
+def _max_entries(settings: Settings, value: object, place: _Place) -> Settings:
+    return settings._replace(unpack=msgspec.structs.replace(settings.unpack, entries=_number(value, place)))
+
+
 def _registry(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _REGISTRY)
 
@@ -240,10 +265,18 @@ _REGISTRY: Mapping[str, Reader] = {
     "parallel": _parallel,
     "base-max-age": _base_max_age,
 }
+_UNPACK: Mapping[str, Reader] = {"max-size": _max_size, "max-entries": _max_entries}
 _TOP: Mapping[str, Reader] = {
     "root": _root,
     "isolation": _isolation,
     "progress": _progress,
     "registry": _registry,
+    "unpack": _unpack,
 }
-KEYS = tuple(sorted([*(key for key in _TOP if key != "registry"), *(f"registry.{key}" for key in _REGISTRY)]))
+_TABLES: Mapping[str, Mapping[str, Reader]] = {"registry": _REGISTRY, "unpack": _UNPACK}
+KEYS = tuple(
+    sorted(
+        [key for key in _TOP if key not in _TABLES]
+        + [f"{table}.{key}" for table, readers in _TABLES.items() for key in readers]
+    )
+)

@@ -248,6 +248,6 @@ def _members(bench: Bench, layer: Layer, origin: str) -> dict[str, Content]:
             while chunk := file.read(1 << 20):
                 yield chunk
 
-    return read_members(chunks())
+    return read_members(chunks(), bench.request.unpack)
 
 

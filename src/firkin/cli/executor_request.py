@@ -121,6 +121,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
     dockerfile, text, ignore = _dockerfile(flags, location, cwd)
     return msgspec.structs.replace(
         request_template(ambient, location.context, executor_root(flags, ambient), registry),
+        unpack=read_settings(config_files(ambient), "", RegistrySettings()).unpack,
         dockerfile=dockerfile,
         dockerfile_text=text,
         ignore_text=ignore,

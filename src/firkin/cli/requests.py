@@ -10,7 +10,7 @@ from firkin.ambient import Ambient, absolute, config_files, registry_settings, r
 from firkin.cli import values
 from firkin.cli.arguments import Arguments
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, CacheRef, Call, Output, RegistrySettings, RunOptions, Secret
+from firkin.request import BuildRequest, CacheRef, Call, Output, RegistrySettings, RunOptions, Secret, UnpackLimits
 from firkin.settings import Settings, read_settings
 
 MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
@@ -98,10 +98,19 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         ),
         source_date_epoch=epoch,
         rewrite_timestamp=rewrite or arguments.flag("rewrite_timestamp"),
+        unpack=_unpack_limits(arguments, settings.unpack),
         isolation=arguments.text("isolation") or settings.isolation or "auto",
         max_parallel_steps=arguments.count("parallel"),
         call=call_of(arguments).method,
         verify=arguments.text("verify"),
+    )
+
+
+def _unpack_limits(arguments: Arguments, base: UnpackLimits) -> UnpackLimits:
+    size = arguments.text("max_unpack_size")
+    return UnpackLimits(
+        values.size_bytes("--max-unpack-size", size) if size else base.size_bytes,
+        arguments.count("max_unpack_entries", base.entries),
     )
 
 

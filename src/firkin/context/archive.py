@@ -14,8 +14,9 @@ from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry
 from firkin.layer.compress import MAGIC_BYTES, detect_format, iter_decompressed
 from firkin.layer.entry import BLOCK, parse_header
+from firkin.layer.tar import LimitReached, TarReader
 from firkin.layer.tar import Member as TarMember
-from firkin.layer.tar import TarReader
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _PIECE = 1 << 20
 _SMALL = 4096
@@ -28,10 +29,11 @@ Scratch = Callable[[str], str]
 class ArchiveOpener:
     """Opens what ADD may unpack; contents go to files below a scratch path, small ones stay in memory."""
 
-    __slots__ = ("_scratch",)
+    __slots__ = ("_limits", "_scratch")
 
-    def __init__(self, scratch: Scratch) -> None:
+    def __init__(self, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) -> None:
         self._scratch = scratch
+        self._limits = limits
 
     def __call__(self, content: Content) -> Iterator[Member] | None:
         """Return the members, or None where the content is no archive (or an empty one).
@@ -39,16 +41,20 @@ class ArchiveOpener:
         The iterator raises ValueError for a damaged archive.
         """
         try:
-            if TarReader(iter_decompressed(_chunks(content))).next_member() is None:
+            if TarReader(iter_decompressed(_chunks(content)), self._limits).next_member() is None:
                 return None
+        except LimitReached:
+            pass  # an archive all right; reading it tells
         except ValueError:
             return None
-        return read_members(_chunks(content), self._scratch)
+        return read_members(_chunks(content), self._scratch, self._limits)
 
 
-def read_members(chunks: Iterable[bytes], scratch: Scratch) -> Iterator[Member]:
+def read_members(
+    chunks: Iterable[bytes], scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS
+) -> Iterator[Member]:
     """Yield the members of a tar stream of any compression; raises ValueError for a damaged one."""
-    reader = TarReader(iter_decompressed(chunks))
+    reader = TarReader(iter_decompressed(chunks), limits)
     spool = _Spool(scratch)
     while (member := reader.next_member()) is not None:
         entry = _kept(member.entry)

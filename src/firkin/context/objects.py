@@ -17,7 +17,7 @@ from firkin.linux.files import read_named
 from firkin.registry.proxy import choose_proxy
 from firkin.registry.trust import TrustStore
 from firkin.registry.url import host_matches, split_url
-from firkin.request import RegistrySettings
+from firkin.request import UNPACK_LIMITS, RegistrySettings, UnpackLimits
 
 if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
@@ -60,9 +60,11 @@ def split_address(location: str, example: str) -> tuple[str, str]:
     return bucket, key
 
 
-def open_object(place: Place, tools: ObjectTools, scratch: Scratch) -> View:
+def open_object(
+    place: Place, tools: ObjectTools, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS
+) -> View:
     """Return the tree of an archive in an object store. Raises ContextError, UsageError without `obstore`."""
-    found = open_stream(_chunks(place, tools), scratch, place.shown)
+    found = open_stream(_chunks(place, tools), scratch, place.shown, limits)
     if isinstance(found, bytes):
         raise ContextError(
             f"{place.shown} is not an archive",

@@ -14,7 +14,7 @@ from firkin.context.archive import Scratch, file_chunks, read_members
 from firkin.errors import ContextError
 from firkin.layer.change import Content
 from firkin.layer.compress import MAGIC_BYTES, detect_format
-from firkin.layer.tar import TarReader, clean_name
+from firkin.layer.tar import TarReader, clean_name, limit_hints
 from firkin.oci.codec import MAX_DOCUMENT_BYTES
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
@@ -22,6 +22,7 @@ from firkin.oci.digest import Digest, parse_digest
 from firkin.oci.image import Image, image_of
 from firkin.oci.manifest import Index, Manifest, choose_manifest, parse_manifest
 from firkin.oci.platform import Platform
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _PIECE = 1 << 20
 _REF_NAME = "org.opencontainers.image.ref.name"
@@ -66,14 +67,16 @@ class _Piece(NamedTuple):
 class OciLayout:
     """An opened layout. A tar's members are found once; one that is compressed is unpacked to scratch."""
 
-    def __init__(self, path: str, scratch: Scratch) -> None:
+    def __init__(self, path: str, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) -> None:
         self.path = path
         self._members: dict[str, _Piece | Content] | None = None
         if os.path.isfile(path):
             try:
-                self._members = _members(path, scratch)
+                self._members = _members(path, scratch, limits)
             except ValueError as error:
-                raise ContextError(f"{path} is not a readable archive: {error}", code="layout") from error
+                raise ContextError(
+                    f"{path} is not a readable archive: {error}", code="layout", hints=limit_hints(error)
+                ) from error
         self._read_marker()
 
     def _read_marker(self) -> None:
@@ -186,17 +189,17 @@ def _blob_path(digest: str) -> str:
     return f"blobs/{algorithm}/{value}"
 
 
-def _members(path: str, scratch: Scratch) -> dict[str, _Piece | Content]:
+def _members(path: str, scratch: Scratch, limits: UnpackLimits) -> dict[str, _Piece | Content]:
     """Find the files of a tar. Raises ValueError."""
     with open(path, "rb") as file:
         plain = detect_format(file.read(MAGIC_BYTES)) == "none"
     found: dict[str, _Piece | Content] = {}
     if not plain:
-        for member in read_members(file_chunks(path), scratch):
+        for member in read_members(file_chunks(path), scratch, limits):
             if member.content is not None:
                 found[clean_name(member.path)] = member.content
         return found
-    reader = TarReader(file_chunks(path))
+    reader = TarReader(file_chunks(path), limits)
     while (item := reader.next_member()) is not None:
         if item.entry.kind == "file" and not item.is_link and item.sparse is None:
             found[clean_name(item.name)] = _Piece(reader.offset, item.stored)

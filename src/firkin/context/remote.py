@@ -13,7 +13,7 @@ from firkin.context.views import MemoryView
 from firkin.errors import ContextError
 from firkin.graph.ops import Git, Http
 from firkin.layer.change import View
-from firkin.request import RegistrySettings
+from firkin.request import UNPACK_LIMITS, RegistrySettings, UnpackLimits
 
 
 class RemoteTools(NamedTuple):
@@ -33,6 +33,7 @@ class RemoteTools(NamedTuple):
     cancelled: Callable[[], bool] | None = None
     now_s: float = 0.0
     object_environ: Mapping[str, str] = {}  # AWS_*, GOOGLE_*, AZURE_*; secret
+    limits: UnpackLimits = UNPACK_LIMITS
     git_home: str = ""  # the repository that credentials without a host belong to, "": whichever is asked
 
 
@@ -67,7 +68,7 @@ def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git
     modified: list[int] = []
     try:
         chunks = document_chunks(web, location, modified.append)
-        fetched = open_stream(chunks, tools.scratch, redact_url(location))
+        fetched = open_stream(chunks, tools.scratch, redact_url(location), tools.limits)
     finally:
         web.close()
     if isinstance(fetched, MemoryView):
@@ -97,7 +98,7 @@ def _open_object(location: str, tools: RemoteTools) -> View | None:
         from firkin.context.azure import locate
     else:
         return None
-    return open_object(locate(location, object_tools), object_tools, tools.scratch)
+    return open_object(locate(location, object_tools), object_tools, tools.scratch, tools.limits)
 
 
 def fetch_source(op: Http | Git, tools: RemoteTools, git_depth: int = 1) -> View:

@@ -12,12 +12,18 @@ from firkin.context.tar import tar_view
 from firkin.context.views import MemoryView
 from firkin.errors import ContextError
 from firkin.layer.change import View
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _MAX_TEXT = 16 << 20
 _START = 512
 
 
-def open_stream(chunks: Iterable[bytes], scratch: Scratch, what: str = "standard input") -> View | bytes:
+def open_stream(
+    chunks: Iterable[bytes],
+    scratch: Scratch,
+    what: str = "standard input",
+    limits: UnpackLimits = UNPACK_LIMITS,
+) -> View | bytes:
     """Return the tree of a tar stream, or the text of a Dockerfile. Raises ContextError."""
     source = iter(chunks)
     start = b""
@@ -26,7 +32,7 @@ def open_stream(chunks: Iterable[bytes], scratch: Scratch, what: str = "standard
         if len(start) >= _START:
             break
     if is_archive(start):
-        return tar_view(read_members(_chain(start, source), scratch), what)
+        return tar_view(read_members(_chain(start, source), scratch, limits), what)
     return read_all(_chain(start, source), what)
 
 

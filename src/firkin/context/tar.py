@@ -13,12 +13,13 @@ from firkin.context.archive import Scratch, file_chunks, read_members
 from firkin.context.views import Member, MemoryView
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry
-from firkin.layer.tar import clean_name
+from firkin.layer.tar import clean_name, limit_hints
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 
-def open_tar(path: str, scratch: Scratch) -> MemoryView:
+def open_tar(path: str, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) -> MemoryView:
     """Return the tree of a tar file on this machine. Raises ContextError."""
-    return tar_view(read_members(file_chunks(path), scratch), path)
+    return tar_view(read_members(file_chunks(path), scratch, limits), path)
 
 
 def tar_view(members: Iterable[Member], what: str) -> MemoryView:
@@ -28,7 +29,9 @@ def tar_view(members: Iterable[Member], what: str) -> MemoryView:
         for member in members:
             tree.add(member)
     except ValueError as error:
-        raise ContextError(f"{what} is not a readable archive: {error}", code="context-archive") from error
+        raise ContextError(
+            f"{what} is not a readable archive: {error}", code="context-archive", hints=limit_hints(error)
+        ) from error
     return MemoryView(tree.entries, tree.contents)
 
 

@@ -19,6 +19,7 @@ from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, finish, new_hasher
 from firkin.oci.media import Compression
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _PIECE = 256 << 10
 T = TypeVar("T")
@@ -42,6 +43,7 @@ def unpack_blob(
     strict: bool = True,
     observe: Callable[[Change], None] | None = None,
     progress: Callable[[int], None] | None = None,
+    limits: UnpackLimits = UNPACK_LIMITS,
 ) -> tuple[Unpacked, DiffID]:
     """Unpack a layer blob while it comes in; return what came of it and its diff_id.
 
@@ -53,19 +55,25 @@ def unpack_blob(
     """
 
     def unpack(tar: Iterable[bytes]) -> Unpacked:
-        return unpack_layer(tar, root, chown=chown, strict=strict, observe=observe)
+        return unpack_layer(tar, root, chown=chown, strict=strict, observe=observe, limits=limits)
 
     verified = _verified(chunks, descriptor, blob_sink, progress)
     return _read(verified, descriptor, diff_id, compression, unpack)
 
 
-def index_blob(chunks: Iterable[bytes], descriptor: Descriptor, diff_id: str | None, writer: IndexWriter) -> DiffID:
+def index_blob(
+    chunks: Iterable[bytes],
+    descriptor: Descriptor,
+    diff_id: str | None,
+    writer: IndexWriter,
+    limits: UnpackLimits = UNPACK_LIMITS,
+) -> DiffID:
     """Note every member of a layer blob in `writer`, without unpacking; return its diff_id.
 
     Verifies as `unpack_blob` does. Raises ValueError; what was noted is then to be thrown away.
     """
     verified = _verified(chunks, descriptor, None, None)
-    return _read(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer))[1]
+    return _read(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer, limits))[1]
 
 
 def recompress_blob(

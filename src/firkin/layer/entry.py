@@ -21,8 +21,12 @@ TRAILER = bytes(2 * BLOCK)
 
 MAX_SPECIAL_BYTES = 1 << 20
 """The most that a PAX header or a GNU long name may hold; Go's archive/tar has the same limit."""
-MAX_NAME_BYTES = 4096
-"""PATH_MAX: no file can be made under a longer name."""
+MAX_NAME_BYTES = 4000
+"""PATH_MAX, less what the place of a tree takes of it: no file can be reached under a longer name."""
+MAX_PART_BYTES = 255
+"""NAME_MAX: of one part of a name, and of an extended attribute's."""
+MAX_TARGET_BYTES = 4095
+"""What a symbolic link can hold."""
 
 _TYPES: dict[Kind, bytes] = {
     "file": b"0",

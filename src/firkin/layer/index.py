@@ -25,6 +25,7 @@ from typing import NamedTuple, Protocol
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Kind, Opaque, Put, Remove
 from firkin.layer.compare import LATEST_NS, clamp_ns
 from firkin.layer.places import Places
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _MAGIC = b"firkin index 1\n\0"
 _fixed = struct.Struct("<BBHIIQqQHI")
@@ -331,14 +332,14 @@ def open_index(path: str) -> LayerIndex:
     return LayerIndex(data, count, table)
 
 
-def index_tar(chunks: Iterable[bytes], writer: IndexWriter) -> None:
+def index_tar(chunks: Iterable[bytes], writer: IndexWriter, limits: UnpackLimits = UNPACK_LIMITS) -> None:
     """Note every member of a tar (not compressed) in `writer`, without unpacking, and read it to its end.
 
     Raises ValueError.
     """
     from firkin.layer.tar import TarReader, clean_name
 
-    reader = TarReader(chunks)
+    reader = TarReader(chunks, limits)
     places = Places()
     while (member := reader.next_member()) is not None:
         path = places.of(clean_name(member.name, strict=True))

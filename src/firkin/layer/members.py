@@ -10,6 +10,7 @@ import msgspec
 from firkin.layer.change import Entry
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.tar import TarReader
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -20,13 +21,13 @@ class Content(msgspec.Struct, frozen=True):
     sha256: str = ""
 
 
-def read_members(chunks: Iterable[bytes]) -> dict[str, Content]:
+def read_members(chunks: Iterable[bytes], limits: UnpackLimits = UNPACK_LIMITS) -> dict[str, Content]:
     """Return what a layer's blob holds, in its order; names without a slash at the end.
 
     Whiteouts keep their `.wh.` names. Raises ValueError for a damaged archive.
     """
     found: dict[str, Content] = {}
-    reader = TarReader(iter_decompressed(chunks))
+    reader = TarReader(iter_decompressed(chunks), limits)
     while (member := reader.next_member()) is not None:
         hasher = hashlib.sha256()
         for piece in reader.content():

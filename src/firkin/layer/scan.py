@@ -7,10 +7,12 @@ Spec: Linux Documentation/filesystems/overlayfs.rst (whiteouts and opaque direct
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
 
+from firkin.errors import StepFailed
 from firkin.layer.change import Change, Entry, Kind, Opaque, Put, Remove
 from firkin.layer.compare import Difference, Stat, TreeIndex, compare, pack_far_stat, pack_stat
 
@@ -41,8 +43,30 @@ def iter_upper_changes(
 
     `skip` names paths that are left out with all beneath them. `include_root` starts with a Put of ""
     (other builders leave the root's own attributes out). Sockets are left out, as by tar. Raises
-    OSError; ValueError for redirects and metadata-only copies, which firkin's mounts never make.
+    OSError; StepFailed for paths that no layer can hold; ValueError for redirects and metadata-only copies,
+    which firkin's mounts never make.
     """
+    try:
+        yield from _iter_upper(upper, skip, include_root, owner_of)
+    except OSError as error:
+        raise _unreachable(error) or error from None
+
+
+def _unreachable(error: OSError) -> StepFailed | None:
+    """Return the error for a tree that is deeper than a path can be long."""
+    if error.errno != errno.ENAMETOOLONG:
+        return None
+    shown = os.fsdecode(error.filename)[-60:] if isinstance(error.filename, (str, bytes)) else ""
+    return StepFailed(
+        f"a path is longer than the 4096 bytes that Linux takes: `…{shown}`",
+        code="layer-content",
+        hints=("directories are nested too deeply; remove them in the step that makes them",),
+    )
+
+
+def _iter_upper(
+    upper: str, skip: frozenset[str], include_root: bool, owner_of: OwnerOf | None
+) -> Iterator[Change]:
     if include_root:
         entry, opaque = _read_entry(upper, os.lstat(upper), "", {}, owner_of)
         yield Put("", entry)
@@ -173,7 +197,17 @@ def read_entry(full: str, status: os.stat_result | None = None, *, owner_of: Own
 
 
 def scan_tree(root: str, ignore: frozenset[str] = frozenset()) -> TreeIndex:
-    """List a tree with one lstat a file; `ignore` names paths that are left out with all beneath them."""
+    """List a tree with one lstat a file; `ignore` names paths that are left out with all beneath them.
+
+    Raises OSError; StepFailed for paths that no layer can hold.
+    """
+    try:
+        return _scan(root, ignore)
+    except OSError as error:
+        raise _unreachable(error) or error from None
+
+
+def _scan(root: str, ignore: frozenset[str]) -> TreeIndex:
     index = TreeIndex(_stat(os.lstat(root)))
     folders = [("", root)]
     while folders:

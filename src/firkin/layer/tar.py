@@ -17,7 +17,9 @@ from firkin.layer.change import Entry, Kind
 from firkin.layer.entry import (
     BLOCK,
     MAX_NAME_BYTES,
+    MAX_PART_BYTES,
     MAX_SPECIAL_BYTES,
+    MAX_TARGET_BYTES,
     decode_text,
     padding,
     parse_decimal,
@@ -25,6 +27,7 @@ from firkin.layer.entry import (
     parse_records,
     parse_time_ns,
 )
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _ZERO = bytes(BLOCK)
 _KINDS: dict[bytes, Kind] = {
@@ -41,7 +44,12 @@ _KINDS: dict[bytes, Kind] = {
     b"D": "dir",
 }
 _WITH_CONTENT = frozenset((b"0", b"\0", b"7", b"S"))
-_MAX_ID = 0xFFFFFFFF
+_MAX_ID = 0xFFFFFFFE  # the one above means "leave it"
+_MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # linux/kdev_t.h
+_MAX_SIZE = 1 << 62
+_MAX_GLOBAL_BYTES = 16 << 20
+_SLACK, _SLACK_OF_MEMBER = 16 << 20, 8192
+"""What a stream may hold besides content: padding at its end, headers."""
 _MAX_TIME_S = 253402300800
 _MAX_SPARSE = 65536
 
@@ -62,10 +70,26 @@ class Member(NamedTuple):
     offset: int = 0
 
 
-class TarReader:
-    """Reads members one after the other; every fault in the archive is a ValueError with its offset."""
+class LimitReached(ValueError):
+    """An archive unpacks to more than it may; `hint` says how to allow it."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(self, message: str, option: str, key: str) -> None:
+        super().__init__(message)
+        self.hint = f"where that is meant, allow more with `{option}` or `{key}` in the table `unpack` of config.toml"
+
+
+def limit_hints(error: ValueError) -> tuple[str, ...]:
+    """Return how to allow what an error refused, where it was a limit."""
+    return (error.hint,) if isinstance(error, LimitReached) else ()
+
+
+class TarReader:
+    """Reads members one after the other; every fault in the archive is a ValueError with its offset.
+
+    `limits` hold for the stream and for what its files unpack to; beyond them it raises LimitReached at once.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], limits: UnpackLimits = UNPACK_LIMITS) -> None:
         self._chunks: Iterator[bytes] = iter(chunks)
         self._chunk: bytes = b""
         self._view = memoryview(b"")
@@ -76,6 +100,12 @@ class TarReader:
         self._pad = 0
         self._ended = False
         self._global: dict[bytes, bytes] = {}
+        self._global_left = _MAX_GLOBAL_BYTES
+        self._special_left = 0
+        self._limits = limits
+        self._bytes_left = limits.size_bytes or _MAX_SIZE << 20
+        self._entries_left = limits.entries or _MAX_SIZE
+        self._stream_left = self._bytes_left + _SLACK  # for all that is no content, too
 
     @property
     def offset(self) -> int:
@@ -84,6 +114,30 @@ class TarReader:
 
     def next_member(self) -> Member | None:
         """Return the next member, skipping what is left of the last one's content; None at the end."""
+        member = self._next()
+        if member is not None:
+            self._stream_left += _SLACK_OF_MEMBER
+            self._entries_left -= 1
+            self._bytes_left -= member.entry.size  # holes included: whoever copies the file writes them out
+            if self._bytes_left < 0 or self._entries_left < 0:
+                self._too_large()
+        return member
+
+    def _too_large(self) -> NoReturn:
+        limits = self._limits
+        if self._entries_left < 0:
+            raise LimitReached(
+                f"it has more than the {limits.entries} entries that an archive may have",
+                "--max-unpack-entries",
+                "max-entries",
+            )
+        raise LimitReached(
+            f"it unpacks to more than the {limits.size_bytes} bytes that an archive may have",
+            "--max-unpack-size",
+            "max-size",
+        )
+
+    def _next(self) -> Member | None:
         if self._left or self._pad:
             self._skip(self._left + self._pad)
             self._left = self._pad = 0
@@ -93,6 +147,7 @@ class TarReader:
         long_name: bytes | None = None
         long_link: bytes | None = None
         start = self._passed + self._at
+        self._special_left = 4 * MAX_SPECIAL_BYTES
         while True:
             header_at = self._passed + self._at
             block = self._block()
@@ -112,6 +167,9 @@ class TarReader:
                     if kind in b"xX":
                         local = {**(local or {}), **_records(self._special(size))}
                     elif kind == b"g":
+                        self._global_left -= size
+                        if self._global_left < 0:
+                            raise ValueError("the headers for all members are too big")
                         self._global.update(_records(self._special(size)))
                     elif kind == b"L":
                         long_name = self._special(size).partition(b"\0")[0]
@@ -133,7 +191,8 @@ class TarReader:
                     self._skip(size + padding(size))
                 if (local or self._global or kind == b"S" or uid > _MAX_ID or gid > _MAX_ID or uid < 0 or gid < 0
                         or len(name) > 100 or len(link) > 100 or not -_MAX_TIME_S < mtime < _MAX_TIME_S
-                        or stored > 1 << 62):  # fmt: skip
+                        or stored > _MAX_SIZE or not 0 <= major <= _MAX_MAJOR
+                        or not 0 <= minor <= _MAX_MINOR or (kind == b"2" and not link)):  # fmt: skip
                     return self._special_member(
                         start, block, local or {}, name, kind, mode, uid, gid, stored, mtime, link, major, minor
                     )
@@ -189,6 +248,9 @@ class TarReader:
         self._at = self._size = 0
         for chunk in self._chunks:
             self._passed += len(chunk)
+            self._stream_left -= len(chunk)
+            if self._stream_left < 0:
+                self._too_large()
         self._ended = True
         self._left = self._pad = 0
 
@@ -199,6 +261,9 @@ class TarReader:
         for chunk in self._chunks:
             if chunk:
                 self._passed += self._size
+                self._stream_left -= len(chunk)
+                if self._stream_left < 0:
+                    self._too_large()
                 self._chunk = chunk
                 self._view = memoryview(chunk)
                 self._size = len(chunk)
@@ -235,7 +300,8 @@ class TarReader:
             count -= step
 
     def _special(self, size: int) -> bytes:
-        if size > MAX_SPECIAL_BYTES:
+        self._special_left -= size + BLOCK
+        if size > MAX_SPECIAL_BYTES or self._special_left < 0:
             raise ValueError(f"a header of {size} bytes is too big")
         body = self._take(size)
         self._skip(padding(size))
@@ -298,18 +364,18 @@ class TarReader:
             raise ValueError(f"an owner of {decode_text(name)!r} is out of range")
         if not -_MAX_TIME_S < mtime_ns // 1_000_000_000 < _MAX_TIME_S:
             raise ValueError(f"the time of {decode_text(name)!r} is out of range")
-        if len(name) > MAX_NAME_BYTES or len(link) > MAX_NAME_BYTES:
-            raise ValueError(f"a name is longer than {MAX_NAME_BYTES} bytes")
-        if b"\0" in name or b"\0" in link:
-            raise ValueError("a name holds a NUL")
+        if not 0 <= major <= _MAX_MAJOR or not 0 <= minor <= _MAX_MINOR:
+            raise ValueError(f"the device number {major}:{minor} of {decode_text(name)!r} is out of range")
+        if stored > _MAX_SIZE:
+            raise ValueError(f"the size of {decode_text(name)!r} is out of range")
+        if kind == b"2" and not link:
+            raise ValueError(f"the link {decode_text(name)!r} leads to nothing")
+        _check_name(name, MAX_NAME_BYTES, "name")
+        _check_name(link, MAX_TARGET_BYTES if kind == b"2" else MAX_NAME_BYTES, "link")
         kind_name = _KINDS[kind]
         if kind in (b"\0", b"0") and name.endswith(b"/"):
             kind_name = "dir"
-        xattrs = tuple(
-            sorted(
-                (decode_text(key[13:]), value) for key, value in records.items() if key.startswith(b"SCHILY.xattr.")
-            )
-        )
+        xattrs = _attributes(records)
         entry = Entry(
             kind_name,
             mode & 0o7777,
@@ -401,6 +467,28 @@ def _records(body: bytes) -> dict[bytes, bytes]:
     return records
 
 
+def _check_name(name: bytes, most: int, what: str) -> None:
+    if b"\0" in name:
+        raise ValueError(f"a {what} holds a NUL")
+    if len(name) > most:
+        raise ValueError(f"the {what} `{decode_text(name[:60])}…` is longer than {most} bytes")
+    if what == "name" and len(name) > MAX_PART_BYTES:
+        part = max(name.split(b"/"), key=len)
+        if len(part) > MAX_PART_BYTES:
+            raise ValueError(f"`{decode_text(part[:60])}…` in a name is longer than {MAX_PART_BYTES} bytes")
+
+
+def _attributes(records: dict[bytes, bytes]) -> tuple[tuple[str, bytes], ...]:
+    """Return the extended attributes of a member's records, sorted."""
+    found = []
+    for key, value in records.items():
+        if key.startswith(b"SCHILY.xattr."):
+            if not 13 < len(key) <= 13 + MAX_PART_BYTES or b"\0" in key:
+                raise ValueError(f"an extended attribute is called {decode_text(key[13:73])!r}")
+            found.append((decode_text(key[13:]), value))
+    return tuple(sorted(found))
+
+
 def _field(field: bytes) -> int:
     text = field.partition(b"\0")[0].strip(b" ")
     if field[0] & 0x80:
@@ -424,5 +512,5 @@ def _check_sparse(pairs: tuple[tuple[int, int], ...], stored: int, size: int) ->
             raise ValueError("the pieces of a sparse file overlap")
         end = offset + length
         total += length
-    if total != stored or end > size or size > 1 << 62:
+    if total != stored or end > size or size > _MAX_SIZE:
         raise ValueError("the map of a sparse file does not fit its content")

@@ -26,6 +26,7 @@ from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Opa
 from firkin.layer.places import Places
 from firkin.layer.tar import Member, TarReader, clean_name
 from firkin.linux.folders import Folders, remove_tree
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000
@@ -55,16 +56,17 @@ def unpack_layer(
     chown: bool = True,
     strict: bool = False,
     observe: Callable[[Change], None] | None = None,
+    limits: UnpackLimits = UNPACK_LIMITS,
 ) -> Unpacked:
     """Unpack a tar (not compressed) beneath `root`, which is empty: owners, modes, times, xattrs, links, devices.
 
     With `chown` False owners stay the caller's, and what only root may do is skipped: the metadata is
     what `observe` sees, every member as a Change in the order of the tar. `strict` refuses names that
     climb above the root instead of stopping them there. The stream is read to its end. Raises
-    ValueError for a damaged or impossible archive, HostError for an owner that this user namespace
-    does not map, OSError for what the machine is to blame for.
+    ValueError for a damaged or impossible archive and one beyond the limits, HostError for an owner that this
+    user namespace does not map, OSError for what the machine is to blame for.
     """
-    reader = TarReader(chunks)
+    reader = TarReader(chunks, limits)
     with Folders(root) as folders:
         unpacker = _Unpacker(folders, chown, strict, observe)
         while (member := reader.next_member()) is not None:

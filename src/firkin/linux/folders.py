@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,12 +57,15 @@ class Folders:
         _check(folder, slash, name)
         return self.open(folder), name
 
-    def readable(self, path: str) -> int:
-        """Return a new descriptor of a directory that can be listed and changed; the caller closes it."""
+    def readable(self, path: str, *, own: bool = True) -> int:
+        """Return a new descriptor of a directory that can be listed and changed; the caller closes it.
+
+        `own`: a directory of one's own that forbids it gets another mode.
+        """
         if not path:
             return os.open(".", _LIST, dir_fd=self._held[""])
         parent, name = self.split(path)
-        return open_listing(name, parent)
+        return _open_listing(name, parent) if own else os.open(name, _LIST, dir_fd=parent)
 
     def forget(self, path: str) -> None:
         """Let go of a directory that was removed, and of those beneath it."""
@@ -111,7 +115,7 @@ def _check(folder: str, slash: str, name: str) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "not a name in a directory", f"{folder}{slash}{name}")
 
 
-def open_listing(name: str, dir_fd: int | None) -> int:
+def _open_listing(name: str, dir_fd: int | None) -> int:
     """Open a directory for listing and changing, not following a link; one's own that forbids it is changed."""
     try:
         fd = os.open(name, _LIST, dir_fd=dir_fd)
@@ -123,6 +127,34 @@ def open_listing(name: str, dir_fd: int | None) -> int:
             os.close(held)
         fd = os.open(name, _LIST, dir_fd=dir_fd)
     return fd
+
+
+def iter_statuses(path: str) -> Iterator[os.stat_result]:
+    """Yield what stat says of a directory and of all beneath it, however deep; links are not followed.
+
+    What goes meanwhile, and what cannot be listed, is passed over. Raises OSError for the directory itself.
+    """
+    with Folders(path) as folders:
+        yield os.stat(path)
+        todo = [""]
+        while todo:
+            folder = todo.pop()
+            try:
+                fd = folders.readable(folder, own=False)
+            except (FileNotFoundError, PermissionError, NotADirectoryError):
+                continue
+            try:
+                with os.scandir(fd) as found:
+                    for item in found:
+                        try:
+                            status = item.stat(follow_symlinks=False)
+                        except FileNotFoundError:
+                            continue
+                        yield status
+                        if stat.S_ISDIR(status.st_mode):
+                            todo.append(f"{folder}/{item.name}" if folder else item.name)
+            finally:
+                os.close(fd)
 
 
 def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
@@ -193,7 +225,7 @@ def _empty(top: int) -> bool:
 
 
 def _open_own(name: str, dir_fd: int | None) -> int:
-    fd = open_listing(name, dir_fd)
+    fd = _open_listing(name, dir_fd)
     mode = os.fstat(fd).st_mode
     if mode & 0o700 != 0o700:
         try:

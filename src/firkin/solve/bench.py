@@ -107,7 +107,8 @@ class Bench:
         """Begin to work on layers, for the first time or anew; caches do not offer those that `refused` names."""
         fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
         self.layers = LayerWork(
-            self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free()
+            self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free(),
+            limits=self.request.unpack,
         )
         if self.request.cache_from or self.request.cache_to:
             from firkin.solve.caches import open_caches
@@ -200,7 +201,8 @@ class Bench:
         from firkin.context.archive import ArchiveOpener
         from firkin.solve.view_files import read_content
 
-        return CopyTools(read_content, ArchiveOpener(self.store.layout.scratch_path), self._matcher, self.warn)
+        opener = ArchiveOpener(self.store.layout.scratch_path, self.request.unpack)
+        return CopyTools(read_content, opener, self._matcher, self.warn)
 
     def newest_in_archive(self, files: Files) -> int | None:
         """Return the latest time of a file in a download that is an archive; None where it is none."""

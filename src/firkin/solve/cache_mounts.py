@@ -135,7 +135,7 @@ def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str
 
             blob = entry.blob
             chown = not engine.layers.owner_free
-            unpack_blob(chunks(), blob.descriptor, blob.diff_id, place, chown=chown)
+            unpack_blob(chunks(), blob.descriptor, blob.diff_id, place, chown=chown, limits=engine.layers.limits)
     except Cancelled:
         raise
     except (FirkinError, ValueError, OSError) as error:

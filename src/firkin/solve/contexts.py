@@ -70,6 +70,7 @@ class Contexts:
             downloads=store.layout.downloads,
             cancelled=cancelled,
             now_s=request.now_s,
+            limits=request.unpack,
             object_environ=dict(request.object_store_environ),
         )
         self.files: dict[str, Files] = {}
@@ -91,7 +92,8 @@ class Contexts:
         request = self._request
         location = request.context
         if location == "-":
-            return self._from_stream(open_stream(_read_standard_input(), self._scratch), "standard input")
+            streamed = open_stream(_read_standard_input(), self._scratch, limits=request.unpack)
+            return self._from_stream(streamed, "standard input")
         place = os.path.normpath(os.path.join(request.cwd, location))
         if not os.path.isdir(place) and is_remote(location, self._remote):
             git = parse_git_or_none(location, self._remote, request.git_context)
@@ -99,7 +101,7 @@ class Contexts:
             found = open_remote(location, self._remote, request.git_depth, request.git_context)
             return self._from_stream(found, redact_url(location))
         if os.path.isfile(place):
-            return self._from_stream(open_tar(place, self._scratch), place)
+            return self._from_stream(open_tar(place, self._scratch, request.unpack), place)
         return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path.lstrip("/"))))
 
     def _from_directory(self, root: str) -> Source:
@@ -213,7 +215,7 @@ class Contexts:
         layout_name = parse_layout_name(location, self._request.cwd)
         layout = self._opened.get(layout_name.path)
         if layout is None:
-            layout = self._opened[layout_name.path] = OciLayout(layout_name.path, self._scratch)
+            layout = self._opened[layout_name.path] = OciLayout(layout_name.path, self._scratch, self._request.unpack)
             self.layouts[layout_name.path] = layout
         digest, image = layout.image(layout_name, platform)
         origin = f"oci-layout://{layout_name.path}@{image.manifest.digest}"
@@ -227,7 +229,7 @@ class Contexts:
                 raise ContextError(f"--build-context {name}: {redact_url(value)} is no archive", code="context")
             return found
         if os.path.isfile(root):
-            return open_tar(root, self._scratch)
+            return open_tar(root, self._scratch, self._request.unpack)
         return open_directory(root, self._read_ignore)
 
     def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> Files:

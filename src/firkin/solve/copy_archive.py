@@ -13,6 +13,7 @@ import msgspec
 from firkin.context.views import Member, check_lengths
 from firkin.errors import StepFailed
 from firkin.layer.change import Entry
+from firkin.layer.tar import limit_hints
 from firkin.solve.copy_draft import Draft, Node
 from firkin.solve.copy_owner import Owner
 from firkin.solve.copy_select import clean, follow
@@ -45,7 +46,9 @@ class _Unpacker:
                 if path:  # the archive's own `.` says nothing about the destination
                     self._add(member, path)
         except ValueError as error:
-            raise StepFailed(f"`{self._archive}`: {error}", code="add-archive") from error
+            raise StepFailed(
+                f"`{self._archive}`: {error}", code="add-archive", hints=limit_hints(error)
+            ) from error
 
     def _add(self, member: Member, path: str) -> None:
         parent, _, name = path.rpartition("/")

@@ -22,6 +22,7 @@ from firkin.layer.change import Change, View
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.scan import OwnerOf, iter_upper_changes
 from firkin.layer.stream import LayerDigests, write_layer
+from firkin.layer.tar import limit_hints
 from firkin.layer.unpack import Unpacked
 from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView
 from firkin.linux.folders import Folders
@@ -29,6 +30,7 @@ from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
 from firkin.oci.image import Layer
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 from firkin.solve.cancel import Cancel
 from firkin.solve.fetching import Fetching
 from firkin.solve.pools import Pools, Task, finished
@@ -118,6 +120,7 @@ class LayerWork:
         cancel: Cancel,
         clock: Callable[[], float],
         owner_free: bool = False,
+        limits: UnpackLimits = UNPACK_LIMITS,
     ) -> None:
         self._store = store
         self._pools = pools
@@ -126,6 +129,7 @@ class LayerWork:
         self._cancel = cancel
         self._clock = clock
         self.owner_free = owner_free
+        self.limits = limits
         self._lock = threading.Lock()
         self._unpacking: dict[str, Task[tuple[str, Unpacked]]] = {}
         self._blobs: dict[tuple[str, str], Task[Layer]] = {}
@@ -265,6 +269,7 @@ class LayerWork:
                 writer,
                 chown=not self.owner_free,
                 observe=None if index is None else index.add,
+                limits=self.limits,
             )
             if index is not None:
                 with open(f"{staged}/index", "wb") as file:
@@ -364,7 +369,8 @@ class LayerWork:
         local = self._store.keeps(descriptor)
         index = IndexWriter()
         try:
-            index_blob(self._read(descriptor, origin, vertex, local), descriptor, known.diff_id, index)
+            chunks = self._read(descriptor, origin, vertex, local)
+            index_blob(chunks, descriptor, known.diff_id, index, self.limits)
         except ValueError as error:
             raise _damaged(descriptor, origin, error) from error
         self.keep_index(layer.tree_id, index)
@@ -532,6 +538,8 @@ def unfit(error: ValueError) -> StepFailed:
 
 def _damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinError:
     what = f"layer {descriptor.digest} cannot be unpacked: {error}"
+    if hints := limit_hints(error):
+        return StepFailed(what, code="unpack-limit", hints=hints)
     if origin:
         return RegistryError(
             what, code="registry-layer", hints=(f"it came from {origin.partition('://')[2]}; pull or push it again",)

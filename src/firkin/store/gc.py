@@ -12,10 +12,10 @@ import fcntl
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable
 
 import msgspec
 
+from firkin.linux.folders import iter_statuses
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -332,24 +332,20 @@ def _orphans(store: Store, limit: float, protected: set[str], dry: bool) -> list
     return freed
 
 
-def disk_size(path: str, measure: Callable[[str], os.stat_result] = os.lstat) -> int:
+def disk_size(path: str) -> int:
     """Return the bytes on disk of everything in a directory, each file once."""
     seen: set[tuple[int, int]] = set()
     total = 0
-    for folder, _, files in os.walk(path):
-        for name in _with_self(folder, files):
-            try:
-                status = measure(name)
-            except FileNotFoundError:
-                continue
-            if (status.st_dev, status.st_ino) not in seen:
+    try:
+        for status in iter_statuses(path):
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
                 seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
+            total += status.st_blocks * 512
+    except FileNotFoundError:
+        pass  # another prune took it
     return total
-
-
-def _with_self(folder: str, files: Iterable[str]) -> list[str]:
-    return [folder, *(f"{folder}/{name}" for name in files)]
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -9,7 +9,7 @@ from firkin.cli.arguments import parse_arguments
 from firkin.cli.commands.build import OPTIONS
 from firkin.cli.requests import build_request, settings_of
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, Mirror, Output, Secret
+from firkin.request import BuildRequest, Mirror, Output, Secret, UnpackLimits
 
 
 @pytest.fixture
@@ -140,6 +140,8 @@ def test_registries_from_files_and_options(home):
     ("[registry]\nmirors = {}\n", "`registry.mirors` is not a known key", "did you mean `mirrors`?"),
     ("[registry]\nretries = -1\n", "`registry.retries` must be a number", ""),
     ("[registry]\ninsecure = [1]\n", "`registry.insecure` must be a list of texts", ""),
+    ("[unpack]\nmax-size = '1 x'\n", "`unpack.max-size` must be a size", "\"128g\""),
+    ("[unpack]\nmax-entries = true\n", "`unpack.max-entries` must be a number", ""),
     ("root = ''\n", "`root` must be a text", ""),
     ("registry = 1\n", "`registry` must be a table", ""),
     ("[registry.client-cert]\na = {cert='x'}\n", "must have `cert` and `key`", ""),
@@ -166,3 +168,14 @@ def test_a_wrong_key_is_found_in_its_line(home):
 def test_a_file_that_was_asked_for_must_exist(home):
     with pytest.raises(UsageError, match="cannot read"):
         request(home, "--config", str(home / "missing.toml"), ".")
+
+
+def test_limits_of_unpacking(home):
+    assert request(home, ".").unpack == UnpackLimits(128 << 30, 10_000_000)
+    file = home / "config.toml"
+    file.write_text('[unpack]\nmax-size = "2t"\nmax-entries = 5\n')
+    assert request(home, "--config", str(file), ".").unpack == UnpackLimits(2 << 40, 5)
+    words = ("--config", str(file), "--max-unpack-size", "0", "--max-unpack-entries", "7", ".")
+    assert request(home, *words).unpack == UnpackLimits(0, 7)
+    file.write_text("[unpack]\nmax-size = 100\n")
+    assert request(home, "--config", str(file), ".").unpack.size_bytes == 100

@@ -16,6 +16,8 @@ import zstandard
 from firkin.context.archive import ArchiveOpener
 from firkin.errors import ContextError
 from firkin.layer.change import Content
+from firkin.layer.tar import LimitReached
+from firkin.request import UnpackLimits
 
 
 def make_tar() -> bytes:
@@ -94,3 +96,14 @@ def test_an_archive_that_is_cut_short_is_damaged(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ContextError, match="cannot read"):
         opener(tmp_path)(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_an_archive_beyond_the_limits_is_one_all_the_same(tmp_path: Path, compression: str) -> None:
+    """It is not taken for a file that ADD copies as it is, whichever of its members is too much."""
+    data = COMPRESSIONS[compression](make_tar())
+    for limits in (UnpackLimits(entries=1), UnpackLimits(size_bytes=4), UnpackLimits(size_bytes=99_999)):
+        members = ArchiveOpener(lambda prefix: str(tmp_path / prefix), limits)(data)
+        assert members is not None
+        with pytest.raises(LimitReached):
+            list(members)

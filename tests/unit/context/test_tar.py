@@ -15,6 +15,7 @@ from firkin.context.tar import open_tar, tar_view
 from firkin.context.views import Member, MemoryView
 from firkin.errors import ContextError
 from firkin.layer.change import Entry
+from firkin.request import UnpackLimits
 
 
 def file(path: str, data: str = "x") -> Member:
@@ -113,3 +114,16 @@ def test_file(tmp_path: Path) -> None:
         open_tar(str(tmp_path / "bad.tar"), lambda name: str(tmp_path / name))
     with pytest.raises(ContextError, match="no such file"):
         open_tar(str(tmp_path / "nothing.tar"), lambda name: str(tmp_path / name))
+
+
+def test_a_context_that_unpacks_to_too_much(tmp_path: Path) -> None:
+    data = make(tmp_path)
+    (tmp_path / "c.tar").write_bytes(data)
+    limits = UnpackLimits(size_bytes=4)
+    for opened in (
+        lambda: open_tar(str(tmp_path / "c.tar"), lambda name: str(tmp_path / name), limits),
+        lambda: open_stream([gzip.compress(data)], lambda name: str(tmp_path / name), limits=limits),
+    ):
+        with pytest.raises(ContextError, match="more than the 4 bytes") as caught:
+            opened()
+        assert "--max-unpack-size" in caught.value.hints[0]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from firkin.errors import StepFailed
 from firkin.layer.attributes import make_xattr_whiteout
 from firkin.layer.change import Change, Put
 from firkin.layer.scan import iter_tree_changes, iter_upper_changes, read_entry, scan_tree
-from firkin.linux.folders import Folders
+from firkin.linux.folders import Folders, remove_tree
 
 
 def changes(root: Path, **options: object) -> list[Change]:
@@ -196,3 +197,21 @@ def test_listing_is_small(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert len(index) == 3100
     assert used / len(index) < 220
+
+
+@pytest.fixture
+def bottomless(tmp_path: Path) -> Path:
+    """Return a tree that is deeper than a path can be long."""
+    with Folders(str(tmp_path)) as folders:
+        path = ""
+        for _ in range(1200):
+            os.mkdir("0123", dir_fd=folders.open(path))
+            path = f"{path}/0123" if path else "0123"
+    return tmp_path
+
+
+def test_a_tree_that_no_path_reaches_the_end_of(bottomless: Path) -> None:
+    for scan in (changes, lambda root: scan_tree(str(root))):
+        with pytest.raises(StepFailed, match="longer than the 4096 bytes"):
+            scan(bottomless)
+    remove_tree(str(bottomless / "0123"))

@@ -1,11 +1,12 @@
 """Directories are reached one component at a time, and trees go whatever is in them."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from firkin.linux.folders import Folders, remove_tree
+from firkin.linux.folders import Folders, iter_statuses, remove_tree
 
 
 def open_files() -> int:
@@ -116,3 +117,25 @@ def test_removal_relative_to_a_directory(tmp_path: Path) -> None:
     finally:
         os.close(fd)
     assert os.listdir(tmp_path) == []
+
+
+def test_statuses_of_a_whole_tree(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "f").write_bytes(bytes(10))
+    (tree / "l").symlink_to(tmp_path)
+    with Folders(str(tree)) as folders:
+        path = "d"
+        for _ in range(1200):
+            os.mkdir("0123", dir_fd=folders.open(path))
+            path += "/0123"
+    found = list(iter_statuses(str(tree)))
+    assert len(found) == 4 + 1200
+    assert [status.st_size for status in found if stat.S_ISREG(status.st_mode)] == [10]
+    (tree / "d").chmod(0)
+    assert next(iter_statuses(str(tree))).st_ino == tree.stat().st_ino
+    assert len(list(iter_statuses(str(tree)))) in (3, 4 + 1200)  # what cannot be listed is passed over
+    assert (tree / "d").stat().st_mode & 0o777 == 0
+    with pytest.raises(FileNotFoundError):
+        list(iter_statuses(str(tmp_path / "nothing")))
+    remove_tree(str(tree))

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from firkin.dockerfile.ignore import IgnoreMatcher
-from firkin.errors import ContextError, RegistryError
+from firkin.errors import ContextError, RegistryError, StepFailed
 from firkin.layer.change import Content, Entry
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.entry import TRAILER, encode_member, encode_whiteout, padding
@@ -21,6 +21,7 @@ from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, chain_ids, digest_of
 from firkin.oci.image import Layer
+from firkin.request import UNPACK_LIMITS, UnpackLimits
 from firkin.solve.cancel import Cancel
 from firkin.solve.content import FileDigests
 from firkin.solve.copy_plan import CopyTools, Matcher
@@ -91,9 +92,9 @@ def work(store: Store, registry: Registry) -> Iterator[Callable[[], LayerWork]]:
     """Return a function that begins another build on the same store."""
     opened: list[Pools] = []
 
-    def begin(*, owner_free: bool = False) -> LayerWork:
+    def begin(limits: UnpackLimits = UNPACK_LIMITS) -> LayerWork:
         opened.append(Pools(2, 2, 2))
-        return LayerWork(store, opened[-1], registry, lambda event: None, Cancel(), lambda: 1e6, owner_free)
+        return LayerWork(store, opened[-1], registry, lambda event: None, Cancel(), lambda: 1e6, limits=limits)
 
     yield begin
     for pools in opened:
@@ -286,3 +287,16 @@ def test_files_that_change_while_they_are_copied_get_no_name(store: Store, tmp_p
     with pytest.raises(ContextError, match="changed while it was copied"):
         materialize(engine, files)  # type: ignore[arg-type]
     assert os.listdir(store.layout.trees) == os.listdir(store.layout.scratch) == []
+
+
+@pytest.mark.parametrize("form", ["index", "tree"])
+def test_a_layer_that_unpacks_to_too_much(
+    store: Store, registry: Registry, work: Callable[..., LayerWork], form: str
+) -> None:
+    image = registry.image(layer(file("zeros", bytes(10 << 20))))
+    begun = work(limits=UnpackLimits(1 << 20))
+    with pytest.raises(StepFailed, match="more than the 1048576 bytes") as caught:
+        begun.names_view(image, "") if form == "index" else begun.ensure_trees(image, "")
+    assert "--max-unpack-size" in caught.value.hints[0]
+    assert os.listdir(store.layout.indexes) == os.listdir(store.layout.trees) == os.listdir(store.layout.scratch) == []
+    assert work().tree_view(image, "").iterdir("") == ["zeros"]
