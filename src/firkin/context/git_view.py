@@ -1,4 +1,4 @@
-"""The tree of a commit as a View, read from a repository's objects: nothing is checked out. Does I/O.
+"""The tree of a commit as a View, read from a repository's objects, as a checkout would have it. Does I/O.
 
 Only the git modules of context/ import it.
 """
@@ -21,12 +21,16 @@ from dulwich.errors import (
 )
 from dulwich.objects import Commit, ObjectID, ShaFile, Tree
 
+from firkin.context.directory import unknown_parts
+from firkin.context.git_attributes import NAME as ATTRIBUTES
+from firkin.context.git_attributes import Attributes, Value
+from firkin.context.git_convert import NAMES, to_working_tree
 from firkin.context.views import check_names
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from dulwich.repo import Repo
 
@@ -35,7 +39,7 @@ FAILURES = (
     GitProtocolError, HangupException, NotGitRepository, FileFormatException, ChecksumMismatch, ApplyDeltaError,
     OSError, KeyError, IndexError, ValueError, AssertionError, EOFError, StructError, ZlibError,
 )  # fmt: skip
-_LINK, _SUBMODULE, _DIRECTORY = 0o120000, 0o160000, 0o040000
+_FILE, _LINK, _SUBMODULE, _DIRECTORY = 0o100000, 0o120000, 0o160000, 0o040000
 
 
 class GitView:
@@ -49,6 +53,9 @@ class GitView:
         self._time_ns = self.time_s * 1_000_000_000
         self._trees: dict[str, dict[str, tuple[int, ObjectID]]] = {}
         self._inside: dict[str, View] = {}
+        self._attributes = Attributes(self._attributes_of, NAMES)
+        self._values_of: dict[str, dict[bytes, Value]] = {}
+        self._attributed = {"": ATTRIBUTES in self._tree("")}
 
     def attach(self, path: str, view: View) -> None:
         """Show another tree at a directory: a submodule."""
@@ -83,7 +90,9 @@ class GitView:
         blob = self._object(sha)
         if kind == _LINK:
             return Entry("symlink", 0o777, mtime_ns=self._time_ns, target=os.fsdecode(blob.as_raw_string()))
-        return Entry("file", 0o755 if mode & 0o111 else 0o644, size=blob.raw_length(), mtime_ns=self._time_ns)
+        values = self._values(path)
+        size = len(self._bytes(path, sha, values)) if values else blob.raw_length()
+        return Entry("file", 0o755 if mode & 0o111 else 0o644, size=size, mtime_ns=self._time_ns)
 
     def iterdir(self, path: str) -> list[str]:
         """Return the names in a directory, sorted by their bytes."""
@@ -103,6 +112,33 @@ class GitView:
         found = self._find(path)
         if found is None:
             raise KeyError(path)
+        return self._bytes(path, found[1], self._values(path))
+
+    def _bytes(self, path: str, sha: ObjectID, values: Mapping[bytes, Value]) -> bytes:
+        data = bytes(self._object(sha).as_raw_string())
+        return to_working_tree(data, sha.decode(), values, path) if values else data
+
+    def _values(self, path: str) -> dict[bytes, Value]:
+        """Return the attributes of a file that change its content."""
+        if not self._has_attributes(path.rpartition("/")[0]):
+            return {}
+        found = self._values_of.get(path)
+        if found is None:
+            values = self._attributes.of(path)
+            found = {name: values[name] for name in NAMES if values.get(name) is not None}
+            self._values_of[path] = found
+        return found
+
+    def _has_attributes(self, directory: str) -> bool:
+        """Say whether there is a .gitattributes in a directory or above it."""
+        for part in unknown_parts(directory, self._attributed):
+            self._attributed[part] = self._attributed[part.rpartition("/")[0]] or ATTRIBUTES in self._tree(part)
+        return self._attributed[directory]
+
+    def _attributes_of(self, directory: str) -> bytes | None:
+        found = self._tree(directory).get(ATTRIBUTES)
+        if found is None or found[0] & 0o170000 != _FILE:
+            return None  # git takes no link for one
         return bytes(self._object(found[1]).as_raw_string())
 
     def _in(self, path: str) -> tuple[View, str] | None:

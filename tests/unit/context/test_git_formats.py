@@ -225,3 +225,48 @@ def test_packs_have_plain_names(places: Places, tools: GitTools) -> None:
     packs = place / ".git" / "objects" / "info" / "packs"
     packs.write_text("P pack-../../../secret.pack\nP ../x.pack\nP pack-\n" + packs.read_text())
     assert open_git(Git(f"{places.url}/plain/sha1/.git"), tools).content("d/e/n") == b"2"
+
+
+def test_files_are_those_of_a_checkout(places: Places, tools: GitTools) -> None:
+    """Attributes of several directories, over contents of every kind: each file as `git clone` writes it."""
+    place = places.root / "attributes"
+    (place / "d" / "e").mkdir(parents=True)
+    places.git(place, "init", "-q")
+    (place / ".gitattributes").write_text(
+        "[attr]windows eol=crlf\n*.auto text=auto eol=crlf\n*.bat windows\n*.id ident\n*.u16 working-tree-encoding=UTF-16LE\n"
+        "*.jpg binary\n*.txt text\n*.gone export-ignore\n*.lfs filter=lfs diff=lfs merge=lfs -text\n/top.* eol=crlf ident\n"
+    )
+    (place / "d" / ".gitattributes").write_text("*.txt eol=crlf\n/e/*.bat -text\n")
+    (place / "d" / "e" / ".gitattributes").write_text("*.id !ident eol=crlf\n")
+    contents = {
+        "lf": b"a\nb\n", "mixed": b"a\r\nb\nc\r", "nul": b"a\0\n", "id": b"$Id$\n$Id: old $\n$Id: x y $\n", "empty": b"",
+        "strange": bytes(range(1, 32)) * 4 + b"\n", "end": "é\n".encode(),
+    }  # fmt: skip
+    for directory in ("", "d", "d/e"):
+        for suffix in ("auto", "bat", "id", "jpg", "txt", "gone", "lfs", "plain"):
+            for name, data in contents.items():
+                blob = subprocess.run(
+                    ["git", "hash-object", "-w", "--stdin"], cwd=place, env=places.environ, input=data,
+                    capture_output=True, check=True,
+                ).stdout.decode().strip()  # fmt: skip
+                path = f"{directory}/{name}.{suffix}".lstrip("/")
+                places.git(place, "update-index", "--add", "--cacheinfo", f"100644,{blob},{path}")
+    for name in ("x.u16", "top.file"):
+        (place / name).write_bytes("é$Id$\n".encode("utf-16-le") if name == "x.u16" else b"$Id$\n")
+    places.git(place, "add", ".gitattributes", "d/.gitattributes", "d/e/.gitattributes", "x.u16", "top.file")
+    places.git(place, "commit", "-qm", "1")
+    places.git(places.root, "clone", "-q", "attributes", "clone")
+    view = open_git(Git(f"{places.url}/smart/attributes/.git"), tools)
+    found = {path: data for path, (kind, _, _, data) in everything(view).items() if kind == "file"}
+    clone = places.root / "clone"
+    wanted = {
+        str(path.relative_to(clone)): path.read_bytes()
+        for path in clone.rglob("*")
+        if path.is_file() and ".git/" not in f"{path.relative_to(clone)}"
+    }
+    assert found.keys() == wanted.keys()
+    assert [path for path in found if found[path] != wanted[path]] == []
+    for path, data in found.items():
+        entry = view.lstat(path)
+        assert entry is not None
+        assert entry.size == len(data), path
