@@ -117,6 +117,7 @@ def build(
         outputs = (*outputs, Output("registry"))
     request = msgspec.structs.replace(
         template,
+        gc=settings.gc,
         dockerfile=os.fspath(dockerfile) if dockerfile is not None else "",
         dockerfile_text=dockerfile_text,
         target=target or "",

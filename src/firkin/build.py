@@ -27,7 +27,7 @@ from firkin.events import Completed, Emit, Lanes, Planned, Warned
 from firkin.export.outputs import Exporter
 from firkin.graph.ops import Git
 from firkin.oci.platform import Platform, host_platform, parse_platform
-from firkin.request import BuildRequest, BuildResult, ImageResult, StepResult
+from firkin.request import BuildRequest, BuildResult, GcRules, ImageResult, StepResult
 from firkin.solve.bench import Bench
 from firkin.solve.cancel import Cancel
 from firkin.solve.layers import LostLayer
@@ -64,6 +64,10 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
                 text = f"a cached layer is of no use, so its step runs after all: {lost.message}"
                 emit(Warned(time.time(), "cache-refused", text))
                 bench.begin(refused)
+        if not request.plan_only and request.gc != GcRules():
+            from firkin.store.collect import collect
+
+            collect(bench.store, request.gc, began, emit)
     if request.plan_only:
         return result
     image = result.image

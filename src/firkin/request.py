@@ -70,6 +70,16 @@ class Ulimit(msgspec.Struct, frozen=True):
     hard: int
 
 
+class GcRules(msgspec.Struct, frozen=True):
+    """What a build removes from the store when it has ended. 0: no such rule; both: old things, until it fits.
+
+    `max_used_bytes` counts layers and blobs that no image with a name needs.
+    """
+
+    max_used_bytes: int = 0
+    keep_age_s: float = 0.0
+
+
 class RunOptions(msgspec.Struct, frozen=True):
     """What every RUN step gets that is no part of its cache key."""
 
@@ -185,6 +195,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     source_date_epoch: int | None = None
     rewrite_timestamp: bool = False
     now_s: float = 0.0  # clock at the start; `created` of the image
+    gc: GcRules = GcRules()
     isolation: Literal["auto", "namespaces", "chroot", "inplace"] = "auto"
     registry: RegistrySettings = RegistrySettings()
     git_context: bool = False  # the context's address is that of a git repository, whatever it looks like

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.request import UNPACK_LIMITS, Mirror, RegistrySettings, UnpackLimits
+from firkin.request import UNPACK_LIMITS, GcRules, Mirror, RegistrySettings, UnpackLimits
 from firkin.source import Source, Span
+from firkin.text import parse_duration_s, parse_size
 
 
 class Settings(NamedTuple):
@@ -25,6 +26,7 @@ class Settings(NamedTuple):
     progress: str = ""
     unpack: UnpackLimits = UNPACK_LIMITS
     registry: RegistrySettings = RegistrySettings()
+    gc: GcRules = GcRules()
 
 
 class _Place(NamedTuple):
@@ -55,7 +57,6 @@ class _Place(NamedTuple):
         return value if value.startswith("/") else os.path.join(os.path.dirname(self.file), value)
 
 
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 Reader = Callable[[Settings, object, _Place], Settings]
 
 
@@ -137,12 +138,12 @@ def _number(value: object, place: _Place) -> int:
 
 def _size(value: object, place: _Place) -> int:
     """Read a number of bytes, or a text like `64m` or `128g`."""
-    if isinstance(value, str):
-        digits, unit = value[:-1], value[-1:].lower()
-        if digits.isascii() and digits.isdigit() and len(digits) < 10 and unit in _UNITS:
-            return int(digits) * _UNITS[unit]
-        raise place.error("must be a size", "write e.g. \"64m\" or \"128g\"")
-    return _number(value, place)
+    if not isinstance(value, str):
+        return _number(value, place)
+    try:
+        return parse_size(value)
+    except ValueError:
+        raise place.error("must be a size", "write e.g. `\"64m\"` or `\"128g\"`, or a number of bytes") from None
 
 
 def _switch(value: object, place: _Place) -> bool:
@@ -248,6 +249,21 @@ def _max_entries(settings: Settings, value: object, place: _Place) -> Settings:
     return settings._replace(unpack=msgspec.structs.replace(settings.unpack, entries=_number(value, place)))
 
 
+def _max_used_space(settings: Settings, value: object, place: _Place) -> Settings:
+    return settings._replace(gc=msgspec.structs.replace(settings.gc, max_used_bytes=_size(value, place)))
+
+
+def _keep_age(settings: Settings, value: object, place: _Place) -> Settings:
+    seconds = parse_duration_s(value) if isinstance(value, str) else float(_number(value, place))
+    if seconds is None:
+        raise place.error("must be a time", "write e.g. `72h` or `14d`, or a number of seconds")
+    return settings._replace(gc=msgspec.structs.replace(settings.gc, keep_age_s=seconds))
+
+
+def _gc(settings: Settings, value: object, place: _Place) -> Settings:
+    return _apply(settings, _table(value, place), place, _GC)
+
+
 def _registry(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _REGISTRY)
 
@@ -266,14 +282,19 @@ _REGISTRY: Mapping[str, Reader] = {
     "base-max-age": _base_max_age,
 }
 _UNPACK: Mapping[str, Reader] = {"max-size": _max_size, "max-entries": _max_entries}
+_GC: Mapping[str, Reader] = {
+    "max-used-space": _max_used_space,
+    "keep-age": _keep_age,
+}
 _TOP: Mapping[str, Reader] = {
+    "gc": _gc,
     "root": _root,
     "isolation": _isolation,
     "progress": _progress,
     "registry": _registry,
     "unpack": _unpack,
 }
-_TABLES: Mapping[str, Mapping[str, Reader]] = {"registry": _REGISTRY, "unpack": _UNPACK}
+_TABLES: Mapping[str, Mapping[str, Reader]] = {"gc": _GC, "registry": _REGISTRY, "unpack": _UNPACK}
 KEYS = tuple(
     sorted(
         [key for key in _TOP if key not in _TABLES]

@@ -10,6 +10,8 @@ LARGEST_ID = 0x7FFFFFFF
 """Of a user or group, as moby/sys/user has it; the kernel has one bit more, and (uid_t)-1 means "leave it"."""
 FIRST_S, LATEST_S = -62167219200, 253402300799
 """The first second of the year 0 and the last one of 9999: RFC 3339, so JSON, has no other times."""
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
 
 def valid_text(text: str) -> str:
     """Return the text with U+FFFD for each byte that is not UTF-8, as Go's JSON encoder writes them."""
@@ -132,3 +134,21 @@ def _without_secrets(address: str, scheme: str, shown_user: str) -> str:
         for name, equals, value in pairs
     )
     return f"{host}{path}?{shown}{hash}{fragment}"
+
+
+def parse_duration_s(text: str) -> float | None:
+    """Return the seconds of `90s`, `30m`, `24h`, `7d`, `1h30m` or `0`, None for anything else.
+
+    Mirrors: Go's time.ParseDuration, and days.
+    """
+    total, digits = 0.0, ""
+    for char in text.strip():
+        if char.isdigit() or char == ".":
+            digits += char
+            continue
+        seconds = _SECONDS.get(char)
+        if seconds is None or not digits.replace(".", "", 1).isdigit() or not digits.isascii():
+            return None
+        total += float(digits) * seconds
+        digits = ""
+    return total if text.strip() and (not digits or digits == "0") else None

@@ -123,6 +123,7 @@ def choose_way(
     from firkin.backend import Wishes, choose_backend
     from firkin.linux.harden import find_exposed, in_executor_image
     from firkin.linux.probe import probe_host
+    from firkin.store.layout import check_owner
 
     try:
         os.makedirs(store_root, mode=0o700, exist_ok=True)
@@ -131,6 +132,7 @@ def choose_way(
             f"cannot make the store {store_root}: {(error.strerror or '').lower()}",
             hints=("`--root DIR` or FIRKIN_ROOT names another place",),
         ) from error
+    check_owner(store_root)
     try:
         inplace = in_executor_image()
         wishes = Wishes(isolation, inplace, find_exposed(credentials, needed) if inplace else ())

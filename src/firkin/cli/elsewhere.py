@@ -102,6 +102,7 @@ _NOT_THAT_PRUNE = _Answer(
 _BUILDER: Mapping[str, tuple[str, ...]] = {
     "build": ("build",),
     "b": ("build",),
+    "du": ("du",),
     "prune": ("prune", "--keep-unnamed"),  # docker's leaves images alone
     "version": ("version",),
 }
@@ -121,7 +122,7 @@ _GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "tag": ("tag",),
     },
     "container": {},
-    "system": {"info": ("info",), "prune": ("prune",)},
+    "system": {"df": ("du",), "info": ("info",), "prune": ("prune",)},
 }
 _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
     ("image", "prune"): _NOT_THAT_PRUNE,

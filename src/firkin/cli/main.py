@@ -22,6 +22,7 @@ COMMANDS = {
     "logout": ("logout", "Forget the credentials for a registry"),
     "cache": ("cache", "List or prune a layer cache in a registry or a directory"),
     "manifest": ("manifest", "Join images of several platforms under one name"),
+    "du": ("du", "Show what the store takes on disk"),
     "prune": ("prune", "Free the space of what is not in use"),
     "executor": ("executor", "Build with the command line of the Kaniko executor"),
     "warmer": ("warmer", "Fetch base images for executors"),

@@ -103,6 +103,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         max_parallel_steps=arguments.count("parallel"),
         call=call_of(arguments).method,
         verify=arguments.text("verify"),
+        gc=settings.gc,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_all
-from firkin.errors import UsageError
+from firkin.errors import FirkinError, UsageError
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
@@ -64,6 +64,27 @@ def open_client(
 ) -> RegistryClient:
     """Return a client (to be entered)."""
     return RegistryClient(settings.registry, cancelled=cancel, warn=warn)
+
+
+def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
+    """Run work on a store in the namespaces of a build (layers may belong to subordinate ids)."""
+    import os
+
+    from firkin.linux.enter import NamespacePlan, fork_into_namespaces
+    from firkin.render.report import error_text
+    from firkin.worker import choose_way
+
+    def child() -> int:
+        try:
+            return work()
+        except FirkinError as error:
+            say(error_text(error, terminal=os.isatty(2)))
+            return error.exit_code
+
+    way = choose_way(root, "auto")
+    plan = NamespacePlan(mount=False) if isinstance(way, FirkinError) else way.enter
+    status = os.waitstatus_to_exitcode(os.waitpid(fork_into_namespaces(plan, child), 0)[1])
+    return status if status >= 0 else 128 - status
 
 
 def say(text: str) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
-from firkin.text import LATEST_S, parse_bool, parse_size, whole_number
+from firkin.text import LATEST_S, parse_bool, parse_duration_s, parse_size, whole_number
 
 _LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
@@ -149,21 +149,11 @@ def epoch(build_args: Pairs, text: str) -> tuple[int | None, Pairs]:
 
 
 def duration_s(option: str, text: str) -> float:
-    """Read a duration like `90s`, `30m`, `24h`, `7d` or `1h30m`. Mirrors: Go's time.ParseDuration, and days."""
-    total, digits = 0.0, ""
-    for char in text.strip():
-        if char.isdigit() or char == ".":
-            digits += char
-            continue
-        seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(char)
-        if seconds is None or not digits.replace(".", "", 1).isdigit() or not digits.isascii():
-            break
-        total += float(digits) * seconds
-        digits = ""
-    else:
-        if text.strip() and (not digits or digits == "0"):
-            return total
-    raise UsageError(f"option `{option}`: `{text}` is not a duration", hints=("write e.g. `30m`, `24h` or `7d`",))
+    """Read a duration like `90s`, `30m`, `24h`, `7d` or `1h30m`."""
+    seconds = parse_duration_s(text)
+    if seconds is None:
+        raise UsageError(f"option `{option}`: `{text}` is not a duration", hints=("write e.g. `30m`, `24h` or `7d`",))
+    return seconds
 
 
 def ulimit(text: str) -> Ulimit:

@@ -12,18 +12,20 @@ import fcntl
 import os
 import sqlite3
 import stat
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
-from firkin.linux.folders import iter_statuses
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index, parse_manifest
 from firkin.store.layout import remove_tree
 from firkin.store.store import Store
+from firkin.store.usage import disk_size
 
-_GRACE_S = 60.0
+GRACE_S = 60.0
 """Uses are noted with this precision (records.py), so this much is added to every age."""
 
 _BATCH = 64
@@ -38,10 +40,40 @@ class Freed(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
+class Spared(msgspec.Struct, frozen=True):
+    """What stays for one reason: how many of a kind, and their bytes where they are known."""
+
+    kind: str
+    why: str
+    count: int
+    size_bytes: int
+
+
+RECENT = "of use lately, or to a build that runs"
+WANTED = "part of an image with a name"
+KEPT = "within the space to keep"
+HELD = "held by a build"
+
+
+class _Tally:
+    """Counts what is spared."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def add(self, kind: str, why: str, size_bytes: int) -> None:
+        count, size = self._found.get((kind, why), (0, 0))
+        self._found[kind, why] = count + 1, size + size_bytes
+
+    def result(self) -> tuple[Spared, ...]:
+        return tuple(Spared(kind, why, count, size) for (kind, why), (count, size) in self._found.items())
+
+
 class Pruned(msgspec.Struct, frozen=True):
     """The outcome of a prune (or, when dry, what it would have been)."""
 
     freed: tuple[Freed, ...]
+    spared: tuple[Spared, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -55,27 +87,36 @@ def prune(
     older_than_s: float = 0.0,
     keep_bytes: int = 0,
     unnamed_images: bool = True,
+    only_counted: bool = False,
     dry: bool = False,
 ) -> Pruned:
-    """Remove what was of no use for `older_than_s`, oldest first, until `keep_bytes` are left of it.
+    """Remove what was of no use for `older_than_s`, oldest first, until `keep_bytes` (0: nothing) are left of it.
 
-    With `unnamed_images` images that lost their name count as unused, too.
+    What is left counts as layers and blobs that no image with a name needs. With `unnamed_images` images that
+    lost their name count as unused, too. `only_counted` leaves alone what is not in that count: cache mounts,
+    downloads and small files.
     """
-    limit = min(now - older_than_s, _oldest_build(store, now) - _GRACE_S)
+    limit = min(now - older_than_s, _oldest_build(store, now) - GRACE_S)
+    tally = _Tally()
     freed: list[Freed] = []
     if unnamed_images:
         freed += [Freed("image", digest, 0) for digest in store.images.drop_unnamed(dry=dry)]
     lost = {item.name for item in freed}
-    freed += _layers(store, limit, keep_bytes, dry)
-    gone = {item.name for item in freed if item.kind in ("layer", "record")}
+    chosen, kept = choose(candidates(store, needed_by_images(store, lost)), limit, keep_bytes, tally)
+    layers = _layers(store, limit, chosen, dry)
+    freed += layers
+    gone = {item.name for item in layers}
     with store.images.held():  # no image gets a name between our look at them and the end of their blobs
-        protected = _needed_by_images(store, lost)
-        freed += _blobs(store, limit, protected, gone, dry)
+        protected = needed_by_images(store, lost)
+        freed += _blobs(store, limit, protected | kept, gone, dry)
         freed += _orphans(store, limit, protected, dry)
-    freed += _mounts(store, limit, dry)
-    freed += _downloads(store, limit, dry)
-    freed += _files(store, limit, dry)
-    return Pruned(tuple(freed))
+    for digest in protected:
+        tally.add("blob", WANTED, store.blobs.size(Digest(digest)) or 0)
+    if not only_counted:
+        freed += _mounts(store, limit, dry, tally)
+        freed += _downloads(store, limit, dry)
+        freed += _files(store, limit, dry)
+    return Pruned(tuple(freed), tally.result())
 
 
 def _oldest_build(store: Store, now: float) -> float:
@@ -92,7 +133,7 @@ def _oldest_build(store: Store, now: float) -> float:
     return oldest
 
 
-def _needed_by_images(store: Store, lost: set[str]) -> set[str]:
+def needed_by_images(store: Store, lost: Iterable[str] = ()) -> set[str]:
     """Return the digests of everything that the listed images consist of."""
     needed: set[str] = set()
     todo = [image.descriptor for image in store.images.entries() if image.descriptor.digest not in lost]
@@ -115,37 +156,76 @@ def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
     return (document.config, *document.layers)
 
 
-def _layers(store: Store, limit: float, keep_bytes: int, dry: bool) -> list[Freed]:
+class Candidate(NamedTuple):
+    """What may go, with all that goes with it. `kind` is layer, record (a layer that is only a blob) or blob."""
+
+    last_used: float
+    kind: str
+    name: str
+    own_bytes: int  # of the layer's tree, or of the blob
+    with_bytes: int  # of its blobs as well
+
+
+def candidates(store: Store, protected: set[str]) -> list[Candidate]:
+    """Return every layer, and every blob that belongs to none, that is not protected; by last use, oldest first."""
+    query = store.records.query
+    blobs = {str(digest): (int(str(size)), float(str(used))) for digest, size, used in query(
+        "SELECT digest, size, used FROM blobs") if str(digest) not in protected}  # fmt: skip
+    of_layer: dict[str, int] = {}
+    owned: set[str] = set()
+    for layer, digest in query("SELECT layer, digest FROM layer_blobs WHERE layer IN (SELECT layer FROM records)"):
+        if str(digest) in blobs and str(digest) not in owned:
+            owned.add(str(digest))
+            of_layer[str(layer)] = of_layer.get(str(layer), 0) + blobs[str(digest)][0]
+    found = []
+    for tree_id, size, last in query(
+        "SELECT trees.id, trees.size, max(trees.used, coalesce(max(records.used), 0)) AS last FROM trees "
+        "LEFT JOIN records ON records.layer = trees.id GROUP BY trees.id"
+    ):
+        own = int(str(size)) or disk_size(f"{store.layout.trees}/{tree_id}")
+        found.append(Candidate(float(str(last)), "layer", str(tree_id), own, own + of_layer.get(str(tree_id), 0)))
+    for layer, last in query(
+        "SELECT layer, max(used) FROM records "
+        "WHERE NOT EXISTS (SELECT 1 FROM trees WHERE trees.id = records.layer) GROUP BY layer"
+    ):
+        found.append(Candidate(float(str(last)), "record", str(layer), 0, of_layer.get(str(layer), 0)))
+    lone = [(digest, *known) for digest, known in blobs.items() if digest not in owned]
+    found += [Candidate(used, "blob", digest, size, size) for digest, size, used in lone]
+    return sorted(found)
+
+
+def choose(
+    found: list[Candidate], limit: float, keep_bytes: int, tally: _Tally
+) -> tuple[list[Candidate], set[str]]:
+    """Return the layers that go, and the blobs that stay although nobody needs them."""
+    left = sum(item.with_bytes for item in found)
+    chosen: list[Candidate] = []
+    kept: set[str] = set()
+    for item in found:
+        kind = "layer" if item.kind == "record" else item.kind
+        if item.last_used >= limit:
+            tally.add(kind, RECENT, item.with_bytes)
+        elif keep_bytes and left <= keep_bytes:
+            tally.add(kind, KEPT, item.with_bytes)
+            kept.add(item.name)
+        else:
+            left -= item.with_bytes
+            if item.kind != "blob":
+                chosen.append(item)
+    return chosen, kept
+
+
+def _layers(store: Store, limit: float, chosen: list[Candidate], dry: bool) -> list[Freed]:
     """Remove trees and records that were of no use since `limit`, oldest first.
 
     A layer that was only ever a blob is a record here; its bytes are those of the blob, which goes next.
     """
-    rows = store.records.query(
-        "SELECT trees.id, trees.size, max(trees.used, coalesce(max(records.used), 0)) AS last FROM trees "
-        "LEFT JOIN records ON records.layer = trees.id GROUP BY trees.id"
-    )
-    sized = []
-    for tree_id, size, last in rows:
-        tree_size = int(str(size)) or disk_size(f"{store.layout.trees}/{tree_id}")
-        sized.append((float(str(last)), "layer", str(tree_id), tree_size))
-    rows = store.records.query(
-        "SELECT layer, max(used), (SELECT coalesce(sum(blobs.size), 0) FROM layer_blobs JOIN blobs "
-        "ON blobs.digest = layer_blobs.digest WHERE layer_blobs.layer = records.layer) FROM records "
-        "WHERE NOT EXISTS (SELECT 1 FROM trees WHERE trees.id = records.layer) GROUP BY layer"
-    )
-    sized += [(float(str(last)), "record", str(layer), int(str(size))) for layer, last, size in rows]
-    left = sum(size for _, _, _, size in sized)
-    chosen = []
-    for last, kind, name, size in sorted(sized):
-        if last >= limit or (keep_bytes and left <= keep_bytes):
-            continue
-        chosen.append(Freed(kind, name, size if kind == "layer" else 0))
-        left -= size
+    going = [Freed(item.kind, item.name, item.own_bytes) for item in chosen]
     if dry:
-        return chosen
+        return going
     really: list[Freed] = []
-    for start in range(0, len(chosen), _BATCH):
-        really += _remove_layers(store, limit, chosen[start : start + _BATCH])
+    for start in range(0, len(going), _BATCH):
+        really += _remove_layers(store, limit, going[start : start + _BATCH])
     with store.records.exclusive() as connection:
         connection.execute("DELETE FROM contents WHERE used < ?", (limit,))
     return really
@@ -223,7 +303,7 @@ def _blobs(store: Store, limit: float, protected: set[str], gone: set[str], dry:
     return really
 
 
-def _mounts(store: Store, limit: float, dry: bool) -> list[Freed]:
+def _mounts(store: Store, limit: float, dry: bool, tally: _Tally) -> list[Freed]:
     """Remove cache mounts that no build holds and that were not used since `limit`."""
     freed = []
     base = store.layout.mounts
@@ -234,6 +314,8 @@ def _mounts(store: Store, limit: float, dry: bool) -> list[Freed]:
         descriptor = os.open(f"{base}/{name}", os.O_RDWR | os.O_CLOEXEC)
         try:
             if os.fstat(descriptor).st_mtime >= limit:
+                if os.path.isdir(path):
+                    tally.add("mount", RECENT, 0)
                 continue
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.isdir(path):
@@ -243,7 +325,7 @@ def _mounts(store: Store, limit: float, dry: bool) -> list[Freed]:
                     os.rename(path, place)
                     remove_tree(place)
         except BlockingIOError:
-            continue
+            tally.add("mount", HELD, 0)
         finally:
             os.close(descriptor)
     return freed
@@ -330,22 +412,6 @@ def _orphans(store: Store, limit: float, protected: set[str], dry: bool) -> list
                 _unlink(path)
                 freed.append(item)
     return freed
-
-
-def disk_size(path: str) -> int:
-    """Return the bytes on disk of everything in a directory, each file once."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    try:
-        for status in iter_statuses(path):
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                if (status.st_dev, status.st_ino) in seen:
-                    continue
-                seen.add((status.st_dev, status.st_ino))
-            total += status.st_blocks * 512
-    except FileNotFoundError:
-        pass  # another prune took it
-    return total
 
 
 def _status(path: str) -> os.stat_result | None:

@@ -39,6 +39,7 @@ _DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "do
 
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 RESERVE_BYTES = 1 << 20
+_NOBODY = 65534
 _TRIAL_S = 60.0
 """A trial takes milliseconds; one so old was killed."""
 
@@ -99,6 +100,8 @@ class StoreLayout:
                 self._begin()
         except OSError as error:
             self._give_up()
+            if error.errno in (errno.EACCES, errno.EPERM):
+                _refuse_foreign(self.root, _owner(self.root))
             raise store_error(f"cannot use the store at {self.root}", error) from error
         return self
 
@@ -127,6 +130,7 @@ class StoreLayout:
         version = f"{self.root}/version"
         try:
             with open(version, encoding="ascii") as file:
+                _refuse_foreign(self.root, os.fstat(file.fileno()).st_uid)
                 found = file.read().strip()
         except FileNotFoundError:
             for name in _DIRECTORIES:
@@ -205,6 +209,51 @@ class StoreLayout:
     def scratch_path(self, prefix: str) -> str:
         """Return a fresh name in this process's scratch space; nothing is made there."""
         return f"{self.scratch}/{prefix}-{_token()}"
+
+
+def check_owner(root: str) -> None:
+    """Refuse the store of another user before anything is done in it; raises StoreError."""
+    try:
+        owner = os.stat(f"{root}/version").st_uid
+    except PermissionError:
+        owner = _owner(root)
+    except OSError:
+        return  # there is no store yet
+    _refuse_foreign(root, owner)
+
+
+def _refuse_foreign(root: str, owner: int) -> None:
+    own = os.geteuid()
+    if owner in (own, _NOBODY):  # the latter: of an id that is not known here, as on NFS that squashes root
+        return
+    theirs = _user(owner)
+    raise StoreError(
+        f"the store at {root} belongs to {theirs}, and you are {_user(own)}",
+        code="store-owner",
+        hints=(
+            "a store has one user: whoever may write to it decides what its owner's builds run, so write access to "
+            "root's store is root",
+            f"run firkin as {theirs}, or name a store of your own with `--root DIR`",
+        ),
+    )
+
+
+def _owner(path: str) -> int:
+    """Return the owner of a path, or of the nearest directory above it that can be looked at."""
+    while True:
+        try:
+            return os.stat(path).st_uid
+        except OSError:
+            path = os.path.dirname(path)
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"`{pwd.getpwuid(uid).pw_name}` (uid {uid})"
+    except KeyError:
+        return f"uid {uid}"
 
 
 @contextmanager

@@ -384,6 +384,11 @@ class Records:
                 (tree_id, size, self._clock()),
             )
 
+    def measured_tree(self, tree_id: str, size: int) -> None:
+        """Note what a tree takes on disk, in bytes; that is no use of it."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE trees SET size = ? WHERE id = ?", (size, tree_id))
+
     def add_blob(self, digest: Digest, size: int) -> None:
         """Note that a blob is in the store."""
         with self._transaction() as connection:

@@ -9,7 +9,7 @@ from firkin.cli.arguments import parse_arguments
 from firkin.cli.commands.build import OPTIONS
 from firkin.cli.requests import build_request, settings_of
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, Mirror, Output, Secret, UnpackLimits
+from firkin.request import BuildRequest, GcRules, Mirror, Output, Secret, UnpackLimits
 
 
 @pytest.fixture
@@ -135,6 +135,16 @@ def test_registries_from_files_and_options(home):
     assert built.store_root == f"{place}/store" and built.isolation == "chroot"
 
 
+@pytest.mark.parametrize(("text", "expected"), [
+    ("max-used-space = '20g'\nkeep-age = '3d12h'\n", GcRules(20 << 30, 84 * 3600.0)),
+    ("max-used-space = 1000\nkeep-age = 60\n", GcRules(1000, 60.0)),
+    ("", GcRules()),
+])
+def test_rules_for_the_size_of_the_store(home, text, expected):
+    (home / "config.toml").write_text(f"[gc]\n{text}")
+    assert request(home, "--config", str(home / "config.toml"), ".").gc == expected
+
+
 @pytest.mark.parametrize(("text", "message", "hint"), [
     ("rot = 1\n", "`rot` is not a known key", "did you mean `root`?"),
     ("[registry]\nmirors = {}\n", "`registry.mirors` is not a known key", "did you mean `mirrors`?"),
@@ -147,6 +157,10 @@ def test_registries_from_files_and_options(home):
     ("[registry.client-cert]\na = {cert='x'}\n", "must have `cert` and `key`", ""),
     ("isolation = 'vm'\n", "must be auto, namespaces", ""),
     ("root = \n", "config.toml: ", ""),
+    ("[gc]\nkeep-age = 'soon'\n", "`gc.keep-age` must be a time", "`72h`"),
+    ("[gc]\nmax-used-space = 'much'\n", "`gc.max-used-space` must be a size", "128g"),
+    ("[gc]\nmax-used-space = '9999999999p'\n", "`gc.max-used-space` must be a size", ""),
+    ("[gc]\nmax-used-spce = 1\n", "`gc.max-used-spce` is not a known key", "did you mean `max-used-space`?"),
 ])
 def test_wrong_files(home, text, message, hint):
     file = home / "config.toml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from firkin import __version__
 from firkin.ambient import private_paths
@@ -15,6 +16,7 @@ from firkin.errors import HostError, StoreError
 from firkin.linux.harden import find_exposed, in_executor_image
 from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host
 from firkin.linux.syscalls import landlock_abi
+from firkin.store.layout import check_owner
 
 USAGE = "[OPTIONS]"
 ABOUT = (
@@ -34,6 +36,7 @@ def run(invocation: Invocation) -> int:
             f"cannot make the store {settings.root}: {(error.strerror or '').lower()}",
             hints=("`--root DIR` names another place",),
         ) from error
+    check_owner(settings.root)
     facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
     credentials = find_exposed((*settings.registry.auth_files, *private_paths(invocation.ambient)))
     wishes = Wishes(inplace=in_executor_image(), exposed=credentials)
@@ -48,6 +51,8 @@ def run(invocation: Invocation) -> int:
         "uid": facts.uid,
         "root": settings.root,
         "free_bytes": space.f_bavail * space.f_frsize,
+        "used_bytes": _used(settings.root),
+        "gc": {"max_used_bytes": settings.gc.max_used_bytes, "keep_age_s": settings.gc.keep_age_s},
         "cores": len(os.sched_getaffinity(0)),
         "isolation": chosen,
         "landlock": landlock_abi(),
@@ -65,6 +70,17 @@ def run(invocation: Invocation) -> int:
     else:
         write_out(_text(document, offers))
     return 0
+
+
+def _used(root: str) -> int | None:
+    """Return what the layers and blobs of the store take, as far as that was measured; None where there is no store."""
+    from firkin.store.store import Store
+    from firkin.store.usage import recorded_use
+
+    if not os.path.exists(f"{root}/version"):
+        return None
+    with Store(root, time.time) as store:
+        return sum(use.size_bytes for use in recorded_use(store))
 
 
 def _user() -> str:
@@ -98,10 +114,12 @@ def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
     from firkin.render.text import human_size
 
     free = human_size(int(str(document["free_bytes"])))
+    known = document["used_bytes"]
+    used = "" if known is None else f"{human_size(int(str(known)))} used (`firkin du` tells for what), "
     lines = [
         f"firkin {document['version']}, Python {document['python']}",
         f"Linux {document['kernel']} {document['machine']}, {document['cores']} cores, uid {document['uid']}",
-        f"store {document['root']}, {free} free",
+        f"store {document['root']}, {used}{free} free",
         f"builds run with {document['isolation']}",
         f"steps share {document['shared']}",
         "",

@@ -9,15 +9,11 @@ from firkin.cli import values
 from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import say
-from firkin.errors import FirkinError
-from firkin.linux.enter import NamespacePlan, fork_into_namespaces
-from firkin.render.report import error_text
-from firkin.render.text import human_size
-from firkin.store.gc import Pruned, prune
+from firkin.cli.shelf import run_in_namespaces
+from firkin.render.text import counted, human_size
+from firkin.store.gc import RECENT, Pruned, prune
 from firkin.store.layout import give_up_reserve, is_full
 from firkin.store.store import Store
-from firkin.worker import choose_way
 
 USAGE = "[OPTIONS]"
 ABOUT = (
@@ -46,33 +42,27 @@ def run(invocation: Invocation) -> int:
     dry = arguments.flag("dry_run")
 
     def child() -> int:
-        try:
-            with Store(settings.root, time.time) as store:
-                pruned = prune(
-                    store,
-                    now=ambient.now_s,
-                    older_than_s=older_than_s,
-                    keep_bytes=keep_bytes,
-                    unnamed_images=not arguments.flag("keep_unnamed"),
-                    dry=dry,
-                )
-                if not dry:
-                    store.layout.set_aside()
-        except FirkinError as error:
-            say(error_text(error, terminal=os.isatty(2)))
-            return error.exit_code
-        write_out(_text(pruned, dry, arguments.flag("verbose")))
+        with Store(settings.root, time.time) as store:
+            pruned = prune(
+                store,
+                now=ambient.now_s,
+                older_than_s=older_than_s,
+                keep_bytes=keep_bytes,
+                unnamed_images=not arguments.flag("keep_unnamed"),
+                dry=dry,
+            )
+            if not dry:
+                store.layout.set_aside()
+        lately = arguments.text("older_than") if older_than_s else ""
+        write_out(_text(pruned, lately, dry=dry, verbose=arguments.flag("verbose")))
         return 0
 
     if not dry and os.path.isdir(settings.root) and is_full(settings.root):
         give_up_reserve(settings.root)
-    way = choose_way(settings.root, "auto")
-    plan = NamespacePlan(mount=False) if isinstance(way, FirkinError) else way.enter
-    status = os.waitstatus_to_exitcode(os.waitpid(fork_into_namespaces(plan, child), 0)[1])
-    return status if status >= 0 else 128 - status
+    return run_in_namespaces(settings.root, child)
 
 
-def _text(pruned: Pruned, dry: bool, verbose: bool) -> str:
+def _text(pruned: Pruned, lately: str, *, dry: bool, verbose: bool) -> str:
     lines = []
     if verbose:
         lines += [f"{item.kind} {item.name} {human_size(item.size_bytes)}" for item in pruned.freed]
@@ -82,4 +72,10 @@ def _text(pruned: Pruned, dry: bool, verbose: bool) -> str:
         kinds[kind] = kinds.get(kind, 0) + 1
     what = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds.items()) or "nothing"
     lines.append(f"{'would remove' if dry else 'removed'} {what}, {human_size(pruned.size_bytes)}")
+    for spared in pruned.spared:
+        kind = "cache mount" if spared.kind == "mount" else spared.kind
+        size = f", {human_size(spared.size_bytes)}" if spared.size_bytes else ""
+        recent = f"of use in the last {lately or 'minute'}, or to a build that runs"
+        why = recent if spared.why == RECENT else spared.why
+        lines.append(f"spared {counted(spared.count, kind, kind + 's')}{size}: {why}")
     return "\n".join(lines) + "\n"

@@ -1,0 +1,59 @@
+"""Keeps the store within the rules of config.toml (`[gc]`), at the end of a build. Does I/O.
+
+Whether there is anything to do is decided from what the database says, by a few queries. Only where a rule
+is broken `prune` goes to work; what the build used is never touched.
+"""
+
+from __future__ import annotations
+
+import time
+
+from firkin.errors import FirkinError
+from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
+from firkin.request import GcRules
+from firkin.store.gc import GRACE_S, candidates, needed_by_images, prune
+from firkin.store.store import Store
+from firkin.store.usage import measure_trees, recorded_use
+
+_VERTEX = "gc"
+
+
+def collect(store: Store, rules: GcRules, began_s: float, emit: Emit) -> None:
+    """Remove what the rules do not keep; a failure is a warning, for the build has succeeded.
+
+    `began_s` is when the build began: what was of use since is kept, whatever the rules. Cache mounts and
+    downloads are in no count of space; they go by age alone.
+    """
+    started = False
+    try:
+        if not is_needed(store, rules, began_s):
+            return
+        emit(Planned(time.time(), (Vertex(_VERTEX, "removing from the store what the rules of [gc] do not keep"),)))
+        emit(Started(time.time(), _VERTEX))
+        started = True
+        pruned = prune(
+            store,
+            now=began_s,
+            older_than_s=rules.keep_age_s,
+            keep_bytes=rules.max_used_bytes,
+            unnamed_images=False,
+            only_counted=not rules.keep_age_s,
+        )
+        emit(Finished(time.time(), _VERTEX, "done", f"{len(pruned.freed)} items, {pruned.size_bytes} bytes"))
+    except (FirkinError, OSError) as error:
+        if started:
+            emit(Finished(time.time(), _VERTEX, "failed", str(error)))
+        message = f"the store could not be kept within the rules of [gc]: {error}"
+        emit(Warned(time.time(), "gc", message, hints=("`firkin prune` tells more",)))
+
+
+def is_needed(store: Store, rules: GcRules, began_s: float) -> bool:
+    """Say whether a rule is broken by something that may go; walks what was never measured, and nothing else."""
+    measure_trees(store)
+    if rules.max_used_bytes and sum(use.size_bytes for use in recorded_use(store)) <= rules.max_used_bytes:
+        return False  # with all images, so without them as well
+    found = candidates(store, needed_by_images(store))
+    if rules.max_used_bytes and sum(item.with_bytes for item in found) <= rules.max_used_bytes:
+        return False
+    limit = began_s - max(rules.keep_age_s, GRACE_S)
+    return any(item.last_used < limit for item in found)
