@@ -54,7 +54,8 @@ demo: $(RUN_STAMP)
 	@.ci/apt-ensure 'the demo' $(DEMO_PACKAGES)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run
 
-# The executor image; ARGS='--local-bases' where Docker Hub cannot be reached, ARGS='--push NAME', see images/build.py.
+# The executor image, kept in the store as firkin/executor; ARGS='--local-bases' where Docker Hub cannot be reached,
+# ARGS='--push NAME', ARGS='--name NAME', see images/build.py.
 image: $(STAMP)
 	@$(BIN)/python images/build.py $(ARGS)
 

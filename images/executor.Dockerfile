@@ -1,15 +1,17 @@
 # check=skip=SecretsUsedInArgOrEnv
-# The executor image: `make image`. Targets: latest (no shell) and debug (busybox).
+# The executor image: `make image`. Targets: latest (no shell), debug (busybox) and warmer (latest, but for its entry point).
 #
 # Everything of firkin's lies below /kaniko and needs nothing of the rest of the root. Contexts: this repository, and
-# `wheels`, a directory with the wheels of firkin, its dependencies and certifi (images/build.py makes it).
+# `wheels`, with a directory for each architecture that holds the wheels of firkin, its dependencies and certifi
+# (images/build.py makes it). RUN steps start the interpreter of the target, so another architecture needs emulation.
 ARG PYTHON_BASE=docker.io/library/python:3.11-slim
 ARG COMPILER_BASE=docker.io/library/gcc:12
 ARG BUSYBOX_BASE=docker.io/library/busybox:1.35
 
 FROM ${PYTHON_BASE} AS runtime
+ARG TARGETARCH
 COPY images/executor/runtime.py images/executor/main.py /src/
-RUN --mount=type=bind,from=wheels,target=/wheels <<STEPS
+RUN --mount=type=bind,from=wheels,source=${TARGETARCH},target=/wheels <<STEPS
 set -e
 python3 /src/runtime.py /kaniko/rt /wheels
 cp /src/main.py /kaniko/rt/main.py
@@ -57,6 +59,9 @@ ENV HOME=/root USER=root PATH=/usr/local/bin:/kaniko SSL_CERT_DIR=/kaniko/ssl/ce
     DOCKER_CREDENTIAL_GCR_CONFIG=/kaniko/.config/gcloud/docker_credential_gcr_config.json KANIKO_DIR=/kaniko
 WORKDIR /workspace
 ENTRYPOINT ["/kaniko/executor"]
+
+FROM latest AS warmer
+ENTRYPOINT ["/kaniko/warmer"]
 
 FROM latest AS debug
 COPY --from=shell /made /

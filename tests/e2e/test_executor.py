@@ -19,6 +19,7 @@ from support.object_stores import running_s3
 from support.places import EXAMPLES
 from support.registry import PASSWORD, USER, Registry, docker_config, make_certificate, running_registry
 
+from firkin import __version__
 from firkin.cli.executor_files import write_digest_file
 from firkin.errors import RegistryError
 from firkin.request import RegistrySettings
@@ -376,6 +377,20 @@ def test_what_the_images_hold(image, registry):
     assert (latest.files / "kaniko").stat().st_mode & 0o7777 == 0o777
     assert (latest.files / "kaniko/ssl/certs/ca-certificates.crt").stat().st_size > 100_000
     assert latest.archive.stat().st_size < 40_000_000
+
+
+def test_the_image_is_kept_under_names_with_a_version(registry):
+    latest = executor_image("latest", registry)
+    said = (latest.archive.parent / "sizes").read_text()
+    for target, suffix in (("latest", ""), ("debug", "-debug"), ("warmer", "-warmer")):
+        kept = f"{target}: kept as firkin/executor:{target} and firkin/executor:v{__version__}{suffix} ("
+        assert kept in said
+        assert f"docker.io/firkin/executor:{target}" in (latest.archive.parent / "names").read_text()
+    assert f"firkin push firkin/executor:v{__version__} REGISTRY/executor:v{__version__}" in said
+    with tarfile.open(latest.archive.with_name("executor-warmer.tar")) as archive:
+        (entry,) = json.load(archive.extractfile("manifest.json"))
+        config = json.load(archive.extractfile(entry["Config"]))
+    assert config["config"]["Entrypoint"] == ["/kaniko/warmer"]
 
 
 def test_the_runtime_loads_nothing_of_the_root(image, scratch, workspace):

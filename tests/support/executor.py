@@ -45,6 +45,7 @@ def executor_image(target: str, registry: Registry) -> ExecutorImage:
             result = subprocess.run(command, capture_output=True, text=True, timeout=280)
             assert result.returncode == 0, result.stdout + result.stderr
             (place / "sizes").write_text(result.stdout)
+            shutil.copy(place / "store/oci/index.json", place / "names")
             for name in ("latest", "debug"):
                 _unpack(place / f"executor-{name}.tar", place / name)
             shutil.rmtree(place / "store")
