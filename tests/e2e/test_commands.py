@@ -143,7 +143,15 @@ def test_prune_frees_what_no_image_needs(built: Firkin) -> None:
     told = built.run("prune", "--dry-run").stdout
     assert told.startswith("would remove ")
     # What a build of the last minute used stays; a clock that went on is what `--older-than` is for.
-    assert built.run("prune", "--older-than", "1h").stdout == "removed nothing, 0B\n"
+    pruned = built.run("prune", "--older-than", "1h")
+    assert pruned.stdout == "removed nothing, 0B\n"
+    spared = pruned.stderr.splitlines()
+    assert any(re.fullmatch(r"spared 2 layers, .*: of use in the last 1h, or to a build that runs", line) for line in spared)
+    assert any(re.fullmatch(r"spared 3 blobs, .*: part of an image with a name", line) for line in spared)
+    used = json.loads(built.run("info", "--json").stdout)["used_bytes"]
+    taken = json.loads(built.run("du", "--json").stdout)
+    assert 0 < used <= taken["size_bytes"] and taken["kinds"]["layer"]["count"] == 2
+    assert built.run("system", "df").stdout.splitlines()[0].split() == ["KIND", "COUNT", "SIZE", "RECLAIMABLE"]
     built.run("rmi", "app:1")
     assert built.run("images").stdout.count("\n") == 1
     assert len(list((built.store / "oci/blobs/sha256").iterdir())) <= before

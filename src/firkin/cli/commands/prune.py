@@ -9,7 +9,7 @@ from firkin.cli import values
 from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import run_in_namespaces
+from firkin.cli.shelf import run_in_namespaces, say
 from firkin.render.text import counted, human_size
 from firkin.store.gc import RECENT, Pruned, prune
 from firkin.store.layout import give_up_reserve, is_full
@@ -54,7 +54,9 @@ def run(invocation: Invocation) -> int:
             if not dry:
                 store.layout.set_aside()
         lately = arguments.text("older_than") if older_than_s else ""
-        write_out(_text(pruned, lately, dry=dry, verbose=arguments.flag("verbose")))
+        write_out(_text(pruned, dry=dry, verbose=arguments.flag("verbose")))
+        if pruned.spared:
+            say(_spared(pruned, lately))
         return 0
 
     if not dry and os.path.isdir(settings.root) and is_full(settings.root):
@@ -62,7 +64,7 @@ def run(invocation: Invocation) -> int:
     return run_in_namespaces(settings.root, child)
 
 
-def _text(pruned: Pruned, lately: str, *, dry: bool, verbose: bool) -> str:
+def _text(pruned: Pruned, *, dry: bool, verbose: bool) -> str:
     lines = []
     if verbose:
         lines += [f"{item.kind} {item.name} {human_size(item.size_bytes)}" for item in pruned.freed]
@@ -72,10 +74,16 @@ def _text(pruned: Pruned, lately: str, *, dry: bool, verbose: bool) -> str:
         kinds[kind] = kinds.get(kind, 0) + 1
     what = ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds.items()) or "nothing"
     lines.append(f"{'would remove' if dry else 'removed'} {what}, {human_size(pruned.size_bytes)}")
+    return "\n".join(lines) + "\n"
+
+
+def _spared(pruned: Pruned, lately: str) -> str:
+    """Return what stays and why, a line for each reason."""
+    lines = []
     for spared in pruned.spared:
         kind = "cache mount" if spared.kind == "mount" else spared.kind
         size = f", {human_size(spared.size_bytes)}" if spared.size_bytes else ""
         recent = f"of use in the last {lately or 'minute'}, or to a build that runs"
         why = recent if spared.why == RECENT else spared.why
         lines.append(f"spared {counted(spared.count, kind, kind + 's')}{size}: {why}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
