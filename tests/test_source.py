@@ -136,6 +136,7 @@ AMBIENT_ALLOWED = ("cli", "worker", "api", "__main__", "testing", "sandbox.init"
 THREAD_STARTERS = {"Thread", "Timer", "start_new_thread", "ThreadPoolExecutor", "ThreadPool", "ThreadingHTTPServer"}
 THREADS_ALLOWED = {
     "solve.pools": "the three pools",
+    "linux.ending": "whoever waits beside work that cannot be asked to end",
     "layer.background": "an iterator that runs ahead, bounded",
     "layer.stream": "digest and deflate of one layer, both outside the interpreter lock",
 }

@@ -37,6 +37,7 @@ def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[]
         source = bench.contexts.read_dockerfile()
         emit(Planned(time.time(), (), source.shown()))
         document = msgspec.Raw(encode_line(_answer(request, bench, source)))
+    cancel.check()  # bases that could not be asked any more are no answer
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, document)
 

@@ -236,7 +236,7 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
                 start_launcher()
                 request = _without_foreign_helpers(request)
-            return serve(request, events, lambda: backend, build, cancel)
+            return serve(request, events, lambda: backend, build, cancel, inplace=backend.sandbox == "bare")
         enter(NamespacePlan(mount=False), channel)
         missing = error_of(decision.missing)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
@@ -279,6 +279,8 @@ def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
 
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+INPLACE_GRACE_S = 20.0
+"""How long a build that was told to stop may put the root of the executor image back."""
 
 
 def _listen() -> Cancel:
@@ -297,13 +299,23 @@ def _listen() -> Cancel:
 
 
 def serve(
-    request: BuildRequest, descriptor: int, way: Callable[[], Backend], build: Build, cancel: Cancel
+    request: BuildRequest,
+    descriptor: int,
+    way: Callable[[], Backend],
+    build: Build,
+    cancel: Cancel,
+    *,
+    inplace: bool = False,
 ) -> int:
     """Build in this process, write every event and the last line to `descriptor`, return the exit code.
 
-    `cancel`, which SIGTERM and SIGINT set, stops the build.
+    `cancel`, which SIGTERM and SIGINT set, stops the build. What does not stop is ended (linux/ending.py); `inplace`
+    gives it the time to put the container's own root back.
     """
+    from firkin.linux.ending import PATIENCE_S, watch
     from firkin.linux.syscalls import set_parent_death_signal
+
+    watch(INPLACE_GRACE_S - 1 if inplace else PATIENCE_S, cancel.signal)
 
     # Set here and not earlier: entering a user namespace clears it.
     set_parent_death_signal(signal.SIGKILL)

@@ -15,6 +15,7 @@ from firkin.cli.executor_request import executor_registry
 from firkin.errors import ContextError, FirkinError, UsageError
 from firkin.export.blobs import output_file
 from firkin.export.oci_layout import write_directory
+from firkin.linux.ending import watch
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -40,6 +41,7 @@ def warm(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
         raise UsageError("you must select at least one image to cache or a dockerfile to parse")
     place = absolute(ambient.cwd, flags.text("cache-dir"))
     failed: list[FirkinError] = []
+    watch()
     with RegistryClient(executor_registry(flags, ambient)) as client:
         for name in dict.fromkeys(names):
             log.log("info", f"Retrieving image {name}", ambient.now_s)

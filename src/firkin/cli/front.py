@@ -1,7 +1,8 @@
 """The front process: starts the worker, draws its events, passes signals on. I; only `cli` may import it.
 
-The worker is a fork without exec: the request stays in memory. A first SIGINT or SIGTERM asks the
-worker to stop, a second kills it; it has GRACE_S to end. It dies with the front (`die_with_parent`).
+The worker is a fork without exec: the request stays in memory. A first SIGINT or SIGTERM asks the worker to stop, a
+second to do so at once; it sees to that itself (linux/ending.py). When it has not ended after GRACE_S the front kills
+it, and after LIMIT_S ends itself, whatever it is doing: a terminal may take no output. The worker dies with it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import Cancelled, FirkinError, InternalError
 from firkin.request import BuildResult
-from firkin.worker import Failure, Success, decode_line, error_of
+from firkin.worker import INPLACE_GRACE_S, Failure, Success, decode_line, error_of
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from firkin.render import Renderer
 
-GRACE_S = 10.0
+GRACE_S = 1.6
+LIMIT_S = 1.7
 _CHUNK = 1 << 16
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -50,6 +52,7 @@ def build_in_worker(
             pid = start(prepare, write_end)
         finally:
             os.close(write_end)
+        signals.pass_to(pid)
         renderer = make_renderer()
         ending = _Front(pid, read_end, renderer, signals).run()
     finally:
@@ -59,16 +62,53 @@ def build_in_worker(
 
 
 class _Signals:
-    """Signals as bytes on a pipe, so that waiting for them and for events is one wait."""
+    """Passes signals on to the worker at once, and has them as bytes on a pipe, to be waited for with the events."""
 
     def __init__(self) -> None:
         self.read_end, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
         self._wakeup = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
-        numbers = [*_STOPPING, signal.SIGWINCH]
+        self.asked = 0  # the first signal
+        self.grace_s, self._limit_s = GRACE_S, LIMIT_S
+        self._pid = 0
+        numbers = [*_STOPPING, signal.SIGWINCH, signal.SIGALRM]
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
             numbers.remove(signal.SIGHUP)  # as `nohup` wants it
-        self._before = {number: signal.signal(number, _note) for number in numbers}
+        self._before = {number: signal.signal(number, self._came) for number in numbers}
+
+    def pass_to(self, pid: int) -> None:
+        """Pass on to the worker from now on, beginning with what came before."""
+        from firkin.linux.harden import in_executor_image
+
+        self._pid = pid
+        if in_executor_image():  # there is a root to be put back
+            self.grace_s = self._limit_s = INPLACE_GRACE_S
+        if self.asked:
+            self._tell(self.asked)
+
+    def _came(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal in the middle of whatever the front is doing."""
+        if number in _STOPPING:
+            if not self.asked:
+                self.asked = number
+                signal.setitimer(signal.ITIMER_REAL, self._limit_s)
+            self._tell(number)
+        elif number == signal.SIGALRM and self.asked:
+            self.kill()
+            os._exit(128 + self.asked)
+
+    def _tell(self, number: int) -> None:
+        if self._pid:
+            _send(self._pid, signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the worker and the programs that it started and did not end; steps have a session of their own."""
+        if self._pid:
+            _send(self._pid, signal.SIGKILL)
+            try:
+                os.killpg(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it had no time to lead a group
 
     def forget(self) -> None:
         """Undo everything in the fork, before it has handlers of its own."""
@@ -77,6 +117,7 @@ class _Signals:
             signal.signal(number, signal.SIG_DFL)
 
     def restore(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -84,8 +125,11 @@ class _Signals:
         os.close(self._write_end)
 
 
-def _note(number: int, frame: FrameType | None) -> None:
-    """The wakeup descriptor has the signal already."""
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
 
 
 class _Front:
@@ -96,7 +140,7 @@ class _Front:
         self._events = events
         self._renderer = renderer
         self._signals = signals
-        self._asked = 0  # the first signal
+        self._said = False
         self._kill_at_s = float("inf")
         self._rest = b""
         self._last: Success | Failure | None = None
@@ -127,7 +171,8 @@ class _Front:
                 elif not self._receive():
                     return
             if time.monotonic() >= self._kill_at_s:
-                self._send(signal.SIGKILL)
+                self._signals.kill()
+                return
             if self._renderer.interval_s:
                 self._renderer.tick(time.time())
 
@@ -153,34 +198,27 @@ class _Front:
         return True
 
     def _signalled(self, number: int) -> None:
-        if number not in _STOPPING:
+        if number not in _STOPPING or self._said:
             return
-        if self._asked:
-            self._send(signal.SIGKILL)
-            return
-        self._asked = number
-        self._kill_at_s = time.monotonic() + GRACE_S
-        self._send(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        self._said = True
+        self._kill_at_s = time.monotonic() + self._signals.grace_s
         if number == signal.SIGINT:
             self._renderer.message("stopping; press Ctrl-C again to kill")
 
-    def _send(self, number: int) -> None:
-        try:
-            os.kill(self._pid, number)
-        except ProcessLookupError:
-            pass
-
     def _kill(self) -> None:
         """End the worker when the front itself has to give up."""
-        self._send(signal.SIGKILL)
+        self._signals.kill()
         os.waitpid(self._pid, 0)
 
     def _ending(self) -> BuildResult | FirkinError:
+        if self._signals.asked:
+            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)  # its number still leads the group
+            self._signals.kill()
         status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         if isinstance(self._last, Success):
             return self._last.result
-        if self._asked:
-            return Cancelled("the build was cancelled", exit_code=128 + self._asked)
+        if self._signals.asked:
+            return Cancelled("the build was cancelled", exit_code=128 + self._signals.asked)
         if self._last is not None:
             return error_of(self._last)
         if status == -signal.SIGKILL:

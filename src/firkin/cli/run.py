@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -39,6 +40,14 @@ class Command(Protocol):
     run: Callable[[Invocation], int]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Reported(Exception):
     """A FirkinError together with the texts that it may point at."""
 
@@ -58,6 +67,7 @@ def run_command(name: str, module: str, words: list[str]) -> int:
     debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
 
     def work() -> int:
+        handle(_interrupt)  # until the command has a better way
         command = load_command(module)
         main = getattr(command, "main", None)
         if main is not None and words not in (["--help"], ["-h"]):  # a program with a grammar of its own
@@ -74,6 +84,17 @@ def run_command(name: str, module: str, words: list[str]) -> int:
         return command.run(Invocation(arguments, ambient))
 
     return run_guarded(f"firkin {name}", work, debug=debug)
+
+
+def handle(handler: Callable[[int, object], None]) -> None:
+    """Have `handler` called for the signals that ask a process to end, but for those that are ignored (`nohup`)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise Interrupted(number)
 
 
 def run_guarded(
@@ -101,6 +122,8 @@ def run_guarded(
         return fail(error)
     except FirkinError as error:
         return fail(error)
+    except Interrupted as interrupted:
+        return 128 + interrupted.number
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

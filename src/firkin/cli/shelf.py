@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Invocation, write_all
-from firkin.errors import FirkinError, UsageError
+from firkin.cli.run import Interrupted, Invocation, handle, write_all
+from firkin.errors import Cancelled, FirkinError, UsageError
+from firkin.linux.ending import watch
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
@@ -16,10 +17,13 @@ from firkin.store import lookup
 from firkin.store.lookup import Found, whole_digest
 from firkin.store.store import Store
 
+_SIGINT = 2
+
 
 def open_store(invocation: Invocation) -> tuple[Store, Settings]:
     """Return the store (to be entered) and the settings that an invocation means."""
     settings = settings_of(invocation.arguments, invocation.ambient)
+    watch()
     return Store(settings.root, time.time), settings
 
 
@@ -67,23 +71,38 @@ def open_client(
 
 
 def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
-    """Run work on a store in the namespaces of a build (layers may belong to subordinate ids)."""
+    """Run work on a store in the namespaces of a build (layers may belong to subordinate ids); signals reach it."""
     import os
+    import signal
 
     from firkin.linux.enter import NamespacePlan, fork_into_namespaces
+    from firkin.linux.syscalls import set_parent_death_signal
     from firkin.render.report import error_text
     from firkin.worker import choose_way
 
     def child() -> int:
+        os.setsid()  # a terminal's Ctrl-C comes once, from the process outside
+        set_parent_death_signal(signal.SIGTERM)
+        watch()
         try:
             return work()
         except FirkinError as error:
             say(error_text(error, terminal=os.isatty(2)))
             return error.exit_code
+        except Interrupted as interrupted:
+            return 128 + interrupted.number
+
+    def pass_on(number: int, frame: object) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            pass  # it has ended just now
 
     way = choose_way(root, "auto")
     plan = NamespacePlan(mount=False) if isinstance(way, FirkinError) else way.enter
-    status = os.waitstatus_to_exitcode(os.waitpid(fork_into_namespaces(plan, child), 0)[1])
+    pid = fork_into_namespaces(plan, child)
+    handle(pass_on)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return status if status >= 0 else 128 - status
 
 
@@ -93,10 +112,12 @@ def say(text: str) -> None:
 
 
 def with_interrupts(work: Callable[[Cancel], int]) -> int:
-    """Run work that a Ctrl-C or SIGTERM stops."""
-    import signal
-
+    """Run work that a Ctrl-C, SIGTERM or SIGHUP stops."""
     cancel = Cancel()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: cancel.set(number))
-    return work(cancel)
+    handle(lambda number, frame: cancel.set(number))
+    watch()
+    try:
+        return work(cancel)
+    except Cancelled as cancelled:
+        cancelled.exit_code = 128 + (cancel.signal or _SIGINT)
+        raise

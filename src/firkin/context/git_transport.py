@@ -15,6 +15,7 @@ from dulwich.client import AbstractHttpGitClient, SSHVendor, SubprocessWrapper
 from dulwich.errors import GitProtocolError, NotGitRepository
 
 from firkin.context.https import Web
+from firkin.linux.ending import at_end, kill_tree
 from firkin.registry.transport import Exchange
 
 _IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
@@ -126,6 +127,7 @@ class SshProgram(SSHVendor):
         process = subprocess.Popen(
             argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self._environ
         )
+        at_end(lambda: kill_tree(process.pid))
         return SubprocessWrapper(process)
 
     def _own_command(self, username: str | None) -> tuple[list[str], str | None]:

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 from firkin.errors import Cancelled, FirkinError, StoreError, UsageError
 from firkin.layer.change import Entry
 from firkin.layer.entry import encode_member, padding
+from firkin.linux.ending import at_end
 from firkin.linux.files import open_special
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -101,6 +102,7 @@ def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
         file = open(open_special(dest) if special else temporary, "wb")
     except OSError as error:
         raise output_error(dest, error, "does its directory exist, and may you write there?") from error
+    forget = at_end(lambda: None if special else os.unlink(temporary))
     try:
         with file:
             yield file
@@ -112,6 +114,8 @@ def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             raise _named(error, dest) from error
         raise
+    finally:
+        forget()
 
 
 def prepare_place(dest: str, *, directory: bool) -> None:

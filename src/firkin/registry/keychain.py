@@ -15,7 +15,7 @@ import binascii
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +90,9 @@ def normal_key(key: str) -> str:
 class Keychain:
     """Finds credentials by host and repository. Safe to share between threads; files are read once."""
 
-    def __init__(self, settings: RegistrySettings) -> None:
+    def __init__(self, settings: RegistrySettings, cancelled: Callable[[], bool] | None = None) -> None:
         self._settings = settings
+        self._cancelled = cancelled  # asked while a helper runs
         self._environ = dict(settings.environ)
         self._lock = threading.Lock()
         self._sources: tuple[_Source, ...] | None = None
@@ -207,7 +208,8 @@ class Keychain:
         if (helper, server) not in self._answers:
             label = f"docker-credential-{helper} ({kind} in {source.label})"
             try:
-                answer = run_helper(helper, "get", server, self._settings.helper_path, self._environ)
+                place = self._settings.helper_path
+                answer = run_helper(helper, "get", server, place, self._environ, self._cancelled)
             except UsageError as error:
                 self._notes.append(f"{error.message} ({kind} in {source.label})")
                 answer = None
@@ -303,15 +305,23 @@ def _from_helper(answer: bytes, label: str) -> Credentials | None:
 
 
 def run_helper(
-    helper: str, verb: str, data: str, search_path: str, environ: dict[str, str]
+    helper: str,
+    verb: str,
+    data: str,
+    search_path: str,
+    environ: dict[str, str],
+    cancelled: Callable[[], bool] | None = None,
 ) -> bytes | None:
     """Run `docker-credential-HELPER VERB` with `data` on its standard input and return what it printed.
 
     None says that it has no credentials for the server. Raises UsageError when it is missing or fails; what it
-    prints is never repeated on success. Spec: docker-credential-helpers, README.
+    prints is never repeated on success. It is killed, and Cancelled raised, when `cancelled` says so.
+    Spec: docker-credential-helpers, README.
     """
     import shutil
     import subprocess
+
+    from firkin.linux.programs import run_program
 
     program = f"docker-credential-{helper}"
     if "/" in helper or not helper:
@@ -320,9 +330,8 @@ def run_helper(
     if path is None:
         raise UsageError(f"credential helper `{program}` is not in PATH", code="registry-helper")
     try:
-        done = subprocess.run(
-            [path, verb], input=data.encode(), capture_output=True, timeout=_HELPER_TIMEOUT_S, check=False,
-            env=environ or None,
+        done = run_program(
+            [path, verb], data=data.encode(), environ=environ or None, timeout_s=_HELPER_TIMEOUT_S, cancelled=cancelled
         )
     except subprocess.TimeoutExpired:
         raise UsageError(

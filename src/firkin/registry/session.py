@@ -71,7 +71,7 @@ class Session:
     ) -> None:
         self.settings = settings
         self.transport = Transport(settings, cancelled=cancelled)
-        self.keychain = Keychain(settings)
+        self.keychain = Keychain(settings, cancelled)
         self._warn = warn or (lambda code, message: None)
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostAuth] = {}

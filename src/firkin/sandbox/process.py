@@ -10,10 +10,12 @@ import os
 import select
 import signal
 import time
+from contextlib import nullcontext
 from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Protocol
 
 from firkin.errors import HostError
+from firkin.linux.ending import held
 from firkin.sandbox.spec import ExecError, RunResult
 
 if TYPE_CHECKING:
@@ -106,7 +108,9 @@ def run_plan(
             for fd in {spec_fd, status_end, output_end, error_end}:
                 os.close(fd)
         patience_s = _KILL_AFTER_S if plan["namespaces"] else _KILL_UNDOING_AFTER_S
-        cancelled, status = _attend(child, takers, status_fd, cancel_fd, patience_s)
+        # What undoes itself outside of namespaces needs its scratch until it is through.
+        with nullcontext() if plan["namespaces"] else held():
+            cancelled, status = _attend(child, takers, status_fd, cancel_fd, patience_s)
     finally:
         for fd in (*takers, status_fd):
             os.close(fd)

@@ -26,11 +26,12 @@ import errno
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from firkin.errors import StoreError
+from firkin.linux.ending import at_end
 from firkin.linux.folders import remove_tree as remove_tree
 
 STORE_VERSION = "1"
@@ -90,6 +91,7 @@ class StoreLayout:
         self.database = f"{root}/records.db"
         self.scratch = ""
         self._lock = -1
+        self._forget: Callable[[], None] = lambda: None
 
     def __enter__(self) -> StoreLayout:
         try:
@@ -103,16 +105,20 @@ class StoreLayout:
             if error.errno in (errno.EACCES, errno.EPERM):
                 _refuse_foreign(self.root, _owner(self.root))
             raise store_error(f"cannot use the store at {self.root}", error) from error
+        self._forget = at_end(self._remove_scratch)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        remove_tree(self.scratch)
-        lock = self.scratch + ".lock"
-        if os.path.exists(lock):
-            os.unlink(lock)
+        self._remove_scratch()
+        self._forget()
         os.close(self._lock)
+
+    def _remove_scratch(self) -> None:
+        remove_tree(self.scratch)
+        with suppress(FileNotFoundError):
+            os.unlink(self.scratch + ".lock")
 
     def blob_path(self, digest: str) -> str:
         """Return where a blob lies, or would."""

@@ -12,6 +12,7 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import say
 from firkin.errors import RegistryError, UsageError
+from firkin.linux.ending import watch
 from firkin.registry.client import RegistryClient
 from firkin.registry.keychain import login
 
@@ -33,6 +34,7 @@ _MAX_SECRET_BYTES = 64 * 1024
 def run(invocation: Invocation) -> int:
     """Ask, check with the registry, store."""
     arguments, ambient = invocation
+    watch()
     if len(arguments.operands) > 1:
         raise UsageError("`firkin login` takes one registry")
     host = arguments.operands[0] if arguments.operands else "docker.io"

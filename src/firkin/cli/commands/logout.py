@@ -7,6 +7,7 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import say
 from firkin.errors import UsageError
+from firkin.linux.ending import watch
 from firkin.registry.keychain import logout
 
 USAGE = "[OPTIONS] [REGISTRY]"
@@ -17,6 +18,7 @@ OPTIONS = REGISTRY + COMMON
 def run(invocation: Invocation) -> int:
     """Remove the entry from the first config.json, and from its helper."""
     arguments, ambient = invocation
+    watch()
     if len(arguments.operands) > 1:
         raise UsageError("`firkin logout` takes one registry")
     host = arguments.operands[0] if arguments.operands else "docker.io"
