@@ -150,8 +150,8 @@ def test_prune_frees_what_no_image_needs(built: Firkin) -> None:
     assert any(re.fullmatch(r"spared 3 blobs, .*: part of an image with a name", line) for line in spared)
     used = json.loads(built.run("info", "--json").stdout)["used_bytes"]
     taken = json.loads(built.run("du", "--json").stdout)
-    assert 0 < used <= taken["size_bytes"] and taken["kinds"]["layer"]["count"] == 2
-    assert built.run("system", "df").stdout.splitlines()[0].split() == ["KIND", "COUNT", "SIZE", "RECLAIMABLE"]
+    assert 0 < used <= taken["size_bytes"] and taken["kinds"]["blob"]["count"] >= 3
+    assert built.run("du").stdout.splitlines()[0].split() == ["KIND", "COUNT", "SIZE", "RECLAIMABLE"]
     built.run("rmi", "app:1")
     assert built.run("images").stdout.count("\n") == 1
     assert len(list((built.store / "oci/blobs/sha256").iterdir())) <= before

@@ -40,8 +40,13 @@ def measured_use(store: Store) -> tuple[Use, ...]:
     mounts = [name for name in _names(layout.mounts) if not name.endswith((".lock", ".first"))]
     downloads = _names(layout.downloads)
     files = [f"{folder}/{name}" for folder in (layout.digests, layout.indexes) for name in _names(folder)]
+    layers, _ = recorded_use(store)
+    # Small ones (manifests, configurations) are in no table.
+    kinds = [f"{layout.blobs}/{name}" for name in _names(layout.blobs)]
+    blobs = [f"{folder}/{name}" for folder in kinds for name in _names(folder)]
     return (
-        *recorded_use(store),
+        layers,
+        Use("blob", len(blobs), sum(map(disk_size, blobs))),
         Use("mount", len(mounts), sum(disk_size(f"{layout.mounts}/{name}") for name in mounts)),
         Use("download", len(downloads), sum(disk_size(f"{layout.downloads}/{name}") for name in downloads)),
         Use("file", len(files), sum(map(disk_size, files))),
