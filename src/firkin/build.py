@@ -26,6 +26,7 @@ from firkin.errors import FirkinError, UsageError
 from firkin.events import Completed, Emit, Lanes, Planned, Warned
 from firkin.export.outputs import Exporter
 from firkin.graph.ops import Git
+from firkin.oci.config import field_with_nul
 from firkin.oci.platform import Platform, host_platform, parse_platform
 from firkin.request import BuildRequest, BuildResult, GcRules, ImageResult, StepResult
 from firkin.solve.bench import Bench
@@ -221,6 +222,9 @@ class Bases:
             error.span = error.span or span
             raise
         image = found.image
+        if b"\\u0000" in image.config.raw and (field := field_with_nul(image.config.runtime)):
+            text = f"the configuration of {found.name} has a NUL character in {field}, which no command can be given"
+            self._bench.emit(Warned(time.time(), "base-nul", text, span))
         return BaseImage(found.name, found.digest, found.origin, image.config.platform, image.config, image.layers)
 
     def context(self, name: str, platform: Platform, span: Span | None) -> NamedContext:

@@ -16,7 +16,6 @@ from firkin.errors import ContextError, FirkinError, UsageError
 from firkin.export.blobs import output_file
 from firkin.export.oci_layout import write_directory
 from firkin.linux.ending import watch
-from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, image_of
@@ -114,9 +113,10 @@ class _Warmer:
             document = self._client.get_manifest(Reference(name.registry, name.repository, "", chosen.digest))
         if isinstance(document, Index):
             raise ContextError(f"{name} is an index of indexes", code="platform-missing")
-        with self._client.open_blob(name, document.config) as stream:
-            raw = b"".join(stream)
-        return image_of(parse_config(raw), document)
+        try:
+            return image_of(self._client.get_config(name, document), document)
+        except ValueError as error:
+            raise ContextError(f"{name}: {error}", code="image-invalid") from error
 
     def _blob(self, name: Reference, descriptor: Descriptor) -> None:
         path = f"{self._place}/blobs/{descriptor.digest.replace(':', '/')}"

@@ -59,6 +59,17 @@ def encode(value: Any) -> bytes:
     return _encoder.encode(value)
 
 
+def readable(raw: bytes) -> bytes:
+    """Return a document that others can read: itself, or without what is no Unicode. Raises ValueError."""
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        from firkin.oci.gojson import read_any
+
+        return encode(read_any(raw))
+    return raw
+
+
 def _check_size(raw: bytes, what: str) -> None:
     if len(raw) > MAX_DOCUMENT_BYTES:
         raise ValueError(f"{what}: over {MAX_DOCUMENT_BYTES} bytes")

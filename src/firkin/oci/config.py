@@ -141,6 +141,10 @@ def parse_config(raw: bytes, what: str = "image configuration") -> ImageConfig:
     data = codec.decode_like_go(raw, _Config, what, _shape)
     runtime = data.config or _Runtime()
     rootfs = data.rootfs or _Rootfs()
+    try:
+        diff_ids = tuple(DiffID(parse_digest(text)) for text in rootfs.diff_ids or ())
+    except ValueError as error:
+        raise ValueError(f"{what}: {error} - at `$.rootfs.diff_ids`") from None
     return ImageConfig(
         platform=Platform(
             data.os or "linux", data.architecture or "", data.variant or "", data.os_version or ""
@@ -160,7 +164,7 @@ def parse_config(raw: bytes, what: str = "image configuration") -> ImageConfig:
             on_build=tuple(runtime.OnBuild or ()),
             shell=_words(runtime.Shell),
         ),
-        diff_ids=tuple(DiffID(parse_digest(text)) for text in rootfs.diff_ids or ()),
+        diff_ids=diff_ids,
         history=tuple(data.history or ()),
         created=data.created or "",
         author=data.author or "",
@@ -172,6 +176,15 @@ def _words(value: list[str] | str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def field_with_nul(runtime: RuntimeConfig) -> str:
+    """Return the key of the first field with a NUL character that RUN steps inherit, or ""."""
+    inherited = {
+        "Env": runtime.env, "User": (runtime.user,), "WorkingDir": (runtime.working_dir,), "Shell": runtime.shell or (),
+        "OnBuild": runtime.on_build,
+    }
+    return next((key for key, texts in inherited.items() if any("\0" in text for text in texts)), "")
 
 
 def encode_config(config: ImageConfig) -> ImageConfig:

@@ -45,14 +45,23 @@ def read(raw: bytes, keys: int, shape: Any) -> Any:
         failure: Exception = error
     else:
         failure = msgspec.DecodeError("JSON is malformed")
-    import json
-
     try:
-        text = raw.decode("utf-8", "replace")
-        tree = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse)
+        tree = _pairs(raw)
     except ValueError:
         raise failure from None
     return _fit(tree, shape, None)
+
+
+def read_any(raw: bytes) -> Any:
+    """Return all that a document holds. Raises ValueError, RecursionError."""
+    return _fit(_pairs(raw), None, None)
+
+
+def _pairs(raw: bytes) -> Any:
+    import json
+
+    text = raw.decode("utf-8", "replace")
+    return json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse)
 
 
 def _refuse(name: str) -> Any:

@@ -140,9 +140,10 @@ def token_flow(
                 request = _password_request(realm, service, credentials, wanted)
                 response = yield msgspec.structs.replace(request, headers=(*request.headers, authorization))
     if response.status != 200:
-        raise response_error(
-            f"token server of `{registry.host}` refuses", response, credential_hints(registry.host, credentials)
-        )
+        hints = credential_hints(registry.host, credentials)
+        if response.url.host != realm.host and credentials is not None:
+            hints = (f"`{realm.host}` leads to `{response.url.host}`, where the credentials do not go", *hints)
+        raise response_error(f"token server of `{registry.host}` refuses", response, hints)
     return _read_token(response, wanted, now_s)
 
 

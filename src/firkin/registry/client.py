@@ -14,6 +14,7 @@ import msgspec
 
 from firkin.errors import RegistryError, UsageError
 from firkin.oci import codec, media
+from firkin.oci.config import ImageConfig, parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, digest_of, finish, new_hasher, parse_digest
 from firkin.oci.manifest import Index, Manifest, parse_manifest
@@ -190,6 +191,20 @@ class RegistryClient:
             if error.status != 404 or not descriptor.urls:
                 raise
             return self._foreign_blob(descriptor, what, progress, error)
+
+    def get_config(self, ref: Reference, manifest: Manifest) -> ImageConfig:
+        """Return the configuration of an image; RegistryError also for one that cannot be read."""
+        size, limit = manifest.config.size, codec.MAX_DOCUMENT_BYTES
+        if size > limit:
+            raise RegistryError(
+                f"{ref.familiar}: its configuration has {size} bytes, more than {limit}", code="image-invalid"
+            )
+        with self.open_blob(ref, manifest.config) as stream:
+            raw = stream.read()
+        try:
+            return parse_config(raw, f"configuration of {ref.familiar}")
+        except ValueError as error:
+            raise RegistryError(str(error), code="image-invalid") from None
 
     def has_blob(self, ref: Reference, digest: Digest, *, push: bool = False) -> bool:
         """Say whether the registry itself has a blob in the repository; at most one HEAD per blob.

@@ -8,7 +8,7 @@ from firkin.errors import RegistryError
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import finish, new_hasher
 from firkin.registry.protocol import content_length, content_range_start
-from firkin.registry.session import backoff_s, because
+from firkin.registry.session import backoff_s, because, patience
 from firkin.registry.transport import Exchange
 from firkin.registry.url import redact_url
 
@@ -108,7 +108,7 @@ class BlobStream:
                 self.close()
             if done - mark >= _PROGRESS_RESETS_BYTES:
                 attempt, mark = 0, done
-            if attempt >= self._retries:
+            if attempt >= (patience(self._retries) if failure.code == "registry-timeout" else self._retries):
                 raise failure
             attempt += 1
             self._sleep(backoff_s(attempt))

@@ -44,6 +44,7 @@ def transfer_error(
         (_of_proxy(url, number, easy, proxy, settings) if proxy else None)
         or _of_connection(url, number, easy)
         or _of_tls(url, number, text)
+        or _of_address(url, number, text)
         or _Failure("registry-connection", True, f"the connection to `{url.host}` broke: {text}")
     )
     return RegistryError(
@@ -112,6 +113,12 @@ def _resolving(host: str, easy: Any) -> tuple[str, bool]:
         except OSError:
             pass
     return "cannot be resolved at present", True
+
+
+def _of_address(url: Url, number: int, text: str) -> _Failure | None:
+    if number != pycurl.E_URL_MALFORMAT:
+        return None
+    return _Failure("registry-answer", False, f"`{redact_url(str(url))}` is no address: {text}")
 
 
 def _of_tls(url: Url, number: int, text: str) -> _Failure | None:

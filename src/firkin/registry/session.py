@@ -116,6 +116,8 @@ class Session:
                 asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
             except RegistryError as failure:
                 error, asked = because(what, failure), failure.retry_after_s
+                if error.code == "registry-timeout":
+                    limit = min(limit, patience(self.settings.retries))
                 if error.code in ("registry-unreachable", "registry-proxy") and endpoint.host not in self._answered:
                     limit = min(limit, self.settings.retries // 2)
             if not error.temporary or attempt >= limit:
@@ -143,6 +145,8 @@ class Session:
                 return answer.response(limit)
             except RegistryError as error:
                 attempt += 1
+                if error.code == "registry-timeout":
+                    tries = min(tries, patience(self.settings.retries))
                 if not error.temporary or attempt > tries:
                     raise because(what, error) from None
             self.transport.sleep(backoff_s(attempt))
@@ -396,6 +400,11 @@ def _checked_join(response: Response, location: str) -> Url:
             method=response.method, url=redact_url(str(origin)), status=response.status,
         )
     return url
+
+
+def patience(retries: int) -> int:
+    """Return how often whoever fell silent, or only trickles, is tried again: each time costs a whole time-out."""
+    return retries // 2
 
 
 def backoff_s(attempt: int) -> float:

@@ -43,14 +43,37 @@ def split_url(text: str) -> Url:
     rest = rest.partition("#")[0]
     end = min((rest.find(char) for char in "/?" if char in rest), default=len(rest))
     host, target = rest[:end].rpartition("@")[2].lower(), rest[end:]
+    if not rest.isascii():
+        # As Go does: what is no ASCII is encoded in a path, and has another spelling in a host's name.
+        host, target = _ascii_host(host), _ascii_target(target.encode("utf-8", "surrogateescape"))
     name, port = split_host(host)
-    if not name or (port and not (port.isascii() and port.isdigit())) or "\\" in host:
+    if not name or (port and not _is_port(port)) or "\\" in host or "%" in host:
         raise ValueError(f"`{redact_url(text)}` has no usable host")
     return Url(scheme, host, target if target.startswith("/") else f"/{target}")
 
 
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65536
+
+
+def _ascii_host(host: str) -> str:
+    try:
+        return host.encode("idna").decode().lower()
+    except UnicodeError:
+        raise ValueError(f"`{host[:100]}` is not the name of a host") from None
+
+
+def _ascii_target(target: bytes) -> str:
+    return "".join(chr(byte) if byte < 128 else f"%{byte:02X}" for byte in target)
+
+
 def join_url(base: Url, location: str) -> Url:
-    """Resolve a Location or Link target against the URL of the request. Spec: RFC 3986, section 5."""
+    """Resolve a Location or Link target (Latin-1, as headers are) against the URL of the request; raises ValueError.
+
+    Spec: RFC 3986, section 5.
+    """
+    if not location.isascii():
+        location = _ascii_target(location.encode("latin-1", "replace"))
     if "://" in location.partition("?")[0]:
         return split_url(location)
     if location.startswith("//"):

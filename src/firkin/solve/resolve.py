@@ -16,7 +16,6 @@ import msgspec
 
 from firkin.errors import FirkinError, RegistryError
 from firkin.events import Emit, Warned
-from firkin.oci.codec import MAX_DOCUMENT_BYTES
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -157,14 +156,11 @@ class ImageResolver:
                 )
             document = self._document(reference, chosen.digest)
             depth += 1
-        if document.config.size > MAX_DOCUMENT_BYTES:
-            raise RegistryError(f"{reference.familiar}: its configuration is over {MAX_DOCUMENT_BYTES} bytes")
-        with self._client().open_blob(reference, document.config) as stream:
-            raw = b"".join(stream)
-        self._store.blobs.put(raw)
-        self._store.records.add_blob(document.config.digest, len(raw))
+        config = self._client().get_config(reference, document)
+        self._store.blobs.put(config.raw)
+        self._store.records.add_blob(document.config.digest, len(config.raw))
         try:
-            return image_of(parse_config(raw, f"configuration of {reference.familiar}"), document)
+            return image_of(config, document)
         except ValueError as error:
             raise RegistryError(f"{reference.familiar}: {error}", code="image-invalid") from error
 

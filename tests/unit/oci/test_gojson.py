@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from firkin.oci import config, manifest
+from firkin.oci import codec, config, manifest
 from firkin.oci.config import Healthcheck, ImageConfig, parse_config
 from firkin.oci.gojson import Shape
 from firkin.oci.manifest import Index, Manifest, parse_manifest
@@ -148,3 +148,19 @@ def test_what_is_read_fast_can_tell_that_it_was_not_all(module: Any) -> None:
     for shape in structs(module._shape()):
         kind: type[msgspec.Struct] = shape.kind
         assert kind.__struct_config__.forbid_unknown_fields and kind.__struct_config__.omit_defaults, kind
+
+
+def test_a_document_for_others_is_valid() -> None:
+    good = b'{"a": "\\u0000 \xc3\xa4"}'
+    assert codec.readable(good) == good
+    assert json.loads(codec.readable(b'{"a":"\\ud800","\xff":[{"b":null}]}')) == {"a": "\ufffd", "\ufffd": [{"b": None}]}
+    with pytest.raises(ValueError, match="line 1"):
+        codec.readable(b"{")
+
+
+@pytest.mark.parametrize(("runtime", "field"), [
+    ('{"Env":["A=\\u0000"]}', "Env"), ('{"User":"\\u0000"}', "User"), ('{"WorkingDir":"/\\u0000"}', "WorkingDir"),
+    ('{"Shell":["\\u0000"]}', "Shell"), ('{"OnBuild":["\\u0000"]}', "OnBuild"), ('{"Labels":{"a":"\\u0000"}}', ""),
+])
+def test_fields_with_nul(runtime: str, field: str) -> None:
+    assert config.field_with_nul(read(runtime).runtime) == field

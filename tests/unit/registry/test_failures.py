@@ -1,11 +1,11 @@
 """Errors name who is to blame: the name, the host, the proxy, the certificate."""
 
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.answers import answering
 
 from firkin.context.https import Web
 from firkin.errors import ContextError, RegistryError
@@ -25,33 +25,6 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waits: list[float] = []
     monkeypatch.setattr(Transport, "sleep", lambda self, seconds: waits.append(seconds))
     return waits
-
-
-@pytest.fixture
-def answering() -> Iterator[Callable[[bytes], str]]:
-    """Servers that answer whatever comes with the same bytes; their addresses."""
-    servers = []
-
-    def start(answer: bytes) -> str:
-        server = socket.create_server(("127.0.0.1", 0))
-        servers.append(server)
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        return f"127.0.0.1:{server.getsockname()[1]}"
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def refused(settings: RegistrySettings, name: str) -> RegistryError:
@@ -125,10 +98,11 @@ def test_a_proxy_that_is_down_is_named_with_its_variable(
     (407, "wants credentials", 0), (403, "does not connect to it (status 403)", 0), (503, "(status 503)", 2),
 ])
 def test_a_proxy_that_refuses_is_to_blame(
-    answering: Callable[[bytes], str], slept: list[float], status: int, told: str, attempts: int
+    slept: list[float], status: int, told: str, attempts: int
 ) -> None:
-    proxy = answering(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
-    error = refused(RegistrySettings(https_proxy=proxy, environ=(("HTTPS_PROXY", proxy),)), "registry.example.com/x:1")
+    with answering(b"HTTP/1.1 %d No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status) as proxy:
+        settings = RegistrySettings(https_proxy=proxy, environ=(("HTTPS_PROXY", proxy),))
+        error = refused(settings, "registry.example.com/x:1")
     assert error.code == "registry-proxy" and told in error.message and f"`http://{proxy}`" in error.message
     assert len(slept) == attempts and "`HTTPS_PROXY` names this proxy" in error.hints[0]
 
@@ -168,12 +142,12 @@ def test_each_fault_of_a_certificate_has_its_own_way_out(text: str, told: str, w
     assert told in error.message and "`r.example`" in error.message and way in error.hints[0]
 
 
-def test_plain_http_where_tls_was_expected_and_the_reverse(answering: Callable[[bytes], str], slept: list[float]) -> None:
-    plain = answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-    error = refused(RegistrySettings(ca_files=(), skip_tls_verify=(plain,)), f"{plain}/x:1")  # begins with TLS
+def test_plain_http_where_tls_was_expected_and_the_reverse(slept: list[float]) -> None:
+    with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as plain:
+        error = refused(RegistrySettings(skip_tls_verify=(plain,)), f"{plain}/x:1")  # so it begins with TLS
     assert f"--insecure-registry {plain}" in error.hints[0] and not slept
-    alert = answering(b"\x15\x03\x01\x00\x02\x02\x16")
-    error = refused(RegistrySettings(), f"{alert}/x:1")
+    with answering(b"\x15\x03\x01\x00\x02\x02\x16") as alert:
+        error = refused(RegistrySettings(), f"{alert}/x:1")
     assert error.code == "registry-tls" and "seems to speak TLS" in error.hints[0] and not slept
 
 

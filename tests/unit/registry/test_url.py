@@ -110,3 +110,29 @@ def test_no_proxy_means_what_it_means_in_go(url: str, no_proxy: str, proxied: bo
 def test_https_has_its_own_proxy() -> None:
     assert choose_proxy(split_url("https://a/"), "http://p", "socks5h://q:1080", "") == "socks5h://q:1080"
     assert choose_proxy(split_url("https://a/"), "http://p", "", "") == ""
+
+
+@pytest.mark.parametrize(("text", "url"), [
+    ("http://host/ä b".replace(" ", ""), "http://host/%C3%A4b"), ("http://h/x?q=é", "http://h/x?q=%C3%A9"),
+    ("http://BÜCHER.example/x", "http://xn--bcher-kva.example/x"), ("http://h/\udcff", "http://h/%FF"),
+    ("http://ä:secret@h/x", "http://h/x"),
+])
+def test_what_is_no_ascii_is_written_so(text: str, url: str) -> None:
+    assert str(split_url(text)) == url and str(split_url(text)).isascii()
+
+
+@pytest.mark.parametrize("text", [
+    "http://h:65536/", "http://h:99999999/", "http://%41/", "http://ä..b/", "http://" + "ä" * 80 + "/",
+    "http://\udcff/",
+])
+def test_hosts_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="host"):
+        split_url(text)
+
+
+def test_a_location_has_the_bytes_of_its_header() -> None:
+    base = split_url("http://h/a/b")
+    assert str(join_url(base, "/\xc3\xa4?x=\xff")) == "http://h/%C3%A4?x=%FF"
+    for location in ("http://\xff\xfe/", "//\xff/", "http://h:99999999/"):
+        with pytest.raises(ValueError, match="host"):
+            join_url(base, location)

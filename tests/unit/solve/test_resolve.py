@@ -1,11 +1,10 @@
 """When a registry is asked what the tag of a base means."""
 
-import io
-
 import pytest
 
 from firkin.errors import RegistryError
 from firkin.oci import media
+from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
@@ -37,8 +36,8 @@ class Registry:
         assert reference.digest == self.manifest.digest
         return self.manifest
 
-    def open_blob(self, reference, descriptor):
-        return io.BytesIO(self.config)
+    def get_config(self, reference, manifest):
+        return parse_config(self.config)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
+from firkin.oci.codec import readable
 from firkin.store.lookup import Found
 
 USAGE = "[OPTIONS] IMAGE..."
@@ -65,7 +66,7 @@ def _document(found: Found) -> dict[str, object]:
                     for layer in image.layers
                 ],
                 "annotations": dict(image.manifest.annotations),
-                "config": msgspec.Raw(image.config.raw),
+                "config": msgspec.Raw(readable(image.config.raw)),
             }
             for image in found.images
         ],

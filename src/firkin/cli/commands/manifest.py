@@ -10,7 +10,6 @@ from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import open_client, reference_of, with_interrupts
 from firkin.errors import UsageError
 from firkin.oci import media
-from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import Index, Manifest, encode_index
 from firkin.oci.reference import Reference
@@ -67,9 +66,8 @@ def _entries(client: RegistryClient, source: Reference) -> tuple[Descriptor, ...
 
 
 def _described(client: RegistryClient, source: Reference, manifest: Manifest) -> Descriptor:
-    with client.open_blob(source, manifest.config) as stream:
-        config = parse_config(b"".join(stream), f"configuration of {source.familiar}")
-    return msgspec.structs.replace(manifest.descriptor, platform=config.platform)
+    platform = client.get_config(source, manifest).platform
+    return msgspec.structs.replace(manifest.descriptor, platform=platform)
 
 
 def _refuse_equal(entries: tuple[Descriptor, ...]) -> None:
