@@ -12,7 +12,7 @@ from typing import BinaryIO
 from firkin.ambient import Ambient, absolute
 from firkin.cli.executor_parse import Values
 from firkin.cli.executor_request import executor_registry
-from firkin.errors import ContextError, FirkinError, UsageError
+from firkin.errors import ContextError, FirkinError, RegistryError, UsageError
 from firkin.export.blobs import output_file
 from firkin.export.oci_layout import write_directory
 from firkin.linux.ending import watch
@@ -116,7 +116,7 @@ class _Warmer:
         try:
             return image_of(self._client.get_config(name, document), document)
         except ValueError as error:
-            raise ContextError(f"{name}: {error}", code="image-invalid") from error
+            raise RegistryError(f"{name}: {error}", code="image-invalid") from error
 
     def _blob(self, name: Reference, descriptor: Descriptor) -> None:
         path = f"{self._place}/blobs/{descriptor.digest.replace(':', '/')}"
