@@ -1,4 +1,4 @@
-"""Help texts, the reference page and shell completion, all made from the rows of options. Pure; `cli` only."""
+"""Help texts and the reference page, made from the rows of options. Pure; `cli` only."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from firkin.cli.completions import shown
 from firkin.cli.options import Option
 
 if TYPE_CHECKING:
@@ -16,11 +17,6 @@ def spelling(row: Option) -> str:
     """Return how an option is written, short form first: `-t, --tag NAME[:TAG]`."""
     flags = ", ".join(sorted(row.flags, key=len))
     return f"{flags} {row.metavar}".rstrip()
-
-
-def shown(rows: tuple[Option, ...]) -> tuple[Option, ...]:
-    """Return the options that do something."""
-    return tuple(row for row in rows if row.dest)
 
 
 def help_of(row: Option) -> str:
@@ -70,39 +66,6 @@ def reference_page(commands: Mapping[str, Command]) -> str:
                 lines.append(f"| `{_cell(spelling(row))}` | {state}: {_cell(row.help)} |")
             lines.append("")
     return "\n".join(lines).rstrip() + "\n"
-
-
-def bash_completion(commands: Mapping[str, Command]) -> str:
-    """Return a completion script for bash."""
-    cases = []
-    for name, command in commands.items():
-        rows = shown(command.OPTIONS)
-        words = " ".join(flag for row in rows for flag in row.flags if flag.startswith("--"))
-        choices = "".join(
-            f"        {'|'.join(row.flags)})\n"
-            f"          COMPREPLY=($(compgen -W '{' '.join(row.choices)}' -- \"$word\")); return;;\n"
-            for row in rows
-            if row.choices
-        )
-        inner = f'      case "$before" in\n{choices}      esac\n' if choices else ""
-        cases.append(f"    {name})\n{inner}      options='{words}';;\n")
-    return (
-        "# bash completion for firkin; put it into ~/.local/share/bash-completion/completions/firkin\n"
-        "_firkin() {\n"
-        '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" options=\'\'\n'
-        "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-        f"    COMPREPLY=($(compgen -W '{' '.join(commands)} --help --version' -- \"$word\")); return\n"
-        "  fi\n"
-        '  case "${COMP_WORDS[1]}" in\n'
-        f"{''.join(cases)}"
-        "  esac\n"
-        '  case "$word" in\n'
-        "    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\"));;\n"
-        '    *) COMPREPLY=($(compgen -f -- "$word"));;\n'
-        "  esac\n"
-        "}\n"
-        "complete -o filenames -F _firkin firkin\n"
-    )
 
 
 def _cell(text: str) -> str:

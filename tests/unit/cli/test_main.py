@@ -13,7 +13,7 @@ from support.places import REPOSITORY
 from firkin.cli.arguments import parse_arguments
 from firkin.cli.main import COMMANDS
 from firkin.cli.options import by_flag
-from firkin.cli.reference import bash_completion, command_help, reference_page
+from firkin.cli.reference import command_help, reference_page
 from firkin.cli.run import load_command
 from firkin.settings import KEYS
 
@@ -91,16 +91,6 @@ def test_the_reference_page_is_up_to_date():
 def test_every_key_of_config_toml_is_described():
     page = (REPOSITORY / "docs/config.md").read_text()
     assert [key for key in KEYS if f"`{key}`" not in page] == []
-
-
-def test_completion_is_valid_and_knows_the_options(tmp_path):
-    script = tmp_path / "firkin"
-    script.write_text(bash_completion(LOADED))
-    ask = f"""source {script}; COMP_WORDS=(firkin build --ta); COMP_CWORD=2; _firkin; echo "${{COMPREPLY[@]}}"
-    COMP_WORDS=(firkin build --progress pl); COMP_CWORD=3; _firkin; echo "${{COMPREPLY[@]}}"
-    COMP_WORDS=(firkin bu); COMP_CWORD=1; _firkin; echo "${{COMPREPLY[@]}}" """
-    result = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=30)
-    assert result.stderr == "" and result.stdout.splitlines() == ["--tag --target", "plain", "build"]
 
 
 def test_a_closed_pipe_is_no_traceback():

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from firkin.cli.completions import SHELLS
 from firkin.cli.main import COMMANDS
 from firkin.cli.options import COMMON
-from firkin.cli.reference import bash_completion
 from firkin.cli.run import Invocation, load_command, write_out
 from firkin.errors import UsageError
 
-USAGE = "bash"
+USAGE = "bash|zsh|fish"
 ABOUT = (
-    "Print a completion script; e.g. "
-    "`firkin completion bash > ~/.local/share/bash-completion/completions/firkin`."
+    "Print a completion script for a shell, e.g. "
+    "`firkin completion bash > ~/.local/share/bash-completion/completions/firkin`. Put that for zsh into a directory "
+    "of `$fpath` as `_firkin`, that for fish into `~/.config/fish/completions/firkin.fish`."
 )
 OPTIONS = tuple(row for row in COMMON if row.dest in ("help", "debug"))
 
 
 def run(invocation: Invocation) -> int:
     """Print the script for the shell that was named."""
-    if invocation.arguments.operands != ("bash",):
-        raise UsageError(
-            "`firkin completion` needs a shell",
-            hints=("there is one for `bash`; zsh reads it after `autoload -U bashcompinit && bashcompinit`",),
-        )
-    write_out(bash_completion({name: load_command(module) for name, (module, _) in COMMANDS.items()}))
+    operands = invocation.arguments.operands
+    if len(operands) != 1 or operands[0] not in SHELLS:
+        raise UsageError("`firkin completion` needs the name of a shell", hints=(f"it is one of {', '.join(SHELLS)}",))
+    commands = {name: (summary, load_command(module)) for name, (module, summary) in COMMANDS.items()}
+    write_out(SHELLS[operands[0]](commands))
     return 0

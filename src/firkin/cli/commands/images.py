@@ -8,7 +8,7 @@ import msgspec
 
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import find_image, open_store, say
+from firkin.cli.shelf import familiar, find_image, open_store, say
 from firkin.errors import StoreError, UsageError
 from firkin.oci.reference import parse_reference
 from firkin.store.images import StoredImage
@@ -23,6 +23,7 @@ ABOUT = (
 OPTIONS = (
     Option(("--json",), "json", "flag", "print one JSON object a line", takes_value=False),
     Option(("--quiet", "-q"), "quiet", "flag", "print digests only", takes_value=False),
+    Option(("--names",), "names", "flag", "print names only", takes_value=False),
     Option(("--no-trunc",), "no_trunc", "flag", "print whole digests", takes_value=False),
     Option(("--all", "-a"), "", "ignored", "images without a name are listed anyway", takes_value=False),
     Option(("--digests",), "", "ignored", "digests are listed anyway", takes_value=False),
@@ -49,7 +50,9 @@ def run(invocation: Invocation) -> int:
         rows = _rows(store)
         if arguments.operands:
             rows = _chosen(store, arguments.operands[0], rows)
-    if arguments.flag("quiet"):
+    if arguments.flag("names"):
+        write_out("".join(f"{familiar(row.name)}\n" for row in rows if row.name))
+    elif arguments.flag("quiet"):
         write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row.found.root.digest for row in rows)))
     elif arguments.flag("json"):
         write_out("".join(msgspec.json.encode(_document(row)).decode() + "\n" for row in rows))
