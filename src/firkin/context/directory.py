@@ -124,8 +124,11 @@ class DirectoryContext:
     def _is_directory(self, path: str) -> bool:
         """Say whether no part of a path is a link."""
         for part in unknown_parts(path, self._directories):
-            if not stat.S_ISDIR(os.lstat(self._place(part)).st_mode):
-                return False
+            try:
+                if not stat.S_ISDIR(os.lstat(self._place(part)).st_mode):
+                    return False
+            except (FileNotFoundError, NotADirectoryError):
+                return False  # gone meanwhile
             self._directories.add(part)
         return True
 

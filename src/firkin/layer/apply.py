@@ -21,12 +21,12 @@ from firkin.layer.attributes import (
 )
 from firkin.layer.change import Change, Entry, Put, Remove, View, is_beneath
 from firkin.layer.scan import layer_xattrs
+from firkin.linux.files import open_content
 from firkin.linux.folders import Folders, remove_tree
 from firkin.linux.syscalls import clone_file
 
 Form = Literal["diff", "flat"]
 
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
 _EPERM, _EXDEV, _EINVAL, _EMLINK, _ENOSYS, _EOPNOTSUPP, _ENOTTY = 1, 18, 22, 31, 38, 95, 25
@@ -228,7 +228,7 @@ class _Applier:
         target_fd = os.open(name, _CREATE, 0o600, dir_fd=at)
         try:
             if size:
-                source_fd = os.open(source, _READ)
+                source_fd = open_content(source)
                 try:
                     self._copy_content(source_fd, target_fd, size, source)
                 finally:

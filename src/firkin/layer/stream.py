@@ -18,10 +18,10 @@ import msgspec
 from firkin.layer.change import WHITEOUT_PREFIX, Change, Put, Remove, is_beneath
 from firkin.layer.compress import BLOCK_BYTES, Buffer, Encoder, new_encoder
 from firkin.layer.entry import TRAILER, encode_member, encode_opaque, encode_whiteout
+from firkin.linux.files import open_content
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
 from firkin.oci.media import Compression
 
-_OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _ZEROS = bytes(512)
 
 
@@ -163,7 +163,7 @@ class _TarWriter:
 
     def file(self, path: str, size: int) -> None:
         """Add the content of a file that must have `size` bytes, and its padding."""
-        fd = os.open(path, _OPEN)
+        fd = open_content(path)
         try:
             left = size
             while left:

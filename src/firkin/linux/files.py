@@ -61,6 +61,18 @@ def read_beneath(root: str, path: str, limit_bytes: int = MAX_TEXT_BYTES) -> byt
             os.close(fd)
 
 
+def open_content(path: str) -> int:
+    """Open a file that was seen a moment ago, to read it. Raises ValueError where it is no longer that; OSError."""
+    try:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ValueError(f"`{path}` vanished while it was copied") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"`{path}` became a link while it was copied") from None
+        raise
+
+
 def open_special(path: str) -> int:
     """Open a pipe or device for writing; raises OSError (ENXIO) for a pipe that nobody reads from."""
     try:

@@ -172,6 +172,11 @@ def test_a_file_that_changed_its_size(root: Path, tmp_path: Path, real: int, siz
         apply_changes([Put("f", entry("file", size), str(tmp_path / "file"))], str(root))
 
 
+def test_a_file_that_vanished(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="gone` vanished while it was copied"):
+        apply_changes([Put("f", Entry("file", size=1), str(tmp_path / "gone"))], str(root), chown=False)
+
+
 def test_bytes_and_sizes(root: Path) -> None:
     apply_changes([Put("f", entry("file", 3), b"abc"), Put("g", entry("file", 3), None, "f")], str(root))
     assert (root / "g").read_bytes() == b"abc"

@@ -129,8 +129,11 @@ def test_a_big_file_that_grew(tmp_path: Path) -> None:
 
 def test_a_link_or_fifo_in_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
-    with pytest.raises(OSError):
+    with pytest.raises(ValueError, match="link` became a link while it was copied"):
         write([Put("file", Entry("file", size=100), str(tmp_path / "link"))])
+    for path in ("nothing", "fifo/nothing"):
+        with pytest.raises(ValueError, match=f"{path}` vanished while it was copied"):
+            write([Put("file", Entry("file", size=100), str(tmp_path / path))])
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(ValueError, match="shrank"):
         write([Put("file", Entry("file", size=100), str(tmp_path / "fifo"))])
