@@ -103,15 +103,22 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
                 f"isolation `{isolation}` cannot be had: {offer.detail}", code=f"no-{isolation}", hints=(offer.how,)
             )
     missing, how = _missing_namespaces(facts)
+    first: tuple[str, ...] = ()
+    if facts.uid and wishes.inplace:
+        # The executor's container offers what it needs to root, which is the way that always works.
+        first = ("run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`",)
+        missing = f"uid {facts.uid} is not root, and {missing}"
     inplace: tuple[str, ...] = ()
     if offers["inplace"].available:
         inplace = (f"`--isolation inplace` runs them where they can read `{_forbidding(wishes)[0]}`",)
-    elif wishes.inplace:
+    elif wishes.inplace and not first:
         inplace = (offers["inplace"].how,)
+    elif facts.uid and not first:
+        inplace = ("or run as root, which needs no user namespace",)
     raise HostError(
         f"no way to run build steps on this machine: {missing}",
         code="no-backend",
-        hints=(how, *inplace, "`firkin info` lists every way and what it lacks"),
+        hints=(*first, how, *inplace, "`firkin info` lists every way and what it lacks"),
     )
 
 

@@ -150,3 +150,13 @@ def test_ways_that_facts_rule_out_are_not_tried() -> None:
     assert changed(USER, no_new_privs=True).ways() == ("single",)
     assert ROOT.ways() == ("root", "identity", "single")
     assert POD.ways() == ("identity", "single")
+
+
+def test_the_executor_under_an_ordinary_user_is_told_to_be_root_first() -> None:
+    facts = changed(USER, subordinate_uids=(), helpers=("", ""), seccomp=True, trials=REFUSED)
+    with pytest.raises(HostError) as caught:
+        choose_backend(facts, Wishes(inplace=True))
+    assert "uid 1000 is not root" in caught.value.message and "run the container as root" in caught.value.hints[0]
+    with pytest.raises(HostError) as caught:
+        choose_backend(facts)
+    assert "as root" not in caught.value.hints[0] and any("or run as root" in hint for hint in caught.value.hints)

@@ -37,6 +37,8 @@ _WORDS = (
     ("`, or `registry.ca` in config.toml", "`"),
     ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",
      "for a private repository set GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD"),
+    ("build for this machine with `--platform`", "build for this machine with `--custom-platform`"),
+    ("`--root DIR` or FIRKIN_ROOT names another place", "run as root, or name another place: `--root DIR`"),
     ("invalid --platform:", "invalid --custom-platform:"),
     ("pass an agent with `--ssh ", "the executor has no agents: `firkin build --ssh "),
     ("allow it with `--allow security.insecure`", "no step of the executor has more rights; leave `--security` out"),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from firkin.errors import Cancelled, HostError, StepFailed
+from firkin.errors import HostError, StepFailed
 from firkin.events import Log, Warned
 from firkin.graph import ops
 from firkin.graph.step import Step
@@ -21,7 +20,7 @@ from firkin.request import Secret
 from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.ops import APT_AS_ROOT
-from firkin.sandbox.spec import RunResult, RunSpec
+from firkin.sandbox.spec import RunSpec
 from firkin.solve.cache_mounts import (
     check_left,
     empty_mount,
@@ -34,10 +33,11 @@ from firkin.solve.cache_mounts import (
 )
 from firkin.solve.engine import Engine
 from firkin.solve.layers import ROOT_CHANGED
+from firkin.solve.ops.run_failure import Tail, fail
 from firkin.solve.result import Result, root_of
 from firkin.solve.snapshot import Snapshot
 from firkin.solve.view_files import read_file
-from firkin.store.layout import is_full, locked, remove_tree
+from firkin.store.layout import locked, remove_tree
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -76,19 +76,22 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             ulimits=tuple(sandbox.Ulimit(x.name, x.soft, x.hard) for x in engine.surroundings.options.ulimits),
             mounts=mounts,
         )
+        said = Tail(lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)))
+        errors = Tail(lambda data: engine.emit(Log(engine.clock(), vertex, "stderr", data)))
         result = engine.backend.sandbox.run(
             described,
             root.mount,
             scratch=root.scratch,
-            on_output=lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)),
-            on_error=(lambda data: engine.emit(Log(engine.clock(), vertex, "stderr", data)))
+            on_output=said,
+            on_error=errors
             if engine.surroundings.options.split_output
             else None,
             cancel_fd=engine.cancel_fd,
         )
         for warning in result.warnings:
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
-        _judge(op, result, described, engine.store.layout.root)
+        if result.cancelled or result.exec_error is not None or result.signal or result.exit_code:
+            fail(op, result, described, view, said.end + errors.end, engine.store.layout.root)
         if isinstance(root.mount, Overlay):
             lent = "/".join(APT_AS_ROOT[:2])
             mine = (lent,) if engine.layers.owner_free and view.lstat(lent) is None else ()
@@ -163,52 +166,6 @@ def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -
             raise StepFailed(f"the value of variable `{name}` has a NUL character", code="run-nul",
                              hints=("no environment can hold one",))  # fmt: skip
     return tuple(variables.items())
-
-
-def _judge(op: ops.Run, result: RunResult, described: RunSpec, store: str) -> None:
-    if result.cancelled:
-        raise Cancelled("the command was stopped", exit_code=130)
-    command = " ".join(op.argv)
-    if result.exec_error is not None:
-        missing = result.exec_error
-        what = os.strerror(missing.errno).lower()
-        raise StepFailed(
-            f"process `{command}` could not start: exec `{missing.path}`: {what}",
-            code="run-exec",
-            exit_code=127 if missing.errno == 2 else 126,
-            hints=(_exec_hint(op, missing.errno, described),),
-        )
-    if result.signal:
-        name = signal.Signals(result.signal).name if result.signal in set(signal.Signals) else str(result.signal)
-        raise StepFailed(
-            f"process `{command}` did not complete successfully: exit code: {128 + result.signal}: killed by {name}",
-            code="run-killed",
-            exit_code=128 + result.signal,
-            hints=_full_hints(store),
-        )
-    if result.exit_code:
-        raise StepFailed(
-            f"process `{command}` did not complete successfully: exit code: {result.exit_code}",
-            code="run-failed",
-            exit_code=result.exit_code,
-            hints=_full_hints(store),
-        )
-
-
-def _full_hints(store: str) -> tuple[str, ...]:
-    # Not every command says why it fails; the files that it wrote are still there.
-    if not is_full(store):
-        return ()
-    return (f"the disk is full where the store is ({store}): `firkin prune`, or `--root DIR`, makes room",)
-
-
-def _exec_hint(op: ops.Run, errno: int, described: RunSpec) -> str:
-    if errno == 2 and op.argv and "/" in op.argv[0]:
-        return f"the image has no `{op.argv[0]}`, or the interpreter in its first line is missing"
-    if errno == 2:
-        path = dict(described.env).get("PATH", "")
-        return f"`{op.argv[0] if op.argv else ''}` is in none of the directories of PATH={path}"
-    return "the file is there but cannot be executed: check its mode and architecture"
 
 
 # Mounts
