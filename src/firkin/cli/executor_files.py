@@ -41,11 +41,13 @@ def write_digest_file(flag: str, place: str, text: str, cwd: str, settings: Regi
     if place.startswith("https://"):
         _put(flag, place, text, settings)
         return
+    from firkin.linux.files import open_special
+
     path = absolute(cwd, place)
     try:
         # Directories 0700, the file 0644 and written in place, as Kaniko does: it may be a device or a mount.
         _make_directory(os.path.dirname(path))
-        with open(path, "wb") as file:
+        with open(open_special(path), "wb") as file:
             file.write(text.encode())
     except OSError as error:
         raise UsageError(f"flag `{flag}`: cannot write {place}: {(error.strerror or '').lower()}") from error

@@ -17,6 +17,7 @@ from firkin.errors import ContextError
 from firkin.events import Emit
 from firkin.graph.ops import Git, Http
 from firkin.layer.change import View
+from firkin.linux.beneath import Beneath
 from firkin.oci.platform import Platform
 from firkin.registry.url import redact_url
 from firkin.request import BuildRequest
@@ -102,7 +103,7 @@ class Contexts:
             return self._from_stream(found, redact_url(location))
         if os.path.isfile(place):
             return self._from_stream(open_tar(place, self._scratch, request.unpack), place)
-        return self._from_directory(os.path.normpath(os.path.join(place, request.context_sub_path.lstrip("/"))))
+        return self._from_directory(_sub_directory(place, request.context_sub_path))
 
     def _from_directory(self, root: str) -> Source:
         if not os.path.isdir(root):
@@ -251,6 +252,14 @@ def _git_environ(request: BuildRequest) -> dict[str, str]:
         if agent.id == "default" and len(agent.paths) == 1 and not os.path.isfile(agent.paths[0]):
             environ["SSH_AUTH_SOCK"] = agent.paths[0]
     return environ
+
+
+def _sub_directory(place: str, sub_path: str) -> str:
+    """Return the directory that a sub path of a context means. A link in it stays inside; a `..` is the user's own."""
+    if not sub_path or ".." in sub_path.split("/") or not os.path.isdir(place):
+        return os.path.normpath(os.path.join(place, sub_path.lstrip("/")))
+    with Beneath(place) as beneath:
+        return os.path.normpath(os.path.join(place, beneath.real_path(sub_path)))
 
 
 def _below(view: View, sub_path: str, what: str) -> View:
