@@ -97,7 +97,7 @@ _SAME: Mapping[str, tuple[str, ...]] = {
 
 _NOT_THAT_PRUNE = _Answer(
     "firkin does not remove images alone",
-    "`firkin prune --dry-run` tells what goes with the images without a name: the cache of earlier builds",
+    "`firkin prune --dry-run` shows what would go with the images without a name: the cache of earlier builds",
 )
 _BUILDER: Mapping[str, tuple[str, ...]] = {
     "build": ("build",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _BUILD = "--target"  # an option that only `build` and `check` have
-_RUN_RIGHTS = "steps run unprivileged; what a step may do is said by `--allow` and RUN --security"
+_RUN_RIGHTS = "steps run unprivileged; `--allow` and RUN --security give rights to a step"
 _ALWAYS = "firkin does that anyway; leave it out"
 _FLAGS = "Kaniko's flags are those of `firkin executor`"
 _REGISTRY_PULL = "for pulling and pushing alike: `--insecure-registry HOST` or `--tls-skip-verify HOST`"

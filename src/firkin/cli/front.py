@@ -224,6 +224,6 @@ class _Front:
         if status == -signal.SIGKILL:
             return InternalError(
                 "the worker was killed (SIGKILL)",
-                hints=("the kernel does this when memory runs out; `dmesg` tells",),
+                hints=("the kernel does this when memory runs out; see `dmesg`",),
             )
         return InternalError(f"the worker ended without a result (status {status})")

@@ -68,7 +68,7 @@ def command_list() -> str:
         "commands:",
         *(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()),
         "",
-        "`firkin COMMAND --help` tells the options of a command, `firkin --version` the version.",
+        "`firkin COMMAND --help` shows the options of a command, `firkin --version` the version.",
     ]
     return "\n".join(lines) + "\n"
 

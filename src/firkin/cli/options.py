@@ -81,7 +81,7 @@ REGISTRY = (
 PROGRESS = (
     _choice("--progress", "progress", "auto|plain|tty|json|rawjson|quiet|none",
             "how to show what is done (auto: tty on a terminal, else plain)", ("FIRKIN_PROGRESS", "BUILDKIT_PROGRESS")),
-    _flag("--quiet -q", "quiet", "say nothing but errors; print the image id when done"),
+    _flag("--quiet -q", "quiet", "print errors and the result only (of a build: the image id)"),
 )  # fmt: skip
 
 BUILD = (
@@ -101,18 +101,18 @@ BUILD = (
     _flag("--load", "load", "keep the image in the store (the default without `--push` and `--output`)"),
     _text("--iidfile", "iidfile", "FILE", "write the image id to FILE"),
     _text("--metadata-file", "metadata_file", "FILE", "write facts about the build to FILE, as JSON"),
-    _flag("--no-cache", "no_cache", "execute every step, whatever is cached"),
+    _flag("--no-cache", "no_cache", "run every step, whatever is cached"),
     _many("--no-cache-filter", "no_cache_filter", "STAGE", "do not use the cache for this stage"),
     _flag("--pull", "pull", "ask the registry for base images even if they are in the store"),
     _text("--base-max-age", "base_max_age", "TIME",
-          "do not ask again what the tag of a base means for so long, e.g. `10m` (default: 0s, `--pull` asks anyway)"),
+          "ask the registry about the tag of a base at most once in this time, e.g. `10m` (default: 0s: every build)"),
     _many("--cache-from", "cache_from", "REF|type=...",
           "look for layers there as well (type=registry,ref= or type=local,src=)"),
     _many("--cache-to", "cache_to", "type=...",
           "save the cache there (type=registry,ref= · type=local,dest= · type=inline; with `mode=max` all steps, "
           "with `mounts=true` cache mounts)"),
-    _flag("--explain", "explain", "tell of each step that is not cached what differs from last time"),
-    _flag("--require-cached", "require_cached", "fail where a step would have to run, and tell why"),
+    _flag("--explain", "explain", "show for each step that is not cached what differs from its last run"),
+    _flag("--require-cached", "require_cached", "fail if a step would have to run, and show why"),
     _many("--secret", "secret", "id=ID[,src=FILE|,env=NAME]", "a secret for RUN --mount=type=secret"),
     _many("--ssh", "ssh", "default|ID[=SOCKET|KEY]", "an SSH agent or key for RUN --mount=type=ssh"),
     _many("--allow", "allow", "ENTITLEMENT", "allow what is refused by default (network.host, security.insecure)"),
@@ -149,9 +149,10 @@ BUILD = (
     _refused("--cpu-period", "start firkin in a limited scope instead"),
     _refused("--cpuset-cpus", "start firkin under `taskset` instead"),
     _refused("--cpuset-mems", "start firkin under `numactl` instead"),
-    _refused("--security-opt", "steps run unprivileged; what a step may do is said by `--allow` and RUN --security"),
+    _refused("--security-opt", "steps run unprivileged; `--allow` and RUN --security give rights to a step"),
     _refused("--policy", "source policies are not supported"),
-    _refused("--squash", "write `-o type=image` and a multi-stage build; layers are not squashed", takes_value=False),
+    _refused("--squash", "layers are not squashed; a last stage `FROM scratch` with `COPY --from` has one layer",
+             takes_value=False),
     Option(("--rm",), "", "ignored", "intermediate containers do not exist", takes_value=False),
     Option(("--force-rm",), "", "ignored", "intermediate containers do not exist", takes_value=False),
     Option(("--compress",), "", "ignored", "the context is never sent anywhere", takes_value=False),
@@ -162,7 +163,7 @@ BUILD = (
 CHECK = (
     *(row for row in BUILD if row.dest in ("file", "target", "build_arg", "build_context", "platform")),
     _choice("--format", "format", "text|json", "print for people (text) or programs (json)"),
-    _many("--compat", "compat", "BUILDER", "tell what this builder ignores or gets wrong as well: kaniko"),
+    _many("--compat", "compat", "BUILDER", "also show what this builder ignores or gets wrong: kaniko"),
 )
 
 

@@ -118,7 +118,7 @@ def run_guarded(
         return fail(reported.error, reported.sources)
     except UsageError as error:
         if not error.hints:
-            error.hints = (f"`{program} --help` tells how it is used",)
+            error.hints = (f"`{program} --help` shows how it is used",)
         return fail(error)
     except FirkinError as error:
         return fail(error)

@@ -36,7 +36,7 @@ OPTIONS = (
     Option(("--keep-storage",), "keep", "text", "prune: the oldest entries, until the layers of the others fit in SIZE",
            "SIZE"),
     Option(("--unused-by",), "unused_by", "many", "prune: entries whose layer is in none of these images", "IMAGE"),
-    Option(("--dry-run",), "dry_run", "flag", "prune: only tell what would go", takes_value=False),
+    Option(("--dry-run",), "dry_run", "flag", "prune: only show what would be removed", takes_value=False),
     Option(("--quiet", "-q"), "quiet", "flag", "ls: print names only", takes_value=False),
     *REGISTRY,
     *COMMON,

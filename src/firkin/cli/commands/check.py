@@ -21,7 +21,7 @@ USAGE = "[OPTIONS] [CONTEXT]"
 ABOUT = (
     "Check a Dockerfile without building it: everything that would make the build fail before the first step, and "
     "what is allowed but probably not meant. CONTEXT as for `firkin build` (default: the current directory). Ends "
-    "with 1 when there is something to say."
+    "with 1 if there are findings."
 )
 OPTIONS = CHECK + REGISTRY + COMMON
 

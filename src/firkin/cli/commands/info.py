@@ -21,7 +21,7 @@ from firkin.store.layout import check_owner
 USAGE = "[OPTIONS]"
 ABOUT = (
     "Show what this machine offers for builds: the ways in which RUN steps can be kept apart from it, and for each "
-    "that cannot be had the missing fact and how to get it."
+    "that is not available what is missing and how to get it."
 )
 OPTIONS = (Option(("--json",), "json", "flag", "print JSON", takes_value=False), *REGISTRY, *COMMON)
 
@@ -115,7 +115,7 @@ def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
 
     free = human_size(int(str(document["free_bytes"])))
     known = document["used_bytes"]
-    used = "" if known is None else f"{human_size(int(str(known)))} used (`firkin du` tells for what), "
+    used = "" if known is None else f"{human_size(int(str(known)))} used (see `firkin du`), "
     lines = [
         f"firkin {document['version']}, Python {document['python']}",
         f"Linux {document['kernel']} {document['machine']}, {document['cores']} cores, uid {document['uid']}",

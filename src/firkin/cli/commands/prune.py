@@ -21,12 +21,12 @@ ABOUT = (
     "Builds that run meanwhile are not disturbed."
 )
 OPTIONS = (
-    Option(("--older-than",), "older_than", "text", "only what was of no use for so long, e.g. `24h`, `7d`", "TIME"),
+    Option(("--older-than",), "older_than", "text", "only what was not used for this long, e.g. `24h`, `7d`", "TIME"),
     Option(("--keep-storage", "--max-used-space"), "keep", "text", "keep up to SIZE of it, the newest", "SIZE"),
     Option(("--keep-unnamed",), "keep_unnamed", "flag", "keep images that have no name", takes_value=False),
-    Option(("--dry-run",), "dry_run", "flag", "only tell what would be removed", takes_value=False),
-    Option(("--verbose",), "verbose", "flag", "tell of every item", takes_value=False),
-    Option(("--force", "-f"), "", "ignored", "nothing is asked", takes_value=False),
+    Option(("--dry-run",), "dry_run", "flag", "only show what would be removed", takes_value=False),
+    Option(("--verbose",), "verbose", "flag", "list every item", takes_value=False),
+    Option(("--force", "-f"), "", "ignored", "firkin asks no questions", takes_value=False),
     Option(("--all", "-a"), "", "ignored", "all that is not in use goes anyway", takes_value=False),
     Option(("--filter",), "", "refused", "for `until=24h` write `--older-than 24h`"),
     *COMMON,
