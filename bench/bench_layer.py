@@ -1,6 +1,6 @@
 """Layers out and in against their floors: GNU tar, pigz and coreutils, pair by pair in one run.
 
-    python bench/bench_layer.py [--pairs 5] [--place DIR] [--json FILE] [TREE ...]
+    python bench/bench_layer.py [--pairs 5] [--place DIR] [--json FILE] [--own-process] [TREE ...]
 
 TREE is a directory to make a layer of; without one, 22,000 small files and 1 GiB in 64 files are made.
 Out: `tar c DIR | pigz -1 | tee >(sha256sum) | wc -c` against changes, tar, digest, gzip, digest, count.
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from firkin.layer.blob import unpack_blob
+from firkin.layer.confined import start_confined, unpack_confined
 from firkin.layer.scan import iter_upper_changes, scan_tree
 from firkin.layer.stream import LayerDigests, write_layer
 from firkin.oci.descriptor import Descriptor
@@ -95,7 +95,7 @@ def bench_in(tree: str, place: str, pairs: int) -> tuple[list[float], list[float
     def unpack(number: int) -> None:
         os.mkdir(f"{place}/firkin-{number}")
         with open(f"{place}/blob-{number}", "wb", buffering=0) as sink:
-            unpack_blob(chunks(blob), descriptor, digests.diff_id, f"{place}/firkin-{number}", sink)
+            unpack_confined(chunks(blob), descriptor, digests.diff_id, f"{place}/firkin-{number}", sink)
 
     def unpack_by_tar(number: int) -> None:
         os.mkdir(f"{place}/tar-{number}")
@@ -117,7 +117,10 @@ def main() -> int:
     parser.add_argument("--place", help="directory for scratch; default: the temporary directory")
     parser.add_argument("--json", help="file for the figures")
     parser.add_argument("trees", nargs="*")
+    parser.add_argument("--own-process", action="store_true", help="unpack in this process, as without confinement")
     options = parser.parse_args()
+    if not options.own_process:
+        start_confined()
     place = tempfile.mkdtemp(prefix="firkin-bench-", dir=options.place)
     rows = []
     try:

@@ -236,6 +236,10 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
                 start_launcher()
                 request = _without_foreign_helpers(request)
+            if request.call == "build":
+                from firkin.layer.confined import start_confined
+
+                start_confined(at_once=backend.sandbox == "bare")
             return serve(request, events, lambda: backend, build, cancel, inplace=backend.sandbox == "bare")
         enter(NamespacePlan(mount=False), channel)
         missing = error_of(decision.missing)

@@ -57,8 +57,8 @@ def unpack_blob(
     def unpack(tar: Iterable[bytes]) -> Unpacked:
         return unpack_layer(tar, root, chown=chown, strict=strict, observe=observe, limits=limits)
 
-    verified = _verified(chunks, descriptor, blob_sink, progress)
-    return _read(verified, descriptor, diff_id, compression, unpack)
+    verified = verified_blob(chunks, descriptor, blob_sink, progress)
+    return read_tar(verified, descriptor, diff_id, compression, unpack)
 
 
 def index_blob(
@@ -72,8 +72,8 @@ def index_blob(
 
     Verifies as `unpack_blob` does. Raises ValueError; what was noted is then to be thrown away.
     """
-    verified = _verified(chunks, descriptor, None, None)
-    return _read(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer, limits))[1]
+    verified = verified_blob(chunks, descriptor)
+    return read_tar(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer, limits))[1]
 
 
 def recompress_blob(
@@ -89,12 +89,12 @@ def recompress_blob(
 
     Verifies as `unpack_blob` does. Raises ValueError; what was written is then to be thrown away.
     """
-    verified = _verified(chunks, descriptor, None, None)
+    verified = verified_blob(chunks, descriptor)
     take = partial(write_tar, sink=sink, compression=compression, level=level)
-    return _read(verified, descriptor, diff_id, None, take)[0]
+    return read_tar(verified, descriptor, diff_id, None, take)[0]
 
 
-def _read(
+def read_tar(
     chunks: Iterator[bytes],
     descriptor: Descriptor,
     diff_id: str | None,
@@ -118,8 +118,11 @@ def _read(
     return result, found
 
 
-def _verified(
-    chunks: Iterable[bytes], descriptor: Descriptor, sink: BlobSink | None, progress: Callable[[int], None] | None
+def verified_blob(
+    chunks: Iterable[bytes],
+    descriptor: Descriptor,
+    sink: BlobSink | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[bytes]:
     """Pass the blob on, in pieces of some size; raises ValueError where it is not what it should be."""
     hasher = new_hasher(descriptor.digest.partition(":")[0])

@@ -207,6 +207,15 @@ def _inflaters(compression: Format) -> tuple[Callable[[], _Inflater], tuple[type
     return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY), (lzma.LZMAError, EOFError)
 
 
+def import_inflaters() -> None:
+    """Load the libraries of all formats, for a process that will not find them later."""
+    import bz2  # noqa: F401
+    import lzma  # noqa: F401
+
+    import zstandard  # noqa: F401
+    from isal import igzip_lib  # noqa: F401
+
+
 def _iter_inflated(source: Iterator[bytes], compression: Format) -> Iterator[bytes]:
     new, failures = _inflaters(compression)
     inflater = new()

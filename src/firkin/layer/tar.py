@@ -48,6 +48,7 @@ _MAX_ID = 0xFFFFFFFE  # the one above means "leave it"
 _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # linux/kdev_t.h
 _MAX_SIZE = 1 << 62
 _MAX_GLOBAL_BYTES = 16 << 20
+_HINT = "where that is meant, allow more with `{}` or `{}` in the table `unpack` of config.toml"
 _SLACK, _SLACK_OF_MEMBER = 16 << 20, 8192
 """What a stream may hold besides content: padding at its end, headers."""
 _MAX_TIME_S = 253402300800
@@ -73,9 +74,9 @@ class Member(NamedTuple):
 class LimitReached(ValueError):
     """An archive unpacks to more than it may; `hint` says how to allow it."""
 
-    def __init__(self, message: str, option: str, key: str) -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
-        self.hint = f"where that is meant, allow more with `{option}` or `{key}` in the table `unpack` of config.toml"
+        self.hint = hint
 
 
 def limit_hints(error: ValueError) -> tuple[str, ...]:
@@ -128,13 +129,11 @@ class TarReader:
         if self._entries_left < 0:
             raise LimitReached(
                 f"it has more than the {limits.entries} entries that an archive may have",
-                "--max-unpack-entries",
-                "max-entries",
+                _HINT.format("--max-unpack-entries", "max-entries"),
             )
         raise LimitReached(
             f"it unpacks to more than the {limits.size_bytes} bytes that an archive may have",
-            "--max-unpack-size",
-            "max-size",
+            _HINT.format("--max-unpack-size", "max-size"),
         )
 
     def _next(self) -> Member | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import Cancelled, FirkinError
 from firkin.events import Warned
-from firkin.layer.blob import unpack_blob
+from firkin.layer.confined import unpack_confined
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import write_layer
 from firkin.oci import media
@@ -135,7 +135,7 @@ def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str
 
             blob = entry.blob
             chown = not engine.layers.owner_free
-            unpack_blob(chunks(), blob.descriptor, blob.diff_id, place, chown=chown, limits=engine.layers.limits)
+            unpack_confined(chunks(), blob.descriptor, blob.diff_id, place, chown=chown, limits=engine.layers.limits)
     except Cancelled:
         raise
     except (FirkinError, ValueError, OSError) as error:

@@ -17,8 +17,9 @@ import msgspec
 from firkin.errors import Cancelled, FirkinError, RegistryError, StepFailed, StoreError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex, Warned
 from firkin.layer.attributes import set_xattr
-from firkin.layer.blob import index_blob, recompress_blob, unpack_blob
+from firkin.layer.blob import index_blob, recompress_blob
 from firkin.layer.change import Change, View
+from firkin.layer.confined import unpack_confined
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.scan import OwnerOf, iter_upper_changes
 from firkin.layer.stream import LayerDigests, write_layer
@@ -259,21 +260,17 @@ class LayerWork:
         descriptor = known.descriptor
         local = self._store.keeps(descriptor)
         writer = None if local else self._store.blobs.new()
-        index = IndexWriter() if self.owner_free else None
         try:
-            result, _ = unpack_blob(
+            result, _ = unpack_confined(
                 self._read(descriptor, origin, vertex, local),
                 descriptor,
                 known.diff_id,
                 f"{staged}/fs",
                 writer,
                 chown=not self.owner_free,
-                observe=None if index is None else index.add,
+                index=f"{staged}/index" if self.owner_free else "",
                 limits=self.limits,
             )
-            if index is not None:
-                with open(f"{staged}/index", "wb") as file:
-                    index.write(file)
             if writer is not None:
                 writer.commit(descriptor.digest)
                 self._store.records.add_blob(descriptor.digest, descriptor.size)

@@ -1,0 +1,379 @@
+"""Unpacking where it can do no harm: in processes that have given up all but what it needs. I; `solve` uses it.
+
+    worker ── fork, before its first thread ──▶ server ── fork, one a layer ──▶ inflates, digests, unpacks
+
+The server lives in mount, network, IPC and UTS namespaces of its own and has no descriptor but its socket. The
+process of a layer has its tree for a root (chroot), the capabilities to make files there and no others, and
+cannot get any. It reads the blob from a pipe, which the worker fills with what it has verified and kept on the
+way; what came of it goes back by another one. Where a right to do one of these things is missing, the rest is
+done all the same.
+Messages, over a socket: a Job with the descriptors of tree, blob, answer and, if wanted, index ─▶. The answer is
+a Done or a Failed. Mirrors: moby chrootarchive; containers/storage.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import gc
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+import msgspec
+
+from firkin.errors import FirkinError, HostError, InternalError
+from firkin.layer.blob import BlobSink, read_tar, unpack_blob, verified_blob
+from firkin.layer.change import Entry
+from firkin.layer.compress import import_inflaters
+from firkin.layer.index import IndexWriter
+from firkin.layer.tar import LimitReached
+from firkin.layer.unpack import Unpacked, unpack_layer
+from firkin.linux import syscalls
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID
+from firkin.request import UNPACK_LIMITS, UnpackLimits
+
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
+_PIPE_BYTES = 1 << 20
+_PIECE = 256 << 10
+_MAX_FD = 1 << 16
+_MAX_MESSAGE = 1 << 16
+_MAX_FDS = 4
+_F_SETPIPE_SZ = 1031
+_APART = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
+# CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP: to make files of any owner and kind.
+_NEEDED = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One layer to unpack."""
+
+    descriptor: Descriptor
+    diff_id: str | None
+    chown: bool
+    limits: UnpackLimits
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """What came of it. Names are bytes, since they need not be text."""
+
+    diff_id: str
+    entries: int
+    implied: tuple[bytes, ...]
+    named_root: bool
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """What the unpacking process raised: `kind` is value, limit, host, os or bug."""
+
+    kind: str
+    text: bytes
+    code: str = ""
+    hints: tuple[bytes, ...] = ()
+    errno: int = 0
+
+
+class Confined:
+    """The worker's side of the server. Thread-safe."""
+
+    def __init__(self, pid: int, channel: Socket) -> None:
+        self.pid = pid
+        self._channel = channel
+
+    def unpack(
+        self,
+        chunks: Iterable[bytes],
+        descriptor: Descriptor,
+        diff_id: str | None,
+        root: str,
+        sink: BlobSink | None,
+        *,
+        chown: bool,
+        index: str,
+        limits: UnpackLimits,
+    ) -> tuple[Unpacked, DiffID]:
+        """Do what `blob.unpack_blob` does; `index` is where to write the layer's index, or "".
+
+        When it returns or raises, nobody writes to `root` any more.
+        """
+        blob_read, blob_write = os.pipe()
+        answer_read, answer_write = os.pipe()
+        theirs = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), blob_read, answer_write]
+        try:
+            if index:
+                theirs.append(os.open(index, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+            job = msgspec.msgpack.encode(Job(descriptor, diff_id, chown, limits))
+            try:
+                _send(self._channel, job, theirs)
+            except OSError as error:
+                os.close(blob_write)
+                os.close(answer_read)
+                raise _gone() from error
+        finally:
+            for fd in theirs:
+                os.close(fd)
+        try:
+            _fill(blob_write, verified_blob(chunks, descriptor, sink))
+        finally:
+            with open(answer_read, "rb") as file:
+                answer = file.read()
+        return _understand(answer)
+
+    def close(self) -> None:
+        """End the server."""
+        self._channel.close()
+        os.waitpid(self.pid, 0)
+
+
+def _fill(pipe: int, pieces: Iterator[bytes]) -> None:
+    """Write the blob into the pipe and close it; who does not want all of it says why in its answer."""
+    reads = True
+    try:
+        _widen(pipe)
+        for piece in pieces:
+            if reads:
+                try:
+                    _write_all(pipe, piece)
+                except BrokenPipeError:
+                    reads = False
+    finally:
+        os.close(pipe)
+
+
+def _understand(answer: bytes) -> tuple[Unpacked, DiffID]:
+    try:
+        said = msgspec.msgpack.decode(answer, type=Done | Failed)
+    except msgspec.MsgspecError:
+        raise _gone() from None
+    if isinstance(said, Done):
+        root = Entry("dir") if said.named_root else None
+        return Unpacked(said.entries, tuple(map(os.fsdecode, said.implied)), (), root), DiffID(said.diff_id)
+    text = os.fsdecode(said.text)
+    hints = tuple(map(os.fsdecode, said.hints))
+    if said.kind == "limit":
+        raise LimitReached(text, hints[0] if hints else "")
+    if said.kind == "value":
+        raise ValueError(text)
+    if said.kind == "host":
+        raise HostError(text, code=said.code, hints=hints)
+    if said.kind == "os":
+        raise OSError(said.errno, os.strerror(said.errno), text or None)
+    raise InternalError("internal error: unpacking a layer failed", traceback=text)
+
+
+def _gone() -> HostError:
+    return HostError(
+        "the process that unpacks layers has ended",
+        code="unpacker",
+        hints=("it may have been killed for want of memory",),
+    )
+
+
+def _widen(pipe: int) -> None:
+    try:
+        fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
+    except OSError:
+        pass  # the user has enough of them
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _send(channel: Socket, message: bytes, fds: list[int]) -> None:
+    from _socket import SCM_RIGHTS, SOL_SOCKET
+
+    channel.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, array.array("i", fds))])
+
+
+def _receive(channel: Socket) -> tuple[bytes, list[int]]:
+    from _socket import CMSG_SPACE
+
+    fds = array.array("i")
+    message, parts, _, _ = channel.recvmsg(_MAX_MESSAGE, CMSG_SPACE(_MAX_FDS * fds.itemsize))
+    for _, _, data in parts:
+        fds.frombytes(data)
+    return message, fds.tolist()
+
+
+_current: Confined | None = None
+
+
+def start_confined(*, at_once: bool = False) -> Confined:
+    """Fork the server; this process must have one thread. `unpack_confined` uses it from now on.
+
+    What it needs is loaded with the first layer, or `at_once` where steps may replace the libraries.
+    """
+    global _current
+    from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
+
+    own, other = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    parent = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            own.close()
+            _serve(parent, other, at_once)
+        finally:
+            os._exit(70)
+    other.close()
+    _current = Confined(pid, own)
+    return _current
+
+
+def unpack_confined(
+    chunks: Iterable[bytes],
+    descriptor: Descriptor,
+    diff_id: str | None,
+    root: str,
+    sink: BlobSink | None = None,
+    *,
+    chown: bool = True,
+    index: str = "",
+    limits: UnpackLimits = UNPACK_LIMITS,
+) -> tuple[Unpacked, DiffID]:
+    """Unpack a layer blob as `blob.unpack_blob` does, in a process of its own if the server was started.
+
+    `index` is where to write the layer's index, or "". Raises what `unpack_blob` raises.
+    """
+    if _current is not None:
+        return _current.unpack(chunks, descriptor, diff_id, root, sink, chown=chown, index=index, limits=limits)
+    writer = IndexWriter() if index else None
+    observe = None if writer is None else writer.add
+    done = unpack_blob(chunks, descriptor, diff_id, root, sink, chown=chown, observe=observe, limits=limits)
+    if writer is not None:
+        with open(index, "xb") as file:
+            writer.write(file)
+    return done
+
+
+# --- the server ---
+
+
+def _serve(parent: int, channel: Socket, at_once: bool) -> NoReturn:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the worker's to hear: when it ends, so does this
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    signal.set_wakeup_fd(-1)
+    syscalls.set_parent_death_signal(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(70)
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
+    keep = channel.fileno()
+    os.closerange(3, keep)
+    os.closerange(keep + 1, _MAX_FD)
+    ready = False
+    if at_once:
+        ready = _make_ready()
+    while True:
+        message, fds = _receive(channel)
+        if not message:
+            os._exit(0)
+        ready = ready or _make_ready()
+        server = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _answer(fds[2], error)
+        else:
+            if pid == 0:
+                try:
+                    channel.close()
+                    syscalls.set_parent_death_signal(signal.SIGKILL)
+                    if os.getppid() == server:
+                        _unpack(message, fds)
+                finally:
+                    os._exit(0)
+        for fd in fds:
+            os.close(fd)
+
+
+def _make_ready() -> bool:
+    _move_apart()
+    import_inflaters()  # nothing can be loaded in a chroot
+    import_module("traceback")
+    gc.collect()
+    gc.freeze()  # what is here stays shared with the processes of all layers
+    return True
+
+
+def _move_apart() -> None:
+    """Leave the namespaces of mounts and networks, each where that is allowed."""
+    try:
+        syscalls.unshare(_APART)
+        return
+    except OSError:
+        pass
+    for bit in range(_APART.bit_length()):
+        if _APART >> bit & 1:
+            try:
+                syscalls.unshare(1 << bit)
+            except OSError:
+                continue
+
+
+def _unpack(message: bytes, fds: list[int]) -> None:
+    root, blob, answer, *index = fds
+    try:
+        job = msgspec.msgpack.decode(message, type=Job)
+        _confine(root)
+        writer = IndexWriter() if index else None
+
+        def unpack(tar: Iterable[bytes]) -> Unpacked:
+            observe = None if writer is None else writer.add
+            return unpack_layer(tar, ".", chown=job.chown, strict=True, observe=observe, limits=job.limits)
+
+        unpacked, diff_id = read_tar(_pieces(blob), job.descriptor, job.diff_id, None, unpack)
+        if writer is not None:
+            with open(index[0], "wb") as file:
+                writer.write(file)
+        implied = tuple(map(os.fsencode, unpacked.implied))
+        done = Done(diff_id, unpacked.entries, implied, unpacked.root is not None)
+        _write_all(answer, msgspec.msgpack.encode(done))
+    except BaseException as error:  # noqa: BLE001  the process's top: whatever happened is its answer
+        _answer(answer, error)
+
+
+def _confine(root: int) -> None:
+    """Have the tree for a root and nothing else; give up what making files does not need."""
+    os.fchdir(root)
+    os.close(root)
+    try:
+        os.chroot(".")
+    except PermissionError:
+        pass  # an ordinary user without a namespace: descriptors keep within the tree
+    syscalls.keep_capabilities(_NEEDED)
+    syscalls.set_no_new_privs()
+
+
+def _pieces(blob: int) -> Iterator[bytes]:
+    while piece := os.read(blob, _PIECE):
+        yield piece
+
+
+def _answer(fd: int, error: BaseException) -> None:
+    failed: Failed
+    text = os.fsencode(str(error))
+    if isinstance(error, LimitReached):
+        failed = Failed("limit", text, hints=(error.hint.encode(),))
+    elif isinstance(error, ValueError):
+        failed = Failed("value", text)
+    elif isinstance(error, FirkinError):
+        failed = Failed("host", os.fsencode(error.message), error.code, tuple(map(os.fsencode, error.hints)))
+    elif isinstance(error, OSError):
+        name = error.filename if isinstance(error.filename, (str, bytes)) else ""
+        failed = Failed("os", os.fsencode(name), errno=error.errno or 0)
+    else:
+        import traceback
+
+        failed = Failed("bug", os.fsencode("".join(traceback.format_exception(error))))
+    _write_all(fd, msgspec.msgpack.encode(failed))
