@@ -43,6 +43,12 @@ def _inplace() -> str:
     return "" if os.environ.get("FIRKIN_TEST_INPLACE") else "replaces the root file system; set FIRKIN_TEST_INPLACE=1"
 
 
+def _buildkit() -> str:
+    from differential.builders import missing as missing_buildkit
+
+    return missing_buildkit(own=True)
+
+
 # marker -> a function that says what is missing, or "". What may skip on a laptop must run in CI.
 NEEDS: dict[str, Callable[[], str]] = {
     "userns": _userns,
@@ -50,6 +56,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "chroot": _root,
     "registry": _registry,
     "inplace": _inplace,
+    "buildkit": _buildkit,
 }
 _missing: dict[str, str] = {}
 

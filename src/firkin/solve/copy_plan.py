@@ -76,11 +76,9 @@ def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[Ch
     Raises ContextError for what is not there, StepFailed for what does not fit.
     """
     jobs = list(_jobs(op, inputs, tools))
-    if not jobs:
-        return
-    if tools.like_sources:
+    if tools.like_sources and jobs:
         tools = tools._replace(made_ns=max(job.match.entry.mtime_ns for job in jobs))
-    planner = _Planner(op, empty_view() if op.link else inputs[0], tools)
+    planner = _Planner(op, empty_view() if op.link else inputs[0], tools)  # refuses owners and modes, copied or not
     for job in jobs:
         members = planner.members(job)
         if members is not None:

@@ -149,6 +149,13 @@ def test_names_cannot_be_looked_up_in_an_empty_root(chown: str) -> None:
     assert warnings
 
 
+def test_owner_and_mode_are_refused_where_nothing_is_copied() -> None:
+    with pytest.raises(StepFailed, match="the root is empty"):
+        copy(tree(), tree(CONTEXT), "/nothing*", dest="/f", chown="daemon")
+    with pytest.raises(StepFailed, match="chmod"):
+        copy(tree(), tree(CONTEXT), "/nothing*", dest="/f", chmod="9")
+
+
 @pytest.mark.parametrize("chown", ["root", "0:root", "12", ":", "12:"])
 def test_numbers_need_no_files(chown: str) -> None:
     assert copy(tree(), tree(CONTEXT), "/a.txt", dest="/f", chown=chown)
@@ -383,10 +390,11 @@ def test_git_tree_brings_its_roots_attributes_to_a_new_destination() -> None:
     ]
 
 
-def unpack(root: View, *members: Member, dest: str = "/dest/", **op: Any) -> list[str]:
+def unpack(root: View, *members: Member, dest: str = "/dest/", times: bool = False, **op: Any) -> list[str]:
     archives[ARCHIVE] = list(members)
     source = MemoryView({"x.tar": Entry(kind="file", size=8)}, {"x.tar": ARCHIVE})
-    return lines(plan_copy(Copy((PathSource(1, "/x.tar"),), dest, unpack="auto", **op), (root, source), tools()))
+    copied = Copy((PathSource(1, "/x.tar"),), dest, unpack="auto", **op)
+    return lines(plan_copy(copied, (root, source), tools()), times=times)
 
 
 def file(path: str, data: str = "x", **fields: Any) -> Member:
@@ -466,6 +474,14 @@ def test_archive_replaces_what_is_of_another_kind() -> None:
         "opaque /dest/f",
         "file /dest/top 0644 0:0 t",
     ]
+
+
+def test_archive_dates_directories_last_and_through_links_that_replaced_them() -> None:
+    early, late = (Entry(kind="dir", mode=0o755, mtime_ns=seconds * 10**9) for seconds in (3, 8))
+    members = (Member("n", early), Member("m", late), Member("m", Entry(kind="symlink", mode=0o777, target="/n")))
+    assert unpack(tree(), *members, times=True)[1:] == ["link /dest/m -> /n", "dir /dest/n 0755 0:0 @8"]
+    gone = (Member("m", late), Member("m", Entry(kind="symlink", mode=0o777, target="gone")))
+    assert unpack(tree(), *gone)[1:] == ["link /dest/m -> gone"]
 
 
 def test_archive_name_twice_keeps_the_last() -> None:
