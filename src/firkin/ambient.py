@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from firkin.request import BuildRequest, Pairs, RegistrySettings
+from firkin.text import valid_text
 
 SYSTEM_STORE = "/var/lib/firkin"
 SYSTEM_CONFIG = "/etc/firkin/config.toml"
@@ -30,6 +31,11 @@ _PRIVATE_IN_HOME = (
 # Where Kubernetes puts the tokens of service accounts, its own and those of clouds.
 _POD_SECRETS = "/var/run/secrets"
 _OBJECT_STORE_PREFIXES = ("AWS_", "S3_", "AZURE_", "GOOGLE_", "GCS_", "STORAGE_EMULATOR_HOST")
+
+
+def text_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that can be sent: what is not UTF-8 becomes replacement characters."""
+    return {valid_text(name): valid_text(value) for name, value in environ.items()}
 
 
 class Ambient(NamedTuple):

@@ -14,7 +14,15 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from firkin.ambient import Ambient, absolute, config_files, registry_settings, request_template, store_root
+from firkin.ambient import (
+    Ambient,
+    absolute,
+    config_files,
+    registry_settings,
+    request_template,
+    store_root,
+    text_environment,
+)
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, StepFailed, UsageError
 from firkin.events import Event, Finished, Log
 from firkin.request import (
@@ -26,7 +34,7 @@ from firkin.request import (
     RunOptions,
     Secret,
     SshAgent,
-    check_texts,
+    check_request,
     decode_request,
     encode_request,
 )
@@ -217,7 +225,7 @@ def run(
 
 def _encoded(request: BuildRequest) -> bytes:
     """Return the request as the worker reads it. Raises UsageError for a value of a wrong type, and names it."""
-    check_texts(request)
+    check_request(request)
     try:
         data = encode_request(request)
         decode_request(data)
@@ -357,7 +365,7 @@ class _Worker:
 
 
 def _ambient() -> Ambient:
-    return Ambient(dict(os.environ), os.getcwd(), os.path.expanduser("~"), os.geteuid(), time.time())
+    return Ambient(text_environment(os.environ), os.getcwd(), os.path.expanduser("~"), os.geteuid(), time.time())
 
 
 __all__ = ["BuildRequest", "BuildResult", "FirkinError", "build", "run"]

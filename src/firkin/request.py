@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.text import is_valid
+from firkin.text import FIRST_S, LATEST_S, is_valid
 
 Pairs = tuple[tuple[str, str], ...]
 Call = Literal["build", "check", "outline", "targets"]
@@ -269,10 +269,33 @@ _TEXTS = {
 _FILES = ("dockerfile_text", "ignore_text")
 
 
-def check_texts(request: BuildRequest) -> None:
-    """Refuse what no encoder and no kernel takes: NUL, and bytes that are not UTF-8 but in paths; raises UsageError."""
-    for field, text in _texts(request, ""):
+# From what number to what number fields go; others are looked at where they count.
+_RANGES: dict[str, tuple[float, float]] = {
+    "source_date_epoch": (FIRST_S, LATEST_S),
+    "max_parallel_steps": (0, 1 << 31),
+    "git_depth": (0, 1 << 31),
+    "run.shm_size_bytes": (0, (1 << 63) - 1),
+    "run.ulimits.soft": (-1, (1 << 63) - 1),
+    "run.ulimits.hard": (-1, (1 << 63) - 1),
+    "registry.retries": (0, 1 << 31),
+    "registry.timeout_s": (0.001, 1 << 31),
+    "registry.parallel": (1, 1 << 31),
+}  # fmt: skip
+
+
+def check_request(request: BuildRequest) -> None:
+    """Refuse what no encoder and no kernel takes; raises UsageError.
+
+    That is NUL, bytes that are not UTF-8 but in paths, and numbers out of their range.
+    """
+    for field, found in _leaves(request, ""):
         what = _TEXTS.get(field, "")
+        if not isinstance(found, str):
+            first, last = _RANGES.get(field, (found, found))
+            if not first <= found <= last:
+                raise UsageError(f"`{field}` is {found:.20g}: it goes from {first} to {last}", code="request-range")
+            continue
+        text = found
         if "\0" in text and field not in _FILES:
             raise UsageError(f"{what or f'`{field}`'} has a NUL character", code="request-nul")
         if what and not is_valid(text):
@@ -283,15 +306,16 @@ def check_texts(request: BuildRequest) -> None:
             )
 
 
-def _texts(value: object, field: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
+def _leaves(value: object, field: str) -> Iterator[tuple[str, str | float]]:
+    """Yield the texts and numbers of a request with the names of their fields."""
+    if isinstance(value, (str, int, float)):
         yield field, value
     elif isinstance(value, tuple):
         for item in value:
-            yield from _texts(item, field)
+            yield from _leaves(item, field)
     elif isinstance(value, msgspec.Struct):
         for name in value.__struct_fields__:
-            yield from _texts(getattr(value, name), f"{field}.{name}" if field else name)
+            yield from _leaves(getattr(value, name), f"{field}.{name}" if field else name)
 
 
 def encode_request(request: BuildRequest) -> bytes:

@@ -91,7 +91,9 @@ def _read(settings: Settings, file: str) -> Settings:
     try:
         text = data.decode()
         table = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"{file}: its values are nested too deep", code="config") from None
+    except ValueError as error:  # not UTF-8, no TOML, a number of thousands of digits
         raise UsageError(f"{file}: {error}", code="config") from error
     return _apply(settings, table, _Place(file, text, ()), _TOP)
 

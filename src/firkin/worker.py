@@ -19,7 +19,7 @@ import msgspec
 from firkin import errors
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, RegistryError, StoreError, cause_texts
 from firkin.events import Event, encode_line
-from firkin.request import BuildRequest, BuildResult, check_texts, decode_request
+from firkin.request import BuildRequest, BuildResult, check_request, decode_request
 from firkin.source import Source, Span
 from firkin.text import hide_passwords
 
@@ -170,7 +170,7 @@ def start_worker(
     """
     from firkin.linux.enter import NamespacePlan, admit, open_channel
 
-    check_texts(request)
+    check_request(request)
     # Who started us may ignore it (`trap '' CHLD`), and exec keeps that: then nobody could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker_side, own_side = open_channel()

@@ -22,7 +22,7 @@ from firkin.graph.key import key_of, op_parts
 from firkin.oci.config import parse_config
 from firkin.oci.platform import parse_platform
 from firkin.oci.reference import parse_reference
-from firkin.request import BuildRequest, Output, Secret, check_texts, encode_request
+from firkin.request import BuildRequest, Output, Secret, check_request, encode_request
 from firkin.sandbox.spec import resolve_user
 from firkin.solve.copy_owner import find_owner
 from firkin.solve.scheduler import vertices_of
@@ -182,7 +182,7 @@ def requests(text: str) -> None:
         msgspec.structs.replace(whole, context=text, outputs=(Output(dest=text),)),
     ):
         try:
-            check_texts(request)
+            check_request(request)
             encode_request(request)
         except UsageError as error:
             told(failure_of(error))

@@ -276,3 +276,13 @@ def test_public_names_load_on_first_use():
         assert build is firkin.build and not hasattr(firkin, "nothing")
     """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_environment_that_is_not_utf8_is_no_hindrance(monkeypatch):
+    from firkin.ambient import text_environment
+
+    assert text_environment({"A": "caf\udce9", "B\udcff": "x"}) == {"A": "caf\ufffd", "B\ufffd": "x"}
+    monkeypatch.setenv("AWS_X", "caf\udce9")
+    from firkin.api import _ambient
+
+    assert _ambient().environ["AWS_X"] == "caf\ufffd"

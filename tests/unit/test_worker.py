@@ -18,9 +18,11 @@ from firkin.request import (
     BuildResult,
     ImageResult,
     Output,
+    RegistrySettings,
     RunOptions,
     Secret,
-    check_texts,
+    Ulimit,
+    check_request,
     encode_request,
 )
 from firkin.source import Source
@@ -139,13 +141,32 @@ def test_lines_carry_what_is_not_utf8_as_replacement_characters(raw):
 )
 def test_a_request_that_no_encoder_takes_is_refused(changes, code):
     with pytest.raises(errors.UsageError) as caught:
-        check_texts(msgspec.structs.replace(REQUEST, **changes))
+        check_request(msgspec.structs.replace(REQUEST, **changes))
     assert caught.value.code == code and caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source_date_epoch": 10**30},
+        {"source_date_epoch": 253402300800},
+        {"max_parallel_steps": -1},
+        {"run": RunOptions(shm_size_bytes=-1)},
+        {"run": RunOptions(ulimits=(Ulimit("nofile", 1, 10**30),))},
+        {"registry": RegistrySettings(timeout_s=-1)},
+        {"registry": RegistrySettings(timeout_s=float("nan"))},
+        {"registry": RegistrySettings(parallel=0)},
+    ],
+)
+def test_numbers_out_of_their_range_are_refused(changes):
+    with pytest.raises(errors.UsageError) as caught:
+        check_request(msgspec.structs.replace(REQUEST, **changes))
+    assert caught.value.code == "request-range"
 
 
 def test_paths_and_files_may_have_any_bytes():
     outputs = (Output("oci", dest="/o\udce9"),)
-    check_texts(msgspec.structs.replace(REQUEST, context="/c\udce9", outputs=outputs, dockerfile_text="\0\udce9"))
+    check_request(msgspec.structs.replace(REQUEST, context="/c\udce9", outputs=outputs, dockerfile_text="\0\udce9"))
 
 
 def test_registry_errors_keep_their_request():

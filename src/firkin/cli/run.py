@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
@@ -17,7 +17,7 @@ if "typing_extensions" not in sys.modules:
 
     del sys.modules["typing_extensions"]
 
-from firkin.ambient import Ambient
+from firkin.ambient import Ambient, text_environment
 from firkin.cli.arguments import Arguments, parse_arguments
 from firkin.cli.options import Option
 from firkin.errors import FirkinError, HostError, InternalError, UsageError
@@ -138,7 +138,7 @@ def run_guarded(
 
 def read_ambient() -> Ambient:
     """Read the surroundings of this process."""
-    environ = _environ()
+    environ = text_environment(os.environ)
     home = environ.get("HOME", "")
     if not home:
         import pwd
@@ -152,16 +152,6 @@ def read_ambient() -> Ambient:
     except FileNotFoundError:
         raise UsageError("the current directory does not exist any more") from None
     return Ambient(environ, cwd, home, os.geteuid(), time.time())
-
-
-def _environ() -> Mapping[str, str]:
-    """Return the environment as text that can be sent; bytes that are not UTF-8 become replacement characters."""
-    environ = dict(os.environ)
-    try:
-        "".join(environ.values()).encode()
-    except UnicodeEncodeError:
-        return {key: os.fsencode(value).decode("utf-8", "replace") for key, value in environ.items()}
-    return environ
 
 
 def write_out(text: str) -> None:

@@ -294,11 +294,11 @@ class Setup:
             directory = is_directory(self.trees[name])
         try:
             if directory:
-                os.makedirs(path, 0o755, exist_ok=True)
+                make_all(path)
                 if mode != 0o755:
                     os.chmod(path, mode)
             else:
-                os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+                make_all(os.path.dirname(path))
                 os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             pass  # two targets that want different things of one path: `attach` reports it
@@ -612,15 +612,24 @@ def execute(argv: list[str], arg0: str, env: dict[str, str]) -> tuple[int, str]:
     return failure
 
 
-def make_directories(path: str, uid: int, gid: int) -> None:
-    """Make a working directory that is missing, the user's, and what is missing above it (as buildkit does)."""
+def make_all(path: str) -> tuple[str, ...]:
+    """Make a directory and what is missing above it; return what was made, the top first.
+
+    os.makedirs calls itself for each part: a Dockerfile can name more of them than Python has stack for.
+    """
     missing = []
     while not os.path.lexists(path):
         missing.append(path)
         path = os.path.dirname(path)
     for path in reversed(missing):
         os.mkdir(path, 0o755)
-        os.chown(path, uid, gid)
+    return tuple(reversed(missing))
+
+
+def make_directories(path: str, uid: int, gid: int) -> None:
+    """Make a working directory that is missing, the user's, and what is missing above it (as buildkit does)."""
+    for made in make_all(path):
+        os.chown(made, uid, gid)
 
 
 def command(spec: dict[str, Any], status: Status) -> NoReturn:
