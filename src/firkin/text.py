@@ -112,6 +112,7 @@ def hide_passwords(text: str, user: str = "xxxxx@") -> str:
     for rest in others:
         scheme = before[-8:].lower()
         end = next((at for at, char in enumerate(rest) if char in _ADDRESS_ENDS), len(rest))
+        end = len(rest[:end].rstrip(":,;."))  # they belong to the sentence around it
         before = rest
         shown.append(_without_secrets(rest[:end], scheme, user) + rest[end:])
     return "://".join(shown)

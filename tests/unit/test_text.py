@@ -59,6 +59,7 @@ def test_whole_numbers_are_ascii_digits_within_a_limit(text: str, number: int | 
         ('["https://a:b@c/d", "e"]', '["https://xxxxx@c/d", "e"]'),
         ("fetch https://h/x?X-Amz-Signature=ab&n=1#a@b", "fetch https://h/x?X-Amz-Signature=xxxxx&n=1#a@b"),
         ("https://h/?TOKEN=ab&token&page=2", "https://h/?TOKEN=xxxxx&token&page=2"),
+        ("fetch https://h/x?sig=ab: refused, https://a:b@c.", "fetch https://h/x?sig=xxxxx: refused, https://xxxxx@c."),
         ("cannot fetch `https://a:b@c`: no route", "cannot fetch `https://xxxxx@c`: no route"),
         ("line https://a:b@c\nnext@line", "line https://xxxxx@c\nnext@line"),
         ("https://", "https://"),
