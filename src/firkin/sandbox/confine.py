@@ -106,13 +106,22 @@ def packed(*words: int) -> bytes:
     return b"".join(word.to_bytes(8, sys.byteorder) for word in words)
 
 
-def install_filter(program: bytes) -> None:
-    """Install a seccomp program (struct sock_filter records)."""
+class Program(ctypes.Structure):
+    """struct sock_fprog; it keeps the instructions that it points to."""
+
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+    instructions: object
+
+
+def program_of(program: bytes) -> Program:
+    """Return a seccomp program (struct sock_filter records) as the kernel takes it."""
     buffer = ctypes.create_string_buffer(program, len(program))
-
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
     record = Program(len(program) // 8, ctypes.addressof(buffer))
+    record.instructions = buffer
+    return record
+
+
+def install_filter(program: bytes) -> None:
+    record = program_of(program)
     args = (ctypes.c_ulong(2), ctypes.byref(record), ctypes.c_ulong(0), ctypes.c_ulong(0))
     check("seccomp", "filter", libc.prctl(PR_SET_SECCOMP, *args))

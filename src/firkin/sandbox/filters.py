@@ -28,6 +28,7 @@ _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
 _EPERM, _ENOSYS, _EAFNOSUPPORT = _ERRNO | 1, _ERRNO | 38, _ERRNO | 97
 _SUCCESS = _ERRNO | 0
+_NOTIFY = 0x7FC00000
 
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _AF_PACKET = 1, 2, 10, 16, 17
 _SOCK_TYPE, _SOCK_RAW, _SOCK_PACKET = 0xF, 3, 10
@@ -59,6 +60,29 @@ _DENIED = (
     "tuxcall", "umount", "umount2", "uselib", "userfaultfd", "ustat", "vhangup", "vm86", "vm86old", "vserver",
 )  # fmt: skip
 _INTO_OTHERS = ("ptrace", "process_vm_readv", "process_vm_writev")
+
+
+def note_owners_filter(machine: str) -> bytes:
+    """Return the same program as `mute_ids_filter`, but for changes of owner, which it asks a listener about.
+
+    Mirrors: seccomp_unotify(2). b"" for an unknown machine.
+    """
+
+    def block(table: Table) -> list[bytes]:
+        return [*_verdict(table, _CHOWN, _NOTIFY), *_verdict(table, _IDENTITY, _SUCCESS)]
+
+    return _program(machine, block, _ALLOW)
+
+
+def owner_calls(machine: str) -> dict[tuple[int, int], str]:
+    """Return what a listener is told of and what it is: (architecture, number) → the name of a call."""
+    calls = {}
+    for table in MACHINES.get(machine, ()):
+        for name in _CHOWN:
+            number = number_of(name, table)
+            if number is not None:
+                calls[table.audit, number] = name
+    return calls
 
 
 def mute_ids_filter(machine: str) -> bytes:

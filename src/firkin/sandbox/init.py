@@ -15,6 +15,7 @@ Descriptor 4 takes lines of fields separated by NUL and is closed by exec:
     setup OP ERRNO PATH     an operation failed; the command never ran
     exec ERRNO PATH         the command could not be executed
     warn OP ERRNO DETAIL    something was refused that the command may do without
+    lost ERRNO              owners that the command gives files are not kept (`owners.py`)
     cover PATH              something of the image was covered for the command (`fixtures.py`)
     exit CODE, signal N     how the command ended
     undone                  nothing that it started is left, and what was put in place is out again
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
 
     from firkin.sandbox.confine import confine, install_filter
     from firkin.sandbox.image_root import O_ANY, Root, look
+    from firkin.sandbox.owners import Keeper
 else:
     import _signal as signal
 
@@ -257,6 +259,7 @@ class Setup:
     def __init__(self, status: Status) -> None:
         self.trees: dict[str, int] = {}
         self.held: dict[str, int] = {}
+        self.owners = (-1, -1)
         self.root = Root(-1)
 
     def perform(self, operations: list[tuple[object, ...]]) -> None:
@@ -369,6 +372,13 @@ class Setup:
         if attributes:
             set_attributes(tree, attributes, True, detail)
         self.trees[name] = tree
+
+    def op_owners(self, upper: str, file: str) -> None:
+        """Take hold of what `owners.py` needs of the outside: where changes are, and a file for its notes."""
+        self.owners = (
+            os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC),
+            os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600),
+        )
 
     def op_overlay(self, lowers: tuple[str, ...], upper: str, work: str, place: str, attributes: int) -> None:
         self._enter(overlay(lowers, upper, work, attributes), place)
@@ -632,7 +642,7 @@ def make_directories(path: str, uid: int, gid: int) -> None:
         os.chown(made, uid, gid)
 
 
-def command(spec: dict[str, Any], status: Status) -> NoReturn:
+def command(spec: dict[str, Any], status: Status, keeper: Keeper | None) -> NoReturn:
     """Process C. `spec` is the dictionary of `ops.command_of`."""
     try:
         os.setsid()
@@ -663,6 +673,8 @@ def command(spec: dict[str, Any], status: Status) -> NoReturn:
             confine(*spec["confine"])
         for program in spec["filters"]:
             install_filter(program)
+        if keeper is not None:
+            keeper.admit(status)
         if spec["switch"]:
             os.setresuid(spec["uid"], spec["uid"], spec["uid"])
         if keep >= 0:
@@ -694,6 +706,15 @@ def die_with(pidfd: int) -> None:
         os._exit(125)
 
 
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor above the standard ones but these."""
+    low = 3
+    for fd in sorted(kept):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, 1 << 12)
+
+
 def supervise(spec: dict[str, Any], setup: Any, status: Status, parent_pidfd: int) -> NoReturn:
     """Process B."""
     try:
@@ -702,21 +723,23 @@ def supervise(spec: dict[str, Any], setup: Any, status: Status, parent_pidfd: in
         if not spec["namespaces"] & CLONE_NEWPID:
             prctl("subreaper", PR_SET_CHILD_SUBREAPER, 1)
         setup.perform(spec["inside"])
+        keeper = Keeper(spec["owners"], *setup.owners) if spec["owners"] is not None else None
         # A working directory like /proc/self/fd/5 must find nothing of what was held until now.
-        os.closerange(3, status.fd)
-        os.closerange(status.fd + 1, 1 << 12)
+        close_all_but(status.fd, *(() if keeper is None else keeper.fds))
     except Failed as failed:
         status.tell("setup", failed.op, failed.number, failed.detail)
         os._exit(125)
     child = os.fork()
     if child == 0:
-        command(spec["command"], status)
+        command(spec["command"], status, keeper)
     while True:
         pid, result = os.wait()
         if pid == child:
             break
     code = os.waitstatus_to_exitcode(result)
     status.tell("exit", code) if code >= 0 else status.tell("signal", -code)
+    if keeper is not None:
+        keeper.finish()
     if not spec["namespaces"] & CLONE_NEWPID:
         kill_descendants()
     os._exit(0)

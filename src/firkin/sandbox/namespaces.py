@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from firkin.sandbox import ops, process
@@ -49,4 +50,19 @@ class NamespaceSandbox:
             single_id=self._single_id,
             fresh_proc=self._fresh_proc,
         )
-        return process.run_init(self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
+        result = process.run_init(self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
+        return replace(result, owners=_read_owners(f"{scratch}/{ops.OWNERS_FILE}")) if self._single_id else result
+
+
+def _read_owners(path: str) -> tuple[tuple[str, int, int], ...]:
+    """Read what `owners.py` wrote: records of `uid gid path` that end in NUL."""
+    try:
+        with open(path, "rb") as file:
+            records = file.read().split(b"\0")[:-1]
+    except FileNotFoundError:
+        return ()  # a machine whose calls nobody knows
+    found = []
+    for record in records:
+        uid, gid, name = record.split(b" ", 2)
+        found.append((os.fsdecode(name), int(uid), int(gid)))
+    return tuple(found)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firkin.errors import UsageError
-from firkin.sandbox.filters import deny_filter, mute_ids_filter, strangers_filter
+from firkin.sandbox.filters import deny_filter, mute_ids_filter, note_owners_filter, owner_calls, strangers_filter
 from firkin.sandbox.spec import ULIMITS, BindMount, FileMount, RunSpec, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
     from firkin.linux.mounts import Overlay
 
 Operation = tuple[object, ...]
+
+OWNERS_FILE = "owners"
 
 # unshare(2) and mount_setattr(2)
 _CLONE_NEWNS = 0x00020000
@@ -110,6 +112,7 @@ def namespace_plan(
         if single_id:
             points.append(("stub_file", stubs, root.lowers, *APT_AS_ROOT))
         enter = ("overlay", (*root.lowers, stubs), root.upper, root.work, place, nodev)
+    noted = owners_plan(machine) if single_id else None
     setup: list[Operation] = [
         ("private",),
         ("mkdir", place),
@@ -117,6 +120,7 @@ def namespace_plan(
         ("files", place, tuple(files)),
         *takes,
         *points,
+        *((("owners", root if isinstance(root, str) else root.upper, f"{scratch}/{OWNERS_FILE}"),) if noted else ()),
         enter,
         *(("own_point", name) for name in ("proc", "sys")),
         ("mount", "tmpfs", "/dev", (("mode", "0755"), ("size", "65536k")), _NOSUID | nodev),
@@ -153,6 +157,7 @@ def namespace_plan(
         "surroundings": "Setup",
         "setup": setup,
         "inside": inside,
+        "owners": noted,
         "command": {
             **command_plan(spec),
             "chroot": "",
@@ -160,9 +165,15 @@ def namespace_plan(
             "switch": not single_id,
             "keep": ALL_CAPABILITIES if insecure else DEFAULT_CAPABILITIES,
             "confine": confine_plan(spec, machine, shared=not fresh_proc),
-            "filters": known_filters(mute_ids_filter(machine)) if single_id else [],
+            "filters": [],
         },
     }
+
+
+def owners_plan(machine: str) -> tuple[bytes, bytes, dict[tuple[int, int], str]] | None:
+    """Return the first argument of `owners.Keeper`, None on a machine that `filters` does not know."""
+    program = note_owners_filter(machine)
+    return (program, mute_ids_filter(machine), owner_calls(machine)) if program else None
 
 
 def confine_plan(spec: RunSpec, machine: str, *, shared: bool) -> tuple[bool, list[bytes], list[bytes]] | None:

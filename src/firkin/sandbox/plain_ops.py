@@ -77,6 +77,7 @@ def plain_plan(
         "surroundings": "Fixtures",
         "setup": setup,
         "inside": [],
+        "owners": None,
         "command": {
             **command_plan(spec),
             "chroot": "" if own_root else root,

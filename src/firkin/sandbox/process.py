@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _PLACE = os.path.dirname(os.path.abspath(__file__))
-# The stand-alone program; the last parts are for commands without mounts only.
-_PARTS = ("init", "confine", "image_root", "../linux/sparse", "carry", "fixtures")
-_ALWAYS = 3
+# The stand-alone program, and its parts for some commands only.
+_ALWAYS = ("init", "confine", "image_root")
+_WITHOUT_MOUNTS = ("../linux/sparse", "carry", "fixtures")
+_ONE_ID = ("owners",)
 # A script would be compiled at every start; its code objects come with the plan instead.
 _LOADER = (
     "import marshal; codes, plan = marshal.load(open(3, 'rb'))\nfor code in codes: exec(code)\nsys.exit(main(plan, 4))"
@@ -72,7 +74,8 @@ def run_init(
     def start(plan_fd: int, status_fd: int, output_fd: int, error_fd: int) -> Child:
         return _Spawned(_spawn(python, plan_fd, status_fd, output_fd, error_fd))
 
-    names = _PARTS if plan["surroundings"] == "Fixtures" else _PARTS[:_ALWAYS]
+    names = _ALWAYS + (_WITHOUT_MOUNTS if plan["surroundings"] == "Fixtures" else ())
+    names += _ONE_ID if plan["owners"] is not None else ()
     codes = tuple(_code(name) for name in names)
     return run_plan(start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd, codes=codes)
 
@@ -118,8 +121,8 @@ def run_plan(
 
 
 def init_codes() -> tuple[CodeType, ...]:
-    """Return all parts of the stand-alone program, compiled."""
-    return tuple(_code(name) for name in _PARTS)
+    """Return the stand-alone program for commands without mounts, compiled."""
+    return tuple(_code(name) for name in _ALWAYS + _WITHOUT_MOUNTS)
 
 
 @functools.cache
@@ -204,6 +207,7 @@ def _attend(
 def _understand(status: bytes, cancelled: bool) -> RunResult:
     warnings: list[str] = []
     covered: list[str] = []
+    owners_lost = 0
     result: RunResult | None = None
     undone = False
     for line in status.decode("utf-8", "surrogateescape").splitlines():
@@ -216,6 +220,8 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
                 warnings.append(f"{op} `{detail}` could not be set: {os.strerror(int(number)).lower()}")
             case "undone", []:
                 undone = True
+            case "lost", [number]:
+                owners_lost = int(number)
             case "cover", [path]:
                 covered.append(path.lstrip("/"))
             case "exec", [number, path]:
@@ -230,7 +236,9 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
         raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
     if result is None:
         result = RunResult(137, 9)
-    return RunResult(result.exit_code, result.signal, result.exec_error, cancelled, tuple(warnings), tuple(covered))
+    return replace(
+        result, cancelled=cancelled, warnings=tuple(warnings), covered=tuple(covered), owners_lost=owners_lost
+    )
 
 
 def setup_error(op: str, number: int, detail: str) -> HostError:

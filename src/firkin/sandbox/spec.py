@@ -108,7 +108,9 @@ class ExecError:
 class RunResult:
     """How a command ended; `signal` is 0 unless it was killed by one.
 
-    `covered` are paths of the root that something else was put over for a while, in place of a mount.
+    `covered` are paths of the root that something else was put over for a while, in place of a mount. `owners` are
+    what the command gave files by chown where they can have one owner only: path, uid, gid, -1 for what it left as
+    it was. `owners_lost` is the errno of why they could not be noted, 0 otherwise.
     """
 
     exit_code: int
@@ -117,6 +119,8 @@ class RunResult:
     cancelled: bool = False
     warnings: tuple[str, ...] = ()
     covered: tuple[str, ...] = ()
+    owners: tuple[tuple[str, int, int], ...] = ()
+    owners_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,19 @@ import struct
 import pytest
 
 from firkin.sandbox.calls import MACHINES
-from firkin.sandbox.filters import deny_filter, mute_ids_filter, network_filter, strangers_filter
+from firkin.sandbox.filters import (
+    deny_filter,
+    mute_ids_filter,
+    network_filter,
+    note_owners_filter,
+    owner_calls,
+    strangers_filter,
+)
 
 X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 RISCV64, LOONGARCH64, S390X = 0xC00000F3, 0xC0000102, 0x80000016
 ALLOW, EPERM, ENOSYS, EAFNOSUPPORT, MUTED = 0x7FFF0000, 0x50001, 0x50026, 0x50061, 0x50000
+TOLD = 0x7FC00000  # SECCOMP_RET_USER_NOTIF
 RAW, STREAM, DGRAM, CLOEXEC = 3, 1, 2, 0o2000000
 ICMP, TCP, ICMPV6, ANY_RAW = 1, 6, 58, 255
 
@@ -139,12 +147,12 @@ def test_only_low_halves_of_arguments_count() -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_programs_fit_the_kernel(machine: str) -> None:
     """BPF_MAXINSNS is 4096; every jump of every program ends inside it, whatever the call."""
-    for make in (deny_filter, mute_ids_filter, network_filter, strangers_filter):
+    for make in (deny_filter, mute_ids_filter, network_filter, strangers_filter, note_owners_filter):
         program = make(machine)
         assert 0 < len(program) // 8 < 4096
         for table in MACHINES[machine]:
             for number in (*range(480), 0xF0005, 0x40000001, 0xFFFFFFFF):
-                assert run(program, table.audit, number, 0, 0, 0) in (ALLOW, EPERM, ENOSYS, EAFNOSUPPORT, MUTED)
+                assert run(program, table.audit, number, 0, 0, 0) in (ALLOW, EPERM, ENOSYS, EAFNOSUPPORT, MUTED, TOLD)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,18 @@ def test_programs_fit_the_kernel(machine: str) -> None:
 )
 def test_mutes_changes_of_owner_and_identity(machine: str, arch: int, number: int, verdict: int) -> None:
     assert run(mute_ids_filter(machine), arch, number) == verdict
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_listener_is_told_of_changes_of_owner_and_knows_each(machine: str) -> None:
+    calls = owner_calls(machine)
+    program, muting = note_owners_filter(machine), mute_ids_filter(machine)
+    for table in MACHINES[machine]:
+        for number in range(480):
+            told = run(program, table.audit, number) == TOLD
+            assert told == ((table.audit, number) in calls)
+            assert run(program, table.audit, number) == (TOLD if told else run(muting, table.audit, number))
+    assert {"fchown", "fchownat"} <= set(calls.values())
 
 
 @pytest.mark.parametrize(

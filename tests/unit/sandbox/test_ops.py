@@ -91,8 +91,10 @@ def test_security_and_network() -> None:
 def test_one_id_mutes_and_does_not_switch() -> None:
     made = plan(RunSpec(("true",), uid=5, mounts=(FileMount("/f", b"", uid=5),)), single_id=True)
     assert not made["command"]["switch"]
-    assert len(made["command"]["filters"]) == 1
-    assert plan(RunSpec(("true",), security="insecure"), single_id=True)["command"]["filters"]
+    assert made["owners"] is not None and not made["command"]["filters"]
+    assert ("owners", "/s/upper", "/s/run/owners") in made["setup"]
+    assert plan(RunSpec(("true",), security="insecure"), single_id=True)["owners"] is not None
+    assert plan(RunSpec(("true",)))["owners"] is None
     files = next(op for op in made["setup"] if op[0] == "files")[2]
     assert files[-1][3:] == (0, 0)
 

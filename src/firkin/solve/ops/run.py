@@ -20,7 +20,7 @@ from firkin.request import Secret
 from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox import spec as sandbox
 from firkin.sandbox.ops import APT_AS_ROOT
-from firkin.sandbox.spec import RunSpec
+from firkin.sandbox.spec import RunResult, RunSpec
 from firkin.solve.cache_mounts import (
     check_left,
     empty_mount,
@@ -90,6 +90,8 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         )
         for warning in result.warnings:
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
+        if result.owners_lost:
+            engine.emit(Warned(engine.clock(), "run-owners", _owners_lost(result.owners_lost), step.meta.span))
         if result.cancelled or result.exec_error is not None or result.signal or result.exit_code:
             fail(op, result, described, view, said.end + errors.end, engine.store.layout.root)
         if isinstance(root.mount, Overlay):
@@ -97,23 +99,35 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             mine = (lent,) if engine.layers.owner_free and view.lstat(lent) is None else ()
             drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts), mine)
         root.seal(f"{staged}/fs", result.covered)
-        _keep_attributes(engine, staged, view, user)
+        _keep_attributes(engine, staged, view, user, result)
         engine.store.trees.seal(staged, layer_id)
         engine.store.records.add_tree(layer_id)
 
 
-def _keep_attributes(engine: Engine, staged: str, view: StackView, user: sandbox.ResolvedUser) -> None:
+def _owners_lost(number: int) -> str:
+    return (
+        "owners that this step gives with `chown` are lost: there is one user id, and the kernel does not tell of such "
+        f"calls ({os.strerror(number).lower()}); `firkin info` says how to get more ids"
+    )
+
+
+def _keep_attributes(
+    engine: Engine, staged: str, view: StackView, user: sandbox.ResolvedUser, result: RunResult
+) -> None:
     """Note what the tree alone does not tell: that `/` itself changed; owners, where files cannot have them."""
     before, now = view.lstat(""), os.stat(f"{staged}/fs")
     if before is not None and (before.mode, before.uid, before.gid) != (now.st_mode & 0o7777, now.st_uid, now.st_gid):
         with open(f"{staged}/{ROOT_CHANGED}", "wb"):
             pass
     if engine.layers.owner_free:
+        given = {path: (uid, gid) for path, uid, gid in result.owners}
 
         def owner_of(path: str, uid: int, gid: int) -> tuple[int, int]:
             # A file that was there keeps its owner when its content changes; a new one belongs to the USER.
             entry = view.lstat(path)
-            return (user.uid, user.gid) if entry is None else (entry.uid, entry.gid)
+            usual = (user.uid, user.gid) if entry is None else (entry.uid, entry.gid)
+            new = given.get(path, (-1, -1))
+            return usual[0] if new[0] < 0 else new[0], usual[1] if new[1] < 0 else new[1]
 
         index = IndexWriter()
         for change in iter_upper_changes(f"{staged}/fs", owner_of=owner_of):
