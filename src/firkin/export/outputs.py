@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from firkin.errors import FirkinError, UsageError
-from firkin.export.blobs import prepare_place
 from firkin.export.names import parse_names
 from firkin.graph.assemble import assemble_image
 from firkin.graph.ops import Copy, MakeDir, Pull, Run
@@ -114,6 +113,8 @@ class Exporter:
         """Make the directories that outputs are written to, and see that they can be; raises UsageError."""
         for output in self._request.outputs:
             if output.dest not in ("", "-"):
+                from firkin.export.blobs import prepare_place
+
                 whole = output.type == "local" or (output.type == "oci" and not output.tar)
                 prepare_place(os.path.join(self._request.cwd, output.dest), directory=whole)
 
