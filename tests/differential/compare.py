@@ -150,7 +150,7 @@ def _maybe_included(case: Case, difference: Difference) -> bool:
     ignored = [item.text for item in case.context if item.path == ".dockerignore"]
     if not ignored or "!" not in ignored[0]:
         return False
-    return (difference.buildkit, difference.firkin) == ("a dir", "nothing") or (
+    return (difference.what, difference.firkin) == ("entry", "nothing") or (
         difference.buildkit == "builds" and difference.firkin.endswith("not found")
     )
 
@@ -159,7 +159,24 @@ def _fifo(case: Case, difference: Difference) -> bool:
     return (difference.what, difference.buildkit, difference.firkin) == ("entry", "nothing", "a fifo")
 
 
+def _owner_of_member(case: Case, difference: Difference) -> bool:
+    owners = {str((member.owner, member.owner)) for item in case.context for member in item.members}
+    added = re.search(r"^ADD .*--chown=", case.dockerfile, re.M) is not None
+    return difference.what == "owner" and added and difference.buildkit in owners
+
+
+def _dated_through_link(case: Case, difference: Difference) -> bool:
+    for item in case.context:
+        folders = {member.path.strip("/"): member.mtime for member in item.members if member.kind == "dir"}
+        links = {member.path.strip("/") for member in item.members if member.kind == "link"}
+        if difference.buildkit in {str(folders[path]) for path in folders.keys() & links}:
+            return difference.what.startswith("mtime")
+    return False
+
+
 KNOWN = (
+    Known("the time of an archive's directory went through the link that replaced it", _dated_through_link),
+    Known("members of an archive kept their owners, whatever --chown said", _owner_of_member, (25,)),
     Known("--chown and --chmod stand in the history since Dockerfile 1.5", _flags_in_history, (24,)),
     Known("HEALTHCHECK is written with the names of its fields since Dockerfile 1.7", _healthcheck_text, (26,)),
     Known("--chmod kept the special bits of the source, and dropped its own", _special_bits, (25,)),
@@ -170,7 +187,10 @@ KNOWN = (
     Known("ARG was written with its own default, whatever its value was", _arguments, (26,)),
     Known("an existing directory kept its time when a directory was copied onto it", _existing_directory, (25,)),
     Known(
-        "a directory in which an ignore file may include something was sent, though it did not", _maybe_included, (23,)
+        "exceptions of an ignore file also held below directories that nothing before them had matched, and "
+        "directories were sent that hold nothing in the end",
+        _maybe_included,
+        (23,),
     ),
     Known("an owner by name needed /etc/passwd, or /etc/group", _fails_with("no such file or directory"), (25,)),
     Known("the client looked for names in what is no directory", _fails_with("error from sender: readdir")),

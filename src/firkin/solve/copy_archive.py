@@ -39,31 +39,16 @@ class _Unpacker:
         return self._draft.lstat(self._below(path))
 
     def run(self, members: Iterable[Member]) -> None:
-        dated: list[tuple[str, int]] = []
         try:
             for member in members:
                 path = clean(member.path)
                 check_lengths(path)
                 if path:  # the archive's own `.` says nothing about the destination
                     self._add(member, path)
-                    if member.entry.kind == "dir":
-                        dated.append((path, member.entry.mtime_ns))
         except ValueError as error:
             raise StepFailed(
                 f"`{self._archive}`: {error}", code="add-archive", hints=limit_hints(error)
             ) from error
-        if not all(entry is not None and entry.kind == "dir" for entry in (self._lstat(path) for path, _ in dated)):
-            self._date(dated)
-
-    def _date(self, dated: Iterable[tuple[str, int]]) -> None:
-        """Set the times of directories once more, in their order: through the links that took the place of some.
-
-        Mirrors: go-archive, which sets the times of directories when it has unpacked everything.
-        """
-        for path, mtime_ns in dated:
-            found = follow(self._lstat, path)
-            if found and self._lstat(found) is not None:
-                self._draft.set_time(self._below(found), mtime_ns)
 
     def _add(self, member: Member, path: str) -> None:
         parent, _, name = path.rpartition("/")

@@ -476,12 +476,11 @@ def test_archive_replaces_what_is_of_another_kind() -> None:
     ]
 
 
-def test_archive_dates_directories_last_and_through_links_that_replaced_them() -> None:
+def test_archive_directory_that_a_link_replaced_dates_nothing() -> None:
+    """BuildKit's first unpacker set the times of directories last, through such links; its second one fails there."""
     early, late = (Entry(kind="dir", mode=0o755, mtime_ns=seconds * 10**9) for seconds in (3, 8))
-    members = (Member("n", early), Member("m", late), Member("m", Entry(kind="symlink", mode=0o777, target="/n")))
-    assert unpack(tree(), *members, times=True)[1:] == ["link /dest/m -> /n", "dir /dest/n 0755 0:0 @8"]
-    gone = (Member("m", late), Member("m", Entry(kind="symlink", mode=0o777, target="gone")))
-    assert unpack(tree(), *gone)[1:] == ["link /dest/m -> gone"]
+    members = (Member("n", early), Member("m", late), link("m", "n"))
+    assert unpack(tree(), *members, times=True)[1:] == ["link /dest/m -> n", "dir /dest/n 0755 0:0 @3"]
 
 
 def test_archive_name_twice_keeps_the_last() -> None:
