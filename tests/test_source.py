@@ -118,6 +118,7 @@ HEAVY_ALLOWED: set[tuple[str, str]] = {("aio", "asyncio")}  # whoever imports it
 STANDALONE = {
     "sandbox.init": {"__future__", "os", "sys", "ctypes", "_signal", "marshal"},
     "sandbox.confine": {"__future__", "os", "sys", "ctypes"},
+    "sandbox.listener": {"__future__", "os", "sys", "ctypes"},
     "sandbox.owners": {"__future__", "os", "sys", "ctypes"},
     "sandbox.image_root": {"__future__", "os"},
     "sandbox.carry": {"__future__", "os"},

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 from support.pairs import Pair
-from support.programs import ACTOR, NEIGHBOUR, compiled
+from support.programs import ACTOR, NEIGHBOUR, OLD_SOCKETS, compiled
 
 from firkin.linux.syscalls import landlock_abi
 
 pytestmark = [pytest.mark.root]
 
-EPERM, EAFNOSUPPORT, ESRCH = 1, 97, 3
+EPERM, ESRCH, EFAULT, EAFNOSUPPORT = 1, 3, 14, 97
 OWN = {"own abstract socket": 0, "trace own": 0, "read own": 0, "signal own": 0, "internet": 0, "raw icmp": 0}
 REFUSED = {"packets": EPERM, "raw tcp": EPERM, "vsock": EAFNOSUPPORT, "uring": EPERM}
 needs_scopes = pytest.mark.skipif(landlock_abi() < 6, reason="the kernel's Landlock has no scopes: Linux 6.12 has")
@@ -82,6 +82,20 @@ def test_steps_reach_their_own_only(pair: Pair, neighbours: Neighbours, isolatio
     assert as_root == {**theirs, **OWN, **REFUSED}
     assert as_user == {**theirs, **OWN, **REFUSED, "raw icmp": EPERM}
     assert [process.poll() for process in neighbours.processes] == [None, None]
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="only x86-64 runs programs of this kind")
+@pytest.mark.parametrize("isolation", ["namespaces", "chroot"])
+def test_sockets_of_32_bit_programs(pair: Pair, isolation: str) -> None:
+    """Their arguments lie in memory, where no filter sees them; refusing the call would break their network."""
+    dockerfile = "FROM busybox\nCOPY it /it\nRUN /it\nUSER 1001\nRUN /it\n"
+    said = pair.build(dockerfile, {"it": compiled(OLD_SOCKETS)}, "--isolation", isolation, "--no-cache").said
+    works = ("internet", "stream", "closed by exec", "kept by exec", "unix", "netlink")
+    expected = {
+        "packets": EPERM, "packets by the old name": EPERM, "raw tcp": EPERM, "vsock": EAFNOSUPPORT,
+        "crypto": EAFNOSUPPORT, "bad address": EFAULT, **dict.fromkeys(works, 0),
+    }  # fmt: skip
+    assert attempts(said) == [expected, expected]
 
 
 @needs_scopes

@@ -177,3 +177,10 @@ def test_processes_that_are_left_do_not_keep_the_step_from_ending(firkin: Firkin
     (context / "Dockerfile").write_text(f"FROM busybox\nRUN touch /x /y && {busy} sleep 0.3; chown 2:3 /y\n")
     image = build_image(firkin, context)
     assert (image.member("y").uid, image.member("y").gid) == (2, 3)
+
+
+def test_a_step_that_cannot_begin_ends(firkin: Firkin) -> None:
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text("FROM busybox\nWORKDIR /w\nRUN rmdir /w && touch /w\nRUN true\n")
+    result = firkin.run("build", context, check=False, timeout=60)
+    assert result.returncode == 3 and "not a directory" in result.stderr

@@ -157,6 +157,47 @@ int main(int count, char **argv) {
 }
 """
 
+# Makes sockets as a 32-bit program of an older C library does, by socketcall(2); x86-64 only.
+OLD_SOCKETS = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static unsigned *low;
+static long made(unsigned family, unsigned type, unsigned protocol) {
+    long result;
+    low[0] = family; low[1] = type; low[2] = protocol;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(102), "b"(1), "c"(low), "d"(0) : "memory");
+    return (int)result;
+}
+static void tell(const char *what, long fd) { printf("%s %ld\n", what, fd < 0 ? -fd : 0); fflush(stdout); }
+int main(void) {
+    low = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    tell("packets", made(17, SOCK_RAW, 0x300));
+    tell("packets by the old name", made(AF_INET, 10, 0x300));
+    tell("raw tcp", made(AF_INET, SOCK_RAW, 6));
+    tell("vsock", made(40, SOCK_STREAM, 0));
+    tell("crypto", made(38, 5, 0));
+    long fd = made(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    tell("internet", fd);
+    int type = 0;
+    socklen_t length = sizeof type;
+    tell("stream", getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) || type != SOCK_STREAM ? -1 : 0);
+    tell("closed by exec", fcntl(fd, F_GETFD) == FD_CLOEXEC ? 0 : -1);
+    long other = made(AF_INET6, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    tell("kept by exec", fcntl(other, F_GETFD) == 0 && (fcntl(other, F_GETFL) & O_NONBLOCK) ? 0 : -1);
+    tell("unix", made(AF_UNIX, SOCK_STREAM, 0));
+    tell("netlink", made(16, SOCK_RAW, 0));
+    munmap(low, 4096);
+    long result;
+    __asm__ volatile("int $0x80" : "=a"(result) : "a"(102), "b"(1), "c"(8), "d"(0) : "memory");
+    tell("bad address", (int)result);
+    return 0;
+}
+"""
+
 # Says as whom it really acts, for setuid programs.
 ACTOR = r"""
 #include <stdio.h>

@@ -30,6 +30,7 @@ _EPERM, _ENOSYS, _EAFNOSUPPORT = _ERRNO | 1, _ERRNO | 38, _ERRNO | 97
 _SUCCESS = _ERRNO | 0
 _NOTIFY = 0x7FC00000
 
+_SYS_SOCKET = 1  # of socketcall(2)
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _AF_PACKET = 1, 2, 10, 16, 17
 _SOCK_TYPE, _SOCK_RAW, _SOCK_PACKET = 0xF, 3, 10
 _IPPROTO_ICMP, _IPPROTO_ICMPV6 = 1, 58
@@ -62,36 +63,41 @@ _DENIED = (
 _INTO_OTHERS = ("ptrace", "process_vm_readv", "process_vm_writev")
 
 
-def note_owners_filter(machine: str) -> bytes:
-    """Return the same program as `mute_ids_filter`, but for changes of owner, which it asks a listener about.
+def ask_filter(machine: str, *, owners: bool, sockets: bool, heard: bool = True) -> bytes:
+    """Return a program that asks a listener what a filter cannot judge (`listener.py`, `owners.py`); b"" if nothing.
 
-    Mirrors: seccomp_unotify(2). b"" for an unknown machine.
+    `owners`: changes of owner, in a user namespace with one id, where every such call would fail; there changes of
+    identity are answered with success and not done. `sockets`: those made by socketcall, which hides its arguments.
+    Without `heard` it is the program for where there is no listener. b"" for an unknown machine.
+    Mirrors: systemd/mkosi mkosi/sandbox.py (seccomp_suppress).
     """
+    tables = MACHINES.get(machine, ())
+    if not owners and not any(number_of("socketcall", table) for table in tables):
+        return b""
 
     def block(table: Table) -> list[bytes]:
-        return [*_verdict(table, _CHOWN, _NOTIFY), *_verdict(table, _IDENTITY, _SUCCESS)]
+        lines = _verdict(table, _CHOWN, _NOTIFY if heard else _SUCCESS) if owners else []
+        lines += _verdict(table, _IDENTITY, _SUCCESS) if owners else []
+        judged = [
+            _line(_LOAD, _FIRST),
+            _line(_JUMP_EQUAL, _SYS_SOCKET, 0, 1),
+            _line(_RETURN, _NOTIFY if heard else _ENOSYS),
+            _line(_RETURN, _ALLOW),
+        ]
+        return lines + (_when(table, "socketcall", judged) if sockets else [])
 
     return _program(machine, block, _ALLOW)
 
 
-def owner_calls(machine: str) -> dict[tuple[int, int], str]:
-    """Return what a listener is told of and what it is: (architecture, number) → the name of a call."""
+def asked_calls(machine: str) -> dict[tuple[int, int], str]:
+    """Return what a listener may be told of: (architecture, number) → the name of a call."""
     calls = {}
     for table in MACHINES.get(machine, ()):
-        for name in _CHOWN:
+        for name in (*_CHOWN, "socketcall"):
             number = number_of(name, table)
             if number is not None:
                 calls[table.audit, number] = name
     return calls
-
-
-def mute_ids_filter(machine: str) -> bytes:
-    """Return a program that answers success to changes of owner and identity and does nothing.
-
-    For a user namespace with one id, where every such call would fail. b"" for an unknown machine.
-    Mirrors: systemd/mkosi mkosi/sandbox.py (seccomp_suppress).
-    """
-    return _program(machine, lambda table: _verdict(table, (*_CHOWN, *_IDENTITY), _SUCCESS), _ALLOW)
 
 
 def deny_filter(machine: str) -> bytes:
@@ -99,7 +105,8 @@ def deny_filter(machine: str) -> bytes:
 
     Docker's default profile; calls that it does not know yet do not exist. Stricter than it, as steps share the
     network of the host, are sockets: of the internet (raw ones for ICMP only), of this machine's own processes
-    and of netlink. b"" for an unknown machine. Mirrors: moby/profiles seccomp/default.json.
+    and of netlink. socketcall is the affair of `ask_filter`. b"" for an unknown machine.
+    Mirrors: moby/profiles seccomp/default.json.
     """
     return _program(machine, _denied, _ENOSYS)
 

@@ -15,7 +15,7 @@ Descriptor 4 takes lines of fields separated by NUL and is closed by exec:
     setup OP ERRNO PATH     an operation failed; the command never ran
     exec ERRNO PATH         the command could not be executed
     warn OP ERRNO DETAIL    something was refused that the command may do without
-    lost ERRNO              owners that the command gives files are not kept (`owners.py`)
+    unheard ERRNO           calls of the command that need an answer have none (`listener.py`)
     cover PATH              something of the image was covered for the command (`fixtures.py`)
     exit CODE, signal N     how the command ended
     undone                  nothing that it started is left, and what was put in place is out again
@@ -35,8 +35,9 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from firkin.sandbox.confine import confine, install_filter
+    from firkin.sandbox.confine import confine, install_filter, may_confine
     from firkin.sandbox.image_root import O_ANY, Root, look
+    from firkin.sandbox.listener import Desk, wait_and_answer
     from firkin.sandbox.owners import Keeper
 else:
     import _signal as signal
@@ -89,6 +90,12 @@ IFF_UP = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
+
+
+class Poll(ctypes.Structure):
+    """struct pollfd."""
+
+    _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
 
 
 class Failed(Exception):
@@ -642,7 +649,7 @@ def make_directories(path: str, uid: int, gid: int) -> None:
         os.chown(made, uid, gid)
 
 
-def command(spec: dict[str, Any], status: Status, keeper: Keeper | None) -> NoReturn:
+def command(spec: dict[str, Any], status: Status, desk: Desk | None) -> NoReturn:
     """Process C. `spec` is the dictionary of `ops.command_of`."""
     try:
         os.setsid()
@@ -673,8 +680,8 @@ def command(spec: dict[str, Any], status: Status, keeper: Keeper | None) -> NoRe
             confine(*spec["confine"])
         for program in spec["filters"]:
             install_filter(program)
-        if keeper is not None:
-            keeper.admit(status)
+        if desk is not None and may_confine():
+            desk.admit(status)
         if spec["switch"]:
             os.setresuid(spec["uid"], spec["uid"], spec["uid"])
         if keep >= 0:
@@ -698,12 +705,25 @@ def command(spec: dict[str, Any], status: Status, keeper: Keeper | None) -> NoRe
 def die_with(pidfd: int) -> None:
     """Have this process killed when its parent ends, and end now if it already has."""
     prctl("die with parent", PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    class Poll(ctypes.Structure):
-        _fields_ = [("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short)]
-
     if libc.poll(ctypes.byref(Poll(pidfd, 1, 0)), ctypes.c_ulong(1), 0) > 0:
         os._exit(125)
+
+
+def open_desk(asked: dict[str, Any], setup: Any) -> Desk:
+    """Return whoever answers calls for this command: process B, or one that notes owners."""
+    if asked["owners"]:
+        return Keeper(asked["program"], asked["instead"], asked["calls"], *setup.owners)
+    return Desk(asked["program"], asked["instead"])
+
+
+def wait_for(child: int, listener: int) -> int:
+    """Reap until the command has ended and return its wait status; answer its calls if it has a listener."""
+    if listener >= 0:
+        return wait_and_answer(child, listener)
+    while True:
+        pid, result = os.wait()
+        if pid == child:
+            return result
 
 
 def close_all_but(*kept: int) -> None:
@@ -723,23 +743,20 @@ def supervise(spec: dict[str, Any], setup: Any, status: Status, parent_pidfd: in
         if not spec["namespaces"] & CLONE_NEWPID:
             prctl("subreaper", PR_SET_CHILD_SUBREAPER, 1)
         setup.perform(spec["inside"])
-        keeper = Keeper(spec["owners"], *setup.owners) if spec["owners"] is not None else None
+        desk = open_desk(spec["asked"], setup) if spec["asked"] is not None else None
         # A working directory like /proc/self/fd/5 must find nothing of what was held until now.
-        close_all_but(status.fd, *(() if keeper is None else keeper.fds))
+        close_all_but(status.fd, *(() if desk is None else desk.fds))
     except Failed as failed:
         status.tell("setup", failed.op, failed.number, failed.detail)
         os._exit(125)
     child = os.fork()
     if child == 0:
-        command(spec["command"], status, keeper)
-    while True:
-        pid, result = os.wait()
-        if pid == child:
-            break
+        command(spec["command"], status, desk)
+    result = wait_for(child, -1 if desk is None else desk.after_fork())
     code = os.waitstatus_to_exitcode(result)
     status.tell("exit", code) if code >= 0 else status.tell("signal", -code)
-    if keeper is not None:
-        keeper.finish()
+    if desk is not None:
+        desk.finish()
     if not spec["namespaces"] & CLONE_NEWPID:
         kill_descendants()
     os._exit(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firkin.errors import UsageError
-from firkin.sandbox.filters import deny_filter, mute_ids_filter, note_owners_filter, owner_calls, strangers_filter
+from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, strangers_filter
 from firkin.sandbox.spec import ULIMITS, BindMount, FileMount, RunSpec, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def namespace_plan(
         if single_id:
             points.append(("stub_file", stubs, root.lowers, *APT_AS_ROOT))
         enter = ("overlay", (*root.lowers, stubs), root.upper, root.work, place, nodev)
-    noted = owners_plan(machine) if single_id else None
+    asked = asked_plan(machine, owners=single_id, sockets=not insecure)
+    noted = single_id and asked is not None
     setup: list[Operation] = [
         ("private",),
         ("mkdir", place),
@@ -157,7 +158,7 @@ def namespace_plan(
         "surroundings": "Setup",
         "setup": setup,
         "inside": inside,
-        "owners": noted,
+        "asked": asked,
         "command": {
             **command_plan(spec),
             "chroot": "",
@@ -170,10 +171,13 @@ def namespace_plan(
     }
 
 
-def owners_plan(machine: str) -> tuple[bytes, bytes, dict[tuple[int, int], str]] | None:
-    """Return the first argument of `owners.Keeper`, None on a machine that `filters` does not know."""
-    program = note_owners_filter(machine)
-    return (program, mute_ids_filter(machine), owner_calls(machine)) if program else None
+def asked_plan(machine: str, *, owners: bool, sockets: bool) -> dict[str, object] | None:
+    """Return what `listener.py` needs to answer calls of a command, None if there are none."""
+    program = ask_filter(machine, owners=owners, sockets=sockets) if owners or sockets else b""
+    if not program:
+        return None
+    instead = ask_filter(machine, owners=owners, sockets=sockets, heard=False)
+    return {"owners": owners, "program": program, "instead": instead, "calls": asked_calls(machine)}
 
 
 def confine_plan(spec: RunSpec, machine: str, *, shared: bool) -> tuple[bool, list[bytes], list[bytes]] | None:

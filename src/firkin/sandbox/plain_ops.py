@@ -14,6 +14,7 @@ from firkin.sandbox.filters import network_filter
 from firkin.sandbox.ops import (
     DEFAULT_CAPABILITIES,
     DEVICE_LINKS,
+    asked_plan,
     checked_target,
     command_plan,
     confine_plan,
@@ -77,7 +78,7 @@ def plain_plan(
         "surroundings": "Fixtures",
         "setup": setup,
         "inside": [],
-        "owners": None,
+        "asked": asked_plan(machine, owners=False, sockets=spec.security != "insecure"),
         "command": {
             **command_plan(spec),
             "chroot": "" if own_root else root,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _PLACE = os.path.dirname(os.path.abspath(__file__))
 # The stand-alone program, and its parts for some commands only.
 _ALWAYS = ("init", "confine", "image_root")
+_ANSWERING = ("listener",)
 _WITHOUT_MOUNTS = ("../linux/sparse", "carry", "fixtures")
 _ONE_ID = ("owners",)
 # A script would be compiled at every start; its code objects come with the plan instead.
@@ -75,7 +76,9 @@ def run_init(
         return _Spawned(_spawn(python, plan_fd, status_fd, output_fd, error_fd))
 
     names = _ALWAYS + (_WITHOUT_MOUNTS if plan["surroundings"] == "Fixtures" else ())
-    names += _ONE_ID if plan["owners"] is not None else ()
+    asked = plan["asked"]
+    if isinstance(asked, dict):
+        names += _ANSWERING + (_ONE_ID if asked["owners"] else ())
     codes = tuple(_code(name) for name in names)
     return run_plan(start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd, codes=codes)
 
@@ -122,7 +125,7 @@ def run_plan(
 
 def init_codes() -> tuple[CodeType, ...]:
     """Return the stand-alone program for commands without mounts, compiled."""
-    return tuple(_code(name) for name in _ALWAYS + _WITHOUT_MOUNTS)
+    return tuple(_code(name) for name in _ALWAYS + _ANSWERING + _WITHOUT_MOUNTS)
 
 
 @functools.cache
@@ -207,7 +210,7 @@ def _attend(
 def _understand(status: bytes, cancelled: bool) -> RunResult:
     warnings: list[str] = []
     covered: list[str] = []
-    owners_lost = 0
+    unheard = 0
     result: RunResult | None = None
     undone = False
     for line in status.decode("utf-8", "surrogateescape").splitlines():
@@ -220,8 +223,8 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
                 warnings.append(f"{op} `{detail}` could not be set: {os.strerror(int(number)).lower()}")
             case "undone", []:
                 undone = True
-            case "lost", [number]:
-                owners_lost = int(number)
+            case "unheard", [number]:
+                unheard = int(number)
             case "cover", [path]:
                 covered.append(path.lstrip("/"))
             case "exec", [number, path]:
@@ -237,7 +240,7 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
     if result is None:
         result = RunResult(137, 9)
     return replace(
-        result, cancelled=cancelled, warnings=tuple(warnings), covered=tuple(covered), owners_lost=owners_lost
+        result, cancelled=cancelled, warnings=tuple(warnings), covered=tuple(covered), unheard=unheard
     )
 
 

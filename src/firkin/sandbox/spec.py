@@ -110,7 +110,7 @@ class RunResult:
 
     `covered` are paths of the root that something else was put over for a while, in place of a mount. `owners` are
     what the command gave files by chown where they can have one owner only: path, uid, gid, -1 for what it left as
-    it was. `owners_lost` is the errno of why they could not be noted, 0 otherwise.
+    it was. `unheard` is the errno of why they could not be noted, or sockets of 32-bit programs judged; 0 otherwise.
     """
 
     exit_code: int
@@ -120,7 +120,7 @@ class RunResult:
     warnings: tuple[str, ...] = ()
     covered: tuple[str, ...] = ()
     owners: tuple[tuple[str, int, int], ...] = ()
-    owners_lost: int = 0
+    unheard: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,7 @@ import struct
 import pytest
 
 from firkin.sandbox.calls import MACHINES
-from firkin.sandbox.filters import (
-    deny_filter,
-    mute_ids_filter,
-    network_filter,
-    note_owners_filter,
-    owner_calls,
-    strangers_filter,
-)
+from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, network_filter, strangers_filter
 
 X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 RISCV64, LOONGARCH64, S390X = 0xC00000F3, 0xC0000102, 0x80000016
@@ -147,8 +140,9 @@ def test_only_low_halves_of_arguments_count() -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_programs_fit_the_kernel(machine: str) -> None:
     """BPF_MAXINSNS is 4096; every jump of every program ends inside it, whatever the call."""
-    for make in (deny_filter, mute_ids_filter, network_filter, strangers_filter, note_owners_filter):
-        program = make(machine)
+    programs = [make(machine) for make in (deny_filter, network_filter, strangers_filter)]
+    programs += [ask_filter(machine, owners=True, sockets=True, heard=heard) for heard in (True, False)]
+    for program in programs:
         assert 0 < len(program) // 8 < 4096
         for table in MACHINES[machine]:
             for number in (*range(480), 0xF0005, 0x40000001, 0xFFFFFFFF):
@@ -169,19 +163,43 @@ def test_programs_fit_the_kernel(machine: str) -> None:
     ],
 )
 def test_mutes_changes_of_owner_and_identity(machine: str, arch: int, number: int, verdict: int) -> None:
-    assert run(mute_ids_filter(machine), arch, number) == verdict
+    program = ask_filter(machine, owners=True, sockets=False, heard=False)
+    assert run(program, arch, number) == verdict
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_listener_is_told_of_changes_of_owner_and_knows_each(machine: str) -> None:
-    calls = owner_calls(machine)
-    program, muting = note_owners_filter(machine), mute_ids_filter(machine)
+    calls = asked_calls(machine)
+    program = ask_filter(machine, owners=True, sockets=False)
+    muting = ask_filter(machine, owners=True, sockets=False, heard=False)
     for table in MACHINES[machine]:
         for number in range(480):
             told = run(program, table.audit, number) == TOLD
-            assert told == ((table.audit, number) in calls)
-            assert run(program, table.audit, number) == (TOLD if told else run(muting, table.audit, number))
+            assert told == (calls.get((table.audit, number), "socketcall") != "socketcall")
+            assert run(muting, table.audit, number) == (MUTED if told else run(program, table.audit, number))
     assert {"fchown", "fchownat"} <= set(calls.values())
+
+
+@pytest.mark.parametrize(
+    ("heard", "arch", "number", "first", "verdict"),
+    [
+        (True, I386, 102, 1, TOLD),  # socketcall(SYS_SOCKET)
+        (False, I386, 102, 1, ENOSYS),
+        (True, I386, 102, 3, ALLOW),  # SYS_CONNECT
+        (True, X86_64, 102, 1, ALLOW),  # getuid
+        (True, X86_64, 92, 1, ALLOW),  # chown
+    ],
+)
+def test_a_listener_is_told_of_sockets_whose_arguments_are_hidden(
+    heard: bool, arch: int, number: int, first: int, verdict: int
+) -> None:
+    program = ask_filter("x86_64", owners=False, sockets=True, heard=heard)
+    assert run(program, arch, number, first) == verdict
+    assert asked_calls("x86_64")[I386, 102] == "socketcall"
+
+
+def test_nobody_needs_to_listen_on_other_machines() -> None:
+    assert ask_filter("aarch64", owners=False, sockets=True) == b""
 
 
 @pytest.mark.parametrize(
@@ -200,7 +218,8 @@ def test_looking_into_processes(arch: int, number: int, verdict: int) -> None:
 
 
 def test_unknown_machines_have_no_filter() -> None:
-    assert deny_filter("vax") == mute_ids_filter("vax") == network_filter("vax") == strangers_filter("vax") == b""
+    assert deny_filter("vax") == network_filter("vax") == strangers_filter("vax") == b""
+    assert ask_filter("vax", owners=True, sockets=True) == b"" and asked_calls("vax") == {}
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,12 @@ def test_security_and_network() -> None:
 def test_one_id_mutes_and_does_not_switch() -> None:
     made = plan(RunSpec(("true",), uid=5, mounts=(FileMount("/f", b"", uid=5),)), single_id=True)
     assert not made["command"]["switch"]
-    assert made["owners"] is not None and not made["command"]["filters"]
+    assert made["asked"]["owners"] and not made["command"]["filters"]
     assert ("owners", "/s/upper", "/s/run/owners") in made["setup"]
-    assert plan(RunSpec(("true",), security="insecure"), single_id=True)["owners"] is not None
-    assert plan(RunSpec(("true",)))["owners"] is None
+    insecure = RunSpec(("true",), security="insecure")
+    assert plan(insecure, single_id=True)["asked"]["owners"] and plan(insecure)["asked"] is None
+    ordinary = plan(RunSpec(("true",)))
+    assert not ordinary["asked"]["owners"] and "owners" not in names(ordinary["setup"])
     files = next(op for op in made["setup"] if op[0] == "files")[2]
     assert files[-1][3:] == (0, 0)
 

@@ -10,7 +10,7 @@ import pytest
 
 import firkin.sandbox
 from firkin.linux.syscalls import set_no_new_privs
-from firkin.sandbox.filters import mute_ids_filter, note_owners_filter, owner_calls
+from firkin.sandbox.filters import ask_filter, asked_calls
 
 PLACE = Path(firkin.sandbox.__file__).parent
 KEPT = 0xFFFFFFFF
@@ -20,7 +20,7 @@ KEPT = 0xFFFFFFFF
 def names() -> dict[str, Any]:
     """Return the names of the stand-alone program."""
     found: dict[str, Any] = {"__name__": "firkin_init"}
-    for part in ("init", "confine", "image_root", "owners"):
+    for part in ("init", "confine", "image_root", "listener", "owners"):
         code = SourceFileLoader(f"firkin_{part}", str(PLACE / f"{part}.py")).get_code(f"firkin_{part}")
         assert code is not None
         exec(code, found)
@@ -40,12 +40,12 @@ def names() -> dict[str, Any]:
     ],
 )
 def test_arguments(names: dict[str, Any], name: str, args: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    call = names["Call"](1, 2, name, args)
+    call = names["Call"](name, args)
     assert (call.directory, call.path, call.flags, call.uid, call.gid) == expected
 
 
 def test_what_is_left_out_stays_as_it_was(names: dict[str, Any]) -> None:
-    notes = names["Notes"]({})
+    notes = names["Notes"]({}, -1)
     for uid, gid in ((1, 2), (3, KEPT), (KEPT, 4)):
         notes.note((10, 0), uid, gid)
     assert notes.owners == {(10, 0): (3, 4)}
@@ -53,7 +53,7 @@ def test_what_is_left_out_stays_as_it_was(names: dict[str, Any]) -> None:
 
 def test_a_number_that_is_used_again_is_another_file(names: dict[str, Any], tmp_path: Path) -> None:
     """File systems take the first free number, and their clocks tick every 4 ms or so."""
-    notes = names["Notes"]({})
+    notes = names["Notes"]({}, -1)
     born = []
     for _ in range(2000):
         fd = os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR)
@@ -104,7 +104,8 @@ def test_where_the_kernel_grants_no_listener_nothing_is_kept_and_it_is_said(
     names: dict[str, Any], tmp_path: Path, granted: bool
 ) -> None:
     machine = os.uname().machine
-    if not note_owners_filter(machine):
+    program = ask_filter(machine, owners=True, sockets=True)
+    if not program:
         pytest.skip("no filter is known for this machine")
     told: list[tuple[object, ...]] = []
 
@@ -113,11 +114,11 @@ def test_where_the_kernel_grants_no_listener_nothing_is_kept_and_it_is_said(
             told.append(fields)
 
     def work() -> str:
-        spec = (note_owners_filter(machine), mute_ids_filter(machine), owner_calls(machine))
+        instead = ask_filter(machine, owners=True, sockets=True, heard=False)
         upper, file = os.open("/", os.O_RDONLY), os.open(tmp_path / "owners", os.O_CREAT | os.O_WRONLY)
         if not granted:
             names["SYS_SECCOMP"] = {machine: 5000}
-        keeper = names["Keeper"](spec, upper, file)
+        keeper = names["Keeper"](program, instead, asked_calls(machine), upper, file)
         set_no_new_privs()
         keeper.admit(Status())
         os.chown(tmp_path, 12345, 12345)  # nobody is allowed to, but root
@@ -126,4 +127,4 @@ def test_where_the_kernel_grants_no_listener_nothing_is_kept_and_it_is_said(
 
     if granted and os.geteuid():
         pytest.skip("only root may take another process's descriptors with that little")
-    assert in_a_fork(work) == ("[] True" if granted else "[('lost', 38)] True")
+    assert in_a_fork(work) == ("[] True" if granted else "[('unheard', 38)] True")

@@ -90,8 +90,8 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         )
         for warning in result.warnings:
             engine.emit(Warned(engine.clock(), "run-limits", warning, step.meta.span))
-        if result.owners_lost:
-            engine.emit(Warned(engine.clock(), "run-owners", _owners_lost(result.owners_lost), step.meta.span))
+        if result.unheard and engine.layers.owner_free:
+            engine.emit(Warned(engine.clock(), "run-owners", _owners_lost(result.unheard), step.meta.span))
         if result.cancelled or result.exec_error is not None or result.signal or result.exit_code:
             fail(op, result, described, view, said.end + errors.end, engine.store.layout.root)
         if isinstance(root.mount, Overlay):
