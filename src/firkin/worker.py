@@ -236,12 +236,10 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
                 start_launcher()
                 request = _without_foreign_helpers(request)
-            if request.call == "build":
-                from firkin.layer.confined import start_confined
-
-                start_confined(at_once=backend.sandbox == "bare")
+            _start_unpacker(request, at_once=backend.sandbox == "bare")
             return serve(request, events, lambda: backend, build, cancel, inplace=backend.sandbox == "bare")
         enter(NamespacePlan(mount=False), channel)
+        _start_unpacker(request, at_once=False)
         missing = error_of(decision.missing)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
         failure = failure_of(error)
@@ -252,6 +250,14 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
         raise missing
 
     return serve(request, events, refuse, build, cancel)
+
+
+def _start_unpacker(request: BuildRequest, *, at_once: bool) -> None:
+    """Fork the process that unpacks layers, while this one has one thread."""
+    if request.call == "build":
+        from firkin.layer.confined import start_confined
+
+        start_confined(at_once=at_once)
 
 
 def _keep_descriptors() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import msgspec
 import pytest
@@ -250,3 +251,39 @@ def test_a_worker_that_ends_early_is_not_a_reader_that_left():
     )
     ended = subprocess.run([sys.executable, "-c", program, REQUEST.store_root], capture_output=True, text=True)
     assert ended.stdout == "last words 3\n", ended.stderr
+
+
+@pytest.mark.parametrize("call", ["build", "check"])
+def test_layers_are_unpacked_by_a_process_of_their_own(call):
+    """The worker forks it before the build begins, when there is one thread, and it ends with the worker."""
+    program = """
+import os, sys
+from firkin.layer import confined
+from firkin.request import BuildRequest
+from firkin.worker import start_worker
+
+def build(request, emit, cancel, way):
+    server = confined._current
+    os.write(said, f"{0 if server is None else server.pid} {threads}".encode())
+    raise SystemExit
+
+def fork():
+    global threads
+    threads = len(os.listdir("/proc/self/task"))
+    return really()
+
+really, os.fork, threads = os.fork, fork, 1
+reading, said = os.pipe()
+pid = start_worker(BuildRequest(context=".", store_root=sys.argv[1], call=sys.argv[2]), 1, build=build)
+os.waitpid(pid, 0)
+print(os.read(reading, 100).decode())
+"""
+    done = subprocess.run([sys.executable, "-c", program, REQUEST.store_root, call], capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+    server, threads = map(int, done.stdout.splitlines()[-1].split())
+    assert threads == 1 and (server != 0) == (call == "build"), done.stderr
+    for _ in range(200):
+        if not os.path.exists(f"/proc/{server}"):
+            return
+        time.sleep(0.02)
+    pytest.fail("it outlived its worker")
