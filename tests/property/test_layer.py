@@ -252,8 +252,10 @@ def test_changes_between_listings_lead_from_one_to_the_other(old: list[Change], 
         sink = io.BytesIO()
         write_layer(found, sink, compression="none")
         os.mkdir(f"{place}/layer")
-        unpack_layer([sink.getvalue()], f"{place}/layer")
-        apply_changes(iter_upper_changes(f"{place}/layer"), f"{place}/copy", form="flat")
+        implied = unpack_layer([sink.getvalue()], f"{place}/layer").implied
+        unpacked = iter_upper_changes(f"{place}/layer")
+        named = [change for change in unpacked if not (isinstance(change, Put) and change.path in implied)]
+        apply_changes(named, f"{place}/copy", form="flat")
         assert _names(f"{place}/copy") == _names(f"{place}/work")
 
 

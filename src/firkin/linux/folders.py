@@ -210,6 +210,7 @@ def _empty(top: int) -> bool:
                     break
                 else:
                     more = True
+                    os.close(_open_own(name, fd))  # moving a directory writes into it, too
                     os.rename(name, f".deep-{os.urandom(8).hex()}", src_dir_fd=fd, dst_dir_fd=top)
             else:
                 lists.pop()

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
 from firkin.dockerfile.ignore import IgnoreMatcher
@@ -121,6 +122,11 @@ def shown(root: str) -> dict[str, str]:
     return found
 
 
+def unowned(entry: Entry | None) -> Entry | None:
+    """Return an entry without its owner: what an ordinary user makes is the user's, where nobody said whose."""
+    return entry if entry is None else msgspec.structs.replace(entry, uid=0, gid=0)
+
+
 def test_a_file_below_a_lower_layers_link_hides_the_link(
     registry: Registry, work: Callable[[], LayerWork]
 ) -> None:
@@ -134,7 +140,7 @@ def test_a_file_below_a_lower_layers_link_hides_the_link(
     assert shown(below) == {"usr": "755", "usr/lib2": "750", "lib2": "-> usr/lib2"}
     merged = begun.tree_view(image, "")
     for path in ("lib2", "lib2/sub", "lib2/sub/y", "usr/lib2", "usr/lib2/sub"):
-        assert view.lstat(path) == merged.lstat(path)
+        assert unowned(view.lstat(path)) == unowned(merged.lstat(path))
     assert view.iterdir("lib2") == merged.iterdir("lib2") == ["sub"]
 
 
@@ -179,7 +185,7 @@ def test_no_layer_reaches_out_of_the_store_by_links_of_another(
     assert os.path.isfile(f"{top}/a/x")
     view = begun.tree_view(image, "")
     assert view.lstat("a/x") == indexed.lstat("a/x")
-    assert view.lstat("a") == indexed.lstat("a")
+    assert unowned(view.lstat("a")) == unowned(indexed.lstat("a"))
 
 
 def test_members_beneath_a_link_of_their_own_layer(registry: Registry, work: Callable[[], LayerWork]) -> None:
