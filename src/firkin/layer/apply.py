@@ -23,6 +23,7 @@ from firkin.layer.change import Change, Entry, Put, Remove, View, is_beneath
 from firkin.layer.scan import layer_xattrs
 from firkin.linux.files import open_content
 from firkin.linux.folders import Folders, remove_tree
+from firkin.linux.sparse import SPARSE_FROM, copy_data
 from firkin.linux.syscalls import clone_file
 
 Form = Literal["diff", "flat"]
@@ -30,8 +31,6 @@ Form = Literal["diff", "flat"]
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _S_IFMT, _S_IFDIR, _S_IFREG = 0o170000, 0o040000, 0o100000
 _EPERM, _EXDEV, _EINVAL, _EMLINK, _ENOSYS, _EOPNOTSUPP, _ENOTTY = 1, 18, 22, 31, 38, 95, 25
-_SMALL = 64 << 10
-_STEP = 64 << 20
 _PLAIN = Entry("dir", 0o755)
 
 
@@ -85,7 +84,6 @@ class _Applier:
         self._below = below
         self._known: dict[str, Entry | None] = {"": None}
         self._clone_ok = True
-        self._range_ok = True
         self._entries = self._linked = self._cloned = self._copied = 0
         self._skipped: list[tuple[str, str]] = []
 
@@ -250,31 +248,19 @@ class _Applier:
                     raise ValueError(f"`{shown}` changed while it was copied")
                 self._cloned += 1
                 return
-        self._copied += size
-        if size <= _SMALL:
+        if size < SPARSE_FROM:
+            self._copied += size
             data = os.read(source_fd, size + 1)
             if len(data) != size:
                 raise ValueError(f"`{shown}` changed while it was copied")
             os.write(target_fd, data)
             return
-        left = size
-        while left:
-            done = self._copy_some(source_fd, target_fd, min(left, _STEP))
-            if not done:
-                raise ValueError(f"`{shown}` shrank while it was copied")
-            left -= done
-        if os.read(source_fd, 1):
+        try:
+            self._copied += copy_data(source_fd, target_fd, size)
+        except ValueError as error:
+            raise ValueError(f"`{shown}`: {error}") from None
+        if os.fstat(source_fd).st_size != size:
             raise ValueError(f"`{shown}` grew while it was copied")
-
-    def _copy_some(self, source_fd: int, target_fd: int, count: int) -> int:
-        if self._range_ok:
-            try:
-                return os.copy_file_range(source_fd, target_fd, count)
-            except OSError as error:
-                if error.errno not in (_EXDEV, _EINVAL, _EOPNOTSUPP, _ENOSYS, _EPERM):
-                    raise
-                self._range_ok = False
-        return os.sendfile(target_fd, source_fd, None, count)
 
     # --- around them ---
 

@@ -19,6 +19,7 @@ from firkin.layer.change import WHITEOUT_PREFIX, Change, Put, Remove, is_beneath
 from firkin.layer.compress import BLOCK_BYTES, Buffer, Encoder, new_encoder
 from firkin.layer.entry import TRAILER, encode_member, encode_opaque, encode_whiteout
 from firkin.linux.files import open_content
+from firkin.linux.sparse import iter_data
 from firkin.oci.digest import DiffID, Digest, finish, new_hasher
 from firkin.oci.media import Compression
 
@@ -162,30 +163,61 @@ class _TarWriter:
             start += step
 
     def file(self, path: str, size: int) -> None:
-        """Add the content of a file that must have `size` bytes, and its padding."""
+        """Add the content of a file that must have `size` bytes, and its padding; holes are not read."""
         fd = open_content(path)
         try:
-            left = size
-            while left:
-                at = self._at
-                if at == BLOCK_BYTES:
-                    self._turn()
-                    at = 0
-                room = BLOCK_BYTES - at
-                if left <= room:
-                    # One byte more tells, at no further call, whether the file has grown.
-                    got = os.readv(fd, (self._view[at : at + left], self._one_more))
-                    if got > left:
-                        raise ValueError(f"`{path}` grew while it was read")
-                else:
-                    got = os.readv(fd, (self._view[at:],))
-                if got == 0:
-                    raise ValueError(f"`{path}` shrank while it was read")
-                self._at = at + got
-                left -= got
+            if size < BLOCK_BYTES:
+                self._read(fd, path, size)
+            else:
+                done = 0
+                for start, end in iter_data(fd, size):
+                    self._zeros(start - done)
+                    os.lseek(fd, start, os.SEEK_SET)
+                    self._read(fd, path, end - start, last=end == size)
+                    done = end
+                if done < size:
+                    if os.fstat(fd).st_size != size:
+                        raise ValueError(f"`{path}` changed while it was read")
+                    self._zeros(size - done)
         finally:
             os.close(fd)
         self._pad(size)
+
+    def _read(self, fd: int, path: str, left: int, *, last: bool = True) -> None:
+        while left:
+            at = self._at
+            if at == BLOCK_BYTES:
+                self._turn()
+                at = 0
+            room = BLOCK_BYTES - at
+            if left <= room:
+                # One byte more tells, at no further call, whether the file has grown.
+                got = os.readv(fd, (self._view[at : at + left], self._one_more))
+                if got > left:
+                    if last:
+                        raise ValueError(f"`{path}` grew while it was read")
+                    got = left
+            else:
+                got = os.readv(fd, (self._view[at:],))
+            if got == 0:
+                raise ValueError(f"`{path}` shrank while it was read")
+            self._at = at + got
+            left -= got
+
+    def _zeros(self, count: int) -> None:
+        while count:
+            if self._at == BLOCK_BYTES:
+                self._turn()
+            if not self._at and count >= BLOCK_BYTES:
+                self._pipe.submit_zeros(self._buffer)
+                self._buffer = self._pipe.buffer()
+                self._view = memoryview(self._buffer)
+                count -= BLOCK_BYTES
+                continue
+            step = min(count, BLOCK_BYTES - self._at)
+            self._buffer[self._at : self._at + step] = bytes(step)
+            self._at += step
+            count -= step
 
     def end(self) -> None:
         """Hand over the last, partial block."""
@@ -242,6 +274,8 @@ class _Pipe:
         self._total = 0
         self._size = 0
         self._started = False
+        self._zeros: bytes = b""
+        self._compressed_zeros: Buffer = b""
 
     def buffer(self) -> bytearray:
         """Return a free block; waits for one once the pool is at its size."""
@@ -270,6 +304,21 @@ class _Pipe:
             else:
                 self._work.put(slot)
             self._ordered.put(slot)
+
+    def submit_zeros(self, buffer: bytearray) -> None:
+        """Send a block of zeros on, in the turn of `buffer`; one is compressed, for all."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._started:
+            self._write(self._encoder.header)
+            self._start()
+        if not self._zeros:
+            self._zeros = bytes(BLOCK_BYTES)
+            self._compressed_zeros = self._zeros if self._plain else self._encoder.compress(memoryview(self._zeros))
+        slot = _Slot(buffer, memoryview(self._zeros))
+        slot.result = self._compressed_zeros
+        slot.lock.release()
+        self._ordered.put(slot)
 
     def finish(self) -> tuple[Digest, Digest, int, int]:
         """Wait for all blocks; return diff_id, digest, size and length of the tar."""

@@ -26,6 +26,7 @@ from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Opa
 from firkin.layer.places import Places
 from firkin.layer.tar import Member, TarReader, clean_name
 from firkin.linux.folders import Folders, remove_tree
+from firkin.linux.sparse import SPARSE_FROM
 from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -180,13 +181,7 @@ class _Unpacker:
             if member.sparse is not None:
                 _write_sparse(fd, member, reader)
             elif entry.size:
-                left = entry.size
-                while left:
-                    piece = reader.read()
-                    left -= len(piece)
-                    done = os.write(fd, piece)
-                    while done < len(piece):
-                        done += os.write(fd, piece[done:])
+                _write(fd, entry.size, reader)
             if self._chown and (entry.uid, entry.gid) != self._own:
                 set_owner(fd, entry, path)
             os.fchmod(fd, entry.mode)
@@ -344,6 +339,24 @@ class _Unpacker:
         for attribute, value in entry.xattrs:
             if why := set_xattr(fd, attribute, value, path, escape=True):
                 self._skipped.append((path, why))
+
+
+def _write(fd: int, left: int, reader: TarReader) -> None:
+    """Write a file's content; long runs of zeros become holes."""
+    size = left
+    hole = False
+    while left:
+        piece = reader.read()
+        left -= len(piece)
+        hole = not piece[0] and not piece[-1] and len(piece) >= SPARSE_FROM and piece.tobytes() == bytes(len(piece))
+        if hole:
+            os.lseek(fd, len(piece), os.SEEK_CUR)
+            continue
+        done = os.write(fd, piece)
+        while done < len(piece):
+            done += os.write(fd, piece[done:])
+    if hole:
+        os.ftruncate(fd, size)
 
 
 def _write_sparse(fd: int, member: Member, reader: TarReader) -> None:

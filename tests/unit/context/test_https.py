@@ -209,7 +209,11 @@ def test_other_encodings_stay_as_they_are(
     assert Path(Downloads(web, scratch).fetch(server.url + "/x.tar.gz").path).read_bytes() == data
 
 
-@pytest.mark.parametrize("body", [b"not gzip at all", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"rest"])
+@pytest.mark.parametrize(
+    "body",
+    [b"not gzip at all", gzip.compress(b"x" * 5000)[:-9], gzip.compress(b"x") + b"rest"],
+    ids=["no gzip", "cut short", "with a rest"],
+)
 def test_an_encoding_that_is_none_is_an_error(
     server: Server, web: Web, scratch: Callable[[str], str], body: bytes
 ) -> None:

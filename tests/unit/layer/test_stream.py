@@ -16,6 +16,7 @@ from firkin.layer.change import Change, Entry, Opaque, Put, Remove
 from firkin.layer.compress import BLOCK_BYTES, compress_bytes, iter_decompressed, new_encoder
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import LayerDigests, write_layer, write_tar
+from firkin.layer.unpack import unpack_layer
 from firkin.oci.digest import digest_of
 from firkin.oci.media import Compression
 
@@ -125,6 +126,56 @@ def test_a_big_file_that_grew(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(3_000_001))
     with pytest.raises(ValueError, match="grew"):
         write([Put("file", Entry("file", size=3_000_000), str(tmp_path / "file"))])
+
+
+B = BLOCK_BYTES
+# Name, size, and where there are three bytes that are not zero; everything else of the file is a hole.
+HOLES = [
+    ("nothing but a hole", 3 * B + 5, ()),
+    ("a hole of whole blocks", 4 * B, ()),
+    ("data at the start", 2 * B + 1, (0,)),
+    ("data at the end", 5 * B, (5 * B - 3,)),
+    ("data between holes", 5 * B + 77, (2 * B - 1, 4 * B + 9)),
+    ("data all over", 3 * B, tuple(range(0, 3 * B, 50_000))),
+]
+
+
+@pytest.mark.parametrize("compression", UNPACK)
+@pytest.mark.parametrize(("size", "data"), [row[1:] for row in HOLES], ids=[row[0] for row in HOLES])
+def test_holes_are_zeros(tmp_path: Path, size: int, data: tuple[int, ...], compression: Compression) -> None:
+    """The bytes of a layer do not tell whether a file had holes; and unpacking makes holes of zeros."""
+    sparse, full, out = tmp_path / "sparse", tmp_path / "full", tmp_path / "out"
+    with open(sparse, "wb") as file:
+        file.truncate(size)
+        for at in data:
+            file.seek(at)
+            file.write(b"abc"[: size - at])
+    full.write_bytes(sparse.read_bytes())
+    if os.lstat(full).st_blocks <= os.lstat(sparse).st_blocks + 8:
+        pytest.skip("this file system has no holes")
+    before, after = (Put(name, Entry("file", 0o644, size=700), text) for name, text in (("a", b"1" * 700), ("c", b"2" * 700)))
+    blobs = set()
+    for path in (sparse, full):
+        put = Put("b", Entry("file", 0o644, size=size), str(path))
+        blobs.add(write([before, put, after], compression=compression)[1])
+    assert len(blobs) == 1
+    tar = UNPACK[compression](blobs.pop())
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        found = [archive.extractfile(name).read() for name in "abc"]  # type: ignore[union-attr]
+    assert found == [b"1" * 700, full.read_bytes(), b"2" * 700]
+    out.mkdir()
+    unpack_layer([tar[at : at + 300_000] for at in range(0, len(tar), 300_000)], str(out), chown=False)
+    assert (out / "b").read_bytes() == full.read_bytes()
+    if len(data) < 3:
+        assert os.lstat(out / "b").st_blocks * 512 < size // 2
+
+
+def test_a_hole_that_grows_or_shrinks_is_noticed(tmp_path: Path) -> None:
+    for real in (4 * B - 1, 4 * B + 1, 8 * B):
+        with open(tmp_path / "f", "wb") as file:
+            file.truncate(real)
+        with pytest.raises(ValueError, match="while it was read"):
+            write([Put("f", Entry("file", 0o644, size=4 * B), str(tmp_path / "f"))])
 
 
 def test_a_link_or_fifo_in_place_of_the_file(tmp_path: Path) -> None:
