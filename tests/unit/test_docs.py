@@ -28,3 +28,16 @@ def test_the_index_lists_every_page():
 
 def test_the_readme_leads_to_the_index():
     assert "docs/README.md" in (REPOSITORY / "README.md").read_text()
+
+
+def test_claims_of_security_are_held_by_tests_that_exist():
+    """Every name of a test in docs/security.md is that of a test; every table of claims has one in each row."""
+    page = (DOCS / "security.md").read_text()
+    sources = [path.read_text() for path in (REPOSITORY / "tests").glob("**/test_*.py")]
+    defined = {name for text in sources for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 30 and named - defined == set()
+    assert [name for name in re.findall(r"`(tests/[\w/]+\.py)`", page) if not (REPOSITORY / name).exists()] == []
+    for header, rows in re.findall(r"^(\| claim.*)\n\|[- |]+\n((?:\|.*\n)+)", page, re.MULTILINE):
+        assert header.endswith("held by |")
+        assert [row for row in rows.splitlines() if "`test" not in row.split("|")[-2]] == []

@@ -1,0 +1,290 @@
+"""What comes from outside reaches the file system beneath a root only: the rule behind docs/security.md.
+
+Names in images, layers, contexts, git trees and archives, and whatever a step leaves, are chosen by somebody else. Code
+that joins them to a path lets a link or a `..` decide where it leads. So the rooms that handle such things call the
+kernel with a descriptor (`dir_fd=`, `linux/beneath.py`, `linux/folders.py`). Each function that hands a path over all
+the same stands here, with the reason why nobody outside can choose where it leads. Who adds a row should be sure of it.
+"""
+
+import ast
+from collections.abc import Iterator
+
+from support.places import REPOSITORY
+
+SOURCE = REPOSITORY / "src" / "firkin"
+ROOMS = ("cache", "context", "export", "layer", "rootfs", "sandbox", "solve", "store")
+CALLS = {
+    "chmod", "chown", "getxattr", "lchown", "link", "listdir", "listxattr", "lstat", "makedirs", "mkdir", "mkfifo",
+    "mknod", "open", "readlink", "remove", "removexattr", "rename", "replace", "rmdir", "scandir", "setxattr", "stat",
+    "statvfs", "symlink", "truncate", "unlink", "utime", "walk",
+}  # fmt: skip
+OTHERS = {"open", "shutil.rmtree", "shutil.copytree", "shutil.copyfile", "shutil.move"}
+DIRECTORY_FD = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
+
+# module: (why its paths are nobody else's choice, functions)
+PATHS = {
+    "cache.directory": (
+        "a directory that the user named; names in it are digests and fixed words",
+        "DirectoryCache.open_blob DirectoryCache.add DirectoryCache.remove DirectoryCache._read_index "
+        "DirectoryCache._copy DirectoryCache._put _size",
+    ),
+    "context.archive": (
+        "the build's scratch space",
+        "_Spool.keep file_chunks",
+    ),
+    "context.directory": (
+        "the context is the user's; no part of a path is a link, which is looked at first (`_is_directory`)",
+        "DirectoryContext.iterdir DirectoryContext._status DirectoryContext._is_directory DirectoryContext._scan "
+        "DirectoryContext._listed _entry _capability read_text",
+    ),
+    "context.git_directory": (
+        "the build's scratch space; names are fixed words, hex digits and refs that git's rules allow",
+        "write_git_directory _Writer.__init__ _Writer.file _Writer.end _write_pack _take_packs",
+    ),
+    "context.git_transport": (
+        "the build's scratch space",
+        "SshProgram._own_command",
+    ),
+    "context.https": (
+        "names are digests of addresses and contents",
+        "Downloads.fetch Downloads._take Downloads._hold Downloads._load Downloads._keep _check",
+    ),
+    "context.oci_layout": (
+        "a file that the user named",
+        "_members _piece_chunks",
+    ),
+    "context.s3": (
+        "the user's own AWS files",
+        "_section",
+    ),
+    "export.blobs": (
+        "a place that the user named",
+        "output_file prepare_place",
+    ),
+    "export.oci_layout": (
+        "a place that the user named; names in it are digests",
+        "write_directory _held _kept_entries _replace",
+    ),
+    "export.rootfs": (
+        "a place that the user named; sources are files of trees in the store, looked at only",
+        "write_rootfs _is_socket",
+    ),
+    "layer.apply": (
+        "the source of a link: a file of a tree in the store that nobody writes to",
+        "_Applier._link",
+    ),
+    "layer.attributes": (
+        "given a descriptor, or its name in /proc/self/fd",
+        "set_xattr make_xattr_whiteout get_xattr",
+    ),
+    "layer.confined": (
+        "staged by the store, made by nobody else",
+        "Confined.unpack unpack_confined _serve _unpack",
+    ),
+    "layer.index": (
+        "named by the store",
+        "open_index",
+    ),
+    "layer.scan": (
+        "looks only; at trees that no command runs in, along names that were listed without following links",
+        "_iter_upper _list _read_entry layer_xattrs read_entry _scan _put",
+    ),
+    "layer.view": (
+        "looks only; at trees that no command runs in, no part of a path being a link",
+        "DirectoryView.lstat DirectoryView.iterdir DirectoryView._is_real DiffTree.lookup DiffTree.children",
+    ),
+    "rootfs.directory": (
+        "scratch space",
+        "DirectoryRootfs.open DirectoryRootfs._take",
+    ),
+    "rootfs.flat": (
+        "a tree in which no command runs now; along names that were listed without following links",
+        "FlatTree.capture FlatTree._take_apart FlatTree._clear_folder FlatTree._has_xattrs FlatTree._allowed",
+    ),
+    "rootfs.inplace": (
+        "firkin's own directory, and the container's files that are put aside before the first step",
+        "_Withheld.__init__ _Withheld.put_back InplaceRootfs.open InplaceRootfs.capture InplaceRootfs._begin "
+        "InplaceRootfs._check_conflict InplaceRootfs._list_own",
+    ),
+    "rootfs.links": (
+        "looks only; at trees that no command runs in",
+        "Links.apart _is_linked",
+    ),
+    "rootfs.overlay": (
+        "scratch space; the upper directory after all processes of the command have ended, by names that "
+        "were looked at",
+        "OverlayRoot.seal OverlayRootfs.open drop_stubs mount_view _copy_attributes",
+    ),
+    "sandbox.carry": (
+        "given a name in /proc/self/fd",
+        "copy_looks empty",
+    ),
+    "sandbox.confine": (
+        "`/` itself",
+        "allow_everywhere",
+    ),
+    "sandbox.fixtures": (
+        "scratch space; what lies in the root goes through `image_root`",
+        "Fixtures.op_root Fixtures.op_devices Fixtures.make_device Fixtures.op_text Fixtures.op_file "
+        "Fixtures.op_empty Fixtures.op_keep Fixtures.op_socket Fixtures.relay",
+    ),
+    "sandbox.init": (
+        "firkin's own places before pivot_root, and the root's descriptor; places of the image go "
+        "through `image_root`",
+        "open_beneath overlay.short overlay_before_6_5.short Setup.op_mkdir Setup.op_stub Setup.op_stub_file "
+        "Setup.op_files Setup.op_bind Setup.op_bind_layers Setup.op_owners copy_attributes make_all "
+        "make_directories kill_descendants",
+    ),
+    "sandbox.launcher": (
+        "/dev/null",
+        "_become",
+    ),
+    "sandbox.listener": (
+        "/proc of a process that waits in the listener",
+        "read_memory read_text",
+    ),
+    "sandbox.namespaces": (
+        "scratch space",
+        "_read_owners",
+    ),
+    "sandbox.owners": (
+        "/proc of a process that waits in the listener, resolved as that process would; the upper "
+        "directory, looked at only",
+        "Notes.__init__ Notes.open_target Notes.walk Notes.write Notes.owner was_there",
+    ),
+    "sandbox.plain": (
+        "scratch space, and files of /proc",
+        "_prepare _copy read_proc_files",
+    ),
+    "solve.bench": (
+        "the machine's /etc/resolv.conf",
+        "_resolv_conf",
+    ),
+    "solve.cache_mounts": (
+        "named by the store: digests and numbers",
+        "first_number _numbers _remove_unused is_sound restore_mount save_mount _size",
+    ),
+    "solve.content": (
+        "what a view gave: a file of a tree in the store, of scratch space or of the user's context, "
+        "opened without following links",
+        "_digest",
+    ),
+    "solve.fetch": (
+        "a directory that the user named; names in it are digests",
+        "OriginFetcher._near",
+    ),
+    "solve.inplace": (
+        "scratch space",
+        "_EitherRootfs.open",
+    ),
+    "solve.layers": (
+        "named by the store",
+        "LayerWork._ensure_index LayerWork.keep_index",
+    ),
+    "solve.ops.copy": (
+        "staged by the store",
+        "keep_tree _take_attributes copy_subtree",
+    ),
+    "solve.ops.run": (
+        "staged by the store; cache mounts are named by digests and opened without following links",
+        "run _keep_attributes _keep_mount_points _empty_directory _cache_directory _new_cache_directory",
+    ),
+    "solve.ops.run_failure": (
+        "/proc of this process; what a view gave, opened without following links",
+        "_last_id _start",
+    ),
+    "solve.selection": (
+        "looks only; at trees that no command runs in",
+        "_touching _opaque",
+    ),
+    "solve.ssh": (
+        "the agent's socket, which the user named; scratch space",
+        "_is_socket _KeyServer.start forward _give _at",
+    ),
+    "solve.view_files": (
+        "what a view gave, opened without following links",
+        "read_content",
+    ),
+    "store.blobs": (
+        "named by digests",
+        "BlobWriter.__init__ BlobWriter.commit BlobWriter.abort Blobs.size Blobs.open Blobs.put",
+    ),
+    "store.boot": (
+        "the store's own names",
+        "read_boot_id _read _remove_doubtful _is_whole",
+    ),
+    "store.digests": (
+        "named by digests",
+        "StoredDigests._load",
+    ),
+    "store.gc": (
+        "the store's own names",
+        "_oldest_build _remove_layers _mounts _downloads _files _unused _orphans _status _unlink",
+    ),
+    "store.images": (
+        "the store's own names",
+        "Images._read",
+    ),
+    "store.layout": (
+        "the store's own names",
+        "give_up_reserve is_full spread StoreLayout._remove_scratch StoreLayout._prepare StoreLayout.set_aside "
+        "StoreLayout._take_scratch StoreLayout._sweep check_owner _owner locked write_atomically",
+    ),
+    "store.records": (
+        "the store's own names",
+        "_is_missing Records._make_database Records._failed",
+    ),
+    "store.trees": (
+        "named by keys and chain ids",
+        "Trees.stage Trees.seal",
+    ),
+    "store.usage": (
+        "looks only, without following links",
+        "disk_size _names",
+    ),
+}
+
+
+class _Paths(ast.NodeVisitor):
+    """Collects functions that call the kernel with something that is not said to be a descriptor."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self._inside: list[str] = []
+
+    def _enter(self, node: ast.FunctionDef | ast.ClassDef) -> None:
+        self._inside.append(node.name)
+        self.generic_visit(node)
+        self._inside.pop()
+
+    visit_FunctionDef = visit_ClassDef = _enter
+
+    def visit_Call(self, node: ast.Call) -> None:
+        called = ast.unparse(node.func)
+        if (called.startswith("os.") and called[3:] in CALLS) or called in OTHERS:
+            first = ast.unparse(node.args[0]) if node.args else ""
+            by_descriptor = first.endswith(("fd", "descriptor")) or first.isdigit()
+            if not by_descriptor and not DIRECTORY_FD.intersection(word.arg for word in node.keywords):
+                self.found.add(".".join(self._inside))
+        self.generic_visit(node)
+
+
+def paths() -> Iterator[tuple[str, str]]:
+    """Yield module and function of each place that hands the kernel a path."""
+    for room in ROOMS:
+        for file in sorted((SOURCE / room).rglob("*.py")):
+            visitor = _Paths()
+            visitor.visit(ast.parse(file.read_text()))
+            module = ".".join(file.relative_to(SOURCE).with_suffix("").parts)
+            yield from ((module, function) for function in sorted(visitor.found))
+
+
+def test_paths_from_outside_go_through_a_root() -> None:
+    known = {(module, function) for module, (_, functions) in PATHS.items() for function in functions.split()}
+    found = set(paths())
+    assert found - known == set(), "reach it beneath a root, or say here why nobody outside can choose the path"
+    assert known - found == set(), "these rows have nothing to excuse"
+
+
+def test_every_row_has_a_reason() -> None:
+    assert [module for module, (reason, functions) in PATHS.items() if len(reason) < 8 or not functions] == []
