@@ -37,13 +37,13 @@ ORDER = (
     ("backend",),
     ("cache",),
     ("solve",),
-    ("export",),
+    ("export", "images"),
     ("build",),
     ("check", "verify"),
     ("worker",),
     ("ambient", "settings"),
     ("api",),
-    ("aio",),
+    ("aio", "library"),
     ("render",),
     ("cli",),
     ("__main__", "testing"),
@@ -143,7 +143,8 @@ THREADS_ALLOWED = {
     "layer.stream": "digest and deflate of one layer, both outside the interpreter lock",
 }
 
-PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build", "build_async"]}
+PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "FirkinError", "Output", "StoredImage", "__version__", "build", "build_async", "list_images",
+               "pull", "push", "tag"]}  # fmt: skip
 
 # Modules that must not be loaded when `firkin --version` ends.
 NOT_FOR_VERSION = {

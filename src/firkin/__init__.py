@@ -15,17 +15,30 @@ if TYPE_CHECKING:
     from firkin.aio import build_async as build_async
     from firkin.api import build as build
     from firkin.errors import FirkinError as FirkinError
+    from firkin.library import StoredImage as StoredImage
+    from firkin.library import list_images as list_images
+    from firkin.library import pull as pull
+    from firkin.library import push as push
+    from firkin.library import tag as tag
     from firkin.request import BuildRequest as BuildRequest
     from firkin.request import BuildResult as BuildResult
     from firkin.request import Output as Output
 
 __version__ = "0.1.0"
-__all__ = ["BuildRequest", "BuildResult", "FirkinError", "Output", "__version__", "build", "build_async"]
+__all__ = [
+    "BuildRequest", "BuildResult", "FirkinError", "Output", "StoredImage", "__version__", "build", "build_async",
+    "list_images", "pull", "push", "tag",
+]  # fmt: skip
 
 _HOME = {
     "build": "firkin.api",
     "build_async": "firkin.aio",
     "FirkinError": "firkin.errors",
+    "StoredImage": "firkin.library",
+    "list_images": "firkin.library",
+    "pull": "firkin.library",
+    "push": "firkin.library",
+    "tag": "firkin.library",
     "BuildRequest": "firkin.request",
     "BuildResult": "firkin.request",
     "Output": "firkin.request",

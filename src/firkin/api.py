@@ -111,7 +111,7 @@ def build(
     """
     outputs = _checked_outputs(outputs)
     _check_arguments(tags, no_cache_filter, allow, dockerfile, dockerfile_text, source_date_epoch)
-    ambient = _ambient()
+    ambient = read_ambient()
     settings = read_settings(
         config_files(ambient), os.path.abspath(config) if config is not None else "", registry_settings(ambient)
     )
@@ -364,7 +364,8 @@ class _Worker:
                 self._outputs.pop(event.id, None)
 
 
-def _ambient() -> Ambient:
+def read_ambient() -> Ambient:
+    """Read the surroundings of this process."""
     return Ambient(text_environment(os.environ), os.getcwd(), os.path.expanduser("~"), os.geteuid(), time.time())
 
 

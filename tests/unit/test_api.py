@@ -283,6 +283,6 @@ def test_an_environment_that_is_not_utf8_is_no_hindrance(monkeypatch):
 
     assert text_environment({"A": "caf\udce9", "B\udcff": "x"}) == {"A": "caf\ufffd", "B\ufffd": "x"}
     monkeypatch.setenv("AWS_X", "caf\udce9")
-    from firkin.api import _ambient
+    from firkin.api import read_ambient
 
-    assert _ambient().environ["AWS_X"] == "caf\ufffd"
+    assert read_ambient().environ["AWS_X"] == "caf\ufffd"

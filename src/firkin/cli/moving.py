@@ -12,7 +12,9 @@ from types import TracebackType
 from firkin.cli.arguments import Arguments
 from firkin.errors import Cancelled
 from firkin.events import Event, Finished, Log, Planned, Progress, Started, Vertex, Warned
+from firkin.oci.descriptor import Descriptor
 from firkin.render import RENDERERS, Renderer, make_renderer
+from firkin.render.text import human_size
 from firkin.settings import Settings
 from firkin.solve.pools import Task
 
@@ -123,6 +125,7 @@ class Line:
 
         return moved
 
-    def say(self, text: str) -> None:
+    def kept(self, blob: Descriptor, outcome: str) -> None:
         """Tell what became of a blob that needed not be moved."""
-        self._moving.emit(Log(time.time(), self._id, "stderr", text.encode() + b"\n"))
+        text = f"{blob.digest} {human_size(blob.size)} {outcome}\n"
+        self._moving.emit(Log(time.time(), self._id, "stderr", text.encode()))

@@ -9,12 +9,12 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import Interrupted, Invocation, handle, write_all
 from firkin.errors import Cancelled, FirkinError, UsageError
 from firkin.linux.ending import watch
-from firkin.oci.reference import Reference, parse_reference
+from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
 from firkin.solve.cancel import Cancel
 from firkin.store import lookup
-from firkin.store.lookup import Found, whole_digest
+from firkin.store.lookup import Found
 from firkin.store.store import Store
 
 _SIGINT = 2
@@ -25,16 +25,6 @@ def open_store(invocation: Invocation) -> tuple[Store, Settings]:
     settings = settings_of(invocation.arguments, invocation.ambient)
     watch()
     return Store(settings.root, time.time), settings
-
-
-def reference_of(text: str) -> Reference:
-    """Parse the name of an image in a registry, or a new name, as somebody typed it; raises UsageError."""
-    if whole_digest(text) is not None or text.startswith("sha256:"):
-        raise UsageError(f"`{text}` is a digest, not a name", hints=("a registry needs a name as well: `NAME@DIGEST`",))
-    try:
-        return parse_reference(text)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
 
 
 def find_image(store: Store, text: str) -> Found:

@@ -61,6 +61,10 @@ class Task(Generic[T]):
     def done(self) -> bool:
         return self._done.is_set()
 
+    def wait(self) -> None:
+        """Wait for the end, whatever it is."""
+        self._done.wait()
+
     def result(self) -> T:
         """Wait, then return the value or raise what the call raised."""
         self._done.wait()

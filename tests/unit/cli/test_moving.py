@@ -9,8 +9,12 @@ import pytest
 from firkin.cli.arguments import Arguments
 from firkin.cli.moving import Moving, progress_name
 from firkin.errors import Cancelled, RegistryError
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
 from firkin.settings import Settings
 from firkin.solve.pools import Pools
+
+KEPT = Descriptor("m", Digest("sha256:c"), 7)
 
 
 @pytest.fixture
@@ -58,7 +62,7 @@ def test_bytes_and_outcomes_of_parallel_tasks(written, name):
             moved(50)
             moved(100)
 
-        move(moving, lambda: fetch("a"), lambda: fetch("b"), lambda: line.say("sha256:c exists"))
+        move(moving, lambda: fetch("a"), lambda: fetch("b"), lambda: line.kept(KEPT, "exists"))
         line.detail = "sha256:manifest"
     text = take()
     if name == "quiet":
@@ -73,7 +77,7 @@ def test_bytes_and_outcomes_of_parallel_tasks(written, name):
         lines = text.splitlines()
         assert lines[0] == "#1 pulling app" and lines[-1].startswith("#1 DONE ")
         assert sum("100B / 100B" in line and line.endswith("done") for line in lines) == 2
-        assert any(line.endswith(" sha256:c exists") for line in lines)
+        assert any(line.endswith(" sha256:c 7B exists") for line in lines)
 
 
 def test_a_failure_is_raised_while_others_still_move(written):

@@ -15,8 +15,9 @@ from firkin.cli import values
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import open_client, reference_of, say, with_interrupts
+from firkin.cli.shelf import open_client, say, with_interrupts
 from firkin.errors import Cancelled, UsageError
+from firkin.images import read_reference
 from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index
 from firkin.oci.platform import host_platform
@@ -167,7 +168,7 @@ def _side_by_side(parallel: int, calls: list[Callable[[], T]]) -> list[T]:
 
 def _layers_of(client: RegistryClient, images: tuple[str, ...]) -> frozenset[Digest]:
     found: set[Digest] = set()
-    todo = [reference_of(text) for text in images]
+    todo = [read_reference(text) for text in images]
     while todo:
         reference = todo.pop()
         document = client.get_manifest(reference)

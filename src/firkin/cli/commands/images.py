@@ -10,9 +10,9 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import familiar, find_image, open_store, say
 from firkin.errors import StoreError, UsageError
+from firkin.images import list_images
 from firkin.oci.reference import parse_reference
-from firkin.store.images import StoredImage
-from firkin.store.lookup import Found, describe
+from firkin.store.lookup import Found
 from firkin.store.store import Store
 
 USAGE = "[OPTIONS] [NAME]"
@@ -62,18 +62,10 @@ def run(invocation: Invocation) -> int:
 
 
 def _rows(store: Store) -> list[Row]:
-    by_digest: dict[str, list[StoredImage]] = {}
-    for entry in store.images.entries():
-        by_digest.setdefault(entry.descriptor.digest, []).append(entry)
-    rows: list[Row] = []
-    for digest, entries in by_digest.items():
-        try:
-            found = describe(store, entries)
-        except StoreError as error:
-            say(f"warning: {digest}: {error.message} ({error.code})")
-            continue
-        rows += [Row(name, found) for name in found.names or ("",)]
-    return rows
+    def damaged(digest: str, error: StoreError) -> None:
+        say(f"warning: {digest}: {error.message} ({error.code})")
+
+    return [Row(name, found) for found in list_images(store, damaged) for name in found.names or ("",)]
 
 
 def _chosen(store: Store, text: str, rows: list[Row]) -> list[Row]:

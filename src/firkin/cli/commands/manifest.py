@@ -7,8 +7,9 @@ import msgspec
 from firkin.cli.options import COMMON, REGISTRY
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
-from firkin.cli.shelf import open_client, reference_of, with_interrupts
+from firkin.cli.shelf import open_client, with_interrupts
 from firkin.errors import UsageError
+from firkin.images import read_reference
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import Index, Manifest, encode_index
@@ -35,7 +36,7 @@ def run(invocation: Invocation) -> int:
     if len(operands) < 3:
         raise UsageError("`firkin manifest create` needs a name and at least one image",
                          hints=("firkin manifest create reg/app:1 reg/app:1-amd64 reg/app:1-arm64",))  # fmt: skip
-    target, *sources = map(reference_of, operands[1:])
+    target, *sources = map(read_reference, operands[1:])
     if target.digest is not None:
         raise UsageError(f"`{target}` has a digest; push to a tag")
     for source in sources:

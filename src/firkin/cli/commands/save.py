@@ -7,8 +7,9 @@ import os
 from firkin.ambient import absolute
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation
-from firkin.cli.shelf import find_image, open_store, reference_of
+from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
+from firkin.images import read_reference
 from firkin.oci.reference import Reference
 
 USAGE = "[OPTIONS] IMAGE"
@@ -57,6 +58,6 @@ def run(invocation: Invocation) -> int:
 
 
 def _names(text: str, names: tuple[str, ...]) -> tuple[Reference, ...]:
-    known = tuple(map(reference_of, names))
+    known = tuple(map(read_reference, names))
     asked = tuple(name for name in known if text in (str(name), name.familiar, f"{name.familiar}".partition(":")[0]))
     return asked or known

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from firkin.cli.options import COMMON
 from firkin.cli.run import Invocation
-from firkin.cli.shelf import find_image, open_store, reference_of
+from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
+from firkin.images import read_tag
 
 USAGE = "[OPTIONS] IMAGE NAME[:TAG]..."
 ABOUT = "Give an image of the store further names."
@@ -17,10 +18,7 @@ def run(invocation: Invocation) -> int:
     if len(invocation.arguments.operands) < 2:
         raise UsageError("`firkin tag` needs an image and a name")
     image, *names = invocation.arguments.operands
-    references = tuple(map(reference_of, names))
-    for reference in references:
-        if reference.digest is not None:
-            raise UsageError(f"`{reference}` has a digest; a tag is a name without one")
+    references = tuple(map(read_tag, names))
     store, _ = open_store(invocation)
     with store:
         found = find_image(store, image)
