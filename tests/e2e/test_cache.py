@@ -149,7 +149,7 @@ def test_cache_mounts_travel(machine: Machine, own: Registry, context: Path) -> 
     plain = build(machine("three"), context, f"--cache-from={cache.replace(',mounts=true', '')}")
     assert "fresh" in plain
     assert "fresh" in build(machine("five"), context, "--no-cache", f"--cache-from={cache}")
-    assert "cache mount /tools" in machine("four").run("cache", "ls", own.reference("team/cache")).stdout
+    assert "cache mount tools" in machine("four").run("cache", "ls", own.reference("team/cache")).stdout
 
 
 def test_pruning(machine: Machine, own: Registry, context: Path) -> None:

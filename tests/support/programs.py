@@ -97,6 +97,7 @@ NEIGHBOUR = r"""
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 static int here = 42;
 static void tell(const char *what, long result) { printf("%s %d\n", what, result < 0 ? errno : 0); fflush(stdout); }
@@ -133,12 +134,17 @@ int main(int count, char **argv) {
         tell("signal them", kill(pid, SIGTERM));
     }
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    socklen_t length = named("neighbour-own");
+    // A name of its own: the names of all tests that run now are in one network namespace.
+    struct timespec now;
+    char own[64];
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(own, sizeof own, "neighbour-%d-%ld", getpid(), now.tv_nsec);
+    socklen_t length = named(own);
     bind(fd, (void *)&address, length);
     listen(fd, 1);
     int child = fork();
     if (!child) {
-        tell("own abstract socket", dial("neighbour-own", SOCK_STREAM));
+        tell("own abstract socket", dial(own, SOCK_STREAM));
         pause();
     }
     usleep(100000);
