@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -337,6 +336,9 @@ def test_a_silent_name_server(scene: Scene, command: str) -> None:
 def test_helpers_end_with_their_own_children(scene: Scene) -> None:
     """`deaf_credential_helper` sleeps in a child; killing the helper alone would leave that behind."""
     process = begin(scene, deaf_credential_helper)
-    assert any("sleep" in line for line in remaining(scene.place)) or shutil.which("sleep") is None
+    deadline = time.monotonic() + 10
+    while not any("sleep" in line for line in remaining(scene.place)):
+        assert time.monotonic() < deadline, "the helper never started its child"
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     check_end(scene, process, signal.SIGINT, time.monotonic())

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, NoReturn
 
-from firkin.layer.change import Entry, Kind
+from firkin.layer.change import WHITEOUT_PREFIX, Entry, Kind
 from firkin.layer.entry import (
     BLOCK,
     MAX_NAME_BYTES,
@@ -472,7 +472,9 @@ def _check_name(name: bytes, most: int, what: str) -> None:
     if len(name) > most:
         raise ValueError(f"the {what} `{decode_text(name[:60])}…` is longer than {most} bytes")
     if what == "name" and len(name) > MAX_PART_BYTES:
-        part = max(name.split(b"/"), key=len)
+        *folders, last = name.rstrip(b"/").split(b"/")
+        # A removal is the name with a prefix, which no file ever bears.
+        part = max(*folders, last.removeprefix(WHITEOUT_PREFIX.encode()), b"", key=len)
         if len(part) > MAX_PART_BYTES:
             raise ValueError(f"`{decode_text(part[:60])}…` in a name is longer than {MAX_PART_BYTES} bytes")
 

@@ -149,6 +149,7 @@ def test_attributes_that_no_file_can_have(tmp_path: Path, attribute: bytes) -> N
 def test_what_is_unusual_and_right(tmp_path: Path) -> None:
     odd = [
         member("n" * 255),
+        member("d2/.wh." + "n" * 255),
         member("/".join(["d"] * 1900) + "/f"),
         member(os.fsdecode(b"caf\xe9")),
         member("l", tarfile.SYMTYPE, linkname="t" * 4095),
