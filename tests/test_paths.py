@@ -120,8 +120,8 @@ PATHS = {
         "copy_looks empty",
     ),
     "sandbox.confine": (
-        "`/` itself",
-        "allow_everywhere",
+        "`/` itself, and the root's own place in the store",
+        "allow_everywhere close_devices",
     ),
     "sandbox.fixtures": (
         "scratch space; what lies in the root goes through `image_root`",

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.accounts import Firkin
+from support.accounts import Firkin, make_firkin
 from support.pairs import NAMES, Built, Pair
+from support.registry import Registry
 
 needs_pods = pytest.mark.root
 
@@ -143,3 +144,19 @@ def test_a_store_in_which_a_link_stands_for_a_cache(firkin: Firkin, scratch: Pat
     assert sorted(os.listdir(outside)) == ["fs", "secret"]
     assert os.listdir(outside / "fs") == []
     assert (mount / "fs/written").exists() and not place.is_symlink()
+
+
+@pytest.mark.root
+@pytest.mark.registry
+def test_devices_of_an_image_or_a_step_cannot_be_opened(scratch: Path, registry: Registry) -> None:
+    """By chroot on a machine, where no container's list of devices stands before a disk."""
+    firkin = make_firkin("root", scratch / "firkin", registry.url)
+    context = scratch / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nRUN mknod /z c 1 5; mknod /dev/z c 1 5; head -c 4 /z || head -c 4 /dev/z || echo refused\n"
+        "RUN head -c 4 /z || echo refused; head -c 4 /dev/zero | wc -c; echo x >/dev/null; stat -c %t:%T /z\n"
+    )
+    result = firkin.run("build", "--isolation=chroot", "--progress=plain", str(context))
+    said = re.findall(r"^#\d+ \d+\.\d+ (?!head:)(.*)$", result.stdout + result.stderr, re.M)
+    assert said == ["refused", "refused", "4", "1:5"]

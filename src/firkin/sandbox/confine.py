@@ -1,11 +1,13 @@
-"""What keeps a command from processes, sockets and system calls that it has no business with. Nothing imports it.
+"""What keeps a command from processes, sockets, devices and system calls that it has no business with. Nothing
+imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed: process C calls `confine` while it
-still has the right to. Only that process and what comes of it are confined, never firkin. Two means of the kernel:
+still has the right to. Only that process and what comes of it are confined, never firkin. Three means of the kernel:
 
 - a seccomp filter (`filters.py`), which judges calls by their numbers and arguments;
 - a Landlock domain (landlock(7)), which judges by whom something belongs to: whoever is in one may trace, and with
-  scopes signal and reach over abstract sockets, only those who are in it too. No rule restricts files.
+  scopes signal and reach over abstract sockets, only those who are in it too. No rule restricts files;
+- a mount that no device can be opened on, for a root that is not one already (`close_devices`).
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firkin.sandbox.init import Failed, check, libc, syscall
+    from firkin.sandbox.image_root import O_ANY, Root, look
+    from firkin.sandbox.init import Failed, attach, attach_at, check, clone_tree_fd, libc, set_attributes, syscall
 
 PR_GET_NO_NEW_PRIVS = 39
 PR_SET_SECCOMP = 22
 CAP_SYS_ADMIN = 21
+CLONE_NEWNS = 0x00020000
+MS_REC_PRIVATE = 16384 | 1 << 18
+NODEV = 0x4
 
 # The same on every architecture.
 SYS_LANDLOCK_CREATE_RULESET = 444
@@ -48,6 +54,33 @@ def confine(shared: bool, filters: list[bytes], strangers: list[bytes]) -> None:
         filters = [*filters, *strangers]
     for program in filters:
         install_filter(program)
+
+
+def close_devices(root: str, devices: tuple[tuple[str, int, int], ...]) -> None:
+    """Let no device beneath `root` be opened but `devices` (path, major, minor), in a mount namespace of this process.
+
+    An image may hold the node of any disk, and a command may make one. Where this process may not mount, the
+    machine's devices are kept from it by its container.
+    """
+    if libc.unshare(CLONE_NEWNS) < 0:
+        return
+    held = []
+    try:
+        check("private", "/", libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC_PRIVATE), None))
+        below = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        for path, major, minor in devices:
+            parent, rest = Root(below).find(path)
+            status = look(parent, rest[0])
+            if status is not None and status.st_rdev == os.makedev(major, minor):
+                held.append((path, clone_tree_fd(os.open(rest[0], O_ANY, dir_fd=parent), path, False)))
+        cover = clone_tree_fd(below, root, False)
+        set_attributes(cover, NODEV, False, root)
+        attach(os.dup(cover), root)
+    except Failed:
+        return  # something else than capabilities decides about mounts here
+    for path, node in held:
+        parent, rest = Root(cover).find(path)
+        attach_at(node, os.open(rest[0], O_ANY, dir_fd=parent), path)
 
 
 def may_confine() -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from firkin.sandbox.confine import confine, install_filter, may_confine
+    from firkin.sandbox.confine import close_devices, confine, install_filter, may_confine
     from firkin.sandbox.image_root import O_ANY, Root, look
     from firkin.sandbox.listener import Desk, wait_and_answer
     from firkin.sandbox.owners import Keeper
@@ -665,6 +665,8 @@ def command(spec: dict[str, Any], status: Status, desk: Desk | None) -> NoReturn
         if spec["no_new_privs"]:
             prctl("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)
         if spec["chroot"]:
+            if spec["confine"] is not None:
+                close_devices(spec["chroot"], spec["devices"])
             os.chroot(str(spec["chroot"]))
             os.chdir("/")
         cwd = str(spec["cwd"])

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from firkin.sandbox.ops import Operation
     from firkin.sandbox.spec import Mount, RunSpec
 
+# Those that `fixtures.py` makes.
+_DEVICES = (
+    ("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/random", 1, 8), ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)  # fmt: skip
 # Classic ways out of a chroot, and into processes that may do more than the command.
 _SETPCAP, _SYS_CHROOT, _SYS_PTRACE = 1 << 8, 1 << 18, 1 << 19
 _ALL = (1 << 41) - 1
@@ -82,6 +87,7 @@ def plain_plan(
         "command": {
             **command_plan(spec),
             "chroot": "" if own_root else root,
+            "devices": _DEVICES,
             "switch": True,
             "keep": kept & ~dropped,
             # Without CAP_SYS_ADMIN a filter needs it, and setuid programs could get around one.
