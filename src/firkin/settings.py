@@ -82,11 +82,10 @@ def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings)
 
 
 def _read(settings: Settings, file: str) -> Settings:
-    import tomllib
-
     from firkin.linux.files import read_named
 
     data = read_named(file)
+    import tomllib  # mostly there is no such file
 
     try:
         text = data.decode()
