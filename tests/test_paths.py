@@ -119,9 +119,13 @@ PATHS = {
         "given a name in /proc/self/fd",
         "copy_looks empty",
     ),
+    "sandbox.chroot": (
+        "`/` itself",
+        "_wait_for_turn",
+    ),
     "sandbox.confine": (
         "`/` itself, and the root's own place in the store",
-        "allow_everywhere close_devices",
+        "allow_everywhere enter_root",
     ),
     "sandbox.fixtures": (
         "scratch space; what lies in the root goes through `image_root`",
@@ -155,6 +159,10 @@ PATHS = {
     "sandbox.plain": (
         "scratch space, and files of /proc",
         "_prepare _copy read_proc_files",
+    ),
+    "sandbox.strays": (
+        "/proc, by number",
+        "_children",
     ),
     "solve.bench": (
         "the machine's /etc/resolv.conf",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.accounts import Firkin, make_firkin
 from support.pairs import NAMES, Built, Pair
+from support.programs import PASSER, compiled
 from support.registry import Registry
 
 needs_pods = pytest.mark.root
@@ -102,6 +103,24 @@ def test_an_image_whose_proc_is_a_link(pair: Pair, outside: Path, name: str) -> 
     result = pair.run(pair.arguments(context, "--no-cache"))
     if pair.name == "namespaces":
         assert result.returncode == 3 and f"attach `/{name}`: not a directory" in result.stderr
+
+
+@needs_pods
+def test_two_steps_cannot_lead_each_other_out(pair: Pair, outside: Path) -> None:
+    """A descriptor of a directory that is not beneath one's own root is a way out of a chroot."""
+    if pair.name == "inplace":
+        pytest.skip("one step at a time, on the container's own root")
+    name = f"firkin-test-{os.getpid()}-{pair.name}"
+    dockerfile = (
+        "FROM busybox AS giver\nCOPY passer /passer\n"
+        f"RUN /passer give {name} x >/said\n"
+        "FROM busybox AS taker\nCOPY passer /passer\n"
+        f"RUN /passer take {name} {pair.inside(outside).lstrip('/')} >/said\n"
+        "FROM busybox\nCOPY --from=giver /said /one\nCOPY --from=taker /said /two\nRUN cat /one /two\n"
+    )
+    said = lines(pair.build(dockerfile, {"passer": compiled(PASSER)}))
+    assert "ESCAPED" not in said
+    assert {"nobody called", "nobody answered", "went nowhere"} & set(said)
 
 
 @needs_pods

@@ -222,3 +222,47 @@ def compiled(source: str) -> bytes:
             command = ["gcc", "-static", "-O", "-w", "-x", "c", "-", "-o", str(place)]
             subprocess.run(command, input=source.encode(), check=True)
     return place.read_bytes()
+
+# Two steps that run at once: `give` passes its root to whoever connects, `take` walks up from there and looks for a
+# directory that only the machine has.
+PASSER = r"""
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+static char space[CMSG_SPACE(sizeof(int))], byte = 'x';
+static struct iovec part = {&byte, 1};
+int main(int count, char **arg) {
+    struct sockaddr_un address = {AF_UNIX};
+    struct msghdr message = {0, 0, &part, 1, space, sizeof space};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    struct stat found;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), giving = !strcmp(arg[1], "give");
+    strcpy(address.sun_path + 1, arg[2]);
+    if (giving) {
+        if (bind(fd, (void *)&address, sizeof address) || listen(fd, 1)) { puts("nobody can call"); return 0; }
+        struct pollfd one = {fd, POLLIN};
+        if (poll(&one, 1, 4000) <= 0) { puts("nobody called"); return 0; }
+        int peer = accept(fd, 0, 0), root = open("/", O_RDONLY);
+        head->cmsg_level = SOL_SOCKET; head->cmsg_type = SCM_RIGHTS; head->cmsg_len = CMSG_LEN(sizeof root);
+        memcpy(CMSG_DATA(head), &root, sizeof root);
+        sendmsg(peer, &message, 0);
+        sleep(1);
+        return 0;
+    }
+    for (int tries = 0; connect(fd, (void *)&address, sizeof address); tries++) {
+        if (tries == 30) { puts("nobody answered"); return 0; }
+        usleep(100000);
+    }
+    if (recvmsg(fd, &message, 0) <= 0 || !(head = CMSG_FIRSTHDR(&message))) { puts("nothing came"); return 0; }
+    memcpy(&fd, CMSG_DATA(head), sizeof fd);
+    fchdir(fd);
+    for (int up = 0; up < 40; up++) chdir("..");
+    puts(stat(arg[3], &found) ? "went nowhere" : "ESCAPED");
+    return 0;
+}
+"""

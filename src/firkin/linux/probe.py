@@ -235,8 +235,12 @@ def _remove(path: str) -> None:
 
 def may_make_any_file() -> bool:
     """Say whether this process may make files of all owners and modes, and write into directories of others."""
-    capabilities = int(_read_status().get("CapEff", "0"), 16)
-    return all(capabilities >> number & 1 for _, number in MAKING_FILES)
+    return all(has_capability(number) for _, number in MAKING_FILES)
+
+
+def has_capability(number: int) -> bool:
+    """Say whether this process has a capability; `HostFacts.can` says it of the process that was probed."""
+    return bool(int(_read_status().get("CapEff", "0"), 16) >> number & 1)
 
 
 def _read_status() -> dict[str, str]:

@@ -3,30 +3,43 @@ import it.
 
 A command has no way out: CAP_SYS_CHROOT is taken from it, no descriptor leads outside, and there is no
 /proc but a few files. It shares network and process numbers with the container.
+
+Two commands could lead each other out: by an abstract socket each can pass the other a descriptor of a directory that
+is not beneath its root, and from there `..` leads to `/` of the container. Where the kernel does not keep them apart
+(`confine.enter_root`), one runs at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import select
 import sys
 from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
+from firkin.linux.probe import has_capability
 from firkin.sandbox import plain, process
 from firkin.sandbox.plain_ops import plain_plan
+from firkin.sandbox.spec import RunResult
+from firkin.sandbox.strays import no_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.linux.mounts import Overlay
-    from firkin.sandbox.spec import RunResult, RunSpec
+    from firkin.sandbox.spec import RunSpec
+
+_SYS_ADMIN = 21
+_PAUSE_MS = 20
 
 
 class ChrootSandbox:
     """Needs CAP_SYS_CHROOT, CAP_SETUID and CAP_SETGID; with CAP_MKNOD commands get real devices."""
 
-    def __init__(self, *, python: str = sys.executable) -> None:
+    def __init__(self, *, python: str = sys.executable, may_mount: bool | None = None) -> None:
         self._python = python
+        self._may_mount = has_capability(_SYS_ADMIN) if may_mount is None else may_mount
 
     def run(
         self,
@@ -50,4 +63,30 @@ class ChrootSandbox:
             sources=plain.prepare_sources(spec, scratch),
             proc_files=plain.read_proc_files(),
         )
-        return process.run_init(self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
+        turn = -1 if self._may_mount else _wait_for_turn(cancel_fd)
+        if turn is None:
+            return RunResult(137, 9, cancelled=True)
+        try:
+            with no_strays():
+                return process.run_init(
+                    self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd
+                )
+        finally:
+            if turn >= 0:
+                os.close(turn)
+
+
+def _wait_for_turn(cancel_fd: int | None) -> int | None:
+    """Return the lock of all chroots of this container, which is on its root; None where the build ends before."""
+    poll = select.poll()
+    if cancel_fd is not None:
+        poll.register(cancel_fd, select.POLLIN)
+    lock = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if poll.poll(_PAUSE_MS):
+                os.close(lock)
+                return None

@@ -7,7 +7,8 @@ still has the right to. Only that process and what comes of it are confined, nev
 - a seccomp filter (`filters.py`), which judges calls by their numbers and arguments;
 - a Landlock domain (landlock(7)), which judges by whom something belongs to: whoever is in one may trace, and with
   scopes signal and reach over abstract sockets, only those who are in it too. No rule restricts files;
-- a mount that no device can be opened on, for a root that is not one already (`close_devices`).
+- a mount of its own for a root that is a plain directory (`enter_root`): no device can be opened on it, and nothing
+  lies above it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,18 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firkin.sandbox.image_root import O_ANY, Root, look
-    from firkin.sandbox.init import Failed, attach, attach_at, check, clone_tree_fd, libc, set_attributes, syscall
+    from firkin.sandbox.init import (
+        MNT_DETACH,
+        Failed,
+        attach,
+        attach_at,
+        check,
+        clone_tree_fd,
+        libc,
+        pivot_into,
+        set_attributes,
+        syscall,
+    )
 
 PR_GET_NO_NEW_PRIVS = 39
 PR_SET_SECCOMP = 22
@@ -56,14 +68,16 @@ def confine(shared: bool, filters: list[bytes], strangers: list[bytes]) -> None:
         install_filter(program)
 
 
-def close_devices(root: str, devices: tuple[tuple[str, int, int], ...]) -> None:
-    """Let no device beneath `root` be opened but `devices` (path, major, minor), in a mount namespace of this process.
+def enter_root(root: str, devices: tuple[tuple[str, int, int], ...]) -> bool:
+    """Make `root` this process's `/`, in a mount namespace of its own; say whether that could be.
 
-    An image may hold the node of any disk, and a command may make one. Where this process may not mount, the
-    machine's devices are kept from it by its container.
+    No device beneath it can be opened but `devices` (path, major, minor): an image may hold the node of any disk, and
+    a command may make one. And there is nothing else in that namespace, while chroot only hides it: a descriptor of
+    another root, which a command of another step can pass over a socket, leads no further than that root.
+    Where this process may not mount, `sandbox.chroot` runs one command at a time, and devices are the container's.
     """
     if libc.unshare(CLONE_NEWNS) < 0:
-        return
+        return False
     held = []
     try:
         check("private", "/", libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC_PRIVATE), None))
@@ -76,11 +90,15 @@ def close_devices(root: str, devices: tuple[tuple[str, int, int], ...]) -> None:
         cover = clone_tree_fd(below, root, False)
         set_attributes(cover, NODEV, False, root)
         attach(os.dup(cover), root)
+        for path, node in held:
+            parent, rest = Root(cover).find(path)
+            attach_at(node, os.open(rest[0], O_ANY, dir_fd=parent), path)
+        pivot_into(cover)
     except Failed:
-        return  # something else than capabilities decides about mounts here
-    for path, node in held:
-        parent, rest = Root(cover).find(path)
-        attach_at(node, os.open(rest[0], O_ANY, dir_fd=parent), path)
+        return False  # something else than capabilities decides about mounts here
+    check("leave", "old root", libc.umount2(b".", MNT_DETACH))
+    os.chdir("/")
+    return True
 
 
 def may_confine() -> bool:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from firkin.sandbox.confine import close_devices, confine, install_filter, may_confine
+    from firkin.sandbox.confine import confine, enter_root, install_filter, may_confine
     from firkin.sandbox.image_root import O_ANY, Root, look
     from firkin.sandbox.listener import Desk, wait_and_answer
     from firkin.sandbox.owners import Keeper
@@ -401,13 +401,7 @@ class Setup:
         attach(tree, place)
 
     def op_pivot(self) -> None:
-        os.fchdir(self.root.fd)
-        number = SYS_PIVOT_ROOT.get(os.uname().machine)
-        if number is None:
-            raise Failed("pivot", 38, os.uname().machine)
-        # "." twice puts the old root on top of the new one (pivot_root(2)).
-        syscall("pivot", "/", number, b".", b".")
-        os.chdir("/")
+        pivot_into(self.root.fd)
 
     def op_leave(self) -> None:
         """Let go of the old root; not before /proc is mounted, as a user namespace may mount one only
@@ -532,6 +526,16 @@ class Setup:
             check("loopback", "lo", libc.ioctl(fd, ctypes.c_ulong(SIOCSIFFLAGS), request))
         finally:
             os.close(fd)
+
+
+def pivot_into(root: int) -> None:
+    """Make a mount the root; the old one lies on top of it until it is taken away (pivot_root(2), "." twice)."""
+    os.fchdir(root)
+    number = SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        raise Failed("pivot", 38, os.uname().machine)
+    syscall("pivot", "/", number, b".", b".")
+    os.chdir("/")
 
 
 def uncover(parent: int, name: str) -> None:
@@ -665,10 +669,9 @@ def command(spec: dict[str, Any], status: Status, desk: Desk | None) -> NoReturn
         if spec["no_new_privs"]:
             prctl("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)
         if spec["chroot"]:
-            if spec["confine"] is not None:
-                close_devices(spec["chroot"], spec["devices"])
-            os.chroot(str(spec["chroot"]))
-            os.chdir("/")
+            if spec["confine"] is None or not enter_root(spec["chroot"], spec["devices"]):
+                os.chroot(str(spec["chroot"]))
+                os.chdir("/")
         cwd = str(spec["cwd"])
         try:
             os.chdir(cwd)
