@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from dulwich.config import ConfigFile, parse_submodules
 from dulwich.objects import Commit, ObjectID, ShaFile, Tag
@@ -155,6 +155,11 @@ def _address_or_none(url: str) -> Address | None:
         return None
 
 
+def _include_nothing(path: object) -> NoReturn:
+    """Refuse an `include` of a .gitmodules: it names a file of this machine. Git takes none there either."""
+    raise PermissionError(f"{path} is not included")
+
+
 def _submodules(view: GitView, entry: Entry, shown: str) -> dict[str, str]:
     """Return the address of each submodule in .gitmodules by its path."""
     from io import BytesIO
@@ -163,7 +168,7 @@ def _submodules(view: GitView, entry: Entry, shown: str) -> dict[str, str]:
     if entry.size > _MAX_MODULES_BYTES or not isinstance(data, bytes):
         raise ContextError(f"{shown}: .gitmodules is too large", code="git-submodule")
     try:
-        config = ConfigFile.from_file(BytesIO(data))
+        config = ConfigFile.from_file(BytesIO(data), file_opener=_include_nothing)
         return {os.fsdecode(path): os.fsdecode(address) for path, address, _ in parse_submodules(config)}
     except FAILURES as error:
         raise ContextError(

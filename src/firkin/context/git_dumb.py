@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dulwich.repo import Repo
 
 _MAX_OBJECT_BYTES = 2 << 30
+_MAX_HEADER_BYTES = 32
 _MAX_PACKS = 10_000
 _DIRECTORY, _SUBMODULE = 0o040000, 0o160000
 _HEX = frozenset(b"0123456789abcdef")
@@ -113,10 +114,14 @@ class _DumbFetch:
         return self._store[sha]
 
     def _read_loose(self, data: bytes, sha: ObjectID) -> ShaFile:
-        inflater = zlib.decompressobj()
-        plain = inflater.decompress(data, _MAX_OBJECT_BYTES)
-        if inflater.unconsumed_tail:
+        stated = zlib.decompressobj().decompress(data, _MAX_HEADER_BYTES).partition(b"\0")[0]
+        digits = stated.partition(b" ")[2]
+        if not digits.isdigit():
+            raise ValueError(f"object {sha.decode()} is damaged")
+        if int(digits) > _MAX_OBJECT_BYTES:
             raise ValueError(f"object {sha.decode()} is too large")
+        # No more than it says it holds: few bytes inflate to many. One more tells that it lied.
+        plain = zlib.decompressobj().decompress(data, len(stated) + 1 + int(digits) + 1)
         hasher = hashlib.sha1(usedforsecurity=False) if len(sha) == 40 else hashlib.sha256()
         hasher.update(plain)
         head, _, body = plain.partition(b"\0")

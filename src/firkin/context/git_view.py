@@ -39,6 +39,7 @@ FAILURES = (
     GitProtocolError, HangupException, NotGitRepository, FileFormatException, ChecksumMismatch, ApplyDeltaError,
     OSError, KeyError, IndexError, ValueError, AssertionError, EOFError, StructError, ZlibError,
 )  # fmt: skip
+_END_OF_TIME_S = 253402300800  # the year 10000: no layer holds a later time
 _FILE, _LINK, _SUBMODULE, _DIRECTORY = 0o100000, 0o120000, 0o160000, 0o040000
 
 
@@ -49,7 +50,8 @@ class GitView:
         self.repo = repo
         self.commit = commit
         finalize(self, repo.close)  # also at exit, before modules that closing needs are gone
-        self.time_s: int | None = int(commit.commit_time)
+        # Git takes a time that no clock has for 0 as well.
+        self.time_s: int | None = commit.commit_time if abs(commit.commit_time) < _END_OF_TIME_S else 0
         self._time_ns = self.time_s * 1_000_000_000
         self._trees: dict[str, dict[str, tuple[int, ObjectID]]] = {}
         self._inside: dict[str, View] = {}

@@ -19,6 +19,7 @@ from dulwich.web import make_wsgi_chain
 
 from firkin.context.git import GitTools, open_git
 from firkin.context.git_address import GitCredentials, join_remote, parse_address, submodule_url
+from firkin.context.git_view import GitView
 from firkin.context.views import MemoryView, SingleFile
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
@@ -369,6 +370,34 @@ def test_a_submodule_that_cannot_be_fetched_is_told(server: Server, tools: GitTo
         with pytest.raises(ContextError) as caught:
             open_git(Git(f"{server.url}/{name}"), tools)
         assert caught.value.code == "git-submodule", modules[:20]
+
+
+@pytest.mark.parametrize("header", [b"[include]", b"[InClUdE]", b'[includeIf "gitdir:/"]', b'[includeIf "onbranch:**"]'])
+def test_gitmodules_include_no_file_of_this_machine(
+    server: Server, tools: GitTools, tmp_path: Path, header: bytes
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"the secret of this machine\n")
+    more = tmp_path / "more"
+    more.write_bytes(b'[submodule "m"]\n\tpath = m\n\turl = ../included.git\n')
+    for number, named in enumerate((secret, more)):
+        modules = header + b"\n\tpath = " + bytes(named) + b"\n"
+        server.commit(f"{number}.git", {".gitmodules": (0o100644, modules), "m": (0o160000, b"1" * 40)})
+        with pytest.raises(ContextError, match="no url for the submodule at `m`"):
+            open_git(Git(f"{server.url}/{number}.git"), tools)
+
+
+@pytest.mark.parametrize("seconds", [253402300800, -253402300800, 10**19, 10**30])
+def test_a_commit_of_a_time_that_no_clock_has(server: Server, tools: GitTools, seconds: int) -> None:
+    server.commit("a.git", FILES)
+    repo = server.repos["/a.git"]
+    commit = repo[repo.head()]
+    assert isinstance(commit, Commit)
+    commit.commit_time = seconds
+    view = GitView(repo, commit)  # type: ignore[arg-type]
+    assert view.time_s == 0
+    entry = view.lstat("bin/run")
+    assert entry is not None and entry.mtime_ns == 0
 
 
 def test_submodules_end(server: Server, tools: GitTools, monkeypatch: pytest.MonkeyPatch) -> None:

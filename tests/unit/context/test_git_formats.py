@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -218,6 +220,26 @@ def test_objects_have_the_ids_they_are_asked_by(places: Places, tools: GitTools,
     big.unlink()
     with pytest.raises(ContextError, match=f"the server has no object {names[0]}"):
         open_git(Git(url), tools)
+
+
+@FORMS
+def test_objects_inflate_to_no_more_than_they_state(places: Places, tools: GitTools, form: str) -> None:
+    place = places.make(form, packed=False)
+    name = places.git(place, "rev-parse", "HEAD:big")
+    big = place / ".git" / "objects" / name[:2] / name[2:]
+    big.chmod(0o644)
+    for raw, why in (
+        (b"blob 3\0abc" + bytes(64 << 20), "damaged"), (b"blob 99999999999\0abc", "too large"),
+        (b"blob -3\0abc", "damaged"), (b"blob " + b"9" * 64 + b"\0abc", "too large|damaged"), (b"", "damaged"),
+    ):  # fmt: skip
+        big.write_bytes(zlib.compress(raw))
+        tracemalloc.start()
+        try:
+            with pytest.raises(ContextError, match=f"object {name} is ({why})"):
+                open_git(Git(f"{places.url}/plain/{form}/.git"), tools)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_packs_have_plain_names(places: Places, tools: GitTools) -> None:
