@@ -168,8 +168,8 @@ def _isolation(settings: Settings, value: object, place: _Place) -> Settings:
 
 
 def _progress(settings: Settings, value: object, place: _Place) -> Settings:
-    if value not in ("auto", "plain", "tty", "json", "quiet"):
-        raise place.error("must be auto, plain, tty, json or quiet")
+    if value not in ("auto", "plain", "tty", "json", "rawjson", "quiet", "none"):
+        raise place.error("must be auto, plain, tty, json, rawjson, quiet or none")
     return settings._replace(progress=str(value))
 
 

@@ -9,7 +9,8 @@ from firkin.cli.arguments import parse_arguments
 from firkin.cli.commands.build import OPTIONS
 from firkin.cli.requests import build_request, settings_of
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, GcRules, Mirror, Output, Secret, UnpackLimits
+from firkin.request import BuildRequest, GcRules, Mirror, Output, RegistrySettings, Secret, UnpackLimits
+from firkin.settings import read_settings
 
 
 @pytest.fixture
@@ -193,3 +194,13 @@ def test_limits_of_unpacking(home):
     assert request(home, *words).unpack == UnpackLimits(0, 7)
     file.write_text("[unpack]\nmax-size = 100\n")
     assert request(home, "--config", str(file), ".").unpack.size_bytes == 100
+
+
+@pytest.mark.parametrize("key", ["progress", "isolation"])
+def test_a_setting_takes_every_word_that_its_option_takes(tmp_path: Path, key: str) -> None:
+    words = next(option.choices for option in OPTIONS if f"--{key}" in option.flags)
+    assert "auto" in words
+    for word in words:
+        file = tmp_path / "config.toml"
+        file.write_text(f'{key} = "{word}"\n')
+        assert getattr(read_settings((str(file),), "", RegistrySettings()), key) == word
