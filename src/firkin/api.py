@@ -212,8 +212,8 @@ def run(
             raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
         if not output.dest and output.type in ("docker", "oci", "tar", "local"):
             raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
-    worker = _Worker(data)
     deadline_s = time.monotonic() + timeout_s if timeout_s is not None else None
+    worker = _Worker(data)  # nothing may fail from here on before it is watched
     try:
         return worker.run(on_event, cancel, deadline_s)
     except BaseException:

@@ -83,6 +83,13 @@ def test_cancel_and_timeout():
     assert time.monotonic() - began < 5
 
 
+def test_a_time_limit_that_is_no_number_starts_nothing():
+    with pytest.raises(TypeError):
+        firkin.build("done", timeout_s="5")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
 def test_standard_input_and_output_belong_to_the_caller():
     for arguments in ({"context": "-"}, {"outputs": [Output("tar", dest="-")]}):
         with pytest.raises(errors.UsageError):
