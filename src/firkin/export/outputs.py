@@ -142,7 +142,8 @@ class Exporter:
                 from firkin.export.squash import squash
 
                 plan, snapshot = squash(engine, plan, snapshot)
-            wanted: dict[Kind, None] = dict.fromkeys(self._kind(x, plan) for x in self._request.outputs) or {
+            told_first = sorted(self._request.outputs, key=_visibility, reverse=True)
+            wanted: dict[Kind, None] = dict.fromkeys(self._kind(x, plan) for x in told_first) or {
                 (self._form(Output(), plan), self._request.media_family or "oci", ()): None
             }
             self._built.append(
@@ -223,7 +224,7 @@ class Exporter:
         return tuple(told)
 
     def images(self) -> tuple[Built, ...]:
-        """Return the image of every platform, in the first form that was wanted."""
+        """Return the image of every platform, in the form that is pushed, else kept, else wanted first."""
         return tuple(next(iter(forms.values())) for forms in self._built)
 
     def export(self, stories: tuple[StepResult, ...], began: float) -> BuildResult:
@@ -234,7 +235,8 @@ class Exporter:
         root = images[0]
         document: Manifest | Index = first[0].image.manifest
         if len(images) > 1:
-            document = index = self._index([built.image for built in first], "oci")
+            told = max(self._request.outputs, key=_visibility, default=Output())
+            document = index = self._index([built.image for built in first], self._family(told))
             root = msgspec.structs.replace(
                 root, digest=index.digest, config_digest="", media_type=index.media_type, platform="",
                 size_bytes=stored_bytes([built.image for built in first], index), config=msgspec.Raw(b"{}"),

@@ -1,5 +1,6 @@
 """Whole builds of COPY: what kind of image each output gets."""
 
+import hashlib
 import json
 import os
 import tarfile
@@ -22,6 +23,10 @@ from firkin.testing.registry import FakeRegistry
 
 def no_run() -> NoReturn:
     raise HostError("no RUN here")
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def build(
@@ -109,3 +114,26 @@ def test_one_size_of_an_image_wherever_it_is_told(tmp_path: Path) -> None:
             )} | ({found.index.digest} if found.index else set())  # fmt: skip
             on_disk = sum(store.blobs.size(blob) or 0 for blob in blobs)
         assert result.image.size_bytes == found.size_bytes == on_disk
+
+
+@pytest.mark.parametrize("platforms", [(), ("linux/amd64", "linux/arm64")])
+@pytest.mark.parametrize("family", ["oci", "docker"])
+def test_the_digest_that_is_told_is_that_of_what_others_see(
+    tmp_path: Path, platforms: tuple[str, ...], family: media.Family
+) -> None:
+    text = "FROM scratch\nCOPY file /one\n"
+    archive = Output("oci", str(tmp_path / "x.tar"), media_family="docker" if family == "oci" else "oci")
+    kept = Output(media_family=family)
+    with FakeRegistry() as registry:
+        name = f"{registry.host}/team/app:1"
+        pushed = Output("registry", media_family=family, compression="zstd" if family == "oci" else "gzip")
+        for outputs in ((archive, kept), (archive, pushed), (archive, kept, pushed), (pushed, kept, archive)):
+            result = build(tmp_path, text, *outputs, tags=(name,), platforms=platforms)
+            described = json.loads(bytes(result.metadata))
+            assert described["containerimage.digest"] == result.image.digest
+            assert described["containerimage.descriptor"]["mediaType"] == result.image.media_type
+            if pushed in outputs:
+                assert digest_of(registry.manifests["team/app", "1"][1]) == result.image.digest
+            else:
+                with Store(str(tmp_path / "store"), time.time) as store:
+                    assert [entry.descriptor.digest for entry in store.images.entries()] == [result.image.digest]
