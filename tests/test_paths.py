@@ -160,10 +160,6 @@ PATHS = {
         "scratch space, and files of /proc",
         "_prepare _copy read_proc_files",
     ),
-    "sandbox.strays": (
-        "/proc, by number",
-        "_children",
-    ),
     "solve.bench": (
         "the machine's /etc/resolv.conf",
         "_resolv_conf",

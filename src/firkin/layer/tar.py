@@ -119,7 +119,7 @@ class TarReader:
         if member is not None:
             self._stream_left += _SLACK_OF_MEMBER
             self._entries_left -= 1
-            self._bytes_left -= member.entry.size  # holes included: whoever copies the file writes them out
+            self._bytes_left -= member.entry.size  # holes included: they become zeros of a layer
             if self._bytes_left < 0 or self._entries_left < 0:
                 self._too_large()
         return member

@@ -100,8 +100,8 @@ def _speak() -> None:
             continue
 
 
-def kill_tree(pid: int) -> None:
-    """Kill a child of this process and all that it started."""
+def children_by_parent() -> dict[int, list[int]]:
+    """Return the processes that this one can see, by the process that they belong to: proc_pid_stat(5), ppid."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -112,6 +112,12 @@ def kill_tree(pid: int) -> None:
         except OSError:
             continue  # it has ended
         children.setdefault(parent, []).append(int(name))
+    return children
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a child of this process and all that it started."""
+    children = children_by_parent()
     doomed = [pid]
     for each in doomed:
         doomed += children.get(each, ())

@@ -19,7 +19,10 @@ class JsonRenderer:
     def event(self, event: Event) -> None:
         if isinstance(event, Planned) and event.source is not None:
             self._sources[event.source.name] = event.source
-        data = encode_event(event) + b"\n"
+        self._write_line(encode_event(event))
+
+    def _write_line(self, data: bytes) -> None:
+        data += b"\n"
         while data:
             data = data[os.write(self._descriptor, data) :]
 

@@ -7,15 +7,15 @@ Mirrors: moby/buildkit client/graph.go, util/progress/progressui (rawJSONDisplay
 
 from __future__ import annotations
 
-import os
 import time
 from hashlib import sha256
 
 import msgspec
 
 from firkin.events import Event, Finished, Log, Planned, Progress, Started, Vertex, Warned
+from firkin.render.jsonl import JsonRenderer
 from firkin.render.text import vertex_title
-from firkin.source import Source, Span
+from firkin.source import Span
 
 
 class _Vertex(msgspec.Struct, omit_defaults=True):
@@ -77,15 +77,13 @@ class _Line(msgspec.Struct, omit_defaults=True):
     warnings: tuple[_Warning, ...] = ()
 
 
-class RawJsonRenderer:
-    """One line an event."""
+class RawJsonRenderer(JsonRenderer):
+    """One SolveStatus a line."""
 
     def __init__(self, descriptor: int, terminal: bool) -> None:
-        self.interval_s = 0.0
-        self._descriptor = descriptor
+        super().__init__(descriptor, terminal)
         self._vertices: dict[str, _Vertex] = {}
         self._statuses: dict[tuple[str, str], str] = {}  # when each began
-        self._sources: dict[str, Source] = {}
         self._definition = ""  # the digest of the vertex that read the Dockerfile
 
     def event(self, event: Event) -> None:
@@ -162,21 +160,7 @@ class RawJsonRenderer:
         )
 
     def _write(self, line: _Line) -> None:
-        data = msgspec.json.encode(line) + b"\n"
-        while data:
-            data = data[os.write(self._descriptor, data) :]
-
-    def tick(self, now_s: float) -> None:
-        """Nothing changes with time."""
-
-    def message(self, text: str) -> None:
-        """A line that is no event has no place here."""
-
-    def close(self, failed: bool) -> None:
-        """Everything is written already."""
-
-    def sources(self) -> tuple[Source, ...]:
-        return tuple(self._sources.values())
+        self._write_line(msgspec.json.encode(line))
 
 
 def _digest(text: str) -> str:

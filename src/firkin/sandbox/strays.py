@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
 from firkin.linux import syscalls
+from firkin.linux.ending import children_by_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,16 +44,4 @@ def _end(pid: int) -> None:
 
 
 def _children() -> set[int]:
-    found = set()
-    own = os.getpid()
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-        except OSError:
-            continue  # it ended by itself
-        if parent == own:
-            found.add(int(name))
-    return found
+    return set(children_by_parent().get(os.getpid(), ()))
