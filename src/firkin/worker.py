@@ -236,10 +236,10 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
                 start_launcher()
                 request = _without_foreign_helpers(request)
-            _start_unpacker(request, at_once=backend.sandbox == "bare")
+            _confine_unpacking(request, backend)
             return serve(request, events, lambda: backend, build, cancel, inplace=backend.sandbox == "bare")
         enter(NamespacePlan(mount=False), channel)
-        _start_unpacker(request, at_once=False)
+        _confine_unpacking(request, None)
         missing = error_of(decision.missing)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
         failure = failure_of(error)
@@ -252,12 +252,21 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
     return serve(request, events, refuse, build, cancel)
 
 
-def _start_unpacker(request: BuildRequest, *, at_once: bool) -> None:
-    """Fork the process that unpacks layers, while this one has one thread."""
-    if request.call == "build":
-        from firkin.layer.confined import start_confined
+def _confine_unpacking(request: BuildRequest, backend: Backend | None) -> None:
+    """Have layers unpacked in a process of their own; where steps could get at it, it starts now, before any thread."""
+    if request.call != "build":
+        return
+    from firkin.layer.confined import confine, start_confined
 
-        start_confined(at_once=at_once)
+    if backend is None or _steps_are_apart(backend):
+        confine()
+    else:
+        start_confined(at_once=backend.sandbox == "bare")
+
+
+def _steps_are_apart(backend: Backend) -> bool:
+    """Whether steps have a root and a list of processes of their own."""
+    return backend.sandbox == "namespaces" and backend.fresh_proc
 
 
 def _keep_descriptors() -> None:
@@ -272,7 +281,7 @@ def _keep_descriptors() -> None:
 
 def _guard(backend: Backend) -> None:
     """Keep steps that share our process list, or even our root, from looking into this process."""
-    if backend.sandbox == "namespaces" and backend.fresh_proc:
+    if _steps_are_apart(backend):
         return
     from firkin.linux.harden import hide_process
 

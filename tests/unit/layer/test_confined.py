@@ -50,11 +50,16 @@ def child():
             return int(found[0])
         time.sleep(0.01)
 """
-START = "\nserver = confined.start_confined()\n"
+START = {
+    "forked": "\nserver = confined.start_confined()\n",
+    # Started with the first layer; here at once, since the programs look into it.
+    "started": "\nconfined.confine()\nserver = confined._server()\n",
+}
 
 
 class Layer:
-    def __init__(self, place: Path, source: Path) -> None:
+    def __init__(self, place: Path, source: Path, start: str) -> None:
+        self.start = START[start]
         sink = io.BytesIO()
         self.digests: LayerDigests = write_layer(iter_upper_changes(str(source)), sink)
         self.blob = place / "blob"
@@ -66,7 +71,7 @@ class Layer:
         words = {"digest": self.digests.digest, "diff_id": self.digests.diff_id, "size": str(self.digests.size)}
         words |= changed
         done = subprocess.run(
-            [sys.executable, "-c", PROLOGUE + before + START + program, self.blob, self.root, *words.values(), *arguments],
+            [sys.executable, "-c", PROLOGUE + before + self.start + program, self.blob, self.root, *words.values(), *arguments],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -74,9 +79,15 @@ class Layer:
         return answer
 
 
+@pytest.fixture(params=list(START))
+def layer(request: pytest.FixtureRequest, tmp_path: Path, source: Path) -> Layer:
+    return Layer(tmp_path, source, request.param)
+
+
 @pytest.fixture
-def layer(tmp_path: Path, source: Path) -> Layer:
-    return Layer(tmp_path, source)
+def forked(tmp_path: Path, source: Path) -> Layer:
+    """Its server is a copy of the program, with whatever the program has changed."""
+    return Layer(tmp_path, source, "forked")
 
 
 def plain(root: Path) -> list[tuple[object, ...]]:
@@ -199,8 +210,8 @@ confined.unpack_layer = hostile
 
 
 @pytest.mark.root
-def test_what_a_fault_could_do(layer: Layer) -> None:
-    said = layer.run("print(json.dumps(unpack()))", before=ATTEMPTS)
+def test_what_a_fault_could_do(forked: Layer) -> None:
+    said = forked.run("print(json.dumps(unpack()))", before=ATTEMPTS)
     assert said.get("implied") == [], said
     assert not os.path.exists("/tmp/firkin-escaped")
 
@@ -252,7 +263,7 @@ def test_it_ends_with_the_worker(layer: Layer) -> None:
     pytest.fail("the server outlived its worker")
 
 
-def test_an_owner_that_is_not_mapped_comes_back(layer: Layer, tmp_path: Path) -> None:
+def test_an_owner_that_is_not_mapped_comes_back(forked: Layer, tmp_path: Path) -> None:
     """Errors with a code of their own keep it."""
     before = """
 from firkin.errors import HostError
@@ -260,14 +271,44 @@ def refuses(tar, root, **options):
     raise HostError("the owner 7:7 of `caf\\udce9` is not mapped", code="unmapped-owner", hints=("more ids",))
 confined.unpack_layer = refuses
 """
-    said = layer.run("said = unpack()\nsaid['text'] = os.fsencode(said['text']).hex()\nprint(json.dumps(said))", before=before)
+    said = forked.run("said = unpack()\nsaid['text'] = os.fsencode(said['text']).hex()\nprint(json.dumps(said))", before=before)
     assert said["code"] == "unmapped-owner"
     assert bytes.fromhex(str(said["text"])).endswith(b"`caf\xe9` is not mapped")
 
 
-def test_a_fault_of_our_own_is_told_as_one(layer: Layer) -> None:
+def test_a_fault_of_our_own_is_told_as_one(forked: Layer) -> None:
     before = "\ndef fails(tar, root, **options):\n    return 1 / 0\nconfined.unpack_layer = fails\n"
-    said = layer.run("print(json.dumps(unpack()))", before=before)
+    said = forked.run("print(json.dumps(unpack()))", before=before)
     assert said["error"] == "InternalError"
 
 
+
+
+def test_it_starts_with_the_first_layer_once_and_hears_no_signals(layer: Layer) -> None:
+    """As when a user stops a build with Ctrl-C: the whole foreground group gets the signal, the worker tidies up."""
+    said = layer.run("""
+import signal, threading
+children = lambda: open(f"/proc/self/task/{os.getpid()}/children").read().split()
+os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    os.kill(server.pid, number)
+answers = []
+def one(number):
+    os.mkdir(f"{root}/{number}")
+    answers.append(confined.unpack_confined(chunks(), descriptor, diff_id, f"{root}/{number}")[0].entries)
+threads = [threading.Thread(target=one, args=(number,)) for number in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(json.dumps({"children": len(children()), "answers": answers}))
+""")
+    assert said == {"children": 1, "answers": [layer.digests.entries] * 4}
+
+
+def test_what_cannot_be_started_is_told(layer: Layer) -> None:
+    said = layer.run("""
+confined._current, confined.sys.executable = None, "/nonexistent/python"
+confined.confine()
+print(json.dumps(unpack()))
+""")
+    assert said["code"] == "unpacker", said
+    assert "cannot start" in str(said["text"])
