@@ -41,7 +41,7 @@ ORDER = (
     ("build",),
     ("check", "verify"),
     ("worker",),
-    ("ambient", "settings"),
+    ("ambient", "keywords", "settings"),
     ("api",),
     ("aio", "library"),
     ("render",),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import ParamSpec
 
+from firkin import keywords
 from firkin.api import Cancel, build
 from firkin.errors import FirkinError, UsageError
 from firkin.events import Event
@@ -28,6 +29,7 @@ def _adapt(call: Callable[P, BuildResult]) -> Callable[P, Coroutine[None, None, 
         stop = threading.Event()
         inbox = _Inbox(asyncio.get_running_loop(), kwargs.get("on_event"), stop)
         also = kwargs.get("cancel")
+        keywords.check_cancel("cancel", also)
         kwargs["cancel"] = _Either(stop, also) if also is not None else stop
         kwargs["on_event"] = inbox.post if inbox.on_event is not None else None
         work = asyncio.ensure_future(asyncio.to_thread(partial(call, *args, **kwargs)))
@@ -54,7 +56,7 @@ class _Inbox:
             raise UsageError("`on_event` is a coroutine function", hints=("hand over a plain function",))
         self._loop = loop
         self._stop = stop
-        self.on_event = on_event if callable(on_event) else None
+        self.on_event = keywords.optional(keywords.listener, "on_event", on_event)
         self.error: BaseException | None = None
 
     def post(self, event: Event) -> None:

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from firkin import keywords
 from firkin.ambient import (
     Ambient,
     absolute,
@@ -25,6 +26,7 @@ from firkin.ambient import (
 )
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, StepFailed, UsageError
 from firkin.events import Event, Finished, Log
+from firkin.keywords import optional
 from firkin.request import (
     BuildRequest,
     BuildResult,
@@ -32,13 +34,11 @@ from firkin.request import (
     Output,
     RegistrySettings,
     RunOptions,
-    Secret,
     SshAgent,
     check_request,
-    decode_request,
     encode_request,
 )
-from firkin.settings import read_settings
+from firkin.settings import Settings, read_settings
 from firkin.worker import Failure, Success, decode_line, error_of
 
 # -P: the directory that we stand in may be somebody's build context and is not a place to import from.
@@ -47,6 +47,8 @@ _CHUNK = 1 << 16
 _POLL_S = 0.1
 _GRACE_S = 10.0
 _SIGTERM, _SIGKILL, _SIGCHLD = 15, 9, 17
+_OUTPUT_HINT = 'write a list of `firkin.Output` values: `outputs=[firkin.Output("oci", dest="app.tar")]`'
+_ISOLATION = keywords.choice("auto", "namespaces", "chroot", "inplace")
 _OUTPUT_BYTES = 1 << 16  # of a step, kept in case it fails
 
 
@@ -67,7 +69,7 @@ def build(
     target: str | None = None,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
-    build_contexts: Mapping[str, str] | None = None,
+    build_contexts: Mapping[str, str | os.PathLike[str]] | None = None,
     secrets: Mapping[str, str | bytes] | None = None,
     outputs: Iterable[Output] | None = None,
     push: bool = False,
@@ -109,84 +111,45 @@ def build(
     `exit_code` and the end of what it wrote as `output`; HostError: what this machine lacks; RegistryError,
     StoreError; Cancelled: it was stopped.
     """
-    outputs = _checked_outputs(outputs)
-    _check_arguments(tags, no_cache_filter, allow, dockerfile, dockerfile_text, source_date_epoch)
-    ambient = read_ambient()
-    settings = read_settings(
-        config_files(ambient), os.path.abspath(config) if config is not None else "", registry_settings(ambient)
-    )
-    place = os.fspath(root) if root is not None else settings.root or store_root(ambient)
-    template = request_template(
-        ambient, os.fspath(context), absolute(ambient.cwd, place), registry or settings.registry
-    )
-    if outputs is None:
-        outputs = (Output("registry"),) if push else (Output(),)
-    elif push:
-        outputs = (*outputs, Output("registry"))
-    request = msgspec.structs.replace(
-        template,
-        gc=settings.gc,
-        dockerfile=os.fspath(dockerfile) if dockerfile is not None else "",
-        dockerfile_text=dockerfile_text,
-        target=target or "",
-        build_args=tuple((build_args or {}).items()),
-        labels=tuple((labels or {}).items()),
-        annotations=tuple((annotations or {}).items()),
-        build_contexts=tuple((build_contexts or {}).items()),
-        secrets=tuple(
-            Secret(id, value.encode() if isinstance(value, str) else value) for id, value in (secrets or {}).items()
-        ),
-        platforms=(platform,) if isinstance(platform, str) else tuple(platform or ()),
-        tags=tuple(tags),
-        outputs=tuple(outputs),
-        no_cache=no_cache,
-        no_cache_filter=tuple(no_cache_filter),
-        pull=pull,
-        cache_from=tuple(cache_from),
-        cache_to=tuple(cache_to),
-        require_cached=require_cached,
-        ssh=tuple(ssh),
-        allow=tuple(allow),
-        source_date_epoch=source_date_epoch,
-        rewrite_timestamp=rewrite_timestamp,
-        max_parallel_steps=max_parallel_steps,
-        run=run_options or RunOptions(),
-        unpack=settings.unpack,
-        isolation=isolation or settings.isolation or "auto",
-    )
-    return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
-
-
-def _checked_outputs(outputs: Iterable[Output] | None) -> tuple[Output, ...] | None:
-    """Return the outputs; raises UsageError where one is something else, e.g. the text of `--output`."""
-    if outputs is None:
-        return None
-    hint = 'write a list of `firkin.Output` values: `outputs=[firkin.Output("oci", dest="app.tar")]`'
-    if isinstance(outputs, (Output, str, Mapping)):
-        raise UsageError(f"`outputs` is one `{type(outputs).__name__}`", hints=(hint,))
-    checked = tuple(outputs)
-    for output in checked:
-        if not isinstance(output, Output):
-            raise UsageError(f"`outputs` has a `{type(output).__name__}`", hints=(hint,))
-    return checked
-
-
-def _check_arguments(
-    tags: Iterable[str],
-    no_cache_filter: Iterable[str],
-    allow: Iterable[str],
-    dockerfile: object,
-    dockerfile_text: str | None,
-    source_date_epoch: int | None,
-) -> None:
-    """Refuse what types cannot: raises UsageError."""
-    for name, texts in (("tags", tags), ("no_cache_filter", no_cache_filter), ("allow", allow)):
-        if isinstance(texts, str):  # an iterable of str, too, but nobody means its letters
-            raise UsageError(f"`{name}` is one string", hints=(f"write a list: `{name}=[{texts!r}]`",))
     if dockerfile is not None and dockerfile_text is not None:
         raise UsageError("`dockerfile` and `dockerfile_text` exclude each other")
-    if source_date_epoch is not None and source_date_epoch < 0:
-        raise UsageError(f"`source_date_epoch` is {source_date_epoch}, not a number of seconds since 1970")
+    epoch_s = optional(keywords.integer, "source_date_epoch", source_date_epoch)
+    if epoch_s is not None and epoch_s < 0:
+        raise UsageError(f"`source_date_epoch` is {epoch_s}, not a number of seconds since 1970")
+    written = optional(keywords.structures(Output, _OUTPUT_HINT), "outputs", outputs)
+    if keywords.flag("push", push):
+        written = (*(written or ()), Output("registry"))
+    ambient, settings = read_surroundings(root, registry, config)
+    request = msgspec.structs.replace(
+        request_template(ambient, keywords.path("context", context), settings.root, settings.registry),
+        gc=settings.gc,
+        dockerfile=optional(keywords.path, "dockerfile", dockerfile) or "",
+        dockerfile_text=optional(keywords.document, "dockerfile_text", dockerfile_text),
+        target=optional(keywords.text, "target", target) or "",
+        build_args=optional(keywords.pairs, "build_args", build_args) or (),
+        labels=optional(keywords.pairs, "labels", labels) or (),
+        annotations=optional(keywords.pairs, "annotations", annotations) or (),
+        build_contexts=optional(keywords.places, "build_contexts", build_contexts) or (),
+        secrets=optional(keywords.secrets, "secrets", secrets) or (),
+        platforms=optional(keywords.text_or_texts, "platform", platform) or (),
+        tags=keywords.texts("tags", tags),
+        outputs=(Output(),) if written is None else written,
+        no_cache=keywords.flag("no_cache", no_cache),
+        no_cache_filter=keywords.texts("no_cache_filter", no_cache_filter),
+        pull=keywords.flag("pull", pull),
+        cache_from=keywords.structures(CacheRef)("cache_from", cache_from),
+        cache_to=keywords.structures(CacheRef)("cache_to", cache_to),
+        require_cached=keywords.flag("require_cached", require_cached),
+        ssh=keywords.structures(SshAgent)("ssh", ssh),
+        allow=keywords.texts("allow", allow),
+        source_date_epoch=epoch_s,
+        rewrite_timestamp=keywords.flag("rewrite_timestamp", rewrite_timestamp),
+        max_parallel_steps=keywords.integer("max_parallel_steps", max_parallel_steps),
+        run=optional(keywords.structure(RunOptions), "run_options", run_options) or RunOptions(),
+        unpack=settings.unpack,
+        isolation=optional(_ISOLATION, "isolation", isolation) or settings.isolation or "auto",
+    )
+    return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
 
 
 def run(
@@ -197,6 +160,10 @@ def run(
     timeout_s: float | None = None,
 ) -> BuildResult:
     """Run a request in a worker process and return its result; raises as `build` does."""
+    request = keywords.structure(BuildRequest)("request", request)
+    optional(keywords.listener, "on_event", on_event)
+    keywords.check_cancel("cancel", cancel)
+    limit_s = optional(keywords.seconds, "timeout_s", timeout_s)
     if request.context == "-" or request.dockerfile == "-":
         raise UsageError("the API has no standard input to read from",
                          hints=("hand the Dockerfile over as `dockerfile_text`",))  # fmt: skip
@@ -206,13 +173,14 @@ def run(
     for what, pairs in (("build argument", request.build_args), ("label", request.labels)):
         if any(not key.strip() for key, _ in pairs):
             raise UsageError(f"a {what} has no name")
-    data = _encoded(request)
+    check_request(request)
+    data = encode_request(request)
     for output in request.outputs:
         if output.dest == "-":
             raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
         if not output.dest and output.type in ("docker", "oci", "tar", "local"):
             raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
-    deadline_s = time.monotonic() + timeout_s if timeout_s is not None else None
+    deadline_s = time.monotonic() + limit_s if limit_s is not None else None
     worker = _Worker(data)  # nothing may fail from here on before it is watched
     try:
         return worker.run(on_event, cancel, deadline_s)
@@ -221,17 +189,6 @@ def run(
         raise
     finally:
         worker.close()
-
-
-def _encoded(request: BuildRequest) -> bytes:
-    """Return the request as the worker reads it. Raises UsageError for a value of a wrong type, and names it."""
-    check_request(request)
-    try:
-        data = encode_request(request)
-        decode_request(data)
-    except (msgspec.ValidationError, TypeError) as error:
-        raise UsageError(f"invalid request: {error}") from error
-    return data
 
 
 class _Worker:
@@ -362,6 +319,23 @@ class _Worker:
                 self._failed = self._failed or event.id
             else:
                 self._outputs.pop(event.id, None)
+
+
+def read_surroundings(
+    root: str | os.PathLike[str] | None,
+    registry: RegistrySettings | None,
+    config: str | os.PathLike[str] | None = None,
+) -> tuple[Ambient, Settings]:
+    """Return what surrounds this process, and what it and config.toml say where the caller says nothing."""
+    place = optional(keywords.path, "root", root)
+    chosen = optional(keywords.structure(RegistrySettings), "registry", registry)
+    required = optional(keywords.path, "config", config)
+    ambient = read_ambient()
+    settings = read_settings(
+        config_files(ambient), absolute(ambient.cwd, required) if required else "", registry_settings(ambient)
+    )
+    place = absolute(ambient.cwd, place or settings.root or store_root(ambient))
+    return ambient, settings._replace(root=place, registry=chosen or settings.registry)
 
 
 def read_ambient() -> Ambient:

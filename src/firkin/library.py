@@ -15,17 +15,17 @@ from typing import TypeVar
 
 import msgspec
 
-from firkin import images
-from firkin.ambient import absolute, config_files, registry_settings, store_root
+from firkin import images, keywords
 from firkin.api import Cancel as Stop
-from firkin.api import read_ambient
+from firkin.api import read_surroundings
 from firkin.errors import Cancelled, UsageError
 from firkin.events import Event, Progress, Warned
+from firkin.keywords import optional
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.platform import host_platform, parse_platform
 from firkin.registry.client import RegistryClient
 from firkin.request import RegistrySettings
-from firkin.settings import Settings, read_settings
+from firkin.settings import Settings
 from firkin.solve.cancel import Cancel
 from firkin.solve.pools import Pools, Task
 from firkin.solve.resolve import ImageResolver
@@ -56,7 +56,7 @@ def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredIm
 
     `root` is the store's place. Raises StoreError.
     """
-    with _store(_settings(root, None)) as store:
+    with _store(read_surroundings(root, None)[1]) as store:
         return tuple(map(_stored, images.list_images(store, lambda digest, error: None)))
 
 
@@ -65,10 +65,11 @@ def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> 
 
     Raises UsageError (`no-image`, `ambiguous-id`, a name that cannot be one), StoreError.
     """
-    references = tuple(map(images.read_tag, names))
+    image = keywords.text("image", image)
+    references = tuple(map(images.read_tag, keywords.texts("names", names)))
     if not references:
         raise UsageError("`tag` needs a name")
-    with _store(_settings(root, None)) as store:
+    with _store(read_surroundings(root, None)[1]) as store:
         found = find_image(store, image)
         store.images.tag(found.root, references, found.created)
         return _stored(find_image(store, names[0]))
@@ -89,15 +90,15 @@ def pull(
     config.toml say. `on_event` is called in this thread for Progress and Warned; `cancel` is looked at ten times a
     second. Raises UsageError, RegistryError, StoreError, Cancelled.
     """
-    reference = images.read_reference(name)
+    reference = images.read_reference(keywords.text("name", name))
     system = os.uname()
     host = host_platform(system.sysname, system.machine)
     try:
-        wanted = parse_platform(platform, host) if platform else host
+        wanted = parse_platform(keywords.text("platform", platform), host) if platform is not None else host
     except ValueError as error:
         raise UsageError(f"invalid `platform`: {error}", code="platform") from None
     watch = _Watch(f"pull {reference}", on_event, cancel)
-    with _transfer(_settings(root, registry), watch) as transfer:
+    with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
 
         def work() -> StoredImage:
             resolver = ImageResolver(transfer.store, lambda: transfer.client, watch.emit, time.time, pull=True)
@@ -120,9 +121,10 @@ def push(
 
     The other arguments and errors are those of `pull`.
     """
-    references = tuple(map(images.read_tag, names))
+    image = keywords.text("image", image)
+    references = tuple(map(images.read_tag, keywords.texts("names", names)))
     watch = _Watch(f"push {image}", on_event, cancel)
-    with _transfer(_settings(root, registry), watch) as transfer:
+    with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
         found = find_image(transfer.store, image)
         if not references and not found.by_name:
             raise UsageError(f"`{image}` is no name, so it does not say where to push", hints=("name a place",))
@@ -133,14 +135,6 @@ def push(
             return tuple(f"{name.name}:{name.tag}@{digest}" for name, digest in zip(targets, digests, strict=True))
 
         return watch.run(work)
-
-
-def _settings(root: str | os.PathLike[str] | None, registry: RegistrySettings | None) -> Settings:
-    """Return what the surroundings say, or the caller."""
-    ambient = read_ambient()
-    settings = read_settings(config_files(ambient), "", registry_settings(ambient))
-    place = os.fspath(root) if root is not None else settings.root or store_root(ambient)
-    return settings._replace(root=absolute(ambient.cwd, place), registry=registry or settings.registry)
 
 
 def _store(settings: Settings) -> Store:
@@ -176,6 +170,8 @@ class _Watch:
     """Hands events of several threads to the caller in its own thread, and looks whether it wants to stop."""
 
     def __init__(self, id: str, on_event: Callable[[Event], object] | None, stop: Stop | None) -> None:
+        optional(keywords.listener, "on_event", on_event)
+        keywords.check_cancel("cancel", stop)
         self.cancel = Cancel()
         self._id = id
         self._on_event = on_event

@@ -323,7 +323,10 @@ def encode_request(request: BuildRequest) -> bytes:
     try:
         return _encoder.encode(request)
     except UnicodeEncodeError:
-        raise UsageError("the request has a text that is not UTF-8", code="request-not-utf-8") from None
+        wrong = next(field for field, found in _leaves(request, "") if isinstance(found, str) and not is_valid(found))
+        raise UsageError(
+            f"`{wrong}` is not UTF-8, as what is handed to a worker process must be", code="request-not-utf-8"
+        ) from None
 
 
 def decode_request(data: bytes) -> BuildRequest:

@@ -4,12 +4,14 @@ import asyncio
 import inspect
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from support.places import REPOSITORY
@@ -18,7 +20,16 @@ from support.small_engine import WORKER
 import firkin
 from firkin import api, errors
 from firkin.events import Started
-from firkin.request import BuildRequest, BuildResult, ImageResult, Output, SshAgent
+from firkin.request import (
+    BuildRequest,
+    BuildResult,
+    CacheRef,
+    ImageResult,
+    Output,
+    RegistrySettings,
+    SshAgent,
+    decode_request,
+)
 
 REAL_WORKER = api._WORKER
 
@@ -84,7 +95,7 @@ def test_cancel_and_timeout():
 
 
 def test_a_time_limit_that_is_no_number_starts_nothing():
-    with pytest.raises(TypeError):
+    with pytest.raises(errors.UsageError):
         firkin.build("done", timeout_s="5")
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
@@ -101,28 +112,115 @@ def test_a_request_can_be_run_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(("arguments", "message", "hint"), [
-    ({"tags": "app:1"}, "`tags` is one string", "write a list: `tags=['app:1']`"),
-    ({"no_cache_filter": "build"}, "`no_cache_filter` is one string", "write a list"),
+    ({"tags": "app:1"}, "`tags` is of type `str`: it takes an iterable of str", "write a list: `tags=['app:1']`"),
+    ({"no_cache_filter": "build"}, "`no_cache_filter` is of type `str`", "write a list"),
     ({"tags": ["app@sha256:" + "0" * 64]}, "it has a digest", ""),
     ({"labels": {"": "x"}}, "a label has no name", ""),
     ({"build_args": {" ": "x"}}, "a build argument has no name", ""),
     ({"dockerfile": "a", "dockerfile_text": "FROM scratch"}, "exclude each other", ""),
     ({"outputs": [Output("docker")]}, "an output of type docker needs a place", "`dest`"),
     ({"source_date_epoch": -1}, "not a number of seconds", ""),
-    ({"outputs": "type=oci,dest=a"}, "`outputs` is one `str`", 'firkin.Output("oci"'),
-    ({"outputs": Output("oci", dest="a")}, "`outputs` is one `Output`", "write a list"),
-    ({"outputs": {"type": "oci"}}, "`outputs` is one `dict`", "write a list"),
-    ({"outputs": ["type=oci,dest=a"]}, "`outputs` has a `str`", 'firkin.Output("oci"'),
-    ({"outputs": [Output("zip", dest="a")]}, "zip", ""),
-    ({"outputs": [Output("oci", dest=7)]}, "outputs[0].dest", ""),
-    ({"secrets": {"id": 7}}, "secrets[0].value", ""),
-    ({"isolation": "jail"}, "isolation", ""),
-    ({"build_args": {"A": 1}}, "build_args", ""),
+    ({"outputs": "type=oci,dest=a"}, "`outputs` is of type `str`: it takes an iterable", 'firkin.Output("oci"'),
+    ({"outputs": Output("oci", dest="a")}, "`outputs` is of type `Output`", "write a list"),
+    ({"outputs": {"type": "oci"}}, "`outputs` is of type `dict`", "write a list"),
+    ({"outputs": ["type=oci,dest=a"]}, "`outputs[0]` is of type `str`: it takes a firkin.request.Output",
+     'firkin.Output("oci"'),
+    ({"outputs": [Output("zip", dest="a")]}, "`outputs[0].type`: invalid enum value 'zip'", ""),
+    ({"outputs": [Output("oci", dest=7)]}, "`outputs[0].dest` is of type `int`: it takes `str`", ""),
+    ({"outputs": [Output("oci", dest="a", names="app")]}, "`outputs[0].names` is of type `str`: it takes `tuple`", ""),
+    ({"outputs": [Output("oci", dest=object())]}, "`outputs[0]` has a value of type `object`, which none", ""),
+    ({"registry": RegistrySettings(retries="3")}, "`registry.retries` is of type `str`: it takes `int`", ""),
+    ({"registry": RegistrySettings(parallel=0)}, "`registry.parallel` is 0: it goes from 1", ""),
+    ({"secrets": {"id": 7}}, "`secrets['id']` is of type `int`: it takes a str or bytes", ""),
+    ({"isolation": "jail"}, "`isolation` is 'jail': it takes one of auto, namespaces, chroot, inplace", ""),
+    ({"build_args": {"A": 1}}, "`build_args['A']` is of type `int`: it takes a str", ""),
+    ({"build_args": {1: "A"}}, "`build_args` has a key that is of type `int`: its keys are str", ""),
+    ({"tags": ["a", 1]}, "`tags[1]` is of type `int`: it takes a str", ""),
+    ({"platform": None, "timeout_s": float("nan")}, "`timeout_s` is nan", ""),
+    ({"timeout_s": -1}, "`timeout_s` is -1", ""),
+    ({"root": ""}, "`root` is empty", ""),
+    ({"context": pathlib.Path("/a\0b")}, "`context` has a NUL character", ""),
+    ({"context": "caf\udce9"}, "`context` is not UTF-8", ""),
+    ({"root": "caf\ud800"}, "`root` has a surrogate", ""),
+    ({"dockerfile_text": "FROM scratch\nLABEL a=\udce9"}, "`dockerfile_text` has a surrogate", ""),
+    ({"labels": {"a\0": "b"}}, "a key of `labels` has a NUL character", ""),
+    ({"secrets": {"a": "\ud800"}}, "`secrets['a']` has a surrogate", ""),
+    ({"target": "a\0"}, "`target` has a NUL character", ""),
+    ({"allow": ["\ud800"]}, "`allow[0]` has a surrogate", ""),
 ])  # fmt: skip
 def test_wrong_arguments(arguments, message, hint):
     with pytest.raises(errors.UsageError) as caught:
-        firkin.build("done", **arguments)
+        firkin.build(**{"context": "done", **arguments})
     assert message in caught.value.message and hint in " ".join(caught.value.hints)
+
+
+# Of these each argument takes those that are named beside it.
+VALUES = {
+    "none": None, "int": 3, "float": 1.5, "true": True, "bytes": b"x", "str": "auto", "path": pathlib.PurePath("a"),
+    "list": ["a"], "generator": "a", "ints": [1], "bytes list": [b"x"], "dict": {"a": "b"}, "path dict":
+    {"a": pathlib.PurePath("b")}, "bytes dict": {"a": b"b"}, "int dict": {"a": 1}, "int keys": {1: "a"}, "empty list": [],
+    "empty dict": {}, "object": object(), "function": len, "event": threading.Event(),
+}  # fmt: skip
+LISTS, PAIRS = "list, generator, empty list", "none, dict, empty dict"
+TAKES = {
+    "context": "str, path", "dockerfile": "none, str, path", "root": "none, str, path", "config": "none, str, path",
+    "dockerfile_text": "none, str", "target": "none, str", "isolation": "none, str",
+    "tags": LISTS, "no_cache_filter": LISTS, "allow": LISTS, "platform": f"none, str, {LISTS}",
+    "build_args": PAIRS, "labels": PAIRS, "annotations": PAIRS, "build_contexts": f"{PAIRS}, path dict",
+    "secrets": f"{PAIRS}, bytes dict", "outputs": "none, empty list", "cache_from": "empty list",
+    "cache_to": "empty list", "ssh": "empty list", "run_options": "none", "registry": "none", "push": "true",
+    "no_cache": "true", "pull": "true", "require_cached": "true", "rewrite_timestamp": "true",
+    "source_date_epoch": "none, int", "max_parallel_steps": "int", "timeout_s": "none, int, float",
+    "on_event": "none, function", "cancel": "none, event",
+}  # fmt: skip
+
+
+def wrong_values(argument: str, takes: str) -> list[object]:
+    """Return what an argument must refuse."""
+    return [pytest.param(argument, value, id=f"{argument}-{kind}") for kind, value in VALUES.items()
+            if kind not in takes.split(", ") and kind != "generator"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argument", "value"), [case for row in TAKES.items() for case in wrong_values(*row)])
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_argument(argument, value, monkeypatch):
+    monkeypatch.setattr(api, "_Worker", None)  # none is started
+    with pytest.raises(errors.UsageError) as caught:
+        firkin.build(**{"context": "done", argument: value})
+    if value is VALUES["object"]:
+        with pytest.raises(errors.UsageError, match=re.escape(caught.value.message)):
+            asyncio.run(firkin.build_async(**{"context": "done", argument: value}))
+    assert caught.value.code == "argument-type" and f"`{argument}" in caught.value.message
+    assert re.search(r"takes|keys are", caught.value.message)
+
+
+@pytest.mark.parametrize(("argument", "value"), [
+    pytest.param(argument, (text for text in "ab") if kind == "generator" else VALUES[kind], id=f"{argument}-{kind}")
+    for argument, kinds in TAKES.items() for kind in kinds.split(", ") if argument != "config" or kind == "none"
+])  # fmt: skip
+def test_values_that_an_argument_takes(argument, value, monkeypatch):
+    requests = []
+    worker = SimpleNamespace(run=lambda *rest: None, close=lambda: None)
+    monkeypatch.setattr(api, "_Worker", lambda data: requests.append(decode_request(data)) or worker)
+    firkin.build(**{"context": "done", argument: value})
+    assert len(requests) == 1
+
+
+def test_every_argument_is_tried():
+    assert set(inspect.signature(api.build).parameters) == set(TAKES)
+
+
+def test_paths_are_paths_wherever_one_is_due(monkeypatch, tmp_path):
+    requests = []
+    worker = SimpleNamespace(run=lambda *rest: None, close=lambda: None)
+    monkeypatch.setattr(api, "_Worker", lambda data: requests.append(decode_request(data)) or worker)
+    file = tmp_path / "file"
+    firkin.build(tmp_path, dockerfile=file, build_contexts={"a": file}, outputs=[Output("oci", dest=file)], root=file,
+                 ssh=[SshAgent("default", [file])], registry=RegistrySettings(ca_files=[("*", file)]),
+                 cache_to=[CacheRef("local", file)])  # fmt: skip
+    (request,) = requests
+    assert request.context == str(tmp_path) and request.registry.ca_files == (("*", str(file)),)
+    assert {request.dockerfile, request.build_contexts[0][1], request.outputs[0].dest, request.store_root,
+            request.ssh[0].paths[0], request.cache_to[0].ref} == {str(file)}  # fmt: skip
 
 
 def test_arguments_reach_the_request(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 import time
 from collections.abc import Iterator
@@ -55,6 +56,44 @@ def test_images_are_listed_with_all_their_names(root: str) -> None:
 def test_what_is_wrong_is_told(root: str, call: object, message: str) -> None:
     with pytest.raises(errors.UsageError, match=message):
         call(root)  # type: ignore[operator]
+
+
+WRONG = {
+    "none": None, "int": 3, "true": True, "bytes": b"x", "list": ["x"], "dict": {"a": "b"}, "object": object(),
+    "NUL": "a\0b", "surrogate": "\ud800", "str": "x", "path": Path("x"), "function": len, "event": threading.Event(),
+}  # fmt: skip
+TEXT, PATH = "str", "none, str, path"
+TRANSFER = {"root": PATH, "registry": "none", "on_event": "none, function", "cancel": "none, event"}
+TAKES = {
+    "list_images": {"root": PATH},
+    "tag": {"image": TEXT, "names": TEXT, "root": PATH},
+    "pull": {"name": TEXT, "platform": f"none, {TEXT}", **TRANSFER},
+    "push": {"image": TEXT, "names": TEXT, **TRANSFER},
+}
+
+
+@pytest.mark.parametrize(("call", "argument", "value"), [
+    pytest.param(call, argument, value, id=f"{call}-{argument}-{kind}")
+    for call, arguments in TAKES.items() for argument, takes in arguments.items() for kind, value in WRONG.items()
+    if kind not in takes.split(", ")
+])  # fmt: skip
+def test_a_value_of_another_type_is_refused_by_the_name_of_its_argument(
+    call: str, argument: str, value: object, tmp_path: Path
+) -> None:
+    given = {"image": "app:1", "name": "app:1", "root": tmp_path / "store", argument: value}
+    names = [given.pop("names", "app:2")]
+    first = [given.pop(name) for name in ("image", "name") if name in TAKES[call]]
+    keywords = {name: given[name] for name in TAKES[call] if name in given}
+    with pytest.raises(errors.UsageError) as caught:
+        getattr(firkin, call)(*first, *(names if "names" in TAKES[call] else ()), **keywords)
+    assert caught.value.code in ("argument-type", "request-nul", "request-not-utf-8")
+    assert f"`{argument}" in caught.value.message
+    assert not (tmp_path / "store").exists()
+
+
+def test_every_argument_is_tried() -> None:
+    for call, arguments in TAKES.items():
+        assert list(inspect.signature(getattr(firkin, call)).parameters) == list(arguments)
 
 
 def test_what_is_pushed_can_be_pulled(root: str, registry: FakeRegistry, tmp_path: Path) -> None:
