@@ -28,6 +28,7 @@ from firkin.export.outputs import Exporter
 from firkin.graph.ops import Git
 from firkin.oci.config import field_with_nul
 from firkin.oci.platform import Platform, host_platform, parse_platform
+from firkin.registry.trust import check_certificates
 from firkin.request import BuildRequest, BuildResult, GcRules, ImageResult, StepResult
 from firkin.solve.bench import Bench
 from firkin.solve.cancel import Cancel
@@ -46,10 +47,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     Raises FirkinError (Cancelled when `cancel` was set); then nothing was named, pushed or left behind.
     """
     began = time.time()
-    if request.registry.ca_files or request.registry.client_certs:
-        from firkin.registry.trust import check_certificates
-
-        check_certificates(request.registry)
+    check_certificates(request.registry)
     emit = with_lanes(request, emit)
     with open_bench(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from binascii import a2b_base64
+from collections.abc import Iterator
 
 import msgspec
 
@@ -18,6 +19,7 @@ _BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
     "/etc/pki/tls/cacert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem",
 )
+_MARKS = (b"-----BEGIN CERTIFICATE-----", b"-----BEGIN TRUSTED CERTIFICATE-----")
 _MAX_PEM_BYTES = 16 * 1024 * 1024
 
 
@@ -32,15 +34,41 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 def check_certificates(settings: RegistrySettings) -> None:
-    """Read every certificate and key that the settings name, so that a wrong one is told at the start.
+    """Read every certificate and key that settings and environment name, so that a wrong one is told at the start.
 
-    Raises UsageError for one that is missing, unreadable, or no PEM.
+    Raises UsageError for one that is missing, unreadable, or no PEM. Of SSL_CERT_DIR, which is a list, one directory
+    must hold a certificate.
     """
     for host, path in settings.ca_files:
         _check_pem(path, "CERTIFICATE", f"the CA for `{host}`")
     for host, certificate, key in settings.client_certs:
         _check_pem(certificate, "CERTIFICATE", f"the client certificate for `{host}`")
         _check_pem(key, "PRIVATE KEY", f"the client key for `{host}`")
+    file, directories = _named_roots(settings)
+    if os.path.isdir(file):
+        raise UsageError(f"SSL_CERT_FILE, `{file}`, is a directory", code="registry-certificate",
+                         hints=("SSL_CERT_DIR takes directories",))  # fmt: skip
+    if file:
+        _check_pem(file, "CERTIFICATE", "SSL_CERT_FILE")
+    if directories and not any(map(_holds_certificate, directories)):
+        raise UsageError(
+            f"SSL_CERT_DIR, `{':'.join(directories)}`, is no directory that holds a certificate",
+            code="registry-certificate",
+            hints=("it takes directories of PEM files, with `:` in between; unset, the system's certificates count",),
+        )
+
+
+def _named_roots(settings: RegistrySettings) -> tuple[str, list[str]]:
+    """Return the file of SSL_CERT_FILE ("": none) and the directories of SSL_CERT_DIR."""
+    environ = dict(settings.environ)
+    return environ.get("SSL_CERT_FILE", ""), [part for part in environ.get("SSL_CERT_DIR", "").split(":") if part]
+
+
+def _holds_certificate(directory: str) -> bool:
+    try:
+        return next(_iter_pem(directory), None) is not None
+    except OSError:
+        return False
 
 
 def _check_pem(path: str, kind: str, what: str) -> None:
@@ -72,9 +100,7 @@ class TrustStore:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
-        environ = dict(settings.environ)
-        self._file = environ.get("SSL_CERT_FILE", "")
-        self._directories = [part for part in environ.get("SSL_CERT_DIR", "").split(":") if part]
+        self._file, self._directories = _named_roots(settings)
         self._lock = threading.Lock()
         self._known: dict[tuple[str, bool], Trust] = {}
         self._system: tuple[str, bytes] | None = None
@@ -133,7 +159,7 @@ def _read_pem(path: str, what: str = "certificate") -> bytes:
     """Return the certificates of a file, or of all files of a directory, once each."""
     try:
         if os.path.isdir(path):
-            return _read_directory(path)
+            return b"".join(_iter_pem(path))
         return read_named(path, _MAX_PEM_BYTES) + b"\n"
     except OSError as error:
         why = (error.strerror or "").lower()
@@ -143,10 +169,11 @@ def _read_pem(path: str, what: str = "certificate") -> bytes:
         ) from None
 
 
-def _read_directory(path: str) -> bytes:
-    parts, seen = [], set()
-    for name in sorted(os.listdir(path)):
-        place = os.path.join(path, name)
+def _iter_pem(directory: str) -> Iterator[bytes]:
+    """Yield the files of a directory that hold certificates, each once."""
+    seen = set()
+    for name in sorted(os.listdir(directory)):
+        place = os.path.join(directory, name)
         try:
             # /etc/ssl/certs holds each certificate under its name and, as a link, under its hash.
             identity = os.path.realpath(place)
@@ -157,6 +184,5 @@ def _read_directory(path: str) -> bytes:
                 data = file.read(_MAX_PEM_BYTES)
         except OSError:
             continue
-        if b"-----BEGIN CERTIFICATE-----" in data or b"-----BEGIN TRUSTED CERTIFICATE-----" in data:
-            parts.append(data + b"\n")
-    return b"".join(parts)
+        if any(mark in data for mark in _MARKS):
+            yield data + b"\n"

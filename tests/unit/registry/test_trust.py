@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from firkin.backend import Backend
+from firkin.build import run_build
 from firkin.errors import UsageError
 from firkin.registry.client import RegistryClient
 from firkin.registry.trust import check_certificates
-from firkin.request import RegistrySettings
+from firkin.request import BuildRequest, RegistrySettings
+from firkin.solve.cancel import Cancel
 
 
 def pem(kind: str, data: bytes = b"x" * 300) -> str:
@@ -60,3 +63,41 @@ def test_a_client_has_a_certificate_and_its_key(tmp_path: Path) -> None:
     for pair in ((key, key), (certificate, certificate), (certificate, tmp_path / "none")):
         with pytest.raises(UsageError, match=r"the client (certificate|key) for `r\.example`"):
             check_certificates(RegistrySettings(client_certs=(("r.example", str(pair[0]), str(pair[1])),)))
+
+
+def _no_backend() -> Backend:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("name", "content", "told"), [
+    ("SSL_CERT_FILE", None, "SSL_CERT_FILE, `{}`, cannot be read: no such file"),
+    ("SSL_CERT_FILE", "nothing", "SSL_CERT_FILE, `{}`, holds no PEM of a certificate"),
+    ("SSL_CERT_FILE", GOOD[:200], "SSL_CERT_FILE, `{}`, is damaged"),
+    ("SSL_CERT_FILE", (), "SSL_CERT_FILE, `{}`, is a directory"),
+    ("SSL_CERT_DIR", None, "SSL_CERT_DIR, `{}`, is no directory that holds a certificate"),
+    ("SSL_CERT_DIR", GOOD, "SSL_CERT_DIR, `{}`, is no directory"),
+    ("SSL_CERT_DIR", (), "SSL_CERT_DIR, `{}`, is no directory that holds"),
+    ("SSL_CERT_DIR", ("nothing",), "SSL_CERT_DIR, `{}`, is no directory that holds"),
+])  # fmt: skip
+def test_what_the_environment_names_is_told_at_the_start(
+    tmp_path: Path, name: str, content: str | tuple[str, ...] | None, told: str
+) -> None:
+    place = tmp_path / "roots"
+    if isinstance(content, str):
+        place.write_text(content)
+    elif content is not None:
+        place.mkdir()
+        for number, text in enumerate(content):
+            (place / f"{number}.pem").write_text(text)
+    settings = RegistrySettings(environ=((name, str(place)),))
+    request = BuildRequest(context=str(tmp_path), store_root=str(tmp_path / "store"), registry=settings)
+    looks = (check_certificates, RegistryClient, lambda _: run_build(request, lambda event: None, Cancel(), _no_backend))
+    for look in looks:
+        with pytest.raises(UsageError) as caught:
+            look(settings)
+        assert told.format(place) in caught.value.message and caught.value.code == "registry-certificate"
+
+
+def test_one_directory_of_the_environment_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "a.pem").write_text(GOOD)
+    check_certificates(RegistrySettings(environ=(("SSL_CERT_DIR", f"/nowhere:{tmp_path}"), ("SSL_CERT_FILE", ""))))
