@@ -148,9 +148,12 @@ class RegistrySettings(msgspec.Struct, frozen=True):
 
 
 class UnpackLimits(msgspec.Struct, frozen=True):
-    """What one archive (a layer, an ADD, a context) may unpack to; 0: without limit."""
+    """What one archive (a layer, an ADD, a context) may unpack to, holes of its files included; 0: without limit.
 
-    size_bytes: int = 128 * 1024**3
+    The /var/log/lastlog of a base with large user ids is a hole of hundreds of GiB.
+    """
+
+    size_bytes: int = 512 * 1024**3
     entries: int = 10_000_000
 
 

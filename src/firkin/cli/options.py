@@ -121,7 +121,7 @@ BUILD = (
     _text("--shm-size", "shm_size", "SIZE", "size of /dev/shm in RUN steps (default: 64m)"),
     _many("--ulimit", "ulimit", "NAME=SOFT[:HARD]", "a resource limit of RUN steps"),
     _text("--max-unpack-size", "max_unpack_size", "SIZE",
-          "what one layer or archive may unpack to; 0: anything (default: 128g)"),
+          "what one layer or archive may unpack to; 0: anything (default: 512g)"),
     _count("--max-unpack-entries", "max_unpack_entries", "NUMBER",
            "how many entries one layer or archive may have; 0: any number (default: 10000000)"),
     _choice("--isolation", "isolation", "auto|namespaces|chroot|inplace",

@@ -186,7 +186,7 @@ def test_a_file_that_was_asked_for_must_exist(home):
 
 
 def test_limits_of_unpacking(home):
-    assert request(home, ".").unpack == UnpackLimits(128 << 30, 10_000_000)
+    assert request(home, ".").unpack == UnpackLimits(512 << 30, 10_000_000)
     file = home / "config.toml"
     file.write_text('[unpack]\nmax-size = "2t"\nmax-entries = 5\n')
     assert request(home, "--config", str(file), ".").unpack == UnpackLimits(2 << 40, 5)

@@ -235,6 +235,12 @@ def test_many_small_files_and_many_entries() -> None:
     assert "--max-unpack-entries" in caught.value.hint
 
 
+def test_the_lastlog_of_large_user_ids_is_no_bomb() -> None:
+    lastlog = with_records("f", GNU__sparse__major=b"0", GNU__sparse__size=b"292057776128", GNU__sparse__map=b"")
+    member = TarReader([lastlog]).next_member()
+    assert member is not None and member.entry.size == 292_057_776_128
+
+
 @pytest.mark.parametrize("where", ["behind the end", "in headers", "in a hole"])
 def test_nothing_gets_by_the_limit(where: str) -> None:
     def chunks() -> Iterator[bytes]:
