@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from support.accounts import Firkin, make_firkin
+from support.marks import ROOT_AND_USER
 from support.pairs import NAMES, Built, Pair
-from support.programs import PASSER, compiled
+from support.programs import KEEPER, PASSER, compiled
 from support.registry import Registry
 
 needs_pods = pytest.mark.root
@@ -163,6 +164,45 @@ def test_a_store_in_which_a_link_stands_for_a_cache(firkin: Firkin, scratch: Pat
     assert sorted(os.listdir(outside)) == ["fs", "secret"]
     assert os.listdir(outside / "fs") == []
     assert (mount / "fs/written").exists() and not place.is_symlink()
+
+
+def keeping(scratch: Path, owner: str, given: str) -> Path:
+    """Make a context of two steps, of which one passes what it has to the other one and ends."""
+    context = scratch / f"context-{owner}"
+    context.mkdir()
+    context.chmod(0o755)
+    (context / "keeper").write_bytes(compiled(KEEPER))
+    mount = "--mount=type=cache,id=meet,target=/meet"
+    (context / "Dockerfile").write_text(
+        "FROM busybox AS both\nCOPY --chmod=755 keeper /\n"
+        f"FROM both AS giver\nRUN {mount} --mount=type=cache,id=own,target=/own mkdir /d; touch /d/file; "
+        f"/keeper give /meet/socket {given}\n"
+        f"FROM both AS taker\nRUN {mount} /keeper take /meet/socket | tee /said\n"
+        "FROM scratch\nCOPY --from=giver /d /d\nCOPY --from=taker /said /\n"
+    )
+    return context
+
+
+@pytest.mark.registry
+@pytest.mark.parametrize("given", ["/d", "/own"])
+@pytest.mark.parametrize("owner", [*ROOT_AND_USER, pytest.param("plain", marks=pytest.mark.root)])
+def test_what_a_step_passed_on_cannot_be_changed_once_it_ended(
+    scratch: Path, registry: Registry, owner: str, given: str
+) -> None:
+    """Whoever has a directory of a layer or a cache could exchange it for a link while firkin reads it."""
+    firkin = make_firkin(owner, scratch / "firkin", registry.url)
+    output = firkin.directory("output")
+    firkin.run("build", "--no-cache", f"--output={output}", str(keeping(scratch, owner, given)))
+    assert (output / "said").read_text() == "shut out\n"
+    assert os.listdir(output / "d") == ["file"]
+
+
+@pytest.mark.registry
+def test_a_step_ends_when_nobody_writes_to_its_files(firkin: Firkin, scratch: Path) -> None:
+    output = firkin.directory("output")
+    firkin.run("build", "--no-cache", f"--output={output}", str(keeping(scratch, "any", "/d/file")))
+    assert (output / "said").read_text() == "still there\n"
+    assert (output / "d/file").read_text() == "late\n" * 40
 
 
 @pytest.mark.root

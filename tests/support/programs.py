@@ -266,3 +266,56 @@ int main(int count, char **arg) {
     return 0;
 }
 """
+
+# Two steps that run at once and share a directory with a socket: `give` passes a directory or file of its own to
+# `take`, which goes on writing to it until that is refused, for five seconds at most (files: two).
+KEEPER = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+static char space[CMSG_SPACE(sizeof(int))], byte = 'x';
+static struct iovec part = {&byte, 1};
+int main(int count, char **arg) {
+    struct sockaddr_un address = {AF_UNIX};
+    struct msghdr message = {0, 0, &part, 1, space, sizeof space};
+    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    struct stat found;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), given;
+    strcpy(address.sun_path, arg[2]);
+    if (!strcmp(arg[1], "give")) {
+        for (int tries = 0; connect(fd, (void *)&address, sizeof address); tries++) {
+            if (tries == 200) { puts("nobody answered"); return 1; }
+            usleep(50000);
+        }
+        given = open(arg[3], O_DIRECTORY);
+        if (given < 0) given = open(arg[3], O_RDWR | O_APPEND);
+        head->cmsg_level = SOL_SOCKET; head->cmsg_type = SCM_RIGHTS; head->cmsg_len = CMSG_LEN(sizeof given);
+        memcpy(CMSG_DATA(head), &given, sizeof given);
+        sendmsg(fd, &message, 0);
+        return read(fd, &byte, 1) != 1;
+    }
+    unlink(arg[2]);
+    if (bind(fd, (void *)&address, sizeof address) || listen(fd, 1)) { perror("listen"); return 1; }
+    int peer = accept(fd, 0, 0);
+    if (recvmsg(peer, &message, 0) <= 0) { perror("receive"); return 1; }
+    memcpy(&given, CMSG_DATA(head), sizeof given);
+    fstat(given, &found);
+    write(peer, "y", 1);
+    int folder = S_ISDIR(found.st_mode);
+    for (int tries = 0; tries < (folder ? 100 : 40); tries++) {
+        if (folder ? mkdirat(given, "late", 0755) || unlinkat(given, "late", AT_REMOVEDIR) : write(given, "late\n", 5) < 0) {
+            puts(errno == EROFS ? "shut out" : strerror(errno));
+            return 0;
+        }
+        usleep(50000);
+    }
+    puts("still there");
+    return 0;
+}
+"""

@@ -6,7 +6,7 @@ It needs os, sys, ctypes (and the built-in _signal) only, so it is ready in abou
 holds this file compiled and one dictionary (made by `ops.py`, drawn in docs/dev/sandbox.md); secrets
 come that way and never by argv. Three processes come of it:
 
-    A  unshares, performs the operations of `setup` in order, waits, takes mount points away again
+    A  unshares, performs the operations of `setup` in order, waits, performs `after`, takes mount points away again
     B  pid 1 of the new PID namespace: mounts /proc, performs `inside`, reaps whatever is orphaned
     C  takes on limits, capabilities and user, and becomes the command
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # `typing` itself takes 10 ms to load, `signal` 4
     from typing import Any, NoReturn
 
     from firkin.sandbox.confine import confine, enter_root, install_filter, may_confine
-    from firkin.sandbox.image_root import O_ANY, Root, look
+    from firkin.sandbox.image_root import EBUSY, O_ANY, Root, look
     from firkin.sandbox.listener import Desk, wait_and_answer
     from firkin.sandbox.owners import Keeper
 else:
@@ -180,8 +180,9 @@ def attach_at(fd: int, point: int, detail: str) -> None:
     os.close(point)
 
 
-def set_attributes(fd: int, attributes: int, recursive: bool, detail: str) -> None:
-    buffer = ctypes.create_string_buffer(b"".join(n.to_bytes(8, sys.byteorder) for n in (attributes, 0, 0, 0)), 32)
+def set_attributes(fd: int, attributes: int, recursive: bool, detail: str, clear: int = 0) -> None:
+    words = (attributes, clear, 0, 0)
+    buffer = ctypes.create_string_buffer(b"".join(n.to_bytes(8, sys.byteorder) for n in words), 32)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     syscall("mount attributes", detail, SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.addressof(buffer), 32)
 
@@ -268,6 +269,7 @@ class Setup:
         self.held: dict[str, int] = {}
         self.owners = (-1, -1)
         self.root = Root(-1)
+        self.frozen = False
 
     def perform(self, operations: list[tuple[object, ...]]) -> None:
         for name, *args in operations:
@@ -284,7 +286,31 @@ class Setup:
 
     def undo(self) -> None:
         """Take away mount points; the mounts go with this process."""
+        if self.frozen and self.root.made:
+            set_attributes(self.root.fd, 0, False, "/", clear=MOUNT_ATTR_RDONLY)
         self.root.take_away(uncover=uncover)
+        if self.frozen:
+            self.freeze(recursive=False)
+
+    def op_freeze(self) -> None:
+        """Make the root and all mounts in it read-only, when nothing that the command started is left.
+
+        It may have passed descriptors of its directories to another step, over a socket in a cache mount that both
+        have. The layer and the caches are read by paths from now on, so nobody may exchange a directory for a link.
+        """
+        self.freeze(recursive=True)
+        self.frozen = True
+
+    def freeze(self, recursive: bool) -> None:
+        while True:
+            try:
+                set_attributes(self.root.fd, MOUNT_ATTR_RDONLY, recursive, "/")
+                return
+            except Failed as failed:
+                if failed.number != EBUSY:
+                    raise
+            # A file was passed on that is open for writing. Whoever has it is waited for, as whoever has the output.
+            libc.poll(None, ctypes.c_ulong(0), 20)
 
     def point(self, target: str, directory: bool) -> int:
         """Return a descriptor of the mount point that `target` leads to, made where it is missing."""
@@ -833,7 +859,12 @@ def main(spec: dict[str, Any], status_fd: int) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if shared_pids:
         kill_descendants()
-    setup.undo()
+    try:
+        setup.perform(spec["after"])
+        setup.undo()
+    except Failed as failed:
+        status.tell("setup", failed.op, failed.number, failed.detail)
+        return 125
     # Without this line the command may have killed this process, and what it started may still run.
     status.tell("undone")
     return 0

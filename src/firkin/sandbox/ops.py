@@ -158,6 +158,7 @@ def namespace_plan(
         "surroundings": "Setup",
         "setup": setup,
         "inside": inside,
+        "after": [] if insecure else [("freeze",)],
         "asked": asked,
         "command": {
             **command_plan(spec),

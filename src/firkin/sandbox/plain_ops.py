@@ -83,6 +83,7 @@ def plain_plan(
         "surroundings": "Fixtures",
         "setup": setup,
         "inside": [],
+        "after": [],
         "asked": asked_plan(machine, owners=False, sockets=spec.security != "insecure"),
         "command": {
             **command_plan(spec),

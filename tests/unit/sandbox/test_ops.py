@@ -83,6 +83,8 @@ def test_security_and_network() -> None:
     assert insecure["command"]["keep"] == -1
     assert ordinary["command"]["confine"] is not None and insecure["command"]["confine"] is None
     assert "mask" not in names(insecure["inside"])
+    # What it attached to a loop device stays open for writing, and would be waited for.
+    assert names(ordinary["after"]) == ["freeze"] and not insecure["after"]
     assert "devices" in names(insecure["setup"]) and "devices" not in names(ordinary["setup"])
     assert plan(RunSpec(("true",), network="none"))["namespaces"] & 0x40000000
     assert not ordinary["namespaces"] & 0x40000000
