@@ -24,7 +24,7 @@ class Output(msgspec.Struct, frozen=True):
 
     `dest` is a path ("-": standard output; "" where the type needs none). `names` replaces the
     request's tags for this output. `tar` False writes a directory (type oci). With `own_epoch` its time is `epoch_s`
-    (None: it has none), whatever SOURCE_DATE_EPOCH is.
+    (None: it has none), whatever SOURCE_DATE_EPOCH is. `rewrite_timestamp` None: as the request has it.
     """
 
     type: OutputType = "store"
@@ -43,6 +43,7 @@ class Output(msgspec.Struct, frozen=True):
     alone: bool = False  # type oci, a directory: its index lists this image only, without a name
     own_epoch: bool = False
     epoch_s: int | None = None
+    rewrite_timestamp: bool | None = None
 
 
 class Secret(msgspec.Struct, frozen=True):

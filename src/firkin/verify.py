@@ -120,9 +120,11 @@ def _like(request: BuildRequest, image: Image) -> BuildRequest:
             output, compression_level=asked.compression_level, force_compression=asked.force_compression
         )
     annotations = request.annotations or image.manifest.annotations
+    rewrite = request.rewrite_timestamp or any(output.rewrite_timestamp for output in request.outputs)
     return msgspec.structs.replace(
-        request, outputs=(output,), tags=(), no_cache=True, annotations=annotations, cache_to=()
-    )
+        request, outputs=(output,), tags=(), no_cache=True, annotations=annotations, cache_to=(),
+        rewrite_timestamp=rewrite,
+    )  # fmt: skip
 
 
 def _epoch_of(image: Image) -> int | None:

@@ -59,7 +59,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
     """Return the request that `firkin build` asks for; raises UsageError."""
     context = _context("build", arguments)
     environ = ambient.environ
-    outputs, rewrite, insecure = _outputs(arguments)
+    outputs, insecure = _outputs(arguments)
     args = values.build_args(arguments.many("build_arg"), environ)
     epoch, args = values.epoch(args, arguments.text("source_date_epoch"))
     dockerfile = arguments.text("file")
@@ -97,7 +97,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
             ulimits=tuple(values.ulimit(text) for text in arguments.many("ulimit")),
         ),
         source_date_epoch=epoch,
-        rewrite_timestamp=rewrite or arguments.flag("rewrite_timestamp"),
+        rewrite_timestamp=arguments.flag("rewrite_timestamp"),
         unpack=_unpack_limits(arguments, settings.unpack),
         isolation=arguments.text("isolation") or settings.isolation or "auto",
         max_parallel_steps=arguments.count("parallel"),
@@ -176,14 +176,14 @@ def _checked_name(option: str, text: str) -> None:
         raise UsageError(f"option `{option}`: {error}") from None
 
 
-def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool, bool]:
-    """Return the outputs, and whether timestamps are rewritten and the registry is insecure."""
+def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool]:
+    """Return the outputs, and whether the registry is insecure."""
     outputs: list[Output] = []
-    rewrite = insecure = False
+    insecure = False
     texts = arguments.many("output")
     for text in texts:
-        asked, rewrites, is_insecure = values.output(text)
-        rewrite, insecure = rewrite or rewrites, insecure or is_insecure
+        asked, is_insecure = values.output(text)
+        insecure = insecure or is_insecure
         for output in asked:
             for name in output.names:
                 _checked_name("--output", name)
@@ -201,7 +201,7 @@ def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool, bool]:
                              hints=("name it with `-t REGISTRY/REPOSITORY:TAG`",))  # fmt: skip
     if sum(output.dest == "-" for output in outputs) > 1:
         raise UsageError("only one output can go to standard output")
-    return tuple(outputs), rewrite, insecure
+    return tuple(outputs), insecure
 
 
 def _caches(arguments: Arguments, dest: str, option: str) -> tuple[CacheRef, ...]:

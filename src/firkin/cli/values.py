@@ -240,8 +240,8 @@ def annotation(text: str) -> tuple[str, str]:
     return key, value
 
 
-def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
-    """Read one `--output`: what it asks for (nothing for cacheonly), rewrite-timestamp, registry.insecure.
+def output(text: str) -> tuple[tuple[Output, ...], bool]:
+    """Read one `--output`: what it asks for (nothing for cacheonly), and registry.insecure.
 
     An image that is pushed (`type=image,push=true`) is two Outputs: it is kept in the store as well.
 
@@ -252,7 +252,7 @@ def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
     if not text:
         raise UsageError("option `--output` is empty", hints=("e.g. `-o out` or `-o type=docker,dest=image.tar`",))
     if len(fields) == 1 and "=" not in fields[0]:
-        return (Output("tar" if text == "-" else "local", dest=fields[0]),), False, False
+        return (Output("tar" if text == "-" else "local", dest=fields[0]),), False
     values: dict[str, str] = {}
     annotations: list[tuple[str, str]] = []
     for key, value in csv_pairs(option, text):
@@ -277,9 +277,9 @@ def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
         return boolean(option, key, values[key]) if key in values else default
 
     kind = _output_type(values["type"], switch("push", False))
-    rewrite, insecure = switch("rewrite-timestamp", False), switch("registry.insecure", False)
+    insecure = switch("registry.insecure", False)
     if kind is None:
-        return (), rewrite, insecure
+        return (), insecure
     dest = values.get("dest", "")
     as_file = switch("tar", True)
     if not dest and kind in ("local", "tar", "docker", "oci"):
@@ -290,7 +290,7 @@ def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
     if kind == "docker" and not as_file:
         raise UsageError("option `--output`: type docker is always a tar", hints=("type=oci can be a directory",))
     if not switch("store", True) and kind == "store":
-        return (), rewrite, insecure  # an image that is neither kept nor pushed
+        return (), insecure  # an image that is neither kept nor pushed
     if dest == "-" and (kind == "local" or (kind == "oci" and not as_file)):
         raise UsageError(f"option `--output`: type {kind} writes a directory, not standard output")
     if kind in ("store", "registry") and dest:
@@ -316,11 +316,12 @@ def output(text: str) -> tuple[tuple[Output, ...], bool, bool]:
         platform_split=switch("platform-split", True) if "platform-split" in values else None,
         own_epoch="source-date-epoch" in values,
         epoch_s=_output_epoch(values.get("source-date-epoch", "")),
+        rewrite_timestamp=switch("rewrite-timestamp", False) if "rewrite-timestamp" in values else None,
     )
     by_tag = values["type"] != "registry" and not asked.push_by_digest
     if kind == "registry" and switch("store", by_tag):
-        return (kept(asked), asked), rewrite, insecure
-    return (asked,), rewrite, insecure
+        return (kept(asked), asked), insecure
+    return (asked,), insecure
 
 
 def _output_epoch(text: str) -> int | None:

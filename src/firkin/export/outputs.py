@@ -96,7 +96,7 @@ class Exporter:
             output.compression,
             output.compression_level,
             clamp_s=self._epoch(output, plan),
-            clamp_all=request.rewrite_timestamp,
+            clamp_all=self._rewrites(output),
             force=output.force_compression,
             ignore=tuple(path.strip("/") for path in request.ignore_paths),
         )
@@ -107,7 +107,12 @@ class Exporter:
         The output's own, else SOURCE_DATE_EPOCH, else the base's, if timestamps are rewritten.
         """
         epoch_s = output.epoch_s if output.own_epoch else plan.source_date_epoch
-        return plan.base_s if epoch_s is None and self._request.rewrite_timestamp else epoch_s
+        return plan.base_s if epoch_s is None and self._rewrites(output) else epoch_s
+
+    def _rewrites(self, output: Output) -> bool:
+        """Tell whether files from contexts and downloads have no time after the epoch, either."""
+        own = output.rewrite_timestamp
+        return self._request.rewrite_timestamp if own is None else own
 
     def check_places(self) -> None:
         """Make the directories that outputs are written to, and see that they can be; raises UsageError."""

@@ -52,15 +52,16 @@ def test_quoted_fields_come_back(fields):
     ("type=oci,dest=d,compression=zstd,compression-level=0",
      Output("oci", dest="d", compression="zstd", compression_level=1)),
     ("type=local,dest=out,platform-split=true", Output("local", dest="out", platform_split=True)),
+    ("type=oci,dest=d,rewrite-timestamp=true", Output("oci", dest="d", rewrite_timestamp=True)),
+    ("type=oci,dest=d,rewrite-timestamp=false", Output("oci", dest="d", rewrite_timestamp=False)),
 ])
 def test_outputs(text, expected):
     wanted = expected if isinstance(expected, tuple) else (expected,)
-    assert values.output(text) == (wanted, False, False)
+    assert values.output(text) == (wanted, False)
 
 
 def test_outputs_with_effects_on_the_whole_build():
-    assert values.output("type=image,rewrite-timestamp=true")[1] is True
-    assert values.output("type=registry,registry.insecure=true")[2] is True
+    assert values.output("type=registry,registry.insecure=true")[1] is True
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -137,3 +137,29 @@ def test_the_digest_that_is_told_is_that_of_what_others_see(
             else:
                 with Store(str(tmp_path / "store"), time.time) as store:
                     assert [entry.descriptor.digest for entry in store.images.entries()] == [result.image.digest]
+
+
+def test_each_output_says_whether_times_are_rewritten(tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/file").write_text("content\n")
+    os.utime(tmp_path / "context/file", (2000, 2000))
+    own = {"asked": True, "refused": False, "silent": None}
+    for number, everywhere in enumerate((False, True, False)):  # the last from the cache
+        outputs = tuple(
+            Output("oci", str(tmp_path / f"{name}-{number}"), tar=False, rewrite_timestamp=say)
+            for name, say in own.items()
+        )
+        request = BuildRequest(
+            str(tmp_path / "context"), str(tmp_path / "store"), dockerfile_text="FROM scratch\nCOPY file /\n",
+            outputs=outputs, source_date_epoch=1000, rewrite_timestamp=everywhere,
+        )  # fmt: skip
+        run_build(request, lambda event: None, Cancel(), no_run)
+        for output in outputs:
+            rewritten = everywhere if output.rewrite_timestamp is None else output.rewrite_timestamp
+            blobs = Path(output.dest) / "blobs"
+            index = json.loads((Path(output.dest) / "index.json").read_bytes())
+            manifest = json.loads((blobs / index["manifests"][0]["digest"].replace(":", "/")).read_bytes())
+            (layer,) = manifest["layers"]
+            with tarfile.open(blobs / layer["digest"].replace(":", "/")) as archive:
+                assert archive.getmember("file").mtime == (1000 if rewritten else 2000)
+            assert ("buildkit/rewritten-timestamp" in layer.get("annotations", {})) == rewritten
