@@ -5,9 +5,11 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
+import pytest
+
 from firkin.build import run_build
-from firkin.errors import HostError
-from firkin.events import Completed, Event, Finished
+from firkin.errors import HostError, StepFailed
+from firkin.events import Completed, Event, Finished, Warned
 from firkin.request import BuildRequest, GcRules
 from firkin.solve.cancel import Cancel
 from firkin.store.store import Store
@@ -45,3 +47,13 @@ def test_the_rules_of_the_store_are_kept_after_a_build(tmp_path: Path) -> None:
     assert isinstance(events[-1], Completed)
     left = set(os.listdir(tmp_path / "store/trees"))
     assert left and not left & before
+
+
+@pytest.mark.parametrize("step", ["COPY --chown=daemon file /f", "ADD --chown=0:daemon file /f", "USER daemon\nWORKDIR /w"])
+def test_names_of_owners_need_a_layer_below(tmp_path: Path, step: str) -> None:
+    with pytest.raises(StepFailed, match="in `FROM scratch`"):
+        build(tmp_path, f"FROM scratch\nWORKDIR /\n{step}\n", GcRules())
+    (tmp_path / "context/empty").mkdir()
+    for before in ("COPY empty/ /", "COPY file /"):  # BuildKit has something to look into then, if not the file
+        events = build(tmp_path, f"FROM scratch\n{before}\n{step}\n", GcRules())
+        assert [event.code for event in events if isinstance(event, Warned)] in (["unknown-user"], ["unknown-group"])

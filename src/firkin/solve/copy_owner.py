@@ -1,6 +1,6 @@
 """Who `user[:group]` is in a root. Pure over a View; the copy planner imports it.
 
-Mirrors: moby/buildkit client/llb/fileop.go (WithUser), solver/llbsolver/file/user_linux.go.
+Mirrors: moby/buildkit client/llb/fileop.go (WithUser), solver/llbsolver/ops/user_linux.go (readUser).
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ def find_owner(
     read: Callable[[Content], bytes],
     warn: Callable[[str, str], None],
     option: str,
+    *,
+    link: bool = False,
 ) -> Owner:
-    """Resolve `user[:group]`; "" is 0:0. `root` None: there are no files to look up names in.
+    """Resolve `user[:group]`; "" is 0:0. `root` None: nothing is below, with --link (`link`) or in a first layer.
 
     A user alone brings the primary group of its passwd entry, a number alone is also the group's
     number; nothing before or behind a colon is 0. Names that the root does not know count as 0 (or
     leave the group) with a warning, as in BuildKit, even where it has no passwd at all. Raises StepFailed
-    for a name without a root, and for one in an empty root.
+    for a name without a root, and for a passwd or group that is a directory.
     """
     if not text:
         return Owner(0, 0)
@@ -43,7 +45,7 @@ def find_owner(
     if number is not None:
         uid = gid = number
     elif user or not colon:
-        fields = _find(root, "etc/passwd", user, read, option, "user")
+        fields = _find(root, "etc/passwd", user, read, option, "user", link)
         if fields is None:
             warn("unknown-user", f"{option}: no user `{user}` in /etc/passwd, so the owner is 0")
         else:
@@ -53,7 +55,7 @@ def find_owner(
         if number is not None:
             gid = number
         else:
-            fields = _find(root, "etc/group", group, read, option, "group")
+            fields = _find(root, "etc/group", group, read, option, "group", link)
             if fields is None:
                 warn("unknown-group", f"{option}: no group `{group}` in /etc/group, so the group is {gid}")
             else:
@@ -83,24 +85,26 @@ def _field(fields: list[str], at: int) -> int:
 
 
 def _find(
-    root: View | None, path: str, name: str, read: Callable[[Content], bytes], option: str, what: str
+    root: View | None, path: str, name: str, read: Callable[[Content], bytes], option: str, what: str, link: bool
 ) -> list[str] | None:
     """Return the fields of a name's line in passwd or group."""
-    if root is None:
+    if root is None and link:
         raise StepFailed(
             f"{option}: cannot look up {what} `{name}`: there is no /{path} with --link",
             code="copy-link-name",
             hints=(f"give the {what} by its number, or leave out --link",),
         )
-    found = follow(root.lstat, path)
-    entry = root.lstat(found)
-    if entry is None and not root.iterdir(""):
+    if root is None:
         # BuildKit: `invalid user index: -1`, for the state that it starts from has no files to look into
         raise StepFailed(
-            f"{option}: cannot look up {what} `{name}`: the root is empty, there is no /{path}",
+            f"{option}: cannot look up {what} `{name}`: there is no /{path} in `FROM scratch`",
             code="owner-in-empty-root",
             hints=(f"give the {what} by its number, or copy a /{path} first",),
         )
+    found = follow(root.lstat, path)
+    entry = root.lstat(found)
+    if entry is not None and entry.kind == "dir":
+        raise StepFailed(f"{option}: cannot look up {what} `{name}`: /{path} is a directory", code="owner-file")
     if entry is None or entry.kind != "file":
         return None
     for line in read(root.content(found)).decode("utf-8", "surrogateescape").split("\n"):

@@ -70,15 +70,15 @@ class _Job(NamedTuple):
     unpacks: bool = False
 
 
-def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[Change]:
-    """Yield the changes of a COPY or ADD; `inputs` are the views of the step's inputs.
+def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools, *, first: bool = False) -> Iterator[Change]:
+    """Yield the changes of a COPY or ADD; `inputs` are the views of the step's inputs. `first`: no layer is below.
 
     Raises ContextError for what is not there, StepFailed for what does not fit.
     """
     jobs = list(_jobs(op, inputs, tools))
     if tools.like_sources and jobs:
         tools = tools._replace(made_ns=max(job.match.entry.mtime_ns for job in jobs))
-    planner = _Planner(op, empty_view() if op.link else inputs[0], tools)  # refuses owners and modes, copied or not
+    planner = _Planner(op, empty_view() if op.link else inputs[0], tools, first)  # refuses owners and modes at once
     for job in jobs:
         members = planner.members(job)
         if members is not None:
@@ -96,10 +96,13 @@ def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[Ch
     yield from planner.draft.changes()
 
 
-def plan_mkdir(op: MakeDir, root: View, tools: CopyTools) -> Iterator[Change]:
-    """Yield the changes of a WORKDIR: the directory and its missing parents. Raises StepFailed."""
+def plan_mkdir(op: MakeDir, root: View, tools: CopyTools, *, first: bool = False) -> Iterator[Change]:
+    """Yield the changes of a WORKDIR: the directory and its missing parents. `first`: no layer is below.
+
+    Raises StepFailed.
+    """
     draft = Draft(root, tools.latest_ns)
-    owner = find_owner(op.user, root, tools.read, tools.warn, "USER")
+    owner = find_owner(op.user, None if first else root, tools.read, tools.warn, "USER")
     template = Entry(kind="dir", mode=0o755, uid=owner.uid, gid=owner.gid, mtime_ns=tools.made_ns)
     draft.make_dirs(draft.follow(clean(op.path)), template, owned=bool(op.user))
     yield from draft.changes()
@@ -176,7 +179,7 @@ class _Frame:
 class _Planner:
     """One COPY: its options as values, and the draft of the destination."""
 
-    def __init__(self, op: Copy, root: View, tools: CopyTools) -> None:
+    def __init__(self, op: Copy, root: View, tools: CopyTools, first: bool) -> None:
         self.draft = Draft(root, tools.latest_ns)
         self._op = op
         self._tools = tools
@@ -188,7 +191,8 @@ class _Planner:
                 raise StepFailed(str(error), code="copy-chmod") from None
         self._owner: Owner | None = None
         if op.chown:
-            self._owner = find_owner(op.chown, None if op.link else root, tools.read, tools.warn, "--chown")
+            known = None if op.link or first else root
+            self._owner = find_owner(op.chown, known, tools.read, tools.warn, "--chown", link=op.link)
         owner = self._owner or Owner(0, 0)
         mode = self._chmod.made_dir_mode if self._chmod else 0o755
         self._made = Entry(kind="dir", mode=mode, uid=owner.uid, gid=owner.gid, mtime_ns=tools.made_ns)

@@ -138,27 +138,39 @@ def test_chown_forms(chown: str, owner: str, codes: list[str]) -> None:
 
 
 @pytest.mark.parametrize("chown", ["daemon", "0:daemon", "daemon:0", ":staff", "-1"])
-def test_names_cannot_be_looked_up_in_an_empty_root(chown: str) -> None:
-    with pytest.raises(StepFailed, match="the root is empty"):
-        copy(tree(), tree(CONTEXT), "/a.txt", dest="/f", chown=chown)
-    with pytest.raises(StepFailed, match="the root is empty"):
-        list(plan_mkdir(MakeDir("/w", user=chown), tree(), tools()))
-    # BuildKit takes a root without the files as one that does not know the name.
+def test_names_cannot_be_looked_up_before_the_first_layer(chown: str) -> None:
+    op = Copy((PathSource(1, "/a.txt"),), "/f", chown=chown)
+    with pytest.raises(StepFailed, match="in `FROM scratch`"):
+        list(plan_copy(op, (tree(), tree(CONTEXT)), tools(), first=True))
+    with pytest.raises(StepFailed, match="in `FROM scratch`"):
+        list(plan_mkdir(MakeDir("/w", user=chown), tree(), tools(), first=True))
+
+
+@pytest.mark.parametrize("root", ["", "file /x x", "file /etc x", "link /etc/passwd -> /none\nlink /etc/group -> /none"])
+@pytest.mark.parametrize("chown", ["daemon", "0:daemon", "daemon:0", ":staff", "-1"])
+def test_a_root_without_passwd_and_group_knows_no_name(root: str, chown: str) -> None:
     warnings: list[str] = []
-    assert copy(tree("file /x x"), tree(CONTEXT), "/a.txt", dest="/f", chown=chown, warnings=warnings)
-    assert warnings
+    assert copy(tree(root), tree(CONTEXT), "/a.txt", dest="/f", chown=chown, warnings=warnings) == ["file /f 0644 0:0 a"]
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(("chown", "told"), [("daemon", "passwd"), ("0:daemon", "group"), ("daemon:daemon", "passwd")])
+def test_names_cannot_be_looked_up_in_a_directory(chown: str, told: str) -> None:
+    with pytest.raises(StepFailed, match=f"/etc/{told} is a directory"):
+        copy(tree("dir /etc/passwd\ndir /etc/group"), tree(CONTEXT), "/a.txt", dest="/f", chown=chown)
 
 
 def test_owner_and_mode_are_refused_where_nothing_is_copied() -> None:
-    with pytest.raises(StepFailed, match="the root is empty"):
-        copy(tree(), tree(CONTEXT), "/nothing*", dest="/f", chown="daemon")
+    with pytest.raises(StepFailed, match="/etc/passwd is a directory"):
+        copy(tree("dir /etc/passwd"), tree(CONTEXT), "/nothing*", dest="/f", chown="daemon")
     with pytest.raises(StepFailed, match="chmod"):
         copy(tree(), tree(CONTEXT), "/nothing*", dest="/f", chmod="9")
 
 
 @pytest.mark.parametrize("chown", ["root", "0:root", "12", ":", "12:"])
 def test_numbers_need_no_files(chown: str) -> None:
-    assert copy(tree(), tree(CONTEXT), "/a.txt", dest="/f", chown=chown)
+    op = Copy((PathSource(1, "/a.txt"),), "/f", chown=chown)
+    assert list(plan_copy(op, (tree(), tree(CONTEXT)), tools(), first=True))
 
 
 def test_link_looks_at_nothing_below() -> None:

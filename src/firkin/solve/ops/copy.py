@@ -32,7 +32,7 @@ def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], layer
     views: list[View] = [EMPTY_VIEW if op.link else root_view(engine, step, root, op.chown)]
     for source in inputs[1:]:
         views.append(engine.layers.tree_view(source, vertex) if isinstance(source, Snapshot) else source.view())
-    changes = plan_copy(op, views, engine.tools_for(step))
+    changes = plan_copy(op, views, engine.tools_for(step), first=not root.layers)
     keep_changes(engine, step, EMPTY_ROOT if op.link else root, layer_id, changes)
 
 

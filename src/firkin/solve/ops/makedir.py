@@ -14,4 +14,5 @@ def make_dir(engine: Engine, step: Step, op: MakeDir, inputs: tuple[Result, ...]
     """Make the directory and its missing parents; an empty layer if it is there."""
     root = root_of(inputs)
     view = root_view(engine, step, root, op.user)
-    keep_changes(engine, step, root, layer_id, plan_mkdir(op, view, engine.tools_for(step)))
+    changes = plan_mkdir(op, view, engine.tools_for(step), first=not root.layers)
+    keep_changes(engine, step, root, layer_id, changes)
