@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from firkin.cli.elsewhere import GROUPS, spellings
 from firkin.cli.options import Option
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ Commands = Mapping[str, tuple[str, "Command"]]
 """name → (one line about it, the command)"""
 
 _FILES = ("FILE", "PATH", "DIR")
+# Words that stand before a command, as docker has them.
+_GROUPS = {group: tuple(words) for group, words in GROUPS.items() if words}
 _ASK = "firkin images --names 2>/dev/null"
 
 
@@ -45,16 +48,22 @@ def bash(commands: Commands) -> str:
         )
         inner = f'      case "$before" in\n{choices}      esac\n' if choices else ""
         images = " images=yes" if takes_images(command) else ""
-        cases.append(f"    {name})\n{inner}      options='{words}'{images};;\n")
+        cases.append(f"    {_pattern(name)})\n{inner}      options='{words}'{images};;\n")
+    groups = "".join(f"    {group}) words='{' '.join(words)}';;\n" for group, words in _GROUPS.items())
     return (
         "# bash completion for firkin; put it into ~/.local/share/bash-completion/completions/firkin\n"
         "_firkin() {\n"
         '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" options=\'\' images=\'\' typed\n'
+        "  local name=\"${COMP_WORDS[1]}\" words=''\n"
         "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
         f"    COMPREPLY=($(compgen -W '{' '.join(commands)} --help --version' -- \"$word\")); return\n"
         "  fi\n"
-        '  case "${COMP_WORDS[1]}" in\n'
-        f"{''.join(cases)}"
+        f'  case "$name" in\n{groups}  esac\n'
+        '  if [ -n "$words" ]; then\n'
+        '    if [ "$COMP_CWORD" -eq 2 ]; then COMPREPLY=($(compgen -W "$words" -- "$word")); return; fi\n'
+        '    name="$name ${COMP_WORDS[2]}"\n'
+        "  fi\n"
+        f"  case \"$name\" in\n{''.join(cases)}"
         "  esac\n"
         '  typed="${COMP_LINE:0:COMP_POINT}"; typed="${typed##* }"\n'
         '  case "$word" in\n'
@@ -77,7 +86,8 @@ def zsh(commands: Commands) -> str:
         specs = [_zsh_option(row) for row in shown(command.OPTIONS)]
         specs.append("'*:image:_firkin_images'" if takes_images(command) else "'*:file:_files'")
         lines = " \\\n        ".join(specs)
-        cases.append(f"    {name})\n      _arguments -s -S : \\\n        {lines};;\n")
+        cases.append(f"    {_pattern(name)})\n      _arguments -s -S : \\\n        {lines};;\n")
+    groups = "".join(f"    {group}) words_of_group=({' '.join(words)});;\n" for group, words in _GROUPS.items())
     return (
         "#compdef firkin\n"
         "# zsh completion for firkin; put it into a directory of $fpath as _firkin\n"
@@ -87,11 +97,16 @@ def zsh(commands: Commands) -> str:
         '  compadd -a images\n'
         "}\n"
         "_firkin() {\n"
-        "  local -a commands\n"
+        "  local -a commands words_of_group\n"
         f"  commands=({listed})\n"
         "  if (( CURRENT == 2 )); then _describe -t commands 'firkin command' commands; return; fi\n"
         "  local name=${words[2]}\n"
         "  shift words; (( CURRENT-- ))\n"
+        f"  case $name in\n{groups}  esac\n"
+        "  if (( $#words_of_group )); then\n"
+        "    if (( CURRENT == 2 )); then compadd -a words_of_group; return; fi\n"
+        '    name="$name ${words[2]}"; shift words; (( CURRENT-- ))\n'
+        "  fi\n"
         "  case $name in\n"
         f"{''.join(cases)}"
         "  esac\n"
@@ -104,14 +119,31 @@ def zsh(commands: Commands) -> str:
 def fish(commands: Commands) -> str:
     """Return a completion script for fish."""
     place = "~/.config/fish/completions/firkin.fish"
-    lines = [f"# fish completion for firkin; put it into {place}", "complete -c firkin -f"]
+    lines = [
+        f"# fish completion for firkin; put it into {place}",
+        "function __firkin_is",
+        "    set -l words (commandline -opc)",
+        "    set -l name $words[2]",
+        f"    contains -- \"$name\" {' '.join(_GROUPS)}; and set name \"$name $words[3]\"",
+        '    contains -- "$name" $argv',
+        "end",
+        "complete -c firkin -f",
+    ]
     for name, (summary, _) in commands.items():
         lines.append(f"complete -c firkin -n __fish_use_subcommand -a {name} -d {_fish(summary)}")
+    for group, follow in _GROUPS.items():
+        lines.append(f"""complete -c firkin -n '__firkin_is "{group} "' -a '{' '.join(follow)}'""")
     for name, (_, command) in commands.items():
-        when = f"complete -c firkin -n '__fish_seen_subcommand_from {name}'"
+        names = " ".join(f'"{spelling}"' for spelling in (name, *spellings(name)))
+        when = f"complete -c firkin -n '__firkin_is {names}'"
         lines += [f"{when} {_fish_option(row)}" for row in shown(command.OPTIONS)]
         lines.append(f"{when} -a {_fish(f'({_ASK})')}" if takes_images(command) else f"{when} -F")
     return "\n".join(lines) + "\n"
+
+
+def _pattern(name: str) -> str:
+    """Return the pattern of a shell's `case` for all spellings of a command."""
+    return "|".join((name, *(f"'{spelling}'" for spelling in spellings(name))))
 
 
 def _is_file(row: Option) -> bool:

@@ -15,6 +15,7 @@ from firkin.errors import UsageError
 
 # Never suggested for a word that is merely spelt alike.
 _NOT_SUGGESTED = ("rmi", "prune", "push", "logout")
+_CUT = 4  # letters by which a word that ends too soon is known
 
 
 class _Answer(NamedTuple):
@@ -71,11 +72,14 @@ _ANSWERS = _spread({
     "append mutate rebase edit": _Answer(
         "firkin changes images by building", "`FROM NAME` and what is to be added, then `firkin build .`"),
     "validate": _Answer("firkin verifies every layer while it reads it", "`firkin build --verify NAME .` compares"),
+    "imagetools": _Answer(
+        "firkin has no `imagetools`",
+        "`firkin inspect NAME` shows an image of the store, `firkin manifest create NAME IMAGE...` pushes an index"),
     "index": _Answer("an index is made by another command", "`firkin manifest create NAME IMAGE...` pushes one"),
     "auth": _Answer("credentials are kept by another command", "`firkin login REGISTRY`"),
     "registry proxy": _Answer(
         "firkin has no registry server", "it works with any registry of the distribution specification"),
-    "trust scout sbom attest standalone-sign standalone-verify": _Answer(
+    "trust scout scan sbom attest sign standalone-sign standalone-verify": _Answer(
         "firkin neither signs nor scans", "`cosign` signs pushed images, `syft` reads what `firkin save` writes"),
     "explore analyze": _Answer(
         "firkin does not show the files of layers", "`firkin save -o image.tar NAME` writes what `dive` reads: "
@@ -106,7 +110,8 @@ _BUILDER: Mapping[str, tuple[str, ...]] = {
     "prune": ("prune", "--keep-unnamed"),  # docker's leaves images alone
     "version": ("version",),
 }
-_GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+# First words that others put before a command, and the commands that follow them.
+GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "buildx": _BUILDER,
     "builder": _BUILDER,
     "image": {
@@ -126,9 +131,6 @@ _GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
     ("image", "prune"): _NOT_THAT_PRUNE,
-    ("buildx", "imagetools"): _Answer(
-        "firkin has no `imagetools`", "`firkin manifest create NAME IMAGE...` pushes an index; " + _LOOK
-    ),
     ("buildx", "history"): _Answer("firkin keeps no list of builds", "`firkin build --metadata-file FILE` keeps facts"),
     ("buildx", "debug"): _Answer("firkin has no debugger", "`firkin build --target STAGE -o DIR .` shows the files"),
     **{
@@ -150,7 +152,7 @@ def translate(words: list[str], commands: Collection[str]) -> list[str]:
     first, *rest = words
     if first in _SAME:
         return [*_SAME[first], *rest]
-    if first in _GROUPS:
+    if first in GROUPS:
         return _in_group(first, rest)
     if first.startswith("-"):
         meant = nearest(first, ("--help", "--version"))
@@ -159,9 +161,23 @@ def translate(words: list[str], commands: Collection[str]) -> list[str]:
     answer = _ANSWERS.get(first)
     if answer is not None:
         raise UsageError(f"firkin has no command `{first}`: {answer.why}", hints=(answer.instead,))
-    meant = similar(first, [command for command in commands if command not in _NOT_SUGGESTED])
+    meant = _meant(first, commands)
     hint = f"did you mean `{meant}`?" if meant else "`firkin --help` lists the commands"
     raise UsageError(f"unknown command `{first}`", hints=(hint,))
+
+
+def spellings(command: str) -> tuple[str, ...]:
+    """Return the other ways to write a command: `images` is `image ls`, too."""
+    return tuple(
+        f"{group} {word}" for group, words in GROUPS.items() for word, same in words.items() if same[0] == command
+    )
+
+
+def _meant(word: str, commands: Collection[str]) -> str | None:
+    """Return the command that was misspelt or cut short, if it is clear and does no harm."""
+    harmless = [command for command in commands if command not in _NOT_SUGGESTED]
+    longer = [known for known in (*commands, *_ANSWERS) if len(word) >= _CUT and known.startswith(word)]
+    return longer[0] if len(longer) == 1 and longer[0] in harmless else similar(word, harmless)
 
 
 def similar(word: str, known: Collection[str]) -> str | None:
@@ -171,7 +187,7 @@ def similar(word: str, known: Collection[str]) -> str | None:
 
 
 def _in_group(group: str, rest: list[str]) -> list[str]:
-    known = _GROUPS[group]
+    known = GROUPS[group]
     name, *more = rest or [""]
     if name in known:
         return [*known[name], *more]
@@ -188,4 +204,7 @@ def _in_group(group: str, rest: list[str]) -> list[str]:
         answer = _Answer(_NO_CONTAINERS, hint)
     if answer is not None:
         raise UsageError(f"firkin has no command `{group} {name}`: {answer.why}", hints=(answer.instead,))
+    meant = similar(name, [word for word, same in known.items() if same[0] not in _NOT_SUGGESTED])
+    if meant:
+        hint = f"did you mean `{group} {meant}`?"
     raise UsageError(f"unknown command `{group} {name}`", hints=(hint,))

@@ -98,6 +98,11 @@ def _rest(terminal: int) -> str:
     ("firkin rmi ap", ["app:1"]),
     ("firkin tag app:", ["1"]),
     ("firkin push registry.lan:5000/a", ["5000/app:2"]),
+    ("firkin buildx ", ["build", "b", "du", "prune", "version"]),
+    ("firkin image l", ["list", "ls"]),
+    ("firkin buildx build --ta", ["--tag", "--target"]),
+    ("firkin image rm ap", ["app:1"]),
+    ("firkin image ls --no", ["--no-trunc"]),
 ])  # fmt: skip
 def test_bash(scripts, environ, line, expected):
     assert offered_by_bash(scripts, environ, line) == expected
@@ -109,6 +114,11 @@ def test_bash(scripts, environ, line, expected):
     ("firkin build --progress pl", {"plain"}),
     ("firkin rmi ", {"app:1", "registry.lan:5000/app:2"}),
     ("firkin prune --older", {"--older-than"}),
+    ("firkin buildx ", {"build", "b", "du", "prune", "version"}),
+    ("firkin image l", {"list", "ls"}),
+    ("firkin buildx build --ta", {"--tag", "--target"}),
+    ("firkin image rm ", {"app:1", "registry.lan:5000/app:2"}),
+    ("firkin image ls --no", {"--no-trunc"}),
 ])  # fmt: skip
 def test_fish(scripts, environ, line, expected):
     needs("fish")
@@ -120,6 +130,9 @@ def test_fish(scripts, environ, line, expected):
     ("firkin build --progress ", {"auto", "plain", "tty"}),
     ("firkin rmi ", {"app:1", "registry.lan:5000/app:2"}),
     ("firkin ", {"build", "check", "images", "prune"}),
+    ("firkin buildx ", {"build", "du", "prune", "version"}),
+    ("firkin buildx build --ta", {"--tag", "--target"}),
+    ("firkin image rm ", {"app:1", "registry.lan:5000/app:2"}),
 ])  # fmt: skip
 def test_zsh(scripts, environ, line, expected):
     needs("zsh")

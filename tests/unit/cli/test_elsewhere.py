@@ -34,7 +34,7 @@ def answer(*words: str) -> UsageError:
 
 @pytest.mark.parametrize("word", sorted({*" ".join((DOCKER, PODMAN, SKOPEO, CRANE, OTHERS)).split()} - COMMANDS.keys()))
 def test_every_word_of_another_tool_has_an_answer(word):
-    if word in elsewhere._SAME or word in elsewhere._GROUPS:
+    if word in elsewhere._SAME or word in elsewhere.GROUPS:
         return
     if word == "auto-update":  # nothing like it
         assert "firkin --help" in answer(word).hints[0]
@@ -57,9 +57,9 @@ def test_answers_name_commands_and_options_that_exist():
 
 
 def test_a_table_answers_no_command_of_firkin():
-    known = {*elsewhere._ANSWERS, *elsewhere._SAME, *elsewhere._GROUPS}
+    known = {*elsewhere._ANSWERS, *elsewhere._SAME, *elsewhere.GROUPS}
     assert known & COMMANDS.keys() == set()
-    assert all(words[0] in COMMANDS for group in elsewhere._GROUPS.values() for words in group.values())
+    assert all(words[0] in COMMANDS for group in elsewhere.GROUPS.values() for words in group.values())
 
 
 @pytest.mark.parametrize(("words", "expected"), [
@@ -86,6 +86,16 @@ def test_other_spellings_of_what_firkin_does(words, expected):
     ("image prune", "does not remove images alone", "the cache of earlier builds"),
     ("image history x", "no command `image history`", "firkin inspect"),
     ("image imort x", "unknown command `image imort`", "`firkin image` has"),
+    ("buildx buid", "unknown command `buildx buid`", "did you mean `buildx build`?"),
+    ("image inspekt", "unknown command `image inspekt`", "did you mean `image inspect`?"),
+    ("image pusj", "unknown command `image pusj`", "`firkin image` has"),
+    ("image rmm", "unknown command `image rmm`", "`firkin image` has"),
+    ("builder prun", "unknown command `builder prun`", "`firkin builder` has"),
+    ("buildx warm", "unknown command `buildx warm`", "`firkin buildx` has"),
+    ("image scan x", "no command `image scan`", "`syft` reads"),
+    ("buildx imagetools create -t a b", "no command `buildx imagetools`", "firkin manifest create"),
+    ("imagetools", "no command `imagetools`", "firkin inspect"),
+    ("container pusj", "has no containers yet", "firkin images"),
     ("buildx bake", "reads no bake files", "firkin build --target"),
     ("buildx use x", "no builders to choose from", "firkin info"),
     ("buildx --builder x build .", "unknown option `--builder` of `firkin buildx`", "follow the command"),
@@ -104,6 +114,15 @@ def test_groups(words, message, hint):
 ])
 def test_only_what_is_clearly_misspelt_is_suggested(word, expected):
     assert similar(word, COMMANDS) == expected
+
+
+@pytest.mark.parametrize(("word", "hint"), [
+    ("warm", "did you mean `warmer`?"), ("vers", "did you mean `version`?"), ("comp", "`firkin --help` lists"),
+    ("pusj", "`firkin --help` lists"), ("prun", "`firkin --help` lists"), ("logo", "`firkin --help` lists"),
+    ("log", "`firkin --help` lists"), ("scna", "`firkin --help` lists"), ("scan", "`syft` reads"),
+])
+def test_words_that_are_cut_short(word, hint):
+    assert hint in answer(word).hints[0]
 
 
 @pytest.mark.parametrize("word", ["rm1", "rmii", "purne", "prun", "psuh", "puhs", "pusch", "logut", "logou", "pushh"])
