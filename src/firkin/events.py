@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from firkin.decode import json_decoder
 from firkin.source import Source, Span
 from firkin.text import valid_text
 
@@ -140,7 +141,7 @@ def qualified(emit: Emit, id: str) -> str:
 
 
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
+_decoder: msgspec.json.Decoder[Event] = json_decoder(Event)
 
 
 def encode_event(event: Event) -> bytes:

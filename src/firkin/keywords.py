@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
+from firkin.decode import convert
 from firkin.errors import UsageError
 from firkin.request import Pairs, Secret
 from firkin.text import is_valid
@@ -156,7 +157,7 @@ def structure(kind: type[T], *hints: str) -> Reader[T]:
             raise _wrong(name, value, f"a firkin.request.{kind.__name__}", *hints)
         try:
             fields = msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain)
-            return msgspec.convert(fields, kind, builtin_types=(bytes,))
+            return convert(fields, kind, builtin_types=(bytes,))
         except (msgspec.ValidationError, TypeError) as error:
             raise UsageError(_reworded(name, str(error)), code="argument-type", hints=hints) from None
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from firkin.decode import decode_json
 from firkin.errors import UsageError
 from firkin.text import FIRST_S, LATEST_S, is_valid
 
@@ -335,7 +336,7 @@ def encode_request(request: BuildRequest) -> bytes:
 
 def decode_request(data: bytes) -> BuildRequest:
     """Read a request; raises msgspec.ValidationError."""
-    return msgspec.json.decode(data, type=BuildRequest)
+    return decode_json(data, BuildRequest)
 
 
 def encode_result(result: BuildResult) -> bytes:
@@ -345,4 +346,4 @@ def encode_result(result: BuildResult) -> bytes:
 
 def decode_result(data: bytes) -> BuildResult:
     """Read a result; raises msgspec.ValidationError."""
-    return msgspec.json.decode(data, type=BuildResult)
+    return decode_json(data, BuildResult)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin import errors
+from firkin.decode import decode_json, json_decoder
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, RegistryError, StoreError, cause_texts
 from firkin.events import Event, encode_line
 from firkin.request import BuildRequest, BuildResult, check_request, decode_request
@@ -61,7 +62,7 @@ class Success(msgspec.Struct, frozen=True, tag_field="event", tag="result"):
 
 Line = Event | Failure | Success
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+_decoder: msgspec.json.Decoder[Line] = json_decoder(Line)
 
 
 def decode_line(line: bytes) -> Line:
@@ -226,9 +227,9 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
         build = build or _engine()
         with open(decision_read, "rb") as stream:
-            decision = msgspec.json.decode(stream.read(), type=_Decision)
+            decision = decode_json(stream.read(), _Decision)
         if decision.missing is None:
-            backend = msgspec.json.decode(decision.backend, type=Backend)
+            backend = decode_json(decision.backend, Backend)
             enter(backend.enter, channel)
             _guard(backend)
             if backend.sandbox == "bare":

@@ -14,6 +14,7 @@ import msgspec
 
 from firkin.context.archive import Scratch
 from firkin.context.views import SingleFile
+from firkin.decode import decode_json
 from firkin.errors import ContextError, RegistryError
 from firkin.graph.ops import Http
 from firkin.layer.change import Entry
@@ -237,7 +238,7 @@ class Downloads:
             return None
         try:
             with open(self._place(url) + ".json", "rb") as file:
-                return msgspec.json.decode(file.read(), type=_Known)
+                return decode_json(file.read(), _Known)
         except (OSError, msgspec.MsgspecError):
             return None
 

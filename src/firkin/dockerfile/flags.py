@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from firkin.decode import convert
 from firkin.dockerfile.lines import RawInstruction
 from firkin.dockerfile.words import nearest, quote
 from firkin.errors import DockerfileError
@@ -237,7 +238,7 @@ class _Mount:
         if "sharing" in found and kind != "cache":
             raise ValueError(f"invalid cache sharing set for {kind} mount")
         readonly = kind not in ("cache", "tmpfs") if self.readonly is None else self.readonly
-        return msgspec.convert({**found, "type": kind, "readonly": readonly}, MountSpec)
+        return convert({**found, "type": kind, "readonly": readonly}, MountSpec)
 
 
 def _bool(key: str, value: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from firkin.decode import decode_json
 from firkin.dockerfile.shellpattern import parse_pattern, replace, trim_prefix, trim_suffix
 from firkin.text import valid_text
 
@@ -474,7 +475,7 @@ def split_json_array(text: str) -> tuple[str, ...] | None:
     if "\\u" in text:
         text = _without_half_characters(text)
     try:
-        items = msgspec.json.decode(valid_text(text), type=list)
+        items = decode_json(valid_text(text), list)
     except (msgspec.DecodeError, RecursionError):
         return None
     if not all(isinstance(item, str) for item in items):

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
+from firkin.decode import decode_msgpack, msgpack_decoder
 from firkin.errors import FirkinError, HostError, InternalError
 from firkin.layer.blob import BlobSink, read_tar, unpack_blob, verified_blob
 from firkin.layer.change import Entry
@@ -82,6 +83,9 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     code: str = ""
     hints: tuple[bytes, ...] = ()
     errno: int = 0
+
+
+_answers = msgpack_decoder(Done | Failed)
 
 
 class Confined:
@@ -153,7 +157,7 @@ def _fill(pipe: int, pieces: Iterator[bytes]) -> None:
 
 def _understand(answer: bytes) -> tuple[Unpacked, DiffID]:
     try:
-        said = msgspec.msgpack.decode(answer, type=Done | Failed)
+        said = _answers.decode(answer)
     except msgspec.MsgspecError:
         raise _gone() from None
     if isinstance(said, Done):
@@ -388,7 +392,7 @@ def _move_apart() -> None:
 def _unpack(message: bytes, fds: list[int]) -> None:
     root, blob, answer, *index = fds
     try:
-        job = msgspec.msgpack.decode(message, type=Job)
+        job = decode_msgpack(message, Job)
         _confine(root)
         writer = IndexWriter() if index else None
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from firkin.decode import convert, decode_json
+
 T = TypeVar("T")
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024  # distribution-spec: registries may refuse manifests above 4 MiB
@@ -24,7 +26,7 @@ def decode(raw: bytes, kind: type[T], what: str) -> T:
     """Read JSON of the given kind; raises ValueError `<what>: <reason> - at $.path`."""
     _check_size(raw, what)
     try:
-        return msgspec.json.decode(raw, type=kind)
+        return decode_json(raw, kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"{what}: {error}") from None
     except RecursionError:
@@ -39,7 +41,7 @@ def decode_like_go(raw: bytes, kind: type[T], what: str, shape: Callable[[], Any
     """
     _check_size(raw, what)
     try:
-        value = msgspec.json.decode(raw, type=kind)
+        value = decode_json(raw, kind)
         if _values(_encoder.encode(value)) == _values(raw):
             return value
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -47,7 +49,7 @@ def decode_like_go(raw: bytes, kind: type[T], what: str, shape: Callable[[], Any
     from firkin.oci.gojson import read
 
     try:
-        return msgspec.convert(read(raw, _keys(raw), shape()), kind)
+        return convert(read(raw, _keys(raw), shape()), kind)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ValueError(f"{what}: {error}") from None
     except RecursionError:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from firkin.decode import decode_json
 from firkin.errors import RegistryError
 from firkin.registry.url import Url, is_loopback, join_url, quote, redact_url, split_url, with_query
 
@@ -295,7 +296,7 @@ class Diagnostic(msgspec.Struct, frozen=True):
 def parse_errors(body: bytes) -> tuple[Diagnostic, ...]:
     """Read the error body of a registry or token server; what is no such document says nothing."""
     try:
-        document = msgspec.json.decode(body[:MAX_ERROR_BYTES], type=_Errors)
+        document = decode_json(body[:MAX_ERROR_BYTES], _Errors)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ()
     if document.errors:

@@ -15,6 +15,7 @@ import threading
 
 import msgspec
 
+from firkin.decode import decode_msgpack, msgpack_decoder
 from firkin.oci.digest import framed_hash
 from firkin.store.layout import StoreLayout, write_atomically
 
@@ -33,7 +34,7 @@ class _Known(msgspec.Struct, frozen=True):
 
 
 _NOTHING = msgspec.msgpack.encode({})
-_names_decoder = msgspec.msgpack.Decoder(dict[str, bytes])
+_names_decoder = msgpack_decoder(dict[str, bytes])
 
 
 class StoredDigests:
@@ -111,7 +112,7 @@ class StoredDigests:
             self._packed = {}
             try:
                 with open(self._path, "rb") as file:
-                    known = msgspec.msgpack.decode(file.read(), type=_Known)
+                    known = decode_msgpack(file.read(), _Known)
             except (OSError, msgspec.MsgspecError):
                 return self._packed  # no knowledge, or damaged: files are hashed again
             if known.version == VERSION:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
+from firkin.decode import json_decoder
 from firkin.errors import StoreError
 from firkin.graph.key import CacheKey, Part, reads_of
 from firkin.oci.descriptor import Descriptor
@@ -106,7 +107,7 @@ _USE_PRECISION_S = 30.0
 """A use is noted again only after this time, so that a cached build does not write."""
 
 _parts_encoder = msgspec.json.Encoder()
-_parts_decoder = msgspec.json.Decoder(tuple[Part, ...])
+_parts_decoder: msgspec.json.Decoder[tuple[Part, ...]] = json_decoder(tuple[Part, ...])
 
 
 def _connection(path: str, mode: str) -> sqlite3.Connection:

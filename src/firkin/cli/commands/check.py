@@ -11,6 +11,7 @@ from firkin.cli.front import build_in_worker
 from firkin.cli.options import CHECK, COMMON, REGISTRY
 from firkin.cli.requests import check_request, settings_of
 from firkin.cli.run import Invocation, Reported, write_all, write_out
+from firkin.decode import decode_json
 from firkin.errors import DockerfileError, FirkinError
 from firkin.worker import start_worker
 
@@ -60,7 +61,7 @@ def _checked(data: bytes, as_json: bool) -> int:
     from firkin.render.check import Finding, findings_text
     from firkin.render.report import error_text
 
-    report = msgspec.json.decode(data, type=CheckReport)
+    report = decode_json(data, CheckReport)
     source = report.sources[0].source()
     error = report.error or None
     if not as_json:
@@ -77,7 +78,7 @@ def _outline(data: bytes) -> str:
     from firkin.dockerfile.report import OutlineReport
     from firkin.render.check import table
 
-    report = msgspec.json.decode(data, type=OutlineReport)
+    report = decode_json(data, OutlineReport)
     parts = []
     if report.name or report.description:
         head = f"TARGET:       {report.name or '(default)'}\n"
@@ -96,7 +97,7 @@ def _targets(data: bytes) -> str:
     from firkin.dockerfile.report import TargetsReport
     from firkin.render.check import table
 
-    report = msgspec.json.decode(data, type=TargetsReport)
+    report = decode_json(data, TargetsReport)
     rows = (
         (f"{row.name} (default)".lstrip() if row.default else row.name, row.description) for row in report.targets
     )
