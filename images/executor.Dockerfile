@@ -3,31 +3,51 @@
 #
 # Everything of firkin's lies below /kaniko and needs nothing of the rest of the root. Contexts: this repository, and
 # `wheels`, with a directory for each architecture that holds the wheels of firkin, its dependencies and certifi
-# (images/build.py makes it). RUN steps start the interpreter of the target, so another architecture needs emulation.
+# (images/build.py makes it). Steps run on this machine's architecture and only read files of the target's.
 ARG PYTHON_BASE=docker.io/library/python:3.11-slim
 ARG COMPILER_BASE=docker.io/library/gcc:12
 ARG BUSYBOX_BASE=docker.io/library/busybox:1.35
 
-FROM ${PYTHON_BASE} AS runtime
+FROM ${PYTHON_BASE} AS python
+FROM ${BUSYBOX_BASE} AS busybox
+
+FROM --platform=$BUILDPLATFORM ${PYTHON_BASE} AS runtime
 ARG TARGETARCH
-COPY images/executor/runtime.py images/executor/main.py /src/
-RUN --mount=type=bind,from=wheels,source=${TARGETARCH},target=/wheels <<STEPS
+COPY images/executor/runtime.py images/executor/elf.py images/executor/main.py /src/
+RUN --mount=type=bind,from=python,target=/target --mount=type=bind,from=wheels,source=${TARGETARCH},target=/wheels <<STEPS
 set -e
-python3 /src/runtime.py /kaniko/rt /wheels
+python3 /src/runtime.py /target /kaniko/rt /wheels
 cp /src/main.py /kaniko/rt/main.py
 mkdir -p /kaniko/ssl/certs
 python3 -m zipfile -e /wheels/certifi-*.whl /src/certifi
 cp /src/certifi/certifi/cacert.pem /kaniko/ssl/certs/ca-certificates.crt
 STEPS
 
-FROM ${COMPILER_BASE} AS compiled
+# Debian's compiler for another architecture, unless COMPILER_BASE has it.
+FROM --platform=$BUILDPLATFORM ${COMPILER_BASE} AS compiler
+ARG BUILDARCH TARGETARCH
+RUN <<STEPS
+set -e
+case $TARGETARCH in amd64) machine=x86_64 package=x86-64 ;; *) machine=aarch64 package=aarch64 ;; esac
+prefix=$machine-linux-gnu-
+if [ "$TARGETARCH" = "$BUILDARCH" ]; then
+    prefix=
+elif ! command -v ${prefix}gcc; then
+    apt-get -qq update
+    apt-get -qq install -y --no-install-recommends gcc-$package-linux-gnu libc6-dev-$TARGETARCH-cross
+fi
+echo "$prefix" > /prefix
+STEPS
+
+FROM compiler AS compiled
 COPY --from=runtime /kaniko /image/kaniko
 COPY images/executor/launcher.c /src/
 RUN <<STEPS
 set -e
+prefix=$(cat /prefix)
 cd /image
-find kaniko/rt -type f -name '*.so*' ! -name ld.so -exec strip --strip-unneeded {} +
-gcc -Os -Wall -Wextra -Werror -nostdlib -static -ffreestanding -fno-stack-protector -fno-pic -no-pie -s \
+find kaniko/rt -type f -name '*.so*' ! -name ld.so -exec ${prefix}strip --strip-unneeded {} +
+${prefix}gcc -Os -Wall -Wextra -Werror -nostdlib -static -ffreestanding -fno-stack-protector -fno-pic -no-pie -s \
     -fno-asynchronous-unwind-tables -Wl,--build-id=none -o kaniko/executor /src/launcher.c
 cp kaniko/executor kaniko/warmer
 cp kaniko/executor kaniko/firkin
@@ -44,11 +64,11 @@ echo 'root:x:0:' > etc/group
 echo 'hosts: files dns' > etc/nsswitch.conf
 STEPS
 
-FROM ${BUSYBOX_BASE} AS shell
-RUN <<STEPS
+FROM --platform=$BUILDPLATFORM ${BUSYBOX_BASE} AS shell
+RUN --mount=type=bind,from=busybox,target=/target <<STEPS
 set -e
 mkdir -p /made/busybox /made/bin
-cp /bin/busybox /made/busybox/busybox
+cp /target/bin/busybox /made/busybox/busybox
 for name in $(/bin/busybox --list); do [ "$name" = busybox ] || ln -s busybox "/made/busybox/$name"; done
 ln -s /busybox/sh /made/bin/sh
 STEPS

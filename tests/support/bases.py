@@ -1,7 +1,8 @@
 """Base images of the tests, made from Debian packages and served under the names that Dockerfiles use.
 
 Each is an OCI layout in the cache directory, made once. The language images stand on the `debian` one and share its
-layer. `python -m support.bases` (with tests/ on the path) makes all of them and prints how long each took.
+layer. `python -m support.bases` (with tests/ on the path) makes all of them and prints how long each took. Those of
+another architecture are packages that were unpacked and not set up: nothing of them runs.
 """
 
 import hashlib
@@ -26,13 +27,17 @@ EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr
 
 @dataclass(frozen=True)
 class Base:
-    """One base image: the repositories and tags it is served under, and what it is made of."""
+    """One base image: the repositories and tags it is served under, and what it is made of.
+
+    `architecture` names another one than this machine's, whose images are the packages alone, `on` nothing.
+    """
 
     key: str
     names: tuple[str, ...]
     packages: tuple[str, ...] = ()
     on: str = "debian"
     cmd: tuple[str, ...] = ("bash",)
+    architecture: str = ""
 
 
 BASES = {
@@ -45,6 +50,11 @@ BASES = {
         Base("php", ("library/php:8.2", "library/php:8.2-cli"), ("php8.2-cli",), cmd=("php", "-a")),
         Base("ruby", ("library/ruby:3.1", "library/ruby:3.1-slim"), ("ruby",), cmd=("irb",)),
         Base("gcc", ("library/gcc:12", "library/gcc:12-bookworm"), ("gcc", "libc6-dev", "make")),
+        # What the executor image is made of where it is for arm64 and this machine is not.
+        Base("gcc-for-arm64", ("library/gcc:12",),
+             ("gcc", "libc6-dev", "make", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross")),
+        Base("busybox-arm64", ("library/busybox:1.35",), ("busybox-static",), cmd=("sh",), architecture="arm64"),
+        Base("python-arm64", ("library/python:3.11-slim",), ("python3",), cmd=("python3",), architecture="arm64"),
         # What the benchmarks build on: see bench/make_workloads.py.
         Base("bench", ("library/bench:bookworm",), ("python3", "nodejs", "npm", "gcc", "libc6-dev")),
     )
@@ -62,7 +72,9 @@ def ensure_base(key: str) -> Path:
         if not (place / "index.json").exists():
             temporary = place.with_name(f"{place.name}.tmp-{os.getpid()}")
             shutil.rmtree(temporary, ignore_errors=True)
-            if key == "busybox":
+            if base.architecture:
+                _make_unpacked(base, temporary)
+            elif key == "busybox":
                 _make_busybox(temporary)
             else:
                 _make_debian(base, temporary)
@@ -73,7 +85,9 @@ def ensure_base(key: str) -> Path:
 
 def _recipe(base: Base) -> str:
     """Return a short digest of everything that goes into a base image."""
-    if base.key == "busybox":
+    if base.architecture:
+        parts = [RECIPE_VERSION, SUITE, base.architecture, *base.packages, "|", *base.cmd]
+    elif base.key == "busybox":
         parts = [RECIPE_VERSION, hashlib.sha256(Path("/bin/busybox").read_bytes()).hexdigest()]
     else:
         parts = [RECIPE_VERSION, SUITE, *EXCLUDED, *base.packages, "|", *base.cmd]
@@ -94,7 +108,7 @@ def _tarball(base: Base) -> Path:
     if tar.exists():
         return tar
     temporary = tar.with_name(f"tmp-{os.getpid()}-{tar.name}")
-    command = ["mmdebstrap", "--quiet", "--format=tar", '--aptopt=APT::Install-Recommends "false"']
+    command = ['--aptopt=APT::Install-Recommends "false"']
     command += [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED]
     if base.on:
         below = _tarball(BASES[base.on])
@@ -107,17 +121,33 @@ def _tarball(base: Base) -> Path:
         '--customize-hook=rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*.log "$1"/var/log/apt/*',
         '--customize-hook=rm -rf "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/debconf/*-old',
     ]
+    try:
+        _mmdebstrap(*command, SUITE, str(temporary), key=base.key)
+        temporary.rename(tar)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return tar
+
+
+def _make_unpacked(base: Base, place: Path) -> None:
+    tar = place.with_suffix(".tar")
+    _mmdebstrap("--variant=extract", f"--architectures={base.architecture}",
+                f"--include={','.join(base.packages)}", SUITE, str(tar), key=base.key)  # fmt: skip
+    layers = [layouts.compress_layer(tar, place / "blobs" / "sha256")]
+    tar.unlink()
+    tags = [name.rpartition(":")[2] for name in base.names]
+    layouts.write_layout(place, layers, {"Env": [PATH_ENV], "Cmd": list(base.cmd)}, tags, base.architecture)
+
+
+def _mmdebstrap(*words: str, key: str) -> None:
     result = subprocess.run(
-        [*command, SUITE, str(temporary)],
+        ["mmdebstrap", "--quiet", "--format=tar", *words],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(layouts.EPOCH)},
         capture_output=True,
         text=True,
     )
     if result.returncode:
-        temporary.unlink(missing_ok=True)
-        raise RuntimeError(f"mmdebstrap could not make the base {base.key}:\n{result.stdout}{result.stderr}")
-    temporary.rename(tar)
-    return tar
+        raise RuntimeError(f"mmdebstrap could not make the base {key}:\n{result.stdout}{result.stderr}")
 
 
 def _make_debian(base: Base, place: Path) -> None:

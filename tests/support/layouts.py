@@ -14,6 +14,7 @@ from isal import igzip_threaded
 CREATED = "2023-11-14T22:13:20Z"
 EPOCH = 1700000000
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -120,7 +121,9 @@ def _facts(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[Any, ...]:
     )
 
 
-def write_layout(place: Path, layers: Iterable[LayerBlob], config: Mapping[str, Any], tags: Iterable[str]) -> str:
+def write_layout(
+    place: Path, layers: Iterable[LayerBlob], config: Mapping[str, Any], tags: Iterable[str], architecture: str = "amd64"
+) -> str:
     """Write one image as an OCI layout and return the digest of its manifest; layer blobs are hard-linked."""
     layers = tuple(layers)
     blobs = place / "blobs" / "sha256"
@@ -135,7 +138,7 @@ def write_layout(place: Path, layers: Iterable[LayerBlob], config: Mapping[str, 
     for layer in layers:
         link_or_copy(layer.path, blobs / layer.path.name)
     document = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "created": CREATED,
         "config": dict(config),
@@ -170,4 +173,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 def read_manifest(layout: Path) -> tuple[dict[str, Any], bytes]:
     """Return the descriptor of a layout's first image and the bytes of its manifest."""
     descriptor = json.loads((layout / "index.json").read_text())["manifests"][0]
-    return descriptor, (layout / "blobs" / descriptor["digest"].replace(":", "/")).read_bytes()
+    return descriptor, read_blob(layout, descriptor["digest"])
+
+
+def read_blob(layout: Path, digest: str) -> bytes:
+    return (layout / "blobs" / digest.replace(":", "/")).read_bytes()

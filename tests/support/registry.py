@@ -66,16 +66,10 @@ class Registry:
             data = blobs / value[:2] / value / "data"
             data.parent.mkdir(parents=True, exist_ok=True)
             layouts.link_or_copy(layout / "blobs/sha256" / value, data)
-        value = descriptor["digest"].partition(":")[2]
         links = [f"_layers/sha256/{digest.partition(':')[2]}" for digest in digests]
         for link in links:
             _write_link(place / link, link.rpartition("/")[2])
-        for link in (
-            f"_manifests/revisions/sha256/{value}",
-            f"_manifests/tags/{tag}/current",
-            f"_manifests/tags/{tag}/index/sha256/{value}",
-        ):
-            _write_link(place / link, value)
+        _tag(place, tag, descriptor["digest"].partition(":")[2])
         return str(descriptor["digest"])
 
     def seed_bases(self, *keys: str) -> None:
@@ -84,6 +78,25 @@ class Registry:
             layout = ensure_base(key)
             for name in BASES[key].names:
                 self.seed(layout, name)
+
+    def seed_platforms(self, *keys: str) -> None:
+        """Serve base images of several architectures, one for each, under the names of the last of them."""
+        for name in BASES[keys[-1]].names:
+            repository, _, tag = name.rpartition(":")
+            entries = []
+            for key in keys:
+                layout = ensure_base(key)
+                self.seed(layout, name)
+                descriptor, raw = layouts.read_manifest(layout)
+                config = json.loads(layouts.read_blob(layout, json.loads(raw)["config"]["digest"]))
+                platform = {"os": config["os"], "architecture": config["architecture"]}
+                entries.append({key: descriptor[key] for key in ("mediaType", "digest", "size")} | {"platform": platform})
+            index = json.dumps({"schemaVersion": 2, "mediaType": layouts.INDEX, "manifests": entries}).encode()
+            value = sha256(index).partition(":")[2]
+            data = self.storage / "docker/registry/v2/blobs/sha256" / value[:2] / value / "data"
+            data.parent.mkdir(parents=True, exist_ok=True)
+            data.write_bytes(index)
+            _tag(self.storage / "docker/registry/v2/repositories" / repository, tag, value)
 
     def get(self, path: str) -> bytes:
         """Return the body of a GET below /v2/."""
@@ -121,6 +134,16 @@ class Registry:
                 method, path, _ = fields[1].split(" ", 2)
                 found.append((method, path, int(fields[2].split()[0])))
         return found
+
+
+def _tag(place: Path, tag: str, value: str) -> None:
+    """Give a manifest whose bytes are there, with this sha256, a tag in the repository that is stored at `place`."""
+    for link in (
+        f"_manifests/revisions/sha256/{value}",
+        f"_manifests/tags/{tag}/current",
+        f"_manifests/tags/{tag}/index/sha256/{value}",
+    ):
+        _write_link(place / link, value)
 
 
 def _write_link(place: Path, value: str) -> None:
