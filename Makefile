@@ -55,7 +55,7 @@ demo: $(RUN_STAMP)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/demo/run
 
 # The executor image, kept in the store as firkin/executor; ARGS='--local-bases' where Docker Hub cannot be reached,
-# ARGS='--push NAME', ARGS='--name NAME', see images/build.py.
+# ARGS='--push NAME', ARGS='--name NAME', ARGS='--platform linux/amd64,linux/arm64', see images/build.py.
 image: $(STAMP)
 	@$(BIN)/python images/build.py $(ARGS)
 

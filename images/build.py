@@ -49,7 +49,7 @@ def collect_wheels(place: Path, architectures: list[str]) -> str:
     (wheel,) = place.glob("firkin-*.whl")
     for architecture in architectures:
         machine = MACHINES[architecture]
-        # The base has glibc 2.36; the first of these tags was for 2.17.
+        # The base has glibc 2.36 or newer; 2.17 is the oldest that has such a tag for arm64.
         platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 16, -1)]
         subprocess.run(
             [*pip, "download", "--only-binary=:all:", f"--python-version={PYTHON_VERSION}", "--implementation=cp",
