@@ -39,11 +39,31 @@ PATHS = {
     ),
     "context.git_directory": (
         "the build's scratch space; names are fixed words, hex digits and refs that git's rules allow",
-        "write_git_directory _Writer.__init__ _Writer.file _Writer.end _write_pack _take_packs",
+        "write_git_directory _Writer.__init__ _Writer.file _Writer.end _write_pack _take_packs _write_index",
+    ),
+    "context.git_dumb": (
+        "the build's scratch space; names are numbers",
+        "_DumbFetch._list_packs",
+    ),
+    "context.git_objects": (
+        "the build's scratch space; names are numbers and ids in hex digits",
+        "Objects.__init__ Objects.add_single Objects.spool _inflated",
+    ),
+    "context.git_pack": (
+        "the build's scratch space; names are numbers and checksums in hex digits",
+        "Pack.__init__ Pack.write_index",
+    ),
+    "context.git_remote": (
+        "the build's scratch space; names are numbers",
+        "Remote._get Remote._take_pack",
     ),
     "context.git_transport": (
         "the build's scratch space",
         "SshProgram._own_command",
+    ),
+    "context.git_view": (
+        "the build's scratch space; names are digests",
+        "GitView._keep GitView.read",
     ),
     "context.https": (
         "names are digests of addresses and contents",

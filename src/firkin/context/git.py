@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from dulwich.config import ConfigFile, parse_submodules
-from dulwich.objects import Commit, ObjectID, ShaFile, Tag
+from dulwich.objects import ObjectID
 
 from firkin.context.archive import Scratch
 from firkin.context.directory import DirectoryContext
 from firkin.context.git_address import Address, GitCredentials, parse_address, submodule_url
 from firkin.context.git_directory import Kept, write_git_directory
+from firkin.context.git_pack import Budget
 from firkin.context.git_remote import Remote
 from firkin.context.git_view import FAILURES, GitView, failure_text
 from firkin.context.views import Below
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
 from firkin.layer.change import Entry, View
+from firkin.layer.tar import LimitReached, limit_hints
 from firkin.registry.url import redact_url
-from firkin.request import RegistrySettings
-
-if TYPE_CHECKING:
-    from dulwich.repo import Repo
+from firkin.request import UNPACK_LIMITS, RegistrySettings, UnpackLimits
 
 _HEX = frozenset("0123456789abcdef")
 _MAX_DEPTH = 10  # of submodules in submodules
@@ -39,7 +38,8 @@ _MAX_MODULES_BYTES = 1 << 20
 class GitTools(NamedTuple):
     """What fetching needs. `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER (also `NAME.HOST`) of the
     request; `environ` holds GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN, and what ssh is to see. `home` is the address
-    that credentials without a host were given for, "" for that of the repository itself."""
+    that credentials without a host were given for, "" for that of the repository itself. `limits` hold for what is
+    fetched and for the tree, submodules included."""
 
     settings: RegistrySettings
     scratch: Scratch
@@ -47,6 +47,7 @@ class GitTools(NamedTuple):
     environ: Mapping[str, str]
     cancelled: Callable[[], bool] | None = None
     home: str = ""
+    limits: UnpackLimits = UNPACK_LIMITS
 
 
 def open_git(op: Git, tools: GitTools, commits: int = 1) -> View:
@@ -76,24 +77,30 @@ class _Fetcher:
             home = parse_address(tools.home or url).origin
         except ValueError as error:
             raise ContextError(f"this is no git repository: {error}", code="git-url") from error
+        self._downloaded = Budget(tools.limits, "what is fetched of a repository")
+        self._fetched = Budget(tools.limits, "what is fetched of a repository")
+        self._tree = Budget(tools.limits, "a git tree")
         self._credentials = GitCredentials(tools.secrets, tools.environ, home)
 
     def fetch(self, op: Git, depth: int, commits: int, keep: bool) -> GitView:
         """Return the tree of a commit, submodules included where they are wanted. Raises ContextError."""
         shown = redact_url(op.url)
         try:
-            remote = Remote(op.url, self._tools.settings, self._tools.cancelled, self._tools.environ, self._credentials)
+            remote = Remote(
+                op.url, self._tools.settings, self._tools.cancelled, self._tools.environ, self._credentials,
+                self._downloaded,
+            )  # fmt: skip
             try:
                 found = remote.resolve(op.ref)
                 if found.commit:
                     _check_commit(op, found.wanted, found.commit)
                 wanted = found.wanted if keep or not found.commit else found.commit
-                repo = remote.fetch(wanted, commits, self._tools.scratch)
+                objects = remote.fetch(wanted, commits, self._tools.scratch, self._fetched)
             finally:
                 remote.close()
-            commit = _commit(repo, wanted)
+            commit = objects.commit(ObjectID(wanted.encode()))
             _check_commit(op, found.wanted, commit.id.decode())
-            view = GitView(repo, commit)
+            view = GitView(objects, commit, self._tree)
             if keep:
                 place = self._tools.scratch("git") + "/.git"
                 write_git_directory(view, Kept(op.url, wanted, found.ref, commits), place)
@@ -102,7 +109,7 @@ class _Fetcher:
             raise ContextError(
                 f"cannot fetch the git repository {shown}: {failure_text(error)}",
                 code="git",
-                hints=self._hints(op.url),
+                hints=limit_hints(error) if isinstance(error, LimitReached) else self._hints(op.url),
             ) from error
         if op.submodules:
             self._add_submodules(view, op.url, depth)
@@ -164,9 +171,9 @@ def _submodules(view: GitView, entry: Entry, shown: str) -> dict[str, str]:
     """Return the address of each submodule in .gitmodules by its path."""
     from io import BytesIO
 
-    data = view.content(".gitmodules")
-    if entry.size > _MAX_MODULES_BYTES or not isinstance(data, bytes):
+    if entry.size > _MAX_MODULES_BYTES:
         raise ContextError(f"{shown}: .gitmodules is too large", code="git-submodule")
+    data = view.read(".gitmodules")
     try:
         config = ConfigFile.from_file(BytesIO(data), file_opener=_include_nothing)
         return {os.fsdecode(path): os.fsdecode(address) for path, address, _ in parse_submodules(config)}
@@ -183,13 +190,3 @@ def _check_commit(op: Git, wanted: str, commit: str) -> None:
         raise ContextError(
             f"{redact_url(op.url)}: expected checksum to match {op.checksum}, got {got}", code="git-checksum"
         )
-
-
-def _commit(repo: Repo, sha: str) -> Commit:
-    """Return the commit that an object is or, being a tag, names."""
-    found: ShaFile = repo.object_store[ObjectID(sha.encode())]
-    while isinstance(found, Tag):
-        found = repo.object_store[found.object[1]]
-    if not isinstance(found, Commit):
-        raise ValueError(f"{sha} is no commit")
-    return found

@@ -15,7 +15,8 @@ NAME = ".gitattributes"
 Value = bool | bytes | None
 """Set, unset, a text, or (None) said to be unspecified."""
 
-_MAX_FILE_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 20
+_MAX_KNOWN = 20_000  # directories whose rules are at hand
 _MAX_LINE_BYTES = 2048  # git ignores longer ones
 _BLANK = b" \t\r\n"
 _WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
@@ -49,6 +50,7 @@ class Attributes:
         self._read = read
         self._names = frozenset(names)
         self._rules: dict[str, list[tuple[Pattern, States]]] = {}
+        self._parsed: dict[tuple[bytes, bool], list[tuple[Pattern, States]]] = {}  # one text may be in many places
         self._macros: dict[bytes, States] = {b"binary": _BINARY}
 
     def of(self, path: str) -> dict[bytes, Value]:
@@ -84,16 +86,25 @@ class Attributes:
     def _load(self, directory: str) -> list[tuple[Pattern, States]]:
         rules = self._rules.get(directory)
         if rules is None:
-            rules = self._rules[directory] = []
             text = self._read(directory) or b""
-            if len(text) > _MAX_FILE_BYTES:
+            if len(text) > MAX_FILE_BYTES:
                 raise ContextError(f"{directory}/{NAME} is too large".lstrip("/"), code="git-attributes")
+            if len(self._rules) > _MAX_KNOWN:
+                self._rules.clear()
+            rules = self._rules[directory] = self._parse(text, top=not directory)
+        return rules
+
+    def _parse(self, text: bytes, *, top: bool) -> list[tuple[Pattern, States]]:
+        found = self._parsed.get((text, top))
+        if found is None:
+            rules: list[tuple[Pattern, States]] = []
             for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
-                self._add(line, rules, top=not directory)
+                self._add(line, rules, top=top)
             # Most rules are about diffs and archives.
             counts = self._names.union(self._macros)
-            rules[:] = [rule for rule in rules if any(name in counts for name, _ in rule[1])]
-        return rules
+            found = [rule for rule in rules if any(name in counts for name, _ in rule[1])]
+            self._parsed[text, top] = found
+        return found
 
     def _add(self, line: bytes, rules: list[tuple[Pattern, States]], *, top: bool) -> None:
         """Read a line; what git warns of, it ignores, and so do we."""

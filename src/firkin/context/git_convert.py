@@ -19,6 +19,12 @@ _NO_ENCODINGS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "un
 _PRINTABLE = bytes(byte for byte in range(256) if (byte >= 32 and byte != 127) or byte in (8, 9, 12, 27))
 
 
+def is_converted(values: Mapping[bytes, Value]) -> bool:
+    """Say whether a file with these attributes may be written otherwise than it is kept."""
+    encoding = values.get(b"working-tree-encoding")
+    return values.get(b"ident") is True or bool(_line_ends(values)) or encoding is not None
+
+
 def to_working_tree(data: bytes, sha: str, values: Mapping[bytes, Value], path: str) -> bytes:
     """Return a blob as a checkout writes it. Raises ContextError for an encoding that is none."""
     if values.get(b"ident") is True:

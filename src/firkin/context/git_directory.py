@@ -7,25 +7,23 @@ Spec: git gitformat-pack, gitformat-index.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.pack import write_pack_index_v2
 
-from firkin.context.git_view import read_tree
+from firkin.context.git_objects import TREE, Objects
+from firkin.context.git_pack import new_hash
+from firkin.context.git_view import DIRECTORY, SUBMODULE, read_tree
 from firkin.registry.url import redact_url
 
 if TYPE_CHECKING:
-    from dulwich.repo import Repo
-
     from firkin.context.git_view import GitView
 
-_COMMIT, _TREE, _TAG = 1, 2, 4
-_DIRECTORY, _SUBMODULE = 0o040000, 0o160000
+_PIECE = 1 << 20
 _MOST_OBJECTS = 200_000
 """So many are written one by one, whole; a longer history keeps the differences that it was sent as."""
 
@@ -41,7 +39,7 @@ class Kept(NamedTuple):
 
 def write_git_directory(view: GitView, kept: Kept, place: str) -> None:
     """Make a directory that git takes for a clone with the commit checked out, detached, and no credentials."""
-    repo, commit = view.repo, view.commit
+    objects, commit = view.objects, view.commit
     writer = _Writer(place, view.time_s or 0)
     writer.file("HEAD", commit.id + b"\n")
     writer.file("config", _config(kept.url, len(commit.id) == 64))
@@ -50,16 +48,15 @@ def write_git_directory(view: GitView, kept: Kept, place: str) -> None:
         os.makedirs(f"{place}/{name}", exist_ok=True)
     if kept.ref.startswith(("refs/heads/", "refs/tags/")) and ".." not in kept.ref:
         writer.file(kept.ref, kept.wanted.encode() + b"\n")
-    history, shallow = _history(repo, commit, kept.commits)
+    history, shallow = _history(objects, commit, kept.commits)
     if shallow:
         writer.file("shallow", b"".join(sha + b"\n" for sha in sorted(shallow)))
-    entries = list(_tree_entries(repo, commit))
-    writer.file("index", _index(entries, len(commit.id) // 2))
-    ids = _reachable(repo, history, kept.wanted)
+    _write_index(view, f"{place}/index")
+    ids = _reachable(objects, history, kept.wanted)
     if len(ids) <= _MOST_OBJECTS:
-        _write_pack(repo, sorted(ids), writer)
+        _write_pack(objects, sorted(ids), writer)
     else:
-        _take_packs(repo, writer)
+        _take_packs(objects, writer)
     writer.end()
 
 
@@ -98,7 +95,7 @@ def _config(url: str, is_sha256: bool) -> bytes:
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
-def _history(repo: Repo, commit: Commit, commits: int) -> tuple[list[Commit], list[ObjectID]]:
+def _history(objects: Objects, commit: Commit, commits: int) -> tuple[list[Commit], list[ObjectID]]:
     """Return the commits within so many generations (0: all there are), and those whose parents are left out."""
     found: list[Commit] = []
     shallow: list[ObjectID] = []
@@ -110,13 +107,13 @@ def _history(repo: Repo, commit: Commit, commits: int) -> tuple[list[Commit], li
         for item in level:
             found.append(item)
             parents = item.parents
-            if parents and (depth == commits or any(parent not in repo.object_store for parent in parents)):
+            if parents and (depth == commits or any(parent not in objects for parent in parents)):
                 shallow.append(item.id)
                 continue
             for parent in parents:
                 if parent not in seen:
                     seen.add(parent)
-                    above = repo.object_store[parent]
+                    above = objects.parsed(parent)
                     if isinstance(above, Commit):
                         following.append(above)
         level = following
@@ -124,12 +121,12 @@ def _history(repo: Repo, commit: Commit, commits: int) -> tuple[list[Commit], li
     return found, shallow
 
 
-def _reachable(repo: Repo, history: list[Commit], wanted: str) -> set[ObjectID]:
+def _reachable(objects: Objects, history: list[Commit], wanted: str) -> set[ObjectID]:
     ids: set[ObjectID] = set()
-    tag = repo.object_store[ObjectID(wanted.encode())]
+    tag = objects.parsed(ObjectID(wanted.encode()))
     while isinstance(tag, Tag):
         ids.add(tag.id)
-        tag = repo.object_store[tag.object[1]]
+        tag = objects.parsed(tag.object[1])
     for commit in history:
         ids.add(commit.id)
         waiting = [commit.tree]
@@ -138,90 +135,89 @@ def _reachable(repo: Repo, history: list[Commit], wanted: str) -> set[ObjectID]:
             if sha in ids:
                 continue
             ids.add(sha)
-            for _, mode, below in read_tree(_raw_tree(repo, sha), len(sha) // 2):
-                if mode & 0o170000 == _DIRECTORY:
+            for _, mode, below in read_tree(objects.read(sha, TREE), objects.id_bytes):
+                if mode & 0o170000 == DIRECTORY:
                     waiting.append(below)
-                elif mode & 0o170000 != _SUBMODULE:
+                elif mode & 0o170000 != SUBMODULE:
                     ids.add(below)
     return ids
 
 
-def _raw_tree(repo: Repo, sha: ObjectID) -> bytes:
-    kind, raw = repo.object_store.get_raw(sha)
-    if kind != _TREE:
-        raise ValueError(f"{sha.decode()} is no tree")
-    return raw
-
-
-def _write_pack(repo: Repo, ids: list[ObjectID], writer: _Writer) -> None:
+def _write_pack(objects: Objects, ids: list[ObjectID], writer: _Writer) -> None:
     """Write the objects, whole and in the order given, as a pack with its index."""
-    hasher = hashlib.sha1(usedforsecurity=False) if len(ids[0]) == 40 else hashlib.sha256()
+    hasher = new_hash(objects.id_bytes)
     entries: list[tuple[bytes, int, int | None]] = []
     staged = f"{writer.place}/objects/pack/new"
-    at = 0
     with open(staged, "xb") as file:
-        for piece in _pack_pieces(repo, ids):
-            if at:
-                entries.append((bytes.fromhex(ids[len(entries)].decode()), at, zlib.crc32(piece)))
+
+        def write(piece: bytes) -> None:
             file.write(piece)
             hasher.update(piece)
-            at += len(piece)
+
+        write(b"PACK" + (2).to_bytes(4, "big") + len(ids).to_bytes(4, "big"))
+        for sha in ids:
+            at, sum_ = file.tell(), 0
+            for piece in _deflated(objects, sha):
+                write(piece)
+                sum_ = zlib.crc32(piece, sum_)
+            entries.append((bytes.fromhex(sha.decode()), at, sum_))
         file.write(hasher.digest())
     name = f"objects/pack/pack-{hasher.hexdigest()}"
     os.rename(staged, f"{writer.place}/{name}.pack")
     os.chmod(f"{writer.place}/{name}.pack", 0o444)
-    writer.file(f"{name}.idx", b"", 0o644)
-    with open(f"{writer.place}/{name}.idx", "wb") as file:
+    with open(f"{writer.place}/{name}.idx", "xb") as file:
         write_pack_index_v2(file, entries, hasher.digest())
     os.chmod(f"{writer.place}/{name}.idx", 0o444)
 
 
-def _pack_pieces(repo: Repo, ids: list[ObjectID]) -> Iterator[bytes]:
-    """Yield the header of a pack, then each object."""
-    yield b"PACK" + (2).to_bytes(4, "big") + len(ids).to_bytes(4, "big")
-    for sha in ids:
-        kind, raw = repo.object_store.get_raw(sha)
-        size = len(raw)
-        head = bytearray()
-        byte, size = kind << 4 | size & 15, size >> 4
-        while size:
-            head.append(byte | 128)
-            byte, size = size & 127, size >> 7
-        head.append(byte)
-        yield bytes(head) + zlib.compress(raw)
+def _deflated(objects: Objects, sha: ObjectID) -> Iterator[bytes]:
+    """Yield an object as it stands in a pack."""
+    kind, size = objects.stat(sha)
+    head = bytearray()
+    byte, size = kind << 4 | size & 15, size >> 4
+    while size:
+        head.append(byte | 128)
+        byte, size = size & 127, size >> 7
+    head.append(byte)
+    yield bytes(head)
+    stream = zlib.compressobj()
+    waiting = bytearray()
+    for piece in objects.pieces(sha):
+        waiting += piece
+        while len(waiting) >= _PIECE:  # the same pieces, however the server deflated it
+            yield stream.compress(waiting[:_PIECE])
+            del waiting[:_PIECE]
+    yield stream.compress(waiting) + stream.flush()
 
 
-def _take_packs(repo: Repo, writer: _Writer) -> None:
-    folder = f"{repo.controldir()}/objects/pack"
-    for name in os.listdir(folder):
-        if name.endswith((".pack", ".idx")):
-            os.link(f"{folder}/{name}", f"{writer.place}/objects/pack/{name}")
+def _take_packs(objects: Objects, writer: _Writer) -> None:
+    """Take what was fetched as it is; single objects become a pack."""
+    for pack in objects.packs:
+        name = f"{writer.place}/objects/pack/pack-{pack.checksum}"
+        os.link(pack.path, f"{name}.pack")
+        pack.write_index(f"{name}.idx")
+        os.chmod(f"{name}.pack", 0o444)
+        os.chmod(f"{name}.idx", 0o444)
+    if objects.singles:
+        _write_pack(objects, [ObjectID(sha.hex().encode()) for sha in sorted(objects.singles)], writer)
 
 
-def _tree_entries(repo: Repo, commit: Commit) -> Iterator[tuple[bytes, int, ObjectID]]:
-    """Yield path, mode and id of everything in a commit but its directories."""
-    waiting = [(b"", commit.tree)]
-    while waiting:
-        prefix, tree = waiting.pop()
-        for name, mode, sha in read_tree(_raw_tree(repo, tree), len(tree) // 2):
-            path = prefix + os.fsencode(name)
-            if mode & 0o170000 == _DIRECTORY:
-                waiting.append((path + b"/", sha))
-            else:
-                yield path, mode, sha
+def _write_index(view: GitView, path: str) -> None:
+    """Write an index that says nothing of files on a disk: git looks at their contents when it first needs to."""
+    hasher = new_hash(view.objects.id_bytes)
+    with open(path, "xb") as file:
 
+        def write(piece: bytes) -> None:
+            file.write(piece)
+            hasher.update(piece)
 
-def _index(entries: Iterable[tuple[bytes, int, ObjectID]], id_bytes: int) -> bytes:
-    """Return an index that says nothing of files on a disk: git looks at their contents when it first needs to."""
-    pieces = []
-    for path, mode, sha in sorted(entries):
-        kind = mode & 0o170000
-        plain = 0o100755 if mode & 0o111 else 0o100644
-        stored = kind if kind in (0o120000, _SUBMODULE) else plain
-        head = bytes(24) + stored.to_bytes(4, "big") + bytes(12) + bytes.fromhex(sha.decode())
-        entry = head + min(len(path), 0xFFF).to_bytes(2, "big") + path
-        pieces.append(entry + bytes(8 - len(entry) % 8))
-    body = b"DIRC" + (2).to_bytes(4, "big") + len(pieces).to_bytes(4, "big") + b"".join(pieces)
-    hasher = hashlib.sha1(usedforsecurity=False) if id_bytes == 20 else hashlib.sha256()
-    hasher.update(body)
-    return body + hasher.digest()
+        write(b"DIRC" + (2).to_bytes(4, "big") + view.total.files.to_bytes(4, "big"))
+        for name, mode, sha in view.files():
+            kind = mode & 0o170000
+            plain = 0o100755 if mode & 0o111 else 0o100644
+            stored = kind if kind in (0o120000, SUBMODULE) else plain
+            head = bytes(24) + stored.to_bytes(4, "big") + bytes(12) + bytes.fromhex(sha.decode())
+            entry = head + min(len(name), 0xFFF).to_bytes(2, "big") + name
+            write(entry + bytes(8 - len(entry) % 8))
+        file.write(hasher.digest())
+    os.chmod(path, 0o644)

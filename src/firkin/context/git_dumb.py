@@ -7,32 +7,27 @@ Spec: git gitprotocol-http, "dumb"; gitformat-pack.
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Callable
-from io import BytesIO
-from typing import TYPE_CHECKING
 
-from dulwich.objects import Commit, ObjectID, ShaFile, Tag, Tree
-from dulwich.pack import load_pack_index_file
+from dulwich.object_format import SHA1, SHA256
+from dulwich.objects import ObjectID
+from dulwich.pack import PackIndex, load_pack_index
 
-from firkin.context.git_view import read_tree
+from firkin.context.git_objects import COMMIT, TAG, TREE, Objects
+from firkin.context.git_view import DIRECTORY, SUBMODULE, read_tree
 
-if TYPE_CHECKING:
-    from dulwich.repo import Repo
-
-_MAX_OBJECT_BYTES = 2 << 30
-_MAX_HEADER_BYTES = 32
 _MAX_PACKS = 10_000
-_DIRECTORY, _SUBMODULE = 0o040000, 0o160000
 _HEX = frozenset(b"0123456789abcdef")
 
-Get = Callable[[str], bytes | None]
-"""Returns a file of the repository, None where there is none."""
+Get = Callable[[str, str], bool]
+"""Fetches a file of the repository to a path; says whether there is one."""
 
 
-def dumb_refs(get: Get) -> tuple[dict[str, str], str]:
-    """Return the ids of all refs, HEAD and `REF^{}` included, and the branch that HEAD stands for, if any."""
+def dumb_refs(get: Callable[[str], bytes | None]) -> tuple[dict[str, str], str]:
+    """Return the ids of all refs, HEAD and `REF^{}` included, and the branch that HEAD stands for, if any.
+
+    `get` returns a small file of the repository, None where there is none.
+    """
     refs = {}
     branch = ""
     for line in (get("info/refs") or b"").splitlines():
@@ -53,17 +48,18 @@ def _is_id(text: bytes) -> bool:
     return len(text) in (40, 64) and _HEX.issuperset(text)
 
 
-def fetch_dumb(get: Get, repo: Repo, sha: str, commits: int) -> None:
+def fetch_dumb(get: Get, objects: Objects, sha: str, commits: int) -> Objects:
     """Fetch a commit (or tag) with its files and so many commits of history (0: all). Raises ValueError, KeyError."""
-    _DumbFetch(get, repo).run(ObjectID(sha.encode()), commits)
+    _DumbFetch(get, objects).run(ObjectID(sha.encode()), commits)
+    return objects
 
 
 class _DumbFetch:
-    def __init__(self, get: Get, repo: Repo) -> None:
+    def __init__(self, get: Get, objects: Objects) -> None:
         self._get = get
-        self._store = repo.object_store
-        self._format = repo.object_format
-        self._packs: dict[str, object] | None = None  # those not yet fetched, by name; their indexes
+        self._objects = objects
+        self._packs: dict[str, PackIndex | None] | None = None  # those not yet fetched, by name; their indexes
+        self._count = 0
 
     def run(self, sha: ObjectID, commits: int) -> None:
         level = [sha]
@@ -75,13 +71,13 @@ class _DumbFetch:
                 if item in seen:
                     continue
                 seen.add(item)
-                found = self._have(item)
-                while isinstance(found, Tag):
-                    found = self._have(found.object[1])
-                if not isinstance(found, Commit):
+                while self._have(item) == TAG:
+                    item = self._objects.parsed(item).object[1]  # type: ignore[attr-defined]
+                if self._objects.stat(item)[0] != COMMIT:
                     raise ValueError(f"{item.decode()} is no commit")
-                self._take_tree(found.tree, seen)
-                following += found.parents
+                commit = self._objects.commit(item)
+                self._take_tree(commit.tree, seen)
+                following += commit.parents
             depth += 1
             level = following if not commits or depth < commits else []
 
@@ -92,45 +88,28 @@ class _DumbFetch:
             if tree in seen:
                 continue
             seen.add(tree)
-            found = self._have(tree)
-            if not isinstance(found, Tree):
-                raise ValueError(f"{tree.decode()} is no tree")
-            for _, mode, below in read_tree(bytes(found.as_raw_string()), len(tree) // 2):
-                if mode & 0o170000 == _DIRECTORY:
+            self._have(tree)
+            for _, mode, below in read_tree(self._objects.read(tree, TREE), self._objects.id_bytes):
+                if mode & 0o170000 == DIRECTORY:
                     waiting.append(below)
-                elif mode & 0o170000 != _SUBMODULE and below not in seen:
+                elif mode & 0o170000 != SUBMODULE and below not in seen:
                     seen.add(below)
                     self._have(below)
 
-    def _have(self, sha: ObjectID) -> ShaFile:
-        """Return an object, fetched if it is not here yet."""
-        if sha not in self._store:
+    def _have(self, sha: ObjectID) -> int:
+        """Return the kind of an object, which is fetched if it is not here yet."""
+        if sha not in self._objects:
             name = sha.decode()
-            loose = self._get(f"objects/{name[:2]}/{name[2:]}")
-            if loose is not None:
-                self._store.add_object(self._read_loose(loose, sha))
+            path = self._place()
+            if self._get(f"objects/{name[:2]}/{name[2:]}", path):
+                self._objects.add_single(path, sha)
             else:
                 self._take_pack_with(sha)
-        return self._store[sha]
+        return self._objects.stat(sha)[0]
 
-    def _read_loose(self, data: bytes, sha: ObjectID) -> ShaFile:
-        stated = zlib.decompressobj().decompress(data, _MAX_HEADER_BYTES).partition(b"\0")[0]
-        digits = stated.partition(b" ")[2]
-        if not digits.isdigit():
-            raise ValueError(f"object {sha.decode()} is damaged")
-        if int(digits) > _MAX_OBJECT_BYTES:
-            raise ValueError(f"object {sha.decode()} is too large")
-        # No more than it says it holds: few bytes inflate to many. One more tells that it lied.
-        plain = zlib.decompressobj().decompress(data, len(stated) + 1 + int(digits) + 1)
-        hasher = hashlib.sha1(usedforsecurity=False) if len(sha) == 40 else hashlib.sha256()
-        hasher.update(plain)
-        head, _, body = plain.partition(b"\0")
-        kind, _, size = head.partition(b" ")
-        if hasher.hexdigest().encode() != sha or size != b"%d" % len(body):
-            raise ValueError(f"object {sha.decode()} is damaged")
-        return ShaFile.from_raw_string(
-            {b"commit": 1, b"tree": 2, b"blob": 3, b"tag": 4}[kind], body, object_format=self._format
-        )
+    def _place(self) -> str:
+        self._count += 1
+        return f"{self._objects.directory}/fetched-{self._count}"
 
     def _take_pack_with(self, sha: ObjectID) -> None:
         """Fetch the pack that has an object. Its objects get the ids that their contents have, not those it claims."""
@@ -138,25 +117,34 @@ class _DumbFetch:
         packs = self._list_packs()
         for name, index in packs.items():
             if index is None:
-                data = self._get(f"objects/pack/{name}.idx") or b""
-                index = packs[name] = load_pack_index_file("index", BytesIO(data), self._format)
+                path = self._place() + ".idx"
+                if not self._get(f"objects/pack/{name}.idx", path):
+                    raise ValueError(f"the server has no {name}.idx")
+                index = packs[name] = load_pack_index(path, SHA1 if self._objects.id_bytes == 20 else SHA256)
             try:
-                index.object_offset(raw)  # type: ignore[attr-defined]
+                index.object_offset(raw)  # type: ignore[arg-type]
             except KeyError:
                 continue
             del packs[name]
-            data = self._get(f"objects/pack/{name}.pack") or b""
-            self._store.add_thin_pack(BytesIO(data).read, None)
-            if sha in self._store:
+            path = self._place()
+            if self._get(f"objects/pack/{name}.pack", path):
+                self._objects.add_pack(path)
+            if sha in self._objects:
                 return
             raise ValueError(f"the pack {name} has no object {sha.decode()}")
         raise ValueError(f"the server has no object {sha.decode()}")
 
-    def _list_packs(self) -> dict[str, object]:
+    def _list_packs(self) -> dict[str, PackIndex | None]:
         if self._packs is None:
             self._packs = {}
-            for line in (self._get("objects/info/packs") or b"").splitlines()[:_MAX_PACKS]:
-                name = line[2:].strip().decode("ascii", "replace").removesuffix(".pack")
-                if line.startswith(b"P pack-") and name.removeprefix("pack-").isalnum():
-                    self._packs[name] = None
+            path = self._place()
+            if not self._get("objects/info/packs", path):
+                return self._packs
+            with open(path, "rb") as file:
+                for line in file:
+                    name = line[2:].strip().decode("ascii", "replace").removesuffix(".pack")
+                    if line.startswith(b"P pack-") and name.removeprefix("pack-").isalnum():
+                        self._packs[name] = None
+                    if len(self._packs) == _MAX_PACKS:
+                        break
         return self._packs

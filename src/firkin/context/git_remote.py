@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dulwich.client import GitClient, SSHGitClient, TCPGitClient
 from dulwich.errors import GitProtocolError, HangupException
+from dulwich.object_store import ObjectStoreGraphWalker
 from dulwich.objects import ObjectID
-from dulwich.repo import Repo
 
 from firkin.context.archive import Scratch
 from firkin.context.git_address import Address, GitCredentials, parse_address
 from firkin.context.git_dumb import dumb_refs, fetch_dumb
+from firkin.context.git_objects import Objects
+from firkin.context.git_pack import Budget
 from firkin.context.git_transport import HttpGitClient, PlainFiles, SshProgram
 from firkin.context.https import Web
 from firkin.errors import ContextError
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     from dulwich.refs import Ref
 
 _HEX = frozenset("0123456789abcdef")
-_MAX_FILE_BYTES = 4 << 30
+MAX_REFS_BYTES = 256 << 20
+"""What a server may say of its refs."""
 
 
 class Found(NamedTuple):
@@ -49,8 +52,10 @@ class Remote:
         cancelled: Callable[[], bool] | None,
         environ: Mapping[str, str],
         credentials: GitCredentials,
+        downloaded: Budget,
     ) -> None:
         address = parse_address(url)
+        self._downloaded = downloaded
         self._path = address.path
         self._web: Web | None = None
         self._place = ""
@@ -113,56 +118,87 @@ class Remote:
         try:
             found = self._client.get_refs(self._path.encode())
         except PlainFiles:
-            return dumb_refs(self._file)
+            return dumb_refs(self._small_file)
         refs = {_text(name): sha.decode() for name, sha in found.refs.items() if sha}
         head = {_text(name): _text(target) for name, target in found.symrefs.items()}.get("HEAD", "")
         return refs, head
 
-    def fetch(self, sha: str, commits: int, scratch: Scratch) -> Repo:
-        """Fetch a commit with so much of its history (0: all), or all where the server gives no single commits."""
+    def fetch(self, sha: str, commits: int, scratch: Scratch, budget: Budget) -> Objects:
+        """Fetch a commit with so much of its history (0: all), or all where the server gives no single commits.
+
+        Raises LimitReached when the `budget` is spent.
+        """
         wanted = ObjectID(sha.encode())
-
-        def want(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
-            return [wanted]
-
-        repo = _new(scratch, sha)
+        id_bytes = len(sha) // 2
         try:
-            self._client.fetch(self._path.encode(), repo, determine_wants=want, depth=commits or None)
-            if wanted in repo.object_store:
-                return repo
+            objects = self._take_pack(lambda refs: [wanted], commits or None, Objects(scratch("git"), id_bytes, budget))
+            if wanted in objects:
+                return objects
         except PlainFiles:
-            fetch_dumb(self._file, repo, sha, commits)
-            return repo
+            return fetch_dumb(self._get, Objects(scratch("git"), id_bytes, budget), sha, commits)
         except (GitProtocolError, HangupException):
             pass  # not every server gives commits by their ids
-        repo = _new(scratch, sha)
-        self._client.fetch(self._path.encode(), repo)
-        if wanted not in repo.object_store:
+        objects = self._take_pack(_branches_and_tags, None, Objects(scratch("git"), id_bytes, budget))
+        if wanted not in objects:
             raise ValueError(f"it has no commit {sha}")
-        return repo
+        return objects
 
-    def _file(self, name: str) -> bytes | None:
-        """Return a file of a repository behind a server of plain files, None where there is none."""
+    def _take_pack(
+        self, want: Callable[[Mapping[Ref, ObjectID]], list[ObjectID]], depth: int | None, objects: Objects
+    ) -> Objects:
+        """Fetch what is wanted of the server's refs, as one pack."""
+
+        def wants(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
+            return want(refs)
+
+        path = f"{objects.directory}/fetched.pack"
+        with open(path, "xb") as file:
+
+            def write(data: bytes) -> int:
+                self._downloaded.take(0, len(data))
+                return file.write(data)
+
+            nothing_here = ObjectStoreGraphWalker([], lambda sha: [])
+            self._client.fetch_pack(self._path.encode(), wants, nothing_here, write, depth=depth)
+            size = file.tell()
+        if size:
+            objects.add_pack(path)
+        return objects
+
+    def _get(self, name: str, path: str) -> bool:
+        """Fetch a file of a repository behind a server of plain files to `path`; say whether there is one."""
+        assert self._web is not None
+        exchange = self._web.open(f"{self._place}/{name}", accept=(200, 404))
+        try:
+            if exchange.status == 404:
+                return False
+            with open(path, "xb") as file:
+                for chunk in exchange.chunks():
+                    self._downloaded.take(0, len(chunk))
+                    file.write(chunk)
+            return True
+        finally:
+            exchange.close()
+
+    def _small_file(self, name: str) -> bytes | None:
+        """Return such a file that is read at once, None where there is none."""
         assert self._web is not None
         exchange = self._web.open(f"{self._place}/{name}", accept=(200, 404))
         try:
             if exchange.status == 404:
                 return None
-            pieces = []
-            size = 0
+            data = bytearray()
             for chunk in exchange.chunks():
-                pieces.append(bytes(chunk))
-                size += len(chunk)
-                if size > _MAX_FILE_BYTES:
-                    raise ValueError(f"`{name}` is larger than {_MAX_FILE_BYTES >> 30} GiB")
-            return b"".join(pieces)
+                data += chunk
+                if len(data) > MAX_REFS_BYTES:
+                    raise ValueError(f"`{name}` is larger than {MAX_REFS_BYTES >> 20} MiB")
+            return bytes(data)
         finally:
             exchange.close()
 
 
-def _new(scratch: Scratch, sha: str) -> Repo:
-    """Make an empty repository for objects that are named as `sha` is."""
-    return Repo.init(scratch("git"), mkdir=True, object_format="sha256" if len(sha) == 64 else "sha1")
+def _branches_and_tags(refs: Mapping[Ref, ObjectID]) -> list[ObjectID]:
+    return [sha for name, sha in refs.items() if not name.endswith(b"^{}")]
 
 
 def _text(name: bytes) -> str:

@@ -116,8 +116,9 @@ def fetch_source(op: Http | Git, tools: RemoteTools, git_depth: int = 1) -> View
             from firkin.context.git import GitTools, open_git
 
             git_tools = GitTools(
-                tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled, tools.git_home
-            )
+                tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled, tools.git_home,
+                tools.limits,
+            )  # fmt: skip
             return open_git(op, git_tools, git_depth)
         case _:
             assert_never(op)

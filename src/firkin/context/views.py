@@ -18,7 +18,7 @@ from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
 
 _MAX_NAME_BYTES = 255  # NAME_MAX and PATH_MAX of Linux: what is longer can be made nowhere
-_MAX_PATH_BYTES = 4095
+MAX_PATH_BYTES = 4095
 _SHORT = 63  # so many characters are no more than 255 bytes
 
 
@@ -209,9 +209,9 @@ def check_names(names: Sequence[str], directory: str) -> None:
 def check_lengths(path: str) -> None:
     """Check that a path and the names in it fit into a file system; raises ContextError."""
     size = len(_bytes(path))
-    if size > _MAX_PATH_BYTES:
+    if size > MAX_PATH_BYTES:
         raise ContextError(
-            f"the path `{path[:60]}...` has {size} bytes; {_MAX_PATH_BYTES} are the most", code="context-name"
+            f"the path `{path[:60]}...` has {size} bytes; {MAX_PATH_BYTES} are the most", code="context-name"
         )
     for name in path.split("/") if size > _MAX_NAME_BYTES else ():
         if len(_bytes(name)) > _MAX_NAME_BYTES:
@@ -222,7 +222,7 @@ def check_lengths(path: str) -> None:
 
 
 def _check_target(entry: Entry, path: str) -> None:
-    if not entry.target or "\0" in entry.target or len(_bytes(entry.target)) > _MAX_PATH_BYTES:
+    if not entry.target or "\0" in entry.target or len(_bytes(entry.target)) > MAX_PATH_BYTES:
         raise ContextError(f"the link `{path.lstrip('/')}` has a text that no link can have", code="context-name")
 
 

@@ -84,6 +84,22 @@ def limit_hints(error: ValueError) -> tuple[str, ...]:
     return (error.hint,) if isinstance(error, LimitReached) else ()
 
 
+def too_many_entries(limits: UnpackLimits, what: str) -> LimitReached:
+    """Return the error for more entries than `what` (an archive) may have."""
+    return LimitReached(
+        f"it has more than the {limits.entries} entries that {what} may have",
+        _HINT.format("--max-unpack-entries", "max-entries"),
+    )
+
+
+def too_many_bytes(limits: UnpackLimits, what: str) -> LimitReached:
+    """Return the error for more bytes than `what` may unpack to."""
+    return LimitReached(
+        f"it unpacks to more than the {limits.size_bytes} bytes that {what} may have",
+        _HINT.format("--max-unpack-size", "max-size"),
+    )
+
+
 class TarReader:
     """Reads members one after the other; every fault in the archive is a ValueError with its offset.
 
@@ -125,16 +141,9 @@ class TarReader:
         return member
 
     def _too_large(self) -> NoReturn:
-        limits = self._limits
         if self._entries_left < 0:
-            raise LimitReached(
-                f"it has more than the {limits.entries} entries that an archive may have",
-                _HINT.format("--max-unpack-entries", "max-entries"),
-            )
-        raise LimitReached(
-            f"it unpacks to more than the {limits.size_bytes} bytes that an archive may have",
-            _HINT.format("--max-unpack-size", "max-size"),
-        )
+            raise too_many_entries(self._limits, "an archive")
+        raise too_many_bytes(self._limits, "an archive")
 
     def _next(self) -> Member | None:
         if self._left or self._pad:

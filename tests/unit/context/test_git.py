@@ -19,7 +19,6 @@ from dulwich.web import make_wsgi_chain
 
 from firkin.context.git import GitTools, open_git
 from firkin.context.git_address import GitCredentials, join_remote, parse_address, submodule_url
-from firkin.context.git_view import GitView
 from firkin.context.views import MemoryView, SingleFile
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
@@ -394,7 +393,9 @@ def test_a_commit_of_a_time_that_no_clock_has(server: Server, tools: GitTools, s
     commit = repo[repo.head()]
     assert isinstance(commit, Commit)
     commit.commit_time = seconds
-    view = GitView(repo, commit)  # type: ignore[arg-type]
+    repo.object_store.add_object(commit)
+    repo.refs[b"refs/heads/main"] = commit.id  # type: ignore[index]
+    view = open_git(Git(server.url + "/a.git"), tools)
     assert view.time_s == 0
     entry = view.lstat("bin/run")
     assert entry is not None and entry.mtime_ns == 0

@@ -229,13 +229,13 @@ def test_objects_inflate_to_no_more_than_they_state(places: Places, tools: GitTo
     big = place / ".git" / "objects" / name[:2] / name[2:]
     big.chmod(0o644)
     for raw, why in (
-        (b"blob 3\0abc" + bytes(64 << 20), "damaged"), (b"blob 99999999999\0abc", "too large"),
-        (b"blob -3\0abc", "damaged"), (b"blob " + b"9" * 64 + b"\0abc", "too large|damaged"), (b"", "damaged"),
+        (b"blob 3\0abc" + bytes(64 << 20), "damaged"), (b"blob 99999999999\0abc", "damaged"),
+        (b"blob -3\0abc", "damaged"), (b"blob " + b"9" * 64 + b"\0abc", "more than"), (b"", "damaged"),
     ):  # fmt: skip
         big.write_bytes(zlib.compress(raw))
         tracemalloc.start()
         try:
-            with pytest.raises(ContextError, match=f"object {name} is ({why})"):
+            with pytest.raises(ContextError, match=f"object {name} is damaged" if why == "damaged" else why):
                 open_git(Git(f"{places.url}/plain/{form}/.git"), tools)
             assert tracemalloc.get_traced_memory()[1] < 16 << 20
         finally:
