@@ -26,7 +26,7 @@ from firkin.solve.copy_plan import Matcher
 from firkin.solve.fetch import LayoutReader
 from firkin.solve.resolve import Resolved
 from firkin.solve.result import Files
-from firkin.solve.view_files import read_file
+from firkin.solve.view_files import read_text
 from firkin.source import Source
 from firkin.store.store import Store
 
@@ -162,13 +162,15 @@ class Contexts:
         view: View = found
         if self._request.context_sub_path:
             view = _below(view, self._request.context_sub_path, what)
-        self.files[""] = Files(self._behind_ignore_file(view))
+        self.files[""] = Files(self._behind_ignore_file(view, what))
         given = self._given_dockerfile()
         if given is not None:
             return given
         name = self._request.dockerfile or "Dockerfile"
-        data = read_file(view, name) or (b"" if self._request.dockerfile else read_file(view, "dockerfile"))
-        if not data and view.lstat(name) is None:
+        data = read_text(view, name, what)
+        if data is None and not self._request.dockerfile:
+            data = read_text(view, "dockerfile", what)
+        if data is None:
             raise ContextError(
                 f"cannot find the Dockerfile: {what} has no `{name}`",
                 code="dockerfile-missing",
@@ -176,7 +178,7 @@ class Contexts:
             )
         return Source(name, data.decode("utf-8", "surrogateescape"))
 
-    def _behind_ignore_file(self, view: View) -> View:
+    def _behind_ignore_file(self, view: View, what: str) -> View:
         """Return a tree without what its ignore file names, where the request wants that."""
         if not self._request.ignore_everywhere:
             return view
@@ -184,7 +186,7 @@ class Contexts:
 
         own, text = (self._request.dockerfile or "Dockerfile") + IGNORE_NAME, self._request.ignore_text
         found = [(own, text.encode("utf-8", "surrogateescape"))] if text is not None else [
-            (name, read_file(view, name)) for name in (own, IGNORE_NAME) if view.lstat(name) is not None
+            (name, data) for name in (own, IGNORE_NAME) if (data := read_text(view, name, what)) is not None
         ]  # fmt: skip
         for name, data in found[:1]:
             self.main_matcher = matcher = self._read_ignore(data, name)

@@ -7,7 +7,6 @@ import os
 import random
 import time
 import tracemalloc
-import zlib
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -16,6 +15,20 @@ from struct import pack as packed
 import pytest
 from dulwich.objects import Commit, ObjectID
 from dulwich.repo import Repo
+from support.git_packs import (
+    BLOB,
+    COMMIT,
+    ID_DELTA,
+    OFFSET_DELTA,
+    TREE,
+    Repository,
+    back,
+    copy_all,
+    delta,
+    entry,
+    id_of,
+    pack_of,
+)
 
 from firkin.context.git_directory import Kept, write_git_directory
 from firkin.context.git_objects import Objects
@@ -25,80 +38,7 @@ from firkin.errors import ContextError
 from firkin.layer.tar import LimitReached
 from firkin.request import UNPACK_LIMITS, UnpackLimits
 
-COMMIT, TREE, BLOB, OFFSET_DELTA, ID_DELTA = 1, 2, 3, 6, 7
-NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob"}
 SMALL = UnpackLimits(size_bytes=64 << 20, entries=10_000)
-
-
-def id_of(kind: int, content: bytes) -> bytes:
-    return hashlib.sha1(b"%s %d\0" % (NAMES[kind], len(content)) + content).digest()
-
-
-def head(kind: int, size: int) -> bytes:
-    out = bytearray()
-    byte, size = kind << 4 | size & 15, size >> 4
-    while size:
-        out.append(byte | 128)
-        byte, size = size & 127, size >> 7
-    return bytes([*out, byte])
-
-
-def number(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def entry(kind: int, content: bytes, base: bytes = b"", size: int | None = None) -> bytes:
-    return head(kind, len(content) if size is None else size) + base + zlib.compress(content)
-
-
-def delta(base: int, result: int, *instructions: bytes) -> bytes:
-    return number(base) + number(result) + b"".join(instructions)
-
-
-def copy_all(size: int) -> bytes:
-    """Copy the first `size` bytes of the base."""
-    return b"\xf0" + size.to_bytes(3, "little")
-
-
-def pack_of(*entries: bytes, number_of: int | None = None) -> bytes:
-    body = b"PACK" + packed(">II", 2, len(entries) if number_of is None else number_of) + b"".join(entries)
-    return body + hashlib.sha1(body).digest()
-
-
-class Repository:
-    """Objects that are put into one pack."""
-
-    def __init__(self) -> None:
-        self.objects: dict[bytes, tuple[int, bytes]] = {}
-
-    def add(self, kind: int, content: bytes) -> bytes:
-        sha = id_of(kind, content)
-        self.objects[sha] = kind, content
-        return sha
-
-    def tree(self, *entries: tuple[int, bytes, bytes]) -> bytes:
-        return self.add(TREE, b"".join(b"%o %b\0" % (mode, name) + sha for mode, name, sha in entries))
-
-    def commit(self, tree: bytes) -> ObjectID:
-        text = b"tree %b\nauthor A <a@b> 1600000000 +0000\ncommitter A <a@b> 1600000000 +0000\n\nm\n"
-        return ObjectID(self.add(COMMIT, text % tree.hex().encode()).hex().encode())
-
-    def open(self, place: Path, commit: ObjectID, limits: UnpackLimits = UNPACK_LIMITS) -> GitView:
-        objects = Objects(str(place), 20, Budget(limits, "what is fetched of a repository"))
-        path = place / "p"
-        path.write_bytes(pack_of(*(entry(kind, content) for kind, content in self.objects.values())))
-        objects.add_pack(str(path))
-        return GitView(objects, objects.commit(commit), Budget(limits, "a git tree"))
-
-    def bomb(self, levels: int, width: int, leaf: bytes = b"x") -> ObjectID:
-        below, mode = self.add(BLOB, leaf), 0o100644
-        for _ in range(levels):
-            below, mode = self.tree(*((mode, b"%d" % number, below) for number in range(width))), 0o040000
-        return self.commit(below)
 
 
 def open_pack(place: Path, data: bytes, limits: UnpackLimits = UNPACK_LIMITS) -> Pack:
@@ -326,21 +266,13 @@ def test_differences_of_both_kinds(tmp_path: Path) -> None:
     two = delta(1003, 13, b"\x90\x0a", b"\x03xyz")
     first, second = base + b"abc", base[:10] + b"xyz"
     whole = entry(BLOB, base)
-    by_offset = entry(OFFSET_DELTA, one, _back(len(whole)))
+    by_offset = entry(OFFSET_DELTA, one, back(len(whole)))
     by_id = entry(ID_DELTA, two, id_of(BLOB, first))
     for entries in ((whole, by_offset, by_id), (by_id, whole, by_offset)):
         pack = open_pack(tmp_path, pack_of(*entries))
         assert {content(pack, id_of(BLOB, data)) == data for data in (base, first, second)} == {True}
         assert pack.size(pack.ids[id_of(BLOB, second)]) == 13
         assert pack.kind(pack.ids[id_of(BLOB, second)]) == BLOB
-
-
-def _back(distance: int) -> bytes:
-    out = [distance & 127]
-    while distance := distance >> 7:
-        distance -= 1
-        out.append(distance & 127 | 128)
-    return bytes(reversed(out))
 
 
 def test_packs_that_are_none(tmp_path: Path) -> None:
@@ -363,14 +295,14 @@ def test_packs_that_are_none(tmp_path: Path) -> None:
         (pack_of(b"\xe0\x00" + b"\xff" * 5000 + b"\0"), "to no object"),
         (pack_of(entry(OFFSET_DELTA, delta(1, 1, b"\x01x"), b"\0")), "to no object"),
         (pack_of(entry(OFFSET_DELTA, delta(1, 1, b"\x01x"), b"\x05")), "to no object"),
-        (pack_of(blob, entry(OFFSET_DELTA, delta(1, 1, b"\x01x"), _back(1))), "to no object"),
+        (pack_of(blob, entry(OFFSET_DELTA, delta(1, 1, b"\x01x"), back(1))), "to no object"),
         (pack_of(blob, entry(ID_DELTA, delta(3, 1, b"\x01x"), bytes(20))), "not in the pack"),
-        (pack_of(blob, entry(OFFSET_DELTA, delta(4, 1, b"\x01x"), _back(len(blob)))), "to another object"),
-        (pack_of(blob, entry(OFFSET_DELTA, b"", _back(len(blob)))), "cut short"),
-        (pack_of(blob, entry(OFFSET_DELTA, b"\xff" * 30, _back(len(blob)))), "cut short"),
-        (pack_of(blob, entry(OFFSET_DELTA, delta(3, 1 << 50, b"\x01x"), _back(len(blob)))), "as a difference"),
-        (pack_of(blob, entry(OFFSET_DELTA, delta(3, 9, b"\x93\x01\x09"), _back(len(blob)))), "."),
-        (pack_of(blob, entry(OFFSET_DELTA, delta(3, 9, b"\0"), _back(len(blob)))), "."),
+        (pack_of(blob, entry(OFFSET_DELTA, delta(4, 1, b"\x01x"), back(len(blob)))), "to another object"),
+        (pack_of(blob, entry(OFFSET_DELTA, b"", back(len(blob)))), "cut short"),
+        (pack_of(blob, entry(OFFSET_DELTA, b"\xff" * 30, back(len(blob)))), "cut short"),
+        (pack_of(blob, entry(OFFSET_DELTA, delta(3, 1 << 50, b"\x01x"), back(len(blob)))), "as a difference"),
+        (pack_of(blob, entry(OFFSET_DELTA, delta(3, 9, b"\x93\x01\x09"), back(len(blob)))), "."),
+        (pack_of(blob, entry(OFFSET_DELTA, delta(3, 9, b"\0"), back(len(blob)))), "."),
     )
     for data, why in wrong:
         with pytest.raises(FAILURES, match=why):
@@ -380,7 +312,7 @@ def test_packs_that_are_none(tmp_path: Path) -> None:
 def test_packs_that_are_damaged_anywhere(tmp_path: Path) -> None:
     base = random.Random(7).randbytes(300)
     whole = entry(BLOB, base)
-    entries = whole + entry(OFFSET_DELTA, delta(300, 303, copy_all(300), b"\x03abc"), _back(len(whole)))
+    entries = whole + entry(OFFSET_DELTA, delta(300, 303, copy_all(300), b"\x03abc"), back(len(whole)))
     chance = random.Random(1)
     for _ in range(2000):
         body = bytearray(b"PACK" + packed(">II", 2, 2) + entries)
@@ -403,7 +335,7 @@ def test_a_bomb_of_differences_reaches_the_limit(tmp_path: Path) -> None:
     for _ in range(14):
         step = min(size, 1 << 23)
         copies = [b"\xff" + at.to_bytes(4, "little") + step.to_bytes(3, "little") for at in range(0, size, step)]
-        entries.append(entry(OFFSET_DELTA, delta(size, 2 * size, *copies * 2), _back(len(entries[-1]))))
+        entries.append(entry(OFFSET_DELTA, delta(size, 2 * size, *copies * 2), back(len(entries[-1]))))
         size *= 2
     with pytest.raises(LimitReached, match="67108864 bytes that a pack may have"):
         open_pack(tmp_path, pack_of(*entries), SMALL)
@@ -425,7 +357,7 @@ def test_chains_of_differences_end(tmp_path: Path) -> None:
         entries = [entry(BLOB, b"abc")]
         for number in range(length):
             change = delta(3, 3, b"\x03" + number.to_bytes(3, "big"))
-            entries.append(entry(OFFSET_DELTA, change, _back(len(entries[-1]))))
+            entries.append(entry(OFFSET_DELTA, change, back(len(entries[-1]))))
         if refused:
             with pytest.raises(ValueError, match="a chain of more than 4095 differences"):
                 open_pack(tmp_path, pack_of(*entries))
@@ -439,13 +371,13 @@ def test_many_differences_to_one_object_hold_little(tmp_path: Path, monkeypatch:
     size = 1 << 20
     entries = [entry(BLOB, bytes(size))]
     for number in range(30):  # a comb: each is the base of the next, and of one that is the base of none
-        back = _back(len(entries[-1]) + (len(entries[-2]) if number else 0))
+        distance = len(entries[-1]) + (len(entries[-2]) if number else 0)
         made = []
         for kind in (b"base", b"none"):
             made.append(delta(size, size + 8, copy_all(size), b"\x08" + kind + number.to_bytes(4, "big")))
-        entries.append(entry(OFFSET_DELTA, made[0], back))
-        back = _back(len(entries[-1]) + len(entries[-2]) + (len(entries[-3]) if number else 0))
-        entries.append(entry(OFFSET_DELTA, made[1], back))
+        entries.append(entry(OFFSET_DELTA, made[0], back(distance)))
+        distance += len(entries[-1])
+        entries.append(entry(OFFSET_DELTA, made[1], back(distance)))
         size += 8
     tracemalloc.start()
     try:
