@@ -25,7 +25,7 @@ DIRECTORY_FD = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
 PATHS = {
     "cache.directory": (
         "a directory that the user named; names in it are digests and fixed words",
-        "DirectoryCache.open_blob DirectoryCache.add DirectoryCache.remove DirectoryCache._read_index "
+        "DirectoryCache.open_blob DirectoryCache.add DirectoryCache.remove "
         "DirectoryCache._copy DirectoryCache._put _size",
     ),
     "context.archive": (

@@ -141,6 +141,16 @@ def test_a_cache_that_is_exchanged_for_a_link(pair: Pair, outside: Path) -> None
 
 
 @pytest.mark.registry
+def test_a_cache_that_no_path_reaches_into_is_not_saved(firkin: Firkin, scratch: Path) -> None:
+    context = scratch / "context"
+    context.mkdir()
+    deep = "n=$(head -c 200 /dev/zero | tr '\\0' d); for i in $(seq 20); do mkdir $n; cd $n; done"
+    (context / "Dockerfile").write_text(f"FROM busybox\nRUN --mount=type=cache,target=/c cd /c; {deep}\n")
+    saved = f"--cache-to=type=local,dest={firkin.directory('saved')},mounts=true"
+    assert "is not saved: its directories are nested too deeply" in firkin.run("build", saved, str(context)).stderr
+
+
+@pytest.mark.registry
 @pytest.mark.parametrize("entry", ["fs", ""])
 def test_a_store_in_which_a_link_stands_for_a_cache(firkin: Firkin, scratch: Path, entry: str) -> None:
     outside = scratch / "outside"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ import msgspec
 
 from firkin.cache.entry import Entry, encode_entry, is_name, read_entry
 from firkin.errors import StoreError
+from firkin.linux.files import open_named, read_named
 from firkin.oci import media
 from firkin.oci.codec import MAX_DOCUMENT_BYTES
 from firkin.oci.descriptor import Descriptor
@@ -77,7 +79,7 @@ class DirectoryCache:
         hasher = new_hasher(descriptor.digest.partition(":")[0])
         size = 0
         try:
-            file = open(self._blob(descriptor.digest), "rb")
+            file = open(open_named(self._blob(descriptor.digest)), "rb")
         except OSError as error:
             raise store_error(f"cannot read the cache {self._path}", error) from error
         with file:
@@ -148,9 +150,7 @@ class DirectoryCache:
     def _read_index(self) -> Index:
         path = f"{self._path}/index.json"
         try:
-            with open(path, "rb") as file:
-                raw = file.read(MAX_DOCUMENT_BYTES + 1)
-            document = _parse_index(raw, path)
+            document = _parse_index(read_named(path, MAX_DOCUMENT_BYTES), path)
         except (FileNotFoundError, NotADirectoryError):
             return Index(media.OCI_INDEX, ())
         except OSError as error:
@@ -208,7 +208,9 @@ def _name(item: Descriptor) -> str:
 
 
 def _size(path: str) -> int:
+    """Return the size of a file; -1 for none, and for what is no file: a cache may come from elsewhere."""
     try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
+        status = os.stat(path)
+    except OSError:
         return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1

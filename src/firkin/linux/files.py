@@ -61,6 +61,17 @@ def read_beneath(root: str, path: str, limit_bytes: int = MAX_TEXT_BYTES) -> byt
             os.close(fd)
 
 
+def open_named(path: str) -> int:
+    """Open a file that the user names, links followed, to read it. Raises OSError, also where it is none (EINVAL)."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _check_regular(fd, path)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
 def open_content(path: str) -> int:
     """Open a file that was seen a moment ago, to read it. Raises ValueError where it is no longer that; OSError."""
     try:

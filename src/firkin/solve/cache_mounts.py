@@ -11,6 +11,7 @@ handed out, kept or saved (`is_sound`): a link would give whatever it leads to t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -18,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from firkin.errors import Cancelled, FirkinError
+from firkin.errors import Cancelled, FirkinError, StepFailed
 from firkin.events import Warned
 from firkin.layer.confined import unpack_confined
 from firkin.layer.scan import iter_upper_changes
@@ -161,7 +162,7 @@ def save_mount(engine: Engine, title: str, path: str, ref: CacheRef) -> Layer | 
     except BlockingIOError:
         _warn(engine, f"cache mount `{title}` is not saved: another build uses it")
         return None
-    except ValueError as error:  # of what no layer can hold
+    except (ValueError, StepFailed) as error:  # of what no layer can hold
         _warn(engine, f"cache mount `{title}` is not saved: {error}")
         return None
     finally:
@@ -181,16 +182,21 @@ def _write(engine: Engine, root: str, ref: CacheRef) -> Layer:
 
 
 def _size(root: str, limit: int) -> int:
-    """Add the sizes of files up, until they are over the limit."""
+    """Add the sizes of files up, until they are over the limit. Raises ValueError for a tree that no path can reach."""
     total = 0
     stack = [root]
-    while stack and total <= limit:
-        with os.scandir(stack.pop()) as items:
-            for item in items:
-                if item.is_dir(follow_symlinks=False):
-                    stack.append(item.path)
-                else:
-                    total += item.stat(follow_symlinks=False).st_size
+    try:
+        while stack and total <= limit:
+            with os.scandir(stack.pop()) as items:
+                for item in items:
+                    if item.is_dir(follow_symlinks=False):
+                        stack.append(item.path)
+                    else:
+                        total += item.stat(follow_symlinks=False).st_size
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError("its directories are nested too deeply") from None
     return total
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from firkin.errors import StoreError
+from firkin.linux.files import open_named
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.reference import parse_reference
 
@@ -61,7 +62,7 @@ class OriginFetcher:
         if not self._image_dir:
             return None
         try:
-            file = open(f"{self._image_dir}/blobs/{descriptor.digest.replace(':', '/')}", "rb")
+            file = open(open_named(f"{self._image_dir}/blobs/{descriptor.digest.replace(':', '/')}"), "rb")
         except OSError:
             return None
         if os.fstat(file.fileno()).st_size == descriptor.size:

@@ -121,7 +121,7 @@ class RemoteCache:
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
         )
         self._store.records.remember(record, replace=True)
-        if entry.reads:  # the key that the layer was made under, for whoever is to believe us
+        if entry.layer[:32] != key[:32]:  # the key that the layer was made under, for whoever is to believe us
             first = with_reads(parts, entry.reads)
             self._store.records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record

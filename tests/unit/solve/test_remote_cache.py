@@ -3,8 +3,11 @@
 import io
 import json
 import os
+import socket
+import sqlite3
 import tarfile
 from collections.abc import Iterator
+from contextlib import chdir, closing
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +303,45 @@ def test_a_wrong_entry_is_a_miss(project: Project, what: str) -> None:
     assert project.statuses == ["done"] * 5
     assert set(project.warnings()) <= {"cache-refused", "cache-unreadable"} and project.warnings()
     assert result.image.digest
+
+
+@pytest.mark.parametrize("reads", [["f" * 64], ["f" * 64] * 7])
+def test_identities_that_prove_nothing_make_no_record(project: Project, reads: list[str]) -> None:
+    """A layer under its own key was made under no other one, whatever the entry says was read."""
+    cache = project.cache(mode="max")
+    project.build("one", cache_to=(cache,))
+    for tag, manifest in entries(project).items():
+        change_line(manifest, reads=reads)
+        project.registry.manifests["team/cache", tag] = (str(manifest["mediaType"]), json.dumps(manifest).encode())
+    project.build("two", cache_from=(cache,))
+    assert project.statuses == ["cached"] * 5
+    with closing(sqlite3.connect(project.place / "two/records.db")) as records:
+        layers = [row[0] for row in records.execute("SELECT layer FROM records")]
+    assert len(layers) == len(set(layers)) == 5
+
+
+@pytest.mark.parametrize("made", ["pipe", "terminal", "loop", "directory", "socket"])
+@pytest.mark.parametrize("place", ["index.json", "manifests", "blobs"])
+def test_what_is_no_file_in_a_directory_is_a_miss(project: Project, place: str, made: str) -> None:
+    """It may come from elsewhere with all that is in it, as an archive of a CI's does."""
+    cache = project.place / "cache"
+    project.build("one", cache_to=(CacheRef("local", str(cache), mode="max"),))
+    index = json.loads((cache / "index.json").read_text())
+    manifests = {cache / "blobs/sha256" / item["digest"][7:] for item in index["manifests"]}
+    blobs = set((cache / "blobs/sha256").iterdir()) - manifests
+    for path in {"index.json": {cache / "index.json"}, "manifests": manifests, "blobs": blobs}[place]:
+        path.unlink()
+        if made == "pipe":
+            os.mkfifo(path)
+        elif made == "directory":
+            path.mkdir()
+        elif made == "socket":
+            with socket.socket(socket.AF_UNIX) as listener, chdir(path.parent):
+                listener.bind(path.name)
+        else:
+            path.symlink_to("/dev/ptmx" if made == "terminal" else path)
+    project.build("two", cache_from=(CacheRef("local", str(cache)),))
+    assert project.statuses == ["done"] * 5
 
 
 def test_an_entry_of_too_many_bytes_is_a_miss(project: Project) -> None:
