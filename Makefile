@@ -65,8 +65,9 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# A process of the tests that dies is a failure and not started again: pytest-xdist then waits for ever for its last tests.
 test: lint types test-packages
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup --max-worker-restart 0 $(PYTEST_ARGS)
 
 unit: $(STAMP)
 	$(BIN)/pytest tests/unit tests/test_source.py $(PYTEST_ARGS)

@@ -3,6 +3,7 @@
 import compileall
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -70,6 +71,9 @@ def missing(need: str) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile firkin once, and give all tests and what they start a temporary directory of this kind."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Whoever is started in the background ignores it, and so would all that tests start and interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         return  # done, and in the environment
     # They start it thousands of times, and without bytecode it takes three times as long to be there.

@@ -32,9 +32,10 @@ pytestmark = pytest.mark.registry
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one command, and the largest resident set of any of its processes."""
+    """Seconds of one command and of processors in it, and the largest resident set of any of its processes."""
 
     seconds: float
+    cpu_s: float
     bytes: int
 
 
@@ -45,7 +46,7 @@ import os, sys
 pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
 _, status, used = os.wait4(pid, 0)
 with open(sys.argv[1], "w") as file:
-    file.write(str(used.ru_maxrss))
+    file.write(f"{used.ru_maxrss} {used.ru_utime + used.ru_stime}")
 sys.exit(os.waitstatus_to_exitcode(status) & 255)
 """
 
@@ -67,7 +68,8 @@ def cost(firkin: Firkin, what: str, *arguments: str | os.PathLike[str]) -> Cost:
         process.wait()
         seconds = time.monotonic() - begin
     assert process.returncode == 0, log.read_text(errors="replace")[-4000:]
-    found = Cost(seconds, int(measured.read_text()) * 1024)
+    kibibytes, cpu_s = measured.read_text().split()
+    found = Cost(seconds, float(cpu_s), int(kibibytes) * 1024)
     print(f"\n  {what}: {found.seconds:.2f} s, {found.bytes / 1e6:.0f} MB", end="", flush=True)
     return found
 
@@ -176,11 +178,11 @@ def test_image_of_many_layers(firkin: Firkin, registry: Registry) -> None:
 def test_store_of_many_images_and_records(one: Firkin) -> None:
     context = context_of(one, "FROM busybox\nCOPY Dockerfile /\nRUN true\n")
     one.run("build", "-t", "app:1", context)
-    before = min((cost(one, "cached, small store", "build", "-t", "app:1", context) for _ in range(3)), key=_seconds)
+    before = min((cost(one, "cached, small store", "build", "-t", "app:1", context) for _ in range(3)), key=_cpu_s)
     _fill(one.store)
     after = min((cost(one, f"cached, {RECORDS:,} records, {IMAGES:,} images", "build", "-t", "app:1", context)
-                 for _ in range(3)), key=_seconds)  # fmt: skip
-    assert after.seconds <= 1.5 * before.seconds + 0.1
+                 for _ in range(3)), key=_cpu_s)  # fmt: skip
+    assert after.cpu_s <= 1.5 * before.cpu_s + 0.1
     assert after.bytes <= 60e6
     cost(one, "firkin images", "images")
     cost(one, "prune, nothing old enough", "prune", "--older-than", "30d")
@@ -190,8 +192,8 @@ def test_store_of_many_images_and_records(one: Firkin) -> None:
     assert "CACHED" in one.run("build", "--progress", "plain", "-t", "app:1", context).stderr
 
 
-def _seconds(found: Cost) -> float:
-    return found.seconds
+def _cpu_s(found: Cost) -> float:
+    return found.cpu_s
 
 
 def _fill(store: Path) -> None:

@@ -313,9 +313,10 @@ def test_a_second_signal(scene: Scene, state: Callable[[Scene], list[str]]) -> N
 def test_a_silent_name_server(scene: Scene, command: str) -> None:
     """The C library waits for names by itself, and nobody can tell it to stop."""
     server = scene.stack.enter_context(closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)))
-    server.bind(("127.0.0.86", 53))
+    address = {"build": "127.0.0.86", "pull": "127.0.0.87"}[command]  # both may run at once, and name servers have one port
+    server.bind((address, 53))
     server.settimeout(20)
-    (scene.place / "resolv.conf").write_text("nameserver 127.0.0.86\n")
+    (scene.place / "resolv.conf").write_text(f"nameserver {address}\n")
     (scene.place / "nsswitch.conf").write_text("hosts: dns\n")
     binds = "".join(
         f"mount --bind {scene.place}/{name} {os.path.realpath(f'/etc/{name}')} && "
