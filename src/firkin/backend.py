@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from firkin.errors import HostError
-from firkin.linux.enter import NamespacePlan
+from firkin.linux.enter import ROOT_MOUNT_HINT, NamespacePlan
 from firkin.linux.probe import (
     CAP_SETGID,
     CAP_SETUID,
@@ -265,6 +265,8 @@ def _trial_missing(facts: HostFacts, trial: Trial) -> tuple[str, str]:
             return trial.said, "ask whoever runs this machine which security module refuses it"
         case "id-map":
             return trial.said, "check /etc/subuid and /etc/subgid, and that newuidmap is setuid root"
+        case "root-mount":
+            return trial.said, ROOT_MOUNT_HINT
         case "overlay" if trial.errno == _ENODEV or not facts.overlay:
             return "the kernel has no overlayfs", "as root: modprobe overlay"
         case "overlay" | "overlay-write" if trial.errno == _EINVAL:

@@ -113,6 +113,8 @@ def test_wishes_are_not_replaced_by_something_else() -> None:
         ({"trials": (Trial("single", "overlay", 22, "x"),)}, "cannot hold an overlay", "--root"),
         ({"seccomp": True, "trials": (Trial("single", "overlay", 1, "x"),)}, "refuses mounts", "seccomp"),
         ({"trials": (Trial("single", "namespaces", 0, "cannot make it"),)}, "cannot make it", "security module"),
+        ({"trials": (Trial("single", "root-mount", 0, "no mount point"),)}, "no mount point", "mount --bind"),
+        ({"trials": (Trial("single", "trial", 0, "it ended with 70"),)}, "trial: it ended with 70", "dmesg"),
     ],
 )
 def test_the_missing_fact_is_named(values: dict[str, object], missing: str, how: str) -> None:

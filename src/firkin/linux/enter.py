@@ -16,6 +16,7 @@ that inherited the pipes (the Python API). It must not have a second thread yet:
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ from firkin.linux.idmap import IdMaps, write_id_maps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+ROOT_MOUNT_HINT = "before chroot, make it one: `mount --bind DIR DIR`; or choose `--isolation chroot`"
 
 
 class NamespacePlan(msgspec.Struct, frozen=True):
@@ -66,7 +70,7 @@ def enter(plan: NamespacePlan, channel: Channel | None) -> None:
             channel.close()
         if plan.mount:
             _unshare(syscalls.CLONE_NEWNS)
-            mounts.make_private()
+            _make_private()
         return
     if channel is None:
         raise HostError("a user namespace needs somebody outside to write its maps", code="namespaces")
@@ -81,7 +85,7 @@ def enter(plan: NamespacePlan, channel: Channel | None) -> None:
     os.setresuid(0, 0, 0)
     if not plan.maps.deny_setgroups:
         os.setgroups([])
-    mounts.make_private()
+    _make_private()
 
 
 def admit(pid: int, plan: NamespacePlan, channel: Channel) -> None:
@@ -141,6 +145,19 @@ def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
         os.waitpid(pid, 0)
         raise failure
     return pid
+
+
+def _make_private() -> None:
+    """Keep mounts to this namespace; in a chroot, whose root is a mere directory of some mount, that cannot be done."""
+    try:
+        mounts.make_private()
+    except OSError as error:
+        reason = "it is no mount point" if error.errno == errno.EINVAL else (error.strerror or "").lower()
+        raise HostError(
+            f"mounts below the root directory cannot be kept private: {reason}",
+            code="root-mount",
+            hints=(ROOT_MOUNT_HINT,),
+        ) from error
 
 
 def _unshare(flags: int) -> None:

@@ -168,7 +168,9 @@ def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
         os.close(write_end)
     with open(read_end, encoding="utf-8") as file:
         op, _, number = file.read().partition(" ")
-    os.waitpid(pid, 0)
+    status = os.waitpid(pid, 0)[1]
+    if status and not op:
+        return Trial(way, "trial", 0, f"it ended with {os.waitstatus_to_exitcode(status)}")
     if op == "proc":
         return Trial(way, proc=False)
     if op:
