@@ -133,7 +133,7 @@ PATHS = {
     "rootfs.overlay": (
         "scratch space; the upper directory after all processes of the command have ended, by names that "
         "were looked at",
-        "OverlayRoot.seal OverlayRootfs.open drop_stubs mount_view _copy_attributes",
+        "OverlayRoot.seal OverlayRootfs.open drop_stubs _copy_attributes",
     ),
     "sandbox.carry": (
         "given a name in /proc/self/fd",

@@ -337,13 +337,3 @@ def encode_request(request: BuildRequest) -> bytes:
 def decode_request(data: bytes) -> BuildRequest:
     """Read a request; raises msgspec.ValidationError."""
     return decode_json(data, BuildRequest)
-
-
-def encode_result(result: BuildResult) -> bytes:
-    """Return the result as JSON."""
-    return _encoder.encode(result)
-
-
-def decode_result(data: bytes) -> BuildResult:
-    """Read a result; raises msgspec.ValidationError."""
-    return decode_json(data, BuildResult)

@@ -73,10 +73,6 @@ class Difference(NamedTuple):
     stat: Stat | None
     was: Stat | None = None
 
-    @property
-    def was_dir(self) -> bool:
-        return self.was is not None and self.was.is_dir
-
 
 def compare(before: TreeIndex, after: TreeIndex) -> Iterator[Difference]:
     """Yield what changed, parents first and names by their bytes; of a tree that is gone, its top only."""

@@ -33,62 +33,6 @@ def make_private() -> None:
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE, None)
 
 
-def mount_overlay_view(lowers: tuple[str, ...], target: str) -> None:
-    """Mount the merged, read-only view of two or more `lowers`, from the top down, at `target`.
-
-    `userxattr` always: trees carry `user.overlay.*`, so that root and users can share their making.
-    Raises OSError.
-    """
-    held: list[int] = []
-
-    def short(path: str) -> str:
-        # A parameter of fsconfig may have 255 bytes.
-        if len(os.fsencode(path)) < 200:
-            return path
-        held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
-        return f"/proc/self/fd/{held[-1]}"
-
-    attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NODEV | syscalls.MOUNT_ATTR_NOSUID
-    context = syscalls.fsopen("overlay")
-    try:
-        for number, lower in enumerate(lowers):
-            try:
-                syscalls.fsconfig_string(context, "lowerdir+", short(lower))
-            except OSError:
-                if number:
-                    raise
-                _mount_view_before_6_5(lowers, target)
-                return
-        syscalls.fsconfig_flag(context, "userxattr")
-        syscalls.fsconfig_create(context)
-        tree = syscalls.fsmount(context, attributes)
-        try:
-            syscalls.move_mount(tree, target)
-        finally:
-            os.close(tree)
-    finally:
-        os.close(context)
-        for fd in held:
-            os.close(fd)
-
-
-def _mount_view_before_6_5(lowers: tuple[str, ...], target: str) -> None:
-    # One page of options: layers are named by descriptor, about 230 of them fit.
-    held = [os.open(path, os.O_PATH | os.O_CLOEXEC) for path in lowers]
-    try:
-        names = ":".join(f"/proc/self/fd/{fd}" for fd in held)
-        flags = syscalls.MS_RDONLY | syscalls.MS_NODEV | syscalls.MS_NOSUID
-        syscalls.mount("overlay", target, "overlay", flags, f"lowerdir={names},userxattr")
-    finally:
-        for fd in held:
-            os.close(fd)
-
-
-def unmount(path: str) -> None:
-    """Take a mount out of sight at once; it is freed when its last user ends. Raises OSError."""
-    syscalls.umount2(path, syscalls.MNT_DETACH)
-
-
 def iter_mount_points(pid: str = "self") -> Iterator[tuple[str, str]]:
     """Yield path and file system type of every mount of a process, in mount order (proc(5), mountinfo)."""
     with open(f"/proc/{pid}/mountinfo", "rb") as file:

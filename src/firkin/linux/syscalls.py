@@ -26,20 +26,12 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-MS_RDONLY = 1
-MS_NOSUID = 2
-MS_NODEV = 4
-MS_REMOUNT = 32
-MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
 
-MOUNT_ATTR_RDONLY = 0x1
-MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
-MOUNT_ATTR_NOEXEC = 0x8
 
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -60,7 +52,6 @@ _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION = 0x20080522
 
 _SYS_OPEN_TREE = 428
-_SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
 _SYS_FSMOUNT = 432
@@ -73,9 +64,6 @@ _FSOPEN_CLOEXEC = 1
 _FSMOUNT_CLOEXEC = 1
 _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-_MOVE_MOUNT_F_EMPTY_PATH = 4
-_FSCONFIG_SET_FLAG = 0
-_FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _FICLONE = 0x40049409
 
@@ -212,16 +200,6 @@ def fsopen(fstype: str) -> int:
     return _syscall(_SYS_FSOPEN, os.fsencode(fstype), _FSOPEN_CLOEXEC, path=fstype)
 
 
-def fsconfig_string(fd: int, key: str, value: str) -> None:
-    """Set one parameter; the kernel takes at most 255 bytes."""
-    _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_SET_STRING, os.fsencode(key), os.fsencode(value), 0, path=f"{key}={value}")
-
-
-def fsconfig_flag(fd: int, key: str) -> None:
-    """Set one parameter that has no value."""
-    _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_SET_FLAG, os.fsencode(key), None, 0, path=key)
-
-
 def fsconfig_create(fd: int) -> None:
     """Make the file system that was configured."""
     _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_CMD_CREATE, None, None, 0)
@@ -236,11 +214,6 @@ def open_tree_clone(path: str, *, recursive: bool = False) -> int:
     """Return a detached bind mount of `path`, which can be moved to its place later."""
     flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
     return _syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags, path=path)
-
-
-def move_mount(fd: int, target: str) -> None:
-    """Attach a detached mount at `target`."""
-    _syscall(_SYS_MOVE_MOUNT, fd, b"", AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH, path=target)
 
 
 def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:

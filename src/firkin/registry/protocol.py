@@ -343,8 +343,3 @@ def response_error(
         temporary=status in TEMPORARY,
         retry_after_s=retry_after_s,
     )
-
-
-def has_code(response: Response, *codes: str) -> bool:
-    """Say whether the answer's error body carries one of the codes."""
-    return any(item.code in codes for item in parse_errors(response.body))

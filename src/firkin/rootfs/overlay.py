@@ -94,33 +94,6 @@ def drop_stubs(upper: str, paths: Iterable[str], lent: Iterable[str] = ()) -> No
         os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-@contextmanager
-def mount_view(lowers: tuple[str, ...], scratch: str) -> Iterator[str]:
-    """Mount the merged view of `lowers`, from the top down, in this mount namespace; give its path.
-
-    Nothing is mounted for fewer than two. `scratch` is a new directory of the caller's.
-    Raises HostError.
-    """
-    if len(lowers) == 1:
-        yield lowers[0]
-        return
-    target = f"{scratch}/view"
-    os.mkdir(target, 0o755)
-    if not lowers:
-        yield target
-        return
-    try:
-        mounts.mount_overlay_view(lowers, target)
-    except OSError as error:
-        raise HostError(
-            f"cannot mount {len(lowers)} layers: {(error.strerror or '').lower()}", code="overlay-mount"
-        ) from error
-    try:
-        yield target
-    finally:
-        mounts.unmount(target)
-
-
 def _copy_attributes(source: str, target: str) -> None:
     # Overlayfs shows the upper directory's own owner, mode and times as those of `/`.
     info = os.stat(source)

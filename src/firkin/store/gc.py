@@ -226,8 +226,6 @@ def _layers(store: Store, limit: float, chosen: list[Candidate], dry: bool) -> l
     really: list[Freed] = []
     for start in range(0, len(going), _BATCH):
         really += _remove_layers(store, limit, going[start : start + _BATCH])
-    with store.records.exclusive() as connection:
-        connection.execute("DELETE FROM contents WHERE used < ?", (limit,))
     return really
 
 

@@ -71,12 +71,6 @@ CREATE TABLE names (
     checked REAL NOT NULL,
     PRIMARY KEY (name, platform)
 ) WITHOUT ROWID;
-CREATE TABLE contents (
-    source TEXT NOT NULL,          -- identity of a selection in snapshots
-    digest TEXT NOT NULL,          -- its content digest
-    used REAL NOT NULL,
-    PRIMARY KEY (source)
-) WITHOUT ROWID;
 """
 # Follows from the tables, so that nobody can forget to count it up. Comments and blanks do not matter.
 SCHEMA_VERSION = crc32(" ".join(" ".join(line.partition("--")[0] for line in _SCHEMA.splitlines()).split()).encode())
@@ -470,21 +464,6 @@ class Records:
             connection.execute(
                 "INSERT OR REPLACE INTO names (name, platform, digest, manifest, checked) VALUES (?, ?, ?, ?, ?)",
                 (name, platform, digest, manifest, self._clock()),
-            )
-
-    # Content digests of selections in snapshots
-
-    def content(self, source: str) -> str | None:
-        """Return the content digest of a selection, if it was computed before."""
-        rows = self.query("SELECT digest FROM contents WHERE source = ?", (source,))
-        return str(rows[0][0]) if rows else None
-
-    def add_content(self, source: str, digest: str) -> None:
-        """Note the content digest of a selection."""
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO contents (source, digest, used) VALUES (?, ?, ?)",
-                (source, digest, self._clock()),
             )
 
 

@@ -21,10 +21,6 @@ class Trees:
         """Return the diff directory, whether it is there or not."""
         return f"{self._layout.trees}/{tree_id}/fs"
 
-    def index_path(self, tree_id: str) -> str:
-        """Return where the tree's index lies, whether it is there or not."""
-        return f"{self._layout.trees}/{tree_id}/index"
-
     def has(self, tree_id: str) -> bool:
         """Say whether the layer is unpacked here."""
         return os.path.isdir(self.path(tree_id))
