@@ -70,6 +70,8 @@ def parse_address(url: str) -> Address:
     known = name and not name.startswith("-") and (_HOST.issuperset(name) or address.host.startswith("["))
     if not known or (port and not (port.isascii() and port.isdigit())):
         raise ValueError(f"`{redact_url(url)}` names no host")
+    if set("?#\\").intersection(address.login):  # who reads an address in another way sees the host elsewhere
+        raise ValueError(f"`{redact_url(url)}` names no host")
     if address.login.startswith("-") or not address.path.strip("/") or address.path.startswith(("-", ":")):
         raise ValueError(f"`{redact_url(url)}` names no repository")
     return address

@@ -20,9 +20,9 @@ from firkin.context.git_dumb import dumb_refs, fetch_dumb
 from firkin.context.git_objects import Objects
 from firkin.context.git_pack import Budget
 from firkin.context.git_transport import HttpGitClient, PlainFiles, SshProgram
-from firkin.context.https import Web
+from firkin.context.https import Web, user_information
 from firkin.errors import ContextError
-from firkin.registry.url import split_host
+from firkin.registry.url import split_host, split_url
 from firkin.request import RegistrySettings
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ class Remote:
         credentials: GitCredentials,
     ) -> GitClient:
         if address.scheme in ("http", "https"):
-            header = credentials.authorization(address)
-            origin = f"{address.scheme}://{address.host.lower()}"
+            # Logins stand in no address from here on: dulwich puts addresses into its messages.
+            self._place = f"{address.scheme}://{address.host}/{address.path.strip('/')}"
+            login = user_information(f"{address.scheme}://{address.login}@{address.host}") if address.login else ""
+            header = login or credentials.authorization(address)
+            origin = split_url(self._place).origin
             self._web = Web(settings, cancelled=cancelled, authorizations={origin: header} if header else {})
-            login = f"{address.login}@" if address.login else ""
-            base = f"{address.scheme}://{login}{address.host}/"
-            self._place = base + address.path.strip("/")
-            return HttpGitClient(base, self._web)
+            return HttpGitClient(self._place, self._web)
         host, port = split_host(address.host)
         number = int(port) if port else None
         if address.scheme == "git":

@@ -13,13 +13,16 @@ from typing import Any
 
 from dulwich.client import AbstractHttpGitClient, SSHVendor, SubprocessWrapper
 from dulwich.errors import GitProtocolError, NotGitRepository
+from dulwich.protocol import CAPABILITY_PACKFILE_URIS
 
 from firkin.context.https import Web
 from firkin.linux.ending import at_end, kill_tree
 from firkin.registry.transport import Exchange
+from firkin.registry.url import split_url
 
 _IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 _CREDENTIALS = ("GIT_TOKEN", "GIT_USERNAME", "GIT_PASSWORD")  # of http; no business of ssh's
+_REFS = "/info/refs?service=git-upload-pack"
 _ANY = tuple(range(200, 600))
 
 
@@ -62,9 +65,14 @@ class HttpGitClient(AbstractHttpGitClient):
     Raises PlainFiles for a server without git; `git_dumb.py` reads what it has.
     """
 
-    def __init__(self, base_url: str, web: Web) -> None:
-        super().__init__(base_url, quiet=True)
+    def __init__(self, place: str, web: Web) -> None:
+        super().__init__(place, quiet=True)
+        self._place = place
         self._web = web
+        self._fetch_capabilities.discard(CAPABILITY_PACKFILE_URIS)
+
+    def _get_url(self, path: str | bytes) -> str:
+        return self._place + "/"  # no joining: a path like `//host/x` would lead to another host
 
     def _discover_references(self, *arguments: Any, **named: Any) -> Any:
         found = super()._discover_references(*arguments, **named)
@@ -79,20 +87,16 @@ class HttpGitClient(AbstractHttpGitClient):
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,
     ) -> tuple[Any, Callable[[int], bytes]]:
+        if data is None and not url.endswith(_REFS):
+            raise GitProtocolError("the server wants packs to be fetched elsewhere (packfile-uris)")
         body = data if data is None or isinstance(data, bytes) else b"".join(data)
         sent = tuple((name, value) for name, value in (headers or {}).items() if name.lower() != "content-length")
         exchange = self._web.open(url, sent, body=body, accept=(200, 404) if raise_for_status else _ANY)
         if raise_for_status and exchange.status == 404:
             exchange.close()
             raise NotGitRepository("the server knows no such repository (404)")
-        answer = _Answer(exchange, _without_user(url))
+        answer = _Answer(exchange, str(split_url(url)))
         return answer, answer.read
-
-
-def _without_user(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    return f"{scheme}://{place.rpartition('@')[2].lower()}{slash}{path}"
 
 
 class SshProgram(SSHVendor):

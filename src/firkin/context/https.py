@@ -35,8 +35,8 @@ _ENCODING = ("Accept-Encoding", "gzip")
 class Web:
     """Requests with redirects, authorization by origin, and further attempts. Thread-safe.
 
-    `authorizations` maps an origin (`scheme://name[:port]`) to the value of its Authorization header; a URL's own
-    user information goes before. It is sent to the origin that it belongs to and nowhere else.
+    `authorizations` maps an origin (`Url.origin`) to the value of its Authorization header; a URL's own user
+    information goes before. It is sent to the origin that it belongs to and nowhere else.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Web:
         settings: RegistrySettings,
         *,
         cancelled: Callable[[], bool] | None = None,
-        authorizations: Mapping[str, str] | None = None,
+        authorizations: Mapping[tuple[str, str], str] | None = None,
         now_s: float = 0.0,
     ) -> None:
         self.settings = settings
@@ -65,7 +65,7 @@ class Web:
             url = split_url(address)
         except ValueError as error:
             raise ContextError(str(error), code="fetch") from error
-        secret = _user_information(address) or self._authorizations.get(f"{url.scheme}://{url.host}", "")
+        secret = user_information(address) or self._authorizations.get(url.origin, "")
         attempt = 0
         while True:
             pause = 0.0
@@ -116,7 +116,7 @@ def _refused(shown: str, status: int) -> ContextError:
     return ContextError(f"cannot fetch {shown}: invalid response status {status}", code="fetch-status", hints=hints)
 
 
-def _user_information(address: str) -> str:
+def user_information(address: str) -> str:
     """Return the Authorization header that `https://user:password@host` stands for."""
     rest = address.partition("://")[2]
     authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]

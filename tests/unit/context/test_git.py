@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import base64
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
-from dulwich.objects import Blob, Commit, Tag, Tree
+from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import MemoryRepo, Repo
-from dulwich.server import DictBackend
-from dulwich.web import make_wsgi_chain
+from support.git_server import TIME, Server, serving
 
 from firkin.context.git import GitTools, open_git
 from firkin.context.git_address import GitCredentials, join_remote, parse_address, submodule_url
@@ -26,81 +22,6 @@ from firkin.layer.change import Entry, View
 from firkin.request import RegistrySettings
 from firkin.solve.result import Files
 
-TIME = 1_600_000_000
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-class Server:
-    def __init__(self) -> None:
-        self.repos: dict[str, MemoryRepo] = {}
-        self.authorizations: list[str] = []
-        self.redirects = ""  # where everything is instead
-        inner = make_wsgi_chain(DictBackend(self.repos))
-
-        def application(environ: dict[str, Any], start_response: Any) -> Any:
-            self.authorizations.append(environ.get("HTTP_AUTHORIZATION", ""))
-            if self.redirects:
-                place = f"{self.redirects}{environ['PATH_INFO']}?{environ['QUERY_STRING']}"
-                start_response("307 Temporary Redirect", [("Location", place)])
-                return []
-            return inner(environ, start_response)
-
-        self.http: WSGIServer = make_server("127.0.0.1", 0, application, handler_class=Quiet)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-
-    def commit(
-        self,
-        name: str,
-        files: Mapping[str, tuple[int, bytes]],
-        ref: bytes = b"refs/heads/main",
-        parents: Sequence[bytes] = (),
-    ) -> str:
-        repo = self.repos.setdefault(f"/{name}", MemoryRepo())
-        store = repo.object_store
-
-        def tree_of(prefix: str) -> bytes:
-            tree = Tree()
-            names = {path[len(prefix) :].partition("/")[0] for path in files if path.startswith(prefix)}
-            for item in names:
-                if prefix + item in files:
-                    mode, data = files[prefix + item]
-                    if mode == 0o160000:
-                        tree.add(item.encode(), mode, data)  # type: ignore[arg-type]
-                        continue
-                    blob = Blob.from_string(data)
-                    store.add_object(blob)
-                    tree.add(item.encode(), mode, blob.id)
-                else:
-                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))  # type: ignore[arg-type]
-            store.add_object(tree)
-            return tree.id
-
-        commit = Commit()
-        commit.tree = tree_of("")  # type: ignore[assignment]
-        commit.author = commit.committer = b"A <a@b>"
-        commit.author_time = commit.commit_time = TIME
-        commit.author_timezone = commit.commit_timezone = 0
-        commit.message = b"message"
-        commit.parents = list(parents)  # type: ignore[arg-type]
-        store.add_object(commit)
-        repo.refs[ref] = commit.id  # type: ignore[index]
-        repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
-        return commit.id.decode()
-
-    def tag(self, name: str, tag: str, sha: str) -> str:
-        repo = self.repos[f"/{name}"]
-        found = Tag()
-        found.name, found.tagger, found.message = tag.encode(), b"A <a@b>", b"m"
-        found.tag_time, found.tag_timezone = TIME, 0
-        found.object = Commit, sha.encode()  # type: ignore[assignment]
-        repo.object_store.add_object(found)
-        repo.refs[b"refs/tags/" + tag.encode()] = found.id  # type: ignore[index]
-        return found.id.decode()
-
 
 @pytest.fixture
 def server() -> Iterator[Server]:
@@ -110,16 +31,6 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def other() -> Iterator[Server]:
     yield from serving()
-
-
-def serving() -> Iterator[Server]:
-    found = Server()
-    thread = threading.Thread(target=found.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    found.http.shutdown()
-    thread.join()
-    found.http.server_close()
 
 
 @pytest.fixture
