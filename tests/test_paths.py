@@ -157,7 +157,7 @@ PATHS = {
         "through `image_root`",
         "open_beneath overlay.short overlay_before_6_5.short Setup.op_mkdir Setup.op_stub Setup.op_stub_file "
         "Setup.op_files Setup.op_bind Setup.op_bind_layers Setup.op_owners copy_attributes make_all "
-        "make_directories kill_descendants",
+        "make_directories kill_children parent_of",
     ),
     "sandbox.launcher": (
         "/dev/null",

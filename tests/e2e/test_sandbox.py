@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.container import Container
 from support.pairs import FIRKIN, NAMES, Built, Pair
-from support.programs import CALLER, DIALER, THIEF, compiled
+from support.programs import CALLER, DIALER, HOPPER, THIEF, compiled
 from support.registry import PASSWORD, USER, running_registry
 
 pytestmark = [pytest.mark.root]
@@ -219,6 +219,13 @@ def test_what_is_left_running_is_killed(pair: Pair) -> None:
     )
     began = time.monotonic()
     pair.build(dockerfile)
+    assert time.monotonic() - began < 60
+
+
+def test_what_forks_and_ends_over_and_over_is_killed(pair: Pair) -> None:
+    """Whoever looks for such a process finds one that has ended already, among thousands that nobody has reaped."""
+    began = time.monotonic()
+    pair.build("FROM busybox\nCOPY hopper /hopper\nRUN /hopper 12 4 && echo on\n", {"hopper": compiled(HOPPER)})
     assert time.monotonic() - began < 60
 
 

@@ -319,3 +319,21 @@ int main(int count, char **arg) {
     return 0;
 }
 """
+
+# Leaves N processes, each of which is a new one all the time: it forks and ends. After so many seconds they stop.
+HOPPER = r"""
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int main(int count, char **arg) {
+    time_t end = time(0) + atoi(arg[2]);
+    for (int each = 0; each < atoi(arg[1]); each++) {
+        if (fork()) continue;
+        setsid();
+        for (int fd = 0; fd < 3; fd++) close(fd);
+        while (time(0) < end) if (fork() > 0) _exit(0);
+        _exit(0);
+    }
+    return 0;
+}
+"""

@@ -794,23 +794,47 @@ def supervise(spec: dict[str, Any], setup: Any, status: Status, parent_pidfd: in
 
 
 def kill_descendants() -> None:
-    """Kill and reap whatever is left below this process, which orphans come to as it is a subreaper."""
-    me = os.getpid()
-    while True:
-        for entry in os.listdir("/proc"):
-            if not entry.isdigit():
-                continue
-            try:
-                with open(f"/proc/{entry}/stat", "rb") as file:
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
-                if parent == me:
-                    os.kill(int(entry), signal.SIGKILL)
-            except OSError:
-                pass  # it ended by itself
-        try:
+    """Kill and reap whatever is left below this process, which orphans come to as it is a subreaper.
+
+    A command may leave processes that fork and end at once, over and over. So all that have ended are reaped before
+    each look: among thousands of them the few that live would never be hit, and the process table would fill up.
+    """
+    try:
+        while True:
+            reap()
+            kill_children()
             os.wait()
-        except ChildProcessError:
-            return
+    except ChildProcessError:
+        return
+
+
+def reap() -> None:
+    """Reap every child that has ended; raises ChildProcessError when there is none left."""
+    while os.waitpid(-1, os.WNOHANG)[0]:
+        pass
+
+
+def kill_children() -> None:
+    """Kill every child of this process."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", "rb") as file:
+            children = [int(pid) for pid in file.read().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        children = [int(name) for name in os.listdir("/proc") if name.isdigit() and parent_of(name) == me]
+    for pid in children:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except PermissionError:
+            pass  # it became somebody else's, and is waited for
+
+
+def parent_of(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0  # it has ended
 
 
 def main(spec: dict[str, Any], status_fd: int) -> int:
