@@ -30,7 +30,7 @@ from firkin.graph.ops import (
 from firkin.oci.digest import chain_ids, framed_hash
 from firkin.oci.platform import Platform
 
-KEY_VERSION = "1"
+KEY_VERSION = "2"
 
 CacheKey = NewType("CacheKey", str)
 """64 hex digits."""
