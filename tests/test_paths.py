@@ -156,8 +156,8 @@ PATHS = {
         "firkin's own places before pivot_root, and the root's descriptor; places of the image go "
         "through `image_root`",
         "open_beneath overlay.short overlay_before_6_5.short Setup.op_mkdir Setup.op_stub Setup.op_stub_file "
-        "Setup.op_files Setup.op_bind Setup.op_bind_layers Setup.op_owners copy_attributes make_all "
-        "make_directories kill_children parent_of",
+        "Setup.op_files Setup.op_nodes make_node Setup.op_bind Setup.op_bind_layers Setup.op_owners copy_attributes "
+        "make_all make_directories kill_children parent_of",
     ),
     "sandbox.launcher": (
         "/dev/null",

@@ -176,6 +176,29 @@ def test_a_store_in_which_a_link_stands_for_a_cache(firkin: Firkin, scratch: Pat
     assert (mount / "fs/written").exists() and not place.is_symlink()
 
 
+@pytest.mark.registry
+@pytest.mark.parametrize("owner", [*ROOT_AND_USER, pytest.param("plain", marks=pytest.mark.root)])
+def test_modes_and_owners_of_devices_are_a_steps_own(scratch: Path, registry: Registry, owner: str) -> None:
+    """A step of root is root: what it does to a node of the machine's would be done to all of the machine."""
+    firkin = make_firkin(owner, scratch / "firkin", registry.url)
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nRUN chmod 640 /dev/full; chown 5:5 /dev/full; stat -c %a:%u /dev/full; echo x >/dev/null\n"
+        "RUN stat -c %a /dev/full; head -c 3 /dev/zero | wc -c\n"
+    )
+    before = os.stat("/dev/full")
+    try:
+        said = firkin.run("build", "--progress=plain", str(context))
+        assert os.stat("/dev/full")[:6] == before[:6]
+    finally:
+        if os.geteuid() == 0:
+            os.chown("/dev/full", before.st_uid, before.st_gid)
+            os.chmod("/dev/full", before.st_mode & 0o7777)
+    found = re.findall(r"^#\d+ \d+\.\d+ ([\d:]+)$", said.stdout + said.stderr, re.M)
+    assert found[1:] == ["666", "3"]
+    assert found[0] == "640:5" or owner != "root"
+
+
 def keeping(scratch: Path, owner: str, given: str) -> Path:
     """Make a context of two steps, of which one passes what it has to the other one and ends."""
     context = scratch / f"context-{owner}"

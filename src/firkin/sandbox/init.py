@@ -367,9 +367,22 @@ class Setup:
             self.trees[name] = clone_tree(path, False)
         check("umount", place, libc.umount2(os.fsencode(place), MNT_DETACH))
 
+    def op_nodes(self, place: str, devices: tuple[tuple[str, int, int], ...]) -> None:
+        """Take hold of device nodes that are the command's own, for it may give them another mode or owner.
+
+        Where none can be made, as in a user namespace, they are the machine's, and none of that can be changed.
+        """
+        attach(new_filesystem("tmpfs", (("mode", "0755"),), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC), place)
+        for name, major, minor in devices:
+            own = make_node(f"{place}/{name}", major, minor)
+            fd = os.open(f"{place}/{name}" if own else f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)
+            self._take(f"dev-{name}", clone_tree_fd(fd, name, False), not own, 0, name)
+            os.close(fd)
+        check("umount", place, libc.umount2(os.fsencode(place), MNT_DETACH))
+
     def op_bind(self, name: str, source: str, readonly: bool, attributes: int) -> None:
-        """Take hold of the file or directory `source`; of a link only as a device of the machine's."""
-        fd = os.open(source, os.O_PATH | os.O_CLOEXEC | (0 if name.startswith("dev-") else os.O_NOFOLLOW))
+        """Take hold of the file or directory `source`, which is no link."""
+        fd = os.open(source, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             if os.fstat(fd).st_mode & 0o170000 == 0o120000:
                 raise Failed("bind", 40, source)
@@ -552,6 +565,19 @@ class Setup:
             check("loopback", "lo", libc.ioctl(fd, ctypes.c_ulong(SIOCSIFFLAGS), request))
         finally:
             os.close(fd)
+
+
+def make_node(path: str, major: int, minor: int) -> bool:
+    """Make a character device for everybody and say whether it can be opened: a container may have a list of them."""
+    try:
+        os.mknod(path, 0o020666, os.makedev(major, minor))
+        os.chmod(path, 0o666)
+        os.close(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except PermissionError:
+        return False
+    except OSError:
+        return True  # /dev/tty of a process that has no terminal
+    return True
 
 
 def pivot_into(root: int) -> None:

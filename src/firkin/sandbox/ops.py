@@ -32,7 +32,10 @@ _DATA_ONLY = _NOSUID | _NODEV | _NOEXEC
 DEFAULT_CAPABILITIES = sum(1 << number for number in (0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31))
 ALL_CAPABILITIES = -1
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+# Name, major, minor.
+_DEVICES = (
+    ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
+)  # fmt: skip
 DEVICE_LINKS = (
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
@@ -80,8 +83,7 @@ def namespace_plan(
         ("hosts", hosts_file(spec), 0o644, 0, 0),
         ("resolv.conf", spec.resolv_conf, 0o644, 0, 0),
     ]
-    takes: list[Operation] = [("bind", f"dev-{name}", f"/dev/{name}", False, 0) for name in _DEVICES]
-    takes.append(("sysfs", not insecure))
+    takes: list[Operation] = [("nodes", place, _DEVICES), ("sysfs", not insecure)]
     if not fresh_proc:
         takes.append(("bind", "proc", "/proc", False, 0))
     points: list[Operation] = [
@@ -125,7 +127,7 @@ def namespace_plan(
         enter,
         *(("own_point", name) for name in ("proc", "sys")),
         ("mount", "tmpfs", "/dev", (("mode", "0755"), ("size", "65536k")), _NOSUID | nodev),
-        *(("attach", f"dev-{name}", f"/dev/{name}", name == "null") for name in _DEVICES),
+        *(("attach", f"dev-{name}", f"/dev/{name}", name == "null") for name, _, _ in _DEVICES),
         *(("symlink", target, path) for target, path in DEVICE_LINKS),
         *((("devices", _INSECURE_DEVICES),) if insecure else ()),
         ("devpts", "/dev/pts"),
