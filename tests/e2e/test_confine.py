@@ -17,7 +17,9 @@ from firkin.linux.syscalls import landlock_abi
 pytestmark = [pytest.mark.root]
 
 EPERM, ESRCH, EFAULT, EAFNOSUPPORT = 1, 3, 14, 97
-OWN = {"own abstract socket": 0, "trace own": 0, "read own": 0, "signal own": 0, "internet": 0, "raw icmp": 0}
+OWN = {
+    "own abstract socket": 0, "trace own": 0, "read own": 0, "signal own": 0, "limit own": 0, "internet": 0, "raw icmp": 0,
+}  # fmt: skip
 REFUSED = {"packets": EPERM, "raw tcp": EPERM, "vsock": EAFNOSUPPORT, "uring": EPERM}
 needs_scopes = pytest.mark.skipif(landlock_abi() < 6, reason="the kernel's Landlock has no scopes: Linux 6.12 has")
 
@@ -77,7 +79,7 @@ def test_steps_reach_their_own_only(pair: Pair, neighbours: Neighbours, isolatio
     unseen = ESRCH if isolation == "namespaces" else EPERM  # another PID namespace, or another domain
     theirs = {
         "their abstract socket": EPERM, "their abstract datagrams": EPERM,
-        "trace them": unseen, "read them": unseen, "signal them": unseen,
+        "trace them": unseen, "read them": unseen, "signal them": unseen, "limit them": unseen,
     }  # fmt: skip
     assert as_root == {**theirs, **OWN, **REFUSED}
     assert as_user == {**theirs, **OWN, **REFUSED, "raw icmp": EPERM}

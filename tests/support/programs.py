@@ -92,6 +92,7 @@ NEIGHBOUR = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -132,6 +133,8 @@ int main(int count, char **argv) {
         tell("trace them", ptrace(PTRACE_SEIZE, pid, 0, 0));
         tell("read them", peek(pid));
         tell("signal them", kill(pid, SIGTERM));
+        struct rlimit limit = {1000, 1000};
+        tell("limit them", prlimit(pid, RLIMIT_NOFILE, &limit, 0));
     }
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     // A name of its own: the names of all tests that run now are in one network namespace.
@@ -152,6 +155,8 @@ int main(int count, char **argv) {
     tell("read own", peek(child));
     tell("signal own", kill(child, SIGKILL));
     waitpid(child, 0, __WALL);
+    struct rlimit none = {0, 0};
+    tell("limit own", setrlimit(RLIMIT_CORE, &none));
     tell("packets", socket(17, SOCK_RAW, 0x300));
     tell("raw tcp", socket(AF_INET, SOCK_RAW, 6));
     tell("raw icmp", socket(AF_INET, SOCK_RAW, 1));

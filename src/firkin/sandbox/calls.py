@@ -93,6 +93,7 @@ _NUMBERS: dict[str, tuple[int | None, int | None, int | None, int | None]] = {
     "personality": (135, 136, 92, 136),
     "pidfd_getfd": (438,) * 4,
     "pivot_root": (155, 217, 41, 218),
+    "prlimit64": (302, 340, 261, 369),
     "process_madvise": (440,) * 4,
     "process_vm_readv": (310, 347, 270, 376),
     "process_vm_writev": (311, 348, 271, 377),

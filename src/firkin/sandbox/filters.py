@@ -119,6 +119,25 @@ def strangers_filter(machine: str) -> bytes:
     return _program(machine, lambda table: _verdict(table, _INTO_OTHERS, _EPERM), _ALLOW)
 
 
+def limits_filter(machine: str) -> bytes:
+    """Return a program that refuses to change limits by the number of a process, for steps that see those of others.
+
+    Whoever has the same uid may, and Landlock does not tell: a limit on seconds or files ends a process as a signal
+    does. Limits of one's own (0) stand. b"" for an unknown machine.
+    """
+    judged = [
+        _line(_LOAD, _FIRST),
+        _line(_JUMP_EQUAL, 0, 5),
+        _line(_LOAD, _THIRD),  # where the new limit is, if there is one
+        _line(_JUMP_EQUAL, 0, 0, 2),
+        _line(_LOAD, _THIRD + 4),
+        _line(_JUMP_EQUAL, 0, 1),
+        _line(_RETURN, _EPERM),
+        _line(_RETURN, _ALLOW),
+    ]
+    return _program(machine, lambda table: _when(table, "prlimit64", judged), _ALLOW)
+
+
 def network_filter(machine: str) -> bytes:
     """Return a program that refuses every socket but those of this machine's own processes.
 

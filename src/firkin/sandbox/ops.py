@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firkin.errors import UsageError
-from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, strangers_filter
+from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, limits_filter, strangers_filter
 from firkin.sandbox.spec import ULIMITS, BindMount, FileMount, RunSpec, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
@@ -187,7 +187,8 @@ def confine_plan(spec: RunSpec, machine: str, *, shared: bool) -> tuple[bool, li
     """Return the arguments of `confine.confine`, None for an insecure step; `shared`: it sees processes of others."""
     if spec.security == "insecure":
         return None
-    return shared, known_filters(deny_filter(machine)), known_filters(strangers_filter(machine))
+    filters = known_filters(deny_filter(machine)) + (known_filters(limits_filter(machine)) if shared else [])
+    return shared, filters, known_filters(strangers_filter(machine))
 
 
 def known_filters(program: bytes) -> list[bytes]:

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from firkin.sandbox.calls import MACHINES
-from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, network_filter, strangers_filter
+from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, limits_filter, network_filter, strangers_filter
 
 X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 RISCV64, LOONGARCH64, S390X = 0xC00000F3, 0xC0000102, 0x80000016
@@ -140,7 +140,7 @@ def test_only_low_halves_of_arguments_count() -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 def test_programs_fit_the_kernel(machine: str) -> None:
     """BPF_MAXINSNS is 4096; every jump of every program ends inside it, whatever the call."""
-    programs = [make(machine) for make in (deny_filter, network_filter, strangers_filter)]
+    programs = [make(machine) for make in (deny_filter, limits_filter, network_filter, strangers_filter)]
     programs += [ask_filter(machine, owners=True, sockets=True, heard=heard) for heard in (True, False)]
     for program in programs:
         assert 0 < len(program) // 8 < 4096
@@ -218,7 +218,7 @@ def test_looking_into_processes(arch: int, number: int, verdict: int) -> None:
 
 
 def test_unknown_machines_have_no_filter() -> None:
-    assert deny_filter("vax") == network_filter("vax") == strangers_filter("vax") == b""
+    assert deny_filter("vax") == network_filter("vax") == strangers_filter("vax") == limits_filter("vax") == b""
     assert ask_filter("vax", owners=True, sockets=True) == b"" and asked_calls("vax") == {}
 
 
@@ -239,3 +239,19 @@ def test_unknown_machines_have_no_filter() -> None:
 )
 def test_no_network(arch: int, number: int, first: int, verdict: int) -> None:
     assert run(network_filter("x86_64"), arch, number, first) == verdict
+
+
+@pytest.mark.parametrize(("arch", "number"), [(X86_64, 302), (I386, 340)])
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        ((0, 7, 0x7FFF00000000), ALLOW),  # its own
+        ((1234, 7, 0, 0x1000), ALLOW),  # a question
+        ((1234, 7, 0x1000), EPERM),
+        ((1234, 7, 0x100000000), EPERM),
+        ((0xFFFFFFFF00000000, 7, 0x1000), ALLOW),  # the kernel takes 32 bits of it
+    ],
+)
+def test_limits_of_others(arch: int, number: int, arguments: tuple[int, ...], verdict: int) -> None:
+    assert run(limits_filter("x86_64"), arch, number, *arguments) == verdict
+    assert run(limits_filter("x86_64"), arch, 1, *arguments) == ALLOW
