@@ -41,10 +41,6 @@ PATHS = {
         "the build's scratch space; names are fixed words, hex digits and refs that git's rules allow",
         "write_git_directory _Writer.__init__ _Writer.file _Writer.end _write_pack _take_packs _write_index",
     ),
-    "context.git_dumb": (
-        "the build's scratch space; names are numbers",
-        "_DumbFetch._list_packs",
-    ),
     "context.git_objects": (
         "the build's scratch space; names are numbers and ids in hex digits",
         "Objects.__init__ Objects.add_single Objects.spool _inflated",

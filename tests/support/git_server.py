@@ -30,6 +30,7 @@ class Server:
         self.redirects = ""  # where everything is instead
         self.answer: Answer | None = None
         self.plain = False  # files only
+        self.peeled: dict[str, str] = {}  # what it says (as plain files) that tags stand for
         inner = make_wsgi_chain(DictBackend(self.repos))
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:
@@ -58,6 +59,7 @@ class Server:
         data = b""
         if file == "info/refs":
             data = b"".join(b"%b\t%b\n" % (sha, ref) for ref, sha in repo.get_refs().items() if ref != b"HEAD")
+            data += b"".join(f"{sha}\t{ref}^{{}}\n".encode() for ref, sha in self.peeled.items())
         elif file == "HEAD":
             data = b"ref: refs/heads/main\n"
         elif file.startswith("objects/") and len(file) == 49:

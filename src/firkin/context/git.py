@@ -94,7 +94,10 @@ class _Fetcher:
                 found = remote.resolve(op.ref)
                 if found.commit:
                     _check_commit(op, found.wanted, found.commit)
-                wanted = found.wanted if keep or not found.commit else found.commit
+                # What a tag's commit is, the server says. Where the checksum is that of the tag, it is the tag that
+                # is fetched: its content names the commit.
+                by_tag = bool(op.checksum) and not found.commit.startswith(op.checksum)
+                wanted = found.wanted if keep or by_tag or not found.commit else found.commit
                 objects = remote.fetch(wanted, commits, self._tools.scratch, self._fetched)
             finally:
                 remote.close()

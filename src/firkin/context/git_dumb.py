@@ -21,13 +21,12 @@ _HEX = frozenset(b"0123456789abcdef")
 
 Get = Callable[[str, str], bool]
 """Fetches a file of the repository to a path; says whether there is one."""
+Read = Callable[[str], bytes | None]
+"""Returns a small file of the repository, None where there is none."""
 
 
-def dumb_refs(get: Callable[[str], bytes | None]) -> tuple[dict[str, str], str]:
-    """Return the ids of all refs, HEAD and `REF^{}` included, and the branch that HEAD stands for, if any.
-
-    `get` returns a small file of the repository, None where there is none.
-    """
+def dumb_refs(get: Read) -> tuple[dict[str, str], str]:
+    """Return the ids of all refs, HEAD and `REF^{}` included, and the branch that HEAD stands for, if any."""
     refs = {}
     branch = ""
     for line in (get("info/refs") or b"").splitlines():
@@ -48,15 +47,16 @@ def _is_id(text: bytes) -> bool:
     return len(text) in (40, 64) and _HEX.issuperset(text)
 
 
-def fetch_dumb(get: Get, objects: Objects, sha: str, commits: int) -> Objects:
+def fetch_dumb(get: Get, read: Read, objects: Objects, sha: str, commits: int) -> Objects:
     """Fetch a commit (or tag) with its files and so many commits of history (0: all). Raises ValueError, KeyError."""
-    _DumbFetch(get, objects).run(ObjectID(sha.encode()), commits)
+    _DumbFetch(get, read, objects).run(ObjectID(sha.encode()), commits)
     return objects
 
 
 class _DumbFetch:
-    def __init__(self, get: Get, objects: Objects) -> None:
+    def __init__(self, get: Get, read: Read, objects: Objects) -> None:
         self._get = get
+        self._read = read
         self._objects = objects
         self._packs: dict[str, PackIndex | None] | None = None  # those not yet fetched, by name; their indexes
         self._count = 0
@@ -137,14 +137,8 @@ class _DumbFetch:
     def _list_packs(self) -> dict[str, PackIndex | None]:
         if self._packs is None:
             self._packs = {}
-            path = self._place()
-            if not self._get("objects/info/packs", path):
-                return self._packs
-            with open(path, "rb") as file:
-                for line in file:
-                    name = line[2:].strip().decode("ascii", "replace").removesuffix(".pack")
-                    if line.startswith(b"P pack-") and name.removeprefix("pack-").isalnum():
-                        self._packs[name] = None
-                    if len(self._packs) == _MAX_PACKS:
-                        break
+            for line in (self._read("objects/info/packs") or b"").splitlines()[:_MAX_PACKS]:
+                name = line[2:].strip().decode("ascii", "replace").removesuffix(".pack")
+                if line.startswith(b"P pack-") and name.removeprefix("pack-").isalnum():
+                    self._packs[name] = None
         return self._packs

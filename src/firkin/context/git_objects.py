@@ -116,6 +116,8 @@ class Objects:
             found = self.parsed(found.object[1])  # type: ignore[attr-defined]
         if not isinstance(found, Commit):
             raise ValueError(f"{sha.decode()} is no commit")
+        if not isinstance(found.commit_time, int) or not isinstance(found.tree, bytes):
+            raise ValueError(f"the commit {sha.decode()} is damaged")
         return found
 
     def spool(self, sha: ObjectID) -> str:

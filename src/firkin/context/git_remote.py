@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from dulwich.client import GitClient, SSHGitClient, TCPGitClient
+from dulwich.client import GitClient
 from dulwich.errors import GitProtocolError, HangupException
 from dulwich.object_store import ObjectStoreGraphWalker
 from dulwich.objects import ObjectID
@@ -19,7 +19,15 @@ from firkin.context.git_address import Address, GitCredentials, parse_address
 from firkin.context.git_dumb import dumb_refs, fetch_dumb
 from firkin.context.git_objects import Objects
 from firkin.context.git_pack import Budget
-from firkin.context.git_transport import HttpGitClient, PlainFiles, SshProgram
+from firkin.context.git_transport import (
+    MAX_TALK_BYTES,
+    HttpGitClient,
+    PlainFiles,
+    SshGitClient,
+    SshProgram,
+    Talk,
+    TcpGitClient,
+)
 from firkin.context.https import Web, user_information
 from firkin.errors import ContextError
 from firkin.registry.url import split_host, split_url
@@ -29,8 +37,6 @@ if TYPE_CHECKING:
     from dulwich.refs import Ref
 
 _HEX = frozenset("0123456789abcdef")
-MAX_REFS_BYTES = 256 << 20
-"""What a server may say of its refs."""
 
 
 class Found(NamedTuple):
@@ -56,6 +62,7 @@ class Remote:
     ) -> None:
         address = parse_address(url)
         self._downloaded = downloaded
+        self._talk = Talk()
         self._path = address.path
         self._web: Web | None = None
         self._place = ""
@@ -76,12 +83,12 @@ class Remote:
             header = login or credentials.authorization(address)
             origin = split_url(self._place).origin
             self._web = Web(settings, cancelled=cancelled, authorizations={origin: header} if header else {})
-            return HttpGitClient(self._place, self._web)
+            return HttpGitClient(self._place, self._web, self._talk)
         host, port = split_host(address.host)
         number = int(port) if port else None
         if address.scheme == "git":
-            return TCPGitClient(host, number)
-        return SSHGitClient(host, number, address.user or None, vendor=SshProgram(environ))
+            return TcpGitClient(host, number, self._talk)
+        return SshGitClient(host, number, address.user or None, SshProgram(environ), self._talk)
 
     def close(self) -> None:
         """Close connections."""
@@ -135,7 +142,7 @@ class Remote:
             if wanted in objects:
                 return objects
         except PlainFiles:
-            return fetch_dumb(self._get, Objects(scratch("git"), id_bytes, budget), sha, commits)
+            return fetch_dumb(self._get, self._small_file, Objects(scratch("git"), id_bytes, budget), sha, commits)
         except (GitProtocolError, HangupException):
             pass  # not every server gives commits by their ids
         objects = self._take_pack(_branches_and_tags, None, Objects(scratch("git"), id_bytes, budget))
@@ -155,6 +162,7 @@ class Remote:
         with open(path, "xb") as file:
 
             def write(data: bytes) -> int:
+                self._talk.take(-len(data))
                 self._downloaded.take(0, len(data))
                 return file.write(data)
 
@@ -190,8 +198,8 @@ class Remote:
             data = bytearray()
             for chunk in exchange.chunks():
                 data += chunk
-                if len(data) > MAX_REFS_BYTES:
-                    raise ValueError(f"`{name}` is larger than {MAX_REFS_BYTES >> 20} MiB")
+                if len(data) > MAX_TALK_BYTES:
+                    raise ValueError(f"`{name}` is larger than {MAX_TALK_BYTES >> 20} MiB")
             return bytes(data)
         finally:
             exchange.close()

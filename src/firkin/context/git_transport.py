@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dulwich.client import AbstractHttpGitClient, SSHVendor, SubprocessWrapper
+from dulwich.client import AbstractHttpGitClient, SSHGitClient, SSHVendor, SubprocessWrapper, TCPGitClient
 from dulwich.errors import GitProtocolError, NotGitRepository
 from dulwich.protocol import CAPABILITY_PACKFILE_URIS
 
@@ -22,8 +22,34 @@ from firkin.registry.url import split_url
 
 _IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
 _CREDENTIALS = ("GIT_TOKEN", "GIT_USERNAME", "GIT_PASSWORD")  # of http; no business of ssh's
-_REFS = "/info/refs?service=git-upload-pack"
+_REFS = ("/info/refs?service=git-upload-pack", "/info/refs")
 _ANY = tuple(range(200, 600))
+
+
+MAX_TALK_BYTES = 128 << 20
+
+
+class Talk:
+    """What a server says besides packs: refs, progress. It is limited, for dulwich holds refs. Raises ValueError."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Count what came; a pack's bytes are taken back (negative) by who wrote them."""
+        self._bytes += size_bytes
+        if self._bytes > MAX_TALK_BYTES:
+            raise ValueError(f"the server says more than {MAX_TALK_BYTES >> 20} MiB besides its objects")
+
+    def counted(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """Return the same function, counting."""
+
+        def counting(size: int) -> bytes:
+            data = read(size)
+            self.take(len(data))
+            return data
+
+        return counting
 
 
 class _Answer:
@@ -65,9 +91,10 @@ class HttpGitClient(AbstractHttpGitClient):
     Raises PlainFiles for a server without git; `git_dumb.py` reads what it has.
     """
 
-    def __init__(self, place: str, web: Web) -> None:
+    def __init__(self, place: str, web: Web, talk: Talk) -> None:
         super().__init__(place, quiet=True)
         self._place = place
+        self._talk = talk
         self._web = web
         self._fetch_capabilities.discard(CAPABILITY_PACKFILE_URIS)
 
@@ -96,7 +123,33 @@ class HttpGitClient(AbstractHttpGitClient):
             exchange.close()
             raise NotGitRepository("the server knows no such repository (404)")
         answer = _Answer(exchange, str(split_url(url)))
-        return answer, answer.read
+        return answer, self._talk.counted(answer.read)
+
+
+class TcpGitClient(TCPGitClient):
+    """Git by its own protocol."""
+
+    def __init__(self, host: str, port: int | None, talk: Talk) -> None:
+        super().__init__(host, port)
+        self._talk = talk
+
+    def _connect(self, *arguments: Any, **named: Any) -> Any:
+        protocol, can_read, stderr = super()._connect(*arguments, **named)
+        protocol.read = self._talk.counted(protocol.read)
+        return protocol, can_read, stderr
+
+
+class SshGitClient(SSHGitClient):
+    """Git over ssh."""
+
+    def __init__(self, host: str, port: int | None, user: str | None, program: SSHVendor, talk: Talk) -> None:
+        super().__init__(host, port, user, vendor=program)
+        self._talk = talk
+
+    def _connect(self, *arguments: Any, **named: Any) -> Any:
+        protocol, can_read, stderr = super()._connect(*arguments, **named)
+        protocol.read = self._talk.counted(protocol.read)
+        return protocol, can_read, stderr
 
 
 class SshProgram(SSHVendor):

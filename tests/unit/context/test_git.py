@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import pytest
-from dulwich.objects import Blob, Commit, Tree
+from dulwich.objects import Blob, Commit, ObjectID, Tree
 from dulwich.repo import MemoryRepo, Repo
 from support.git_server import TIME, Server, serving
 
@@ -106,6 +109,59 @@ def test_refs(server: Server, tools: GitTools) -> None:
     assert caught.value.hints == ("did you mean `main`?",)
     with pytest.raises(ContextError, match="cannot fetch the git repository"):
         open_git(Git(url, "0" * 40), tools)
+
+
+def test_a_checksum_of_a_tag_is_not_what_the_server_says_of_it(server: Server, tools: GitTools) -> None:
+    """The tag that is pinned names the commit, whatever the server's list of refs says."""
+    first = server.commit("a.git", {"f": (0o100644, b"1")})
+    tag = server.tag("a.git", "v1", first)
+    other = server.commit("a.git", {"f": (0o100644, b"evil")}, b"refs/heads/dev")
+    server.plain = True
+    server.peeled = {"refs/tags/v1": other}
+    for checksum in (tag, tag[:8]):
+        assert open_git(Git(server.url + "/a.git", "v1", checksum=checksum), tools).content("f") == b"1"
+    with pytest.raises(ContextError, match="expected checksum to match"):
+        open_git(Git(server.url + "/a.git", "v1", checksum=first), tools).content("f")
+
+
+def test_a_server_that_talks_without_end(
+    server: Server, tools: GitTools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """More refs, or more progress, than anybody has: over http, by git's protocol, over ssh."""
+    monkeypatch.setattr("firkin.context.git_transport.MAX_TALK_BYTES", 100_000)
+    monkeypatch.setattr("firkin.context.git_remote.MAX_TALK_BYTES", 100_000)
+    sha = server.commit("a.git", FILES)
+    big = server.commit("big.git", {"f": (0o100644, os.urandom(1 << 20))})
+    assert open_git(Git(server.url + "/big.git", big), tools).lstat("f"), "objects are no talk"
+    repo = server.repos["/a.git"]
+    for number in range(600):
+        repo.refs[b"refs/heads/" + b"branch-" * 30 + b"%d" % number] = ObjectID(sha.encode())  # type: ignore[index]
+    for plain in (False, True):
+        server.plain = plain
+        for ref in ("main", sha):
+            with pytest.raises(ContextError, match=r"says more than|is larger than"):
+                open_git(Git(server.url + "/a.git", ref), tools)
+    line = b"%b refs/heads/x\0side-band-64k\n" % sha.encode()
+    endless = tmp_path / "endless"
+    endless.write_bytes((b"%04x" % (len(line) + 4) + line) * 10_000)
+    script = tmp_path / "ssh"
+    script.write_text(f"#!/bin/sh\nexec cat {endless}\n")
+    script.chmod(0o755)
+    environ = {"GIT_SSH_COMMAND": str(script), "PATH": os.defpath}
+    with pytest.raises(ContextError, match="says more than"):
+        open_git(Git("git@example.com:owner/name.git"), tools._replace(environ=environ))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            peer, _ = listening.accept()
+            with peer, suppress(OSError):
+                peer.sendall(endless.read_bytes())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ContextError, match="says more than"):
+            open_git(Git(f"git://127.0.0.1:{listening.getsockname()[1]}/x"), tools)
+        thread.join()
 
 
 def test_the_time_of_a_source(server: Server, tools: GitTools) -> None:

@@ -96,6 +96,14 @@ def test_redirects_take_no_credentials_along(
         assert strangers(server, other) == []
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["smart", "plain"])
+def test_credentials_are_sent_to_their_host(plain: bool, server: Server, tools: GitTools) -> None:
+    server.plain = plain
+    server.commit("a.git", FILES)
+    assert open_git(Git(server.url + "/a.git"), tools).content("f") == b"f"
+    assert {item[2] for item in server.asked} == {HEADER}
+
+
 def test_a_way_back_brings_credentials_to_their_host_only(server: Server, other: Server, tools: GitTools) -> None:
     server.commit("b.git", FILES)
     there = lambda path, query: ("302 x", "Location", f"{server.url}/b.git{path[6:]}?{query}")  # noqa: E731
@@ -189,10 +197,10 @@ def _basic(text: str) -> str:
 
 def test_packs_are_not_fetched_elsewhere(server: Server, other: Server, tools: GitTools) -> None:
     """A server that answers with packfile-uris, asked for or not."""
-    from firkin.context.git_transport import HttpGitClient
+    from firkin.context.git_transport import HttpGitClient, Talk
     from firkin.context.https import Web
 
-    client = HttpGitClient(server.url + "/a.git", Web(RegistrySettings(retries=0)))
+    client = HttpGitClient(server.url + "/a.git", Web(RegistrySettings(retries=0)), Talk())
     with pytest.raises(Exception, match="fetched elsewhere"):
         client._http_request(other.url + "/secret")
     assert b"packfile-uris" not in client._fetch_capabilities

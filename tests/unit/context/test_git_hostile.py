@@ -394,6 +394,11 @@ def test_a_commit_has_its_own_type(tmp_path: Path) -> None:
     for sha in (repository.add(BLOB, b"x"), repository.tree()):
         with pytest.raises(FAILURES):
             repository.open(tmp_path / f"{next(numbers)}", ObjectID(sha.hex().encode()))
+    tree = repository.tree().hex().encode()
+    for text in (b"tree %b\n\nm\n" % tree, b"tree %b\nauthor A <a@b> 1 +0000\n\nm\n" % tree, b"\n", b"tree \n\n"):
+        with pytest.raises((*FAILURES, ContextError)):
+            place = tmp_path / f"{next(numbers)}"
+            repository.open(place, ObjectID(repository.add(COMMIT, text).hex().encode()))
     text = b"tree " + b"0" * 40 + b"\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nm\n"
     commit = Commit.from_string(text)
     with pytest.raises(ContextError, match="the git repository is damaged"):
