@@ -5,8 +5,9 @@ A command has no way out: CAP_SYS_CHROOT is taken from it, no descriptor leads o
 /proc but a few files. It shares network and process numbers with the container.
 
 Two commands could lead each other out: by an abstract socket each can pass the other a descriptor of a directory that
-is not beneath its root, and from there `..` leads to `/` of the container. Where the kernel does not keep them apart
-(`confine.enter_root`), one runs at a time.
+is not beneath its root, and from there `..` leads to `/` of the container. Or it keeps that directory, and changes it
+while firkin reads the layer. Where the kernel does not keep them apart (by a mount namespace for each, as in
+`confine.enter_root`, and by Landlock's scopes), one runs at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
 from firkin.linux.probe import has_capability
+from firkin.linux.syscalls import landlock_abi
 from firkin.sandbox import plain, process
 from firkin.sandbox.plain_ops import plain_plan
 from firkin.sandbox.spec import RunResult
@@ -31,15 +33,16 @@ if TYPE_CHECKING:
     from firkin.sandbox.spec import RunSpec
 
 _SYS_ADMIN = 21
+_ABI_SCOPES = 6
 _PAUSE_MS = 20
 
 
 class ChrootSandbox:
     """Needs CAP_SYS_CHROOT, CAP_SETUID and CAP_SETGID; with CAP_MKNOD commands get real devices."""
 
-    def __init__(self, *, python: str = sys.executable, may_mount: bool | None = None) -> None:
+    def __init__(self, *, python: str = sys.executable, apart: bool | None = None) -> None:
         self._python = python
-        self._may_mount = has_capability(_SYS_ADMIN) if may_mount is None else may_mount
+        self._apart = has_capability(_SYS_ADMIN) and landlock_abi() >= _ABI_SCOPES if apart is None else apart
 
     def run(
         self,
@@ -63,7 +66,7 @@ class ChrootSandbox:
             sources=plain.prepare_sources(spec, scratch),
             proc_files=plain.read_proc_files(),
         )
-        turn = -1 if self._may_mount else _wait_for_turn(cancel_fd)
+        turn = -1 if self._apart else _wait_for_turn(cancel_fd)
         if turn is None:
             return RunResult(137, 9, cancelled=True)
         try:

@@ -1,9 +1,14 @@
 """Commands by chroot: whose turn it is where nothing keeps them apart."""
 
+import fcntl
 import os
 import threading
 
+import pytest
+
+from firkin.sandbox import chroot
 from firkin.sandbox.chroot import _wait_for_turn
+from firkin.sandbox.spec import RunResult, RunSpec
 
 
 def test_one_at_a_time() -> None:
@@ -18,6 +23,32 @@ def test_one_at_a_time() -> None:
     other.join(10)
     assert got[0] is not None
     os.close(got[0])
+
+
+@pytest.mark.parametrize(("may_mount", "abi", "apart"), [(True, 6, True), (True, 5, False), (False, 6, False)])
+def test_who_can_reach_another_over_a_socket_takes_turns(
+    may_mount: bool, abi: int, apart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chroot, "has_capability", lambda number: may_mount)
+    monkeypatch.setattr(chroot, "landlock_abi", lambda: abi)
+    monkeypatch.setattr(chroot, "plain_plan", lambda *args, **named: {})
+    monkeypatch.setattr(chroot.plain, "prepare_sources", lambda *args: {})
+    turns: list[bool] = []
+
+    def run_init(*args: object, **named: object) -> RunResult:
+        waiting = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            turns.append(False)
+        except BlockingIOError:
+            turns.append(True)
+        finally:
+            os.close(waiting)
+        return RunResult(0)
+
+    monkeypatch.setattr(chroot.process, "run_init", run_init)
+    chroot.ChrootSandbox().run(RunSpec(("true",)), "/root", scratch="/scratch", on_output=lambda data: None)
+    assert turns == [not apart]
 
 
 def test_a_build_that_ends_does_not_wait() -> None:
