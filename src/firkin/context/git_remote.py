@@ -87,7 +87,7 @@ class Remote:
         host, port = split_host(address.host)
         number = int(port) if port else None
         if address.scheme == "git":
-            return TcpGitClient(host, number, self._talk)
+            return TcpGitClient(host, number, self._talk, settings.timeout_s)
         return SshGitClient(host, number, address.user or None, SshProgram(environ), self._talk)
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import socket
+import struct
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -45,7 +47,9 @@ class Talk:
         """Return the same function, counting."""
 
         def counting(size: int) -> bytes:
-            data = read(size)
+            data: bytes | None = read(size)
+            if data is None:
+                raise TimeoutError("the server says nothing")
             self.take(len(data))
             return data
 
@@ -127,14 +131,22 @@ class HttpGitClient(AbstractHttpGitClient):
 
 
 class TcpGitClient(TCPGitClient):
-    """Git by its own protocol."""
+    """Git by its own protocol. A server that says nothing for `timeout_s` is not waited for."""
 
-    def __init__(self, host: str, port: int | None, talk: Talk) -> None:
+    def __init__(self, host: str, port: int | None, talk: Talk, timeout_s: float) -> None:
         super().__init__(host, port)
         self._talk = talk
+        self._timeout_s = timeout_s
 
     def _connect(self, *arguments: Any, **named: Any) -> Any:
         protocol, can_read, stderr = super()._connect(*arguments, **named)
+        # dulwich has no timeouts; the option belongs to the connection, whoever's descriptor it is set by.
+        reader: Any = protocol.read
+        with socket.socket(fileno=os.dup(reader.__self__.fileno())) as connection:
+            whole, part = divmod(self._timeout_s, 1)
+            connection.setsockopt(
+                socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", int(whole), int(part * 1_000_000))
+            )
         protocol.read = self._talk.counted(protocol.read)
         return protocol, can_read, stderr
 

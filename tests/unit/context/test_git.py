@@ -6,6 +6,7 @@ import base64
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
@@ -161,6 +162,29 @@ def test_a_server_that_talks_without_end(
         thread.start()
         with pytest.raises(ContextError, match="says more than"):
             open_git(Git(f"git://127.0.0.1:{listening.getsockname()[1]}/x"), tools)
+        thread.join()
+
+
+@pytest.mark.parametrize("said", [b"", b"00", b"0040" + b"x" * 10])
+def test_a_server_that_says_nothing_is_not_waited_for(said: bytes, tools: GitTools) -> None:
+    """Git's own protocol, where nothing else has a timeout."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        done = threading.Event()
+
+        def answer() -> None:
+            peer, _ = listening.accept()
+            with peer:
+                peer.sendall(said)
+                done.wait(60)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        began = time.monotonic()
+        settings = RegistrySettings(retries=0, timeout_s=0.5)
+        with pytest.raises(ContextError, match="cannot fetch the git repository"):
+            open_git(Git(f"git://127.0.0.1:{listening.getsockname()[1]}/x"), tools._replace(settings=settings))
+        assert time.monotonic() - began < 20
+        done.set()
         thread.join()
 
 
