@@ -178,7 +178,9 @@ class Notes:
         own = [-1 if wanted == KEPT else 0 for wanted in (call.uid, call.gid)]
         if libc.fchownat(target, b"", own[0], own[1], EMPTY_PATH) < 0:
             number = ctypes.get_errno()
-            return 0 if number == EPERM else number  # a device of the host, which is somebody else's
+            # A device of the host is somebody else's, and read-only.
+            device = os.fstat(target).st_mode & 0o170000 == 0o020000
+            return 0 if number == EPERM or device else number
         if os.fstat(target).st_dev == self.root.st_dev:
             self.note(birth(target), call.uid, call.gid)
         return 0
