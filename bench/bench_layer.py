@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 
-from firkin.layer.confined import confine, unpack_confined
+from firkin.layer.confined import start_confined, unpack_confined
 from firkin.layer.scan import iter_upper_changes, scan_tree
 from firkin.layer.stream import LayerDigests, write_layer
 from firkin.oci.descriptor import Descriptor
@@ -120,7 +120,7 @@ def main() -> int:
     parser.add_argument("--own-process", action="store_true", help="unpack in this process, as without confinement")
     options = parser.parse_args()
     if not options.own_process:
-        confine()
+        start_confined()
     place = tempfile.mkdtemp(prefix="firkin-bench-", dir=options.place)
     rows = []
     try:

@@ -66,7 +66,9 @@ def build(wheels: Path, target: str, outputs: list[str], names: list[str], optio
                "--target", target, "--build-context", f"wheels={wheels}", "--load",
                *(word for name in names for word in ("--tag", name)),
                *(word for output in outputs for word in ("--output", output)), *options, str(REPOSITORY)]  # fmt: skip
-    subprocess.run(command, check=True)
+    code = subprocess.run(command).returncode
+    if code:  # firkin has said why
+        sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -243,7 +243,7 @@ PATHS = {
     ),
     "store.images": (
         "the store's own names",
-        "Images._read",
+        "Images._read Images._used",
     ),
     "store.layout": (
         "the store's own names",

@@ -237,10 +237,10 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
 
                 start_launcher()
                 request = _without_foreign_helpers(request)
-            _confine_unpacking(request, backend)
+            _start_unpacker(request, at_once=backend.sandbox == "bare")
             return serve(request, events, lambda: backend, build, cancel, inplace=backend.sandbox == "bare")
         enter(NamespacePlan(mount=False), channel)
-        _confine_unpacking(request, None)
+        _start_unpacker(request, at_once=False)
         missing = error_of(decision.missing)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
         failure = failure_of(error)
@@ -253,21 +253,12 @@ def _work(request: BuildRequest, events: int, decision_read: int, channel: Chann
     return serve(request, events, refuse, build, cancel)
 
 
-def _confine_unpacking(request: BuildRequest, backend: Backend | None) -> None:
-    """Have layers unpacked in a process of their own; where steps could get at it, it starts now, before any thread."""
-    if request.call != "build":
-        return
-    from firkin.layer.confined import confine, start_confined
+def _start_unpacker(request: BuildRequest, *, at_once: bool) -> None:
+    """Fork the process that unpacks layers, while this one has one thread."""
+    if request.call == "build":
+        from firkin.layer.confined import start_confined
 
-    if backend is None or _steps_are_apart(backend):
-        confine()
-    else:
-        start_confined(at_once=backend.sandbox == "bare")
-
-
-def _steps_are_apart(backend: Backend) -> bool:
-    """Whether steps have a root and a list of processes of their own."""
-    return backend.sandbox == "namespaces" and backend.fresh_proc
+        start_confined(at_once=at_once)
 
 
 def _keep_descriptors() -> None:
@@ -282,7 +273,7 @@ def _keep_descriptors() -> None:
 
 def _guard(backend: Backend) -> None:
     """Keep steps that share our process list, or even our root, from looking into this process."""
-    if _steps_are_apart(backend):
+    if backend.sandbox == "namespaces" and backend.fresh_proc:
         return
     from firkin.linux.harden import hide_process
 

@@ -221,6 +221,21 @@ def test_verify_says_when_only_times_differ(firkin: Firkin) -> None:
     assert "SOURCE_DATE_EPOCH" in result.stderr
 
 
+def test_verify_takes_nothing_of_what_it_checks(firkin: Firkin, scratch: Path) -> None:
+    """A COPY of files that a step makes anew would find the layer of the image in the store, with its times."""
+    (scratch / "Dockerfile").write_text(
+        "FROM busybox AS one\nRUN mkdir /out && echo a >/out/a && sleep 1.2 && echo b >/out/b\nFROM busybox\nCOPY --from=one /out /out\n"
+    )
+    firkin.run("build", "-q", "--no-cache", "-t", "copied:1", scratch)
+    time.sleep(1.1)
+    result = firkin.run("build", "-q", "--verify", "copied:1", scratch, check=False)
+    assert result.returncode == 1, result.stdout
+    assert ": time " in result.stderr
+    firkin.run("build", "-q", "--no-cache", "-t", "copied:2", *EPOCH, scratch)
+    told = firkin.run("build", "-q", "--verify", "copied:2", scratch).stdout
+    assert told.endswith(" again with SOURCE_DATE_EPOCH=1700000000\n")
+
+
 def test_verify_with_another_base(firkin: Firkin, scratch: Path) -> None:
     for name, base in (("one", "busybox"), ("two", "debian:bookworm-slim")):
         (scratch / name).mkdir()

@@ -315,5 +315,5 @@ def _size(place: Path) -> int:
 def _age(store: Path) -> None:
     """Make everything in the store a day older than it is."""
     with sqlite3.connect(store / "records.db") as connection:
-        for table in ("records", "trees", "blobs", "contents"):
+        for table in ("records", "trees", "blobs"):
             connection.execute(f"UPDATE {table} SET used = used - 86400")

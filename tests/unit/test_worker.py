@@ -10,6 +10,7 @@ import time
 
 import msgspec
 import pytest
+from support.processes import is_running
 from support.small_engine import WORKER
 
 from firkin import errors
@@ -253,21 +254,18 @@ def test_a_worker_that_ends_early_is_not_a_reader_that_left():
     assert ended.stdout == "last words 3\n", ended.stderr
 
 
-# Tells, from within a build, which process unpacks layers before and after the first, and how many threads there were
-# when the worker forked.
-UNPACKERS = """
+@pytest.mark.parametrize("call", ["build", "check"])
+def test_layers_are_unpacked_by_a_process_of_their_own(call):
+    """The worker forks it before the build begins, when there is one thread, and it ends with the worker."""
+    program = """
 import os, sys
-from firkin import worker
 from firkin.layer import confined
 from firkin.request import BuildRequest
-
-def pid():
-    return 0 if confined._current is None else confined._current.pid
+from firkin.worker import start_worker
 
 def build(request, emit, cancel, way):
-    before = pid()
-    confined._server()
-    os.write(said, f"{before} {pid()} {threads}".encode())
+    server = confined._current
+    os.write(said, f"{0 if server is None else server.pid} {threads}".encode())
     raise SystemExit
 
 def fork():
@@ -277,25 +275,16 @@ def fork():
 
 really, os.fork, threads = os.fork, fork, 1
 reading, said = os.pipe()
-worker._steps_are_apart = lambda backend: sys.argv[3] == "apart"
-pid_of_worker = worker.start_worker(BuildRequest(context=".", store_root=sys.argv[1], call=sys.argv[2]), 1, build=build)
-os.waitpid(pid_of_worker, 0)
+pid = start_worker(BuildRequest(context=".", store_root=sys.argv[1], call=sys.argv[2]), 1, build=build)
+os.waitpid(pid, 0)
 os.close(said)
 print(os.read(reading, 100).decode())
 """
-
-
-@pytest.mark.parametrize(("call", "steps"), [("build", "apart"), ("build", "near"), ("check", "apart")])
-def test_layers_are_unpacked_by_a_process_of_their_own(call, steps):
-    """It is there with the first layer; before any step, and any thread, where steps could get at it. It ends with us."""
-    done = subprocess.run([sys.executable, "-c", UNPACKERS, REQUEST.store_root, call, steps], capture_output=True,
-                          text=True, timeout=60)  # fmt: skip
-    before, server, threads = map(int, done.stdout.splitlines()[-1].split())
-    assert threads == 1
-    assert (before != 0) == (call == "build" and steps == "near"), done.stderr
-    assert (server != 0) == (call == "build"), done.stderr
-    for _ in range(200):
-        if not os.path.exists(f"/proc/{server}") or server == 0:
-            return
+    done = subprocess.run([sys.executable, "-c", program, REQUEST.store_root, call], capture_output=True, text=True,
+                          timeout=60)  # fmt: skip
+    server, threads = map(int, done.stdout.splitlines()[-1].split())
+    assert threads == 1 and (server != 0) == (call == "build"), done.stderr
+    deadline = time.monotonic() + 10
+    while server and is_running(server):
+        assert time.monotonic() < deadline, "it outlived its worker"
         time.sleep(0.02)
-    pytest.fail("it outlived its worker")

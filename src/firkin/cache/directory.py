@@ -55,6 +55,10 @@ class DirectoryCache:
         """As `graph.ops.Pull` says where blobs come from."""
         return f"oci-layout://{self._path}@"
 
+    def exists(self) -> bool:
+        """Say whether there is a cache at the path."""
+        return _size(f"{self._path}/index.json") >= 0
+
     def find(self, name: str) -> Entry | None:
         """Return an entry. Raises StoreError, and ValueError for one that is refused."""
         with self._lock:

@@ -55,6 +55,8 @@ def bash(commands: Commands) -> str:
         "_firkin() {\n"
         '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" options=\'\' images=\'\' typed\n'
         "  local name=\"${COMP_WORDS[1]}\" words=''\n"
+        # bash takes `=` for a word of its own
+        '  if [ "$word" = = ]; then word=\'\'; elif [ "$before" = = ]; then before="${COMP_WORDS[COMP_CWORD-2]}"; fi\n'
         "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
         f"    COMPREPLY=($(compgen -W '{' '.join(commands)} --help --version' -- \"$word\")); return\n"
         "  fi\n"
@@ -69,7 +71,7 @@ def bash(commands: Commands) -> str:
         '  case "$word" in\n'
         "    -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\"));;\n"
         '    *) if [ -n "$images" ]; then\n'
-        f'         COMPREPLY=($(compgen -W "$({_ASK})" -- "$typed"))\n'
+        f'         compopt +o filenames 2>/dev/null; COMPREPLY=($(compgen -W "$({_ASK})" -- "$typed"))\n'
         '         COMPREPLY=("${COMPREPLY[@]#"${typed%"${typed##*:}"}"}")\n'
         '       else COMPREPLY=($(compgen -f -- "$word")); fi;;\n'
         "  esac\n"

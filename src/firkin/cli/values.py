@@ -285,6 +285,7 @@ def output(text: str) -> tuple[tuple[Output, ...], bool]:
     if not dest and kind in ("local", "tar", "docker", "oci"):
         place = {"local": "out", "docker": "image.tar"}.get(kind, f"{kind}.tar")
         hint = f"e.g. `-o type={kind},dest={place}`" + "; `-` is standard output" * (kind != "local")
+        hint += "; `--load` keeps the image in the store" * (kind == "docker")
         raise UsageError(f"option `--output`: type {kind} needs `dest=`", hints=(hint,))
     _check_fields(values, kind)
     if kind == "docker" and not as_file:

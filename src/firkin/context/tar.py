@@ -19,7 +19,11 @@ from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 def open_tar(path: str, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) -> MemoryView:
     """Return the tree of a tar file on this machine. Raises ContextError."""
-    return tar_view(read_members(file_chunks(path), scratch, limits), path)
+    try:
+        return tar_view(read_members(file_chunks(path), scratch, limits), path)
+    except ContextError as error:
+        error.hints += ("a context is a directory, or a tar archive; `-f PATH` names the Dockerfile",)
+        raise
 
 
 def tar_view(members: Iterable[Member], what: str) -> MemoryView:

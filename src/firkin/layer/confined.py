@@ -1,9 +1,7 @@
 """Unpacking where it can do no harm: in processes that have given up all but what it needs. I; `solve` uses it.
 
-    worker ── an interpreter, with the first layer ──▶ server ── fork, one a layer ──▶ inflates, digests, unpacks
+    worker ── fork, before its first thread ──▶ server ── fork, one a layer ──▶ inflates, digests, unpacks
 
-Where steps share this process's root or its list of processes, the server is forked before the first thread
-instead: an interpreter could be the image's by then, and a new process could be looked into for a moment.
 The server lives in mount, network, IPC and UTS namespaces of its own and has no descriptor but its socket. The
 process of a layer has its tree for a root (chroot), the capabilities to make files there and no others, and
 cannot get any. It reads the blob from a pipe, which the worker fills with what it has verified and kept on the
@@ -20,10 +18,8 @@ import fcntl
 import gc
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
-from threading import Lock
 from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
@@ -51,7 +47,6 @@ _MAX_MESSAGE = 1 << 16
 _MAX_FDS = 4
 _F_SETPIPE_SZ = 1031
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_SERVER = "import sys; sys.path[:] = sys.argv[1:]; from firkin.layer.confined import serve; serve()"
 _APART = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 # CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP: to make files of any owner and kind.
 _NEEDED = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
@@ -214,14 +209,6 @@ def _receive(channel: Socket) -> tuple[bytes, list[int]]:
 
 
 _current: Confined | None = None
-_starter: Callable[[], Confined] | None = None
-_starting = Lock()
-
-
-def confine() -> None:
-    """Have `unpack_confined` start the server with the first layer."""
-    global _starter
-    _starter = _spawn_server
 
 
 def start_confined(*, at_once: bool = False) -> Confined:
@@ -230,58 +217,25 @@ def start_confined(*, at_once: bool = False) -> Confined:
     What it needs is loaded with the first layer, or `at_once` where steps may replace the libraries.
     """
     global _current
-    own, other = _socketpair()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            own.close()
-            _become_server()
-            syscalls.set_parent_death_signal(signal.SIGKILL)
-            if os.getppid() == parent:
-                _serve(other, at_once)
-        finally:
-            os._exit(70)
-    other.close()
-    _current = Confined(pid, own)
-    return _current
-
-
-def _spawn_server() -> Confined:
-    own, other = _socketpair()
-    # Only what this process itself loads from: the command line of a process can be seen by others.
-    argv = [sys.executable, "-I", "-S", "-B", "-c", _SERVER, *(path for path in sys.path if path.startswith("/"))]
-    try:
-        # posix_spawn: no Python between fork and exec, which a threaded process must not run, and no copy of its pages.
-        pid = os.posix_spawn(
-            sys.executable,
-            argv,
-            {},
-            file_actions=[(os.POSIX_SPAWN_DUP2, other.fileno(), 0)],
-            setsigmask=_IGNORED,
-            setsigdef=[signal.SIGCHLD],
-        )
-    except OSError as error:
-        own.close()
-        reason = (error.strerror or "").lower()
-        raise HostError(f"cannot start {sys.executable} to unpack layers: {reason}", code="unpacker") from error
-    finally:
-        other.close()
-    return Confined(pid, own)
-
-
-def _socketpair() -> tuple[Socket, Socket]:
     from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 
-    return socketpair(AF_UNIX, SOCK_SEQPACKET)
-
-
-def _server() -> Confined | None:
-    global _current
-    if _current is None and _starter is not None:
-        with _starting:
-            if _current is None:
-                _current = _starter()
+    own, other = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    parent = os.getpid()
+    # Collections pass over what is here now, and so leave its pages shared: copying them would cost ten times the fork.
+    gc.freeze()
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                own.close()
+                _serve(parent, other, unblocked, at_once)
+            finally:
+                os._exit(70)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    other.close()
+    _current = Confined(pid, own)
     return _current
 
 
@@ -300,9 +254,8 @@ def unpack_confined(
 
     `index` is where to write the layer's index, or "". Raises what `unpack_blob` raises.
     """
-    server = _server()
-    if server is not None:
-        return server.unpack(chunks, descriptor, diff_id, root, sink, chown=chown, index=index, limits=limits)
+    if _current is not None:
+        return _current.unpack(chunks, descriptor, diff_id, root, sink, chown=chown, index=index, limits=limits)
     writer = IndexWriter() if index else None
     observe = None if writer is None else writer.add
     done = unpack_blob(chunks, descriptor, diff_id, root, sink, chown=chown, observe=observe, limits=limits)
@@ -315,24 +268,15 @@ def unpack_confined(
 # --- the server ---
 
 
-def serve() -> NoReturn:
-    """Be the server of a process that has the socket for its standard input, and end with that process."""
-    from _socket import socket
-
-    channel = socket(fileno=os.dup(0))
-    _become_server()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
-    _serve(channel, True)
-
-
-def _become_server() -> None:
+def _serve(parent: int, channel: Socket, unblocked: set[int], at_once: bool) -> NoReturn:
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)  # the worker's to hear: when it ends, so does this
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     signal.set_wakeup_fd(-1)
-
-
-def _serve(channel: Socket, at_once: bool) -> NoReturn:
+    syscalls.set_parent_death_signal(signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(70)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
         os.dup2(null, fd)
@@ -369,7 +313,6 @@ def _make_ready() -> bool:
     _move_apart()
     import_inflaters()  # nothing can be loaded in a chroot
     import_module("traceback")
-    gc.collect()
     gc.freeze()  # what is here stays shared with the processes of all layers
     return True
 

@@ -150,4 +150,4 @@ def _ending(state: VertexState) -> bytes:
 
 def _warning(trace: Trace, warning: Warned) -> list[str]:
     source = trace.sources.get(warning.span.name) if warning.span is not None else None
-    return ["", *warning_text(warning, source).split("\n")]
+    return ["", *map(safe, warning_text(warning, source).split("\n"))]

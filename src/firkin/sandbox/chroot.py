@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _SYS_ADMIN = 21
 _ABI_SCOPES = 6
 _PAUSE_MS = 20
+_LOCKED = "/"
 
 
 class ChrootSandbox:
@@ -84,7 +85,7 @@ def _wait_for_turn(cancel_fd: int | None) -> int | None:
     poll = select.poll()
     if cancel_fd is not None:
         poll.register(cancel_fd, select.POLLIN)
-    lock = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = os.open(_LOCKED, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ from firkin.cache import Lookup
 from firkin.cache.directory import DirectoryCache
 from firkin.cache.entry import ANNOTATION, Entry, annotation_of
 from firkin.cache.repository import ImageCache, RepositoryCache
+from firkin.events import Warned
 from firkin.oci.image import Layer
 from firkin.oci.manifest import PairMap
 from firkin.request import CacheRef
@@ -31,7 +32,11 @@ def open_caches(bench: Bench, refused: frozenset[str]) -> RemoteCache:
                 images: tuple[Lookup, ...] = (ImageCache(ref.ref, bench.client),)
                 sources.append(Source(ref, (*images, _repository(bench, ref))))
             case "local":
-                sources.append(Source(ref, (_directory(bench, ref),)))
+                directory = _directory(bench, ref)
+                if not directory.exists():  # as the first time, or misspelt
+                    text = f"there is no cache at {directory.shown}, so nothing is taken from it"
+                    bench.emit(Warned(bench.clock(), "cache-unreadable", text))
+                sources.append(Source(ref, (directory,)))
             case "inline":
                 if ref.ref:
                     sources.append(Source(ref, (ImageCache(ref.ref, bench.client),)))

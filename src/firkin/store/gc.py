@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterable
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -100,7 +101,8 @@ def prune(
     tally = _Tally()
     freed: list[Freed] = []
     if unnamed_images:
-        freed += [Freed("image", digest, 0) for digest in store.images.drop_unnamed(dry=dry)]
+        before = limit if older_than_s else inf
+        freed += [Freed("image", digest, 0) for digest in store.images.drop_unnamed(before, dry=dry)]
     lost = {item.name for item in freed}
     chosen, kept = choose(candidates(store, needed_by_images(store, lost)), limit, keep_bytes, tally)
     layers = _layers(store, limit, chosen, dry)

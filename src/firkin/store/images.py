@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 import msgspec
 
@@ -102,15 +103,21 @@ class Images:
                 self._write(kept)
         return tuple(gone)
 
-    def drop_unnamed(self, *, dry: bool = False) -> tuple[Digest, ...]:
-        """Remove the entries without a name; return the images that no name points to then (would, when `dry`)."""
+    def drop_unnamed(self, before: float = inf, *, dry: bool = False) -> tuple[Digest, ...]:
+        """Remove entries without a name whose manifest was last used before; return images that no entry is left of."""
         with locked(self._lock):
             manifests = self._read().manifests
-            kept = [item for item in manifests if _name(item)]
+            kept = [item for item in manifests if _name(item) or self._used(item.digest) > before]
             if len(kept) < len(manifests) and not dry:
                 self._write(kept)
-        named = {item.digest for item in kept}
-        return tuple(dict.fromkeys(item.digest for item in manifests if item.digest not in named))
+        left = {item.digest for item in kept}
+        return tuple(dict.fromkeys(item.digest for item in manifests if item.digest not in left))
+
+    def _used(self, digest: Digest) -> float:
+        try:
+            return os.stat(self._layout.blob_path(digest)).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     @contextmanager
     def held(self) -> Iterator[None]:

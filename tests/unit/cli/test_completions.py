@@ -41,7 +41,7 @@ def needs(shell: str) -> None:
 
 
 def offered_by_bash(scripts, environ, line: str) -> list[str]:
-    words = re.split(r"(:)| ", line)
+    words = re.split(r"([:=])| ", line)  # COMP_WORDBREAKS
     listed = " ".join(f"'{word}'" for word in words if word is not None)
     ask = f"""source {scripts}/bash; COMP_WORDS=({listed}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
     COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; _firkin; printf '%s\\n' "${{COMPREPLY[@]}}" """
@@ -95,6 +95,8 @@ def _rest(terminal: int) -> str:
     ("firkin bu", ["build"]),
     ("firkin build --ta", ["--tag", "--target"]),
     ("firkin build --progress pl", ["plain"]),
+    ("firkin build --progress=pl", ["plain"]),
+    ("firkin build --progress=", ["auto", "plain", "tty", "json", "rawjson", "quiet", "none"]),
     ("firkin rmi ap", ["app:1"]),
     ("firkin tag app:", ["1"]),
     ("firkin push registry.lan:5000/a", ["5000/app:2"]),

@@ -133,6 +133,7 @@ def test_history(body: str, line: str) -> None:
         ("RUN []", "RUN requires a command"),
         ("RUN --mount=type=tmpfs true", "invalid mount target"),
         ("RUN --mount=type=bind,target=/x/.. true", "invalid mount target"),
+        ("RUN --mount=type=bind,target=. true", "invalid mount target"),
         ("RUN --mount=type=ssh,source=x true", "ssh does not support source"),
         ("SHELL []", "SHELL requires at least one argument"),
         ("SHELL /bin/sh", "SHELL requires the arguments to be in JSON form"),

@@ -1,14 +1,24 @@
 """Commands by chroot: whose turn it is where nothing keeps them apart."""
 
+import contextlib
 import fcntl
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from firkin.sandbox import chroot
 from firkin.sandbox.chroot import _wait_for_turn
 from firkin.sandbox.spec import RunResult, RunSpec
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """What is locked: not the machine's root, as others in the run may lock that. This process adopts no orphans."""
+    monkeypatch.setattr(chroot, "_LOCKED", str(tmp_path))
+    monkeypatch.setattr(chroot, "no_strays", contextlib.nullcontext)
+    return tmp_path
 
 
 def test_one_at_a_time() -> None:
@@ -27,7 +37,7 @@ def test_one_at_a_time() -> None:
 
 @pytest.mark.parametrize(("may_mount", "abi", "apart"), [(True, 6, True), (True, 5, False), (False, 6, False)])
 def test_who_can_reach_another_over_a_socket_takes_turns(
-    may_mount: bool, abi: int, apart: bool, monkeypatch: pytest.MonkeyPatch
+    may_mount: bool, abi: int, apart: bool, monkeypatch: pytest.MonkeyPatch, place: Path
 ) -> None:
     monkeypatch.setattr(chroot, "has_capability", lambda number: may_mount)
     monkeypatch.setattr(chroot, "landlock_abi", lambda: abi)
@@ -36,7 +46,7 @@ def test_who_can_reach_another_over_a_socket_takes_turns(
     turns: list[bool] = []
 
     def run_init(*args: object, **named: object) -> RunResult:
-        waiting = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+        waiting = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
             turns.append(False)

@@ -442,6 +442,12 @@ def test_a_cache_that_does_not_answer_is_passed_over(project: Project) -> None:
     assert project.warnings().count("cache-unreadable") <= 2
 
 
+def test_a_directory_that_is_no_cache_is_named(project: Project) -> None:
+    project.build("one", cache_from=(CacheRef("local", str(project.place / "nothing")),))
+    assert project.statuses == ["done"] * 5
+    assert project.warnings() == ["cache-unreadable"]
+
+
 def test_a_failed_upload_fails_the_build_when_the_image_is_out(project: Project) -> None:
     project.registry.fail("PUT", "/team/cache/manifests/", times=100, status=403)
     with pytest.raises(RegistryError):

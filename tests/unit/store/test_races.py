@@ -189,6 +189,17 @@ def test_dropping_unnamed_images_keeps_names(store):
     assert [image.name for image in store.images.entries()] == ["docker.io/library/app:1"]
 
 
+def test_unnamed_images_have_an_age_too(store):
+    for data, used in ((b"old", time.time() - 10 * 86400), (b"new", time.time())):
+        image = manifest_of(store, data)
+        store.images.tag(image, ())
+        os.utime(store.layout.blob_path(image.digest), (used, used))
+    assert len(store.images.drop_unnamed(time.time() - 7 * 86400)) == 1
+    assert [entry.descriptor.digest for entry in store.images.entries()] == [image.digest]
+    assert store.images.drop_unnamed() == (image.digest,)
+    assert store.images.entries() == ()
+
+
 def test_prune_leaves_what_a_build_has_just_looked_at(store):
     data = b"a layer of a base"
     descriptor = Descriptor(media.OCI_LAYER, store.blobs.put(data), len(data))

@@ -72,7 +72,9 @@ def _tell_verdicts(result: BuildResult) -> None:
     import msgspec
 
     for verdict in msgspec.json.decode(result.metadata):
-        write_out(f"verified: {verdict['platform']} is built as {verdict['digest']} again\n")
+        epoch = verdict["source_date_epoch"]
+        given = "" if epoch is None else f" with SOURCE_DATE_EPOCH={epoch}"
+        write_out(f"verified: {verdict['platform']} is built as {verdict['digest']} again{given}\n")
 
 
 def _write_results(result: BuildResult, arguments: Arguments, cwd: str) -> None:

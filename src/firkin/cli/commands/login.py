@@ -38,7 +38,7 @@ def run(invocation: Invocation) -> int:
     if len(arguments.operands) > 1:
         raise UsageError("`firkin login` takes one registry")
     host = arguments.operands[0] if arguments.operands else "docker.io"
-    host = host.removeprefix("https://").removeprefix("http://").rstrip("/")
+    host = host.removeprefix("https://").removeprefix("http://").partition("/")[0]  # docker drops paths, too
     settings = settings_of(arguments, ambient)
     username = arguments.text("username")
     if arguments.flag("password_stdin"):

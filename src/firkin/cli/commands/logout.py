@@ -22,7 +22,7 @@ def run(invocation: Invocation) -> int:
     if len(arguments.operands) > 1:
         raise UsageError("`firkin logout` takes one registry")
     host = arguments.operands[0] if arguments.operands else "docker.io"
-    host = host.removeprefix("https://").removeprefix("http://").rstrip("/")
+    host = host.removeprefix("https://").removeprefix("http://").partition("/")[0]  # docker drops paths, too
     settings = settings_of(arguments, ambient)
     place = settings.registry.auth_files[0]
     try:

@@ -163,7 +163,8 @@ def _mount(
     if target == "/":
         raise DockerfileError(
             f"invalid mount target {quote(spec.target or target)}",
-            hints=("give the mount a `target=`",),
+            hints=("it is the root: write a WORKDIR before, or another path",) if spec.target
+            else ("give the mount a `target=`",),
             span=node.span,
         )
     if spec.type == "tmpfs":
