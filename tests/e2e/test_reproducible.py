@@ -222,7 +222,7 @@ def test_verify_says_when_only_times_differ(firkin: Firkin) -> None:
 
 
 def test_verify_takes_nothing_of_what_it_checks(firkin: Firkin, scratch: Path) -> None:
-    """A COPY of files that a step makes anew would find the layer of the image in the store, with its times."""
+    """The layer of the image is in the store, with the times that are to be compared; a guessed epoch is told."""
     (scratch / "Dockerfile").write_text(
         "FROM busybox AS one\nRUN mkdir /out && echo a >/out/a && sleep 1.2 && echo b >/out/b\nFROM busybox\nCOPY --from=one /out /out\n"
     )
