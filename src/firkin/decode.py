@@ -8,11 +8,13 @@ finding out: another thread that decodes the same Struct at that moment ends the
 from __future__ import annotations
 
 from _thread import allocate_lock  # `threading` costs a millisecond at every start
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 _lock = allocate_lock()
 _json: dict[Any, msgspec.json.Decoder[Any]] = {}
@@ -40,17 +42,17 @@ def convert(value: object, kind: type[T], **options: Any) -> T:
 
 def json_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
     """Return the decoder of a type, which may be a union, from JSON. It is made with the first call for that type."""
-    found = _json.get(kind)
-    if found is None:
-        with _lock:
-            found = _json.setdefault(kind, msgspec.json.Decoder(kind))
-    return found
+    return _made(_json, msgspec.json.Decoder, kind)
 
 
 def msgpack_decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
     """Return the decoder of a type, which may be a union, from MessagePack."""
-    found = _msgpack.get(kind)
+    return _made(_msgpack, msgspec.msgpack.Decoder, kind)
+
+
+def _made(known: dict[Any, D], make: Callable[[Any], D], kind: Any) -> D:
+    found = known.get(kind)
     if found is None:
         with _lock:
-            found = _msgpack.setdefault(kind, msgspec.msgpack.Decoder(kind))
+            found = known.setdefault(kind, make(kind))
     return found

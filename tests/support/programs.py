@@ -228,9 +228,10 @@ def compiled(source: str) -> bytes:
             subprocess.run(command, input=source.encode(), check=True)
     return place.read_bytes()
 
-# Two steps that run at once: `give` passes its root to whoever connects, `take` walks up from there and looks for a
-# directory that only the machine has.
-PASSER = r"""
+# How programs begin that pass descriptors to each other over a socket.
+_PASSING = r"""
+#define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -246,6 +247,11 @@ int main(int count, char **arg) {
     struct msghdr message = {0, 0, &part, 1, space, sizeof space};
     struct cmsghdr *head = CMSG_FIRSTHDR(&message);
     struct stat found;
+"""
+
+# Two steps that run at once: `give` passes its root to whoever connects, `take` walks up from there and looks for a
+# directory that only the machine has.
+PASSER = _PASSING + r"""
     int fd = socket(AF_UNIX, SOCK_STREAM, 0), giving = !strcmp(arg[1], "give");
     strcpy(address.sun_path + 1, arg[2]);
     if (giving) {
@@ -274,23 +280,7 @@ int main(int count, char **arg) {
 
 # Two steps that run at once and share a directory with a socket: `give` passes a directory or file of its own to
 # `take`, which goes on writing to it until that is refused, for five seconds at most (files: two).
-KEEPER = r"""
-#define _GNU_SOURCE
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
-static char space[CMSG_SPACE(sizeof(int))], byte = 'x';
-static struct iovec part = {&byte, 1};
-int main(int count, char **arg) {
-    struct sockaddr_un address = {AF_UNIX};
-    struct msghdr message = {0, 0, &part, 1, space, sizeof space};
-    struct cmsghdr *head = CMSG_FIRSTHDR(&message);
-    struct stat found;
+KEEPER = _PASSING + r"""
     int fd = socket(AF_UNIX, SOCK_STREAM, 0), given;
     strcpy(address.sun_path, arg[2]);
     if (!strcmp(arg[1], "give")) {

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -13,6 +14,19 @@ from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
 COMMIT_TIME = 1_600_000_000
+
+
+@contextmanager
+def running(server: BaseServer) -> Iterator[None]:
+    """Let a server answer in a thread of its own, and close it in the end."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class FileServer:
@@ -50,12 +64,8 @@ def serving_files() -> Iterator[FileServer]:
             pass
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
+    with running(http):
         yield FileServer(http, files)
-    finally:
-        http.shutdown()
-        http.server_close()
 
 
 class GitServer:
@@ -106,9 +116,5 @@ def serving_git() -> Iterator[GitServer]:
     repos: dict[str, MemoryRepo] = {}
     chain = make_wsgi_chain(DictBackend(repos))  # type: ignore[arg-type]
     http = make_server("127.0.0.1", 0, chain, handler_class=_Quiet)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
+    with running(http):
         yield GitServer(http, repos)
-    finally:
-        http.shutdown()
-        http.server_close()

@@ -16,6 +16,14 @@ from firkin.settings import Settings, read_settings
 MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
 
 
+def registry_host(arguments: Arguments, command: str) -> str:
+    """Return the host of the one registry that a command names, "docker.io" for none; docker drops paths, too."""
+    if len(arguments.operands) > 1:
+        raise UsageError(f"`firkin {command}` takes one registry")
+    address = arguments.operands[0] if arguments.operands else "docker.io"
+    return address.removeprefix("https://").removeprefix("http://").partition("/")[0]
+
+
 def settings_of(arguments: Arguments, ambient: Ambient) -> Settings:
     """Return what the environment, config.toml and the options say about store and registries, the last first."""
     required = arguments.text("config")

@@ -236,6 +236,10 @@ def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int =
     return _syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), ctypes.addressof(buffer), 24, path=path)
 
 
+LANDLOCK_SCOPES_ABI = 6
+"""From which on abstract sockets and signals can be kept apart: Linux 6.12, landlock(7)."""
+
+
 def landlock_abi() -> int:
     """Return what the kernel's Landlock can do (landlock(7)), 0 where it has none or a filter refuses the question."""
     try:

@@ -19,8 +19,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
-from firkin.linux.probe import has_capability
-from firkin.linux.syscalls import landlock_abi
+from firkin.linux.probe import CAP_SYS_ADMIN, has_capability
+from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
 from firkin.sandbox import plain, process
 from firkin.sandbox.plain_ops import plain_plan
 from firkin.sandbox.spec import RunResult
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from firkin.linux.mounts import Overlay
     from firkin.sandbox.spec import RunSpec
 
-_SYS_ADMIN = 21
-_ABI_SCOPES = 6
 _PAUSE_MS = 20
 _LOCKED = "/"
 
@@ -43,7 +41,9 @@ class ChrootSandbox:
 
     def __init__(self, *, python: str = sys.executable, apart: bool | None = None) -> None:
         self._python = python
-        self._apart = has_capability(_SYS_ADMIN) and landlock_abi() >= _ABI_SCOPES if apart is None else apart
+        if apart is None:
+            apart = has_capability(CAP_SYS_ADMIN) and landlock_abi() >= LANDLOCK_SCOPES_ABI
+        self._apart = apart
 
     def run(
         self,

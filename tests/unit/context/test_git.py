@@ -7,15 +7,13 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 import pytest
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 from dulwich.repo import MemoryRepo, Repo
-from support.git_server import TIME, Server, serving
+from support.git_server import TIME, Server
 
 from firkin.context.git import GitTools, open_git
 from firkin.context.git_address import GitCredentials, join_remote, parse_address, submodule_url
@@ -25,24 +23,6 @@ from firkin.graph.ops import Git
 from firkin.layer.change import Entry, View
 from firkin.request import RegistrySettings
 from firkin.solve.result import Files
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    yield from serving()
-
-
-@pytest.fixture
-def other() -> Iterator[Server]:
-    yield from serving()
-
-
-@pytest.fixture
-def tools(tmp_path: Path) -> GitTools:
-    numbers = count()
-    scratch: Callable[[str], str] = lambda name: str(tmp_path / f"{name}{next(numbers)}")  # noqa: E731
-    return GitTools(RegistrySettings(retries=0), scratch, {}, {})
-
 
 FILES = {
     "Dockerfile": (0o100644, b"FROM busybox\n"),

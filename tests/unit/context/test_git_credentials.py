@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from itertools import count
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-from support.git_server import Server, serving
+from support.git_server import Server
 
 from firkin.context.git import GitTools, open_git
 from firkin.errors import ContextError
@@ -22,20 +20,8 @@ FILES = {"f": (0o100644, b"f")}
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    yield from serving()
-
-
-@pytest.fixture
-def other() -> Iterator[Server]:
-    yield from serving()
-
-
-@pytest.fixture
-def tools(tmp_path: Path) -> GitTools:
-    numbers = count()
-    scratch: Callable[[str], str] = lambda name: str(tmp_path / f"{name}{next(numbers)}")  # noqa: E731
-    return GitTools(RegistrySettings(retries=0), scratch, {"GIT_AUTH_HEADER": HEADER.encode()}, {})
+def tools(tools: GitTools) -> GitTools:
+    return tools._replace(secrets={"GIT_AUTH_HEADER": HEADER.encode()})
 
 
 def strangers(server: Server, *others: Server) -> list[tuple[str, str, str]]:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from pathlib import Path
 
 import pytest
+from support.web import running
 
 from firkin.context.git import GitTools, open_git
 from firkin.errors import ContextError
 from firkin.graph.ops import Git
 from firkin.layer.change import View
-from firkin.request import RegistrySettings
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git to make repositories with")
 
@@ -111,19 +109,8 @@ class Places:
 def places(tmp_path: Path) -> Iterator[Places]:
     (tmp_path / "served").mkdir()
     found = Places(tmp_path / "served")
-    thread = threading.Thread(target=found.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    found.http.shutdown()
-    thread.join()
-    found.http.server_close()
-
-
-@pytest.fixture
-def tools(tmp_path: Path) -> GitTools:
-    numbers = count()
-    scratch: Callable[[str], str] = lambda name: str(tmp_path / f"{name}{next(numbers)}")  # noqa: E731
-    return GitTools(RegistrySettings(retries=0), scratch, {}, {})
+    with running(found.http):
+        yield found
 
 
 def everything(view: View, path: str = "") -> dict[str, tuple[str, int, int, bytes]]:

@@ -15,7 +15,7 @@ from firkin.cli.run import Invocation, write_out
 from firkin.errors import HostError, StoreError
 from firkin.linux.harden import find_exposed, in_executor_image
 from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host
-from firkin.linux.syscalls import landlock_abi
+from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
 from firkin.store.layout import check_owner
 
 USAGE = "[OPTIONS]"
@@ -103,7 +103,7 @@ def _chosen(facts: HostFacts, wishes: Wishes) -> str:
 def _shared(facts: HostFacts, landlock: int) -> str:
     """Return what of this machine steps share, whatever the isolation, and what the kernel keeps from them."""
     network = "the network of this machine (not with `--network none`)"
-    if landlock < 6:
+    if landlock < LANDLOCK_SCOPES_ABI:
         return f"{network}; abstract sockets too: Landlock of Linux 6.12 would keep those apart"
     if not facts.can(CAP_SYS_ADMIN) and facts.uid == 0 and not facts.no_new_privs:
         return f"{network}; abstract sockets too, unless in namespaces: CAP_SYS_ADMIN is missing"

@@ -8,7 +8,7 @@ import os
 import msgspec
 
 from firkin.cli.options import COMMON, REGISTRY, Option
-from firkin.cli.requests import settings_of
+from firkin.cli.requests import registry_host, settings_of
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import say
 from firkin.errors import RegistryError, UsageError
@@ -35,10 +35,7 @@ def run(invocation: Invocation) -> int:
     """Ask, check with the registry, store."""
     arguments, ambient = invocation
     watch()
-    if len(arguments.operands) > 1:
-        raise UsageError("`firkin login` takes one registry")
-    host = arguments.operands[0] if arguments.operands else "docker.io"
-    host = host.removeprefix("https://").removeprefix("http://").partition("/")[0]  # docker drops paths, too
+    host = registry_host(arguments, "login")
     settings = settings_of(arguments, ambient)
     username = arguments.text("username")
     if arguments.flag("password_stdin"):

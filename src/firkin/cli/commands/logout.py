@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from firkin.cli.options import COMMON, REGISTRY
-from firkin.cli.requests import settings_of
+from firkin.cli.requests import registry_host, settings_of
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import say
 from firkin.errors import UsageError
@@ -19,10 +19,7 @@ def run(invocation: Invocation) -> int:
     """Remove the entry from the first config.json, and from its helper."""
     arguments, ambient = invocation
     watch()
-    if len(arguments.operands) > 1:
-        raise UsageError("`firkin logout` takes one registry")
-    host = arguments.operands[0] if arguments.operands else "docker.io"
-    host = host.removeprefix("https://").removeprefix("http://").partition("/")[0]  # docker drops paths, too
+    host = registry_host(arguments, "logout")
     settings = settings_of(arguments, ambient)
     place = settings.registry.auth_files[0]
     try:
