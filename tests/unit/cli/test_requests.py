@@ -7,7 +7,7 @@ import pytest
 from firkin.ambient import Ambient
 from firkin.cli.arguments import parse_arguments
 from firkin.cli.commands.build import OPTIONS
-from firkin.cli.requests import build_request, settings_of
+from firkin.cli.requests import build_request, registry_host, settings_of
 from firkin.errors import UsageError
 from firkin.request import BuildRequest, GcRules, Mirror, Output, RegistrySettings, Secret, UnpackLimits
 from firkin.settings import read_settings
@@ -204,3 +204,18 @@ def test_a_setting_takes_every_word_that_its_option_takes(tmp_path: Path, key: s
         file = tmp_path / "config.toml"
         file.write_text(f'{key} = "{word}"\n')
         assert getattr(read_settings((str(file),), "", RegistrySettings()), key) == word
+
+
+@pytest.mark.parametrize(("words", "host"), [
+    ([], "docker.io"),
+    (["r.example:5000"], "r.example:5000"),
+    (["https://index.docker.io/v1/"], "index.docker.io"),
+    (["http://r.example/team/app"], "r.example"),
+])  # fmt: skip
+def test_a_registry_is_its_host(words: list[str], host: str) -> None:
+    assert registry_host(parse_arguments(words, OPTIONS, {}), "login") == host
+
+
+def test_one_registry_at_a_time() -> None:
+    with pytest.raises(UsageError, match="`firkin logout` takes one registry"):
+        registry_host(parse_arguments(["a", "b"], OPTIONS, {}), "logout")
