@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from support.places import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "firkin"
-ROOMS = ("cache", "context", "export", "layer", "rootfs", "sandbox", "solve", "store")
+ROOMS = ("builder", "content", "images", "layer", "rootfs", "sandbox", "store")
 CALLS = {
     "chmod", "chown", "getxattr", "lchown", "link", "listdir", "listxattr", "lstat", "makedirs", "mkdir", "mkfifo",
     "mknod", "open", "readlink", "remove", "removexattr", "rename", "replace", "rmdir", "scandir", "setxattr", "stat",
@@ -23,65 +23,65 @@ DIRECTORY_FD = {"dir_fd", "src_dir_fd", "dst_dir_fd"}
 
 # module: (why its paths are nobody else's choice, functions)
 PATHS = {
-    "cache.directory": (
+    "builder.cache.directory": (
         "a directory that the user named; names in it are digests and fixed words",
         "DirectoryCache.open_blob DirectoryCache.add DirectoryCache.remove "
         "DirectoryCache._copy DirectoryCache._put _size",
     ),
-    "context.archive": (
+    "builder.context.archive": (
         "the build's scratch space",
         "_Spool.keep file_chunks",
     ),
-    "context.directory": (
+    "builder.context.directory": (
         "the context is the user's; no part of a path is a link, which is looked at first (`_is_directory`)",
         "DirectoryContext.iterdir DirectoryContext._status DirectoryContext._is_directory DirectoryContext._scan "
         "DirectoryContext._listed _entry _capability read_text",
     ),
-    "context.git_directory": (
+    "builder.context.git_directory": (
         "the build's scratch space; names are fixed words, hex digits and refs that git's rules allow",
         "write_git_directory _Writer.__init__ _Writer.file _Writer.end _write_pack _take_packs _write_index",
     ),
-    "context.git_objects": (
+    "builder.context.git_objects": (
         "the build's scratch space; names are numbers and ids in hex digits",
         "Objects.__init__ Objects.add_single Objects.spool _inflated",
     ),
-    "context.git_pack": (
+    "builder.context.git_pack": (
         "the build's scratch space; names are numbers and checksums in hex digits",
         "Pack.__init__ Pack.write_index",
     ),
-    "context.git_remote": (
+    "builder.context.git_remote": (
         "the build's scratch space; names are numbers",
         "Remote._get Remote._take_pack",
     ),
-    "context.git_transport": (
+    "builder.context.git_transport": (
         "the build's scratch space",
         "SshProgram._own_command",
     ),
-    "context.git_view": (
+    "builder.context.git_view": (
         "the build's scratch space; names are digests",
         "GitView._keep GitView.read",
     ),
-    "context.https": (
+    "builder.context.https": (
         "names are digests of addresses and contents",
         "Downloads.fetch Downloads._take Downloads._hold Downloads._load Downloads._keep _check",
     ),
-    "context.oci_layout": (
+    "builder.context.oci_layout": (
         "a file that the user named",
         "_members _piece_chunks",
     ),
-    "context.s3": (
+    "builder.context.s3": (
         "the user's own AWS files",
         "_section",
     ),
-    "export.blobs": (
+    "images.archive": (
         "a place that the user named",
         "output_file prepare_place",
     ),
-    "export.oci_layout": (
+    "images.oci_layout": (
         "a place that the user named; names in it are digests",
         "write_directory _held _kept_entries _replace",
     ),
-    "export.rootfs": (
+    "builder.output.rootfs": (
         "a place that the user named; sources are files of trees in the store, looked at only",
         "write_rootfs _is_socket",
     ),
@@ -176,52 +176,52 @@ PATHS = {
         "scratch space, and files of /proc",
         "_prepare _copy read_proc_files",
     ),
-    "solve.bench": (
+    "builder.solve.session": (
         "the machine's /etc/resolv.conf",
         "_resolv_conf",
     ),
-    "solve.cache_mounts": (
+    "builder.solve.cache_mounts": (
         "named by the store: digests and numbers",
         "first_number _numbers _remove_unused is_sound restore_mount save_mount _size",
     ),
-    "solve.content": (
+    "builder.copy.content": (
         "what a view gave: a file of a tree in the store, of scratch space or of the user's context, "
         "opened without following links",
         "_digest",
     ),
-    "solve.fetch": (
+    "content.fetch": (
         "a directory that the user named; names in it are digests",
         "OriginFetcher._near",
     ),
-    "solve.inplace": (
+    "builder.solve.inplace": (
         "scratch space",
         "_EitherRootfs.open",
     ),
-    "solve.layers": (
+    "content.layers": (
         "named by the store",
         "LayerWork._ensure_index LayerWork.keep_index",
     ),
-    "solve.ops.copy": (
+    "builder.solve.ops.copy": (
         "staged by the store",
         "keep_tree _take_attributes copy_subtree",
     ),
-    "solve.ops.run": (
+    "builder.solve.ops.run": (
         "staged by the store; cache mounts are named by digests and opened without following links",
         "run _keep_attributes _keep_mount_points _empty_directory _cache_directory _new_cache_directory",
     ),
-    "solve.ops.run_failure": (
+    "builder.solve.ops.run_failure": (
         "/proc of this process; what a view gave, opened without following links",
         "_last_id _start",
     ),
-    "solve.selection": (
+    "builder.solve.selection": (
         "looks only; at trees that no command runs in",
         "_touching _opaque",
     ),
-    "solve.ssh": (
+    "builder.solve.ssh": (
         "the agent's socket, which the user named; scratch space",
         "_is_socket _KeyServer.start forward _give _at",
     ),
-    "solve.view_files": (
+    "builder.solve.view_files": (
         "what a view gave, opened without following links",
         "read_content",
     ),

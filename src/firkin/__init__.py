@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from firkin import errors as errors
     from firkin import events as events
     from firkin import request as request
-    from firkin.aio import build_async as build_async
-    from firkin.api import build as build
+    from firkin.api.aio import build_async as build_async
+    from firkin.api.builds import build as build
+    from firkin.api.images import StoredImage as StoredImage
+    from firkin.api.images import list_images as list_images
+    from firkin.api.images import pull as pull
+    from firkin.api.images import push as push
+    from firkin.api.images import tag as tag
+    from firkin.builder.request import BuildRequest as BuildRequest
+    from firkin.builder.request import BuildResult as BuildResult
+    from firkin.builder.request import Output as Output
     from firkin.errors import FirkinError as FirkinError
-    from firkin.library import StoredImage as StoredImage
-    from firkin.library import list_images as list_images
-    from firkin.library import pull as pull
-    from firkin.library import push as push
-    from firkin.library import tag as tag
-    from firkin.request import BuildRequest as BuildRequest
-    from firkin.request import BuildResult as BuildResult
-    from firkin.request import Output as Output
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,17 +31,17 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "build": "firkin.api",
-    "build_async": "firkin.aio",
+    "build": "firkin.api.builds",
+    "build_async": "firkin.api.aio",
     "FirkinError": "firkin.errors",
-    "StoredImage": "firkin.library",
-    "list_images": "firkin.library",
-    "pull": "firkin.library",
-    "push": "firkin.library",
-    "tag": "firkin.library",
-    "BuildRequest": "firkin.request",
-    "BuildResult": "firkin.request",
-    "Output": "firkin.request",
+    "StoredImage": "firkin.api.images",
+    "list_images": "firkin.api.images",
+    "pull": "firkin.api.images",
+    "push": "firkin.api.images",
+    "tag": "firkin.api.images",
+    "BuildRequest": "firkin.builder.request",
+    "BuildResult": "firkin.builder.request",
+    "Output": "firkin.builder.request",
 }
 
 

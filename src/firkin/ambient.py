@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from firkin.request import BuildRequest, Pairs, RegistrySettings
-from firkin.text import valid_text
+from firkin.builder.request import BuildRequest
+from firkin.registry.settings import RegistrySettings
+from firkin.text import Pairs, valid_text
 
 SYSTEM_STORE = "/var/lib/firkin"
 SYSTEM_CONFIG = "/etc/firkin/config.toml"

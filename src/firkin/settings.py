@@ -13,8 +13,10 @@ from typing import NamedTuple
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.request import UNPACK_LIMITS, GcRules, Mirror, RegistrySettings, UnpackLimits
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
+from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.source import Source, Span
+from firkin.store.rules import GcRules
 from firkin.text import parse_duration_s, parse_size
 
 
@@ -102,7 +104,7 @@ def _apply(settings: Settings, table: Mapping[str, object], place: _Place, reade
         reader = readers.get(key)
         here = place.below(key)
         if reader is None:
-            from firkin.dockerfile.words import nearest
+            from firkin.text import nearest
 
             meant = nearest(key, readers)
             hint = f"did you mean `{meant}`?" if meant else f"known here are {', '.join(sorted(readers))}"

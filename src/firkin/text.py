@@ -6,6 +6,11 @@ No such text can be encoded again as it is: JSON and SQLite get `valid_text` of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+Pairs = tuple[tuple[str, str], ...]
+"""Names with their values, in order."""
+
 LARGEST_ID = 0x7FFFFFFF
 """Of a user or group, as moby/sys/user has it; the kernel has one bit more, and (uid_t)-1 means "leave it"."""
 FIRST_S, LATEST_S = -62167219200, 253402300799
@@ -153,3 +158,45 @@ def parse_duration_s(text: str) -> float | None:
         total += float(digits) * seconds
         digits = ""
     return total if text.strip() and (not digits or digits == "0") else None
+
+
+def nearest(word: str, known: Iterable[str], case_sensitive: bool = True, limit: int = 2) -> str | None:
+    """Return the known word that was probably meant, or None. Mirrors: util/suggest.
+
+    At most `limit` edits away; None, too, when `word` itself is known. Ignoring case, the answer takes
+    the case of `word`.
+    """
+    wanted = word if case_sensitive else word.lower()
+    best, best_distance = None, limit + 1
+    for option in known:
+        candidate = option if case_sensitive else option.lower()
+        if candidate == wanted:
+            return None
+        distance = _edit_distance(wanted, candidate, best_distance)
+        if distance < best_distance:
+            best, best_distance = candidate, distance
+    if best is not None and not case_sensitive and word == word.upper():
+        return best.upper()
+    return best
+
+
+def _edit_distance(left: str, right: str, limit: int) -> int:
+    """Return the edit distance, or any number >= limit where it is not below it.
+
+    Swapping two neighbours counts as one edit, unlike in BuildKit: it is the likeliest slip.
+    """
+    if abs(len(left) - len(right)) >= limit:
+        return limit
+    before: list[int] = []
+    row = list(range(len(right) + 1))
+    for i, char in enumerate(left, 1):
+        above, row = row, [i]
+        for j, other in enumerate(right, 1):
+            distance = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (char != other))
+            if i > 1 and j > 1 and char == right[j - 2] and other == left[i - 2]:
+                distance = min(distance, before[j - 2] + 1)
+            row.append(distance)
+        if min(row) >= limit:
+            return limit
+        before = above
+    return row[-1]

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin import errors
+from firkin.builder.request import BuildRequest, BuildResult, check_request, decode_request
 from firkin.decode import decode_json, json_decoder
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, RegistryError, StoreError, cause_texts
 from firkin.events import Event, encode_line
-from firkin.request import BuildRequest, BuildResult, check_request, decode_request
 from firkin.source import Source, Span
 from firkin.text import hide_passwords
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from firkin.backend import Backend, Isolation
     from firkin.linux.enter import Channel
-    from firkin.solve.cancel import Cancel
+    from firkin.tasks.cancel import Cancel
 
 # The engine: request, emit, cancel, and the way RUN steps go (raises HostError where there is none).
 Build = Callable[[BuildRequest, Callable[[Event], None], "Cancel", Callable[[], "Backend"]], BuildResult]
@@ -296,7 +296,7 @@ INPLACE_GRACE_S = 20.0
 
 def _listen() -> Cancel:
     """Return what SIGTERM and SIGINT set from now on; those that came while they were held back come now."""
-    from firkin.solve.cancel import Cancel
+    from firkin.tasks.cancel import Cancel
 
     cancel = Cancel()
 
@@ -343,17 +343,17 @@ def serve(
 
 def _engine() -> Build:
     # Everything heavy is behind this import; the front never does it.
-    from firkin.build import run_build
+    from firkin.builder.build import run_build
 
     def run(
         request: BuildRequest, emit: Callable[[Event], None], cancel: Cancel, way: Callable[[], Backend]
     ) -> BuildResult:
         if request.call != "build":
-            from firkin.check import run_call
+            from firkin.builder.check import run_call
 
             return run_call(request, emit, cancel, way)
         if request.verify:
-            from firkin.verify import run_verify
+            from firkin.builder.verify import run_verify
 
             return run_verify(request, emit, cancel, way)
         return run_build(request, emit, cancel, way)

@@ -20,9 +20,9 @@ from support.places import EXAMPLES
 from support.registry import PASSWORD, USER, Registry, docker_config, make_certificate, running_registry
 
 from firkin import __version__
-from firkin.cli.executor_files import write_digest_file
+from firkin.cli.kaniko.files import write_digest_file
 from firkin.errors import RegistryError
-from firkin.request import RegistrySettings
+from firkin.registry.settings import RegistrySettings
 
 pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.xdist_group("executor")]
 

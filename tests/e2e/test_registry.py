@@ -19,7 +19,7 @@ from firkin.oci.digest import digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
-from firkin.request import Mirror, RegistrySettings
+from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.testing.registry import FakeRegistry
 
 BLOB = os.urandom(5_000_000)

@@ -6,26 +6,26 @@ import msgspec
 from support.lowering import AMD64, FakeResolver, build
 from support.trees import tree
 
+from firkin.builder.copy.owner import find_owner
+from firkin.builder.dockerfile.flags import check_mount, mount_from, parse_mount
+from firkin.builder.dockerfile.giturl import parse_git_url
+from firkin.builder.dockerfile.ignore import parse_ignore
+from firkin.builder.dockerfile.lint import check_dockerfile
+from firkin.builder.dockerfile.lower import LowerOptions
+from firkin.builder.dockerfile.outline import list_targets, outline
+from firkin.builder.dockerfile.parse import parse, parse_onbuild
+from firkin.builder.dockerfile.report import check_report, outline_report, targets_report
+from firkin.builder.dockerfile.words import Lexer
+from firkin.builder.graph.key import key_of, op_parts
+from firkin.builder.request import BuildRequest, Output, Secret, check_request, encode_request
+from firkin.builder.solve.scheduler import vertices_of
 from firkin.cli import values
-from firkin.dockerfile.flags import check_mount, mount_from, parse_mount
-from firkin.dockerfile.giturl import parse_git_url
-from firkin.dockerfile.ignore import parse_ignore
-from firkin.dockerfile.lint import check_dockerfile
-from firkin.dockerfile.lower import LowerOptions
-from firkin.dockerfile.outline import list_targets, outline
-from firkin.dockerfile.parse import parse, parse_onbuild
-from firkin.dockerfile.report import check_report, outline_report, targets_report
-from firkin.dockerfile.words import Lexer
 from firkin.errors import DockerfileError, FirkinError, RegistryError, StepFailed, UsageError
 from firkin.events import Event, Planned, Warned, encode_line
-from firkin.graph.key import key_of, op_parts
 from firkin.oci.config import parse_config
 from firkin.oci.platform import parse_platform
 from firkin.oci.reference import parse_reference
-from firkin.request import BuildRequest, Output, Secret, check_request, encode_request
 from firkin.sandbox.spec import resolve_user
-from firkin.solve.copy_owner import find_owner
-from firkin.solve.scheduler import vertices_of
 from firkin.source import Position, Source, Span, excerpt
 from firkin.text import LARGEST_ID
 from firkin.worker import Failure, decode_line, failure_of

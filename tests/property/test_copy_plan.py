@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.trees import lines, tree
 
-from firkin.context.archive import ArchiveOpener
-from firkin.context.views import Member, MemoryView
-from firkin.dockerfile.ignore import IgnoreMatcher
+from firkin.builder.context.archive import ArchiveOpener
+from firkin.builder.context.views import Member, MemoryView
+from firkin.builder.copy.chmod import parse_chmod
+from firkin.builder.copy.content import FileDigests, copy_digests
+from firkin.builder.copy.plan import CopyTools, Matcher, plan_copy
+from firkin.builder.copy.select import clean, follow, match_name
+from firkin.builder.dockerfile.ignore import IgnoreMatcher
+from firkin.builder.graph.ops import Copy, PathSource
 from firkin.errors import FirkinError
-from firkin.graph.ops import Copy, PathSource
 from firkin.layer.change import Change, Content, Entry, Opaque, Put
-from firkin.solve.content import FileDigests, copy_digests
-from firkin.solve.copy_chmod import parse_chmod
-from firkin.solve.copy_plan import CopyTools, Matcher, plan_copy
-from firkin.solve.copy_select import clean, follow, match_name
 
 ARCHIVE = b"archive"
 names = st.sampled_from(["a", "b", "c.md", "d"])

@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.lowering import build
 
-from firkin.dockerfile.flags import check_mount, mount_from, parse_mount
-from firkin.dockerfile.instructions import TABLE
-from firkin.dockerfile.lines import read_dockerfile, read_instruction
-from firkin.dockerfile.parse import parse, parse_onbuild
-from firkin.dockerfile.shellpattern import parse_pattern, replace, trim_prefix, trim_suffix
-from firkin.dockerfile.words import (
+from firkin.builder.dockerfile.flags import check_mount, mount_from, parse_mount
+from firkin.builder.dockerfile.instructions import TABLE
+from firkin.builder.dockerfile.lines import read_dockerfile, read_instruction
+from firkin.builder.dockerfile.parse import parse, parse_onbuild
+from firkin.builder.dockerfile.shellpattern import parse_pattern, replace, trim_prefix, trim_suffix
+from firkin.builder.dockerfile.words import (
     Lexer,
-    nearest,
     quote,
     split_json_array,
     split_name_values,
@@ -24,6 +23,7 @@ from firkin.dockerfile.words import (
 )
 from firkin.errors import DockerfileError, RegistryError, UsageError
 from firkin.source import Position, Source, Span, excerpt
+from firkin.text import nearest
 
 HERE = Span("Dockerfile", Position(1), Position(1))
 

@@ -5,7 +5,7 @@ import re
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from firkin.dockerfile.ignore import ROOT, IgnoreMatcher, parse_ignore, read_ignore
+from firkin.builder.dockerfile.ignore import ROOT, IgnoreMatcher, parse_ignore, read_ignore
 from firkin.errors import DockerfileError
 from firkin.source import Source
 

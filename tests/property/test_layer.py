@@ -15,11 +15,11 @@ from firkin.layer.change import Change, Entry, Opaque, Put, Remove
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.entry import TRAILER, encode_member, encode_record, padding
 from firkin.layer.index import IndexWriter, open_index
+from firkin.layer.limits import UnpackLimits
 from firkin.layer.scan import iter_tree_changes, iter_upper_changes, scan_tree
 from firkin.layer.stream import write_layer
 from firkin.layer.tar import TarReader, clean_name
 from firkin.layer.unpack import unpack_layer
-from firkin.request import UnpackLimits
 
 ME = (os.getuid(), os.getgid())
 MANY = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])

@@ -9,10 +9,10 @@ from struct import pack as packed
 
 from dulwich.objects import ObjectID
 
-from firkin.context.git_objects import Objects
-from firkin.context.git_pack import Budget
-from firkin.context.git_view import GitView
-from firkin.request import UNPACK_LIMITS, UnpackLimits
+from firkin.builder.context.git_objects import Objects
+from firkin.builder.context.git_pack import Budget
+from firkin.builder.context.git_view import GitView
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 
 COMMIT, TREE, BLOB, OFFSET_DELTA, ID_DELTA = 1, 2, 3, 6, 7
 NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob"}

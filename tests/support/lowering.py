@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from firkin.dockerfile.lower import BaseImage, LowerOptions, NamedContext, lower
-from firkin.dockerfile.parse import parse
+from firkin.builder.dockerfile.lower import BaseImage, LowerOptions, NamedContext, lower
+from firkin.builder.dockerfile.parse import parse
+from firkin.builder.graph.ops import Copy, MakeDir, Op, Run
+from firkin.builder.graph.step import Graph, ImagePlan
 from firkin.errors import RegistryError
-from firkin.graph.ops import Copy, MakeDir, Op, Run
-from firkin.graph.step import Graph, ImagePlan
 from firkin.oci.config import ImageConfig, RuntimeConfig, encode_config, parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, digest_of

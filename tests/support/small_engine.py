@@ -5,7 +5,7 @@ WORKER = """
 import os, signal, sys, time
 from firkin.errors import StepFailed
 from firkin.events import Finished, Log, Started
-from firkin.request import BuildResult, ImageResult
+from firkin.builder.request import BuildResult, ImageResult
 from firkin.worker import main
 
 def build(request, emit, cancel, way):

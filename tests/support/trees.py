@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from firkin.context.views import MemoryView
+from firkin.builder.context.views import MemoryView
 from firkin.layer.change import Change, Content, Entry, Opaque, Put, Remove
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from firkin.errors import UsageError
-from firkin.request import RegistrySettings
+from firkin.registry.settings import RegistrySettings
 from firkin.settings import read_settings
 
 

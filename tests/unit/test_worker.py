@@ -14,19 +14,19 @@ from support.processes import is_running
 from support.small_engine import WORKER
 
 from firkin import errors
-from firkin.events import Log, Planned, Started, Vertex
-from firkin.request import (
+from firkin.builder.request import (
     BuildRequest,
     BuildResult,
     ImageResult,
     Output,
-    RegistrySettings,
     RunOptions,
     Secret,
     Ulimit,
     check_request,
     encode_request,
 )
+from firkin.events import Log, Planned, Started, Vertex
+from firkin.registry.settings import RegistrySettings
 from firkin.source import Source
 from firkin.worker import EventStream, Failure, Success, decode_line, encode_line, error_of, failure_of
 
@@ -208,7 +208,7 @@ def test_secrets_are_not_in_a_traceback():
 
 
 def test_lines_of_many_threads_stay_whole():
-    from firkin.solve.cancel import Cancel
+    from firkin.tasks.cancel import Cancel
 
     read_end, write_end = os.pipe()
     stream = EventStream(write_end, Cancel())
@@ -225,7 +225,7 @@ def test_lines_of_many_threads_stay_whole():
 
 
 def test_nobody_reading_stops_the_build():
-    from firkin.solve.cancel import Cancel
+    from firkin.tasks.cancel import Cancel
 
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -240,7 +240,7 @@ def test_a_worker_that_ends_early_is_not_a_reader_that_left():
     program = (
         "import os, sys, time\n"
         "from firkin import worker\n"
-        "from firkin.request import BuildRequest\n"
+        "from firkin.builder.request import BuildRequest\n"
         "choose = worker.choose_way\n"
         "worker.choose_way = lambda *a: (time.sleep(0.3), choose(*a))[1]\n"
         "def prepare():\n"
@@ -260,7 +260,7 @@ def test_layers_are_unpacked_by_a_process_of_their_own(call):
     program = """
 import os, sys
 from firkin.layer import confined
-from firkin.request import BuildRequest
+from firkin.builder.request import BuildRequest
 from firkin.worker import start_worker
 
 def build(request, emit, cancel, way):

@@ -72,7 +72,7 @@ def _find(known: Mapping[str, Option], name: str) -> Option:
     row = known.get(name)
     if row is None:
         from firkin.cli.elsewhere_options import instead_of
-        from firkin.dockerfile.words import nearest
+        from firkin.text import nearest
 
         hint = instead_of(name, known)
         if hint is None:

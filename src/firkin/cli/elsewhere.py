@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from firkin.dockerfile.words import nearest
 from firkin.errors import UsageError
+from firkin.text import nearest
 
 # Never suggested for a word that is merely spelt alike.
 _NOT_SUGGESTED = ("rmi", "prune", "push", "logout")

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from firkin.builder.request import BuildResult
 from firkin.errors import Cancelled, FirkinError, InternalError
-from firkin.request import BuildResult
 from firkin.worker import INPLACE_GRACE_S, Failure, Success, decode_line, error_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from firkin.oci.descriptor import Descriptor
 from firkin.render import RENDERERS, Renderer, make_renderer
 from firkin.render.text import human_size
 from firkin.settings import Settings
-from firkin.solve.pools import Task
+from firkin.tasks.pools import Task
 
 _EVERY_S = 0.2
 

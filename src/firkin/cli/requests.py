@@ -7,10 +7,12 @@ from typing import NamedTuple, cast, get_args
 import msgspec
 
 from firkin.ambient import Ambient, absolute, config_files, registry_settings, request_template, store_root
+from firkin.builder.request import BuildRequest, CacheRef, Call, Output, RunOptions, Secret
 from firkin.cli import values
 from firkin.cli.arguments import Arguments
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, CacheRef, Call, Output, RegistrySettings, RunOptions, Secret, UnpackLimits
+from firkin.layer.limits import UnpackLimits
+from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings, read_settings
 
 MAX_SECRET_BYTES = 500 * 1024  # as BuildKit

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Interrupted, Invocation, handle, write_all
 from firkin.errors import Cancelled, FirkinError, UsageError
+from firkin.images import find as lookup
+from firkin.images.find import Found
 from firkin.linux.ending import watch
 from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
-from firkin.solve.cancel import Cancel
-from firkin.store import lookup
-from firkin.store.lookup import Found
 from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
 
 _SIGINT = 2
 
@@ -28,11 +28,11 @@ def open_store(invocation: Invocation) -> tuple[Store, Settings]:
 
 
 def find_image(store: Store, text: str) -> Found:
-    """Return what a name, an id or a digest means in the store (store/lookup.py); suggests a name when it is none."""
+    """Return what a name, an id or a digest means in the store (images/find.py); suggests a name when it is none."""
     try:
         return lookup.find_image(store, text)
     except UsageError as error:
-        from firkin.dockerfile.words import nearest
+        from firkin.text import nearest
 
         meant = nearest(text, [familiar(entry.name) for entry in store.images.entries() if entry.name])
         if error.code != "no-image" or not meant:

@@ -11,9 +11,10 @@ from typing import Literal, cast, get_args
 
 import msgspec
 
+from firkin.builder.request import CacheRef, Output, OutputType, SshAgent, Ulimit
 from firkin.errors import UsageError
-from firkin.request import CacheRef, Mirror, Output, OutputType, Pairs, SshAgent, Ulimit
-from firkin.text import LATEST_S, parse_bool, parse_duration_s, parse_size, whole_number
+from firkin.registry.settings import Mirror
+from firkin.text import LATEST_S, Pairs, parse_bool, parse_duration_s, parse_size, whole_number
 
 _LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
@@ -265,7 +266,7 @@ def output(text: str) -> tuple[tuple[Output, ...], bool]:
         elif key in _OUTPUT_FIELDS:
             values[key] = value
         elif key not in _OUTPUT_IGNORED:
-            from firkin.dockerfile.words import nearest
+            from firkin.text import nearest
 
             meant = nearest(key, _OUTPUT_FIELDS)
             hint = f"did you mean `{meant}`?" if meant else f"known are {', '.join(_OUTPUT_FIELDS)}"

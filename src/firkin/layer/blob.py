@@ -14,12 +14,12 @@ from firkin.layer.background import Background
 from firkin.layer.change import Change
 from firkin.layer.compress import Buffer, Format, iter_decompressed
 from firkin.layer.index import IndexWriter, index_tar
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.stream import LayerDigests, Sink, write_tar
 from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, finish, new_hasher
 from firkin.oci.media import Compression
-from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _PIECE = 256 << 10
 T = TypeVar("T")

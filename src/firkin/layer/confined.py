@@ -30,12 +30,12 @@ from firkin.layer.blob import BlobSink, read_tar, unpack_blob, verified_blob
 from firkin.layer.change import Entry
 from firkin.layer.compress import import_inflaters
 from firkin.layer.index import IndexWriter
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.tar import LimitReached
 from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.linux import syscalls
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
-from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 if TYPE_CHECKING:
     from _socket import socket as Socket

@@ -24,8 +24,8 @@ from typing import NamedTuple, Protocol
 
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Kind, Opaque, Put, Remove
 from firkin.layer.compare import LATEST_NS, clamp_ns
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.places import Places
-from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _MAGIC = b"firkin index 1\n\0"
 _fixed = struct.Struct("<BBHIIQqQHI")

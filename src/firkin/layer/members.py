@@ -9,8 +9,8 @@ import msgspec
 
 from firkin.layer.change import Entry
 from firkin.layer.compress import iter_decompressed
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.tar import TarReader
-from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 
 class Content(msgspec.Struct, frozen=True):

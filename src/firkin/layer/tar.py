@@ -27,7 +27,7 @@ from firkin.layer.entry import (
     parse_records,
     parse_time_ns,
 )
-from firkin.request import UNPACK_LIMITS, UnpackLimits
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 
 _ZERO = bytes(BLOCK)
 _KINDS: dict[bytes, Kind] = {

@@ -23,11 +23,11 @@ from firkin.layer.attributes import (
     unmakable,
 )
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Opaque, Put, Remove
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.places import Places
 from firkin.layer.tar import Member, TarReader, clean_name
 from firkin.linux.folders import Folders, remove_tree
 from firkin.linux.sparse import SPARSE_FROM
-from firkin.request import UNPACK_LIMITS, UnpackLimits
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _S_IFMT, _S_IFDIR, _S_IFLNK = 0o170000, 0o040000, 0o120000

@@ -64,3 +64,11 @@ def framed_hash(parts: Iterable[bytes]) -> str:
         hasher.update(b"%d:" % len(part))
         hasher.update(part)
     return hasher.hexdigest()
+
+
+def whole_digest(text: str) -> Digest | None:
+    """Return the digest that a text is, with `sha256:` or without; None if it is something else."""
+    try:
+        return parse_digest(f"sha256:{text}" if len(text) == 64 and _HEX.issuperset(text) else text)
+    except ValueError:
+        return None

@@ -33,11 +33,11 @@ from firkin.registry.protocol import (
     told_digest,
 )
 from firkin.registry.session import Session, Warn, backoff_s
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.transport import Exchange, Reader, upload_of
 from firkin.registry.trust import check_certificates
 from firkin.registry.upload import BlobUpload
 from firkin.registry.url import Url, host_matches, redact_url, split_url
-from firkin.request import RegistrySettings
 
 if TYPE_CHECKING:
     from firkin.oci.gojson import Shape

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from firkin.errors import RegistryError
 from firkin.registry.curl import pycurl
 from firkin.registry.proxy import proxy_variable
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.url import Url, is_loopback, redact_url, split_host
-from firkin.request import RegistrySettings
 
 _HUB_HOSTS = frozenset(("registry-1.docker.io", "auth.docker.io", "index.docker.io"))
 _HUB_HINT = (

@@ -25,7 +25,7 @@ from firkin.errors import UsageError
 from firkin.linux.files import read_named
 from firkin.oci import codec
 from firkin.registry.auth import IDENTITY_USER, Credentials
-from firkin.request import RegistrySettings
+from firkin.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from firkin.oci.gojson import Shape

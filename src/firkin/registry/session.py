@@ -36,9 +36,9 @@ from firkin.registry.protocol import (
     response_error,
     retry_after_s,
 )
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.transport import Exchange, Transport, Upload, upload_of
 from firkin.registry.url import Url, host_matches, join_url, redact_url, split_host
-from firkin.request import RegistrySettings
 
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _MAX_REDIRECTS = 10

@@ -19,9 +19,9 @@ from firkin.errors import Cancelled, FirkinError, RegistryError
 from firkin.registry.curl import pycurl
 from firkin.registry.protocol import Headers, Response, is_encoded
 from firkin.registry.proxy import choose_proxy
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.trust import Trust, TrustStore
 from firkin.registry.url import Url, redact_url
-from firkin.request import RegistrySettings
 
 _BUFFER_BYTES = 512 * 1024
 _TICK_S = 0.2  # how long a wait may last before `cancelled` is asked again

@@ -11,8 +11,8 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.linux.files import read_named
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.url import host_matches
-from firkin.request import RegistrySettings
 
 # Mirrors: Go's crypto/x509 root_linux.go, so that trust does not depend on how libcurl was built.
 _BUNDLES = (

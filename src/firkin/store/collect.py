@@ -10,8 +10,8 @@ import time
 
 from firkin.errors import FirkinError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
-from firkin.request import GcRules
 from firkin.store.gc import GRACE_S, candidates, needed_by_images, prune
+from firkin.store.rules import GcRules
 from firkin.store.store import Store
 from firkin.store.usage import measure_trees, recorded_use
 

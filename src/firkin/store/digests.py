@@ -1,6 +1,6 @@
 """Digests of files on this machine by what stat says of them: one file of the store for each context. Does I/O.
 
-What makes a digest fit for keeping is decided where files are hashed (solve/content.py). The file is read
+What makes a digest fit for keeping is decided where files are hashed (builder/copy/content.py). The file is read
 when first asked for and written once, as a whole, when something new was learned; when two builds of one
 context end at the same time, the last one's knowledge stays, which is no loss but time.
 
@@ -38,7 +38,7 @@ _names_decoder = msgpack_decoder(dict[str, bytes])
 
 
 class StoredDigests:
-    """A DigestCache for the files of one context. Paths are those that solve/content.py uses as names.
+    """A DigestCache for the files of one context. Paths are those that builder/copy/content.py uses as names.
 
     May be used from any thread.
     """

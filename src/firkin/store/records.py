@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
+from firkin.builder.graph.key import CacheKey, Part, reads_of
 from firkin.decode import json_decoder
 from firkin.errors import StoreError
-from firkin.graph.key import CacheKey, Part, reads_of
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest
 from firkin.store.layout import is_full, locked, store_error

@@ -15,7 +15,7 @@ import msgspec
 import firkin.worker
 from firkin.errors import StepFailed
 from firkin.events import Completed, Log, Planned, Started, Finished, Vertex, Warned
-from firkin.request import BuildResult, ImageResult
+from firkin.builder.request import BuildResult, ImageResult
 from firkin.source import Source
 
 def build(request, emit, cancel, way):

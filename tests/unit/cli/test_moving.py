@@ -12,7 +12,7 @@ from firkin.errors import Cancelled, RegistryError
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.settings import Settings
-from firkin.solve.pools import Pools
+from firkin.tasks.pools import Pools
 
 KEPT = Descriptor("m", Digest("sha256:c"), 7)
 

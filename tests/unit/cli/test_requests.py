@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from firkin.ambient import Ambient
+from firkin.builder.request import BuildRequest, Output, Secret
 from firkin.cli.arguments import parse_arguments
 from firkin.cli.commands.build import OPTIONS
 from firkin.cli.requests import build_request, registry_host, settings_of
 from firkin.errors import UsageError
-from firkin.request import BuildRequest, GcRules, Mirror, Output, RegistrySettings, Secret, UnpackLimits
+from firkin.layer.limits import UnpackLimits
+from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.settings import read_settings
+from firkin.store.rules import GcRules
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ import json, os, sys, time
 from firkin.layer import confined
 from firkin.layer.unpack import Unpacked
 from firkin.oci.descriptor import Descriptor
-from firkin.request import UNPACK_LIMITS, UnpackLimits
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 
 blob, root, digest, diff_id, size, *rest = sys.argv[1:]
 descriptor = Descriptor("", digest, int(size))

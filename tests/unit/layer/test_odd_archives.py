@@ -18,11 +18,11 @@ from firkin.layer.change import Entry
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.entry import TRAILER, encode_member, encode_record, padding
 from firkin.layer.index import IndexWriter, index_tar, open_index
+from firkin.layer.limits import UnpackLimits
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.tar import LimitReached, TarReader
 from firkin.layer.unpack import unpack_layer
 from firkin.linux.folders import remove_tree
-from firkin.request import UnpackLimits
 
 ME = (os.getuid(), os.getgid())
 

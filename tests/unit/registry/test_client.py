@@ -17,8 +17,8 @@ from firkin.oci.digest import digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
+from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.registry.transport import Transport
-from firkin.request import Mirror, RegistrySettings
 from firkin.testing.registry import FakeRegistry
 
 BLOB = bytes(range(256)) * 8192 * 2  # 4 MiB

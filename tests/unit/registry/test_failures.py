@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from support.answers import answering
 
-from firkin.context.https import Web
+from firkin.builder.context.https import Web
 from firkin.errors import ContextError, RegistryError
 from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.registry.curl import pycurl
 from firkin.registry.failures import transfer_error
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.transport import Transport
 from firkin.registry.url import split_url
-from firkin.request import RegistrySettings
 
 NOBODY = f"{'x' * 70}.example"  # a label that is too long: no resolver is asked, and none knows it
 

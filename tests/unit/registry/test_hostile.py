@@ -11,8 +11,8 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import digest_of
 from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.transport import Transport
-from firkin.request import RegistrySettings
 from firkin.testing.registry import FakeRegistry
 
 

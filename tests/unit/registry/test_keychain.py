@@ -11,7 +11,7 @@ import pytest
 
 from firkin.errors import UsageError
 from firkin.registry.keychain import HUB_KEY, Keychain, login, logout, normal_key
-from firkin.request import RegistrySettings
+from firkin.registry.settings import RegistrySettings
 
 
 def auth(user: str, password: str = "pw") -> dict[str, str]:

@@ -14,8 +14,8 @@ from firkin.oci.digest import digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.transport import Transport
-from firkin.request import RegistrySettings
 from firkin.testing.quirks import Quirks
 from firkin.testing.registry import FakeRegistry
 

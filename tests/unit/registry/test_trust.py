@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from firkin.backend import Backend
-from firkin.build import run_build
+from firkin.builder.build import run_build
+from firkin.builder.request import BuildRequest
 from firkin.errors import UsageError
 from firkin.registry.client import RegistryClient
+from firkin.registry.settings import RegistrySettings
 from firkin.registry.trust import check_certificates
-from firkin.request import BuildRequest, RegistrySettings
-from firkin.solve.cancel import Cancel
+from firkin.tasks.cancel import Cancel
 
 
 def pem(kind: str, data: bytes = b"x" * 300) -> str:

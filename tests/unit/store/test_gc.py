@@ -6,21 +6,21 @@ import os
 
 import pytest
 
+from firkin.builder.graph.key import CacheKey
 from firkin.errors import StoreError
 from firkin.events import Finished, Warned
-from firkin.graph.key import CacheKey
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
 from firkin.oci.image import Layer, assemble
 from firkin.oci.reference import parse_reference
-from firkin.request import GcRules
 from firkin.store import collect as collecting
 from firkin.store.collect import collect, is_needed
 from firkin.store.gc import KEPT, RECENT, WANTED, prune
 from firkin.store.layout import check_owner
 from firkin.store.records import LayerBlob, Record
+from firkin.store.rules import GcRules
 from firkin.store.store import Store
 from firkin.store.usage import measured_use, recorded_use
 

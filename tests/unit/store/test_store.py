@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from firkin.builder.graph.key import CacheKey
 from firkin.errors import StoreError
-from firkin.graph.key import CacheKey
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, digest_of

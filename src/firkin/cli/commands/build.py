@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from firkin.ambient import absolute
+from firkin.builder.request import BuildRequest, BuildResult
 from firkin.cli.arguments import Arguments
 from firkin.cli.front import build_in_worker
 from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY
@@ -13,7 +14,6 @@ from firkin.cli.requests import build_request, call_of, settings_of
 from firkin.cli.run import Invocation, Reported, write_out
 from firkin.errors import ContextError, DockerfileError, FirkinError, StepFailed, UsageError
 from firkin.render import Renderer
-from firkin.request import BuildRequest, BuildResult
 from firkin.worker import start_worker
 
 USAGE = "[OPTIONS] CONTEXT"

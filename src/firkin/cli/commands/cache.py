@@ -7,25 +7,25 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from firkin.ambient import Ambient, absolute
-from firkin.cache import Place
-from firkin.cache.directory import DirectoryCache
-from firkin.cache.entry import MOUNT_PREFIX, Entry
-from firkin.cache.repository import RepositoryCache
+from firkin.builder.cache import Place
+from firkin.builder.cache.directory import DirectoryCache
+from firkin.builder.cache.entry import MOUNT_PREFIX, Entry
+from firkin.builder.cache.repository import RepositoryCache
 from firkin.cli import values
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import open_client, say, with_interrupts
 from firkin.errors import Cancelled, UsageError
-from firkin.images import read_reference
+from firkin.images.transfer import read_reference
 from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index
 from firkin.oci.platform import host_platform
 from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
 from firkin.render.text import counted, human_size
-from firkin.solve.cancel import Cancel
-from firkin.solve.pools import Pools
+from firkin.tasks.cancel import Cancel
+from firkin.tasks.pools import Pools
 
 USAGE = "ls|prune [OPTIONS] REPOSITORY[:PREFIX]|DIRECTORY"
 ABOUT = (

@@ -16,7 +16,7 @@ from firkin.errors import DockerfileError, FirkinError
 from firkin.worker import start_worker
 
 if TYPE_CHECKING:
-    from firkin.request import BuildRequest
+    from firkin.builder.request import BuildRequest
 
 USAGE = "[OPTIONS] [CONTEXT]"
 ABOUT = (
@@ -57,7 +57,7 @@ def answer(request: BuildRequest, *, as_json: bool) -> int:
 
 
 def _checked(data: bytes, as_json: bool) -> int:
-    from firkin.dockerfile.report import CheckReport
+    from firkin.builder.dockerfile.report import CheckReport
     from firkin.render.check import Finding, findings_text
     from firkin.render.report import error_text
 
@@ -75,7 +75,7 @@ def _checked(data: bytes, as_json: bool) -> int:
 
 
 def _outline(data: bytes) -> str:
-    from firkin.dockerfile.report import OutlineReport
+    from firkin.builder.dockerfile.report import OutlineReport
     from firkin.render.check import table
 
     report = decode_json(data, OutlineReport)
@@ -94,7 +94,7 @@ def _outline(data: bytes) -> str:
 
 
 def _targets(data: bytes) -> str:
-    from firkin.dockerfile.report import TargetsReport
+    from firkin.builder.dockerfile.report import TargetsReport
     from firkin.render.check import table
 
     report = decode_json(data, TargetsReport)

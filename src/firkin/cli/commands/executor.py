@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firkin.cli.executor_flags import option_rows
+from firkin.cli.kaniko.flags import option_rows
 
 USAGE = "[FLAGS] | push TAR|LAYOUT -d NAME | login REGISTRY | version"
 ABOUT = (
@@ -14,6 +14,6 @@ OPTIONS = option_rows("executor")
 
 def main(words: list[str]) -> int:
     """Run the executor."""
-    from firkin.cli.executor import run_executor
+    from firkin.cli.kaniko.executor import run_executor
 
     return run_executor(words)

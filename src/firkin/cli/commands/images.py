@@ -10,9 +10,9 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import familiar, find_image, open_store, say
 from firkin.errors import StoreError, UsageError
-from firkin.images import list_images
+from firkin.images.find import Found
+from firkin.images.transfer import list_images
 from firkin.oci.reference import parse_reference
-from firkin.store.lookup import Found
 from firkin.store.store import Store
 
 USAGE = "[OPTIONS] [NAME]"

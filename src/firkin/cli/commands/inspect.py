@@ -10,8 +10,8 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
+from firkin.images.find import Found
 from firkin.oci.codec import readable
-from firkin.store.lookup import Found
 
 USAGE = "[OPTIONS] IMAGE..."
 ABOUT = (

@@ -9,13 +9,13 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import open_client, with_interrupts
 from firkin.errors import UsageError
-from firkin.images import read_reference
+from firkin.images.transfer import read_reference
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import Index, Manifest, encode_index
 from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
-from firkin.solve.cancel import Cancel
+from firkin.tasks.cancel import Cancel
 
 USAGE = "create [OPTIONS] NAME[:TAG] IMAGE..."
 ABOUT = (

@@ -9,11 +9,11 @@ from firkin.cli.moving import Moving, progress_name
 from firkin.cli.options import COMMON, PROGRESS, REGISTRY, Option
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import open_client, open_store, with_interrupts
+from firkin.content.resolve import ImageResolver
 from firkin.errors import UsageError
-from firkin.images import Transfer, pull_layers, read_reference
+from firkin.images.transfer import Transfer, pull_layers, read_reference
 from firkin.oci.platform import Platform, host_platform, parse_platform
-from firkin.solve.cancel import Cancel
-from firkin.solve.resolve import ImageResolver
+from firkin.tasks.cancel import Cancel
 
 USAGE = "[OPTIONS] NAME[:TAG]..."
 ABOUT = "Pull images into the store, where builds and `firkin push` find them. Prints their digests."

@@ -7,10 +7,10 @@ from firkin.cli.options import COMMON, PROGRESS, REGISTRY
 from firkin.cli.run import Invocation, write_out
 from firkin.cli.shelf import find_image, open_client, open_store, with_interrupts
 from firkin.errors import UsageError
-from firkin.images import Transfer, push_image, read_tag
+from firkin.images.find import Found
+from firkin.images.transfer import Transfer, push_image, read_tag
 from firkin.oci.reference import Reference
-from firkin.solve.cancel import Cancel
-from firkin.store.lookup import Found
+from firkin.tasks.cancel import Cancel
 
 USAGE = "[OPTIONS] IMAGE [NAME[:TAG]...]"
 ABOUT = (

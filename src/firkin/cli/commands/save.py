@@ -9,7 +9,7 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
-from firkin.images import read_reference
+from firkin.images.transfer import read_reference
 from firkin.oci.reference import Reference
 
 USAGE = "[OPTIONS] IMAGE"
@@ -41,17 +41,17 @@ def run(invocation: Invocation) -> int:
         names = _names(text, found.names)
         stdout = open(1, "wb", closefd=False) if dest == "-" else None
         if form == "docker":
-            from firkin.export.docker_archive import write_docker_archive
+            from firkin.images.docker_archive import write_docker_archive
 
             if found.index is not None:
                 raise UsageError("`docker load` reads one platform only", hints=("write it with `--format oci`",))
             write_docker_archive(found.images[0], names, store.blobs, place, stdout)
         elif form == "oci":
-            from firkin.export.oci_layout import write_tar
+            from firkin.images.oci_layout import write_tar
 
             write_tar(found.images, found.index, names, store.blobs, place, stdout)
         else:
-            from firkin.export.oci_layout import write_directory
+            from firkin.images.oci_layout import write_directory
 
             write_directory(found.images, found.index, names, store.blobs, place)
     return 0

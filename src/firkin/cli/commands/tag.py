@@ -6,7 +6,7 @@ from firkin.cli.options import COMMON
 from firkin.cli.run import Invocation
 from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
-from firkin.images import read_tag
+from firkin.images.transfer import read_tag
 
 USAGE = "[OPTIONS] IMAGE NAME[:TAG]..."
 ABOUT = "Give an image of the store further names."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firkin.cli.executor_flags import option_rows
+from firkin.cli.kaniko.flags import option_rows
 
 USAGE = "--image NAME... [FLAGS]"
 ABOUT = (
@@ -14,6 +14,6 @@ OPTIONS = option_rows("warmer")
 
 def main(words: list[str]) -> int:
     """Run the warmer."""
-    from firkin.cli.executor import run_warmer
+    from firkin.cli.kaniko.executor import run_warmer
 
     return run_warmer(words)

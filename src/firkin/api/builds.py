@@ -1,0 +1,346 @@
+"""The Python API: `firkin.build(...)`. I; each call starts a worker process of its own, so threads are welcome.
+
+Nothing is kept between calls. The surroundings (environment, home, clock) are read once a call.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from firkin.ambient import (
+    Ambient,
+    absolute,
+    config_files,
+    registry_settings,
+    request_template,
+    store_root,
+    text_environment,
+)
+from firkin.api import keywords
+from firkin.api.keywords import optional
+from firkin.builder.request import (
+    BuildRequest,
+    BuildResult,
+    CacheRef,
+    Output,
+    RunOptions,
+    SshAgent,
+    check_request,
+    encode_request,
+)
+from firkin.errors import Cancelled, FirkinError, HostError, InternalError, StepFailed, UsageError
+from firkin.events import Event, Finished, Log
+from firkin.registry.settings import RegistrySettings
+from firkin.settings import Settings, read_settings
+from firkin.worker import Failure, Success, decode_line, error_of
+
+# -P: the directory that we stand in may be somebody's build context and is not a place to import from.
+_WORKER = ["-P", "-m", "firkin.worker"]
+_CHUNK = 1 << 16
+_POLL_S = 0.1
+_GRACE_S = 10.0
+_SIGTERM, _SIGKILL, _SIGCHLD = 15, 9, 17
+_OUTPUT_HINT = 'write a list of `firkin.Output` values: `outputs=[firkin.Output("oci", dest="app.tar")]`'
+_ISOLATION = keywords.choice("auto", "namespaces", "chroot", "inplace")
+_OUTPUT_BYTES = 1 << 16  # of a step, kept in case it fails
+
+
+class Cancel(Protocol):
+    """Something that is set to stop a build, e.g. a threading.Event."""
+
+    def is_set(self) -> bool:
+        """Tell whether the build is to stop."""
+
+
+def build(
+    context: str | os.PathLike[str] = ".",
+    *,
+    tags: Iterable[str] = (),
+    build_args: Mapping[str, str] | None = None,
+    dockerfile: str | os.PathLike[str] | None = None,
+    dockerfile_text: str | None = None,
+    target: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    build_contexts: Mapping[str, str | os.PathLike[str]] | None = None,
+    secrets: Mapping[str, str | bytes] | None = None,
+    outputs: Iterable[Output] | None = None,
+    push: bool = False,
+    platform: str | Iterable[str] | None = None,
+    no_cache: bool = False,
+    no_cache_filter: Iterable[str] = (),
+    pull: bool = False,
+    cache_from: Iterable[CacheRef] = (),
+    cache_to: Iterable[CacheRef] = (),
+    require_cached: bool = False,
+    ssh: Iterable[SshAgent] = (),
+    allow: Iterable[str] = (),
+    source_date_epoch: int | None = None,
+    rewrite_timestamp: bool = False,
+    max_parallel_steps: int = 0,
+    run_options: RunOptions | None = None,
+    registry: RegistrySettings | None = None,
+    isolation: Literal["auto", "namespaces", "chroot", "inplace"] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    cancel: Cancel | None = None,
+    timeout_s: float | None = None,
+) -> BuildResult:
+    """Build an image from a Dockerfile and return what came of it.
+
+    `context` is a directory or a URL; `dockerfile` is a path from the working directory (default:
+    `Dockerfile` in the context), `dockerfile_text` stands in for a file. `platform` is one or several of
+    `OS/ARCH[/VARIANT]`. `secrets` are values by id; `outputs` default to the store, with `push` to the
+    registries of `tags` instead. `require_cached` fails where a step would have to run; `allow` names
+    entitlements (`network.host`, `security.insecure`). `source_date_epoch` is in seconds since 1970;
+    `max_parallel_steps` 0 means as many as there are cores. `registry` replaces what the environment and
+    config.toml say; `root` is the store's place. `on_event` is called in this thread for each event; what
+    it raises stops the build and reaches the caller. `cancel` is looked at ten times a second, `timeout_s`
+    is in seconds; both stop the build.
+
+    Raises FirkinError: the same classes as the command line. UsageError: the arguments; DockerfileError,
+    ContextError: the Dockerfile and its files; StepFailed: a RUN, with the command's exit code as
+    `exit_code` and the end of what it wrote as `output`; HostError: what this machine lacks; RegistryError,
+    StoreError; Cancelled: it was stopped.
+    """
+    if dockerfile is not None and dockerfile_text is not None:
+        raise UsageError("`dockerfile` and `dockerfile_text` exclude each other")
+    epoch_s = optional(keywords.integer, "source_date_epoch", source_date_epoch)
+    if epoch_s is not None and epoch_s < 0:
+        raise UsageError(f"`source_date_epoch` is {epoch_s}, not a number of seconds since 1970")
+    written = optional(keywords.structures(Output, _OUTPUT_HINT), "outputs", outputs)
+    if keywords.flag("push", push):
+        written = (*(written or ()), Output("registry"))
+    ambient, settings = read_surroundings(root, registry, config)
+    request = msgspec.structs.replace(
+        request_template(ambient, keywords.path("context", context), settings.root, settings.registry),
+        gc=settings.gc,
+        dockerfile=optional(keywords.path, "dockerfile", dockerfile) or "",
+        dockerfile_text=optional(keywords.document, "dockerfile_text", dockerfile_text),
+        target=optional(keywords.text, "target", target) or "",
+        build_args=optional(keywords.pairs, "build_args", build_args) or (),
+        labels=optional(keywords.pairs, "labels", labels) or (),
+        annotations=optional(keywords.pairs, "annotations", annotations) or (),
+        build_contexts=optional(keywords.places, "build_contexts", build_contexts) or (),
+        secrets=optional(keywords.secrets, "secrets", secrets) or (),
+        platforms=optional(keywords.text_or_texts, "platform", platform) or (),
+        tags=keywords.texts("tags", tags),
+        outputs=(Output(),) if written is None else written,
+        no_cache=keywords.flag("no_cache", no_cache),
+        no_cache_filter=keywords.texts("no_cache_filter", no_cache_filter),
+        pull=keywords.flag("pull", pull),
+        cache_from=keywords.structures(CacheRef)("cache_from", cache_from),
+        cache_to=keywords.structures(CacheRef)("cache_to", cache_to),
+        require_cached=keywords.flag("require_cached", require_cached),
+        ssh=keywords.structures(SshAgent)("ssh", ssh),
+        allow=keywords.texts("allow", allow),
+        source_date_epoch=epoch_s,
+        rewrite_timestamp=keywords.flag("rewrite_timestamp", rewrite_timestamp),
+        max_parallel_steps=keywords.integer("max_parallel_steps", max_parallel_steps),
+        run=optional(keywords.structure(RunOptions), "run_options", run_options) or RunOptions(),
+        unpack=settings.unpack,
+        isolation=optional(_ISOLATION, "isolation", isolation) or settings.isolation or "auto",
+    )
+    return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
+
+
+def run(
+    request: BuildRequest,
+    on_event: Callable[[Event], object] | None = None,
+    *,
+    cancel: Cancel | None = None,
+    timeout_s: float | None = None,
+) -> BuildResult:
+    """Run a request in a worker process and return its result; raises as `build` does."""
+    request = keywords.structure(BuildRequest)("request", request)
+    optional(keywords.listener, "on_event", on_event)
+    keywords.check_cancel("cancel", cancel)
+    limit_s = optional(keywords.seconds, "timeout_s", timeout_s)
+    if request.context == "-" or request.dockerfile == "-":
+        raise UsageError("the API has no standard input to read from",
+                         hints=("hand the Dockerfile over as `dockerfile_text`",))  # fmt: skip
+    for tag in request.tags:
+        if "@" in tag:
+            raise UsageError(f"invalid tag `{tag}`: it has a digest, which nobody knows before the build")
+    for what, pairs in (("build argument", request.build_args), ("label", request.labels)):
+        if any(not key.strip() for key, _ in pairs):
+            raise UsageError(f"a {what} has no name")
+    check_request(request)
+    data = encode_request(request)
+    for output in request.outputs:
+        if output.dest == "-":
+            raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
+        if not output.dest and output.type in ("docker", "oci", "tar", "local"):
+            raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
+    deadline_s = time.monotonic() + limit_s if limit_s is not None else None
+    worker = _Worker(data)  # nothing may fail from here on before it is watched
+    try:
+        return worker.run(on_event, cancel, deadline_s)
+    except BaseException:
+        worker.kill()
+        raise
+    finally:
+        worker.close()
+
+
+class _Worker:
+    """One `python -m firkin.worker` and its pipes."""
+
+    def __init__(self, data: bytes) -> None:
+        request_read, self._request = os.pipe()
+        self._events, events_write = os.pipe()
+        actions = [
+            (os.POSIX_SPAWN_DUP2, request_read, 0),
+            (os.POSIX_SPAWN_DUP2, events_write, 1),
+        ]
+        try:
+            self._pid = os.posix_spawn(
+                sys.executable, [sys.executable, *_WORKER], os.environ, file_actions=actions, setsigdef=[_SIGCHLD]
+            )
+        except OSError as error:
+            self.close()
+            raise HostError(f"cannot start the worker {sys.executable}: {(error.strerror or '').lower()}") from error
+        finally:
+            os.close(request_read)
+            os.close(events_write)
+        self._reaped = False
+        self._asked_s = 0.0
+        self._rest = b""
+        self._last: Success | Failure | None = None
+        self._data = data
+        self._outputs: dict[str, bytes] = {}  # the end of what each running step wrote
+        self._failed = ""  # the step that failed
+
+    def run(
+        self, on_event: Callable[[Event], object] | None, cancel: Cancel | None, deadline_s: float | None
+    ) -> BuildResult:
+        """Hand events on until the last line; return the result or raise the error."""
+        self._send_request()
+        poll = select.poll()
+        poll.register(self._events, select.POLLIN)
+        why = "the build was cancelled"
+        while self._last is None:
+            if poll.poll(_POLL_S * 1000 if cancel is not None or deadline_s is not None else None):
+                if not self._receive(on_event):
+                    break
+            now = time.monotonic()
+            if self._asked_s:
+                if now - self._asked_s > _GRACE_S:
+                    self.kill()
+            elif deadline_s is not None and now >= deadline_s:
+                why = "the build took longer than its time limit"
+                self._ask(now)
+            elif cancel is not None and cancel.is_set():
+                self._ask(now)
+        status = self._wait()
+        if isinstance(self._last, Success):
+            return self._last.result
+        if self._asked_s:
+            raise Cancelled(why, exit_code=128 + _SIGTERM)
+        if self._last is not None:
+            failure = error_of(self._last)
+            if isinstance(failure, StepFailed):
+                failure.output = self._outputs.get(self._failed, b"")
+            raise failure
+        raise InternalError(f"the worker ended without a result (status {status})")
+
+    def kill(self) -> None:
+        """End the worker at once; RUN steps end with it."""
+        if not self._reaped:
+            self._signal(_SIGKILL)
+            self._wait()
+
+    def close(self) -> None:
+        """Close the pipes."""
+        for name in ("_request", "_events"):
+            descriptor = getattr(self, name)
+            if descriptor >= 0:
+                os.close(descriptor)
+                setattr(self, name, -1)
+
+    def _send_request(self) -> None:
+        data = self._data
+        try:
+            while data:
+                data = data[os.write(self._request, data) :]
+        except BrokenPipeError:
+            pass  # the worker's last line, or its exit status, says why
+        os.close(self._request)
+        self._request = -1
+
+    def _ask(self, now_s: float) -> None:
+        self._asked_s = now_s
+        self._signal(_SIGTERM)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.kill(self._pid, number)
+        except ProcessLookupError:
+            pass  # the caller ignores SIGCHLD: then nothing is left of what has ended
+
+    def _wait(self) -> int:
+        if not self._reaped:
+            try:
+                self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            except ChildProcessError:  # somebody else in this process has waited for it, or SIGCHLD is ignored
+                self._status = 0
+            self._reaped = True
+        return self._status
+
+    def _receive(self, on_event: Callable[[Event], object] | None) -> bool:
+        data = os.read(self._events, _CHUNK)
+        if not data:
+            return False
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            event = decode_line(line)
+            if isinstance(event, (Success, Failure)):
+                self._last = event
+                continue
+            self._keep(event)
+            if on_event is not None:
+                on_event(event)
+        return True
+
+    def _keep(self, event: Event) -> None:
+        """Remember the end of what a step writes until it is known to have succeeded."""
+        if isinstance(event, Log):
+            self._outputs[event.id] = (self._outputs.get(event.id, b"") + event.data)[-_OUTPUT_BYTES:]
+        elif isinstance(event, Finished):
+            if event.status == "failed":
+                self._failed = self._failed or event.id
+            else:
+                self._outputs.pop(event.id, None)
+
+
+def read_surroundings(
+    root: str | os.PathLike[str] | None,
+    registry: RegistrySettings | None,
+    config: str | os.PathLike[str] | None = None,
+) -> tuple[Ambient, Settings]:
+    """Return what surrounds this process, and what it and config.toml say where the caller says nothing."""
+    place = optional(keywords.path, "root", root)
+    chosen = optional(keywords.structure(RegistrySettings), "registry", registry)
+    required = optional(keywords.path, "config", config)
+    ambient = read_ambient()
+    settings = read_settings(
+        config_files(ambient), absolute(ambient.cwd, required) if required else "", registry_settings(ambient)
+    )
+    place = absolute(ambient.cwd, place or settings.root or store_root(ambient))
+    return ambient, settings._replace(root=place, registry=chosen or settings.registry)
+
+
+def read_ambient() -> Ambient:
+    """Read the surroundings of this process."""
+    return Ambient(text_environment(os.environ), os.getcwd(), os.path.expanduser("~"), os.geteuid(), time.time())
+
+
+__all__ = ["BuildRequest", "BuildResult", "FirkinError", "build", "run"]

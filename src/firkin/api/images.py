@@ -1,0 +1,221 @@
+"""The Python API for images of the store: list, tag, pull, push. I; it loads on first use.
+
+Names, ids and digests mean what they mean on the command line (`images/find.py`). Nothing is kept between calls, and
+each works in the caller's thread and process; any number of threads may call at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+import msgspec
+
+from firkin.api import keywords
+from firkin.api.builds import Cancel as Stop
+from firkin.api.builds import read_surroundings
+from firkin.api.keywords import optional
+from firkin.content.resolve import ImageResolver
+from firkin.errors import Cancelled, UsageError
+from firkin.events import Event, Progress, Warned
+from firkin.images import transfer as images
+from firkin.images.find import Found, find_image
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.platform import host_platform, parse_platform
+from firkin.registry.client import RegistryClient
+from firkin.registry.settings import RegistrySettings
+from firkin.settings import Settings
+from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
+from firkin.tasks.pools import Pools, Task
+
+_POLL_S = 0.1
+_SIGTERM = 15
+T = TypeVar("T")
+
+
+class StoredImage(msgspec.Struct, frozen=True):
+    """An image of the store. Of several platforms `digest` is that of their index, and `config_digest` "".
+
+    `created` is a time of RFC 3339, or ""; `size_bytes` counts each compressed layer once.
+    """
+
+    names: tuple[str, ...]
+    digest: str
+    config_digest: str
+    created: str
+    size_bytes: int
+    platforms: tuple[str, ...]
+
+
+def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredImage, ...]:
+    """Return the images of the store, the newest last; those that are damaged are left out.
+
+    `root` is the store's place. Raises StoreError.
+    """
+    with _store(read_surroundings(root, None)[1]) as store:
+        return tuple(map(_stored, images.list_images(store, lambda digest, error: None)))
+
+
+def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> StoredImage:
+    """Give an image of the store further names, and return it.
+
+    Raises UsageError (`no-image`, `ambiguous-id`, a name that cannot be one), StoreError.
+    """
+    image = keywords.text("image", image)
+    references = tuple(map(images.read_tag, keywords.texts("names", names)))
+    if not references:
+        raise UsageError("`tag` needs a name")
+    with _store(read_surroundings(root, None)[1]) as store:
+        found = find_image(store, image)
+        store.images.tag(found.root, references, found.created)
+        return _stored(find_image(store, names[0]))
+
+
+def pull(
+    name: str,
+    *,
+    platform: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    registry: RegistrySettings | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    cancel: Stop | None = None,
+) -> StoredImage:
+    """Pull an image into the store and return it.
+
+    `platform` is OS/ARCH[/VARIANT], by default this machine's; `registry` replaces what the environment and
+    config.toml say. `on_event` is called in this thread for Progress and Warned; `cancel` is looked at ten times a
+    second. Raises UsageError, RegistryError, StoreError, Cancelled.
+    """
+    reference = images.read_reference(keywords.text("name", name))
+    system = os.uname()
+    host = host_platform(system.sysname, system.machine)
+    try:
+        wanted = parse_platform(keywords.text("platform", platform), host) if platform is not None else host
+    except ValueError as error:
+        raise UsageError(f"invalid `platform`: {error}", code="platform") from None
+    watch = _Watch(f"pull {reference}", on_event, cancel)
+    with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
+
+        def work() -> StoredImage:
+            resolver = ImageResolver(transfer.store, lambda: transfer.client, watch.emit, time.time, pull=True)
+            image = resolver.resolve(str(reference), wanted).image
+            images.pull_layers(transfer, reference, image, watch)
+            return _stored(find_image(transfer.store, name))
+
+        return watch.run(work)
+
+
+def push(
+    image: str,
+    *names: str,
+    root: str | os.PathLike[str] | None = None,
+    registry: RegistrySettings | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    cancel: Stop | None = None,
+) -> tuple[str, ...]:
+    """Push an image of the store, under its own name or the given ones; return `NAME:TAG@DIGEST` of each.
+
+    The other arguments and errors are those of `pull`.
+    """
+    image = keywords.text("image", image)
+    references = tuple(map(images.read_tag, keywords.texts("names", names)))
+    watch = _Watch(f"push {image}", on_event, cancel)
+    with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
+        found = find_image(transfer.store, image)
+        if not references and not found.by_name:
+            raise UsageError(f"`{image}` is no name, so it does not say where to push", hints=("name a place",))
+        targets = references or (images.read_tag(image),)
+
+        def work() -> tuple[str, ...]:
+            digests = [images.push_image(transfer, found, target, watch) for target in targets]
+            return tuple(f"{name.name}:{name.tag}@{digest}" for name, digest in zip(targets, digests, strict=True))
+
+        return watch.run(work)
+
+
+def _store(settings: Settings) -> Store:
+    return Store(settings.root, time.time)
+
+
+@contextmanager
+def _transfer(settings: Settings, watch: _Watch) -> Iterator[images.Transfer]:
+    with (
+        _store(settings) as store,
+        RegistryClient(settings.registry, cancelled=watch.cancel, warn=watch.warn) as client,
+    ):
+        yield images.Transfer(store, client, watch.cancel, settings.registry.parallel, _wait)
+
+
+def _wait(tasks: Sequence[Task[None]]) -> None:
+    for task in tasks:
+        task.result()
+
+
+def _stored(found: Found) -> StoredImage:
+    return StoredImage(
+        found.names,
+        found.root.digest,
+        "" if found.index is not None else found.images[0].config.digest,
+        found.created,
+        found.size_bytes,
+        tuple(str(image.config.platform) for image in found.images),
+    )
+
+
+class _Watch:
+    """Hands events of several threads to the caller in its own thread, and looks whether it wants to stop."""
+
+    def __init__(self, id: str, on_event: Callable[[Event], object] | None, stop: Stop | None) -> None:
+        optional(keywords.listener, "on_event", on_event)
+        keywords.check_cancel("cancel", stop)
+        self.cancel = Cancel()
+        self._id = id
+        self._on_event = on_event
+        self._stop = stop
+        self._queue: SimpleQueue[Event | None] = SimpleQueue()
+
+    def emit(self, event: Event) -> None:
+        """Take an event from any thread."""
+        self._queue.put(event)
+
+    def warn(self, code: str, message: str) -> None:
+        """Take a warning from any thread."""
+        self.emit(Warned(time.time(), code, message))
+
+    def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
+        """Return what takes the number of bytes of a blob that were moved so far."""
+        return lambda current: self.emit(Progress(time.time(), self._id, digest, current, size_bytes))
+
+    def kept(self, blob: Descriptor, outcome: str) -> None:
+        """Count a blob that needed not be moved as moved."""
+        self.emit(Progress(time.time(), self._id, blob.digest, blob.size, blob.size))
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Do the work in another thread, hand its events on in this one, and return what came of it."""
+        pools = Pools(steps=1, transfers=1, cpu=1)
+        task = pools.steps.submit(work)
+        task.when_done(lambda: self._queue.put(None))
+        try:
+            while (event := self._next()) is not None:
+                if self._on_event is not None:
+                    self._on_event(event)
+        finally:
+            if not task.done:
+                self.cancel.set(_SIGTERM)
+            pools.close(Cancelled("the transfer has ended"))
+            task.wait()
+        return task.result()
+
+    def _next(self) -> Event | None:
+        """Wait for an event; None: the work has ended."""
+        while True:
+            try:
+                return self._queue.get(timeout=_POLL_S if self._stop is not None else None)
+            except Empty:
+                if self._stop is not None and self._stop.is_set():
+                    self.cancel.set(_SIGTERM)

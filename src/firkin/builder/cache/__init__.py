@@ -1,0 +1,43 @@
+"""The layer cache outside the store: what an entry is, and the places that hold entries.
+
+I (`entry` is pure); solve and everything above may import it. A place holds entries under names: the
+cache key of a step, or `mount-` and the name of a cache mount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO, Protocol
+
+from firkin.builder.cache.entry import Entry
+
+
+class Lookup(Protocol):
+    """Where entries can be found. Thread-safe; everything raises FirkinError."""
+
+    @property
+    def shown(self) -> str:
+        """The place's name in messages; equal for equal places."""
+
+    @property
+    def origin(self) -> str:
+        """Where the blobs of entries come from, as `graph.ops.Pull` says it."""
+
+    def find(self, name: str) -> Entry | None:
+        """Return the entry of a name, checked; ValueError when it is not what it should be."""
+
+
+class Place(Lookup, Protocol):
+    """Where entries are kept, too."""
+
+    def add(self, name: str, entry: Entry, open_blob: Callable[[], BinaryIO], near: str) -> None:
+        """Put an entry, its blob first; `near` is another origin of the blob, or ""."""
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all entries."""
+
+    def remove(self, names: tuple[str, ...]) -> None:
+        """Remove entries."""
+
+    def close(self) -> None:
+        """Make everything that was added visible."""

@@ -1,0 +1,152 @@
+"""Addresses of git repositories: what they name, what a submodule's may be, and whose credentials go there. Pure.
+
+Only `git` and contexts import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from firkin.registry.url import DEFAULT_PORTS, redact_url, split_host
+
+_SCHEMES = ("https", "http", "ssh", "git")
+_HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._")
+
+
+class Origin(NamedTuple):
+    """Who answers: scheme, and `name[:port]` in lower case without the scheme's own port."""
+
+    scheme: str
+    host: str
+
+
+class Address(NamedTuple):
+    """A repository elsewhere. `login` is `user[:password]`, `host` is `name[:port]` as written."""
+
+    scheme: str
+    login: str
+    host: str
+    path: str
+
+    @property
+    def origin(self) -> Origin:
+        """Who answers at this address."""
+        host = self.host.lower()
+        port = split_host(host)[1]
+        own = bool(port) and port == DEFAULT_PORTS.get(self.scheme)
+        return Origin(self.scheme, host[: -len(port) - 1] if own else host)
+
+    @property
+    def user(self) -> str:
+        """The user to log in as, "" where the address does not say."""
+        return self.login.partition(":")[0]
+
+
+def parse_address(url: str) -> Address:
+    """Read `SCHEME://[USER@]HOST/PATH`, `[USER@]HOST:PATH` (ssh) or `HOST/PATH` (https); raises ValueError.
+
+    Nothing in it can be taken for an option or for a line of a protocol.
+    """
+    if any(ord(char) < 32 or ord(char) == 127 for char in url):
+        raise ValueError(f"{redact_url(url)!r} has control characters")
+    scheme, separator, rest = url.partition("://")
+    if separator:
+        scheme = scheme.lower()
+        if scheme not in _SCHEMES:
+            raise ValueError(f"the scheme `{scheme}` is not one of {', '.join(_SCHEMES)}")
+        place, _, path = rest.partition("/")
+        login, _, host = place.rpartition("@")
+        address = Address(scheme, login, host, path if scheme in DEFAULT_PORTS else "/" + path)
+    else:
+        head, colon, path = url.partition(":")
+        if colon and "/" not in head:
+            login, _, host = head.rpartition("@")
+            address = Address("ssh", login, host, path)
+        else:
+            host, _, path = url.partition("/")
+            address = Address("https", "", host, path)
+    name, port = split_host(address.host)
+    known = name and not name.startswith("-") and (_HOST.issuperset(name) or address.host.startswith("["))
+    if not known or (port and not (port.isascii() and port.isdigit())):
+        raise ValueError(f"`{redact_url(url)}` names no host")
+    if set("?#\\").intersection(address.login):  # who reads an address in another way sees the host elsewhere
+        raise ValueError(f"`{redact_url(url)}` names no host")
+    if address.login.startswith("-") or not address.path.strip("/") or address.path.startswith(("-", ":")):
+        raise ValueError(f"`{redact_url(url)}` names no repository")
+    return address
+
+
+def submodule_url(base: str, address: str) -> str:
+    """Return where a submodule of the repository at `base` is to be had; raises ValueError.
+
+    What is in .gitmodules comes from whoever wrote the repository: files of this machine and commands
+    (`file://`, `/path`, `ext::`) are no addresses. Relative ones stay at the parent's host.
+    """
+    if address.startswith(("./", "../")):
+        url = join_remote(base, address)
+        if parse_address(url).origin != parse_address(base).origin:
+            raise ValueError(f"`{address}` leads above the host")
+        return url
+    if "://" not in address and (address.startswith("/") or ":" not in address.partition("/")[0]):
+        raise ValueError(f"`{redact_url(address)[:200]!r}` is a path of this machine, or no address")
+    parse_address(address)
+    return address
+
+
+def join_remote(base: str, address: str) -> str:
+    """Resolve a submodule's url, which may be relative (`../other.git`) to its parent's."""
+    if not address.startswith(("./", "../")):
+        return address
+    base = base.rstrip("/")
+    while address.startswith(("./", "../")):
+        if address.startswith("../"):
+            cut = max(base.rfind("/"), base.rfind(":") if "://" not in base else -1)
+            base = base[:cut] if base[cut] == "/" else base[: cut + 1]
+            address = address[3:]
+        else:
+            address = address[2:]
+    return f"{base}{address}" if base.endswith(":") else f"{base}/{address}"
+
+
+class GitCredentials(NamedTuple):
+    """What may be sent to whom.
+
+    `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER, and `NAME.HOST`; `environ` has GIT_TOKEN, GIT_USERNAME and
+    GIT_PASSWORD. What names no host belongs to `home`, the scheme and host that the user gave it for: never to a
+    host that a .gitmodules, a redirect or somebody else's Dockerfile names. What names one goes there over
+    https, and over the scheme that the user wrote.
+    Mirrors: moby/buildkit source/git, authSecretNames and tokenScope (which knows the repository only).
+    """
+
+    secrets: Mapping[str, bytes]
+    environ: Mapping[str, str]
+    home: Origin
+
+    def authorization(self, address: Address) -> str:
+        """Return the Authorization header for an address, "" for none."""
+        at_home = address.origin == self.home
+        suffixes: list[str] = []
+        if at_home or address.scheme == "https":
+            suffixes.append("." + address.host.lower())
+        if at_home:
+            suffixes += ["." + split_host(address.host.lower())[0], ""]
+        for suffix in suffixes:
+            header = self.secrets.get("GIT_AUTH_HEADER" + suffix)
+            if header is not None:
+                return header.decode().strip()
+            token = self.secrets.get("GIT_AUTH_TOKEN" + suffix)
+            if token is not None:
+                return _basic(b"x-access-token:" + token.strip())
+        if not at_home:
+            return ""
+        user, password = self.environ.get("GIT_USERNAME", ""), self.environ.get("GIT_PASSWORD", "")
+        if self.environ.get("GIT_TOKEN"):
+            user, password = self.environ["GIT_TOKEN"], ""
+        return _basic(f"{user}:{password}".encode()) if user else ""
+
+
+def _basic(login: bytes) -> str:
+    from base64 import b64encode
+
+    return "basic " + b64encode(login).decode()

@@ -1,0 +1,56 @@
+"""A tree behind an ignore file, for contexts that are no directory on this machine. P.
+
+Solve imports it. BuildKit ignores nothing in a tar, a git tree or a download; Kaniko does, and the executor
+asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from firkin.builder.context.directory import Matcher, matched, shows_something
+from firkin.layer.change import Content, Entry, View
+
+
+class IgnoredView:
+    """A View of another one without what an ignore file names. `ignore_name` is that file's name, for messages."""
+
+    def __init__(self, base: View, matcher: Matcher, ignore_name: str) -> None:
+        self._base = base
+        self.time_s: int | None = getattr(base, "time_s", None)
+        self._matcher = matcher
+        self._ignore_name = ignore_name
+        self._states: dict[str, tuple[bool, int]] = {"": (False, 0)}
+        self._shown: dict[str, bool] = {}
+
+    def lstat(self, path: str) -> Entry | None:
+        """Return the entry, or None where there is nothing or it is ignored."""
+        entry = self._base.lstat(path)
+        return entry if entry is not None and self._visible(path, entry) else None
+
+    def iterdir(self, path: str) -> list[str]:
+        """Return the names in a directory that are not ignored, sorted by their bytes."""
+        prefix = path + "/" if path else ""
+        return [name for name in self._base.iterdir(path) if self.lstat(prefix + name) is not None]
+
+    def content(self, path: str) -> Content:
+        """Return a file's bytes or where they are."""
+        return self._base.content(path)
+
+    def exclusion_reason(self, path: str) -> str:
+        """Return the ignore file's name where it hides a file that exists."""
+        entry = self._base.lstat(path)
+        return self._ignore_name if entry is not None and not self._visible(path, entry) else ""
+
+    def _visible(self, path: str, entry: Entry) -> bool:
+        ignored, own = matched(path, self._matcher, self._states)
+        if not ignored:
+            return True
+        return entry.kind == "dir" and shows_something(path, own, self._matcher, self._listed, self._shown)
+
+    def _listed(self, path: str) -> Iterator[tuple[str, bool]]:
+        prefix = path + "/" if path else ""
+        for name in self._base.iterdir(path):
+            entry = self._base.lstat(prefix + name)
+            if entry is not None:
+                yield name, entry.kind == "dir"

@@ -1,0 +1,125 @@
+"""Contexts and files from elsewhere, by their address: git, http(s), object stores. Does I/O.
+
+Solve imports it; what each kind of address needs loads when one is reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, assert_never
+
+from firkin.builder.context.archive import Scratch
+from firkin.builder.context.views import MemoryView
+from firkin.builder.graph.ops import Git, Http
+from firkin.errors import ContextError
+from firkin.layer.change import View
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
+from firkin.registry.settings import RegistrySettings
+
+
+class RemoteTools(NamedTuple):
+    """What reaching out needs.
+
+    `parse_git` reads the address of a git repository (known to be one or not), None for others. `secrets` are those of
+    the request by id, `environ` what git and ssh may see. `downloads` is where downloads stay for the
+    next build ("": they do not).
+    """
+
+    settings: RegistrySettings
+    scratch: Scratch
+    parse_git: Callable[[str, bool], Git | None]
+    secrets: Mapping[str, bytes] = {}
+    environ: Mapping[str, str] = {}
+    downloads: str = ""
+    cancelled: Callable[[], bool] | None = None
+    now_s: float = 0.0
+    object_environ: Mapping[str, str] = {}  # AWS_*, GOOGLE_*, AZURE_*; secret
+    limits: UnpackLimits = UNPACK_LIMITS
+    git_home: str = ""  # the repository that credentials without a host belong to, "": whichever is asked
+
+
+_OBJECT_SCHEMES = ("s3://", "gs://")
+
+
+def is_remote(location: str, tools: RemoteTools) -> bool:
+    """Say whether a context's address leads off this machine (or is at least no path)."""
+    try:
+        known = location.startswith(("http://", "https://", *_OBJECT_SCHEMES))
+        return known or tools.parse_git(location, False) is not None
+    except ValueError:  # a git address with a wrong query; `open_remote` tells
+        return True
+
+
+def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git: bool = False) -> View | bytes:
+    """Return the tree at an address, or the text of the Dockerfile that it is. Raises ContextError."""
+    found = None if known_git else _open_object(location, tools)
+    if found is not None:
+        return found
+    try:
+        git = tools.parse_git(location, known_git)
+    except ValueError as error:
+        raise ContextError(f"{location.partition('?')[0]}: {error}", code="git-url") from error
+    if git is not None:
+        return fetch_source(git, tools, git_depth)
+    from firkin.builder.context.https import Web, document_chunks
+    from firkin.builder.context.stdin import open_stream
+    from firkin.registry.url import redact_url
+
+    web = Web(tools.settings, cancelled=tools.cancelled, now_s=tools.now_s)
+    modified: list[int] = []
+    try:
+        chunks = document_chunks(web, location, modified.append)
+        fetched = open_stream(chunks, tools.scratch, redact_url(location), tools.limits)
+    finally:
+        web.close()
+    if isinstance(fetched, MemoryView):
+        fetched.time_s = modified[0] if modified else fetched.newest_s()
+    return fetched
+
+
+def parse_git_or_none(location: str, tools: RemoteTools, known_git: bool = False) -> Git | None:
+    """Return what a context's address says of a git repository, None where it is none (or a wrong one)."""
+    try:
+        return tools.parse_git(location, known_git)
+    except ValueError:
+        return None
+
+
+def _open_object(location: str, tools: RemoteTools) -> View | None:
+    """Return the tree of an archive in an object store, None for another kind of address."""
+    from firkin.builder.context.azure import is_blob
+    from firkin.builder.context.objects import ObjectTools, open_object
+
+    object_tools = ObjectTools(tools.settings, tools.object_environ, tools.cancelled)
+    if location.startswith("s3://"):
+        from firkin.builder.context.s3 import locate
+    elif location.startswith("gs://"):
+        from firkin.builder.context.gs import locate
+    elif is_blob(location, tools.object_environ):
+        from firkin.builder.context.azure import locate
+    else:
+        return None
+    return open_object(locate(location, object_tools), object_tools, tools.scratch, tools.limits)
+
+
+def fetch_source(op: Http | Git, tools: RemoteTools, git_depth: int = 1) -> View:
+    """Return what an ADD (or a git context) names. Raises ContextError."""
+    match op:
+        case Http():
+            from firkin.builder.context.https import Downloads, Web
+
+            web = Web(tools.settings, cancelled=tools.cancelled, now_s=tools.now_s)
+            try:
+                return Downloads(web, tools.scratch, tools.downloads).file(op)
+            finally:
+                web.close()
+        case Git():
+            from firkin.builder.context.git import GitTools, open_git
+
+            git_tools = GitTools(
+                tools.settings, tools.scratch, tools.secrets, tools.environ, tools.cancelled, tools.git_home,
+                tools.limits,
+            )  # fmt: skip
+            return open_git(op, git_tools, git_depth)
+        case _:
+            assert_never(op)

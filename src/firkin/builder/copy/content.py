@@ -1,0 +1,372 @@
+"""Content digests of files that a step reads, for its cache key. Does I/O; the engine imports it.
+
+What counts and what does not: docs/dev/copy.md. Mirrors: moby/buildkit cache/contenthash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from firkin.builder.context.views import FileStat
+from firkin.builder.copy.plan import CopyTools, fixed_parts
+from firkin.builder.copy.select import (
+    Match,
+    clean,
+    find_matches,
+    follow,
+    has_wildcard,
+    not_found,
+    nothing_selected,
+    split_parents,
+)
+from firkin.builder.graph.ops import Copy, FileSource, PathSource, TextSource
+from firkin.errors import ContextError
+from firkin.layer.change import Content, Entry, View
+
+_PIECE = 1 << 20
+_SETTLED_NS = 2_000_000_000
+_CAPABILITY = "security.capability"
+
+
+class DigestCache(Protocol):
+    """Digests of files on this machine by their stat; see store/digests.py."""
+
+    def get(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int) -> str | None:
+        """Return the digest that was put for exactly this, or None."""
+
+    def put(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int, digest: str) -> None:
+        """Remember a digest."""
+
+
+class FileDigests:
+    """Digests of files' content and capability, remembered where that is safe.
+
+    `now_ns` is a time at or before the first look at any file. A digest is remembered only when the
+    file's mtime and ctime lie two seconds before it: a later change then has another ctime, however
+    coarse the file system's clock is.
+    """
+
+    __slots__ = ("_before", "_cache")
+
+    def __init__(self, cache: DigestCache | None, now_ns: int) -> None:
+        self._cache = cache
+        self._before = now_ns - _SETTLED_NS
+
+    def of(self, view: View, path: str, stat: FileStat | None) -> str:
+        """Return the digest of a regular file; `stat` is what is known of the file that its content is in."""
+        if stat is None or self._cache is None:
+            return _digest(view.content(path))
+        found = self._cache.get(stat.path, stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.dev)
+        if found is None:
+            found = _digest(stat.path)
+            if stat.mtime_ns < self._before and stat.ctime_ns < self._before:
+                self._cache.put(stat.path, stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.dev, found)
+        return found
+
+
+def _digest(content: Content) -> str:
+    """Return sha256 hex, and the capability after a `+`."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    try:
+        descriptor = os.open(content, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            hasher = hashlib.sha256()
+            while piece := os.read(descriptor, _PIECE):
+                hasher.update(piece)
+            digest = hasher.hexdigest()
+            if _CAPABILITY in os.listxattr(descriptor):
+                digest += "+" + os.getxattr(descriptor, _CAPABILITY).hex()
+            return digest
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise ContextError(f"cannot read {content}: {why}", code="context-unreadable") from error
+
+
+def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: FileDigests) -> tuple[str, ...]:
+    """Return the digest of each source of a COPY, in order. Raises ContextError for what is missing."""
+    return tuple(_source_digest(op, source, inputs, tools, files) for source in op.sources)
+
+
+def copy_times(op: Copy, inputs: Sequence[View], tools: CopyTools) -> str:
+    """Return a digest of the times that somebody set on the selected files; "" where there are none.
+
+    No cache key holds it: a file that was only touched or checked out again has not changed. But a time far
+    before the inode's last change was given on purpose (an archive, `touch -d`, `cp -p`), and a layer that
+    another project made of equal files with other times is not what this one asked for.
+    """
+    found = []
+    for source in op.sources:
+        if isinstance(source, PathSource):
+            walk, matches = _selection(op, source, inputs, tools, _Times)
+            walk.digest(matches, named=False)
+            found.append(walk.result())
+    return "" if not any(found) else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def tree_digest(view: View, path: str, files: FileDigests) -> str:
+    """Return the digest of all that a path holds (links followed to it), as a mount shows it.
+
+    Raises ContextError for a path that is not there.
+    """
+    return _shown(view, path, files, _Walk)
+
+
+def _shown(view: View, path: str, files: FileDigests, kind: type[_Walk]) -> str:
+    target = follow(view.lstat, clean(path))
+    entry = view.lstat(target)
+    if entry is None:
+        raise not_found(view, target, path)
+    return kind(view, files, None, None, ()).digest((Match("", target, entry),), named=True)
+
+
+def selects_same(
+    op: Copy, source: PathSource, views: tuple[View, View], tools: CopyTools, files: FileDigests
+) -> bool:
+    """Say whether a COPY takes the same of two views of its source's input. Raises ContextError for what is missing."""
+
+    def digest(view: View, kind: type[_Walk]) -> str:
+        alone = msgspec.structs.replace(source, input=0)
+        walk, matches = _selection(op, alone, (view,), tools, kind, files)
+        return walk.digest(matches, named=False)
+
+    return all(digest(views[0], kind) == digest(views[1], kind) for kind in (_Sizes, _Walk))
+
+
+def shows_same(path: str, views: tuple[View, View], files: FileDigests) -> bool:
+    """Say whether a mount shows the same of two views. Raises ContextError for what is missing."""
+    kinds = (_Sizes, _Walk)
+    return all(_shown(views[0], path, files, kind) == _shown(views[1], path, files, kind) for kind in kinds)
+
+
+def _source_digest(
+    op: Copy, source: PathSource | TextSource | FileSource, inputs: Sequence[View], tools: CopyTools, files: FileDigests
+) -> str:
+    if isinstance(source, TextSource):
+        text = source.content.encode("utf-8", "surrogateescape")
+        return hashlib.sha256(text).hexdigest()
+    if isinstance(source, FileSource):
+        view = inputs[source.input]
+        exclude = tools.matcher(op.exclude) if op.exclude else None
+        name = getattr(view, "filename", "")
+        entry = view.lstat(name)
+        if entry is None:
+            raise not_found(view, name, name)
+        return _Walk(view, files, None, exclude, ()).digest((Match(name, name, entry),), named=True)
+    walk, matches = _selection(op, source, inputs, tools, _Walk, files)
+    digest = walk.digest(matches, named=False)
+    if op.parents and not walk.selected and not has_wildcard(source.path):
+        raise nothing_selected(inputs[source.input], source, op.exclude)
+    return digest
+
+
+def _selection(
+    op: Copy,
+    source: PathSource,
+    inputs: Sequence[View],
+    tools: CopyTools,
+    kind: type[_AnyWalk],
+    files: FileDigests | None = None,
+) -> tuple[_AnyWalk, list[Match]]:
+    """Return a walk for a source and where it begins. Raises ContextError for what is missing."""
+    view = inputs[source.input]
+    files = files or FileDigests(None, 0)
+    exclude = tools.matcher(op.exclude) if op.exclude else None
+    if not op.parents:
+        return kind(view, files, None, exclude, ()), find_matches(view, source.path, wildcard=source.wildcard)
+    start, pattern = split_parents(source)
+    include = tools.matcher((pattern,))
+    return kind(view, files, include, exclude, fixed_parts(pattern)), find_matches(view, "/" + start)
+
+
+class _Matcher(Protocol):
+    def match(self, path: str, parent: int) -> tuple[bool, int]: ...
+
+    def may_reinclude(self, path: str) -> bool: ...
+
+
+Child = tuple[str, Entry, FileStat | None]
+_AnyWalk = TypeVar("_AnyWalk", bound="_Walk")
+
+
+class _Level:
+    """A directory that is being hashed: where it is, the matchers' states, and what to go back to if it is empty."""
+
+    __slots__ = ("any_wanted", "base", "base_below", "children", "excluded", "included", "kept")
+
+    def __init__(
+        self, children: Iterable[Child], base: str, base_below: str, included: int, excluded: int,
+        kept: tuple[hashlib._Hash, dict[tuple[int, int], int]] | None,
+    ) -> None:  # fmt: skip
+        self.children = iter(children)
+        self.base = base
+        self.base_below = base_below
+        self.included = included
+        self.excluded = excluded
+        self.kept = kept
+        self.any_wanted = False
+
+
+class _Walk:
+    """One walk over a selection, hashing as it goes; `selected` says whether anything in a directory was."""
+
+    def __init__(
+        self,
+        view: View,
+        files: FileDigests,
+        include: _Matcher | None,
+        exclude: _Matcher | None,
+        prefix: tuple[str, ...],
+    ) -> None:
+        self._view = view
+        self._files = files
+        self._include = include
+        self._exclude = exclude
+        self._prefix = prefix
+        self._hasher = hashlib.sha256()
+        self._links: dict[tuple[int, int], int] = {}
+        self._files_seen = 0
+        self.selected = False
+
+    def digest(self, matches: Iterable[Match], *, named: bool) -> str:
+        """Hash the matches; `named`: the attributes of a directory that is named count, too."""
+        for match in matches:
+            self._links.clear()
+            if match.entry.kind != "dir":
+                self._file(match.name.rpartition("/")[2], match.path, match.entry, self._stat(match.path))
+                continue
+            if named:
+                self._feed(".", match.entry, "")
+            self._hasher.update(b"(")
+            self.selected |= self._tree(match.path)
+            self._hasher.update(b")")
+        return self._hasher.hexdigest()
+
+    def _stat(self, path: str) -> FileStat | None:
+        stat_of = getattr(self._view, "file_stat", None)
+        return stat_of(path) if stat_of is not None else None
+
+    def _feed(self, name: str, entry: Entry, rest: str) -> None:
+        text = f"{len(name)}:{name}{entry.kind} {entry.mode:o} {entry.uid} {entry.gid} {rest}\n"
+        self._hasher.update(text.encode("utf-8", "surrogateescape"))
+
+    def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
+        """Hash anything but a directory."""
+        if entry.kind == "file":
+            rest = self._content(path, entry, stat)
+            self._files_seen += 1
+            if entry.inode is not None:  # other names of the file count where they are among what is read
+                first = self._links.setdefault(entry.inode, self._files_seen)
+                if first != self._files_seen:
+                    rest += f" ={first}"
+        elif entry.kind == "symlink":
+            rest = f"{len(entry.target)}:{entry.target}"
+        else:
+            rest = f"{entry.major} {entry.minor}"
+        self._feed(name, entry, rest)
+
+    def _content(self, path: str, entry: Entry, stat: FileStat | None) -> str:
+        content = self._files.of(self._view, path, stat)
+        if stat is None and entry.xattrs:
+            content += "".join(f"+{value.hex()}" for key, value in entry.xattrs if key == _CAPABILITY)
+        return content
+
+    def _children(self, path: str) -> Iterable[Child]:
+        children = getattr(self._view, "children", None)
+        if children is not None:
+            found: Iterable[Child] = children(path)
+            return found
+        return self._looked_up(path)
+
+    def _looked_up(self, path: str) -> Iterator[Child]:
+        view = self._view
+        for name in view.iterdir(path):
+            entry = view.lstat(f"{path}/{name}" if path else name)
+            if entry is not None:
+                yield name, entry, None
+
+    def _tree(self, path: str) -> bool:
+        """Hash a directory's selected contents; say whether there were any."""
+        include, exclude, prefix = self._include, self._exclude, self._prefix
+        top = _Level(self._children(path), path + "/" if path else "", "", 0, 0, None)
+        levels = [top]
+        while levels:
+            level = levels[-1]
+            for name, entry, stat in level.children:
+                below = level.base_below + name
+                wanted, included, excluded = True, 0, 0
+                if include is not None or exclude is not None:
+                    if len(levels) <= len(prefix) and name != prefix[len(levels) - 1]:
+                        continue
+                    if include is not None:
+                        wanted, included = include.match(below, level.included)
+                    if exclude is not None:
+                        hit, excluded = exclude.match(below, level.excluded)
+                        if hit:
+                            wanted = False
+                            if not exclude.may_reinclude(below):
+                                continue
+                if entry.kind != "dir":
+                    if wanted:
+                        level.any_wanted = True
+                        self._file(name, level.base + name, entry, stat)
+                    continue
+                # A directory that is not selected counts when something in it is: try on a copy.
+                kept = None if wanted else (self._hasher.copy(), dict(self._links))
+                self._feed(name, entry, "")
+                self._hasher.update(b"(")
+                source = level.base + name
+                levels.append(_Level(self._children(source), source + "/", below + "/", included, excluded, kept))
+                break
+            else:
+                self._leave(levels)
+        return top.any_wanted
+
+    def _leave(self, levels: list[_Level]) -> None:
+        done = levels.pop()
+        if not levels:
+            return
+        if done.kept is None or done.any_wanted:
+            levels[-1].any_wanted = True
+            self._hasher.update(b")")
+        else:
+            self._hasher, self._links = done.kept
+
+
+
+class _Sizes(_Walk):
+    """A walk that opens no file: where it differs, so does the content."""
+
+    def _content(self, path: str, entry: Entry, stat: FileStat | None) -> str:
+        return str(entry.size)
+
+
+_SET_AFTER_NS = 60 * 1_000_000_000
+
+
+class _Times(_Walk):
+    """A walk that hashes names and set times of what is no directory."""
+
+    _any = False
+
+    def _feed(self, name: str, entry: Entry, rest: str) -> None:
+        self._hasher.update(f"{len(name)}:{name} {rest}\n".encode("utf-8", "surrogateescape"))
+
+    def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
+        # What is written or checked out has its time from the same moment as its inode's change; an archive's
+        # members have whole seconds.
+        whole = not entry.mtime_ns % 1_000_000_000
+        if whole if stat is None else stat.ctime_ns - stat.mtime_ns > _SET_AFTER_NS:
+            self._any = True
+            self._feed(name, entry, str(entry.mtime_ns // 1_000_000_000))
+
+    def result(self) -> str:
+        """Return the digest, "" where no time was set."""
+        return self._hasher.hexdigest() if self._any else ""

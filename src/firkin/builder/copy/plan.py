@@ -1,0 +1,356 @@
+"""Plans COPY, ADD and WORKDIR: views in, the changes of one layer out. Pure; solve/ops imports it.
+
+Contract and rules: docs/dev/copy.md.
+Mirrors: moby/buildkit solver/llbsolver/file/backend.go, tonistiigi/fsutil copy/copy.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, assert_never
+
+import msgspec
+
+from firkin.builder.context.views import Member, SingleFile, empty_view
+from firkin.builder.copy.archive import unpack
+from firkin.builder.copy.chmod import Chmod, parse_chmod
+from firkin.builder.copy.draft import Draft
+from firkin.builder.copy.owner import Owner, find_owner
+from firkin.builder.copy.select import (
+    Match,
+    clean,
+    find_matches,
+    has_wildcard,
+    not_found,
+    nothing_selected,
+    split_parents,
+)
+from firkin.builder.graph.ops import Copy, FileSource, MakeDir, PathSource, TextSource
+from firkin.errors import StepFailed
+from firkin.layer.change import Change, Content, Entry, Put, View
+
+
+class Matcher(Protocol):
+    """Ordered patterns with `!`; see builder/dockerfile/ignore.py."""
+
+    def match(self, path: str, parent: int) -> tuple[bool, int]:
+        """Say whether a path matches, given its directory's state (0: the root), and its own state."""
+
+    def may_reinclude(self, path: str) -> bool:
+        """Say whether a `!` pattern can match below a directory."""
+
+
+class CopyTools(NamedTuple):
+    """What a plan needs of the world.
+
+    `read` returns a small file's bytes. `open_archive` returns an archive's members, or None where
+    the content is none. `warn` takes a code and a text. `made_ns` is the time of what has none, unless
+    `like_sources`: then directories that a copy makes are as old as the newest thing it names. `latest_ns`
+    limits the times of directories that are only repeated from below.
+    """
+
+    read: Callable[[Content], bytes]
+    open_archive: Callable[[Content], Iterable[Member] | None]
+    matcher: Callable[[tuple[str, ...]], Matcher]
+    warn: Callable[[str, str], None]
+    made_ns: int = 0
+    like_sources: bool = False
+    latest_ns: int | None = None
+
+
+class _Job(NamedTuple):
+    """One thing to copy: how it was found decides where it lands."""
+
+    view: View
+    match: Match
+    contents: bool = True  # a directory's contents go to the destination, which is made
+    include: str = ""  # --parents: the pattern of what to take
+    required: PathSource | None = None  # --parents: it must give something
+    excludes: bool = True
+    unpacks: bool = False
+
+
+def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools, *, first: bool = False) -> Iterator[Change]:
+    """Yield the changes of a COPY or ADD; `inputs` are the views of the step's inputs. `first`: no layer is below.
+
+    Raises ContextError for what is not there, StepFailed for what does not fit.
+    """
+    jobs = list(_jobs(op, inputs, tools))
+    if tools.like_sources and jobs:
+        tools = tools._replace(made_ns=max(job.match.entry.mtime_ns for job in jobs))
+    planner = _Planner(op, empty_view() if op.link else inputs[0], tools, first)  # refuses owners and modes at once
+    for job in jobs:
+        members = planner.members(job)
+        if members is not None:
+            planner.unpack(job, members)
+        elif len(jobs) == 1:
+            # One source meets no path twice: nothing has to be held until the end.
+            tree = planner.place(job)
+            made = list(planner.draft.changes())
+            yield from made
+            yield from planner.draft.with_parents(tree, [change.path for change in made])
+            return
+        else:
+            for put in planner.place(job):
+                planner.draft.apply(put)
+    yield from planner.draft.changes()
+
+
+def plan_mkdir(op: MakeDir, root: View, tools: CopyTools, *, first: bool = False) -> Iterator[Change]:
+    """Yield the changes of a WORKDIR: the directory and its missing parents. `first`: no layer is below.
+
+    Raises StepFailed.
+    """
+    draft = Draft(root, tools.latest_ns)
+    owner = find_owner(op.user, None if first else root, tools.read, tools.warn, "USER")
+    template = Entry(kind="dir", mode=0o755, uid=owner.uid, gid=owner.gid, mtime_ns=tools.made_ns)
+    draft.make_dirs(draft.follow(clean(op.path)), template, owned=bool(op.user))
+    yield from draft.changes()
+
+
+def _jobs(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[_Job]:
+    """Find everything that is to be copied, in order; what is missing is an error before anything is done."""
+    count = 0
+    for source in op.sources:
+        match source:
+            case PathSource():
+                view = inputs[source.input]
+                found = _parents_jobs(view, source) if op.parents else _path_jobs(op, view, source)
+                if not found:
+                    tools.warn("copy-nothing-matched", f"`{source.path.lstrip('/')}` matched nothing")
+                count += len(found)
+                yield from found
+            case TextSource():
+                entry = Entry(kind="file", size=len(source.content.encode("utf-8", "surrogateescape")))
+                entry = msgspec.structs.replace(entry, mtime_ns=tools.made_ns)
+                view = SingleFile(source.name, entry, source.content.encode("utf-8", "surrogateescape"))
+                count += 1
+                yield _Job(view, Match(source.name, source.name, entry), contents=False, excludes=False)
+            case FileSource():
+                view = inputs[source.input]
+                name = getattr(view, "filename", "")
+                found_entry = view.lstat(name)
+                if found_entry is None:
+                    raise not_found(view, name, name)
+                count += 1
+                yield _Job(view, Match(name, name, found_entry), contents=False, unpacks=op.unpack == "always")
+            case _:
+                assert_never(source)
+    if count > 1 and not op.parents and not op.dest.endswith(("/", "/.")):
+        tools.warn(
+            "copy-several-to-file",
+            f"several sources are copied to `{op.dest}`, which does not end with `/`: "
+            "unless it is a directory, each replaces the one before",
+        )
+
+
+def _path_jobs(op: Copy, view: View, source: PathSource) -> list[_Job]:
+    matches = find_matches(view, source.path, wildcard=source.wildcard)
+    return [_Job(view, match, unpacks=op.unpack != "never") for match in matches]
+
+
+def _parents_jobs(view: View, source: PathSource) -> list[_Job]:
+    start, pattern = split_parents(source)
+    # An empty pattern (`--parents .`, `--parents d/./`) matches nothing.
+    required = None if has_wildcard(source.path) else source
+    return [_Job(view, match, include=pattern, required=required) for match in find_matches(view, "/" + start)]
+
+
+class _Frame:
+    """A directory that is being copied: where from, where to, and what is known of it."""
+
+    __slots__ = ("below", "copied", "entry", "excluded", "exists", "included", "names", "source", "target")
+
+    def __init__(
+        self, source: str, below: str, target: str, entry: Entry, copied: bool, exists: bool, included: int,
+        excluded: int, names: list[str],
+    ) -> None:  # fmt: skip
+        self.source = source
+        self.below = below  # path below the directory that the source names
+        self.target = target
+        self.entry = entry
+        self.copied = copied  # False: made only once something in it is copied
+        self.exists = exists  # False: new, so nothing in it can be in the way
+        self.included = included
+        self.excluded = excluded
+        self.names = iter(names)
+
+
+class _Planner:
+    """One COPY: its options as values, and the draft of the destination."""
+
+    def __init__(self, op: Copy, root: View, tools: CopyTools, first: bool) -> None:
+        self.draft = Draft(root, tools.latest_ns)
+        self._op = op
+        self._tools = tools
+        self._chmod: Chmod | None = None
+        if op.chmod:
+            try:
+                self._chmod = parse_chmod(op.chmod)
+            except ValueError as error:
+                raise StepFailed(str(error), code="copy-chmod") from None
+        self._owner: Owner | None = None
+        if op.chown:
+            known = None if op.link or first else root
+            self._owner = find_owner(op.chown, known, tools.read, tools.warn, "--chown", link=op.link)
+        owner = self._owner or Owner(0, 0)
+        mode = self._chmod.made_dir_mode if self._chmod else 0o755
+        self._made = Entry(kind="dir", mode=mode, uid=owner.uid, gid=owner.gid, mtime_ns=tools.made_ns)
+        self._dest = clean(op.dest)
+        last = op.dest.rpartition("/")[2]
+        self._dest_is_dir = last in ("", ".")
+
+    def entry(self, entry: Entry) -> Entry:
+        """Return an entry as it will be: --chown, then --chmod. Which files are links, the Put says."""
+        owner, chmod = self._owner, self._chmod
+        if entry.inode is not None:
+            entry = msgspec.structs.replace(entry, inode=None)
+        if owner is None and chmod is None:
+            return entry
+        mode = entry.mode
+        if chmod is not None and entry.kind != "symlink":
+            mode = chmod.apply(mode, entry.kind == "dir")
+        if owner is None:
+            return msgspec.structs.replace(entry, mode=mode)
+        return msgspec.structs.replace(entry, mode=mode, uid=owner.uid, gid=owner.gid)
+
+    # archives
+
+    def members(self, job: _Job) -> Iterable[Member] | None:
+        """Return the members of a source that is an archive to be unpacked."""
+        if not job.unpacks or job.match.entry.kind != "file":
+            return None
+        return self._tools.open_archive(job.view.content(job.match.path))
+
+    def unpack(self, job: _Job, members: Iterable[Member]) -> None:
+        """Unpack an archive into the destination, which is a directory then."""
+        dest = self.draft.follow(self._dest)
+        made = msgspec.structs.replace(self._made, mode=0o755)
+        self._make_dirs(dest, made)
+        unpack(self.draft, dest, members, self._owner, self._tools.made_ns, job.match.name)
+
+    # files and directories
+
+    def place(self, job: _Job) -> Iterator[Put]:
+        """Make room for one source (now) and return what is put there."""
+        draft = self.draft
+        ensured = self._dest if self._dest_is_dir else self._dest.rpartition("/")[0]
+        self._make_dirs(draft.follow(ensured))
+        target = draft.follow(self._dest)
+        present = draft.lstat(target)
+        match = job.match
+        if match.entry.kind == "dir":
+            if present is None and job.contents:
+                self._make_dirs(target)
+            else:
+                self._make_dirs(target.rpartition("/")[0])
+            if present is not None and present.kind != "dir":
+                raise StepFailed(f"cannot copy to non-directory: /{target}", code="copy-over-file")
+            if target and (present is not None or job.contents):
+                draft.set_time(target, match.entry.mtime_ns)
+            return self._tree(job, target)
+        if job.required is not None:
+            raise nothing_selected(job.view, job.required, self._op.exclude)
+        if present is not None and present.kind == "dir":
+            name = match.name.rpartition("/")[2]
+            target = f"{target}/{name}" if target else name
+            present = draft.lstat(target)
+        self._make_dirs(target.rpartition("/")[0])
+        self._not_over_directory(target, present)
+        content = job.view.content(match.path) if match.entry.kind == "file" else None
+        return iter((Put(target, self.entry(match.entry), content),))
+
+    def _make_dirs(self, path: str, template: Entry | None = None) -> None:
+        self.draft.make_dirs(path, template or self._made, owned=self._owner is not None)
+
+    def _not_over_directory(self, target: str, present: Entry | None) -> None:
+        if present is not None and present.kind == "dir":
+            raise StepFailed(f"cannot replace to directory /{target} with file", code="copy-over-directory")
+
+    def _tree(self, job: _Job, target: str) -> Iterator[Put]:
+        """Yield what a directory holds, parents first. Mirrors: fsutil copier.copy."""
+        view, draft = job.view, self.draft
+        prefix = fixed_parts(job.include)
+        include = self._tools.matcher((job.include,)) if self._op.parents else None
+        exclude = self._tools.matcher(self._op.exclude) if self._op.exclude and job.excludes else None
+        top = job.match
+        exists = draft.lstat(target) is not None
+        if not exists:  # a git tree into a destination that is new: the root's own attributes count
+            yield Put(target, self.entry(top.entry))
+        links: dict[tuple[int, int], str] = {}
+        selected = False
+        stack = [_Frame(top.path, "", target, top.entry, True, exists, 0, 0, view.iterdir(top.path))]
+        while stack:
+            frame = stack[-1]
+            for name in frame.names:
+                below = f"{frame.below}/{name}" if frame.below else name
+                if prefix and len(stack) <= len(prefix) and name != prefix[len(stack) - 1]:
+                    continue
+                wanted, included, excluded = True, 0, 0
+                if include is not None:
+                    wanted, included = include.match(below, frame.included)
+                if exclude is not None:
+                    hit, excluded = exclude.match(below, frame.excluded)
+                    if hit:
+                        wanted = False
+                        if not exclude.may_reinclude(below):
+                            continue
+                source = f"{frame.source}/{name}" if frame.source else name
+                entry = view.lstat(source)
+                if entry is None:
+                    continue  # gone since the directory was read
+                if entry.kind != "dir" and not wanted:
+                    continue
+                path = f"{frame.target}/{name}" if frame.target else name
+                if wanted:
+                    selected = True
+                    if not frame.copied:
+                        yield from self._held_back(stack)
+                present = draft.lstat(path) if frame.exists else None
+                if entry.kind == "dir":
+                    if wanted:
+                        if present is not None and present.kind != "dir":
+                            raise StepFailed(f"cannot copy to non-directory: /{path}", code="copy-over-file")
+                        yield Put(path, self.entry(entry))
+                    exists = present is not None and (not wanted or present.kind == "dir")
+                    names = view.iterdir(source)
+                    stack.append(_Frame(source, below, path, entry, wanted, exists, included, excluded, names))
+                    break
+                self._not_over_directory(path, present)
+                if entry.inode is not None:
+                    first = links.setdefault(entry.inode, path)
+                    if first != path:
+                        yield Put(path, self.entry(entry), None, first)
+                        continue
+                yield Put(path, self.entry(entry), view.content(source) if entry.kind == "file" else None)
+            else:
+                stack.pop()
+        if not selected and include is not None:
+            if job.required is not None:
+                raise nothing_selected(view, job.required, self._op.exclude)
+            self._tools.warn("copy-nothing-matched", f"`{job.include}` matched nothing")
+
+    def _held_back(self, stack: list[_Frame]) -> Iterator[Put]:
+        """Make the directories that waited for something to be copied into them."""
+        for frame in stack:
+            if frame.copied:
+                continue
+            frame.copied = True
+            present = self.draft.lstat(frame.target) if frame.exists else None
+            if present is None:
+                frame.exists = False
+                yield Put(frame.target, self.entry(frame.entry))
+            elif present.kind != "dir":
+                raise StepFailed(f"cannot copy to non-directory: /{frame.target}", code="copy-over-file")
+            else:
+                yield Put(frame.target, msgspec.structs.replace(self.draft.limited(present), mode=frame.entry.mode))
+
+
+def fixed_parts(pattern: str) -> tuple[str, ...]:
+    """Return the leading parts of a --parents pattern that must be met literally."""
+    parts = []
+    for part in pattern.split("/"):
+        if not part or part.startswith("!") or has_wildcard(part) or "\\" in part:
+            break
+        parts.append(part)
+    return tuple(parts)

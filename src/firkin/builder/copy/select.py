@@ -1,0 +1,229 @@
+"""Which files of a source a COPY names: paths, patterns, links, and what to say when there are none.
+
+Pure over Views; the planner and the content digests import it.
+Mirrors: tonistiigi/fsutil copy.ResolveWildcards, Go's filepath.Match, containerd/continuity fs.RootPath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from firkin.builder.graph.ops import PathSource
+from firkin.errors import ContextError
+from firkin.layer.change import Entry, Lookup, View, follow_links
+
+_SPECIAL = frozenset("*?[")
+
+
+class Match(NamedTuple):
+    """One thing to copy: the name it was asked by, where it is (links followed), and what it is."""
+
+    name: str
+    path: str
+    entry: Entry
+
+
+def clean(path: str) -> str:
+    """Return a path relative to the root without empty, `.` and `..` parts; `..` stops at the root."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part and part != ".":
+            parts.append(part)
+    return "/".join(parts)
+
+
+def follow(lookup: Lookup, path: str, *, last: bool = True) -> str:
+    """Return a clean path with its links followed within the root (the last part only with `last`).
+
+    Parts that do not exist stay as they are. Raises ContextError for a chain without end.
+    """
+    found = follow_links(lookup, path, last=last)
+    if found is None:
+        raise ContextError(f'"/{path}": too many links', code="copy-link-loop")
+    return found
+
+
+def has_wildcard(text: str) -> bool:
+    """Say whether a part holds an unescaped `*`, `?` or `[`. Mirrors: fsutil containsWildcards."""
+    escaped = False
+    for letter in text:
+        if escaped:
+            escaped = False
+        elif letter == "\\":
+            escaped = True
+        elif letter in _SPECIAL:
+            return True
+    return False
+
+
+def match_name(pattern: str, name: str) -> bool:
+    """Match one path component. Raises ValueError for a malformed pattern. Mirrors: Go filepath.Match."""
+    tokens = _tokens(pattern)
+    at = token = 0
+    star_token = star_at = -1
+    while at < len(name):
+        if token < len(tokens) and tokens[token] is None:
+            star_token, star_at = token, at
+            token += 1
+        elif token < len(tokens) and (test := tokens[token]) is not None and test(name[at]):
+            token += 1
+            at += 1
+        elif star_token >= 0:
+            star_at += 1
+            token, at = star_token + 1, star_at
+        else:
+            return False
+    return all(test is None for test in tokens[token:])
+
+
+def _tokens(pattern: str) -> list[Callable[[str], bool] | None]:
+    """Split a pattern into tests of one character each; None is a star."""
+    tokens: list[Callable[[str], bool] | None] = []
+    at = 0
+
+    def escaped() -> str:
+        nonlocal at
+        if pattern[at : at + 1] == "\\":
+            at += 1
+        if at >= len(pattern):
+            raise ValueError("syntax error in pattern")
+        at += 1
+        return pattern[at - 1]
+
+    while at < len(pattern):
+        letter = pattern[at]
+        if letter == "*":
+            tokens.append(None)
+            at += 1
+        elif letter == "?":
+            tokens.append(lambda _: True)
+            at += 1
+        elif letter == "[":
+            at += 1
+            negated = pattern[at : at + 1] == "^"
+            at += negated
+            ranges: list[tuple[str, str]] = []
+            while not (ranges and pattern[at : at + 1] == "]"):
+                if pattern[at : at + 1] in ("", "-", "]"):
+                    raise ValueError("syntax error in pattern")
+                low = high = escaped()
+                if pattern[at : at + 1] == "-":
+                    at += 1
+                    if pattern[at : at + 1] in ("", "-", "]"):
+                        raise ValueError("syntax error in pattern")
+                    high = escaped()
+                if at >= len(pattern):
+                    raise ValueError("syntax error in pattern")
+                ranges.append((low, high))
+            at += 1
+            tokens.append(_class(tuple(ranges), negated))
+        else:
+            tokens.append(escaped().__eq__)
+    return tokens
+
+
+def _class(ranges: tuple[tuple[str, str], ...], negated: bool) -> Callable[[str], bool]:
+    return lambda letter: any(low <= letter <= high for low, high in ranges) != negated
+
+
+def split_parents(source: PathSource) -> tuple[str, str]:
+    """Return where a --parents source starts (a clean path, perhaps a pattern) and its pattern below."""
+    parts = [part for part in source.path.split("/") if part]
+    return "/".join(parts[: source.pivot]), "/".join(parts[source.pivot :])
+
+
+def find_matches(view: View, path: str, *, wildcard: bool = True) -> list[Match]:
+    """Return what a source names, in the order of a walk; links it leads through, and is, are followed.
+
+    Raises ContextError where a path without wildcards (or a link that matched) leads nowhere.
+    """
+    parts = clean(path).split("/")
+    special = next((at for at, part in enumerate(parts) if has_wildcard(part)), None) if wildcard else None
+    if special is None:
+        return [_found(view, "/".join(parts), path)]
+    start = _found(view, "/".join(parts[:special]), path)
+    if start.entry.kind != "dir":
+        return []
+    patterns = parts[special:]
+    for pattern in patterns:
+        try:
+            match_name(pattern, "")
+        except ValueError:
+            raise ContextError(
+                f'"{path}": syntax error in pattern', code="copy-pattern", hints=("escape a literal `[` as `[[]`",)
+            ) from None
+    names = [start.path]
+    for depth, pattern in enumerate(patterns):
+        found = []
+        for parent in names:
+            if depth:
+                entry = view.lstat(parent)
+                if entry is None or entry.kind != "dir":
+                    continue
+            found += [
+                f"{parent}/{name}" if parent else name for name in view.iterdir(parent) if match_name(pattern, name)
+            ]
+        names = found
+    return [_found(view, name, "/" + name) for name in names]
+
+
+def _found(view: View, path: str, shown: str) -> Match:
+    target = follow(view.lstat, path)
+    entry = view.lstat(target)
+    if entry is None:
+        raise not_found(view, target, shown)
+    return Match(path, target, entry)
+
+
+def nothing_selected(view: View, source: PathSource, exclude: tuple[str, ...]) -> ContextError:
+    """Return the error for a --parents source without wildcards that selects nothing."""
+    start, pattern = split_parents(source)
+    shown = "/".join(part for part in (start, pattern) if part)
+    where = clean(f"{follow(view.lstat, start)}/{pattern}")
+    link = _link_on_the_way(view, where, where.count("/") - pattern.count("/"))
+    if not pattern:
+        hint = "--parents repeats the names of a path, and here are none: leave it out, or name what to copy"
+    elif link:
+        hint = f"--parents does not look behind links, and `{link}` is one: name what it leads to"
+    elif exclude and view.lstat(where) is not None:
+        hint = "--exclude leaves it out"
+    else:
+        return not_found(view, where, shown)
+    return ContextError(f'"/{shown}": not found', code="copy-not-found", hints=(hint,))
+
+
+def _link_on_the_way(view: View, path: str, followed: int) -> str:
+    """Return the first link that a path leads through (not counting its first `followed` parts); "" for none."""
+    parts = path.split("/")
+    for depth in range(followed + 1, len(parts)):
+        above = "/".join(parts[:depth])
+        entry = view.lstat(above)
+        if entry is not None and entry.kind == "symlink":
+            return above
+    return ""
+
+
+def not_found(view: View, path: str, shown: str) -> ContextError:
+    """Return the error for a named file that does not exist, with the best hint there is."""
+    hints: tuple[str, ...] = ()
+    explain = getattr(view, "exclusion_reason", None)
+    reason = explain(path) if explain is not None else ""
+    if reason:
+        hints = (f"it is excluded by {reason}",)
+    else:
+        parent, _, name = path.rpartition("/")
+        entry = view.lstat(parent)
+        while entry is None and parent:
+            parent, _, name = parent.rpartition("/")
+            entry = view.lstat(parent)
+        if entry is not None and entry.kind == "dir":
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, view.iterdir(parent)[:10_000], 1)
+            if near:
+                hints = (f"did you mean `{parent + '/' if parent else ''}{near[0]}`?",)
+    return ContextError(f'"/{shown.strip("/")}": not found', code="copy-not-found", hints=hints)

@@ -1,0 +1,135 @@
+"""Git URLs: what ADD and contexts take for a git repository. Pure; context may import it.
+
+Mirrors: buildkit frontend/dockerfile/dfgitutil (ParseGitRef) and util/gitutil (ParseURL).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.builder.dockerfile.words import quote
+from firkin.text import parse_bool
+
+_SCP_USER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_HEX = frozenset("0123456789abcdefABCDEF")
+_SCP_HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.")
+
+
+class GitUrl(msgspec.Struct, frozen=True):
+    """A repository and what is wanted of it; empty fields were not given.
+
+    `remote` is what git is asked for (no fragment, no query). `keep_git_dir` and `submodules` are
+    None where the URL does not say. `looks_local`: `github.com/...`, which ADD takes for a path.
+    """
+
+    remote: str
+    ref: str = ""
+    subdir: str = ""
+    checksum: str = ""
+    keep_git_dir: bool | None = None
+    submodules: bool | None = None
+    looks_local: bool = False
+
+
+def parse_git_url(text: str, known_git: bool = False) -> GitUrl | None:
+    """Read a git URL, or return None where the text is none.
+
+    Raises ValueError for a git URL with wrong query parameters. An http(s) URL is one only when its
+    path ends in `.git`, or when it is `known_git` (ADD --keep-git-dir).
+    """
+    if text.startswith(("./", "../")):
+        return None
+    if text.startswith("github.com/"):
+        parsed = _parse_url("https://" + text)
+        return msgspec.structs.replace(parsed, remote=parsed.remote.partition("://")[2], looks_local=True)
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme.isalnum() and scheme.isascii():
+        if scheme.lower() not in ("http", "https", "ssh", "git"):
+            return None
+        if scheme.lower() in ("http", "https"):
+            path = rest.partition("#")[0].partition("?")[0].partition("/")[2]
+            if not known_git and not _unquote(path).endswith(".git"):
+                return None
+        return _parse_url(scheme.lower() + "://" + rest)
+    return _parse_scp(text)
+
+
+def _parse_url(text: str) -> GitUrl:
+    rest, _, fragment = text.partition("#")
+    remote, _, query = rest.partition("?")
+    ref, _, subdir = _unquote(fragment).partition(":")
+    return _with_query(GitUrl(remote, ref, subdir), query)
+
+
+def _parse_scp(text: str) -> GitUrl | None:
+    user, at, rest = text.partition("@")
+    host, colon, path = rest.partition(":")
+    if not (at and colon and user and host and _SCP_USER.issuperset(user) and _SCP_HOST.issuperset(host)):
+        return None
+    path, _, fragment = path.partition("#")
+    ref, _, subdir = fragment.partition(":")
+    return GitUrl(f"{user}@{host}:{path}", ref, subdir)
+
+
+def _with_query(url: GitUrl, query: str) -> GitUrl:
+    ref, subdir, checksum = url.ref, url.subdir, ""
+    tag = branch = ""
+    flags: dict[str, bool] = {}
+    seen = set()
+    for pair in filter(None, query.split("&")):
+        name, _, value = (_unquote(part.replace("+", " ")) for part in pair.partition("="))
+        if name in seen:
+            raise ValueError(f"query {quote(name)} has multiple values")
+        seen.add(name)
+        if not value and name not in ("submodules", "keep-git-dir", "fetch-by-commit"):
+            raise ValueError(f"query {quote(name)} has no value")
+        match name:
+            case "ref":
+                ref = _agree("ref", ref, value)
+            case "tag":
+                tag = value if value.startswith("refs/tags/") else "refs/tags/" + value
+            case "branch":
+                branch = value if value.startswith("refs/heads/") else "refs/heads/" + value
+            case "subdir":
+                subdir = _agree("subdir", subdir, value)
+            case "checksum" | "commit":
+                checksum = value
+            case "keep-git-dir" | "submodules" | "fetch-by-commit":
+                try:
+                    flags[name] = parse_bool(value) if value else True
+                except ValueError:
+                    raise ValueError(f"invalid {name} value: {quote(value)}") from None
+            case "mtime":
+                if value not in ("checkout", "commit"):
+                    raise ValueError(f"invalid mtime value: {quote(value)}")
+            case _:
+                raise ValueError(f"unexpected query {quote(name)}")
+    if tag and branch:
+        raise ValueError("branch conflicts with tag")
+    if tag or branch:
+        ref = _agree("ref", ref, tag or branch)
+    # The beginning of a commit's id names nothing that a server could be asked for: the branch's commit is compared.
+    by_commit = checksum if len(checksum) in (40, 64) else ""
+    return GitUrl(
+        url.remote, ref or by_commit, subdir, checksum, flags.get("keep-git-dir"), flags.get("submodules")
+    )
+
+
+def _agree(what: str, old: str, new: str) -> str:
+    if old and old != new:
+        raise ValueError(f"{what} conflicts: {quote(old)} vs {quote(new)}")
+    return new
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text:
+        return text
+    head, *pieces = text.split("%")
+    out = bytearray(head.encode())
+    for piece in pieces:
+        if len(piece) >= 2 and _HEX.issuperset(piece[:2]):
+            out.append(int(piece[:2], 16))
+            out += piece[2:].encode()
+        else:
+            out += b"%" + piece.encode()
+    return out.decode("utf-8", "replace")

@@ -1,0 +1,339 @@
+"""What instructions fold into: the state of a stage, and what all stages share while lowering. Pure.
+
+`lower.py` makes both, `instructions/` works on them; nobody else imports this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from firkin.builder.dockerfile.words import Expanded, Lexer
+from firkin.builder.graph.ops import Context, Network, Op
+from firkin.builder.graph.step import GraphBuilder, StepId, StepMeta
+from firkin.errors import DockerfileError
+from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig
+from firkin.oci.image import Layer
+from firkin.oci.platform import Platform
+from firkin.source import Span
+from firkin.text import hide_passwords, nearest, valid_text
+
+HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what `docker history` shows for images of BuildKit
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_SHELL = ("/bin/sh", "-c")
+PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+MAX_SUGGESTIONS = 100  # each compares with all variables
+NON_ENV_ARGS = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
+
+Warn = Callable[[str, str, Span | None], None]
+"""(code, message, where)"""
+
+
+class BaseImage(msgspec.Struct, frozen=True):
+    """An image that FROM, --from or a named context stands for.
+
+    `name` is canonical (`docker.io/library/busybox:latest`); `digest` that of the manifest or index
+    it was found by; `origin` is for ops.Pull.
+    """
+
+    name: str
+    digest: str
+    origin: str
+    platform: Platform
+    config: ImageConfig
+    layers: tuple[Layer, ...]
+
+
+class NamedContext(msgspec.Struct, frozen=True):
+    """What --build-context gives for a name: an image, or else files (ops.Context of that name)."""
+
+    image: BaseImage | None = None
+
+
+class Resolver(Protocol):
+    """Where lowering gets what lies outside the Dockerfile; raises FirkinError."""
+
+    def image(self, name: str, platform: Platform, span: Span | None) -> BaseImage:
+        """Return the image of a canonical name for a platform."""
+
+    def context(self, name: str, platform: Platform, span: Span | None) -> NamedContext:
+        """Return what the named context is; `name` as in LowerOptions.contexts."""
+
+
+class LowerOptions(msgspec.Struct, frozen=True):
+    """What a Dockerfile's meaning depends on besides its text.
+
+    `platform_requested` False: the images' own platform decides what the result says. `contexts`
+    are the names given with --build-context. `named_epoch` is the time of what SOURCE_DATE_EPOCH names, if it is
+    no number and that has one (see epoch.py). `all_stages` lowers unused stages as well (checks).
+    """
+
+    platform: Platform
+    build_platform: Platform
+    platform_requested: bool = False
+    build_args: tuple[tuple[str, str], ...] = ()
+    proxy_args: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    labels_yield: bool = False
+    make_volumes: bool = False
+    loose_from: bool = False
+    target: str = ""
+    contexts: tuple[str, ...] = ()
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    source_date_epoch: int | None = None
+    named_epoch: int | None = None
+    allow: frozenset[str] = frozenset()
+    network: Network = "default"
+    all_stages: bool = False
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """Build arguments by name, the environment's proxies among them."""
+        return dict(self.proxy_args) | dict(self.build_args)
+
+    def is_uncached(self, stage_name: str) -> bool:
+        """Say whether the look-up in the cache is off for a stage. Mirrors: dockerui IsNoCache."""
+        return self.no_cache or stage_name.lower() in (name.lower() for name in self.no_cache_filter)
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What COPY --from or a mount's from= stands for; `step` None: defined later or not at all.
+
+    `is_image` False: a context's files, which belong to 0:0.
+    """
+
+    step: StepId | None
+    is_image: bool = True
+    is_scratch: bool = False
+
+
+class LowerContext:
+    """What all stages share: options, the graph under construction, expansion and warnings."""
+
+    __slots__ = (
+        "arguments", "builder", "cache_namespace", "epoch_s", "escape", "global_args", "hostname", "lexer", "options",
+        "proxy_env", "suggestions_left", "warn",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        options: LowerOptions,
+        builder: GraphBuilder,
+        escape: str,
+        global_args: Mapping[str, str],
+        warn: Warn,
+        epoch_s: int | None = None,
+    ) -> None:
+        self.epoch_s = epoch_s
+        self.options = options
+        self.arguments = options.arguments
+        self.builder = builder
+        self.escape = escape
+        self.lexer = Lexer(escape)
+        self.global_args = global_args
+        self.warn = warn
+        self.proxy_env = proxy_environment(self.arguments)
+        self.cache_namespace = self.arguments.get("BUILDKIT_CACHE_MOUNT_NS", "")
+        self.suggestions_left = MAX_SUGGESTIONS
+        self.hostname = self.arguments.get("BUILDKIT_SANDBOX_HOSTNAME", "")
+
+    def main_context(self, platform: Platform) -> StepId:
+        """Return the step of the main build context."""
+        return self.builder.add(Context(), (), StepMeta("load build context", platform=platform))
+
+
+def proxy_environment(arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the variables that proxy arguments give to RUN, in both cases of letters."""
+    values: dict[str, str] = {}
+    for name in sorted(arguments):
+        if name.upper() in PROXY_NAMES:
+            values[name.upper()] = arguments[name]
+    return tuple(
+        f"{spelling}={values[name]}"
+        for name in PROXY_NAMES
+        if values.get(name)
+        for spelling in (name, name.lower())
+    )
+
+
+class StageState(msgspec.Struct, eq=False):
+    """A stage while its instructions are folded into it. Mirrors: buildkit's dispatchState.
+
+    `env` is what expansion and RUN see (ENV and ARG), `image_env` what the image keeps. `number`
+    counts the steps shown so far, of `total`.
+    """
+
+    name: str
+    platform: Platform
+    image_platform: Platform
+    step: StepId
+    env: dict[str, str]
+    image_env: list[str]
+    history: list[History]
+    labels: dict[str, str]
+    ports: dict[str, None]
+    volumes: dict[str, None]
+    cmd: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    working_dir: str = ""
+    user: str = ""
+    stop_signal: str = ""
+    args_escaped: bool = False
+    healthcheck: Healthcheck | None = None
+    on_build: list[str] = msgspec.field(default_factory=list)
+    shell: tuple[str, ...] | None = None
+    author: str = ""
+    base_name: str = ""
+    base_digest: str = ""
+    base_s: int = 0
+    build_args: list[tuple[str, str | None]] = msgspec.field(default_factory=list)
+    workdir_set: bool = False
+    no_cache: bool = False
+    number: int = 0
+    total: int = 0
+    in_onbuild: bool = False
+    cmd_span: Span | None = None
+    entrypoint_span: Span | None = None
+    healthcheck_span: Span | None = None
+    sources: tuple[Source | None, ...] = ()  # of the instruction being lowered
+    image_env_places: dict[str, int] = msgspec.field(default_factory=dict)  # where a name comes first
+
+    def child(self) -> StageState:
+        """Return the state that `FROM this-stage` starts with."""
+        return StageState(
+            name="",
+            platform=self.platform,
+            image_platform=self.image_platform,
+            step=self.step,
+            env=dict(self.env),
+            image_env=list(self.image_env),
+            history=list(self.history),
+            labels=dict(self.labels),
+            ports=dict(self.ports),
+            volumes=dict(self.volumes),
+            cmd=self.cmd,
+            entrypoint=self.entrypoint,
+            working_dir=self.working_dir,
+            user=self.user,
+            stop_signal=self.stop_signal,
+            args_escaped=self.args_escaped,
+            healthcheck=self.healthcheck,
+            shell=self.shell,
+            author=self.author,
+            base_name=self.base_name,
+            base_digest=self.base_digest,
+            base_s=self.base_s,
+            build_args=list(self.build_args),
+            workdir_set=self.workdir_set,
+        )
+
+    def start(self) -> None:
+        """Bring in what the image says, as every stage does before its first instruction."""
+        if not any(entry.partition("=")[0] == "PATH" for entry in self.image_env):
+            self.image_env.append(f"PATH={DEFAULT_PATH}")
+        for index, entry in enumerate(self.image_env):
+            name, _, value = entry.partition("=")
+            self.image_env_places.setdefault(name, index)
+            self.set_variable(name, value)
+        if self.working_dir and not self.working_dir.startswith("/"):
+            self.working_dir = "/" + self.working_dir
+
+    def set_variable(self, name: str, value: str) -> None:
+        """Give a variable a value for expansion and RUN; the newest comes last."""
+        self.env.pop(name, None)
+        self.env[name] = value
+
+    def set_image_variable(self, name: str, value: str) -> None:
+        """Put a variable into the image, in the place of an older one. Mirrors: addEnv."""
+        index = self.image_env_places.setdefault(name, len(self.image_env))
+        if index == len(self.image_env):
+            self.image_env.append("")
+        self.image_env[index] = f"{name}={value}"
+
+    def record(self, created_by: str, layer: bool = False) -> None:
+        """Add a line of history; `layer`: the instruction made one."""
+        self.history.append(
+            History(created_by=valid_text(created_by), comment=HISTORY_COMMENT, empty_layer=not layer)
+        )
+
+    def add_step(
+        self, op: Op, others: tuple[StepId, ...], title: str, written: str, span: Span, context: LowerContext
+    ) -> None:
+        """Put a step on top of the stage; its input 0 is the stage so far. `written`: the instruction, unexpanded."""
+        self.number += 1
+        prefix = "ONBUILD " if self.in_onbuild else ""
+        self.step = context.builder.add(
+            op,
+            (self.step, *others),
+            StepMeta(
+                prefix + title,
+                self.name,
+                self.number,
+                max(self.number, self.total),
+                span,
+                self.no_cache,
+                self.platform,
+                context.epoch_s,
+                self.base_s,
+                prefix + hide_passwords(valid_text(written.strip())),
+            ),
+        )
+
+    def expand(self, text: str, span: Span, context: LowerContext, lexer: Lexer | None = None) -> str:
+        """Expand variables in one word; undefined ones are warned of. Raises DockerfileError."""
+        if "$" not in text and '"' not in text and "'" not in text and context.escape not in text:
+            return text.removeprefix("\ufeff")
+        try:
+            expanded = (lexer or context.lexer).expand(text, self.env)
+        except ValueError as error:
+            raise DockerfileError(str(error), span=span) from None
+        self.warn_unmatched(expanded.unmatched, span, context)
+        return expanded.text
+
+    def warn_unmatched(self, unmatched: frozenset[str], span: Span, context: LowerContext) -> None:
+        """Warn of variables that are not set. Mirrors: reportUnmatchedVariables."""
+        if not unmatched:
+            return
+        declared = {name for name, _ in self.build_args}
+        for name in sorted(unmatched - declared - NON_ENV_ARGS):
+            match = nearest(name, self.env) if context.suggestions_left > 0 else None
+            context.suggestions_left -= 1
+            hint = f" (did you mean ${match}?)" if match else ""
+            context.warn("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", span)
+
+    def title_of(self, text: str, context: LowerContext, lexer: Lexer | None = None) -> str:
+        """Return an instruction as it is shown: variables expanded where that works."""
+        try:
+            shown: Expanded | None = (lexer or context.lexer).expand(text, self.env)
+        except ValueError:
+            shown = None
+        words = hide_passwords(valid_text(shown.text if shown else text)).partition(" ")
+        return words[0].upper() + words[1] + words[2]
+
+    def runtime(self) -> RuntimeConfig:
+        """Return how containers of the image start; what is not UTF-8 cannot be kept in JSON."""
+        check = self.healthcheck
+        if check is not None:
+            check = msgspec.structs.replace(check, test=_valid(check.test) or ())
+        return RuntimeConfig(
+            user=valid_text(self.user),
+            exposed_ports=tuple(self.ports),
+            env=_valid(self.image_env) or (),
+            entrypoint=_valid(self.entrypoint),
+            cmd=_valid(self.cmd),
+            volumes=_valid(self.volumes) or (),
+            working_dir=valid_text(self.working_dir),
+            labels=tuple((valid_text(name), valid_text(value)) for name, value in self.labels.items()),
+            stop_signal=self.stop_signal,
+            args_escaped=self.args_escaped,
+            healthcheck=check,
+            on_build=_valid(self.on_build) or (),
+            shell=_valid(self.shell),
+        )
+
+
+def _valid(texts: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if texts is None else tuple(map(valid_text, texts))

@@ -1,0 +1,290 @@
+"""Pushes images to registries: blobs side by side, then manifests, names last. I; `outputs` loads it.
+
+A failed push leaves names as they were. What a repository has already is not sent: one HEAD finds out whether a name is
+right as it is, one more whether the image is there under another name. Layers of a base are mounted from where they
+came, and not even fetched when that works.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from io import BytesIO
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from firkin.builder.request import Output
+from firkin.builder.solve.session import Bench
+from firkin.errors import FirkinError, RegistryError, UsageError
+from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
+from firkin.oci.image import Image, Layer
+from firkin.oci.manifest import Index
+from firkin.oci.reference import Reference, parse_reference
+from firkin.registry.client import RegistryClient
+from firkin.tasks.pools import Pool, Task
+
+_PROGRESS_S = 0.1
+# What Google and Amazon say of a tag that cannot be moved. Mirrors: kaniko pkg/executor/push.go, errTagImmutable.
+_IMMUTABLE = (
+    "The repository has enabled tag immutability",
+    "cannot be overwritten because the repository is immutable",
+    "cannot be overwritten because the tag is immutable",
+)
+
+
+class LayerSource(Protocol):
+    """Where the bytes of layers are, and where else they can be had."""
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a layer's blob; it may be fetched first. Called from several threads."""
+
+    def origin(self, digest: Digest) -> Reference | None:
+        """Return the image that a layer was pulled with, or None."""
+
+
+class PushJob(msgspec.Struct, frozen=True):
+    """What to push: `images` (with their `index` when they are several) under `names`."""
+
+    images: tuple[Image, ...]
+    index: Index | None
+    names: tuple[Reference, ...]
+    by_digest: bool = False
+    ignore_immutable: bool = False  # a tag that may not be changed is no error
+
+    @property
+    def root(self) -> tuple[Descriptor, bytes]:
+        """What the names will point to."""
+        document = self.index or self.images[0].manifest
+        return document.descriptor, document.raw
+
+
+def push_images(
+    bench: Bench, images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], output: Output,
+    origins: dict[Digest, str],
+) -> str:
+    """Push to every name; return a line that says so. Raises UsageError without names, RegistryError, StoreError."""
+    if not names:
+        raise UsageError(
+            "a name is needed to push to", code="push-name", hints=("add `-t registry/repository:tag`",)
+        )
+    if bench.caches is not None:
+        bench.caches.settle({name.registry for name in names})
+    job = PushJob(images, index, names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
+    push = Push(
+        job, bench.client(), bench.pools.transfers,
+        _StoreSource(bench, images, origins), bench.emit,
+    )
+    bench.client().repeat(bench.request.registry.push_retries, push.run)
+    return f"registry: {', '.join(f'{name}' for name in names)}"
+
+
+class _StoreSource:
+    """Layers in the store, or from where their base image came."""
+
+    def __init__(self, bench: Bench, images: tuple[Image, ...], origins: dict[Digest, str]) -> None:
+        self._bench = bench
+        self._origins = origins
+        self._layers = {layer.descriptor.digest: layer for image in images for layer in image.layers}
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        digest = descriptor.digest
+        if self._bench.store.blobs.size(digest) != descriptor.size:
+            self._bench.layers.ensure_blob(self._layers[digest], self._origins.get(digest, ""))
+        return self._bench.store.blobs.open(digest)
+
+    def origin(self, digest: Digest) -> Reference | None:
+        known = self._origins.get(digest, "") or self._bench.layers.origins.get(digest, "")
+        scheme, _, rest = known.partition("://")
+        return parse_reference(rest.rpartition("@")[0]) if scheme == "docker-image" else None
+
+
+class EarlyPush:
+    """Sends layers while later steps still run, so that little is left to do when the image is known.
+
+    Nothing is named by this, and nothing depends on it: the push itself sends what is not there yet, and tells
+    what went wrong. Layers of bases are mounted from where they came, not fetched.
+    """
+
+    def __init__(self, bench: Bench, targets: tuple[Reference, ...]) -> None:
+        self._bench = bench
+        self._targets = tuple({target.name: target for target in targets}.values())
+
+    def send(self, layer: Layer, origin: str = "") -> None:
+        """Send a layer whose blob is in the store, or mount one of a base."""
+        caches = self._bench.caches
+        for target in self._targets:
+            if not origin and caches is not None and target.registry in caches.registries:
+                continue  # a cache in the same registry gets it anyway; the push takes it over from there
+            self._bench.pools.transfers.submit(lambda target=target: self._send(target, layer, origin))  # type: ignore[misc]
+
+    def _send(self, target: Reference, layer: Layer, origin: str) -> None:
+        client = self._bench.client()
+        try:
+            scheme, _, rest = origin.partition("://")
+            if not origin:
+                blobs = self._bench.store.blobs
+                client.push_blob(target, layer.descriptor, lambda: blobs.open(layer.descriptor.digest))
+            elif scheme == "docker-image":
+                source = client.mount_source(target, parse_reference(rest.rpartition("@")[0]))
+                if source:
+                    client.mount_blob(target, layer.descriptor.digest, source)
+        except FirkinError:
+            return  # the push proper meets it again, and tells
+
+
+class Push:
+    """Pushes one job; `run` may be called again after an error."""
+
+    def __init__(
+        self, job: PushJob, client: RegistryClient, pool: Pool, source: LayerSource, emit: Emit,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._job = job
+        self._client = client
+        self._pool = pool
+        self._source = source
+        self._emit = emit
+        self._clock = clock
+        self._pushed: dict[str, Reference] = {}  # registry -> a repository that has everything
+
+    def run(self) -> None:
+        """Push to each repository's names; blobs of all before the manifests of any."""
+        repositories: dict[str, list[Reference]] = {}
+        for name in self._job.names:
+            repositories.setdefault(name.name, []).append(name)
+        vertices = {name: Vertex(f"push {name}", f"pushing {name}") for name in repositories}
+        self._emit(Planned(self._clock(), tuple(vertices.values())))
+        steps: list[tuple[str, Callable[[], None]]] = []
+        for repository, references in repositories.items():
+            id = vertices[repository].id
+            self._emit(Started(self._clock(), id))
+            with _Failing(self, id):
+                missing = self._missing_names(references)
+                steps.append((id, lambda missing=missing: self._name(missing)))  # type: ignore[misc]
+                if missing and not self._has_image(references, missing):
+                    self._push_blobs(references[0], id)
+                    self._push_manifests(references[0])
+                self._pushed.setdefault(references[0].registry, references[0])
+        for id, step in steps:
+            with _Failing(self, id):
+                step()
+            self._emit(Finished(self._clock(), id, "done", self._job.root[0].digest))
+
+    def fail(self, id: str, why: str) -> None:
+        """Tell that a repository's push has failed."""
+        self._emit(Finished(self._clock(), id, "failed", why))
+
+    def _missing_names(self, references: list[Reference]) -> list[Reference]:
+        wanted = self._job.root[0].digest
+        if self._job.by_digest:
+            exact = msgspec.structs.replace(references[0], tag="", digest=wanted)
+            return [] if self._client.manifest_digest(exact) == wanted else [exact]
+        return [name for name in references if self._client.manifest_digest(_tagged(name)) != wanted]
+
+    def _has_image(self, references: list[Reference], missing: list[Reference]) -> bool:
+        if len(missing) < len(references):
+            return True
+        if self._job.by_digest:
+            return False
+        exact = msgspec.structs.replace(references[0], tag="", digest=self._job.root[0].digest)
+        return self._client.manifest_digest(exact) == exact.digest
+
+    def _push_blobs(self, target: Reference, id: str) -> None:
+        failed: list[BaseException] = []
+
+        def task(call: Callable[[], object]) -> Callable[[], None]:
+            def run() -> None:
+                if failed:
+                    return
+                try:
+                    call()
+                except BaseException as error:
+                    failed.append(error)
+                    raise
+
+            return run
+
+        tasks: dict[Digest, Task[None]] = {}
+        for image in self._job.images:
+            for layer in image.layers:
+                descriptor = layer.descriptor
+                if descriptor.digest not in tasks:
+                    tasks[descriptor.digest] = self._pool.submit(
+                        task(lambda item=descriptor: self._push_layer(target, item, id))  # type: ignore[misc]
+                    )
+            config, raw = image.manifest.config, image.config.raw
+            if config.digest not in tasks:
+                tasks[config.digest] = self._pool.submit(
+                    task(lambda item=config, raw=raw: self._push_config(target, item, raw))  # type: ignore[misc]
+                )
+        errors: list[Exception] = []
+        for waiting in tasks.values():
+            try:
+                waiting.result()
+            except (FirkinError, OSError) as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _push_config(self, target: Reference, descriptor: Descriptor, raw: bytes) -> None:
+        # Not looked for: where its manifest is missing, a configuration (with its times) is as good as never there.
+        self._client.push_blob(target, descriptor, lambda: BytesIO(raw), check=False)
+
+    def _push_layer(self, target: Reference, descriptor: Descriptor, id: str) -> None:
+        what, said = descriptor.digest.partition(":")[2][:12], 0.0
+
+        def progress(current: int) -> None:
+            nonlocal said
+            now = self._clock()
+            if now - said >= _PROGRESS_S or current == descriptor.size:
+                said = now
+                self._emit(Progress(now, id, what, current, descriptor.size))
+
+        self._client.push_blob(
+            target, descriptor, lambda: self._source.open(descriptor), progress=progress,
+            mount_from=self._mount_from(target, descriptor.digest),
+        )
+
+    def _mount_from(self, target: Reference, digest: Digest) -> str:
+        origin = self._pushed.get(target.registry) or self._source.origin(digest)
+        return self._client.mount_source(target, origin) if origin is not None else ""
+
+    def _push_manifests(self, target: Reference) -> None:
+        """Put what an index lists; the root itself comes with the names."""
+        if self._job.index is None:
+            return
+        for image in self._job.images:
+            exact = msgspec.structs.replace(target, tag="", digest=image.manifest.digest)
+            self._client.push_manifest(exact, image.manifest.raw, image.manifest.media_type)
+
+    def _name(self, missing: list[Reference]) -> None:
+        descriptor, raw = self._job.root
+        for name in missing:
+            try:
+                self._client.push_manifest(_tagged(name) if name.tag else name, raw, descriptor.media_type)
+            except RegistryError as error:
+                if not (self._job.ignore_immutable and any(text in error.message for text in _IMMUTABLE)):
+                    raise
+
+
+class _Failing:
+    """Tells of a vertex's failure when the block raises."""
+
+    def __init__(self, push: Push, id: str) -> None:
+        self._push = push
+        self._id = id
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *rest: object) -> None:
+        if error is not None:
+            self._push.fail(self._id, str(error))
+
+
+def _tagged(name: Reference) -> Reference:
+    """Return the name by its tag; a digest in a name to push to says nothing."""
+    return msgspec.structs.replace(name, digest=None) if name.tag else name

@@ -1,0 +1,82 @@
+"""One layer for all that a target's instructions changed. Does I/O; `outputs` loads it.
+
+The new layer is made from views: what its stages' layers show together, and names of the base that are gone. History
+keeps every line; all but the last stand without a layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from firkin.builder.graph.step import ImagePlan
+from firkin.builder.solve.engine import Engine
+from firkin.builder.solve.ops.copy import keep_tree
+from firkin.content.snapshot import LayerRef, Snapshot
+from firkin.layer.change import Change, Put, Remove, View
+from firkin.oci.config import History
+from firkin.oci.digest import framed_hash
+
+
+def squash(engine: Engine, plan: ImagePlan, snapshot: Snapshot) -> tuple[ImagePlan, Snapshot]:
+    """Return the plan and the snapshot of the image with one layer on top of its base's."""
+    base = tuple(ref for ref in snapshot.layers if ref.pulled is not None)
+    made = snapshot.layers[len(base) :]
+    if len(made) < 2:
+        return plan, snapshot
+    layer_id = framed_hash((b"squashed", *(ref.tree_id.encode() for ref in snapshot.layers)))
+    ref = LayerRef(layer_id, from_run=any(layer.from_run for layer in made))
+    times = [engine.created[layer.tree_id] for layer in made if layer.tree_id in engine.created]
+    if times:
+        engine.created[layer_id] = max(times)
+    if not engine.store.trees.has(layer_id):
+        _make(engine, snapshot, len(base), layer_id)
+    history = _folded(plan.history, len(base))
+    return msgspec.structs.replace(plan, history=history), Snapshot((*base, ref), snapshot.identity)
+
+
+def _make(engine: Engine, snapshot: Snapshot, below: int, layer_id: str) -> None:
+    layers, trees = engine.layers, engine.layers.ensure_trees(snapshot, "")
+    changes = squashed_changes(layers.stack(trees[below:]), layers.stack(trees[:below]), layers.stack(trees))
+    keep_tree(engine, layer_id, changes)
+
+
+def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:
+    """Yield what turns `base` into `full`, which is `base` with the layers of `new` on top."""
+    links: dict[tuple[int, int], str] = {}
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        prefix = f"{folder}/" if folder else ""
+        here = base.lstat(folder)
+        if here is not None and here.kind == "dir":
+            for name in base.iterdir(folder):
+                if full.lstat(prefix + name) is None:
+                    yield Remove(prefix + name)
+        for name in new.iterdir(folder):
+            path = prefix + name
+            entry = full.lstat(path)
+            if entry is None:
+                continue
+            first = path if entry.inode is None else links.setdefault(entry.inode, path)
+            if first != path:
+                yield Put(path, entry, None, first)
+            else:
+                yield Put(path, entry, full.content(path) if entry.kind == "file" else None)
+            if entry.kind == "dir":
+                folders.append(path)
+
+
+def _folded(history: tuple[History, ...], below: int) -> tuple[History, ...]:
+    """Return the history with one line that has a layer after those of the base: the last."""
+    last = max(number for number, line in enumerate(history) if not line.empty_layer)
+    seen = 0
+    folded = []
+    for number, line in enumerate(history):
+        if not line.empty_layer:
+            seen += 1
+            if seen > below and number != last:
+                line = msgspec.structs.replace(line, empty_layer=True)
+        folded.append(line)
+    return tuple(folded)

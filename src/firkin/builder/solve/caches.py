@@ -1,0 +1,85 @@
+"""From `--cache-from` and `--cache-to` to the places that they mean. Does I/O only by what it makes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from firkin.builder.cache import Lookup
+from firkin.builder.cache.directory import DirectoryCache
+from firkin.builder.cache.entry import ANNOTATION, Entry, annotation_of
+from firkin.builder.cache.repository import ImageCache, RepositoryCache
+from firkin.builder.request import CacheRef
+from firkin.builder.solve.remote_cache import RemoteCache, Source, Target, entry_of
+from firkin.content.layers import LayerFormat
+from firkin.content.snapshot import Snapshot
+from firkin.events import Warned
+from firkin.oci.image import Layer
+from firkin.oci.manifest import PairMap
+
+if TYPE_CHECKING:
+    from firkin.builder.solve.engine import Engine
+    from firkin.builder.solve.session import Bench
+
+
+def open_caches(bench: Bench, refused: frozenset[str]) -> RemoteCache:
+    """Return the caches of a build, from which no layer of `refused` is taken; raises UsageError."""
+    sources = []
+    for ref in bench.request.cache_from:
+        match ref.type:
+            case "registry":
+                # A repository of entries, and (as for buildx) an image that was made with an inline cache.
+                images: tuple[Lookup, ...] = (ImageCache(ref.ref, bench.client),)
+                sources.append(Source(ref, (*images, _repository(bench, ref))))
+            case "local":
+                directory = _directory(bench, ref)
+                if not directory.exists():  # as the first time, or misspelt
+                    text = f"there is no cache at {directory.shown}, so nothing is taken from it"
+                    bench.emit(Warned(bench.clock(), "cache-unreadable", text))
+                sources.append(Source(ref, (directory,)))
+            case "inline":
+                if ref.ref:
+                    sources.append(Source(ref, (ImageCache(ref.ref, bench.client),)))
+    targets = []
+    for ref in bench.request.cache_to:
+        if ref.type == "registry":
+            targets.append(Target(ref, _repository(bench, ref)))
+        elif ref.type == "local":
+            targets.append(Target(ref, _directory(bench, ref)))
+    return RemoteCache(
+        tuple(sources),
+        tuple(targets),
+        bench.store,
+        bench.layers,
+        bench.pools.transfers,
+        bench.emit,
+        bench.stop,
+        bench.clock,
+        refused,
+    )
+
+
+def inline_cache(
+    engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
+) -> PairMap:
+    """Return the annotation that makes an image a cache of its own layers (type=inline)."""
+    entries: dict[str, tuple[int, Entry]] = {}
+    used = [record for ref in snapshot.layers for record in engine.records.get(ref.tree_id, ())]
+    saved = max((record.created for record in used), default=0.0)  # no clock: equal builds make equal images
+    for position, (ref, layer) in enumerate(zip(snapshot.layers, layers, strict=True)):
+        for record in engine.records.get(ref.tree_id, ()):
+            entry = entry_of(record, layer, form.of(ref), engine.store.records, saved)
+            if entry is not None:
+                entries[record.key] = (position, entry)
+    return ((ANNOTATION, annotation_of(entries.values())),) if entries else ()
+
+
+def _repository(bench: Bench, ref: CacheRef) -> RepositoryCache:
+    return RepositoryCache(ref.ref, bench.client, bench.host)
+
+
+def _directory(bench: Bench, ref: CacheRef) -> DirectoryCache:
+    path = os.path.normpath(os.path.join(bench.request.cwd, ref.ref))
+    place = DirectoryCache(path, bench.host)
+    bench.contexts.layouts[path] = place
+    return place

@@ -1,0 +1,142 @@
+"""Cache keys of steps: what of its inputs a step's result depends on. Reads files; the engine imports it.
+
+A step has a wide key, and up to two more under which the same layer is found again when what does not touch
+it has changed. docs/dev/cache-key.md says what each holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from firkin.builder.copy.content import FileDigests, copy_digests, copy_times, tree_digest
+from firkin.builder.copy.destination import landing_of, lands_freely
+from firkin.builder.copy.plan import CopyTools
+from firkin.builder.graph.key import CacheKey, Part, key_of, op_parts
+from firkin.builder.graph.ops import BindMount, CacheMount, Copy, FileSource, MakeDir, Op, PathSource, Run, TextSource
+from firkin.builder.graph.step import Step, StepId
+from firkin.builder.solve.result import Result, reads_runs, root_of, views_of
+from firkin.builder.solve.selection import selected_layers
+from firkin.content.snapshot import Snapshot
+from firkin.layer.change import View
+from firkin.store.store import Store
+
+
+class StepKey(msgspec.Struct, frozen=True):
+    """A cache key and the parts that it is the hash of (`times` may follow, see Engine._look_up_layer)."""
+
+    key: CacheKey
+    parts: tuple[Part, ...]
+
+
+class StepKeys:
+    """The keys of one build's steps. Thread-safe; what a COPY takes from contexts is read once."""
+
+    def __init__(self, store: Store, tools: CopyTools, file_digests: FileDigests) -> None:
+        self._store = store
+        self._tools = tools
+        self._file_digests = file_digests
+        self._content: dict[StepId, tuple[str, ...]] = {}
+
+    def wide(self, step: Step, inputs: tuple[Result, ...]) -> StepKey:
+        """Return a step's key. Snapshots that it reads count as wholes: so it is the same on every machine."""
+        parts = self._parts(step, inputs, narrow=False)
+        return StepKey(key_of(parts), parts)
+
+    def narrow(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
+        """Return a second key, in which only those layers count that touch what is read; None where it is not known.
+
+        It finds the layer again when something else in the stage that it copies from has changed.
+        """
+        if not any(isinstance(item, Snapshot) for item in inputs[1:]):
+            return None
+        parts = self._parts(step, inputs, narrow=True)
+        return None if parts == self._parts(step, inputs, narrow=False) else StepKey(key_of(parts), parts)
+
+    def _parts(self, step: Step, inputs: tuple[Result, ...], *, narrow: bool) -> tuple[Part, ...]:
+        """Return the ordered parts of a step's cache key."""
+        parts = list(op_parts(step.op, step.meta.platform))
+        if not (isinstance(step.op, Copy) and step.op.link):
+            parts.append(("root", root_of(inputs).identity))
+        if isinstance(step.op, Copy):
+            parts += [("files", digest) for digest in self._copied(step, step.op, inputs, narrow)]
+        elif isinstance(step.op, Run):
+            parts += [("mounted files", digest) for digest in self._mounted(step.op, inputs, narrow)]
+        if step.meta.epoch_s is not None and isinstance(step.op, (Copy, MakeDir)):
+            parts.append(("made", str(step.meta.epoch_s)))
+        return tuple(parts)
+
+    def set_times(self, op: Op, inputs: tuple[Result, ...]) -> str:
+        """Return a digest of the times that somebody gave the files a COPY takes from contexts, "" if none."""
+        if not isinstance(op, Copy):
+            return ""
+        own = tuple(
+            source
+            for source in op.sources
+            if isinstance(source, PathSource) and not isinstance(inputs[source.input], Snapshot)
+        )
+        return copy_times(msgspec.structs.replace(op, sources=own), views_of(inputs), self._tools) if own else ""
+
+    # Files that a step reads: of a snapshot the layers that touch them count, so nothing is walked or
+    # read; of a context or a download the content counts.
+
+    def _copied(self, step: Step, op: Copy, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
+        digests = []
+        own: list[PathSource | FileSource] = []
+        for source in op.sources:
+            if isinstance(source, TextSource):
+                continue
+            found = inputs[source.input]
+            if isinstance(found, Snapshot):
+                item = source if isinstance(source, PathSource) else PathSource(source.input, "/", wildcard=False)
+                digests.append(selected_layers(self._store, found, (item,)) if narrow else found.identity)
+            else:
+                own.append(source)
+        if own:
+            known = self._content.get(step.id)
+            if known is None:
+                reduced = msgspec.structs.replace(op, sources=tuple(own))
+                known = copy_digests(reduced, views_of(inputs), self._tools, self._file_digests)
+                self._content[step.id] = known
+            digests += known
+        return digests
+
+    def _mounted(self, op: Run, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
+        digests = []
+        for mount in op.mounts:
+            if isinstance(mount, (BindMount, CacheMount)) and mount.input >= 0:
+                found = inputs[mount.input]
+                source = PathSource(mount.input, mount.source, wildcard=False)
+                if isinstance(found, Snapshot):
+                    digests.append(selected_layers(self._store, found, (source,)) if narrow else found.identity)
+                else:
+                    digests.append(tree_digest(found.view(), mount.source.strip("/"), self._file_digests))
+        return digests
+
+    def landing(
+        self, step: Step, inputs: tuple[Result, ...], view: Callable[[str], View]
+    ) -> StepKey | None:
+        """Return a third key for a COPY, with what it asks of its root instead of the whole root; None for others.
+
+        It finds the layer again when something else in the COPY's own stage has changed. It holds the times
+        that the files were given, since nothing else of the root tells one project from another. `view` returns
+        a view of the root that can look up the owner it is given.
+        """
+        if not isinstance(step.op, Copy) or not lands_freely(step.op):
+            return None
+        root = root_of(inputs)
+        # Where a RUN wrote something its times are chance, and no build has them twice. Where none did, or an
+        # epoch limits them, an image is the same whichever layers were at hand: times count.
+        latest_ns = None
+        if step.meta.epoch_s is not None:
+            latest_ns = step.meta.epoch_s * 1_000_000_000
+        elif reads_runs(step, inputs) or any(layer.from_run for layer in root.layers):
+            latest_ns = 0
+        landing = landing_of(step.op, view(step.op.chown), latest_ns)
+        if landing is None:
+            return None
+        parts = self._parts(step, inputs, narrow=True)
+        times = ("times", self.set_times(step.op, inputs))
+        parts = (*(("landing", landing) if name == "root" else (name, value) for name, value in parts), times)
+        return StepKey(key_of(parts), parts)

@@ -1,0 +1,69 @@
+"""What a step gives to the steps that use it: a root file system, or files. Pure; `solve` and `export` use it."""
+
+from __future__ import annotations
+
+from firkin.builder.context.views import CheckedView, empty_view
+from firkin.builder.graph.key import root_identity
+from firkin.builder.graph.ops import Pull, Run, Scratch
+from firkin.builder.graph.step import Step
+from firkin.content.snapshot import LayerRef, Snapshot
+from firkin.layer.change import View
+from firkin.oci.digest import chain_ids
+
+EMPTY_VIEW = empty_view()
+
+
+class Files:
+    """A source that is no snapshot: a build context, a download, a git tree. The names in it are checked."""
+
+    def __init__(self, view: View) -> None:
+        self._view = CheckedView(view)
+
+    def view(self) -> View:
+        """Return read access to the files, owners and modes as a COPY sees them; raises ContextError for bad names."""
+        return self._view
+
+    @property
+    def filename(self) -> str:
+        """The name of a download's one file; "" for a tree."""
+        return self._view.filename
+
+    @property
+    def time_s(self) -> int | None:
+        """When a remote source is from, in seconds since 1970: a commit's time; None for a local directory."""
+        return self._view.time_s
+
+
+Result = Snapshot | Files
+"""What a step gives to the steps that use it."""
+
+
+def reads_runs(step: Step, inputs: tuple[Result, ...]) -> bool:
+    """Say whether the layer's files may have times at which a RUN wrote them."""
+    return isinstance(step.op, Run) or any(
+        layer.from_run for found in inputs[1:] if isinstance(found, Snapshot) for layer in found.layers
+    )
+
+
+def root_of(inputs: tuple[Result, ...]) -> Snapshot:
+    """Return input 0, which is a root for every op that makes a layer."""
+    root = inputs[0]
+    if not isinstance(root, Snapshot):
+        raise TypeError("input 0 is not a root file system")
+    return root
+
+
+def views_of(inputs: tuple[Result, ...]) -> tuple[View, ...]:
+    """Return views of the inputs that need no unpacking; snapshots are given as empty trees."""
+    return tuple(EMPTY_VIEW if isinstance(item, Snapshot) else item.view() for item in inputs)
+
+
+def base_snapshot(op: Scratch | Pull) -> Snapshot:
+    """Return the snapshot of a base image, or the empty one."""
+    if isinstance(op, Scratch):
+        return Snapshot((), root_identity(op))
+    chain = chain_ids(layer.diff_id for layer in op.layers)
+    layers = tuple(
+        LayerRef(chain_id.partition(":")[2], layer, op.origin) for chain_id, layer in zip(chain, op.layers, strict=True)
+    )
+    return Snapshot(layers, root_identity(op))

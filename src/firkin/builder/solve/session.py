@@ -1,0 +1,226 @@
+"""Everything that one build works with, opened once and closed in order. Does I/O."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from firkin.builder.copy.content import FileDigests
+from firkin.builder.copy.plan import CopyTools, Matcher
+from firkin.builder.graph.ops import Git, Http
+from firkin.builder.request import BuildRequest
+from firkin.builder.solve.contexts import Contexts, ParseGit, ReadIgnore
+from firkin.builder.solve.engine import Backing, Engine, SshSockets, Surroundings
+from firkin.builder.solve.result import Files
+from firkin.content.fetch import OriginFetcher
+from firkin.content.layers import LayerWork
+from firkin.content.resolve import ImageResolver
+from firkin.errors import Cancelled, HostError
+from firkin.events import Emit, Warned
+from firkin.oci.platform import host_platform
+from firkin.store.digests import StoredDigests
+from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
+from firkin.tasks.pools import Pools
+
+if TYPE_CHECKING:
+    from firkin.backend import Backend
+    from firkin.builder.solve.remote_cache import RemoteCache
+    from firkin.builder.solve.ssh import SshAgents
+    from firkin.registry.client import RegistryClient
+
+
+class Bench:
+    """The store, pools, registry client, contexts and resolver of one build. Use as a context manager."""
+
+    def __init__(
+        self,
+        request: BuildRequest,
+        emit: Emit,
+        cancel: Cancel,
+        clock: Callable[[], float],
+        matcher: Callable[[tuple[str, ...]], Matcher],
+        read_ignore: ReadIgnore,
+        parse_git: ParseGit,
+        way: Callable[[], Backend],
+    ) -> None:
+        self._way = way
+        self._matcher = matcher
+        self._read_ignore = read_ignore
+        self._parse_git = parse_git
+        self.request = request
+        self.emit = emit
+        self.cancel = cancel
+        self.clock = clock
+        self.stop = Cancel()  # also set when a step fails
+        system = os.uname()
+        self.host = host_platform(system.sysname, system.machine)
+        cores = len(os.sched_getaffinity(0))
+        steps = request.max_parallel_steps or max(2, cores)
+        self.pools = Pools(steps=steps, transfers=max(1, request.registry.parallel), cpu=max(1, cores))
+        self.store = Store(request.store_root, clock, self.warn)
+        self._stack = ExitStack()
+        self._client: RegistryClient | None = None
+        self._client_lock = threading.Lock()
+        self.caches: RemoteCache | None = None
+        self._backing: Backing | None = None
+        self._choosing = threading.Lock()
+        self._agents: SshAgents | None = None
+        self.contexts: Contexts
+        self.resolver: ImageResolver
+        self.layers: LayerWork
+        self.digests: StoredDigests
+
+    def __enter__(self) -> Bench:
+        try:
+            self._stack.enter_context(self.store)
+            self._stack.callback(self.cancel.on_cancel(lambda: self.stop.set(self.cancel.signal)))
+            self._stack.callback(lambda: self.pools.close(Cancelled("the build has ended")))
+            self.digests = StoredDigests(self.store.layout, self.request.context)
+            self._stack.callback(self.digests.save)
+            self.contexts = self._stack.enter_context(
+                Contexts(
+                    self.request, self.store, self.emit, self.clock, self._read_ignore, self._parse_git, self.stop
+                )
+            )
+            self.resolver = ImageResolver(
+                self.store, self.client, self.emit, self.clock,
+                pull=self.request.pull, max_age_s=self.request.registry.base_max_age_s,
+            )  # fmt: skip
+            self.begin(frozenset())
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop.set(15)
+        self._stack.close()
+
+    def begin(self, refused: frozenset[str]) -> None:
+        """Begin to work on layers, for the first time or anew; caches do not offer those that `refused` names."""
+        fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
+        self.layers = LayerWork(
+            self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free(),
+            limits=self.request.unpack,
+        )
+        if self.request.cache_from or self.request.cache_to:
+            from firkin.builder.solve.caches import open_caches
+
+            self.caches = open_caches(self, refused)
+            self._stack.callback(self.caches.close)
+
+    def client(self) -> RegistryClient:
+        """The registry client, made on first use."""
+        with self._client_lock:
+            if self._client is None:
+                from firkin.registry.client import RegistryClient
+
+                self._client = RegistryClient(self.request.registry, warn=self.warn, cancelled=self.stop)
+                self._stack.callback(self._client.close)
+            return self._client
+
+    def warn(self, code: str, message: str) -> None:
+        """Emit a warning that has no place in a file."""
+        self.emit(Warned(self.clock(), code, message))
+
+    def _owner_free(self) -> bool:
+        """Say whether files cannot get owners here: the worker has one id only."""
+        try:
+            return self._way().single_id
+        except HostError:
+            from firkin.linux.probe import may_make_any_file
+
+            return os.geteuid() != 0 or not may_make_any_file()
+
+    def backing(self) -> Backing:
+        """Root file system and sandbox, chosen from the facts about this machine on first use."""
+        with self._choosing:  # steps ask side by side, and there must be one
+            if self._backing is None:
+                from firkin.builder.solve.backing import make_backing
+
+                way = self._way()
+                if way.readable:
+                    self.warn(
+                        "readable-credentials",
+                        f"RUN steps can read `{way.readable[0]}`, which is mounted here; `--isolation=chroot`, or in "
+                        "Kubernetes `automountServiceAccountToken: false`, keeps it from them",
+                    )
+                self._backing = make_backing(way, self.request, lambda: self.client().preload())
+                self._stack.callback(self._backing.close)
+            return self._backing
+
+    def engine(self, slot_prefix: str) -> Engine:
+        """Return an engine over this bench for one graph."""
+        request = self.request
+        engine = Engine(
+            store=self.store,
+            pools=self.pools,
+            layers=self.layers,
+            backend=self.backing,
+            tools=self._tools(),
+            file_digests=FileDigests(self.digests, int(self.clock() * 1e9)),
+            surroundings=Surroundings(
+                request.run,
+                {secret.id: secret for secret in request.secrets},
+                self._ssh_sockets(),
+                _resolv_conf(),
+                empties_mounts=not request.verify,
+            ),
+            contexts=self.contexts.files,
+            fetch_source=self._fetch_source,
+            emit=self.emit,
+            cancel=self.stop,
+            clock=self.clock,
+            slot_prefix=slot_prefix,
+            remote=self.caches,
+            explain=request.explain,
+            require_cached=request.require_cached,
+        )
+        self._stack.callback(engine.close)
+        return engine
+
+    def _ssh_sockets(self) -> SshSockets:
+        if not self.request.ssh:
+            return {}
+        if self._agents is None:
+            from firkin.builder.solve.ssh import SshAgents
+
+            place = self.store.layout.scratch_path("ssh-agent")
+            agents = self._agents = SshAgents(self.request.ssh, place, self.request.registry.helper_path)
+            self._stack.callback(agents.close)
+        return self._agents
+
+    def _tools(self) -> CopyTools:
+        from firkin.builder.context.archive import ArchiveOpener
+        from firkin.builder.solve.view_files import read_content
+
+        opener = ArchiveOpener(self.store.layout.scratch_path, self.request.unpack)
+        return CopyTools(read_content, opener, self._matcher, self.warn)
+
+    def newest_in_archive(self, files: Files) -> int | None:
+        """Return the latest time of a file in a download that is an archive; None where it is none."""
+        name = files.filename
+        if not name:
+            return None
+        members = self._tools().open_archive(files.view().content(name)) or ()
+        times = (member.entry.mtime_ns for member in members if member.entry.kind == "file" and not member.link)
+        newest = max(times, default=None)
+        return None if newest is None else newest // 1_000_000_000
+
+    def _fetch_source(self, op: Http | Git, vertex: str) -> Files:
+        return self.contexts.fetch(op, vertex, self.stop)
+
+
+def _resolv_conf() -> bytes:
+    try:
+        with open("/etc/resolv.conf", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

@@ -1,0 +1,113 @@
+"""Finds a layer again when what its step read of another stage or image was made anew, but is the same. Does I/O.
+
+BuildKit keys a COPY --from and a mount by the content that they read, so it reads all of it, each time. Here nothing
+is read for a key: beside the record of a step that read snapshots another one notes their layers. When a step would
+have to run although all else is the same, what it read then is compared with what there is now. Times do not count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin.builder.copy.content import selects_same, shows_same
+from firkin.builder.graph.key import READS, Part, key_of
+from firkin.builder.graph.ops import BindMount, CacheMount, Copy, Op, PathSource, Run
+from firkin.builder.graph.step import Step
+from firkin.builder.solve.result import Result
+from firkin.content.snapshot import Snapshot
+from firkin.errors import Cancelled, FirkinError
+from firkin.store.records import Record
+
+if TYPE_CHECKING:
+    from firkin.builder.solve.engine import Engine
+
+_SLOT = "|read"
+_TREES = "trees of input "
+
+
+def note_of(record: Record, inputs: tuple[Result, ...]) -> Record | None:
+    """Return a record that tells which layers a step read, besides its root; None where it read none."""
+    trees = tuple(
+        (f"{_TREES}{number}", " ".join(layer.tree_id for layer in item.layers))
+        for number, item in enumerate(inputs)
+        if number and isinstance(item, Snapshot)
+    )
+    if not trees:
+        return None
+    key = key_of((("read", record.key),))
+    return msgspec.structs.replace(record, key=key, parts=(*record.parts, *trees), slot=record.slot + _SLOT)
+
+
+def find_unchanged(engine: Engine, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...]) -> Record | None:
+    """Return the note of the last build of this instruction, if its layer is what the step would make now.
+
+    `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
+    """
+    note = engine.store.records.previous(engine.slot(step) + _SLOT)
+    if note is None or not engine.layers.available(note.layer):
+        return None
+    changed = _changed_reads(note.parts, parts)
+    if not changed:
+        return None
+    try:
+        for position in changed:
+            read = _read(step.op, inputs, position)
+            if read is None or not _is_same(engine, step, note, inputs, *read):
+                return None
+    except Cancelled:
+        raise
+    except (FirkinError, OSError):
+        return None  # the step itself, which runs then, tells what is wrong
+    return note
+
+
+def _changed_reads(then: tuple[Part, ...], now: tuple[Part, ...]) -> list[int]:
+    """Return which of the things that a step reads have another identity; none where anything else differs, too."""
+    changed: list[int] = []
+    position = -1
+    if len(then) < len(now):
+        return []
+    for (name, value), (name_then, value_then) in zip(now, then, strict=False):
+        position += name in READS
+        if name != name_then or (value != value_then and name not in READS):
+            return []
+        if value != value_then:
+            changed.append(position)
+    return changed
+
+
+def _read(op: Op, inputs: tuple[Result, ...], position: int) -> tuple[int, PathSource | str] | None:
+    """Return the input of a thing that a step reads, and what of it; None for files of a context.
+
+    The order is that of StepKeys: a COPY's snapshots come before its contexts.
+    """
+    if isinstance(op, Copy):
+        sources = [source for source in op.sources if isinstance(source, PathSource)]
+        read = [(source.input, source) for source in sources if isinstance(inputs[source.input], Snapshot)]
+        return read[position] if position < len(read) else None
+    assert isinstance(op, Run)
+    mounts = [mount for mount in op.mounts if isinstance(mount, (BindMount, CacheMount)) and mount.input >= 0]
+    mount = mounts[position]
+    return (mount.input, mount.source) if isinstance(inputs[mount.input], Snapshot) else None
+
+
+def _is_same(
+    engine: Engine, step: Step, note: Record, inputs: tuple[Result, ...], number: int, what: PathSource | str
+) -> bool:
+    found = inputs[number]
+    assert isinstance(found, Snapshot)
+    ids = dict(note.parts)[f"{_TREES}{number}"].split()
+    if not all(map(engine.store.trees.has, ids)):
+        return False
+    engine.store.records.use_trees(ids)  # so that `prune` leaves them alone meanwhile
+    views = (
+        engine.layers.stack(tuple(map(engine.store.trees.path, ids))),
+        engine.layers.tree_view(found, str(step.id)),
+    )
+    if isinstance(step.op, Copy):
+        assert isinstance(what, PathSource)
+        return selects_same(step.op, what, views, engine.tools, engine.file_digests)
+    assert isinstance(what, str)
+    return shows_same(what, views, engine.file_digests)

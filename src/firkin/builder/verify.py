@@ -1,0 +1,256 @@
+"""Builds again and compares with an image that exists: `firkin build --verify`. Does I/O.
+
+Between `build`, whose flow it runs, and `worker`, which calls it. Every step is executed again. Nothing is
+named or pushed; the layers stay in the store until `firkin prune`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin.builder.build import make_images, open_bench, platforms_of
+from firkin.builder.graph.assemble import rfc3339, seconds_of
+from firkin.builder.output.outputs import Built
+from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Output
+from firkin.builder.solve.session import Bench
+from firkin.content.resolve import Resolved
+from firkin.errors import FirkinError, StoreError, UsageError
+from firkin.events import Emit, Lanes
+from firkin.images.find import find_image
+from firkin.layer.members import Content, FileDifference, compare_members, read_members
+from firkin.oci import media
+from firkin.oci.config import History
+from firkin.oci.digest import whole_digest
+from firkin.oci.image import Image, Layer
+from firkin.oci.platform import Platform
+from firkin.oci.reference import parse_reference
+from firkin.source import Source
+from firkin.tasks.cancel import Cancel
+
+if TYPE_CHECKING:
+    from firkin.backend import Backend
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What comparing came to; the JSON document of the result. `step` is a line of history."""
+
+    equal: bool
+    expected: str
+    digest: str
+    platform: str
+    source_date_epoch: int | None = None
+    step: str = ""
+    path: str | None = None
+    differences: tuple[str, ...] = ()
+
+
+def run_verify(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildResult:
+    """Build what the request asks for and compare it; the result's metadata is a Verdict for each platform.
+
+    Raises FirkinError (code `verify`) that names the first step and file that differ.
+    """
+    began = time.time()
+    emit = Lanes(emit)
+    with open_bench(request, emit, cancel, way) as bench:
+        source = bench.contexts.read_dockerfile()
+        verdicts = [_verify(bench, request, source, emit, platform) for platform in platforms_of(request)]
+    nothing = ImageResult("", "", "", (), "", 0)
+    return BuildResult(nothing, (), (), (), time.time() - began, msgspec.Raw(msgspec.json.encode(verdicts)))
+
+
+def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Lanes, asked: Platform | None) -> Verdict:
+    platform, label = asked or bench.host, str(asked) if len(request.platforms) > 1 else ""
+    request = msgspec.structs.replace(request, platforms=(str(asked),) if asked else ())
+    expected = _expected(bench, request.verify, platform)
+    request = _like(request, expected.image)
+    epoch = request.source_date_epoch
+    found = None
+    for number, (seconds, rewrite) in enumerate(_guesses(request, expected.image)):
+        # The steps run once; what is tried then takes them from the cache and gives them other times.
+        attempt = msgspec.structs.replace(
+            request, source_date_epoch=seconds, rewrite_timestamp=rewrite, no_cache=not number
+        )
+        emit.enter(f"{platform} {number}", label)
+        built = _build(bench, attempt, source, emit)
+        same = built.image.manifest.digest == expected.image.manifest.digest
+        if number <= 1 or same:  # what differs is told of the likeliest: with the epoch that the image seems to have
+            found, epoch = built, seconds
+        if same:
+            break
+    assert found is not None
+    verdict = Verdict(True, expected.image.manifest.digest, found.image.manifest.digest, str(platform), epoch)
+    if found.image.manifest.digest == expected.image.manifest.digest:
+        return verdict
+    raise _difference(bench, expected, found, epoch)
+
+
+def _expected(bench: Bench, text: str, platform: Platform) -> Resolved:
+    """Return the image of a name or a digest; raises UsageError, RegistryError."""
+    if "@" not in text:
+        try:
+            found = find_image(bench.store, text)
+        except UsageError as error:
+            if error.code != "no-image" or whole_digest(text) or text.startswith("sha256:"):
+                hint = "name it with its repository: `REPOSITORY@sha256:...`"
+                hints = (hint,) if error.code == "no-image" else error.hints
+                raise UsageError(f"option `--verify`: {error.message}", code=error.code, hints=hints) from error
+        else:
+            image = None if found.by_name else bench.resolver.stored(found.root, platform)
+            if image is not None:
+                return Resolved(text, found.root.digest, image, "")
+    try:
+        name = str(parse_reference(text))
+    except ValueError as error:
+        raise UsageError(f"option `--verify`: {error}") from error
+    return bench.resolver.resolve(name, platform)
+
+
+def _like(request: BuildRequest, image: Image) -> BuildRequest:
+    """Return a request whose result has the form of an image: media types and compression of its last layer."""
+    output = Output("store", media_family="docker" if image.manifest.media_type == media.DOCKER_MANIFEST else "oci")
+    if image.layers:
+        compression = media.layer_compression(image.layers[-1].descriptor.media_type)
+        output = msgspec.structs.replace(output, compression=compression)
+    asked = next((x for x in request.outputs if x.compression_level is not None or x.force_compression), None)
+    if asked is not None:
+        output = msgspec.structs.replace(
+            output, compression_level=asked.compression_level, force_compression=asked.force_compression
+        )
+    annotations = request.annotations or image.manifest.annotations
+    rewrite = request.rewrite_timestamp or any(output.rewrite_timestamp for output in request.outputs)
+    return msgspec.structs.replace(
+        request, outputs=(output,), tags=(), no_cache=True, annotations=annotations, cache_to=(),
+        rewrite_timestamp=rewrite,
+    )  # fmt: skip
+
+
+def _epoch_of(image: Image) -> int | None:
+    """Return the SOURCE_DATE_EPOCH that an image was built with, if it looks like one: equal times, whole seconds."""
+    created = image.config.created
+    epoch = seconds_of(created)
+    last = image.config.history[-1].created if image.config.history else created
+    return epoch if created == last == rfc3339(epoch) else None
+
+
+def _guesses(request: BuildRequest, image: Image) -> list[tuple[int | None, bool]]:
+    """Return the epochs and --rewrite-timestamp with which the image may have been built, the likeliest first."""
+    asked = (request.source_date_epoch, request.rewrite_timestamp)
+    if asked != (None, False):
+        return [asked]
+    epoch = _epoch_of(image)
+    return [(None, False)] if epoch is None else [(None, False), (epoch, False), (epoch, True), (None, True)]
+
+
+def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit) -> Built:
+    exporter, _ = make_images(bench, request, source, emit)
+    return exporter.images()[0]
+
+
+def _difference(bench: Bench, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
+    """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
+    old, new = expected.image, found.image
+    base = {layer.pulled.diff_id for layer in found.snapshot.layers if layer.pulled is not None}
+    hints = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
+    lines = _layer_lines(old.config.history), _layer_lines(new.config.history)
+    only_times: FirkinError | None = None
+    for index, (layer, other) in enumerate(zip(old.layers, new.layers, strict=False)):
+        if layer.diff_id != other.diff_id:
+            step = _title(lines[0], index)
+            another = _error(f"the base image is another: layer {index + 1} was {layer.diff_id}, and is "
+                             f"{other.diff_id}", hints)  # fmt: skip
+            if other.diff_id in base:
+                return another
+            try:
+                differences = list(
+                    compare_members(_members(bench, layer, expected.origin), _members(bench, other, ""))
+                )
+            except StoreError as missing:
+                if missing.code != "blob-missing":
+                    raise
+                return another  # only layers of a base are not here: nothing made us fetch them
+            error = _file_error(step, differences, hints, epoch)
+            if not differences or not all(item.only_time for item in differences):
+                return error
+            only_times = only_times or error
+    if len(old.layers) != len(new.layers):
+        side, more, count = ("expected", lines[0], len(new.layers)) if len(old.layers) > len(new.layers) else (
+            "built", lines[1], len(old.layers))  # fmt: skip
+        return _error(f"only the {side} image has the step `{_title(more, count)}`", hints)
+    return only_times or _document_error(old, new, hints)
+
+
+def _file_error(step: str, differences: list[FileDifference], hints: list[str], epoch: int | None) -> FirkinError:
+    if not differences:
+        return _error(f"the layer of step `{step}` has the same files in another archive", hints)
+    serious = [item for item in differences if not item.only_time]
+    first = (serious or differences)[0]
+    message = f"step `{step}` differs: /{first.path}: {', '.join(first.what)}"
+    if len(differences) > 1:
+        message += f" (and {len(differences) - 1} more)"
+    if serious:
+        return _error(message, hints)
+    hint = (
+        "only times differ: build both with SOURCE_DATE_EPOCH (`--source-date-epoch SECONDS`)"
+        if epoch is None
+        else "only times differ: `--rewrite-timestamp` makes those of copied files equal as well"
+    )
+    return _error(message, [*hints, hint])
+
+
+def _document_error(old: Image, new: Image, hints: list[str]) -> FirkinError:
+    """Say how configurations or manifests differ whose files are the same."""
+    for index, (line, other) in enumerate(zip(old.config.history, new.config.history, strict=False)):
+        for what in ("created_by", "empty_layer", "author", "comment", "created"):
+            if getattr(line, what) != getattr(other, what):
+                if what == "created":
+                    hints.append("`--source-date-epoch SECONDS` sets it")
+                told = f"`{getattr(line, what)}` → `{getattr(other, what)}`"
+                return _error(f"line {index + 1} of the history (`{line.created_by}`) differs: {what} {told}", hints)
+    if old.config.raw != new.config.raw:
+        for what in ("created", "platform", "author", "runtime"):
+            if getattr(old.config, what) != getattr(new.config, what):
+                if what == "runtime":
+                    what = next(
+                        name
+                        for name in old.config.runtime.__struct_fields__
+                        if getattr(old.config.runtime, name) != getattr(new.config.runtime, name)
+                    )
+                    told = f"{getattr(old.config.runtime, what)!r} → {getattr(new.config.runtime, what)!r}"
+                else:
+                    told = f"{getattr(old.config, what)} → {getattr(new.config, what)}"
+                return _error(f"the files are the same, the configuration differs: {what} {told}", hints)
+        return _error("the files are the same, the configuration is written otherwise", hints)
+    for layer, again in zip(old.layers, new.layers, strict=False):
+        if layer.descriptor != again.descriptor:
+            return _error(f"the files are the same, layer {layer.diff_id} is compressed otherwise", hints)
+    return _error("the files and the configuration are the same, the manifest differs", hints)
+
+
+def _error(message: str, hints: list[str]) -> FirkinError:
+    return FirkinError(f"the result differs: {message}", code="verify", hints=tuple(hints))
+
+
+def _layer_lines(history: tuple[History, ...]) -> list[str]:
+    return [line.created_by for line in history if not line.empty_layer]
+
+
+def _title(lines: list[str], index: int) -> str:
+    return lines[index] if index < len(lines) and lines[index] else f"layer {index + 1}"
+
+
+def _members(bench: Bench, layer: Layer, origin: str) -> dict[str, Content]:
+    if origin:
+        bench.layers.ensure_blob(layer, origin)
+
+    def chunks() -> Iterator[bytes]:
+        with bench.store.blobs.open(layer.descriptor.digest) as file:
+            while chunk := file.read(1 << 20):
+                yield chunk
+
+    return read_members(chunks(), bench.request.unpack)
+
+

@@ -1,0 +1,1 @@
+"""The Kaniko executor's command line. Does I/O."""

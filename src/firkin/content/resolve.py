@@ -1,0 +1,175 @@
+"""Names to base images: the store, the records of earlier builds, the registry. Does I/O.
+
+A name that `firkin build -t` (or `pull`) put into the store is used as it is, as docker does, unless
+fresh ones are asked for (`--pull`). Otherwise one manifest HEAD asks whether the name still means what
+it meant, unless that was asked lately enough (`--base-max-age`); manifests and configurations that are
+known are not fetched again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from firkin.errors import FirkinError, RegistryError
+from firkin.events import Emit, Warned
+from firkin.oci.config import parse_config
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest, whole_digest
+from firkin.oci.image import Image, image_of
+from firkin.oci.manifest import Index, Manifest, choose_manifest, parse_manifest
+from firkin.oci.platform import Platform
+from firkin.oci.reference import DIGEST_NAME, DOCKER_HUB, Reference, parse_reference
+from firkin.store.store import Store
+
+if TYPE_CHECKING:
+    from firkin.registry.client import RegistryClient
+
+_ID_HINT = "an image is taken from the store by its name: `firkin tag ID NAME` gives it one"
+
+
+class Resolved(msgspec.Struct, frozen=True):
+    """A name's image for one platform. `digest` is that of the document the name points to."""
+
+    name: str
+    digest: Digest
+    image: Image
+    origin: str
+
+
+class ImageResolver:
+    """Resolves names for one build, each once. Thread-safe."""
+
+    def __init__(
+        self, store: Store, client: Callable[[], RegistryClient], emit: Emit, clock: Callable[[], float], *,
+        pull: bool, max_age_s: float = 0.0,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._client = client
+        self._emit = emit
+        self._clock = clock
+        self._pull = pull
+        self._max_age_s = 0.0 if pull else max_age_s
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str], Resolved | FirkinError] = {}
+        self._busy: dict[tuple[str, str], threading.Lock] = {}
+
+    def resolve(self, name: str, platform: Platform) -> Resolved:
+        """Return the image that a name means; raises RegistryError, DockerfileError."""
+        key = (name, str(platform))
+        with self._lock:
+            busy = self._busy.setdefault(key, threading.Lock())
+        with busy:
+            found = self._known.get(key)
+            if found is None:
+                try:
+                    found = self._resolve(name, platform)
+                except FirkinError as error:
+                    found = error
+                self._known[key] = found
+        if isinstance(found, FirkinError):
+            raise found
+        return found
+
+    def _resolve(self, name: str, platform: Platform) -> Resolved:
+        try:
+            reference = parse_reference(name)
+        except ValueError as error:
+            hints = (_ID_HINT,) if whole_digest(name) else ()
+            raise RegistryError(
+                f"failed to parse stage name `{name}`: {error}", code="reference", exit_code=1, hints=hints
+            ) from error
+        if reference.name == f"{DOCKER_HUB}/library/{DIGEST_NAME}":
+            # BuildKit asks the Hub for a repository `sha256`, which nobody can have.
+            raise RegistryError(f"`{name}` is a digest, not a name", code="reference", exit_code=1, hints=(_ID_HINT,))
+        if not self._pull:
+            stored = self._store.images.find(reference)
+            if stored is not None:
+                image = self.stored(stored, platform)
+                if image is not None:
+                    return Resolved(str(reference), stored.digest, image, _origin(reference, image))
+        return self._from_registry(reference, platform)
+
+    def stored(self, descriptor: Descriptor, platform: Platform) -> Image | None:
+        """Read an image whose manifest is in the store; None if part of it is missing there."""
+        if self._store.blobs.size(descriptor.digest) is None:
+            return None
+        document = parse_manifest(self._store.blobs.read(descriptor.digest), descriptor.media_type)
+        if isinstance(document, Index):
+            chosen = choose_manifest(document, platform)
+            return None if chosen is None else self.stored(chosen, platform)
+        if self._store.blobs.size(document.config.digest) is None:
+            return None
+        config = parse_config(self._store.blobs.read(document.config.digest))
+        return image_of(config, document)
+
+    def _from_registry(self, reference: Reference, platform: Platform) -> Resolved:
+        remembered = self._store.records.resolved(str(reference), str(platform))
+        if reference.digest is not None:
+            digest = reference.digest
+        elif remembered is not None and 0 <= self._clock() - remembered[2] < self._max_age_s:
+            digest = remembered[0]
+        else:
+            try:
+                digest = self._client().resolve(reference).digest
+            except RegistryError as error:
+                gone = error.temporary or error.code in ("registry-unreachable", "registry-proxy")
+                if remembered is None or error.status or not gone:
+                    raise
+                self._emit(
+                    Warned(
+                        self._clock(),
+                        "base-not-checked",
+                        f"{reference.familiar} could not be checked ({error.message}); "
+                        f"using what it was before: {remembered[0]}",
+                    )
+                )
+                digest = remembered[0]
+            else:
+                if remembered is not None and remembered[0] == digest and self._max_age_s:
+                    self._store.records.add_resolved(str(reference), str(platform), digest, remembered[1])
+        if remembered is not None and remembered[0] == digest:
+            descriptor = Descriptor("", remembered[1], self._store.blobs.size(remembered[1]) or 0)
+            image = self.stored(descriptor, platform)
+            if image is not None:
+                return Resolved(str(reference), digest, image, _origin(reference, image))
+        image = self._fetch(reference, digest, platform)
+        self._store.records.add_resolved(str(reference), str(platform), digest, image.manifest.digest)
+        return Resolved(str(reference), digest, image, _origin(reference, image))
+
+    def _fetch(self, reference: Reference, digest: Digest, platform: Platform) -> Image:
+        document = self._document(reference, digest)
+        depth = 0
+        while isinstance(document, Index):
+            chosen = choose_manifest(document, platform)
+            if chosen is None or depth > 3:
+                offered = ", ".join(str(item.platform) for item in document.manifests if item.platform)
+                raise RegistryError(
+                    f"{reference.familiar}: no match for platform in manifest: {platform} not found",
+                    code="image-platform",
+                    exit_code=1,
+                    hints=(f"it is there for {offered}" if offered else "the index names no platforms",),
+                )
+            document = self._document(reference, chosen.digest)
+            depth += 1
+        config = self._client().get_config(reference, document)
+        self._store.blobs.put(config.raw)
+        self._store.records.add_blob(document.config.digest, len(config.raw))
+        try:
+            return image_of(config, document)
+        except ValueError as error:
+            raise RegistryError(f"{reference.familiar}: {error}", code="image-invalid") from error
+
+    def _document(self, reference: Reference, digest: Digest) -> Manifest | Index:
+        pinned = msgspec.structs.replace(reference, digest=digest)
+        document = self._client().get_manifest(pinned)
+        self._store.blobs.put(document.raw)
+        self._store.records.add_blob(document.digest, len(document.raw))
+        return document
+
+
+def _origin(reference: Reference, image: Image) -> str:
+    return f"docker-image://{reference.name}@{image.manifest.digest}"

@@ -1,0 +1,163 @@
+"""Writes images as an OCI image layout, a tar or a directory. Does I/O.
+
+Spec: image-spec image-layout.md. Annotations as buildx writes them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import msgspec
+
+from firkin.errors import UsageError
+from firkin.images.archive import ArchiveWriter, BlobSource, copy_blob, output_error, output_file
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.image import Image
+from firkin.oci.manifest import Index, encode_index, parse_manifest
+from firkin.oci.reference import Reference
+
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+REF_NAME = "org.opencontainers.image.ref.name"
+FULL_NAME = "io.containerd.image.name"
+
+
+def named(descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> tuple[Descriptor, ...]:
+    """Return an entry of index.json for each name (one without a name if there is none)."""
+    annotations: tuple[tuple[str, str], ...] = (("org.opencontainers.image.created", created),) if created else ()
+    if not names:
+        return (msgspec.structs.replace(descriptor, annotations=annotations),)
+    return tuple(
+        msgspec.structs.replace(
+            descriptor,
+            annotations=((FULL_NAME, str(name)), *annotations, (REF_NAME, name.tag or str(name.digest))),
+        )
+        for name in names
+    )
+
+
+def blobs_of(images: tuple[Image, ...], index: Index | None) -> list[tuple[Descriptor, bytes | None]]:
+    """List every blob once, with its bytes where they are no file of the store."""
+    listed: dict[str, tuple[Descriptor, bytes | None]] = {}
+    for image in images:
+        for layer in image.layers:
+            listed.setdefault(layer.descriptor.digest, (layer.descriptor, None))
+        listed[image.manifest.config.digest] = (image.manifest.config, image.config.raw)
+        listed[image.manifest.digest] = (image.manifest.descriptor, image.manifest.raw)
+    if index is not None:
+        listed[index.digest] = (index.descriptor, index.raw)
+    return [listed[digest] for digest in sorted(listed)]
+
+
+def write_tar(
+    images: tuple[Image, ...],
+    index: Index | None,
+    names: tuple[Reference, ...],
+    source: BlobSource,
+    dest: str,
+    stdout: BinaryIO | None,
+) -> None:
+    """Write a layout as one tar; `index` joins several images."""
+    root = _root(images, index)
+    with output_file(dest, stdout) as stream:
+        archive = ArchiveWriter(stream)
+        archive.directory("blobs")
+        archive.directory("blobs/sha256")
+        for descriptor, data in blobs_of(images, index):
+            path = f"blobs/{descriptor.digest.replace(':', '/')}"
+            if data is None:
+                archive.blob(path, source, descriptor)
+            else:
+                archive.file(path, data)
+        entries = named(root, names, images[0].config.created)
+        archive.file("index.json", encode_index(Index(media.OCI_INDEX, entries)).raw)
+        archive.file("oci-layout", LAYOUT)
+        archive.end()
+
+
+def write_directory(
+    images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], source: BlobSource, dest: str,
+    *, alone: bool = False,
+) -> None:
+    """Add the image to the layout in a directory (made if missing); its other images stay, unless it is `alone`."""
+    root = _root(images, index)
+    entries = (root,) if alone else named(root, names, images[0].config.created)
+    try:
+        if not alone:
+            _kept_entries(f"{dest}/index.json", entries)  # before anything is written
+        os.makedirs(f"{dest}/blobs/sha256", exist_ok=True)
+        for descriptor, data in blobs_of(images, index):
+            path = f"{dest}/blobs/{descriptor.digest.replace(':', '/')}"
+            if os.path.exists(path) and os.path.getsize(path) == descriptor.size:
+                continue
+            with output_file(path, None) as target:
+                if data is not None:
+                    target.write(data)
+                else:
+                    copy_blob(source, descriptor, target)
+        _replace(f"{dest}/oci-layout", LAYOUT)
+        with _held(dest):
+            kept = () if alone else _kept_entries(f"{dest}/index.json", entries)
+            _replace(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
+    except OSError as error:
+        raise output_error(dest, error) from error
+
+
+@contextmanager
+def _held(directory: str) -> Iterator[None]:
+    """Keep other processes from adding to the layout meanwhile: both would write what they have read."""
+    import fcntl
+
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass  # NFS locks no directories
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _root(images: tuple[Image, ...], index: Index | None) -> Descriptor:
+    if index is not None:
+        return index.descriptor
+    return msgspec.structs.replace(images[0].manifest.descriptor, platform=images[0].config.platform)
+
+
+def _kept_entries(path: str, entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+    if not os.path.exists(path):
+        return ()
+    try:
+        with open(path, "rb") as file:
+            document = parse_manifest(file.read(), media.OCI_INDEX, path)
+    except ValueError as error:
+        raise UsageError(str(error), code="output", hints=("choose an empty directory",)) from error
+    if not isinstance(document, Index):
+        raise UsageError(f"{path} is not an index", code="output", hints=("choose an empty directory",))
+    taken = {dict(entry.annotations).get(FULL_NAME, "") for entry in entries}
+    digests = {entry.digest for entry in entries}
+    return tuple(
+        item
+        for item in document.manifests
+        if not (
+            dict(item.annotations).get(FULL_NAME, "") in taken
+            and (dict(item.annotations).get(FULL_NAME) or item.digest in digests)
+        )
+    )
+
+
+def _replace(path: str, data: bytes) -> None:
+    temporary = f"{path}.{secrets.token_hex(4)}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.rename(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,15 @@
+"""What garbage collection is asked to keep the store within. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class GcRules(msgspec.Struct, frozen=True):
+    """What a build removes from the store when it has ended. 0: no such rule; both: old things, until it fits.
+
+    `max_used_bytes` counts layers and blobs that no image with a name needs.
+    """
+
+    max_used_bytes: int = 0
+    keep_age_s: float = 0.0

@@ -1,0 +1,1 @@
+"""Threads and their ending: the pools that work runs in, and the sign to stop. Does I/O."""
