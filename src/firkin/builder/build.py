@@ -26,7 +26,7 @@ from firkin.builder.graph.ops import Git
 from firkin.builder.output.outputs import Exporter
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, StepResult
 from firkin.builder.solve.scheduler import Scheduler, vertices_of
-from firkin.builder.solve.session import Bench
+from firkin.builder.solve.session import BuildSession
 from firkin.content.layers import LostLayer
 from firkin.errors import FirkinError, UsageError
 from firkin.events import Completed, Emit, Lanes, Planned, Warned
@@ -50,7 +50,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     began = time.time()
     check_certificates(request.registry)
     emit = with_lanes(request, emit)
-    with open_bench(request, emit, cancel, way) as bench:
+    with open_session(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
         refused: frozenset[str] = frozenset()
         while True:
@@ -77,7 +77,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[
     return result
 
 
-def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit, began: float) -> BuildResult:
+def _build(bench: BuildSession, request: BuildRequest, source: Source, emit: Emit, began: float) -> BuildResult:
     exporter, stories = make_images(bench, request, source, emit)
     if request.plan_only:
         return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
@@ -88,7 +88,7 @@ def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit, bega
 
 
 def make_images(
-    bench: Bench, request: BuildRequest, source: Source, emit: Emit
+    bench: BuildSession, request: BuildRequest, source: Source, emit: Emit
 ) -> tuple[Exporter, tuple[StepResult, ...]]:
     """Do everything but the last: return who can export the images, and what became of the steps."""
     shown = source.shown()
@@ -124,7 +124,7 @@ def make_images(
         scheduler = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time)
         outcome = scheduler.run(graph, shown)
         exporter.assemble(engine, graph, outcome.results)
-        stories += exporter.with_layers(outcome.stories, outcome.results)
+        stories += exporter.with_layers(outcome.step_results, outcome.results)
         for target in request.also_targets:
             if lanes is not None:
                 lanes.enter(f"{platform or ''} {target}")
@@ -132,13 +132,13 @@ def make_images(
             engine = bench.engine(_slot(request, source))
             engine.prepare(graph, (), whole_files=True)
             outcome = Scheduler(engine, bench.pools.steps, emit, bench.stop, time.time).run(graph, shown)
-            stories += outcome.stories.values()
+            stories += outcome.step_results.values()
     if lanes is not None:
         lanes.enter("")
     return exporter, tuple(stories)
 
 
-def _named_epoch(bench: Bench, dockerfile: Dockerfile, options: LowerOptions, bases: Bases) -> int | None:
+def _named_epoch(bench: BuildSession, dockerfile: Dockerfile, options: LowerOptions, bases: Bases) -> int | None:
     """Return the time of what SOURCE_DATE_EPOCH names: of a commit, or a download; None where there is none."""
     if EPOCH not in options.arguments and EPOCH not in dockerfile.source.text:
         return None
@@ -161,9 +161,9 @@ def with_lanes(request: BuildRequest, emit: Emit) -> Emit:
     return Lanes(emit) if len(request.platforms) > 1 or request.also_targets else emit
 
 
-def open_bench(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> Bench:
+def open_session(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildSession:
     """Return what a build works with, to be entered."""
-    return Bench(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, _parse_git, way)
+    return BuildSession(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, _parse_git, way)
 
 
 def platforms_of(request: BuildRequest) -> tuple[Platform | None, ...]:
@@ -205,7 +205,7 @@ def _slot(request: BuildRequest, source: Source) -> str:
 class Bases:
     """Gives lowering the images and contexts that lie outside the Dockerfile."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: BuildSession) -> None:
         self._bench = bench
 
     def prefetch(self, images: tuple[tuple[str, Platform], ...]) -> None:

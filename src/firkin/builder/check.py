@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.builder.build import Bases, open_bench, platforms_of
+from firkin.builder.build import Bases, open_session, platforms_of
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.dockerfile.lint import CheckResult, check_dockerfile, check_part
 from firkin.builder.dockerfile.lower import options_of
@@ -20,7 +20,7 @@ from firkin.builder.dockerfile.outline import list_targets, outline
 from firkin.builder.dockerfile.parse import parse, parse_partly
 from firkin.builder.dockerfile.report import check_report, outline_report, targets_report
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult
-from firkin.builder.solve.session import Bench
+from firkin.builder.solve.session import BuildSession
 from firkin.errors import DockerfileError
 from firkin.events import Emit, Planned, encode_line
 from firkin.source import Source
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildResult:
     """Answer `request.call`; nothing is built, and layers are not fetched. Raises FirkinError."""
     began = time.time()
-    with open_bench(request, emit, cancel, way) as bench:
+    with open_session(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
         emit(Planned(time.time(), (), source.shown()))
         document = msgspec.Raw(encode_line(_answer(request, bench, source)))
@@ -42,7 +42,7 @@ def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[]
     return BuildResult(nothing, (), (), (), time.time() - began, document)
 
 
-def _answer(request: BuildRequest, bench: Bench, source: Source) -> msgspec.Struct:
+def _answer(request: BuildRequest, bench: BuildSession, source: Source) -> msgspec.Struct:
     options = options_of(request, platforms_of(request)[0], bench.host)
     if request.call == "targets":
         return targets_report(source, list_targets(parse(source)))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.builder.build import make_images, open_bench, platforms_of
+from firkin.builder.build import make_images, open_session, platforms_of
 from firkin.builder.graph.assemble import rfc3339, seconds_of
 from firkin.builder.output.outputs import Built
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Output
-from firkin.builder.solve.session import Bench
+from firkin.builder.solve.session import BuildSession
 from firkin.content.resolve import Resolved
 from firkin.errors import FirkinError, StoreError, UsageError
 from firkin.events import Emit, Lanes
@@ -55,14 +55,14 @@ def run_verify(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[
     """
     began = time.time()
     emit = Lanes(emit)
-    with open_bench(request, emit, cancel, way) as bench:
+    with open_session(request, emit, cancel, way) as bench:
         source = bench.contexts.read_dockerfile()
         verdicts = [_verify(bench, request, source, emit, platform) for platform in platforms_of(request)]
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, msgspec.Raw(msgspec.json.encode(verdicts)))
 
 
-def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Lanes, asked: Platform | None) -> Verdict:
+def _verify(bench: BuildSession, request: BuildRequest, source: Source, emit: Lanes, asked: Platform | None) -> Verdict:
     platform, label = asked or bench.host, str(asked) if len(request.platforms) > 1 else ""
     request = msgspec.structs.replace(request, platforms=(str(asked),) if asked else ())
     expected = _expected(bench, request.verify, platform)
@@ -88,7 +88,7 @@ def _verify(bench: Bench, request: BuildRequest, source: Source, emit: Lanes, as
     raise _difference(bench, expected, found, epoch)
 
 
-def _expected(bench: Bench, text: str, platform: Platform) -> Resolved:
+def _expected(bench: BuildSession, text: str, platform: Platform) -> Resolved:
     """Return the image of a name or a digest; raises UsageError, RegistryError."""
     if "@" not in text:
         try:
@@ -145,12 +145,12 @@ def _guesses(request: BuildRequest, image: Image) -> list[tuple[int | None, bool
     return [(None, False)] if epoch is None else [(None, False), (epoch, False), (epoch, True), (None, True)]
 
 
-def _build(bench: Bench, request: BuildRequest, source: Source, emit: Emit) -> Built:
+def _build(bench: BuildSession, request: BuildRequest, source: Source, emit: Emit) -> Built:
     exporter, _ = make_images(bench, request, source, emit)
     return exporter.images()[0]
 
 
-def _difference(bench: Bench, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
+def _difference(bench: BuildSession, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
     """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
     old, new = expected.image, found.image
     base = {layer.pulled.diff_id for layer in found.snapshot.layers if layer.pulled is not None}
@@ -242,7 +242,7 @@ def _title(lines: list[str], index: int) -> str:
     return lines[index] if index < len(lines) and lines[index] else f"layer {index + 1}"
 
 
-def _members(bench: Bench, layer: Layer, origin: str) -> dict[str, Content]:
+def _members(bench: BuildSession, layer: Layer, origin: str) -> dict[str, Content]:
     if origin:
         bench.layers.ensure_blob(layer, origin)
 

@@ -16,9 +16,11 @@ from firkin.oci.digest import framed_hash
 
 _json = msgspec.json.Encoder()
 
+_DOMAIN = b"landing"  # hashed into keys, so it stays what it was called first
 
-def lands_freely(op: Copy) -> bool:
-    """Say whether the layer can depend on no more of the root than `landing_of` says.
+
+def has_destination_key(op: Copy) -> bool:
+    """Say whether the layer can depend on no more of the root than `destination_of` says.
 
     Not where names of owners are looked up in the root; nor where several things come together, or an archive:
     what one of them brings may be a link, through which the next writes elsewhere.
@@ -29,7 +31,7 @@ def lands_freely(op: Copy) -> bool:
     return not more and isinstance(source, PathSource) and not (source.wildcard and has_wildcard(source.path))
 
 
-def landing_of(op: Copy, root: View, latest_ns: int | None = None) -> str | None:
+def destination_of(op: Copy, root: View, latest_ns: int | None = None) -> str | None:
     """Return a digest of all that the COPY asks of `root`; None where there is something at its destination.
 
     The layer repeats the directories above. Their times count up to `latest_ns`.
@@ -37,7 +39,7 @@ def landing_of(op: Copy, root: View, latest_ns: int | None = None) -> str | None
     target = follow(root.lstat, clean(op.dest))
     if not target or root.lstat(target) is not None:
         return None
-    parts = [b"landing", target.encode("utf-8", "surrogateescape")]
+    parts = [_DOMAIN, target.encode("utf-8", "surrogateescape")]
     above = ""
     for name in ["", *target.split("/")[:-1]]:
         above = f"{above}/{name}" if above else name

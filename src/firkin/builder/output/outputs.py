@@ -15,7 +15,7 @@ from firkin.builder.output.names import parse_names
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
 from firkin.builder.solve.engine import Engine
 from firkin.builder.solve.result import Result
-from firkin.builder.solve.session import Bench
+from firkin.builder.solve.session import BuildSession
 from firkin.content.layers import LayerFormat
 from firkin.content.snapshot import Snapshot
 from firkin.errors import FirkinError, UsageError
@@ -51,7 +51,7 @@ class Built(msgspec.Struct, frozen=True):
 class Exporter:
     """Writes the outputs of one request; everything is checked before the first is written."""
 
-    def __init__(self, bench: Bench, request: BuildRequest) -> None:
+    def __init__(self, bench: BuildSession, request: BuildRequest) -> None:
         self._bench = bench
         self._request = request
         self.names = parse_names(request.tags)

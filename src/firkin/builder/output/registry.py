@@ -15,7 +15,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from firkin.builder.request import Output
-from firkin.builder.solve.session import Bench
+from firkin.builder.solve.session import BuildSession
 from firkin.errors import FirkinError, RegistryError, UsageError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
 from firkin.oci.descriptor import Descriptor
@@ -62,7 +62,7 @@ class PushJob(msgspec.Struct, frozen=True):
 
 
 def push_images(
-    bench: Bench, images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], output: Output,
+    bench: BuildSession, images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], output: Output,
     origins: dict[Digest, str],
 ) -> str:
     """Push to every name; return a line that says so. Raises UsageError without names, RegistryError, StoreError."""
@@ -84,7 +84,7 @@ def push_images(
 class _StoreSource:
     """Layers in the store, or from where their base image came."""
 
-    def __init__(self, bench: Bench, images: tuple[Image, ...], origins: dict[Digest, str]) -> None:
+    def __init__(self, bench: BuildSession, images: tuple[Image, ...], origins: dict[Digest, str]) -> None:
         self._bench = bench
         self._origins = origins
         self._layers = {layer.descriptor.digest: layer for image in images for layer in image.layers}
@@ -108,7 +108,7 @@ class EarlyPush:
     what went wrong. Layers of bases are mounted from where they came, not fetched.
     """
 
-    def __init__(self, bench: Bench, targets: tuple[Reference, ...]) -> None:
+    def __init__(self, bench: BuildSession, targets: tuple[Reference, ...]) -> None:
         self._bench = bench
         self._targets = tuple({target.name: target for target in targets}.values())
 

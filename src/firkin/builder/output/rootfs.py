@@ -13,7 +13,7 @@ import msgspec
 
 from firkin.builder.graph.step import ImagePlan
 from firkin.builder.request import Output
-from firkin.builder.solve.session import Bench
+from firkin.builder.solve.session import BuildSession
 from firkin.content.snapshot import Snapshot
 from firkin.errors import UsageError
 from firkin.images.archive import output_error, output_file
@@ -24,7 +24,7 @@ from firkin.store.layout import remove_tree
 
 
 def write_rootfs(
-    bench: Bench,
+    bench: BuildSession,
     items: list[tuple[ImagePlan, Snapshot]],
     epochs: list[int | None],
     output: Output,

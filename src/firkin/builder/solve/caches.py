@@ -19,42 +19,42 @@ from firkin.oci.manifest import PairMap
 
 if TYPE_CHECKING:
     from firkin.builder.solve.engine import Engine
-    from firkin.builder.solve.session import Bench
+    from firkin.builder.solve.session import BuildSession
 
 
-def open_caches(bench: Bench, refused: frozenset[str]) -> RemoteCache:
+def open_caches(session: BuildSession, refused: frozenset[str]) -> RemoteCache:
     """Return the caches of a build, from which no layer of `refused` is taken; raises UsageError."""
     sources = []
-    for ref in bench.request.cache_from:
+    for ref in session.request.cache_from:
         match ref.type:
             case "registry":
                 # A repository of entries, and (as for buildx) an image that was made with an inline cache.
-                images: tuple[Lookup, ...] = (ImageCache(ref.ref, bench.client),)
-                sources.append(Source(ref, (*images, _repository(bench, ref))))
+                images: tuple[Lookup, ...] = (ImageCache(ref.ref, session.client),)
+                sources.append(Source(ref, (*images, _repository(session, ref))))
             case "local":
-                directory = _directory(bench, ref)
+                directory = _directory(session, ref)
                 if not directory.exists():  # as the first time, or misspelt
                     text = f"there is no cache at {directory.shown}, so nothing is taken from it"
-                    bench.emit(Warned(bench.clock(), "cache-unreadable", text))
+                    session.emit(Warned(session.clock(), "cache-unreadable", text))
                 sources.append(Source(ref, (directory,)))
             case "inline":
                 if ref.ref:
-                    sources.append(Source(ref, (ImageCache(ref.ref, bench.client),)))
+                    sources.append(Source(ref, (ImageCache(ref.ref, session.client),)))
     targets = []
-    for ref in bench.request.cache_to:
+    for ref in session.request.cache_to:
         if ref.type == "registry":
-            targets.append(Target(ref, _repository(bench, ref)))
+            targets.append(Target(ref, _repository(session, ref)))
         elif ref.type == "local":
-            targets.append(Target(ref, _directory(bench, ref)))
+            targets.append(Target(ref, _directory(session, ref)))
     return RemoteCache(
         tuple(sources),
         tuple(targets),
-        bench.store,
-        bench.layers,
-        bench.pools.transfers,
-        bench.emit,
-        bench.stop,
-        bench.clock,
+        session.store,
+        session.layers,
+        session.pools.transfers,
+        session.emit,
+        session.stop,
+        session.clock,
         refused,
     )
 
@@ -74,12 +74,12 @@ def inline_cache(
     return ((ANNOTATION, annotation_of(entries.values())),) if entries else ()
 
 
-def _repository(bench: Bench, ref: CacheRef) -> RepositoryCache:
-    return RepositoryCache(ref.ref, bench.client, bench.host)
+def _repository(session: BuildSession, ref: CacheRef) -> RepositoryCache:
+    return RepositoryCache(ref.ref, session.client, session.host)
 
 
-def _directory(bench: Bench, ref: CacheRef) -> DirectoryCache:
-    path = os.path.normpath(os.path.join(bench.request.cwd, ref.ref))
-    place = DirectoryCache(path, bench.host)
-    bench.contexts.layouts[path] = place
+def _directory(session: BuildSession, ref: CacheRef) -> DirectoryCache:
+    path = os.path.normpath(os.path.join(session.request.cwd, ref.ref))
+    place = DirectoryCache(path, session.host)
+    session.contexts.layouts[path] = place
     return place

@@ -43,7 +43,7 @@ _NARROW = "|narrow"
 """Marks the slot of a narrow key's record, which explains nothing."""
 
 
-class Backing(msgspec.Struct, frozen=True):
+class Runtime(msgspec.Struct, frozen=True):
     """How roots are made and commands are run here.
 
     `moves_caches` says that a cache mount can be in one place only, so commands cannot share it.
@@ -84,7 +84,7 @@ class Engine:
         store: Store,
         pools: Pools,
         layers: LayerWork,
-        backend: Callable[[], Backing],
+        runtime: Callable[[], Runtime],
         tools: CopyTools,
         file_digests: FileDigests,
         surroundings: Surroundings,
@@ -107,7 +107,7 @@ class Engine:
         self.clock = clock
         self.tools = tools
         self.file_digests = file_digests
-        self._backend = backend
+        self._runtime = runtime
         self._contexts = contexts
         self._fetch_source = fetch_source
         self._slot_prefix = slot_prefix
@@ -136,9 +136,9 @@ class Engine:
         os.close(self.cancel_fd)
 
     @property
-    def backend(self) -> Backing:
+    def runtime(self) -> Runtime:
         """Root file system and sandbox for RUN, chosen when the first RUN has to run."""
-        return self._backend()
+        return self._runtime()
 
     def prepare(self, graph: Graph, formats: tuple[LayerFormat, ...], *, whole_files: bool) -> None:
         """Note which steps' files must be unpacked, and which layers will be shipped (in which forms).
@@ -334,7 +334,7 @@ class Engine:
             known = self._recalled(step, inputs) or self._unchanged(step, inputs)
             if known is not None:
                 self._found_late.add(step.id)
-            result = known or self._landed_or_executed(step, inputs)
+            result = known or self._made_elsewhere_or_executed(step, inputs)
         self._results[step.id] = result
         return result
 
@@ -375,23 +375,23 @@ class Engine:
         if note is not None:
             self.store.records.remember(note, replace=True)
 
-    def _landing_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
+    def _destination_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
         from firkin.builder.solve.ops.copy import root_view
 
-        return self._keys.landing(step, inputs, partial(root_view, self, step, root_of(inputs)))
+        return self._keys.destination(step, inputs, partial(root_view, self, step, root_of(inputs)))
 
-    def _landed_or_executed(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot:
+    def _made_elsewhere_or_executed(self, step: Step, inputs: tuple[Result, ...]) -> Snapshot:
         """Take the layer that the same COPY made on another root, or make one."""
-        landing = self._landing_key(step, inputs)
-        record = None if landing is None or step.meta.no_cache else self._in_store(step, landing)
+        destination = self._destination_key(step, inputs)
+        record = None if destination is None or step.meta.no_cache else self._in_store(step, destination)
         if record is None:
-            return self._executed(step, inputs, landing)
+            return self._executed(step, inputs, destination)
         known = self._known_keys[step.id]
         own = msgspec.structs.replace(record, key=known.key, parts=known.parts, slot=self.slot(step))
         self.store.records.remember(own)
         return self._found(step, inputs, known, own)
 
-    def _executed(self, step: Step, inputs: tuple[Result, ...], landing: StepKey | None) -> Snapshot:
+    def _executed(self, step: Step, inputs: tuple[Result, ...], destination: StepKey | None) -> Snapshot:
         known = self._known_keys[step.id]
         key, parts = known.key, known.parts
         fresh = step.meta.no_cache
@@ -416,9 +416,9 @@ class Engine:
             second = msgspec.structs.replace(record, key=narrow.key, parts=narrow.parts, slot=slot)
             self.store.records.remember(second, replace=fresh)
             self._note(step, inputs, second, fresh=fresh)
-        if landing is not None:
+        if destination is not None:
             third = msgspec.structs.replace(
-                record, key=landing.key, parts=landing.parts, slot=self.slot(step) + _NARROW
+                record, key=destination.key, parts=destination.parts, slot=self.slot(step) + _NARROW
             )
             self.store.records.remember(third, replace=fresh)
         return self._add(step, inputs, layer_id)

@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from firkin.builder.solve.engine import Backing
+from firkin.builder.solve.engine import Runtime
 from firkin.errors import HostError
 from firkin.linux.harden import OWN_DIRECTORY, list_private, load_everything
 from firkin.rootfs.directory import DirectoryRootfs
@@ -72,7 +72,7 @@ class _EitherSandbox:
         return sandbox.run(spec, root, scratch=scratch, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
 
 
-def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_too: bool) -> Backing:
+def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_too: bool) -> Runtime:
     """Return the root and sandbox of the executor image; `preload` reads credentials and certificates.
 
     `chroot_too` takes a directory for images that have files where this container has mounts or the
@@ -94,8 +94,8 @@ def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_t
         launcher.close()
 
     if chroot_too:
-        return Backing(_EitherRootfs(rootfs), _EitherSandbox(sandbox), moves_caches=True, close=close)
-    return Backing(rootfs, sandbox, moves_caches=True, close=close)
+        return Runtime(_EitherRootfs(rootfs), _EitherSandbox(sandbox), moves_caches=True, close=close)
+    return Runtime(rootfs, sandbox, moves_caches=True, close=close)
 
 
 def _kept_paths(request: BuildRequest) -> tuple[str, ...]:

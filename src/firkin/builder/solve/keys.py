@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from firkin.builder.copy.content import FileDigests, copy_digests, copy_times, tree_digest
-from firkin.builder.copy.destination import landing_of, lands_freely
+from firkin.builder.copy.destination import destination_of, has_destination_key
 from firkin.builder.copy.plan import CopyTools
 from firkin.builder.graph.key import CacheKey, Part, key_of, op_parts
 from firkin.builder.graph.ops import BindMount, CacheMount, Copy, FileSource, MakeDir, Op, PathSource, Run, TextSource
@@ -21,6 +21,9 @@ from firkin.builder.solve.selection import selected_layers
 from firkin.content.snapshot import Snapshot
 from firkin.layer.change import View
 from firkin.store.store import Store
+
+DESTINATION_PART = "landing"
+"""The part of a destination key that stands for the root: its name is hashed, so it stays what it was called first."""
 
 
 class StepKey(msgspec.Struct, frozen=True):
@@ -114,29 +117,27 @@ class StepKeys:
                     digests.append(tree_digest(found.view(), mount.source.strip("/"), self._file_digests))
         return digests
 
-    def landing(
-        self, step: Step, inputs: tuple[Result, ...], view: Callable[[str], View]
-    ) -> StepKey | None:
+    def destination(self, step: Step, inputs: tuple[Result, ...], view: Callable[[str], View]) -> StepKey | None:
         """Return a third key for a COPY, with what it asks of its root instead of the whole root; None for others.
 
         It finds the layer again when something else in the COPY's own stage has changed. It holds the times
         that the files were given, since nothing else of the root tells one project from another. `view` returns
         a view of the root that can look up the owner it is given.
         """
-        if not isinstance(step.op, Copy) or not lands_freely(step.op):
+        if not isinstance(step.op, Copy) or not has_destination_key(step.op):
             return None
         root = root_of(inputs)
-        # Where a RUN wrote something its times are chance, and no build has them twice. Where none did, or an
-        # epoch limits them, an image is the same whichever layers were at hand: times count.
+        # The mtimes of what a RUN wrote differ in every build, so they do not count. Where no RUN wrote, or an epoch
+        # limits them, they do, so that an image is the same whichever layers were at hand.
         latest_ns = None
         if step.meta.epoch_s is not None:
             latest_ns = step.meta.epoch_s * 1_000_000_000
         elif reads_runs(step, inputs) or any(layer.from_run for layer in root.layers):
             latest_ns = 0
-        landing = landing_of(step.op, view(step.op.chown), latest_ns)
-        if landing is None:
+        destination = destination_of(step.op, view(step.op.chown), latest_ns)
+        if destination is None:
             return None
-        parts = self._parts(step, inputs, narrow=True)
-        times = ("times", self.set_times(step.op, inputs))
-        parts = (*(("landing", landing) if name == "root" else (name, value) for name, value in parts), times)
+        of_root = (DESTINATION_PART, destination)
+        parts = tuple(of_root if part[0] == "root" else part for part in self._parts(step, inputs, narrow=True))
+        parts = (*parts, ("times", self.set_times(step.op, inputs)))
         return StepKey(key_of(parts), parts)

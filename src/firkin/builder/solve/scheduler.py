@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, Generic[T]):
     """Results of all steps of a graph, and how those that people wrote ended, in the order of the plan."""
 
     results: dict[StepId, T]
-    stories: dict[StepId, StepResult]
+    step_results: dict[StepId, StepResult]
 
 
 _HIDDEN = (Scratch, Context)
@@ -67,7 +67,7 @@ class Scheduler(Generic[T]):
         self._stop = stop
         self._clock = clock
         self._results: dict[StepId, T] = {}
-        self._stories: dict[StepId, StepResult] = {}
+        self._step_results: dict[StepId, StepResult] = {}
         self._messages: SimpleQueue[tuple[Step, float, T | None, BaseException | None]] = SimpleQueue()
         self._error: BaseException | None = None
 
@@ -106,7 +106,7 @@ class Scheduler(Generic[T]):
         if self._error is not None:
             raise self._error
         self._stop.check()
-        ordered = {step.id: self._stories[step.id] for step in steps if step.id in self._stories}
+        ordered = {step.id: self._step_results[step.id] for step in steps if step.id in self._step_results}
         return Outcome(self._results, ordered)
 
     def _failed(self) -> bool:
@@ -158,7 +158,7 @@ class Scheduler(Generic[T]):
         self._results[step.id] = result
         if is_shown(step):
             self._emit(Finished(self._clock(), str(step.id), done))
-            self._stories[step.id] = StepResult(step.meta.title, step.meta.stage, done, seconds)
+            self._step_results[step.id] = StepResult(step.meta.title, step.meta.stage, done, seconds)
 
     def _fail(self, step: Step, error: BaseException) -> None:
         cancelled = isinstance(error, Cancelled)

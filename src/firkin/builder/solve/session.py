@@ -14,7 +14,7 @@ from firkin.builder.copy.plan import CopyTools, Matcher
 from firkin.builder.graph.ops import Git, Http
 from firkin.builder.request import BuildRequest
 from firkin.builder.solve.contexts import Contexts, ParseGit, ReadIgnore
-from firkin.builder.solve.engine import Backing, Engine, SshSockets, Surroundings
+from firkin.builder.solve.engine import Engine, Runtime, SshSockets, Surroundings
 from firkin.builder.solve.result import Files
 from firkin.content.fetch import OriginFetcher
 from firkin.content.layers import LayerWork
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from firkin.registry.client import RegistryClient
 
 
-class Bench:
+class BuildSession:
     """The store, pools, registry client, contexts and resolver of one build. Use as a context manager."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Bench:
         self._client: RegistryClient | None = None
         self._client_lock = threading.Lock()
         self.caches: RemoteCache | None = None
-        self._backing: Backing | None = None
+        self._runtime: Runtime | None = None
         self._choosing = threading.Lock()
         self._agents: SshAgents | None = None
         self.contexts: Contexts
@@ -75,7 +75,7 @@ class Bench:
         self.layers: LayerWork
         self.digests: StoredDigests
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> BuildSession:
         try:
             self._stack.enter_context(self.store)
             self._stack.callback(self.cancel.on_cancel(lambda: self.stop.set(self.cancel.signal)))
@@ -139,11 +139,11 @@ class Bench:
 
             return os.geteuid() != 0 or not may_make_any_file()
 
-    def backing(self) -> Backing:
+    def runtime(self) -> Runtime:
         """Root file system and sandbox, chosen from the facts about this machine on first use."""
         with self._choosing:  # steps ask side by side, and there must be one
-            if self._backing is None:
-                from firkin.builder.solve.backing import make_backing
+            if self._runtime is None:
+                from firkin.builder.solve.runtime import make_runtime
 
                 way = self._way()
                 if way.readable:
@@ -152,18 +152,18 @@ class Bench:
                         f"RUN steps can read `{way.readable[0]}`, which is mounted here; `--isolation=chroot`, or in "
                         "Kubernetes `automountServiceAccountToken: false`, keeps it from them",
                     )
-                self._backing = make_backing(way, self.request, lambda: self.client().preload())
-                self._stack.callback(self._backing.close)
-            return self._backing
+                self._runtime = make_runtime(way, self.request, lambda: self.client().preload())
+                self._stack.callback(self._runtime.close)
+            return self._runtime
 
     def engine(self, slot_prefix: str) -> Engine:
-        """Return an engine over this bench for one graph."""
+        """Return an engine of this session for one graph."""
         request = self.request
         engine = Engine(
             store=self.store,
             pools=self.pools,
             layers=self.layers,
-            backend=self.backing,
+            runtime=self.runtime,
             tools=self._tools(),
             file_digests=FileDigests(self.digests, int(self.clock() * 1e9)),
             surroundings=Surroundings(

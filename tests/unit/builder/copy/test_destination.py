@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from firkin.builder.context.views import MemoryView
-from firkin.builder.copy.destination import landing_of, lands_freely
+from firkin.builder.copy.destination import destination_of, has_destination_key
 from firkin.builder.graph.ops import Copy, PathSource, TextSource
 from firkin.layer.change import Entry
 
@@ -13,8 +13,8 @@ DIR, FILE = Entry("dir", 0o755, mtime_ns=5), Entry("file", 0o644)
 ROOT = {"": DIR, "srv": DIR, "etc": DIR, "etc/passwd": FILE}
 
 
-def landing(entries: dict[str, Entry], op: Copy = OP, latest_ns: int | None = None) -> str | None:
-    return landing_of(op, MemoryView(entries, {}), latest_ns)
+def destination(entries: dict[str, Entry], op: Copy = OP, latest_ns: int | None = None) -> str | None:
+    return destination_of(op, MemoryView(entries, {}), latest_ns)
 
 
 def changed(**parts: object) -> dict[str, Entry]:
@@ -22,31 +22,31 @@ def changed(**parts: object) -> dict[str, Entry]:
 
 
 def test_what_lies_elsewhere_does_not_count():
-    assert landing(ROOT) == landing({**ROOT, "srv/bundle.js": FILE, "etc/shadow": FILE}) is not None
+    assert destination(ROOT) == destination({**ROOT, "srv/bundle.js": FILE, "etc/shadow": FILE}) is not None
 
 
 @pytest.mark.parametrize("parts", [{"mode": 0o700}, {"uid": 1}, {"gid": 1}, {"mtime_ns": 6}, {"xattrs": (("user.a", b"b"),)}])
 def test_attributes_of_the_directories_above_count(parts):
-    assert landing(ROOT) != landing(changed(**parts))
+    assert destination(ROOT) != destination(changed(**parts))
 
 
 def test_times_count_up_to_a_limit():
-    assert landing(ROOT, latest_ns=5) == landing(changed(mtime_ns=9), latest_ns=5)
-    assert landing(ROOT, latest_ns=5) != landing(changed(mtime_ns=4), latest_ns=5)
+    assert destination(ROOT, latest_ns=5) == destination(changed(mtime_ns=9), latest_ns=5)
+    assert destination(ROOT, latest_ns=5) != destination(changed(mtime_ns=4), latest_ns=5)
 
 
 def test_the_place_counts_where_links_lead():
     linked = {**ROOT, "www": Entry("symlink", 0o777, target="srv"), "other": DIR}
     through = msgspec.structs.replace(OP, dest="/www/modules")
-    assert landing(linked, through) == landing(ROOT)
+    assert destination(linked, through) == destination(ROOT)
     elsewhere = {**linked, "www": Entry("symlink", 0o777, target="other")}
-    assert landing(elsewhere, through) != landing(ROOT)
+    assert destination(elsewhere, through) != destination(ROOT)
 
 
 @pytest.mark.parametrize("there", [DIR, FILE, Entry("symlink", 0o777, target="/etc")])
 def test_something_at_the_destination_is_a_question_of_the_whole_root(there):
-    assert landing({**ROOT, "srv/modules": there}) is None
-    assert landing(ROOT, msgspec.structs.replace(OP, dest="/")) is None
+    assert destination({**ROOT, "srv/modules": there}) is None
+    assert destination(ROOT, msgspec.structs.replace(OP, dest="/")) is None
 
 
 @pytest.mark.parametrize(
@@ -63,5 +63,5 @@ def test_something_at_the_destination_is_a_question_of_the_whole_root(there):
     ],
 )
 def test_a_copy_that_may_ask_for_more(parts):
-    assert lands_freely(OP) and lands_freely(msgspec.structs.replace(OP, chown="1:2"))
-    assert not lands_freely(msgspec.structs.replace(OP, **parts))
+    assert has_destination_key(OP) and has_destination_key(msgspec.structs.replace(OP, chown="1:2"))
+    assert not has_destination_key(msgspec.structs.replace(OP, **parts))

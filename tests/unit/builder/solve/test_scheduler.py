@@ -75,7 +75,7 @@ def test_inputs_come_first_and_unneeded_steps_never():
     outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 0), step(3, 1), target=3))
     assert runner.made == [1, 3]
     assert outcome.results[3] == "made 3 of made 1 of found 0"
-    assert [story.title for story in outcome.stories.values()] == ["step 1", "step 3"]
+    assert [step.title for step in outcome.step_results.values()] == ["step 1", "step 3"]
     planned = next(event for event in events if isinstance(event, Planned))
     assert [vertex.title for vertex in planned.vertices] == ["step 1", "step 3"]
 
@@ -84,7 +84,7 @@ def test_found_steps_are_not_executed():
     runner = Runner(found=[1])
     outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 1)))
     assert runner.made == [2]
-    assert [story.status for story in outcome.stories.values()] == ["cached", "done"]
+    assert [step.status for step in outcome.step_results.values()] == ["cached", "done"]
     assert [event.id for event in events if isinstance(event, Started)] == ["2"]
 
 
@@ -92,7 +92,7 @@ def test_what_is_found_after_all_is_called_cached():
     runner = Runner()
     runner.found_late = {2}
     outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 1)))
-    assert [story.status for story in outcome.stories.values()] == ["done", "cached"]
+    assert [step.status for step in outcome.step_results.values()] == ["done", "cached"]
     assert [event.status for event in events if isinstance(event, Finished)] == ["done", "cached"]
 
 
@@ -100,7 +100,7 @@ def test_what_is_remembered_and_lies_elsewhere_is_not_called_cached():
     runner = Runner(found=[1])
     runner.elsewhere = {1}
     outcome, events = run(runner, graph(step(0), step(1, 0), step(2, 1)))
-    assert [story.status for story in outcome.stories.values()] == ["done", "done"]
+    assert [step.status for step in outcome.step_results.values()] == ["done", "done"]
     assert next(event for event in events if isinstance(event, Finished)).status == "done"
 
 

@@ -53,7 +53,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         stack.callback(engine.store.trees.drop, staged)
         scratch = engine.store.layout.scratch_path("run")
         os.mkdir(scratch, 0o755)
-        root = stack.enter_context(engine.backend.rootfs.open(tuple(reversed(trees)), scratch))
+        root = stack.enter_context(engine.runtime.rootfs.open(tuple(reversed(trees)), scratch))
         _keep_mount_points(root.mount, view)
         if step.meta.no_cache and engine.surroundings.empties_mounts:
             for mount in op.mounts:
@@ -78,7 +78,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         )
         said = Tail(lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)))
         errors = Tail(lambda data: engine.emit(Log(engine.clock(), vertex, "stderr", data)))
-        result = engine.backend.sandbox.run(
+        result = engine.runtime.sandbox.run(
             described,
             root.mount,
             scratch=root.scratch,
@@ -292,7 +292,7 @@ def _cache_directory(
         path = mount_path(engine, base, number)
         descriptor = os.open(path + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            if mount.sharing == "shared" and not engine.backend.moves_caches:
+            if mount.sharing == "shared" and not engine.runtime.moves_caches:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
             elif mount.sharing == "private":
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from firkin.backend import Backend
 from firkin.builder.request import BuildRequest
-from firkin.builder.solve.engine import Backing
+from firkin.builder.solve.engine import Runtime
 
 
-def make_backing(backend: Backend, request: BuildRequest, preload: Callable[[], None]) -> Backing:
+def make_runtime(backend: Backend, request: BuildRequest, preload: Callable[[], None]) -> Runtime:
     """Return root file systems and sandbox for RUN; `preload` reads what a replaced root would hide.
 
     Raises HostError.
@@ -19,14 +19,14 @@ def make_backing(backend: Backend, request: BuildRequest, preload: Callable[[], 
             from firkin.rootfs.overlay import OverlayRootfs
             from firkin.sandbox.namespaces import NamespaceSandbox
 
-            return Backing(
+            return Runtime(
                 OverlayRootfs(), NamespaceSandbox(single_id=backend.single_id, fresh_proc=backend.fresh_proc)
             )
         case "chroot":
             from firkin.rootfs.directory import DirectoryRootfs
             from firkin.sandbox.chroot import ChrootSandbox
 
-            return Backing(DirectoryRootfs(), ChrootSandbox(), moves_caches=True)
+            return Runtime(DirectoryRootfs(), ChrootSandbox(), moves_caches=True)
         case "bare":
             from firkin.builder.solve.inplace import make_inplace
 
