@@ -78,7 +78,6 @@ CYCLES: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"builder.solve.caches", "builder.solve.session"}),
-    frozenset({"cli.completions", "cli.main", "cli.reference", "cli.run"}),
     frozenset({"sandbox.confine", "sandbox.init", "sandbox.listener", "sandbox.owners"}),
 )  # fmt: skip
 

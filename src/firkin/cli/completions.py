@@ -6,15 +6,12 @@ Names of images are asked for when they are wanted: `firkin images --names`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from firkin.cli.command import Command
 from firkin.cli.elsewhere import GROUPS, spellings
 from firkin.cli.options import Option
 
-if TYPE_CHECKING:
-    from firkin.cli.run import Command
-
-Commands = Mapping[str, tuple[str, "Command"]]
+Commands = Mapping[str, tuple[str, Command]]
 """name → (one line about it, the command)"""
 
 _FILES = ("FILE", "PATH", "DIR")

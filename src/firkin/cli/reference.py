@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from firkin.cli.command import Command, load_command
+from firkin.cli.commands import COMMANDS
 from firkin.cli.completions import shown
 from firkin.cli.options import Option
-
-if TYPE_CHECKING:
-    from firkin.cli.run import Command
 
 
 def spelling(row: Option) -> str:
@@ -74,10 +72,9 @@ def _cell(text: str) -> str:
 
 def main() -> None:
     """Print docs/cli.md."""
-    from firkin.cli.main import COMMANDS
-    from firkin.cli.run import load_command, write_out
+    import sys
 
-    write_out(reference_page({name: load_command(module) for name, (module, _) in COMMANDS.items()}))
+    sys.stdout.write(reference_page({name: load_command(module) for name, (module, _) in COMMANDS.items()}))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
-from typing import NamedTuple, Protocol, cast
+from typing import cast
 
 # msgspec asks typing_extensions first where it is installed, which costs 8 ms; `typing` has the same since 3.11.
 if "typing_extensions" not in sys.modules:
@@ -18,26 +17,10 @@ if "typing_extensions" not in sys.modules:
     del sys.modules["typing_extensions"]
 
 from firkin.ambient import Ambient, text_environment
-from firkin.cli.arguments import Arguments, parse_arguments
-from firkin.cli.options import Option
+from firkin.cli.arguments import parse_arguments
+from firkin.cli.command import Invocation, load_command
 from firkin.errors import FirkinError, HostError, InternalError, UsageError
 from firkin.text import hide_passwords
-
-
-class Invocation(NamedTuple):
-    """One call of a command."""
-
-    arguments: Arguments
-    ambient: Ambient
-
-
-class Command(Protocol):
-    """A module of `cli.commands`."""
-
-    USAGE: str
-    ABOUT: str
-    OPTIONS: tuple[Option, ...]
-    run: Callable[[Invocation], int]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -55,11 +38,6 @@ class Reported(Exception):
         super().__init__(str(error))
         self.error = error
         self.sources = sources
-
-
-def load_command(module: str) -> Command:
-    """Import a command."""
-    return cast(Command, import_module(f"firkin.cli.commands.{module}"))
 
 
 def run_command(name: str, module: str, words: list[str]) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from firkin.cli.command import Invocation
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Interrupted, Invocation, handle, write_all
+from firkin.cli.run import Interrupted, handle, write_all
 from firkin.errors import Cancelled, FirkinError, UsageError
 from firkin.images import find as lookup
 from firkin.images.find import Found

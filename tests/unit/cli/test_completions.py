@@ -10,9 +10,9 @@ import time
 
 import pytest
 
+from firkin.cli.command import load_command
+from firkin.cli.commands import COMMANDS
 from firkin.cli.completions import SHELLS, takes_images
-from firkin.cli.main import COMMANDS
-from firkin.cli.run import load_command
 
 LOADED = {name: (summary, load_command(module)) for name, (module, summary) in COMMANDS.items()}
 

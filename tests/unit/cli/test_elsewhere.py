@@ -6,10 +6,10 @@ import pytest
 
 from firkin.cli import elsewhere, elsewhere_options
 from firkin.cli.arguments import parse_arguments
+from firkin.cli.command import load_command
+from firkin.cli.commands import COMMANDS
 from firkin.cli.elsewhere import similar, translate
-from firkin.cli.main import COMMANDS
 from firkin.cli.options import by_flag
-from firkin.cli.run import load_command
 from firkin.errors import UsageError
 
 ROWS = {name: load_command(module).OPTIONS for name, (module, _) in COMMANDS.items()}

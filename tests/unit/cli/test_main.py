@@ -11,10 +11,10 @@ import pytest
 from support.places import REPOSITORY
 
 from firkin.cli.arguments import parse_arguments
-from firkin.cli.main import COMMANDS
+from firkin.cli.command import load_command
+from firkin.cli.commands import COMMANDS
 from firkin.cli.options import by_flag
 from firkin.cli.reference import command_help, reference_page
-from firkin.cli.run import load_command
 from firkin.settings import KEYS
 
 LOADED = {name: load_command(module) for name, (module, _) in COMMANDS.items()}

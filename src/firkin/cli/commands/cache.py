@@ -12,9 +12,10 @@ from firkin.builder.cache.directory import DirectoryCache
 from firkin.builder.cache.entry import MOUNT_PREFIX, Entry
 from firkin.builder.cache.repository import RepositoryCache
 from firkin.cli import values
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.cli.shelf import open_client, say, with_interrupts
 from firkin.errors import Cancelled, UsageError
 from firkin.images.transfer import read_reference

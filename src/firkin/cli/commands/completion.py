@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from firkin.cli.command import Invocation, load_command
+from firkin.cli.commands import COMMANDS
 from firkin.cli.completions import SHELLS
-from firkin.cli.main import COMMANDS
 from firkin.cli.options import COMMON
-from firkin.cli.run import Invocation, load_command, write_out
+from firkin.cli.run import write_out
 from firkin.errors import UsageError
 
 USAGE = "bash|zsh|fish"

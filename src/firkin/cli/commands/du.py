@@ -6,9 +6,10 @@ import time
 
 import msgspec
 
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.cli.shelf import run_in_namespaces
 from firkin.render.check import table
 from firkin.render.text import human_size

@@ -9,9 +9,10 @@ import time
 from firkin import __version__
 from firkin.ambient import private_paths
 from firkin.backend import Offer, Wishes, choose_backend, list_offers
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.errors import HostError, StoreError
 from firkin.linux.harden import find_exposed, in_executor_image
 from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY
 from firkin.cli.requests import registry_host, settings_of
-from firkin.cli.run import Invocation
 from firkin.cli.shelf import say
 from firkin.errors import UsageError
 from firkin.linux.ending import watch

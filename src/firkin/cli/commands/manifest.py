@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.cli.shelf import open_client, with_interrupts
 from firkin.errors import UsageError
 from firkin.images.transfer import read_reference

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 
+from firkin.cli.command import Invocation
 from firkin.cli.moving import Moving, progress_name
 from firkin.cli.options import COMMON, PROGRESS, REGISTRY, Option
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.cli.shelf import open_client, open_store, with_interrupts
 from firkin.content.resolve import ImageResolver
 from firkin.errors import UsageError

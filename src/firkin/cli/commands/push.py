@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from firkin.cli.command import Invocation
 from firkin.cli.moving import Moving, progress_name
 from firkin.cli.options import COMMON, PROGRESS, REGISTRY
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.cli.shelf import find_image, open_client, open_store, with_interrupts
 from firkin.errors import UsageError
 from firkin.images.find import Found

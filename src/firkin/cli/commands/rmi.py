@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 from firkin.cli.shelf import familiar, find_image, open_store, say
 from firkin.errors import UsageError
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON
-from firkin.cli.run import Invocation
 from firkin.cli.shelf import find_image, open_store
 from firkin.errors import UsageError
 from firkin.images.transfer import read_tag

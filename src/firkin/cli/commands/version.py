@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from firkin import __version__
+from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON
-from firkin.cli.run import Invocation, write_out
+from firkin.cli.run import write_out
 
 USAGE = ""
 ABOUT = "Show the version of firkin and of the interpreter it runs on."

@@ -1,0 +1,32 @@
+"""What a command is, and how one is loaded. Does I/O (imports); only `cli` may import it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import NamedTuple, Protocol, cast
+
+from firkin.ambient import Ambient
+from firkin.cli.arguments import Arguments
+from firkin.cli.options import Option
+
+
+class Invocation(NamedTuple):
+    """One call of a command."""
+
+    arguments: Arguments
+    ambient: Ambient
+
+
+class Command(Protocol):
+    """A module of `cli.commands`."""
+
+    USAGE: str
+    ABOUT: str
+    OPTIONS: tuple[Option, ...]
+    run: Callable[[Invocation], int]
+
+
+def load_command(module: str) -> Command:
+    """Import a command."""
+    return cast(Command, import_module(f"firkin.cli.commands.{module}"))
