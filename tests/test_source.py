@@ -43,6 +43,9 @@ ORDER = (
     ("builder.copy",),
     ("builder.solve",),
     ("builder.output",),
+    ("builder.opening",),
+    ("builder.bases",),
+    ("builder.epoch",),
     ("builder.build",),
     ("builder.check", "builder.verify"),
     ("worker",),
@@ -213,7 +216,6 @@ MOST_PATHS = 12
 COMPLEX = {
     "api.builds": ("to be simplified", "build _Worker.run run"),
     "backend": ("to be simplified", "choose_backend _missing_way"),
-    "builder.build": ("to be simplified", "make_images"),
     "builder.cache.entry": ("to be simplified", "_entry"),
     "builder.context.git_address": ("to be simplified", "parse_address"),
     "builder.context.git_attributes": ("to be simplified", "_compile"),

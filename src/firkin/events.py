@@ -96,9 +96,12 @@ Event = Planned | Started | Log | Progress | Finished | Warned | Completed
 Emit = Callable[[Event], None]
 
 
+class PlatformPrefix:
+    """An Emit for a build of several graphs, one for each platform (or further target), whose steps are numbered alike.
 
-class Lanes:
-    """An Emit for a build of several graphs (platforms): their steps, numbered alike, become vertices of their own."""
+    The ids of steps get the name of their graph as a prefix, which makes them different. Without a name events pass
+    as they are.
+    """
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
@@ -110,13 +113,13 @@ class Lanes:
         self._name, self._label = name, label
 
     def __call__(self, event: Event) -> None:
-        self._emit(self._moved(event) if self._name else event)
+        self._emit(self._prefixed(event) if self._name else event)
 
     def qualified(self, id: str) -> str:
         """Return the id that a step has outside of its graph."""
         return self._id(id) if self._name else id
 
-    def _moved(self, event: Event) -> Event:
+    def _prefixed(self, event: Event) -> Event:
         match event:
             case Planned(vertices=vertices):
                 return msgspec.structs.replace(event, vertices=tuple(map(self._vertex, vertices)))
@@ -137,7 +140,7 @@ class Lanes:
 
 def qualified(emit: Emit, id: str) -> str:
     """Return the id under which a step's events arrive, whichever graph is built when they are emitted."""
-    return emit.qualified(id) if isinstance(emit, Lanes) else id
+    return emit.qualified(id) if isinstance(emit, PlatformPrefix) else id
 
 
 _encoder = msgspec.json.Encoder()

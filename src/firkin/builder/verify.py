@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.builder.build import make_images, open_session, platforms_of
+from firkin.builder.build import make_images
 from firkin.builder.graph.assemble import rfc3339, seconds_of
+from firkin.builder.opening import open_session, platforms_of
 from firkin.builder.output.outputs import Built
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Output
 from firkin.builder.solve.session import BuildSession
 from firkin.content.resolve import Resolved
 from firkin.errors import FirkinError, StoreError, UsageError
-from firkin.events import Emit, Lanes
+from firkin.events import Emit, PlatformPrefix
 from firkin.images.find import find_image
 from firkin.layer.members import Content, FileDifference, compare_members, read_members
 from firkin.oci import media
@@ -48,24 +49,26 @@ class Verdict(msgspec.Struct, frozen=True):
     differences: tuple[str, ...] = ()
 
 
-def run_verify(request: BuildRequest, emit: Emit, cancel: Cancel, way: Callable[[], Backend]) -> BuildResult:
+def run_verify(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Callable[[], Backend]) -> BuildResult:
     """Build what the request asks for and compare it; the result's metadata is a Verdict for each platform.
 
     Raises FirkinError (code `verify`) that names the first step and file that differ.
     """
     began = time.time()
-    emit = Lanes(emit)
-    with open_session(request, emit, cancel, way) as bench:
-        source = bench.contexts.read_dockerfile()
-        verdicts = [_verify(bench, request, source, emit, platform) for platform in platforms_of(request)]
+    prefix = PlatformPrefix(emit)
+    with open_session(request, prefix, cancel, backend) as session:
+        source = session.contexts.read_dockerfile()
+        verdicts = [_verify(session, request, source, prefix, platform) for platform in platforms_of(request)]
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, msgspec.Raw(msgspec.json.encode(verdicts)))
 
 
-def _verify(bench: BuildSession, request: BuildRequest, source: Source, emit: Lanes, asked: Platform | None) -> Verdict:
-    platform, label = asked or bench.host, str(asked) if len(request.platforms) > 1 else ""
+def _verify(
+    session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, asked: Platform | None
+) -> Verdict:
+    platform, label = asked or session.host, str(asked) if len(request.platforms) > 1 else ""
     request = msgspec.structs.replace(request, platforms=(str(asked),) if asked else ())
-    expected = _expected(bench, request.verify, platform)
+    expected = _expected(session, request.verify, platform)
     request = _like(request, expected.image)
     epoch = request.source_date_epoch
     found = None
@@ -74,8 +77,8 @@ def _verify(bench: BuildSession, request: BuildRequest, source: Source, emit: La
         attempt = msgspec.structs.replace(
             request, source_date_epoch=seconds, rewrite_timestamp=rewrite, no_cache=not number
         )
-        emit.enter(f"{platform} {number}", label)
-        built = _build(bench, attempt, source, emit)
+        prefix.enter(f"{platform} {number}", label)
+        built = _build(session, attempt, source, prefix)
         same = built.image.manifest.digest == expected.image.manifest.digest
         if number <= 1 or same:  # what differs is told of the likeliest: with the epoch that the image seems to have
             found, epoch = built, seconds
@@ -85,28 +88,28 @@ def _verify(bench: BuildSession, request: BuildRequest, source: Source, emit: La
     verdict = Verdict(True, expected.image.manifest.digest, found.image.manifest.digest, str(platform), epoch)
     if found.image.manifest.digest == expected.image.manifest.digest:
         return verdict
-    raise _difference(bench, expected, found, epoch)
+    raise _difference(session, expected, found, epoch)
 
 
-def _expected(bench: BuildSession, text: str, platform: Platform) -> Resolved:
+def _expected(session: BuildSession, text: str, platform: Platform) -> Resolved:
     """Return the image of a name or a digest; raises UsageError, RegistryError."""
     if "@" not in text:
         try:
-            found = find_image(bench.store, text)
+            found = find_image(session.store, text)
         except UsageError as error:
             if error.code != "no-image" or whole_digest(text) or text.startswith("sha256:"):
                 hint = "name it with its repository: `REPOSITORY@sha256:...`"
                 hints = (hint,) if error.code == "no-image" else error.hints
                 raise UsageError(f"option `--verify`: {error.message}", code=error.code, hints=hints) from error
         else:
-            image = None if found.by_name else bench.resolver.stored(found.root, platform)
+            image = None if found.by_name else session.resolver.stored(found.root, platform)
             if image is not None:
                 return Resolved(text, found.root.digest, image, "")
     try:
         name = str(parse_reference(text))
     except ValueError as error:
         raise UsageError(f"option `--verify`: {error}") from error
-    return bench.resolver.resolve(name, platform)
+    return session.resolver.resolve(name, platform)
 
 
 def _like(request: BuildRequest, image: Image) -> BuildRequest:
@@ -145,12 +148,12 @@ def _guesses(request: BuildRequest, image: Image) -> list[tuple[int | None, bool
     return [(None, False)] if epoch is None else [(None, False), (epoch, False), (epoch, True), (None, True)]
 
 
-def _build(bench: BuildSession, request: BuildRequest, source: Source, emit: Emit) -> Built:
-    exporter, _ = make_images(bench, request, source, emit)
+def _build(session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix) -> Built:
+    exporter, _ = make_images(session, request, source, prefix)
     return exporter.images()[0]
 
 
-def _difference(bench: BuildSession, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
+def _difference(session: BuildSession, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
     """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
     old, new = expected.image, found.image
     base = {layer.pulled.diff_id for layer in found.snapshot.layers if layer.pulled is not None}
@@ -166,7 +169,7 @@ def _difference(bench: BuildSession, expected: Resolved, found: Built, epoch: in
                 return another
             try:
                 differences = list(
-                    compare_members(_members(bench, layer, expected.origin), _members(bench, other, ""))
+                    compare_members(_members(session, layer, expected.origin), _members(session, other, ""))
                 )
             except StoreError as missing:
                 if missing.code != "blob-missing":
@@ -242,15 +245,15 @@ def _title(lines: list[str], index: int) -> str:
     return lines[index] if index < len(lines) and lines[index] else f"layer {index + 1}"
 
 
-def _members(bench: BuildSession, layer: Layer, origin: str) -> dict[str, Content]:
+def _members(session: BuildSession, layer: Layer, origin: str) -> dict[str, Content]:
     if origin:
-        bench.layers.ensure_blob(layer, origin)
+        session.layers.ensure_blob(layer, origin)
 
     def chunks() -> Iterator[bytes]:
-        with bench.store.blobs.open(layer.descriptor.digest) as file:
+        with session.store.blobs.open(layer.descriptor.digest) as file:
             while chunk := file.read(1 << 20):
                 yield chunk
 
-    return read_members(chunks(), bench.request.unpack)
+    return read_members(chunks(), session.request.unpack)
 
 

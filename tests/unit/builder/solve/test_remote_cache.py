@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from firkin.builder.build import _slot, run_build
+from firkin.builder.build import run_build
 from firkin.builder.cache.directory import DirectoryCache
 from firkin.builder.cache.entry import ANNOTATION, Entry
 from firkin.builder.cache.repository import RepositoryCache
+from firkin.builder.opening import slot_of
 from firkin.builder.request import BuildRequest, BuildResult, CacheRef, Output
 from firkin.cli.commands.cache import Row, Rules, choose
 from firkin.errors import FirkinError, HostError, RegistryError
@@ -429,7 +430,7 @@ def test_secrets_stay_out(project: Project) -> None:
 
 def test_a_context_is_remembered_without_its_password() -> None:
     request = BuildRequest("https://me:hunter2@host/app.tar?token=hunter2", "/store", now_s=1.0)
-    assert "hunter2" not in _slot(request, Source("Dockerfile", "")) and "host/app.tar" in _slot(request, Source("D", ""))
+    assert "hunter2" not in slot_of(request, Source("Dockerfile", "")) and "host/app.tar" in slot_of(request, Source("D", ""))
 
 
 # Failures
