@@ -9,7 +9,7 @@ from functools import partial
 from typing import ParamSpec
 
 from firkin.api import keywords
-from firkin.api.builds import Cancel, build
+from firkin.api.builds import StopSign, build
 from firkin.builder.request import BuildResult
 from firkin.errors import FirkinError, UsageError
 from firkin.events import Event
@@ -81,7 +81,7 @@ class _Inbox:
 class _Either:
     """Set as soon as one of two is."""
 
-    def __init__(self, own: Cancel, other: object) -> None:
+    def __init__(self, own: StopSign, other: object) -> None:
         self._own = own
         self._other = other
 

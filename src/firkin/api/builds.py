@@ -52,7 +52,7 @@ _ISOLATION = keywords.choice("auto", "namespaces", "chroot", "inplace")
 _OUTPUT_BYTES = 1 << 16  # of a step, kept in case it fails
 
 
-class Cancel(Protocol):
+class StopSign(Protocol):
     """Something that is set to stop a build, e.g. a threading.Event."""
 
     def is_set(self) -> bool:
@@ -91,7 +91,7 @@ def build(
     root: str | os.PathLike[str] | None = None,
     config: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], object] | None = None,
-    cancel: Cancel | None = None,
+    cancel: StopSign | None = None,
     timeout_s: float | None = None,
 ) -> BuildResult:
     """Build an image from a Dockerfile and return what came of it.
@@ -156,7 +156,7 @@ def run(
     request: BuildRequest,
     on_event: Callable[[Event], object] | None = None,
     *,
-    cancel: Cancel | None = None,
+    cancel: StopSign | None = None,
     timeout_s: float | None = None,
 ) -> BuildResult:
     """Run a request in a worker process and return its result; raises as `build` does."""
@@ -220,7 +220,7 @@ class _Worker:
         self._failed = ""  # the step that failed
 
     def run(
-        self, on_event: Callable[[Event], object] | None, cancel: Cancel | None, deadline_s: float | None
+        self, on_event: Callable[[Event], object] | None, cancel: StopSign | None, deadline_s: float | None
     ) -> BuildResult:
         """Hand events on until the last line; return the result or raise the error."""
         self._send_request()

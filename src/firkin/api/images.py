@@ -16,8 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from firkin.api import keywords
-from firkin.api.builds import Cancel as Stop
-from firkin.api.builds import read_surroundings
+from firkin.api.builds import StopSign, read_surroundings
 from firkin.api.keywords import optional
 from firkin.content.resolve import ImageResolver
 from firkin.errors import Cancelled, UsageError
@@ -83,7 +82,7 @@ def pull(
     root: str | os.PathLike[str] | None = None,
     registry: RegistrySettings | None = None,
     on_event: Callable[[Event], object] | None = None,
-    cancel: Stop | None = None,
+    cancel: StopSign | None = None,
 ) -> StoredImage:
     """Pull an image into the store and return it.
 
@@ -116,7 +115,7 @@ def push(
     root: str | os.PathLike[str] | None = None,
     registry: RegistrySettings | None = None,
     on_event: Callable[[Event], object] | None = None,
-    cancel: Stop | None = None,
+    cancel: StopSign | None = None,
 ) -> tuple[str, ...]:
     """Push an image of the store, under its own name or the given ones; return `NAME:TAG@DIGEST` of each.
 
@@ -170,7 +169,7 @@ def _stored(found: Found) -> StoredImage:
 class _Watch:
     """Hands events of several threads to the caller in its own thread, and looks whether it wants to stop."""
 
-    def __init__(self, id: str, on_event: Callable[[Event], object] | None, stop: Stop | None) -> None:
+    def __init__(self, id: str, on_event: Callable[[Event], object] | None, stop: StopSign | None) -> None:
         optional(keywords.listener, "on_event", on_event)
         keywords.check_cancel("cancel", stop)
         self.cancel = Cancel()

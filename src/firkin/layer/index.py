@@ -40,7 +40,7 @@ _LINK, _REMOVE, _OPAQUE_ONLY = 6, 7, 8
 _FLAG_OPAQUE, _FLAG_LINKED = 1, 2
 
 
-class Record(NamedTuple):
+class IndexRecord(NamedTuple):
     """What one layer says of a path. `entry` None: removed. `opaque`: hides what lies below;
     `implied`: the layer only says that, or only has members beneath it, and the attributes are not its own."""
 
@@ -193,7 +193,7 @@ class LayerIndex:
         self._table.release()
         self._data.close()
 
-    def lookup(self, path: str) -> Record | None:
+    def lookup(self, path: str) -> IndexRecord | None:
         """Return what the layer says of a path; None: nothing, not even by something beneath it."""
         key = key_of(path)
         at = self._bisect(key + b"\0\0")
@@ -204,10 +204,10 @@ class LayerIndex:
         if found == key + b"\0\0":
             return self._record(at)
         if not key or found.startswith(key + b"\0"):
-            return Record(path, Entry("dir", 0o755), implied=True)
+            return IndexRecord(path, Entry("dir", 0o755), implied=True)
         return None
 
-    def iter(self, prefix: str = "") -> Iterator[Record]:
+    def iter(self, prefix: str = "") -> Iterator[IndexRecord]:
         """Yield the record of `prefix` and all beneath it, in order."""
         key = key_of(prefix)
         at = self._bisect(key + b"\0\0") if key else 0
@@ -259,7 +259,7 @@ class LayerIndex:
                 high = middle
         return low
 
-    def _record(self, at: int) -> Record:
+    def _record(self, at: int) -> IndexRecord:
         data = self._data
         start = self._start(at)
         cut = data.find(b"\0\0", start)
@@ -268,9 +268,9 @@ class LayerIndex:
             data, cut + 2
         )
         if word == _REMOVE:
-            return Record(path, None)
+            return IndexRecord(path, None)
         if word == _OPAQUE_ONLY:
-            return Record(path, Entry("dir", 0o755), opaque=True, implied=True)
+            return IndexRecord(path, Entry("dir", 0o755), opaque=True, implied=True)
         text_at = cut + 2 + _fixed.size
         target = data[text_at : text_at + target_size].decode("utf-8", "surrogateescape")
         link = target if word >> 4 else ""
@@ -300,7 +300,7 @@ class LayerIndex:
             xattrs,
             inode,
         )
-        return Record(path, entry, link, bool(flags & _FLAG_OPAQUE))
+        return IndexRecord(path, entry, link, bool(flags & _FLAG_OPAQUE))
 
 
 def _unpack_attributes(data: bytes) -> tuple[tuple[str, bytes], ...]:

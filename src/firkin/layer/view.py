@@ -14,7 +14,7 @@ import msgspec
 
 from firkin.layer.attributes import OPAQUE_XATTR, WHITEOUT_XATTR, get_xattr
 from firkin.layer.change import Content, Entry, View, follow_links
-from firkin.layer.index import LayerIndex, Record
+from firkin.layer.index import IndexRecord, LayerIndex
 from firkin.layer.scan import OwnerOf, read_entry
 
 _S_IFMT, _S_IFDIR, _S_IFCHR, _S_IFREG = 0o170000, 0o040000, 0o020000, 0o100000
@@ -101,7 +101,7 @@ def _unknown_parts(path: str, known: Container[str]) -> list[str]:
 class LayerReader(Protocol):
     """One layer of a stack: an index, or a diff tree."""
 
-    def lookup(self, path: str) -> Record | None:
+    def lookup(self, path: str) -> IndexRecord | None:
         """Return what this layer alone says of a path."""
 
     def children(self, path: str) -> Iterator[tuple[str, bool]]:
@@ -117,7 +117,7 @@ class DiffTree:
         self._prefix = root + "/"
         self._index = index
 
-    def lookup(self, path: str) -> Record | None:
+    def lookup(self, path: str) -> IndexRecord | None:
         """Return what this layer alone says of a path; the path's parents must be directories in it."""
         full = self._prefix + path if path else self.root
         try:
@@ -129,9 +129,9 @@ class DiffTree:
             return None
         kind = status.st_mode & _S_IFMT
         if kind == _S_IFCHR and status.st_rdev == 0:
-            return Record(path, None)
+            return IndexRecord(path, None)
         if kind == _S_IFREG and status.st_size == 0 and get_xattr(full, WHITEOUT_XATTR) is not None:
-            return Record(path, None)
+            return IndexRecord(path, None)
         entry = read_entry(full, status)
         opaque = kind == _S_IFDIR and _is_opaque(full)
         if self._index is not None:
@@ -141,7 +141,7 @@ class DiffTree:
                 entry = msgspec.structs.replace(
                     entry, uid=known.uid, gid=known.gid, mode=known.mode, xattrs=known.xattrs
                 )
-        return Record(path, entry, "", opaque)
+        return IndexRecord(path, entry, "", opaque)
 
     def children(self, path: str) -> Iterator[tuple[str, bool]]:
         """Yield the names in a directory; True: removed."""

@@ -11,7 +11,7 @@ from firkin.errors import HostError
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Put
 from firkin.layer.view import DirectoryView, StackView, resolve_path
-from firkin.sandbox.plain_ops import Source, sorted_mounts
+from firkin.sandbox.plain_ops import MountSource, sorted_mounts
 from firkin.sandbox.spec import BindMount
 
 if TYPE_CHECKING:
@@ -28,31 +28,31 @@ _PROC_FILES = (
 )  # fmt: skip
 
 
-def prepare_sources(spec: RunSpec, scratch: str) -> tuple[Source | None, ...]:
+def prepare_sources(spec: RunSpec, scratch: str) -> tuple[MountSource | None, ...]:
     """Make ready what the bind mounts of `sorted_mounts(spec)` show; copies are made in `scratch`.
 
     Raises HostError for a source that does not exist.
     """
-    sources: list[Source | None] = []
+    sources: list[MountSource | None] = []
     for number, mount in enumerate(sorted_mounts(spec)):
         sources.append(_prepare(mount, f"{scratch}/source-{number}") if isinstance(mount, BindMount) else None)
     return tuple(sources)
 
 
-def _prepare(mount: BindMount, place: str) -> Source:
+def _prepare(mount: BindMount, place: str) -> MountSource:
     if mount.path is None and len(mount.lowers) == 1:
         path = mount.lowers[0]
         kind = stat.S_IFMT(os.lstat(path).st_mode)
         if kind == stat.S_IFSOCK:
-            return Source("socket", path)
+            return MountSource("socket", path)
         if kind == stat.S_IFDIR and not mount.readonly and not mount.discard:
-            return Source("keep", path)
+            return MountSource("keep", path)
         return _copy(DirectoryView(os.path.dirname(path)), os.path.basename(path), place, mount)
     view = StackView(tuple(reversed(mount.lowers)))
     return _copy(view, resolve_path(view, mount.path or ""), place, mount)
 
 
-def _copy(view: View, path: str, place: str, mount: BindMount) -> Source:
+def _copy(view: View, path: str, place: str, mount: BindMount) -> MountSource:
     if view.lstat(path) is None:
         raise HostError(
             f"cannot prepare the sandbox: bind `{mount.path or mount.lowers[0]}`: no such file or directory",
@@ -60,7 +60,7 @@ def _copy(view: View, path: str, place: str, mount: BindMount) -> Source:
         )
     os.mkdir(place, 0o755)
     apply_changes(_iter_puts(view, path, "it", {}), place, form="flat")
-    return Source("copy", f"{place}/it")
+    return MountSource("copy", f"{place}/it")
 
 
 def _iter_puts(view: View, path: str, name: str, links: dict[tuple[int, int], str]) -> Iterator[Put]:

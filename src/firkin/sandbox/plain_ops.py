@@ -37,7 +37,7 @@ _SETPCAP, _SYS_CHROOT, _SYS_PTRACE = 1 << 8, 1 << 18, 1 << 19
 _ALL = (1 << 41) - 1
 
 
-class Source(msgspec.Struct, frozen=True):
+class MountSource(msgspec.Struct, frozen=True):
     """What a bind mount shows: a copy made for it, a directory to be put back (`keep`), or a socket."""
 
     kind: Literal["copy", "keep", "socket"]
@@ -56,7 +56,7 @@ def plain_plan(
     *,
     parent: int,
     machine: str,
-    sources: tuple[Source | None, ...],
+    sources: tuple[MountSource | None, ...],
     proc_files: tuple[tuple[str, bytes], ...],
 ) -> dict[str, object]:
     """Return what `init.py` is to do for one command without namespaces.
@@ -119,7 +119,7 @@ def _own_surroundings(spec: RunSpec) -> list[Operation]:
     return operations
 
 
-def _mounted(mount: Mount, source: Source | None) -> Operation:
+def _mounted(mount: Mount, source: MountSource | None) -> Operation:
     target = checked_target(mount.target)
     match mount:
         case FileMount():

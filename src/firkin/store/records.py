@@ -78,7 +78,7 @@ SCHEMA_VERSION &= 0x7FFFFFFF  # it is a signed number in SQLite
 _DAMAGED = ".damaged"
 
 
-class Record(msgspec.Struct, frozen=True):
+class StepRecord(msgspec.Struct, frozen=True):
     """One remembered step, and the id of the layer that it made."""
 
     key: CacheKey
@@ -284,7 +284,7 @@ class Records:
 
     # Cache records
 
-    def find(self, key: CacheKey) -> Record | None:
+    def find(self, key: CacheKey) -> StepRecord | None:
         """Return the record of a step and note that it was of use."""
         rows = self.query(
             "SELECT layer, slot, title, parts, created, seconds, used FROM records WHERE key = ?", (key,)
@@ -294,11 +294,11 @@ class Records:
         layer, slot, title, parts, created, seconds, used = rows[0]
         if self._clock() - _number(used) > _USE_PRECISION_S:
             self.touch((key,), (str(layer),), ())
-        return Record(
+        return StepRecord(
             key, str(layer), str(slot), str(title), _decode_parts(parts), _number(created), _number(seconds)
         )
 
-    def remember(self, record: Record, *, replace: bool = False) -> None:
+    def remember(self, record: StepRecord, *, replace: bool = False) -> None:
         """Keep the record of a step whose tree or blob is in the store.
 
         The first one stays, unless `replace`: then the step now stands for another layer (--no-cache).
@@ -331,7 +331,7 @@ class Records:
         with self._transaction() as connection:
             connection.execute("DELETE FROM records WHERE key = ?", (key,))
 
-    def previous(self, slot: str) -> Record | None:
+    def previous(self, slot: str) -> StepRecord | None:
         """Return the last used record of the same place in the same Dockerfile."""
         rows = self.query(
             "SELECT key FROM records WHERE slot = ? ORDER BY used DESC, created DESC LIMIT 1", (slot,)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from firkin.layer.change import Change, Entry, Opaque, Put, Remove
-from firkin.layer.index import IndexWriter, LayerIndex, Record, open_index
+from firkin.layer.index import IndexRecord, IndexWriter, LayerIndex, open_index
 from firkin.layer.scan import iter_upper_changes
 
 
@@ -75,22 +75,22 @@ IMPLIED = Entry("dir", 0o755)
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ([Remove("a")], Record("a", None)),
-        ([Put("a", DIR), Opaque("a")], Record("a", DIR, opaque=True)),
-        ([Opaque("a"), Put("a", DIR)], Record("a", DIR, opaque=True)),
-        ([Opaque("a")], Record("a", IMPLIED, opaque=True, implied=True)),
-        ([Remove("a"), Put("a", DIR)], Record("a", DIR, opaque=True)),
-        ([Put("a", DIR), Remove("a")], Record("a", DIR, opaque=True)),
-        ([Remove("a"), Put("a", FILE)], Record("a", FILE)),
-        ([Put("a", FILE), Remove("a")], Record("a", FILE)),
-        ([Remove("a"), Put("a/b", FILE)], Record("a", IMPLIED, opaque=True, implied=True)),
-        ([Put("a/b", FILE)], Record("a", IMPLIED, implied=True)),
-        ([Put("a", FILE), Put("a", DIR)], Record("a", DIR)),
-        ([Put("a", DIR), Put("a", FILE)], Record("a", FILE)),
+        ([Remove("a")], IndexRecord("a", None)),
+        ([Put("a", DIR), Opaque("a")], IndexRecord("a", DIR, opaque=True)),
+        ([Opaque("a"), Put("a", DIR)], IndexRecord("a", DIR, opaque=True)),
+        ([Opaque("a")], IndexRecord("a", IMPLIED, opaque=True, implied=True)),
+        ([Remove("a"), Put("a", DIR)], IndexRecord("a", DIR, opaque=True)),
+        ([Put("a", DIR), Remove("a")], IndexRecord("a", DIR, opaque=True)),
+        ([Remove("a"), Put("a", FILE)], IndexRecord("a", FILE)),
+        ([Put("a", FILE), Remove("a")], IndexRecord("a", FILE)),
+        ([Remove("a"), Put("a/b", FILE)], IndexRecord("a", IMPLIED, opaque=True, implied=True)),
+        ([Put("a/b", FILE)], IndexRecord("a", IMPLIED, implied=True)),
+        ([Put("a", FILE), Put("a", DIR)], IndexRecord("a", DIR)),
+        ([Put("a", DIR), Put("a", FILE)], IndexRecord("a", FILE)),
         ([Put("a-b", FILE)], None),
     ],
 )
-def test_what_a_layer_says_of_a_path(changes: list[Change], wanted: Record | None, place: Path) -> None:
+def test_what_a_layer_says_of_a_path(changes: list[Change], wanted: IndexRecord | None, place: Path) -> None:
     with index_of(place, changes) as index:
         assert index.lookup("a") == wanted
 
@@ -102,14 +102,14 @@ def test_empty_and_root(place: Path) -> None:
         assert list(index.children("")) == []
         assert list(index.iter()) == []
     with index_of(place, [Put("", DIR), Put("b", FILE), Put("a", FILE)]) as index:
-        assert index.lookup("") == Record("", DIR)
+        assert index.lookup("") == IndexRecord("", DIR)
         assert list(index.children("")) == [("a", False), ("b", False)]
 
 
 def test_times_that_do_not_fit(place: Path) -> None:
     with index_of(place, [Put("a", Entry("file", mtime_ns=10**20)), Put("b", Entry("file", mtime_ns=-5))]) as index:
-        assert index.lookup("a") == Record("a", Entry("file", mtime_ns=(1 << 63) - 1))
-        assert index.lookup("b") == Record("b", Entry("file", mtime_ns=-5))
+        assert index.lookup("a") == IndexRecord("a", Entry("file", mtime_ns=(1 << 63) - 1))
+        assert index.lookup("b") == IndexRecord("b", Entry("file", mtime_ns=-5))
 
 
 def test_siblings_that_share_a_start(place: Path) -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from firkin.errors import HostError, UsageError
 from firkin.sandbox.plain import prepare_sources
-from firkin.sandbox.plain_ops import Source, plain_plan, sorted_mounts
+from firkin.sandbox.plain_ops import MountSource, plain_plan, sorted_mounts
 from firkin.sandbox.spec import BindMount, FileMount, RunSpec, TmpfsMount
 
 SETPCAP, SYS_CHROOT, SYS_PTRACE, MKNOD = 8, 18, 19, 27
 
 
-def plan(spec: RunSpec, root: str = "/root", sources: tuple[Source | None, ...] = ()) -> dict:
+def plan(spec: RunSpec, root: str = "/root", sources: tuple[MountSource | None, ...] = ()) -> dict:
     made = plain_plan(
         spec, root, "/s", parent=7, machine="x86_64", sources=sources, proc_files=(("version", b"Linux"),)
     )
@@ -62,7 +62,7 @@ def test_mounts_go_from_the_root_down() -> None:
         ),
     )
     assert [mount.target for mount in sorted_mounts(spec)] == ["/m/", "/m/deep", "/m/deep/secret"]
-    setup = plan(spec, sources=(Source("keep", "/cache"), None, None))["setup"]
+    setup = plan(spec, sources=(MountSource("keep", "/cache"), None, None))["setup"]
     assert setup[-3:] == [
         ("keep", "/m", "/cache"),
         ("empty", "/m/deep", 0o700),
@@ -87,7 +87,7 @@ def test_what_a_bind_mount_shows(tmp_path) -> None:
     )
     layers, kept, nothing = prepare_sources(spec, str(scratch))
     assert nothing is None
-    assert kept == Source("keep", str(cache))
+    assert kept == MountSource("keep", str(cache))
     assert layers is not None
     assert layers.kind == "copy"
     copied = {path.name: path.read_text() for path in (scratch / "source-0/it").iterdir()}

@@ -19,7 +19,7 @@ from firkin.store import collect as collecting
 from firkin.store.collect import collect, is_needed
 from firkin.store.gc import KEPT, RECENT, WANTED, prune
 from firkin.store.layout import check_owner
-from firkin.store.records import LayerBlob, Record
+from firkin.store.records import LayerBlob, StepRecord
 from firkin.store.rules import GcRules
 from firkin.store.store import Store
 from firkin.store.usage import measured_use, recorded_use
@@ -54,7 +54,7 @@ def add_layer(store: Store, name: str, kilobytes: int = 64) -> None:
         file.write(b"x" * kilobytes * KILO)
     store.trees.seal(staged, name)
     store.records.add_tree(name)
-    store.records.remember(Record(CacheKey(name), name, "D|s|1", f"RUN {name}", (), 1.0, 0.1))
+    store.records.remember(StepRecord(CacheKey(name), name, "D|s|1", f"RUN {name}", (), 1.0, 0.1))
 
 
 def add_image(store: Store, name: str, content: bytes) -> None:

@@ -21,7 +21,7 @@ from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.gc import prune
 from firkin.store.layout import remove_tree
-from firkin.store.records import LayerBlob, Record
+from firkin.store.records import LayerBlob, StepRecord
 from firkin.store.store import Store
 
 
@@ -44,8 +44,8 @@ def store(tmp_path, clock):
         yield opened
 
 
-def record(key: str, slot: str = "D|s|1") -> Record:
-    return Record(CacheKey(key), key, slot, "RUN x", (("op", "run"), ("command", key)), 5.0, 0.5)
+def record(key: str, slot: str = "D|s|1") -> StepRecord:
+    return StepRecord(CacheKey(key), key, slot, "RUN x", (("op", "run"), ("command", key)), 5.0, 0.5)
 
 
 def test_blob_is_named_by_its_digest_and_read_back_verified(store):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO, Protocol
 
-from firkin.builder.cache.entry import Entry
+from firkin.builder.cache.entry import CacheEntry
 
 
 class Lookup(Protocol):
@@ -23,14 +23,14 @@ class Lookup(Protocol):
     def origin(self) -> str:
         """Where the blobs of entries come from, as `graph.ops.Pull` says it."""
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CacheEntry | None:
         """Return the entry of a name, checked; ValueError when it is not what it should be."""
 
 
 class Place(Lookup, Protocol):
     """Where entries are kept, too."""
 
-    def add(self, name: str, entry: Entry, open_blob: Callable[[], BinaryIO], near: str) -> None:
+    def add(self, name: str, entry: CacheEntry, open_blob: Callable[[], BinaryIO], near: str) -> None:
         """Put an entry, its blob first; `near` is another origin of the blob, or ""."""
 
     def names(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from firkin.builder.cache.entry import Entry, encode_entry, is_name, read_entry
+from firkin.builder.cache.entry import CacheEntry, encode_entry, is_name, read_entry
 from firkin.errors import StoreError
 from firkin.linux.files import open_named, read_named
 from firkin.oci import media
@@ -59,7 +59,7 @@ class DirectoryCache:
         """Say whether there is a cache at the path."""
         return _size(f"{self._path}/index.json") >= 0
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CacheEntry | None:
         """Return an entry. Raises StoreError, and ValueError for one that is refused."""
         with self._lock:
             if self._known is None:
@@ -96,7 +96,7 @@ class DirectoryCache:
         if size != descriptor.size or finish(hasher) != descriptor.digest:
             raise ValueError(f"blob {descriptor.digest} in {self._path} is damaged")
 
-    def add(self, name: str, entry: Entry, open_blob: Callable[[], BinaryIO], near: str) -> None:
+    def add(self, name: str, entry: CacheEntry, open_blob: Callable[[], BinaryIO], near: str) -> None:
         """Write an entry's blobs; `close` lists it."""
         config, manifest = encode_entry(entry, self._platform)
         try:

@@ -30,7 +30,7 @@ _MAX_TITLE = 1000
 _MAX_READS = 1000
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CacheEntry(msgspec.Struct, frozen=True):
     """What a cache holds of one step: the layer that it made, and how it is shipped.
 
     `layer` is the layer's id: `key`, unless the step found its layer under another key; `reads` are then
@@ -65,7 +65,7 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int = 0
 
 
-def belongs(entry: Entry, parts: tuple[Part, ...]) -> bool:
+def belongs(entry: CacheEntry, parts: tuple[Part, ...]) -> bool:
     """Say whether an entry may stand for the step with these parts.
 
     A layer's id is the key of the step that made it, or begins like it (--no-cache). So an entry cannot
@@ -79,7 +79,7 @@ def belongs(entry: Entry, parts: tuple[Part, ...]) -> bool:
         return False
 
 
-def annotation_of(entries: Iterable[tuple[int, Entry]]) -> str:
+def annotation_of(entries: Iterable[tuple[int, CacheEntry]]) -> str:
     """Return the annotation for entries with the positions of their layers."""
     lines = [
         _Line(
@@ -99,7 +99,7 @@ def annotation_of(entries: Iterable[tuple[int, Entry]]) -> str:
     return codec.encode(lines).decode()
 
 
-def encode_entry(entry: Entry, platform: Platform) -> tuple[ImageConfig, Manifest]:
+def encode_entry(entry: CacheEntry, platform: Platform) -> tuple[ImageConfig, Manifest]:
     """Return the configuration and the manifest of an entry, deterministically."""
     created = rfc3339(entry.created)
     config = encode_config(
@@ -120,7 +120,7 @@ def encode_entry(entry: Entry, platform: Platform) -> tuple[ImageConfig, Manifes
     return config, encode_manifest(manifest)
 
 
-def read_entries(manifest: Manifest) -> tuple[Entry, ...]:
+def read_entries(manifest: Manifest) -> tuple[CacheEntry, ...]:
     """Return the entries that a manifest carries, none for any other image. Raises ValueError."""
     text = dict(manifest.annotations).get(ANNOTATION)
     if text is None:
@@ -129,7 +129,7 @@ def read_entries(manifest: Manifest) -> tuple[Entry, ...]:
     return tuple(_entry(line, manifest) for line in lines)
 
 
-def read_entry(manifest: Manifest, name: str) -> Entry:
+def read_entry(manifest: Manifest, name: str) -> CacheEntry:
     """Return the one entry of a manifest that was found under a name; raises ValueError."""
     entries = read_entries(manifest)
     if len(entries) != 1 or len(manifest.layers) != 1:
@@ -148,7 +148,7 @@ def _is_key(text: str) -> bool:
     return len(text) == 64 and _HEX.issuperset(text)
 
 
-def _entry(line: _Line, manifest: Manifest) -> Entry:
+def _entry(line: _Line, manifest: Manifest) -> CacheEntry:
     if not _is_key(line.key) or not _is_key(line.layer):
         raise ValueError("its key or layer is not 64 hex digits")
     if not 0 <= line.position < len(manifest.layers):
@@ -166,7 +166,7 @@ def _entry(line: _Line, manifest: Manifest) -> Entry:
     # Without the descriptor's urls and annotations: nothing leads out of the place that holds the entry.
     descriptor = Descriptor(found.media_type, found.digest, found.size)
     title = "".join(char if char.isprintable() else " " for char in line.title[:_MAX_TITLE])
-    return Entry(
+    return CacheEntry(
         CacheKey(line.key),
         line.layer,
         Layer(DiffID(parse_digest(line.diff_id)), descriptor),

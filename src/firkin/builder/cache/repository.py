@@ -11,7 +11,7 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from firkin.builder.cache.entry import Entry, encode_entry, is_name, read_entries, read_entry
+from firkin.builder.cache.entry import CacheEntry, encode_entry, is_name, read_entries, read_entry
 from firkin.errors import RegistryError, UsageError
 from firkin.oci.manifest import Index, Manifest
 from firkin.oci.platform import Platform
@@ -45,7 +45,7 @@ class RepositoryCache:
         """As `graph.ops.Pull` says where blobs come from."""
         return f"docker-image://{self._reference.name}@"
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CacheEntry | None:
         """Return an entry: one GET. Raises RegistryError, and ValueError for one that is refused."""
         document = self._client().find_manifest(self._tagged(name))
         if document is None:
@@ -54,7 +54,7 @@ class RepositoryCache:
             raise ValueError("it is an index")
         return read_entry(document, name)
 
-    def add(self, name: str, entry: Entry, open_blob: Callable[[], BinaryIO], near: str) -> None:
+    def add(self, name: str, entry: CacheEntry, open_blob: Callable[[], BinaryIO], near: str) -> None:
         """Push an entry: layer, configuration, manifest."""
         client = self._client()
         config, manifest = encode_entry(entry, self._platform)
@@ -108,7 +108,7 @@ class ImageCache:
         self._reference = parse_cache_reference(text, "latest")
         self._client = client
         self._lock = threading.Lock()
-        self._entries: dict[str, Entry] | None = None
+        self._entries: dict[str, CacheEntry] | None = None
 
     @property
     def shown(self) -> str:
@@ -120,7 +120,7 @@ class ImageCache:
         """As `graph.ops.Pull` says where blobs come from."""
         return f"docker-image://{self._reference.name}@"
 
-    def find(self, name: str) -> Entry | None:
+    def find(self, name: str) -> CacheEntry | None:
         """Return an entry; at most one GET an image and platform in all. Raises RegistryError, ValueError."""
         with self._lock:
             if self._entries is None:
@@ -128,7 +128,7 @@ class ImageCache:
                 self._entries = {entry.key: entry for entry in self._read(self._reference, 0)}
             return self._entries.get(name)
 
-    def _read(self, reference: Reference, depth: int) -> tuple[Entry, ...]:
+    def _read(self, reference: Reference, depth: int) -> tuple[CacheEntry, ...]:
         document = self._client().find_manifest(reference)
         if document is None:
             return ()

@@ -15,7 +15,7 @@ from firkin.errors import DockerfileError
 from firkin.source import Position, Source, Span
 
 
-class Warning(msgspec.Struct, frozen=True):
+class ParseWarning(msgspec.Struct, frozen=True):
     """Something that is accepted but may not be meant; `rule` is a build check's name, or ""."""
 
     rule: str
@@ -72,7 +72,7 @@ class Lines(msgspec.Struct, frozen=True):
 
     directives: Directives
     instructions: tuple[RawInstruction, ...]
-    warnings: tuple[Warning, ...]
+    warnings: tuple[ParseWarning, ...]
 
 
 EMPTY_CONTINUATION_URL: Final = "https://docs.docker.com/go/dockerfile/rule/no-empty-continuation/"
@@ -158,7 +158,7 @@ class _Reader:
         self.spans: list[tuple[str, Span]] = []
         self.directives_done = False  # for `escape`
         self.checks_done = False  # for `syntax` and `check`
-        self.warnings: list[Warning] = []
+        self.warnings: list[ParseWarning] = []
 
     def span(self, first: int, last: int) -> Span:
         if self.at is not None:
@@ -244,7 +244,7 @@ class _Reader:
         if empty:
             where = self.span(self.line, self.line)
             self.warnings.append(
-                Warning("NoEmptyContinuation", "Empty continuation line", where, EMPTY_CONTINUATION_URL)
+                ParseWarning("NoEmptyContinuation", "Empty continuation line", where, EMPTY_CONTINUATION_URL)
             )
         keyword, flags, rest = split_command(line)
         heredocs: tuple[Heredoc, ...] = ()

@@ -15,11 +15,11 @@ from firkin.builder.dockerfile.parse import parse_onbuild
 from firkin.builder.dockerfile.stages import EPOCH, Command, Node, Plan
 from firkin.builder.dockerfile.state import (
     BaseImage,
+    FromSource,
     LowerContext,
     LowerOptions,
     NamedContext,
     Resolver,
-    Source,
     StageState,
     Warn,
 )
@@ -319,12 +319,12 @@ class _Lowering:
         state.add_step(op, (files,), title, written, node.span, self.context)
         state.history.append(History(created_by=title, comment="buildkit.exporter.image.v0"))
 
-    def _source_of(self, node: Node) -> Source:
+    def _source_of(self, node: Node) -> FromSource:
         if not node.done or node.state is None:
-            return Source(None)
+            return FromSource(None)
         step = node.state.step
         op = self.builder.step(step).op
-        return Source(step, is_image=not isinstance(op, Context), is_scratch=isinstance(op, Scratch))
+        return FromSource(step, is_image=not isinstance(op, Context), is_scratch=isinstance(op, Scratch))
 
     def graph(self) -> Graph:
         """Return the graph with the image of the target."""

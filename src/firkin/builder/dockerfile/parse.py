@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from firkin.builder.dockerfile.instructions import TABLE
 from firkin.builder.dockerfile.instructions.from_ import casing
-from firkin.builder.dockerfile.lines import Lines, RawInstruction, Warning, read_dockerfile, read_instruction
+from firkin.builder.dockerfile.lines import Lines, ParseWarning, RawInstruction, read_dockerfile, read_instruction
 from firkin.builder.dockerfile.syntax import Arg, Dockerfile, From, Instruction, Stage
 from firkin.builder.dockerfile.words import quote
 from firkin.errors import DockerfileError
@@ -44,7 +44,7 @@ def parse_partly(source: Source) -> tuple[Dockerfile, DockerfileError | None]:
         error = raised
         for raw in lines.instructions:
             if raw.span == error.span and raw.keyword == "from":
-                warnings += tuple(Warning(rule, message, raw.span) for rule, message in casing(raw))
+                warnings += tuple(ParseWarning(rule, message, raw.span) for rule, message in casing(raw))
     return Dockerfile(source, lines.directives, tuple(args), tuple(stages), warnings), error
 
 

@@ -56,7 +56,7 @@ class SourceInfo(msgspec.Struct, frozen=True):
         return Source(self.filename, self.data.decode("utf-8", "surrogateescape"))
 
 
-class Warning(msgspec.Struct, frozen=True, rename="camel"):
+class ReportWarning(msgspec.Struct, frozen=True, rename="camel"):
     rule_name: str
     description: str = ""
     url: str = ""
@@ -75,7 +75,7 @@ class BuildError(msgspec.Struct, frozen=True, omit_defaults=True):
 class CheckReport(msgspec.Struct, frozen=True):
     """What `--call=check,format=json` prints."""
 
-    warnings: tuple[Warning, ...]
+    warnings: tuple[ReportWarning, ...]
     sources: tuple[SourceInfo, ...]
     error: BuildError | msgspec.UnsetType | None = msgspec.field(default=msgspec.UNSET, name="buildError")
 
@@ -123,7 +123,7 @@ class TargetsReport(msgspec.Struct, frozen=True):
 def check_report(source: Source, result: CheckResult) -> CheckReport:
     """Return the document of what the checks found."""
     warnings = tuple(
-        Warning(found.rule, found.description, found.url, found.message, location_of(found.span))
+        ReportWarning(found.rule, found.description, found.url, found.message, location_of(found.span))
         for found in result.warnings
     )
     failure = result.error

@@ -99,7 +99,7 @@ class LowerOptions(msgspec.Struct, frozen=True):
         return self.no_cache or stage_name.lower() in (name.lower() for name in self.no_cache_filter)
 
 
-class Source(msgspec.Struct, frozen=True):
+class FromSource(msgspec.Struct, frozen=True):
     """What COPY --from or a mount's from= stands for; `step` None: defined later or not at all.
 
     `is_image` False: a context's files, which belong to 0:0.
@@ -198,7 +198,7 @@ class StageState(msgspec.Struct, eq=False):
     cmd_span: Span | None = None
     entrypoint_span: Span | None = None
     healthcheck_span: Span | None = None
-    sources: tuple[Source | None, ...] = ()  # of the instruction being lowered
+    sources: tuple[FromSource | None, ...] = ()  # of the instruction being lowered
     image_env_places: dict[str, int] = msgspec.field(default_factory=dict)  # where a name comes first
 
     def child(self) -> StageState:

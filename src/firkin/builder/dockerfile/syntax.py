@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.builder.dockerfile.lines import Directives, RawInstruction, Warning
+from firkin.builder.dockerfile.lines import Directives, ParseWarning, RawInstruction
 from firkin.source import Source, Span
 
 
@@ -72,4 +72,4 @@ class Dockerfile(msgspec.Struct, frozen=True):
     directives: Directives
     args: tuple[Arg, ...]
     stages: tuple[Stage, ...]
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[ParseWarning, ...] = ()

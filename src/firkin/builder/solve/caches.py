@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from firkin.builder.cache import Lookup
 from firkin.builder.cache.directory import DirectoryCache
-from firkin.builder.cache.entry import ANNOTATION, Entry, annotation_of
+from firkin.builder.cache.entry import ANNOTATION, CacheEntry, annotation_of
 from firkin.builder.cache.repository import ImageCache, RepositoryCache
 from firkin.builder.request import CacheRef
-from firkin.builder.solve.remote_cache import RemoteCache, Source, Target, entry_of
+from firkin.builder.solve.remote_cache import CacheSource, CacheTarget, RemoteCache, entry_of
 from firkin.content.layers import LayerFormat
 from firkin.content.snapshot import Snapshot
 from firkin.events import Warned
@@ -30,22 +30,22 @@ def open_caches(session: BuildSession, refused: frozenset[str]) -> RemoteCache:
             case "registry":
                 # A repository of entries, and (as for buildx) an image that was made with an inline cache.
                 images: tuple[Lookup, ...] = (ImageCache(ref.ref, session.client),)
-                sources.append(Source(ref, (*images, _repository(session, ref))))
+                sources.append(CacheSource(ref, (*images, _repository(session, ref))))
             case "local":
                 directory = _directory(session, ref)
                 if not directory.exists():  # as the first time, or misspelt
                     text = f"there is no cache at {directory.shown}, so nothing is taken from it"
                     session.emit(Warned(session.clock(), "cache-unreadable", text))
-                sources.append(Source(ref, (directory,)))
+                sources.append(CacheSource(ref, (directory,)))
             case "inline":
                 if ref.ref:
-                    sources.append(Source(ref, (ImageCache(ref.ref, session.client),)))
+                    sources.append(CacheSource(ref, (ImageCache(ref.ref, session.client),)))
     targets = []
     for ref in session.request.cache_to:
         if ref.type == "registry":
-            targets.append(Target(ref, _repository(session, ref)))
+            targets.append(CacheTarget(ref, _repository(session, ref)))
         elif ref.type == "local":
-            targets.append(Target(ref, _directory(session, ref)))
+            targets.append(CacheTarget(ref, _directory(session, ref)))
     return RemoteCache(
         tuple(sources),
         tuple(targets),
@@ -63,7 +63,7 @@ def inline_cache(
     engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
 ) -> PairMap:
     """Return the annotation that makes an image a cache of its own layers (type=inline)."""
-    entries: dict[str, tuple[int, Entry]] = {}
+    entries: dict[str, tuple[int, CacheEntry]] = {}
     used = [record for ref in snapshot.layers for record in engine.records.get(ref.tree_id, ())]
     saved = max((record.created for record in used), default=0.0)  # no clock: equal builds make equal images
     for position, (ref, layer) in enumerate(zip(snapshot.layers, layers, strict=True)):

@@ -25,7 +25,7 @@ from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.errors import FirkinError, StepFailed
 from firkin.events import Emit, Log, qualified
 from firkin.layer.change import Change, Put
-from firkin.store.records import Record
+from firkin.store.records import StepRecord
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pools
@@ -119,7 +119,7 @@ class Engine:
         self._graph = Graph((), ())
         self._results: dict[StepId, Result] = {}
         self._reasons: dict[StepId, str] = {}
-        self.records: dict[str, list[Record]] = {}  # of layers that this build used, by layer
+        self.records: dict[str, list[StepRecord]] = {}  # of layers that this build used, by layer
         self._found_late: set[StepId] = set()
         self._unpacked: set[StepId] = set()
         self._exported: set[StepId] = set()
@@ -222,14 +222,14 @@ class Engine:
             return None
         return self._found(step, inputs, key, record)
 
-    def _in_store(self, step: Step, key: StepKey) -> Record | None:
+    def _in_store(self, step: Step, key: StepKey) -> StepRecord | None:
         record = self.store.records.find(key.key)
         if record is not None and not self.layers.available(record.layer):
             self.store.records.forget(key.key)
             return None
         return record
 
-    def _in_caches(self, step: Step, inputs: tuple[Result, ...], key: StepKey) -> Record | None:
+    def _in_caches(self, step: Step, inputs: tuple[Result, ...], key: StepKey) -> StepRecord | None:
         assert self.remote is not None
         form = self.first_format.when(from_run=reads_runs(step, inputs))
         record = self.remote.find(step.op, key.key, key.parts, self.slot(step), form)
@@ -237,7 +237,7 @@ class Engine:
             self.layers.makers[record.layer] = partial(self._make, step, inputs, record.layer)
         return record
 
-    def _found(self, step: Step, inputs: tuple[Result, ...], key: StepKey, record: Record) -> Snapshot:
+    def _found(self, step: Step, inputs: tuple[Result, ...], key: StepKey, record: StepRecord) -> Snapshot:
         """Take a layer that is remembered under the step's key, or under its narrow one."""
         if record.key != key.key:
             own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
@@ -251,7 +251,7 @@ class Engine:
         self.created[record.layer] = record.created
         return self._add(step, inputs, record.layer)
 
-    def _note(self, step: Step, inputs: tuple[Result, ...], record: Record, *, fresh: bool = False) -> None:
+    def _note(self, step: Step, inputs: tuple[Result, ...], record: StepRecord, *, fresh: bool = False) -> None:
         """Remember which records this build used, and add them to the caches it writes."""
         self.records.setdefault(record.layer, []).append(record)
         if self.remote is not None:
@@ -370,7 +370,7 @@ class Engine:
         self._note_reads(own, inputs)
         return self._found(step, inputs, known, own)
 
-    def _note_reads(self, record: Record, inputs: tuple[Result, ...]) -> None:
+    def _note_reads(self, record: StepRecord, inputs: tuple[Result, ...]) -> None:
         note = note_of(record, inputs)
         if note is not None:
             self.store.records.remember(note, replace=True)
@@ -406,7 +406,7 @@ class Engine:
         if (times := self._keys.set_times(step.op, inputs)) and parts[-1] != ("times", times):
             parts = (*parts, ("times", times))  # no part of the key; see _look_up_layer
         created = self.created.setdefault(layer_id, ended)
-        record = Record(key, layer_id, self.slot(step), step.meta.written, parts, created, ended - began)
+        record = StepRecord(key, layer_id, self.slot(step), step.meta.written, parts, created, ended - began)
         self.store.records.remember(record, replace=fresh)
         self._note(step, inputs, record, fresh=fresh)
         self._note_reads(record, inputs)

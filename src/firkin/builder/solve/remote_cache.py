@@ -16,7 +16,7 @@ from typing import BinaryIO
 import msgspec
 
 from firkin.builder.cache import Lookup, Place
-from firkin.builder.cache.entry import MOUNT_PREFIX, Entry, belongs
+from firkin.builder.cache.entry import MOUNT_PREFIX, CacheEntry, belongs
 from firkin.builder.graph.key import CacheKey, Part, key_of, with_reads
 from firkin.builder.graph.ops import Copy, Op
 from firkin.builder.request import CacheRef
@@ -28,20 +28,20 @@ from firkin.oci.digest import Digest
 from firkin.oci.image import Layer
 from firkin.oci.media import layer_compression
 from firkin.oci.reference import parse_reference
-from firkin.store.records import LayerBlob, Record, Records
+from firkin.store.records import LayerBlob, Records, StepRecord
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pool, Task
 
 
-class Source(msgspec.Struct, frozen=True):
+class CacheSource(msgspec.Struct, frozen=True):
     """A cache to look in: `places` in the order in which they are asked."""
 
     ref: CacheRef
     places: tuple[Lookup, ...]
 
 
-class Target(msgspec.Struct, frozen=True):
+class CacheTarget(msgspec.Struct, frozen=True):
     """A cache to add to."""
 
     ref: CacheRef
@@ -53,8 +53,8 @@ class RemoteCache:
 
     def __init__(
         self,
-        sources: tuple[Source, ...],
-        targets: tuple[Target, ...],
+        sources: tuple[CacheSource, ...],
+        targets: tuple[CacheTarget, ...],
         store: Store,
         layers: LayerWork,
         transfers: Pool,
@@ -73,8 +73,8 @@ class RemoteCache:
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
-        self._asked: dict[str, Task[tuple[Entry, Lookup] | None]] = {}
-        self._seen: dict[tuple[str, str], Entry | None] = {}  # what places said of names
+        self._asked: dict[str, Task[tuple[CacheEntry, Lookup] | None]] = {}
+        self._seen: dict[tuple[str, str], CacheEntry | None] = {}  # what places said of names
         self._down: set[str] = set()  # places that cannot be read
         self._broken: set[str] = set()  # … written
         self._uploads: dict[tuple[str, str], _Upload] = {}
@@ -100,7 +100,7 @@ class RemoteCache:
 
     def find(
         self, op: Op, key: CacheKey, parts: tuple[Part, ...], slot: str, form: LayerFormat
-    ) -> Record | None:
+    ) -> StepRecord | None:
         """Return the record of a step that a cache has; its layer is then at hand for this build.
 
         `form` is wanted of it in the end.
@@ -116,7 +116,7 @@ class RemoteCache:
             self._refuse(place, key, "its layer is that of another step")
             return None
         self._layers.offer_cached(entry.layer, CachedLayer(entry.blob, entry.variant, place.origin))
-        record = Record(key, entry.layer, slot, entry.title, parts, entry.created, entry.seconds)
+        record = StepRecord(key, entry.layer, slot, entry.title, parts, entry.created, entry.seconds)
         self._store.records.add_layer_blob(
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
         )
@@ -126,7 +126,7 @@ class RemoteCache:
             self._store.records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record
 
-    def _look(self, sources: tuple[Source, ...], name: str) -> tuple[Entry, Lookup] | None:
+    def _look(self, sources: tuple[CacheSource, ...], name: str) -> tuple[CacheEntry, Lookup] | None:
         now = self._clock()
         for source in sources:
             for place in source.places:
@@ -135,7 +135,7 @@ class RemoteCache:
                     return entry, place
         return None
 
-    def _peek(self, place: Lookup, name: str) -> Entry | None:
+    def _peek(self, place: Lookup, name: str) -> CacheEntry | None:
         """Ask one place; one that cannot be read is not asked again."""
         seen = (place.shown, name)
         if seen in self._seen:
@@ -175,14 +175,14 @@ class RemoteCache:
         return msgspec.structs.replace(first, compression=ref.compression, level=None)
 
     def add(
-        self, op: Op, record: Record, layer: LayerRef, first: LayerFormat, *, exported: bool, fresh: bool
+        self, op: Op, record: StepRecord, layer: LayerRef, first: LayerFormat, *, exported: bool, fresh: bool
     ) -> None:
         """Start adding a step's layer to the caches; `fresh`: in place of what they have."""
         for target in self._targets:
             if _covers(target.ref, op) and (exported or target.ref.mode == "max"):
                 self._upload(target, record, layer, self.form(first, target.ref).of(layer), fresh)
 
-    def _upload(self, target: Target, record: Record, layer: LayerRef, form: LayerFormat, fresh: bool) -> None:
+    def _upload(self, target: CacheTarget, record: StepRecord, layer: LayerRef, form: LayerFormat, fresh: bool) -> None:
         key = (target.place.shown, record.key)
         with self._lock:
             if key in self._uploads:
@@ -193,7 +193,7 @@ class RemoteCache:
             lambda: upload.start(self._transfers, lambda: self._add(target, record, form, blob.result(), fresh))
         )
 
-    def _add(self, target: Target, record: Record, form: LayerFormat, blob: Layer, fresh: bool) -> None:
+    def _add(self, target: CacheTarget, record: StepRecord, form: LayerFormat, blob: Layer, fresh: bool) -> None:
         place, now = target.place, self._clock()
         if place.shown in self._broken:
             return  # told already
@@ -228,13 +228,13 @@ class RemoteCache:
         """Note that a cache mount was used: `finish` saves it, as the blob that `pack` makes of it."""
         self._mounts[name] = (title, pack)
 
-    def _save_mounts(self, target: Target) -> None:
+    def _save_mounts(self, target: CacheTarget) -> None:
         for name, (title, pack) in self._mounts.items():
             upload = self._uploads[target.place.shown, MOUNT_PREFIX + name] = _Upload(target)
             call = partial(self._add_mount, target, name, title, pack)
             upload.start(self._transfers, call)
 
-    def _add_mount(self, target: Target, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
+    def _add_mount(self, target: CacheTarget, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
         now = self._clock()
         blob = pack(target.ref)
         if blob is None:
@@ -243,10 +243,10 @@ class RemoteCache:
         if known is not None and known.blob.descriptor.digest == blob.descriptor.digest:
             return
         variant = LayerFormat(target.ref.compression).variant
-        entry = Entry(name, name, blob, variant, now, now, 0.0, title)
+        entry = CacheEntry(name, name, blob, variant, now, now, 0.0, title)
         target.place.add(MOUNT_PREFIX + name, entry, lambda: self._open(blob), "")
 
-    def find_mount(self, name: str) -> tuple[Entry, str] | None:
+    def find_mount(self, name: str) -> tuple[CacheEntry, str] | None:
         """Return the entry of a cache mount, and where its blob comes from."""
         sources = tuple(source for source in self._sources if source.ref.mounts)
         found = self._look(sources, MOUNT_PREFIX + name)
@@ -285,7 +285,7 @@ class RemoteCache:
         if failed is not None:
             raise failed
 
-    def _finish(self, target: Target) -> FirkinError | None:
+    def _finish(self, target: CacheTarget) -> FirkinError | None:
         shown = target.place.shown
         vertex = Vertex(f"cache {shown}", f"exporting cache to {shown}")
         self._emit(Planned(self._clock(), (vertex,)))
@@ -309,7 +309,7 @@ class RemoteCache:
 class _Upload:
     """One entry on its way: first its blob is awaited, then a transfer runs."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: CacheTarget) -> None:
         self.target = target
         self._started = threading.Event()
         self._task: Task[None] | None = None
@@ -335,7 +335,7 @@ class _Upload:
         return None
 
 
-def _registry(target: Target) -> str:
+def _registry(target: CacheTarget) -> str:
     """Return the registry of a cache, "" for one in a directory."""
     scheme, _, rest = target.place.origin.partition("://")
     return parse_reference(rest.rpartition("@")[0]).registry if scheme == "docker-image" else ""
@@ -346,7 +346,7 @@ def _covers(ref: CacheRef, op: Op) -> bool:
     return ref.copy_layers if isinstance(op, Copy) else ref.run_layers
 
 
-def entry_of(record: Record, blob: Layer, form: LayerFormat, records: Records, now: float) -> Entry | None:
+def entry_of(record: StepRecord, blob: Layer, form: LayerFormat, records: Records, now: float) -> CacheEntry | None:
     """Return the entry for a record whose layer is shipped as `blob`, which may have come in another form.
 
     None where it is not known any more under which key the layer was made first.
@@ -357,6 +357,6 @@ def entry_of(record: Record, blob: Layer, form: LayerFormat, records: Records, n
     reads = () if own else records.reads(record.layer)
     if not own and not reads:
         return None
-    return Entry(
+    return CacheEntry(
         record.key, record.layer, blob, variant, record.created, now, record.seconds, record.title, reads
     )

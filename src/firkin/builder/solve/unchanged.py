@@ -18,7 +18,7 @@ from firkin.builder.graph.step import Step
 from firkin.builder.solve.result import Result
 from firkin.content.snapshot import Snapshot
 from firkin.errors import Cancelled, FirkinError
-from firkin.store.records import Record
+from firkin.store.records import StepRecord
 
 if TYPE_CHECKING:
     from firkin.builder.solve.engine import Engine
@@ -27,7 +27,7 @@ _SLOT = "|read"
 _TREES = "trees of input "
 
 
-def note_of(record: Record, inputs: tuple[Result, ...]) -> Record | None:
+def note_of(record: StepRecord, inputs: tuple[Result, ...]) -> StepRecord | None:
     """Return a record that tells which layers a step read, besides its root; None where it read none."""
     trees = tuple(
         (f"{_TREES}{number}", " ".join(layer.tree_id for layer in item.layers))
@@ -40,7 +40,9 @@ def note_of(record: Record, inputs: tuple[Result, ...]) -> Record | None:
     return msgspec.structs.replace(record, key=key, parts=(*record.parts, *trees), slot=record.slot + _SLOT)
 
 
-def find_unchanged(engine: Engine, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...]) -> Record | None:
+def find_unchanged(
+    engine: Engine, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...]
+) -> StepRecord | None:
     """Return the note of the last build of this instruction, if its layer is what the step would make now.
 
     `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
@@ -94,7 +96,7 @@ def _read(op: Op, inputs: tuple[Result, ...], position: int) -> tuple[int, PathS
 
 
 def _is_same(
-    engine: Engine, step: Step, note: Record, inputs: tuple[Result, ...], number: int, what: PathSource | str
+    engine: Engine, step: Step, note: StepRecord, inputs: tuple[Result, ...], number: int, what: PathSource | str
 ) -> bool:
     found = inputs[number]
     assert isinstance(found, Snapshot)

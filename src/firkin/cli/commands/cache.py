@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from firkin.ambient import Ambient, absolute
 from firkin.builder.cache import Place
 from firkin.builder.cache.directory import DirectoryCache
-from firkin.builder.cache.entry import MOUNT_PREFIX, Entry
+from firkin.builder.cache.entry import MOUNT_PREFIX, CacheEntry
 from firkin.builder.cache.repository import RepositoryCache
 from firkin.cli import values
 from firkin.cli.command import Invocation
@@ -51,7 +51,7 @@ class Row(NamedTuple):
     """One entry and its name; `entry` is None for one that firkin would refuse."""
 
     name: str
-    entry: Entry | None
+    entry: CacheEntry | None
 
     @property
     def saved(self) -> float:

@@ -16,7 +16,7 @@ import pytest
 
 from firkin.builder.build import run_build
 from firkin.builder.cache.directory import DirectoryCache
-from firkin.builder.cache.entry import ANNOTATION, Entry
+from firkin.builder.cache.entry import ANNOTATION, CacheEntry
 from firkin.builder.cache.repository import RepositoryCache
 from firkin.builder.opening import slot_of
 from firkin.builder.request import BuildRequest, BuildResult, CacheRef, Output
@@ -508,7 +508,7 @@ def test_which_entries_go() -> None:
     def row(number: int, saved: float, size: int) -> Row:
         key = f"{number:064}"
         layer = Layer(DiffID("sha256:" + key), Descriptor(media.OCI_LAYER, Digest("sha256:" + key), size))
-        return Row(key, Entry(key, key, layer, "none::", saved, saved))
+        return Row(key, CacheEntry(key, key, layer, "none::", saved, saved))
 
     rows = (row(1, 100.0, 10), row(2, 90.0, 10), row(3, 10.0, 10), Row("f" * 64, None))
     everything = Rules(0.0, 0, None)

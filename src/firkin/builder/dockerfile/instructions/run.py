@@ -10,7 +10,7 @@ from firkin.builder.dockerfile.gotext import base_name, clean_path
 from firkin.builder.dockerfile.instructions.commandline import CommandLine, parse_command_line, with_shell
 from firkin.builder.dockerfile.instructions.transfer import check_path
 from firkin.builder.dockerfile.lines import RawInstruction, parse_heredoc
-from firkin.builder.dockerfile.state import LowerContext, Source, StageState
+from firkin.builder.dockerfile.state import FromSource, LowerContext, StageState
 from firkin.builder.dockerfile.syntax import Instruction
 from firkin.builder.dockerfile.words import Lexer, quote
 from firkin.builder.graph.ops import (
@@ -146,7 +146,7 @@ def _insecure(node: Run, context: LowerContext) -> bool:
 
 def _mount(
     text: str,
-    source: Source | None,
+    source: FromSource | None,
     node: Run,
     state: StageState,
     context: LowerContext,
@@ -200,7 +200,7 @@ def _cache_id(target: str) -> str:
 
 def _input(
     spec: MountSpec,
-    source: Source | None,
+    source: FromSource | None,
     node: Run,
     state: StageState,
     context: LowerContext,
