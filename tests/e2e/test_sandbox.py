@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -227,6 +229,23 @@ def test_what_forks_and_ends_over_and_over_is_killed(pair: Pair) -> None:
     began = time.monotonic()
     pair.build("FROM busybox\nCOPY hopper /hopper\nRUN /hopper 12 4 && echo on\n", {"hopper": compiled(HOPPER)})
     assert time.monotonic() - began < 60
+
+
+def test_what_forks_and_ends_over_and_over_is_killed_without_its_supervisor(tmp_path: Path) -> None:
+    """A command has killed process A, and the worker ends what is left: whoever takes long to look finds nobody alive."""
+    hopper = tmp_path / "hopper"
+    hopper.write_bytes(compiled(HOPPER))
+    hopper.chmod(0o755)
+    program = (
+        "import subprocess, sys\n"
+        "from firkin.errors import HostError\n"
+        "from firkin.sandbox.strays import no_strays\n"
+        "with no_strays():\n"
+        "    subprocess.run([sys.argv[1], '12', '30'])\n"
+        "    raise HostError('it died', code='sandbox-died')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, hopper], capture_output=True, text=True, timeout=20)
+    assert "it died" in done.stderr
 
 
 def test_no_network(pair: Pair) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
 from firkin.linux import syscalls
-from firkin.linux.ending import children_by_parent
+from firkin.linux.ending import own_children
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,25 +23,37 @@ if TYPE_CHECKING:
 def no_strays() -> Iterator[None]:
     """Leave no process behind when the sandbox inside dies; children that were there before stay."""
     syscalls.set_child_subreaper()
-    before = _children()
+    before = own_children()
     try:
         yield
     except HostError as error:
         if error.code == "sandbox-died":
-            # What their end orphans comes here in turn.
-            while strays := _children() - before:
-                for pid in strays:
-                    _end(pid)
+            _end_all_but(before)
         raise
 
 
-def _end(pid: int) -> None:
+def _end_all_but(kept: set[int]) -> None:
+    """Kill and reap all children but these; what their end orphans comes here in turn.
+
+    A command may leave processes that fork and end at once, over and over. So all that have ended are reaped before
+    each look: among thousands of them the few that live would never be hit, and the process table would fill up.
+    """
+    while True:
+        for pid in own_children() - kept:
+            _wait(pid, os.WNOHANG)
+        living = own_children() - kept
+        for pid in living:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # somebody else has waited for it
+        if not living:
+            return
+        _wait(living.pop(), 0)
+
+
+def _wait(pid: int, options: int) -> None:
     try:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    except (ProcessLookupError, ChildProcessError):
+        os.waitpid(pid, options)
+    except ChildProcessError:
         pass  # somebody else has waited for it
-
-
-def _children() -> set[int]:
-    return set(children_by_parent().get(os.getpid(), ()))
