@@ -13,9 +13,9 @@ from firkin.builder.request import (
     Secret,
     SshAgent,
     StepResult,
-    Ulimit,
 )
 from firkin.layer.limits import UnpackLimits
+from firkin.oci.run import Ulimit
 from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.store.rules import GcRules
 

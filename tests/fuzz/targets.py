@@ -25,7 +25,7 @@ from firkin.events import Event, Planned, Warned, encode_line
 from firkin.oci.config import parse_config
 from firkin.oci.platform import parse_platform
 from firkin.oci.reference import parse_reference
-from firkin.sandbox.spec import resolve_user
+from firkin.oci.run import UserError, resolve_user
 from firkin.source import Position, Source, Span, excerpt
 from firkin.text import LARGEST_ID
 from firkin.worker import Failure, decode_line, failure_of
@@ -162,8 +162,8 @@ def accounts(text: str) -> None:
         try:
             user = resolve_user(word, data, data)
             assert 0 <= user.uid <= LARGEST_ID and all(0 <= group <= LARGEST_ID for group in (user.gid, *user.groups))
-        except DockerfileError as error:
-            told(failure_of(error))
+        except UserError:
+            pass
         try:
             owner = find_owner(f"{word}:{word}", ACCOUNTS, lambda content: data, lambda code, text: None, "--chown")
             assert 0 <= owner.uid <= LARGEST_ID and 0 <= owner.gid <= LARGEST_ID

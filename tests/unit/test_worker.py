@@ -21,11 +21,11 @@ from firkin.builder.request import (
     Output,
     RunOptions,
     Secret,
-    Ulimit,
     check_request,
     encode_request,
 )
 from firkin.events import Log, Planned, Started, Vertex
+from firkin.oci.run import Ulimit
 from firkin.registry.settings import RegistrySettings
 from firkin.source import Source
 from firkin.worker import EventStream, Failure, Success, decode_line, encode_line, error_of, failure_of

@@ -14,6 +14,7 @@ import msgspec
 from firkin.decode import decode_json
 from firkin.errors import UsageError
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
+from firkin.oci.run import Network, Ulimit
 from firkin.registry.settings import RegistrySettings
 from firkin.store.rules import GcRules
 from firkin.text import FIRST_S, LATEST_S, Pairs, is_valid
@@ -66,18 +67,10 @@ class SshAgent(msgspec.Struct, frozen=True):
     paths: tuple[str, ...]
 
 
-class Ulimit(msgspec.Struct, frozen=True):
-    """A resource limit by its Docker name (`nofile`); -1 is unlimited."""
-
-    name: str
-    soft: int
-    hard: int
-
-
 class RunOptions(msgspec.Struct, frozen=True):
     """What every RUN step gets that is no part of its cache key."""
 
-    network: Literal["default", "host", "none"] = "default"
+    network: Network = "default"
     add_hosts: Pairs = ()  # (name, address)
     shm_size_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()

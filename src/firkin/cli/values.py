@@ -11,16 +11,14 @@ from typing import Literal, cast, get_args
 
 import msgspec
 
-from firkin.builder.request import CacheRef, Output, OutputType, SshAgent, Ulimit
+from firkin.builder.request import CacheRef, Output, OutputType, SshAgent
 from firkin.errors import UsageError
+from firkin.oci.run import ULIMITS, Ulimit
 from firkin.registry.settings import Mirror
 from firkin.text import LATEST_S, Pairs, parse_bool, parse_duration_s, parse_size, whole_number
 
 _LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
-ULIMITS = frozenset(
-    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
-)
 ENTITLEMENTS = ("network.host", "security.insecure")
 # Fields that other builders know and that change nothing here: about what is done when it is needed (unpack), or never.
 _OUTPUT_IGNORED = frozenset(

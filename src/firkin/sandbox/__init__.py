@@ -1,6 +1,6 @@
 """Where RUN commands run: one Protocol, three ways to keep it. I; modules from `sandbox` upwards may import it.
 
-`spec` values · `ops`, `filters` values → the work of `init.py` · `init.py` the stand-alone program ·
+`result` values · `ops`, `filters` values → the work of `init.py` · `init.py` the stand-alone program ·
 `namespaces`, `chroot`, `bare` the ways. Nothing here knows how a root came to be (`rootfs` does).
 """
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.linux.mounts import Overlay
-    from firkin.sandbox.spec import RunResult, RunSpec
+    from firkin.oci.run import RunSpec
+    from firkin.sandbox.result import RunResult
 
 
 class Sandbox(Protocol):

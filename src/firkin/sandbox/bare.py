@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.linux.mounts import Overlay
+    from firkin.oci.run import RunSpec
     from firkin.sandbox.launcher import Launcher
-    from firkin.sandbox.spec import RunResult, RunSpec
+    from firkin.sandbox.result import RunResult
 
 
 class BareSandbox:

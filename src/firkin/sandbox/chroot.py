@@ -23,14 +23,14 @@ from firkin.linux.probe import CAP_SYS_ADMIN, has_capability
 from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
 from firkin.sandbox import plain, process
 from firkin.sandbox.plain_ops import plain_plan
-from firkin.sandbox.spec import RunResult
+from firkin.sandbox.result import RunResult
 from firkin.sandbox.strays import no_strays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.linux.mounts import Overlay
-    from firkin.sandbox.spec import RunSpec
+    from firkin.oci.run import RunSpec
 
 _PAUSE_MS = 20
 _LOCKED = "/"

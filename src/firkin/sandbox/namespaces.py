@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from firkin.sandbox import ops, process
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.linux.mounts import Overlay
-    from firkin.sandbox.spec import RunResult, RunSpec
+    from firkin.oci.run import RunSpec
+    from firkin.sandbox.result import RunResult
 
 
 class NamespaceSandbox:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firkin.errors import UsageError
+from firkin.oci.run import ULIMITS, FileMount, HostMount, MemoryMount, RunSpec
 from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, limits_filter, strangers_filter
-from firkin.sandbox.spec import ULIMITS, BindMount, FileMount, RunSpec, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
     from firkin.linux.mounts import Overlay
@@ -99,11 +99,11 @@ def namespace_plan(
                 files.append((name, mount.content, mount.mode, *_owner(mount, single_id)))
                 points.append(("stub", stubs + target, False, ""))
                 attaches.append(("attach", name, target))
-            case TmpfsMount():
+            case MemoryMount():
                 size = "" if mount.size_bytes is None else str(mount.size_bytes)
                 points.append(("stub", stubs + target, True, "", 0o1777))
                 attaches.append(("tmpfs", target, size, -1 if mount.mode is None else mount.mode))
-            case BindMount():
+            case HostMount():
                 takes.append(_take(name, mount, f"{scratch}/{name}", place, nodev))
                 points.append(("stub", stubs + target, True, name))
                 attaches.append(("attach", name, target))
@@ -217,7 +217,7 @@ def command_plan(spec: RunSpec) -> dict[str, object]:
     }
 
 
-def _take(name: str, mount: BindMount, scratch: str, place: str, attributes: int) -> Operation:
+def _take(name: str, mount: HostMount, scratch: str, place: str, attributes: int) -> Operation:
     if len(mount.lowers) > 1 or (mount.discard and not mount.readonly):
         return ("bind_layers", name, mount.lowers, mount.path or "", scratch, place, mount.readonly, attributes)
     if mount.path is None:
@@ -229,7 +229,17 @@ def _owner(mount: FileMount, single_id: bool) -> tuple[int, int]:
     return (0, 0) if single_id else (mount.uid, mount.gid)
 
 
-def mount_depth(mount: BindMount | TmpfsMount | FileMount) -> int:
+def hosts_file(spec: RunSpec) -> bytes:
+    """Return /etc/hosts as BuildKit writes it: loopback names, the host name, what the user added, in order."""
+    lines = [
+        f"127.0.0.1\tlocalhost {spec.hostname}",
+        "::1\tlocalhost ip6-localhost ip6-loopback",
+    ]
+    lines += [f"{address}\t{name}" for name, address in spec.hosts]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def mount_depth(mount: HostMount | MemoryMount | FileMount) -> int:
     return mount.target.rstrip("/").count("/")
 
 

@@ -11,14 +11,14 @@ from firkin.errors import HostError
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Put
 from firkin.layer.view import DirectoryView, StackView, resolve_path
+from firkin.oci.run import HostMount
 from firkin.sandbox.plain_ops import MountSource, sorted_mounts
-from firkin.sandbox.spec import BindMount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from firkin.layer.change import View
-    from firkin.sandbox.spec import RunSpec
+    from firkin.oci.run import RunSpec
 
 # Of the machine, not of a process, and read by build tools.
 _PROC_FILES = (
@@ -35,11 +35,11 @@ def prepare_sources(spec: RunSpec, scratch: str) -> tuple[MountSource | None, ..
     """
     sources: list[MountSource | None] = []
     for number, mount in enumerate(sorted_mounts(spec)):
-        sources.append(_prepare(mount, f"{scratch}/source-{number}") if isinstance(mount, BindMount) else None)
+        sources.append(_prepare(mount, f"{scratch}/source-{number}") if isinstance(mount, HostMount) else None)
     return tuple(sources)
 
 
-def _prepare(mount: BindMount, place: str) -> MountSource:
+def _prepare(mount: HostMount, place: str) -> MountSource:
     if mount.path is None and len(mount.lowers) == 1:
         path = mount.lowers[0]
         kind = stat.S_IFMT(os.lstat(path).st_mode)
@@ -52,7 +52,7 @@ def _prepare(mount: BindMount, place: str) -> MountSource:
     return _copy(view, resolve_path(view, mount.path or ""), place, mount)
 
 
-def _copy(view: View, path: str, place: str, mount: BindMount) -> MountSource:
+def _copy(view: View, path: str, place: str, mount: HostMount) -> MountSource:
     if view.lstat(path) is None:
         raise HostError(
             f"cannot prepare the sandbox: bind `{mount.path or mount.lowers[0]}`: no such file or directory",

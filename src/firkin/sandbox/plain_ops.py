@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from firkin.errors import UsageError
+from firkin.oci.run import FileMount, HostMount, MemoryMount
 from firkin.sandbox.filters import network_filter
 from firkin.sandbox.ops import (
     DEFAULT_CAPABILITIES,
@@ -18,14 +19,14 @@ from firkin.sandbox.ops import (
     checked_target,
     command_plan,
     confine_plan,
+    hosts_file,
     known_filters,
     mount_depth,
 )
-from firkin.sandbox.spec import BindMount, FileMount, TmpfsMount, hosts_file
 
 if TYPE_CHECKING:
+    from firkin.oci.run import Mount, RunSpec
     from firkin.sandbox.ops import Operation
-    from firkin.sandbox.spec import Mount, RunSpec
 
 # Those that `fixtures.py` makes.
 _DEVICES = (
@@ -124,9 +125,9 @@ def _mounted(mount: Mount, source: MountSource | None) -> Operation:
     match mount:
         case FileMount():
             return ("file", target, mount.content, mount.mode, mount.uid, mount.gid)
-        case TmpfsMount():
+        case MemoryMount():
             return ("empty", target, -1 if mount.mode is None else mount.mode)
-        case BindMount():
+        case HostMount():
             if source is None:
                 raise ValueError(f"no source for the mount at {target}")
             name = {"copy": "tree", "keep": "keep", "socket": "socket"}[source.kind]

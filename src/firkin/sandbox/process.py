@@ -11,13 +11,14 @@ import select
 import signal
 import time
 from contextlib import nullcontext
-from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
 from firkin.errors import HostError
 from firkin.linux.ending import held
-from firkin.sandbox.spec import ExecError, RunResult
+from firkin.sandbox.result import ExecError, RunResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firkin.builder.request import CacheRef, Output, SshAgent, Ulimit
+from firkin.builder.request import CacheRef, Output, SshAgent
 from firkin.cli import values
 from firkin.errors import UsageError
+from firkin.oci.run import Ulimit
 from firkin.registry.settings import Mirror
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from firkin.oci.run import RunSpec
 from firkin.sandbox import chroot
 from firkin.sandbox.chroot import _wait_for_turn
-from firkin.sandbox.spec import RunResult, RunSpec
+from firkin.sandbox.result import RunResult
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def test_who_can_reach_another_over_a_socket_takes_turns(
         return RunResult(0)
 
     monkeypatch.setattr(chroot.process, "run_init", run_init)
-    chroot.ChrootSandbox().run(RunSpec(("true",)), "/root", scratch="/scratch", on_output=lambda data: None)
+    chroot.ChrootSandbox().run(RunSpec(("true",), "step"), "/root", scratch="/scratch", on_output=lambda data: None)
     assert turns == [not apart]
 
 

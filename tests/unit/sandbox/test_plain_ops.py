@@ -5,9 +5,9 @@ import marshal
 import pytest
 
 from firkin.errors import HostError, UsageError
+from firkin.oci.run import FileMount, HostMount, MemoryMount, RunSpec
 from firkin.sandbox.plain import prepare_sources
 from firkin.sandbox.plain_ops import MountSource, plain_plan, sorted_mounts
-from firkin.sandbox.spec import BindMount, FileMount, RunSpec, TmpfsMount
 
 SETPCAP, SYS_CHROOT, SYS_PTRACE, MKNOD = 8, 18, 19, 27
 
@@ -21,7 +21,7 @@ def plan(spec: RunSpec, root: str = "/root", sources: tuple[MountSource | None, 
 
 
 def test_a_chroot_has_surroundings_and_no_way_out() -> None:
-    made = plan(RunSpec(("true",)))
+    made = plan(RunSpec(("true",), "step"))
     assert [operation[0] for operation in made["setup"]] == ["root", "devices", "text", "directory", "file", "file"]
     assert made["command"]["chroot"] == "/root"
     assert made["command"]["keep"] >> SYS_CHROOT & 1 == 0
@@ -30,7 +30,7 @@ def test_a_chroot_has_surroundings_and_no_way_out() -> None:
 
 
 def test_in_place_the_containers_own_surroundings_stay() -> None:
-    made = plan(RunSpec(("true",), hosts=(("db", "10.0.0.1"),), resolv_conf=b"nameserver 1.1.1.1\n"), "/")
+    made = plan(RunSpec(("true",), "step", hosts=(("db", "10.0.0.1"),), resolv_conf=b"nameserver 1.1.1.1\n"), "/")
     assert [operation[0] for operation in made["setup"]] == ["root", "amend", "amend"]
     assert made["setup"][0][1] == "/"
     assert made["command"]["chroot"] == ""
@@ -40,25 +40,26 @@ def test_in_place_the_containers_own_surroundings_stay() -> None:
 
 @pytest.mark.parametrize("root", ["/", "/root"])
 def test_an_insecure_step_cannot_look_into_others_either(root: str) -> None:
-    assert plan(RunSpec(("true",), security="insecure"), root)["command"]["keep"] >> SYS_PTRACE & 1 == 0
+    assert plan(RunSpec(("true",), "step", security="insecure"), root)["command"]["keep"] >> SYS_PTRACE & 1 == 0
 
 
 def test_no_network_is_a_filter() -> None:
-    command = plan(RunSpec(("true",), network="none"))["command"]
+    command = plan(RunSpec(("true",), "step", network="none"))["command"]
     assert command["no_new_privs"]
     assert len(command["filters"]) == 1
-    assert not plan(RunSpec(("true",)))["command"]["filters"]
+    assert not plan(RunSpec(("true",), "step"))["command"]["filters"]
     with pytest.raises(UsageError):
-        plain_plan(RunSpec(("true",), network="none"), "/", "/s", parent=7, machine="vax", sources=(), proc_files=())
+        plain_plan(RunSpec(("true",), "step", network="none"), "/", "/s", parent=7, machine="vax", sources=(), proc_files=())
 
 
 def test_mounts_go_from_the_root_down() -> None:
     spec = RunSpec(
         ("true",),
+        "step",
         mounts=(
             FileMount("/m/deep/secret", b"x", uid=5),
-            TmpfsMount("/m/deep", mode=0o700),
-            BindMount("/m/", ("/cache",), readonly=False),
+            MemoryMount("/m/deep", mode=0o700),
+            HostMount("/m/", ("/cache",), readonly=False),
         ),
     )
     assert [mount.target for mount in sorted_mounts(spec)] == ["/m/", "/m/deep", "/m/deep/secret"]
@@ -79,10 +80,11 @@ def test_what_a_bind_mount_shows(tmp_path) -> None:
     (above / "link").symlink_to("/dir")
     spec = RunSpec(
         ("true",),
+        "step",
         mounts=(
-            BindMount("/a", (str(above), str(below)), "link"),
-            BindMount("/b", (str(cache),), readonly=False),
-            TmpfsMount("/c"),
+            HostMount("/a", (str(above), str(below)), "link"),
+            HostMount("/b", (str(cache),), readonly=False),
+            MemoryMount("/c"),
         ),
     )
     layers, kept, nothing = prepare_sources(spec, str(scratch))
@@ -93,4 +95,4 @@ def test_what_a_bind_mount_shows(tmp_path) -> None:
     copied = {path.name: path.read_text() for path in (scratch / "source-0/it").iterdir()}
     assert copied == {"one": "1", "two": "2"}
     with pytest.raises(HostError, match="no such file"):
-        prepare_sources(RunSpec(("true",), mounts=(BindMount("/a", (str(above),), "absent"),)), str(scratch))
+        prepare_sources(RunSpec(("true",), "step", mounts=(HostMount("/a", (str(above),), "absent"),)), str(scratch))

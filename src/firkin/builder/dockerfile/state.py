@@ -11,17 +11,17 @@ from typing import Protocol
 import msgspec
 
 from firkin.builder.dockerfile.words import Expanded, Lexer
-from firkin.builder.graph.ops import Context, Network, Op
+from firkin.builder.graph.ops import Context, Op
 from firkin.builder.graph.step import GraphBuilder, StepId, StepMeta
 from firkin.errors import DockerfileError
 from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig
 from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
+from firkin.oci.run import DEFAULT_PATH, Network
 from firkin.source import Span
 from firkin.text import hide_passwords, nearest, valid_text
 
 HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what `docker history` shows for images of BuildKit
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEFAULT_SHELL = ("/bin/sh", "-c")
 PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
 MAX_SUGGESTIONS = 100  # each compares with all variables

@@ -13,6 +13,7 @@ import msgspec
 
 from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
+from firkin.oci.run import Network
 
 
 class Scratch(msgspec.Struct, frozen=True, tag_field="op", tag="scratch"):
@@ -116,7 +117,6 @@ class SshMount(msgspec.Struct, frozen=True, tag_field="type", tag="ssh"):
 
 
 Mount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
-Network = Literal["default", "host", "none"]
 
 
 class Run(msgspec.Struct, frozen=True, tag_field="op", tag="run"):

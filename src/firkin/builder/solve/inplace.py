@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from firkin.builder.request import BuildRequest
     from firkin.linux.mounts import Overlay
+    from firkin.oci.run import RunSpec
     from firkin.rootfs import Root
-    from firkin.sandbox.spec import RunResult, RunSpec
+    from firkin.sandbox.result import RunResult
 
 
 # Scripts of CI jobs run by the executor image's own shell, before and after.

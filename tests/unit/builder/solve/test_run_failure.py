@@ -11,7 +11,8 @@ from firkin.builder.solve.ops import run_failure
 from firkin.builder.solve.ops.run_failure import Tail, fail
 from firkin.errors import Cancelled, StepFailed
 from firkin.layer.change import Entry
-from firkin.sandbox.spec import ExecError, RunResult, RunSpec
+from firkin.oci.run import RunSpec
+from firkin.sandbox.result import ExecError, RunResult
 
 
 class Files:
@@ -30,7 +31,7 @@ class Files:
 def failed(result: RunResult, said: bytes = b"", *, argv: tuple[str, ...] = ("/prog",), **files: bytes) -> StepFailed:
     view: Any = Files(**files)
     with pytest.raises(StepFailed) as caught:
-        fail(ops.Run(argv), result, RunSpec(argv, (("PATH", "/bin"),)), view, said, "/")
+        fail(ops.Run(argv), result, RunSpec(argv, "step", (("PATH", "/bin"),)), view, said, "/")
     return caught.value
 
 
@@ -73,7 +74,7 @@ def test_signals_and_being_stopped() -> None:
     assert (error.code, error.exit_code) == ("run-killed", 137) and "SIGKILL" in error.message
     with pytest.raises(Cancelled):
         view: Any = Files()
-        fail(ops.Run(("x",)), RunResult(0, cancelled=True), RunSpec(("x",)), view, b"", "/")
+        fail(ops.Run(("x",)), RunResult(0, cancelled=True), RunSpec(("x",), "step"), view, b"", "/")
 
 
 def test_the_end_of_the_output_is_kept() -> None:

@@ -17,7 +17,6 @@ from firkin.builder.graph.ops import (
     BindMount,
     CacheMount,
     Mount,
-    Network,
     SecretMount,
     SshMount,
     TmpfsMount,
@@ -25,6 +24,7 @@ from firkin.builder.graph.ops import (
 from firkin.builder.graph.ops import Run as RunOp
 from firkin.builder.graph.step import StepId
 from firkin.errors import DockerfileError
+from firkin.oci.run import Network
 
 _FLAGS = (FlagSpec("mount", "list"), FlagSpec("network"), FlagSpec("security"))
 _HEREDOC_DIR = "/dev/pipes"  # where BuildKit puts a heredoc that begins with `#!`

@@ -26,20 +26,31 @@ from firkin.builder.solve.result import Result, root_of
 from firkin.builder.solve.view_files import read_file
 from firkin.content.layers import ROOT_CHANGED
 from firkin.content.snapshot import Snapshot
-from firkin.errors import HostError, StepFailed
+from firkin.errors import DockerfileError, HostError, StepFailed
 from firkin.events import Log, Warned
 from firkin.layer.index import IndexWriter
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.view import StackView, resolve_path
 from firkin.linux.mounts import Overlay
 from firkin.oci.digest import framed_hash
+from firkin.oci.run import (
+    DEFAULT_PATH,
+    FileMount,
+    HostMount,
+    MemoryMount,
+    Mount,
+    Network,
+    ResolvedUser,
+    RunSpec,
+    UserError,
+    resolve_user,
+)
 from firkin.rootfs.overlay import drop_stubs
-from firkin.sandbox import spec as sandbox
 from firkin.sandbox.ops import APT_AS_ROOT
-from firkin.sandbox.spec import RunResult, RunSpec
+from firkin.sandbox.result import RunResult
 from firkin.store.layout import locked, remove_tree
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_HOSTNAME = "buildkitsandbox"  # what steps write down of it should not depend on the builder
 
 
 def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], layer_id: str) -> None:
@@ -47,7 +58,7 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
     vertex = str(step.id)
     trees = engine.layers.ensure_trees(root_of(inputs), vertex)
     view = engine.layers.stack(trees)
-    user = sandbox.resolve_user(op.user or "0", read_file(view, "etc/passwd"), read_file(view, "etc/group"))
+    user = _resolve_user(op.user, view)
     with ExitStack() as stack:
         staged = engine.store.trees.stage()
         stack.callback(engine.store.trees.drop, staged)
@@ -67,13 +78,13 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             uid=user.uid,
             gid=user.gid,
             groups=user.groups,
-            hostname=op.hostname or sandbox.DEFAULT_HOSTNAME,
+            hostname=op.hostname or _HOSTNAME,
             network=_network(engine, op),
             security="insecure" if op.insecure else "sandbox",
             hosts=engine.surroundings.options.add_hosts,
             resolv_conf=engine.surroundings.resolv_conf,
             shm_size_bytes=engine.surroundings.options.shm_size_bytes,
-            ulimits=tuple(sandbox.Ulimit(x.name, x.soft, x.hard) for x in engine.surroundings.options.ulimits),
+            ulimits=engine.surroundings.options.ulimits,
             mounts=mounts,
         )
         said = Tail(lambda data: engine.emit(Log(engine.clock(), vertex, "stdout", data)))
@@ -104,6 +115,14 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
         engine.store.records.add_tree(layer_id)
 
 
+def _resolve_user(user: str, view: StackView) -> ResolvedUser:
+    """Return the numbers behind a USER. Raises DockerfileError."""
+    try:
+        return resolve_user(user or "0", read_file(view, "etc/passwd"), read_file(view, "etc/group"))
+    except UserError as error:
+        raise DockerfileError(error.message, code=error.code, hints=error.hints) from None
+
+
 def _owners_lost(number: int) -> str:
     return (
         "owners that this step gives with `chown` are lost: there is one user id, and the kernel does not tell of such "
@@ -112,7 +131,7 @@ def _owners_lost(number: int) -> str:
 
 
 def _keep_attributes(
-    engine: Engine, staged: str, view: StackView, user: sandbox.ResolvedUser, result: RunResult
+    engine: Engine, staged: str, view: StackView, user: ResolvedUser, result: RunResult
 ) -> None:
     """Note what the tree alone does not tell: that `/` itself changed; owners, where files cannot have them."""
     before, now = view.lstat(""), os.stat(f"{staged}/fs")
@@ -148,7 +167,7 @@ def _keep_mount_points(root: Overlay | str, view: StackView) -> None:
             os.chmod(f"{place}/{name}", 0o755)
 
 
-def _absent_mount_points(view: StackView, mounts: tuple[sandbox.Mount, ...]) -> Iterator[str]:
+def _absent_mount_points(view: StackView, mounts: tuple[Mount, ...]) -> Iterator[str]:
     """Yield the mount points, and the directories above them, that the image lacks; the deepest first."""
     for target in ("/etc/hosts", "/etc/resolv.conf", *(mount.target for mount in mounts)):
         path = resolve_path(view, target)
@@ -157,7 +176,7 @@ def _absent_mount_points(view: StackView, mounts: tuple[sandbox.Mount, ...]) -> 
             path = path.rpartition("/")[0]
 
 
-def _network(engine: Engine, op: ops.Run) -> sandbox.Network:
+def _network(engine: Engine, op: ops.Run) -> Network:
     if op.network != "default":
         return op.network
     return engine.surroundings.options.network
@@ -187,9 +206,9 @@ def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -
 
 def _mounts(
     engine: Engine, op: ops.Run, inputs: tuple[Result, ...], step: Step, stack: ExitStack
-) -> tuple[tuple[sandbox.Mount, ...], tuple[tuple[str, str], ...]]:
+) -> tuple[tuple[Mount, ...], tuple[tuple[str, str], ...]]:
     vertex = str(step.id)
-    mounts: list[sandbox.Mount] = []
+    mounts: list[Mount] = []
     variables: list[tuple[str, str]] = []
     ssh_named = any(item.startswith("SSH_AUTH_SOCK=") for item in op.env)
     for mount in op.mounts:
@@ -202,18 +221,18 @@ def _mounts(
                     if view.lstat(resolve_path(view, place)) is None:  # a link that leads nowhere
                         raise StepFailed(f'"{mount.source}": not found', code="mount-source")
                 mounts.append(
-                    sandbox.BindMount(mount.target, lowers, place, readonly=mount.readonly, discard=True)
+                    HostMount(mount.target, lowers, place, readonly=mount.readonly, discard=True)
                 )
             case ops.CacheMount():
                 path = stack.enter_context(_cache_directory(engine, mount, inputs, step))
-                mounts.append(sandbox.BindMount(mount.target, (path,), readonly=mount.readonly))
+                mounts.append(HostMount(mount.target, (path,), readonly=mount.readonly))
             case ops.TmpfsMount():
-                mounts.append(sandbox.TmpfsMount(mount.target, mount.size_bytes or None))
+                mounts.append(MemoryMount(mount.target, mount.size_bytes or None))
             case ops.SecretMount():
                 secret = _secret(engine, mount)
                 if secret is not None and mount.target:
                     mounts.append(
-                        sandbox.FileMount(mount.target, secret.value, mount.mode, mount.uid, mount.gid)
+                        FileMount(mount.target, secret.value, mount.mode, mount.uid, mount.gid)
                     )
                 if mount.env:  # BuildKit sets it, empty, even when an optional secret was not given
                     variables.append((mount.env, "" if secret is None else os.fsdecode(secret.value)))
@@ -234,9 +253,9 @@ def _mounts(
 
                 place = engine.store.layout.scratch_path("ssh")
                 socket = stack.enter_context(forward(agent, mount, place, engine.pools.agents))
-                mounts.append(sandbox.BindMount(mount.target, (socket,), readonly=False))
+                mounts.append(HostMount(mount.target, (socket,), readonly=False))
     for path, content, mode in op.files:
-        mounts.append(sandbox.FileMount(path, content.encode("utf-8", "surrogateescape"), mode))
+        mounts.append(FileMount(path, content.encode("utf-8", "surrogateescape"), mode))
     return tuple(mounts), tuple(variables)
 
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 from firkin.builder.graph import ops
 from firkin.errors import Cancelled, StepFailed
 from firkin.layer.view import StackView, resolve_path
-from firkin.sandbox.spec import RunResult, RunSpec
+from firkin.oci.run import RunSpec
+from firkin.sandbox.result import RunResult
 from firkin.store.layout import is_full
 
 _TAIL_BYTES = 4096

@@ -2,8 +2,7 @@
 
 import pytest
 
-from firkin.errors import DockerfileError
-from firkin.sandbox.spec import ResolvedUser, resolve_user
+from firkin.oci.run import ResolvedUser, UserError, resolve_user
 
 PASSWD = (
     b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:App:/home/app:/bin/sh\n42:x:7:7::/seven:\nbroken:x:one:1::/:\n"
@@ -44,6 +43,6 @@ def test_an_image_without_files_has_root() -> None:
     ],
 )
 def test_refuses(text: str, code: str) -> None:
-    with pytest.raises(DockerfileError) as caught:
+    with pytest.raises(UserError) as caught:
         resolve_user(text, PASSWD, GROUP)
     assert caught.value.code == code
