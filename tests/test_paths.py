@@ -233,6 +233,10 @@ PATHS = {
         "the store's own names",
         "read_boot_id _read _remove_doubtful _is_whole",
     ),
+    "store.database": (
+        "the store's own names",
+        "_is_missing Database._make_database Database._failed",
+    ),
     "store.digests": (
         "named by digests",
         "StoredDigests._load",
@@ -249,10 +253,6 @@ PATHS = {
         "the store's own names",
         "give_up_reserve is_full spread StoreLayout._remove_scratch StoreLayout._prepare StoreLayout.set_aside "
         "StoreLayout._take_scratch StoreLayout._sweep check_owner _owner locked write_atomically",
-    ),
-    "store.records": (
-        "the store's own names",
-        "_is_missing Records._make_database Records._failed",
     ),
     "store.trees": (
         "named by keys and chain ids",

@@ -519,8 +519,7 @@ class LayerWork:
         """Raise LostLayer if only a cache has the blob; what it said is forgotten."""
         tree_id = self._promised.get(digest)
         if tree_id is not None:
-            for record in self._store.records.of_layer(tree_id):
-                self._store.records.forget(record)
+            self._store.records.forget_layer(tree_id)
             raise LostLayer(tree_id, error) from error
 
 

@@ -234,7 +234,7 @@ def _layers(store: Store, limit: float, chosen: list[Candidate], dry: bool) -> l
 def _remove_layers(store: Store, limit: float, chosen: list[Freed]) -> list[Freed]:
     trash: list[str] = []
     really: list[Freed] = []
-    with store.records.exclusive() as connection:
+    with store.records.transaction() as connection:
         for item in chosen:
             if item.kind == "record":
                 if _forget(connection, item.name, limit):
@@ -293,7 +293,7 @@ def _blobs(store: Store, limit: float, protected: set[str], gone: set[str], dry:
     if dry:
         return freed
     really = []
-    with store.records.exclusive() as connection:
+    with store.records.transaction() as connection:
         for item in freed:
             if not connection.execute("DELETE FROM blobs WHERE digest = ? AND used < ?", (item.name, limit)).rowcount:
                 continue  # a build took it up meanwhile
@@ -365,7 +365,7 @@ def _files(store: Store, limit: float, dry: bool) -> list[Freed]:
             size = disk_size(path)
             if not dry:
                 place = store.layout.scratch_path("gone")
-                with store.records.exclusive() as connection:
+                with store.records.transaction() as connection:
                     if connection.execute("SELECT 1 FROM trees WHERE id = ?", (name,)).fetchone():
                         continue  # a build took it up meanwhile
                     try:
@@ -403,7 +403,7 @@ def _orphans(store: Store, limit: float, protected: set[str], dry: bool) -> list
     if dry or not found:
         return found
     freed = []
-    with store.records.exclusive() as connection:
+    with store.records.transaction() as connection:
         for item in found:
             path = store.blobs.path(Digest(item.name))
             status = _status(path)

@@ -36,7 +36,7 @@ def test_the_rules_of_the_store_are_kept_after_a_build(tmp_path: Path) -> None:
     build(tmp_path, old, GcRules())
     with Store(str(tmp_path / "store"), time.time) as store:
         before = set(os.listdir(store.layout.trees))
-        with store.records.exclusive() as connection:
+        with store.records.transaction() as connection:
             for table in ("trees", "records", "blobs"):
                 connection.execute(f"UPDATE {table} SET used = used - 100000")
     assert before

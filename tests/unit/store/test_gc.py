@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.graph.key import CacheKey
 from firkin.errors import StoreError
 from firkin.events import Finished, Warned
@@ -19,7 +20,7 @@ from firkin.store import collect as collecting
 from firkin.store.collect import collect, is_needed
 from firkin.store.gc import KEPT, RECENT, WANTED, prune
 from firkin.store.layout import check_owner
-from firkin.store.records import LayerBlob, StepRecord
+from firkin.store.records import LayerBlob
 from firkin.store.rules import GcRules
 from firkin.store.store import Store
 from firkin.store.usage import measured_use, recorded_use
@@ -54,7 +55,7 @@ def add_layer(store: Store, name: str, kilobytes: int = 64) -> None:
         file.write(b"x" * kilobytes * KILO)
     store.trees.seal(staged, name)
     store.records.add_tree(name)
-    store.records.remember(StepRecord(CacheKey(name), name, "D|s|1", f"RUN {name}", (), 1.0, 0.1))
+    StepRecords(store).remember(StepRecord(CacheKey(name), name, "D|s|1", f"RUN {name}", (), 1.0, 0.1))
 
 
 def add_image(store: Store, name: str, content: bytes) -> None:

@@ -134,7 +134,7 @@ def test_a_reserve_is_kept_and_given_up(root):
 def test_a_database_that_cannot_grow_tells_of_a_full_disk(store, monkeypatch):
     error = sqlite3.OperationalError("disk I/O error")
     assert store.records._failed(error).code == "store-database"
-    monkeypatch.setattr("firkin.store.records.is_full", lambda root: True)
+    monkeypatch.setattr("firkin.store.database.is_full", lambda root: True)
     assert store.records._failed(error).code == "disk-full"
 
 
@@ -204,7 +204,7 @@ def test_prune_leaves_what_a_build_has_just_looked_at(store):
     data = b"a layer of a base"
     descriptor = Descriptor(media.OCI_LAYER, store.blobs.put(data), len(data))
     old = time.time() - OLD
-    with store.records.exclusive() as connection:
+    with store.records.transaction() as connection:
         connection.execute("INSERT INTO blobs VALUES (?, ?, ?)", (descriptor.digest, len(data), old))
         connection.execute("INSERT INTO trees VALUES (?, 0, ?)", ("2" * 64, old))
     os.makedirs(f"{store.layout.trees}/{'2' * 64}/fs")

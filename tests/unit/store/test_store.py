@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.graph.key import CacheKey
 from firkin.errors import StoreError
 from firkin.oci import media
@@ -21,7 +22,7 @@ from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.gc import prune
 from firkin.store.layout import remove_tree
-from firkin.store.records import LayerBlob, StepRecord
+from firkin.store.records import LayerBlob
 from firkin.store.store import Store
 
 
@@ -153,32 +154,6 @@ def test_place_that_is_no_directory_is_told(tmp_path, clock):
     assert str(tmp_path / "file") in str(caught.value)
 
 
-def test_records_come_back_and_the_last_used_is_previous(store, clock):
-    store.records.remember(record("1" * 64))
-    clock.now += 1
-    store.records.remember(record("2" * 64))
-    found = store.records.find(CacheKey("1" * 64))
-    assert found is not None
-    assert found.parts == (("op", "run"), ("command", "1" * 64))
-    previous = store.records.previous("D|s|1")
-    assert previous is not None
-    assert previous.key == "2" * 64
-    assert store.records.previous("other") is None
-
-
-def test_records_from_many_threads(store):
-    def add(number: int) -> None:
-        for index in range(20):
-            store.records.remember(record(f"{number:032x}{index:032x}"))
-
-    threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert store.records.query("SELECT count(*) FROM records") == [(160,)]
-
-
 def image(store: Store, text: bytes) -> Descriptor:
     config = store.blobs.put(text)
     described = Descriptor(media.OCI_CONFIG, config, len(text))
@@ -218,7 +193,7 @@ def make_layer(store: Store, key: str) -> None:
         file.write(bytes(100_000))
     store.trees.seal(staged, key)
     store.records.add_tree(key)
-    store.records.remember(record(key))
+    StepRecords(store).remember(record(key))
     digest = store.blobs.put(key.encode())
     store.records.add_blob(digest, len(key))
     described = Descriptor(media.layer_media_type("oci", "gzip"), digest, len(key))
@@ -234,7 +209,7 @@ def test_prune_takes_what_is_old_and_unneeded_only(store, clock):
     result = prune(store, now=clock.now, older_than_s=500)
     assert {item.name for item in result.freed if item.kind == "layer"} == {"a" * 64}
     assert result.size_bytes >= 100_000
-    assert store.records.find(CacheKey("a" * 64)) is None
+    assert StepRecords(store).find(CacheKey("a" * 64)) is None
     assert not store.trees.has("a" * 64)
     assert store.trees.has("b" * 64)
     assert store.blobs.size(named.digest) is not None
@@ -267,13 +242,13 @@ def test_prune_spares_what_a_build_takes_up_while_it_looks(store, clock, monkeyp
     blob = store.blobs.put(key.encode())
     store.records.add_blob(blob, len(key))
     clock.now += 1000
-    begin = store.records.exclusive
 
     def taken_up_before():
+        monkeypatch.undo()
         store.records.touch((key,), (key,), (blob,))
-        return begin()
+        return store.records.transaction()
 
-    monkeypatch.setattr(store.records, "exclusive", taken_up_before)
+    monkeypatch.setattr(store.records, "transaction", taken_up_before)
     assert prune(store, now=clock.now, older_than_s=500).freed == ()
     assert store.blobs.size(blob) is not None
     assert store.trees.has(key) == (kind == "layer")
@@ -303,16 +278,16 @@ def test_prune_takes_downloads_by_their_last_use(store):
 def _remembering(tmp_path, clock) -> Path:
     """Return the database of a closed store that knows one step."""
     with Store(str(tmp_path / "s"), clock) as opened:
-        opened.records.remember(record("a"))
+        StepRecords(opened).remember(record("a"))
     return tmp_path / "s" / "records.db"
 
 
 def _known_afterwards(tmp_path, clock) -> tuple[bool, list[str]]:
     told: list[str] = []
     with Store(str(tmp_path / "s"), clock, lambda code, text: told.append(text)) as opened:
-        known = opened.records.find(CacheKey("a")) is not None
-        opened.records.remember(record("b"))
-        assert opened.records.find(CacheKey("b")) is not None
+        known = StepRecords(opened).find(CacheKey("a")) is not None
+        StepRecords(opened).remember(record("b"))
+        assert StepRecords(opened).find(CacheKey("b")) is not None
     return known, told
 
 
@@ -368,7 +343,7 @@ def test_damage_that_is_found_later_is_told_and_mended_next_time(tmp_path, clock
         data[at : at + 4096] = b"\xff" * 4096
     database.write_bytes(data)
     with Store(str(tmp_path / "s"), clock) as opened, pytest.raises(StoreError, match="is damaged") as caught:
-        opened.records.find(CacheKey("a"))
+        StepRecords(opened).find(CacheKey("a"))
     assert caught.value.code == "store-damaged" and caught.value.exit_code == 5
     known, told = _known_afterwards(tmp_path, clock)
     assert not known and told == ["the cache of the store is empty now: it was damaged"]
@@ -379,7 +354,7 @@ def test_many_processes_renew_a_database_once(tmp_path, clock):
     roots = [str(tmp_path / str(n)) for n in range(40)]
     for root in roots:
         with Store(root, clock) as store:
-            store.records.remember(record("a"))
+            StepRecords(store).remember(record("a"))
             database = store.layout.database
         with open(database, "wb") as file:
             file.write(b"this is no database" * 1000)
@@ -417,12 +392,12 @@ def test_many_processes_make_a_database_at_once(tmp_path):
 
 
 def test_another_version_that_took_over_is_told(store):
-    store.records.remember(record("a"))
+    StepRecords(store).remember(record("a"))
     connection = sqlite3.connect(store.layout.database)
     connection.execute("DROP TABLE records")
     connection.close()
     with pytest.raises(StoreError, match="another version") as caught:
-        store.records.find(CacheKey("a"))
+        StepRecords(store).find(CacheKey("a"))
     assert "--root DIR" in caught.value.hints[0]
 
 

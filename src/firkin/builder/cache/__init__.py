@@ -1,7 +1,6 @@
-"""The layer cache outside the store: what an entry is, and the places that hold entries.
+"""The layer cache: records of steps in the store, entries outside it, and the places that hold entries. Does I/O.
 
-I (`entry` is pure); solve and everything above may import it. A place holds entries under names: the
-cache key of a step, or `mount-` and the name of a cache mount.
+A place holds entries under names: the cache key of a step, or `mount-` and the name of a cache mount.
 """
 
 from __future__ import annotations

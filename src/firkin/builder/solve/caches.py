@@ -68,7 +68,7 @@ def inline_cache(
     saved = max((record.created for record in used), default=0.0)  # no clock: equal builds make equal images
     for position, (ref, layer) in enumerate(zip(snapshot.layers, layers, strict=True)):
         for record in engine.records.get(ref.tree_id, ()):
-            entry = entry_of(record, layer, form.of(ref), engine.store.records, saved)
+            entry = entry_of(record, layer, form.of(ref), engine.step_records, saved)
             if entry is not None:
                 entries[record.key] = (position, entry)
     return ((ANNOTATION, annotation_of(entries.values())),) if entries else ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.copy.content import FileDigests
 from firkin.builder.copy.plan import CopyTools
 from firkin.builder.graph.explain import explain
@@ -25,7 +26,6 @@ from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.errors import FirkinError, StepFailed
 from firkin.events import Emit, Log, qualified
 from firkin.layer.change import Change, Put
-from firkin.store.records import StepRecord
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pools
@@ -115,6 +115,7 @@ class Engine:
         self._explain = explain
         self._require_cached = require_cached
         self._keys = StepKeys(store, tools, file_digests)
+        self.step_records = StepRecords(store)
         self._known_keys: dict[StepId, StepKey] = {}
         self._graph = Graph((), ())
         self._results: dict[StepId, Result] = {}
@@ -223,9 +224,9 @@ class Engine:
         return self._found(step, inputs, key, record)
 
     def _in_store(self, step: Step, key: StepKey) -> StepRecord | None:
-        record = self.store.records.find(key.key)
+        record = self.step_records.find(key.key)
         if record is not None and not self.layers.available(record.layer):
-            self.store.records.forget(key.key)
+            self.step_records.forget(key.key)
             return None
         return record
 
@@ -241,7 +242,7 @@ class Engine:
         """Take a layer that is remembered under the step's key, or under its narrow one."""
         if record.key != key.key:
             own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
-            self.store.records.remember(own)
+            self.step_records.remember(own)
             self._note(step, inputs, own)
         elif self.remote is not None and (narrow := self._keys.narrow(step, inputs)) is not None:
             second = self._in_store(step, narrow)
@@ -263,7 +264,7 @@ class Engine:
         """Find out why a step is not cached, if somebody wants to know."""
         if not (self._explain or self._require_cached):
             return
-        previous = self.store.records.previous(self.slot(step))
+        previous = self.step_records.previous(self.slot(step))
         if key is None:
             reason = "the cache is not to be used (`--no-cache`)"
         elif previous is None:
@@ -292,7 +293,7 @@ class Engine:
                 except FirkinError:
                     continue  # it is told when the step's turn comes
                 key = known.key
-                record = self.store.records.find(key)
+                record = self.step_records.find(key)
                 layer = str(key)
                 if record is not None and self.layers.available(record.layer):
                     layer = record.layer
@@ -366,14 +367,14 @@ class Engine:
         if record is None:
             return None
         own = msgspec.structs.replace(record, key=known.key, parts=known.parts, slot=self.slot(step))
-        self.store.records.remember(own)
+        self.step_records.remember(own)
         self._note_reads(own, inputs)
         return self._found(step, inputs, known, own)
 
     def _note_reads(self, record: StepRecord, inputs: tuple[Result, ...]) -> None:
         note = note_of(record, inputs)
         if note is not None:
-            self.store.records.remember(note, replace=True)
+            self.step_records.remember(note, replace=True)
 
     def _destination_key(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
         from firkin.builder.solve.ops.copy import root_view
@@ -388,7 +389,7 @@ class Engine:
             return self._executed(step, inputs, destination)
         known = self._known_keys[step.id]
         own = msgspec.structs.replace(record, key=known.key, parts=known.parts, slot=self.slot(step))
-        self.store.records.remember(own)
+        self.step_records.remember(own)
         return self._found(step, inputs, known, own)
 
     def _executed(self, step: Step, inputs: tuple[Result, ...], destination: StepKey | None) -> Snapshot:
@@ -407,20 +408,20 @@ class Engine:
             parts = (*parts, ("times", times))  # no part of the key; see _look_up_layer
         created = self.created.setdefault(layer_id, ended)
         record = StepRecord(key, layer_id, self.slot(step), step.meta.written, parts, created, ended - began)
-        self.store.records.remember(record, replace=fresh)
+        self.step_records.remember(record, replace=fresh)
         self._note(step, inputs, record, fresh=fresh)
         self._note_reads(record, inputs)
         narrow = self._keys.narrow(step, inputs)
         if narrow is not None:
             slot = self.slot(step) + _NARROW
             second = msgspec.structs.replace(record, key=narrow.key, parts=narrow.parts, slot=slot)
-            self.store.records.remember(second, replace=fresh)
+            self.step_records.remember(second, replace=fresh)
             self._note(step, inputs, second, fresh=fresh)
         if destination is not None:
             third = msgspec.structs.replace(
                 record, key=destination.key, parts=destination.parts, slot=self.slot(step) + _NARROW
             )
-            self.store.records.remember(third, replace=fresh)
+            self.step_records.remember(third, replace=fresh)
         return self._add(step, inputs, layer_id)
 
     def _add(self, step: Step, inputs: tuple[Result, ...], layer_id: str) -> Snapshot:
@@ -435,7 +436,7 @@ class Engine:
         # The epoch tells two layers apart, but what comes next does not care for the times below.
         known_as = layer_id
         if key.parts[-1][0] in _DATES:
-            first = key if layer_id == key.key else self.store.records.find(CacheKey(layer_id))
+            first = key if layer_id == key.key else self.step_records.find(CacheKey(layer_id))
             if first is not None:  # the record of the step that made the layer
                 known_as = key_of(tuple(part for part in first.parts if part[0] not in _DATES))
         return root_of(inputs).add(layer_id, known_as=known_as, from_run=from_run)

@@ -17,6 +17,7 @@ import msgspec
 
 from firkin.builder.cache import Lookup, Place
 from firkin.builder.cache.entry import MOUNT_PREFIX, CacheEntry, belongs
+from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.graph.key import CacheKey, Part, key_of, with_reads
 from firkin.builder.graph.ops import Copy, Op
 from firkin.builder.request import CacheRef
@@ -28,7 +29,7 @@ from firkin.oci.digest import Digest
 from firkin.oci.image import Layer
 from firkin.oci.media import layer_compression
 from firkin.oci.reference import parse_reference
-from firkin.store.records import LayerBlob, Records, StepRecord
+from firkin.store.records import LayerBlob
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pool, Task
@@ -67,6 +68,7 @@ class RemoteCache:
         self._sources = sources
         self._targets = targets
         self._store = store
+        self._step_records = StepRecords(store)
         self._layers = layers
         self._transfers = transfers
         self._emit = emit
@@ -120,10 +122,10 @@ class RemoteCache:
         self._store.records.add_layer_blob(
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
         )
-        self._store.records.remember(record, replace=True)
+        self._step_records.remember(record, replace=True)
         if entry.layer[:32] != key[:32]:  # the key that the layer was made under, for whoever is to believe us
             first = with_reads(parts, entry.reads)
-            self._store.records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
+            self._step_records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record
 
     def _look(self, sources: tuple[CacheSource, ...], name: str) -> tuple[CacheEntry, Lookup] | None:
@@ -202,7 +204,7 @@ class RemoteCache:
             ttl_s = target.ref.ttl_s
             if known is not None and known.layer not in self._refused and not (ttl_s and known.saved + ttl_s < now):
                 return
-        entry = entry_of(record, blob, form, self._store.records, now)
+        entry = entry_of(record, blob, form, self._step_records, now)
         if entry is None:
             return
         self._cancel.check()
@@ -346,7 +348,7 @@ def _covers(ref: CacheRef, op: Op) -> bool:
     return ref.copy_layers if isinstance(op, Copy) else ref.run_layers
 
 
-def entry_of(record: StepRecord, blob: Layer, form: LayerFormat, records: Records, now: float) -> CacheEntry | None:
+def entry_of(record: StepRecord, blob: Layer, form: LayerFormat, records: StepRecords, now: float) -> CacheEntry | None:
     """Return the entry for a record whose layer is shipped as `blob`, which may have come in another form.
 
     None where it is not known any more under which key the layer was made first.

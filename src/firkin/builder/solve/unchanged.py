@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from firkin.builder.cache.records import StepRecord
 from firkin.builder.copy.content import selects_same, shows_same
 from firkin.builder.graph.key import READS, Part, key_of
 from firkin.builder.graph.ops import BindMount, CacheMount, Copy, Op, PathSource, Run
@@ -18,7 +19,6 @@ from firkin.builder.graph.step import Step
 from firkin.builder.solve.result import Result
 from firkin.content.snapshot import Snapshot
 from firkin.errors import Cancelled, FirkinError
-from firkin.store.records import StepRecord
 
 if TYPE_CHECKING:
     from firkin.builder.solve.engine import Engine
@@ -47,7 +47,7 @@ def find_unchanged(
 
     `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
     """
-    note = engine.store.records.previous(engine.slot(step) + _SLOT)
+    note = engine.step_records.previous(engine.slot(step) + _SLOT)
     if note is None or not engine.layers.available(note.layer):
         return None
     changed = _changed_reads(note.parts, parts)

@@ -1,0 +1,214 @@
+"""The store's database: SQLite in WAL mode, made whole, renewed when it is damaged. Does I/O.
+
+Every write is one transaction. Contract: docs/dev/store.md. The connection is used under a lock of its
+own, from any thread; other processes are kept out by SQLite. What is in the tables is known to
+`store/records.py` and, for the records of steps, `builder/cache/records.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from firkin.errors import StoreError
+from firkin.store.layout import is_full, locked, store_error
+from firkin.store.schema import SCHEMA, SCHEMA_VERSION
+
+_DAMAGED = ".damaged"
+
+
+class Database:
+    """The database of one store: statements and transactions, and how it is made and renewed."""
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.RLock()
+        self._link = path
+        self.lost = ""  # why what was remembered before is gone, if it is
+        try:
+            self._open()
+        except sqlite3.OperationalError as error:
+            raise self._failed(error) from error  # locked, full, not readable: nothing that a new one would mend
+        except sqlite3.DatabaseError:
+            self._renew()
+
+    def _open(self) -> None:
+        while True:
+            self._path = self._current()
+            if _is_missing(self._path):
+                with locked(self._link + ".lock"):
+                    if _is_missing(self._current()):
+                        self._make_database()
+                continue
+            try:
+                self._connect()
+                return
+            except sqlite3.Error:
+                if self._path == self._current() and not _is_missing(self._path):
+                    raise
+                # Another process is putting a new one in its place.
+
+    def _current(self) -> str:
+        """Return the database's own path.
+
+        Each one has a name of its own, and a link says which one counts. SQLite finds a log by name and removes it
+        with the last connection: under one name, who still holds a damaged database would meet the log of the new one.
+        """
+        return os.path.realpath(self._link)
+
+    def _connect(self) -> None:
+        if os.path.exists(self._path + _DAMAGED):
+            raise sqlite3.DatabaseError("the last process found it damaged")
+        self._connection = _connection(self._path, "rw")
+        try:
+            # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
+            # power fails, never the database (sqlite.org/wal.html): they are a cache.
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            if self._connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+                self._make_tables(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _make_database(self) -> None:
+        """Remove what there is, a killed process's remains too, and make an empty database; under the lock.
+
+        It appears whole: SQLite does not wait for other connections when it changes to WAL, it fails.
+        """
+        place, link = os.path.split(self._link)
+        stem = link.removesuffix(".db") + "-"
+        for left in os.listdir(place):
+            if left.startswith((stem, link + "-", link + ".new")):
+                with suppress(FileNotFoundError):  # its last user has just removed it
+                    os.unlink(f"{place}/{left}")
+        name = f"{stem}{os.urandom(6).hex()}.db"
+        # Parts of keys tell the values of build arguments: they are for the owner alone, and SQLite's logs follow suit.
+        os.close(os.open(f"{place}/{name}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        connection = _connection(f"{place}/{name}", "rw")
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            self._make_tables(connection)
+        finally:
+            connection.close()  # the only connection: what its WAL holds goes into the file now
+        os.symlink(name, self._link + ".new")
+        os.rename(self._link + ".new", self._link)
+
+    def _make_tables(self, connection: sqlite3.Connection) -> None:
+        """Make the tables; those of another version go, for all that is lost with them is time."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+                for (name,) in connection.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+                ).fetchall():
+                    connection.execute(f'DROP TABLE "{name}"')
+                    self.lost = "it was written by another version of firkin"
+                for statement in SCHEMA.split(";\n"):
+                    if statement.strip():
+                        connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def _renew(self) -> None:
+        """Put an empty database in the place of a damaged one; one process does it, the others wait."""
+        damaged = self._path
+        try:
+            with locked(self._link + ".lock"):
+                if self._current() == damaged:
+                    self._make_database()
+                    self.lost = "it was damaged"
+            self._open()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        except OSError as error:
+            raise store_error("cannot renew the store's database", error) from error
+
+    def close(self) -> None:
+        """Close the database; whoever still uses it gets an error."""
+        with self._lock:  # SQLite does not survive a connection that is closed in the middle of a statement
+            self._connection.close()
+
+    def _failed(self, error: sqlite3.Error) -> StoreError:
+        """Return what to tell of an error. A damaged database is noted, and the next process makes a new one."""
+        text = str(error)
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        if damaged and ("malformed" in text or "not a database" in text):
+            with open(self._path + _DAMAGED, "wb"):
+                pass
+            return StoreError(
+                f"the store's database is damaged: {text}",
+                code="store-damaged",
+                hints=("build again: what was remembered is then forgotten, images and layers stay",),
+            )
+        # A shared-memory file or a log that cannot grow is "disk I/O error" to SQLite.
+        full = "disk I/O error" in text and is_full(os.path.dirname(self._path))
+        return _database_error(sqlite3.OperationalError("database or disk is full") if full else error)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Hold the database's write lock; what is written is kept as a whole, or not at all after an exception."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+    def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """Return all rows of a SELECT."""
+        with self._lock:
+            try:
+                return self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._failed(error) from error
+
+
+def _connection(path: str, mode: str) -> sqlite3.Connection:
+    """Open a database; `mode` as in sqlite.org/uri.html: "rw" does not make one."""
+    quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")  # urllib.parse takes 3 ms to import
+    return sqlite3.connect(
+        f"file:{quoted}?mode={mode}",
+        uri=True,
+        timeout=60,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        return os.stat(path).st_size == 0
+    except FileNotFoundError:
+        return True
+
+
+def number(value: object) -> float:
+    """Return a number of a row; raises StoreError for anything else."""
+    if isinstance(value, (int, float)):
+        return value
+    raise StoreError("the store's database is damaged: a number was expected", code="store-database")
+
+
+def _database_error(error: sqlite3.Error) -> StoreError:
+    text = str(error)
+    if "full" in text:
+        hint = "free some space with `firkin prune`, or move the store with `--root DIR`"
+        return StoreError(f"cannot write the store's database: {text}", code="disk-full", hints=(hint,))
+    if "no such table" in text or "no such column" in text:
+        hint = "let one version of firkin use the store at a time, or give each its own with `--root DIR`"
+        return StoreError(f"another version of firkin took over the store: {text}", code="store-taken", hints=(hint,))
+    if "readonly" in text or "unable to open" in text:
+        hint = "choose a place you may write to with `--root DIR` or FIRKIN_ROOT"
+        return StoreError(f"cannot open the store's database: {text}", code="store-permission", hints=(hint,))
+    return StoreError(f"the store's database failed: {text}", code="store-database")

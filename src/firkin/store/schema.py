@@ -1,0 +1,59 @@
+"""The tables of the store's database. Pure."""
+
+from __future__ import annotations
+
+from binascii import crc32
+
+SCHEMA = """
+CREATE TABLE records (
+    key TEXT PRIMARY KEY,          -- cache key of the step
+    layer TEXT NOT NULL,           -- id of its layer's tree: the key, or another after --no-cache
+    slot TEXT NOT NULL,            -- where in which Dockerfile: what a miss is compared with
+    title TEXT NOT NULL,
+    parts BLOB NOT NULL,           -- JSON [[name, value], ...], in the order of hashing
+    created REAL NOT NULL,         -- when the step ran, seconds since the epoch
+    seconds REAL NOT NULL,         -- how long it took
+    used REAL NOT NULL             -- when it was last of use
+) WITHOUT ROWID;
+CREATE INDEX records_by_slot ON records (slot, used);
+CREATE INDEX records_by_layer ON records (layer);
+CREATE INDEX records_by_use ON records (used);
+CREATE TABLE layer_blobs (
+    layer TEXT NOT NULL,           -- tree id: cache key or chain id
+    variant TEXT NOT NULL,         -- compression, level, clamping: what the bytes depend on
+    diff_id TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (layer, variant)
+) WITHOUT ROWID;
+CREATE INDEX layer_blobs_by_digest ON layer_blobs (digest);
+CREATE TABLE trees (
+    id TEXT PRIMARY KEY,
+    size INTEGER NOT NULL DEFAULT 0,
+    used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE blobs (
+    digest TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE blob_places (
+    digest TEXT NOT NULL,          -- a blob that the registry is known to hold
+    registry TEXT NOT NULL,
+    repository TEXT NOT NULL,
+    seen REAL NOT NULL,
+    PRIMARY KEY (digest, registry, repository)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    name TEXT NOT NULL,            -- canonical reference with tag
+    platform TEXT NOT NULL,
+    digest TEXT NOT NULL,          -- of the document that the name resolved to
+    manifest TEXT NOT NULL,        -- of the platform's manifest
+    checked REAL NOT NULL,
+    PRIMARY KEY (name, platform)
+) WITHOUT ROWID;
+"""
+# Follows from the tables, so that nobody can forget to count it up. Comments and blanks do not matter.
+SCHEMA_VERSION = crc32(" ".join(" ".join(line.partition("--")[0] for line in SCHEMA.splitlines()).split()).encode())
+SCHEMA_VERSION &= 0x7FFFFFFF  # it is a signed number in SQLite
