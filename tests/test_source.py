@@ -214,7 +214,7 @@ VERSION_BOUND_S = 0.060
 # Functions with more paths than this stand here with a reason: module: (why, functions).
 MOST_PATHS = 12
 COMPLEX = {
-    "api.builds": ("to be simplified", "build _Worker.run run"),
+    "api.builds": ("to be simplified", "build"),
     "backend": ("to be simplified", "choose_backend _missing_way"),
     "builder.cache.entry": ("to be simplified", "_entry"),
     "builder.context.git_address": ("to be simplified", "parse_address"),
@@ -228,6 +228,19 @@ COMPLEX = {
     "builder.copy.content": ("to be simplified", "_Walk._tree"),
     "builder.copy.plan": ("to be simplified", "_Planner._tree _Planner.place"),
     "builder.copy.select": ("to be simplified", "find_matches _tokens"),
+    "builder.dockerfile.compat": ("to be simplified", "_transfers"),
+    "builder.dockerfile.flags": ("to be simplified", "_Mount.set _Mount.finish parse_flags"),
+    "builder.dockerfile.giturl": ("to be simplified", "_with_query"),
+    "builder.dockerfile.gotext": ("to be simplified", "parse_duration"),
+    "builder.dockerfile.ignore": ("to be simplified", "_compile IgnoreMatcher.__init__"),
+    "builder.dockerfile.instructions.expose": ("to be simplified", "_is_address"),
+    "builder.dockerfile.instructions.run": ("to be simplified", "_mount"),
+    "builder.dockerfile.lines": ("to be simplified", "parse_heredoc"),
+    "builder.dockerfile.lint": ("to be simplified", "Checks.check_copies"),
+    "builder.dockerfile.outline": ("to be simplified", "_Reading.read"),
+    "builder.dockerfile.shellpattern": ("to be simplified", "_fill"),
+    "builder.dockerfile.stages": ("to be simplified", "Plan.warn_unused_arguments Plan._epoch"),
+    "builder.dockerfile.words": ("to be simplified", "_Expansion.until _Expansion.modified _Expansion.dollar _without_half_characters _Expansion.double_quoted"),
     "builder.graph.assemble": ("to be simplified", "_with_times"),
     "builder.graph.key": ("to be simplified", "op_parts"),
     "builder.output.outputs": ("to be simplified", "Exporter._write Exporter._image"),
@@ -277,7 +290,6 @@ COMPLEX = {
     "sandbox.process": ("to be simplified", "_understand _attend"),
     "store.gc": ("to be simplified", "_orphans"),
     "testing.registry": ("to be simplified", "_Handler._receive _Handler.do_GET _Handler._token"),
-    "worker": ("to be simplified", "_as_firkin_error"),
 }  # fmt: skip
 
 

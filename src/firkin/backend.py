@@ -1,4 +1,4 @@
-"""Facts and wishes → how the steps of a build run, or the one fact that is missing. P; cli, worker, build import it."""
+"""Facts and requirements → the backend that build steps run with, or the one fact that is missing. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NEEDED_KERNEL = (5, 12)  # mount_setattr; 5.11 had userxattr
 _EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
 
 
-class Wishes(msgspec.Struct, frozen=True):
+class Requirements(msgspec.Struct, frozen=True):
     """What the user asked for; `inplace` says that `/` may be overwritten (the executor image).
 
     `exposed` are files with credentials that a step on this container's own root could read. They rule it out, but
@@ -41,7 +41,7 @@ class Wishes(msgspec.Struct, frozen=True):
     exposed: tuple[str, ...] = ()
 
 
-NO_WISHES = Wishes()
+NO_REQUIREMENTS = Requirements()
 _POD_TOKEN = "/secrets/kubernetes.io/serviceaccount/"
 
 
@@ -60,6 +60,11 @@ class Backend(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     chroot_too: bool = False
     readable: tuple[str, ...] = ()
+
+    @property
+    def shares_processes(self) -> bool:
+        """Whether steps see firkin's own processes, which then have to be kept from them."""
+        return self.sandbox != "namespaces" or not self.fresh_proc
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -80,38 +85,38 @@ _WAY_TEXT: dict[Way, str] = {
 }
 
 
-def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
-    """Return the best backend that the facts allow within the wishes; `facts` must hold trials.
+def choose_backend(facts: HostFacts, requirements: Requirements = NO_REQUIREMENTS) -> Backend:
+    """Return the best backend that the facts allow within the requirements; `facts` must hold trials.
 
     Raises HostError that names the missing fact and how to get it.
     """
-    offers: dict[Isolation, Offer] = {offer.isolation: offer for offer in list_offers(facts, wishes)}
+    offers: dict[Isolation, Offer] = {offer.isolation: offer for offer in list_offers(facts, requirements)}
     trial = next((trial for trial in facts.trials if trial.ok), None)
-    namespaces = wishes.isolation in ("auto", "namespaces")
+    namespaces = requirements.isolation in ("auto", "namespaces")
     if namespaces and trial is not None and facts.kernel >= _NEEDED_KERNEL:
         return _namespaces(facts, trial)
-    if wishes.isolation == "namespaces":
+    if requirements.isolation == "namespaces":
         missing, how = _missing_namespaces(facts)
         raise HostError(f"this machine offers no namespaces: {missing}", code="no-namespaces", hints=(how,))
-    order: tuple[Isolation, ...] = ("chroot",) if _forbidding(wishes) else ("inplace", "chroot")
-    for isolation in order if wishes.isolation == "auto" else (wishes.isolation,):
+    order: tuple[Isolation, ...] = ("chroot",) if _forbidding(requirements) else ("inplace", "chroot")
+    for isolation in order if requirements.isolation == "auto" else (requirements.isolation,):
         offer = offers[isolation]
         if offer.available:
-            return _without_namespaces(offer, facts, wishes)
-        if wishes.isolation == isolation:
+            return _without_namespaces(offer, facts, requirements)
+        if requirements.isolation == isolation:
             raise HostError(
                 f"isolation `{isolation}` cannot be had: {offer.detail}", code=f"no-{isolation}", hints=(offer.how,)
             )
     missing, how = _missing_namespaces(facts)
     first: tuple[str, ...] = ()
-    if facts.uid and wishes.inplace:
+    if facts.uid and requirements.inplace:
         # The executor's container offers what it needs to root, which is the way that always works.
         first = ("run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`",)
         missing = f"uid {facts.uid} is not root, and {missing}"
     inplace: tuple[str, ...] = ()
     if offers["inplace"].available:
-        inplace = (f"`--isolation inplace` runs them where they can read `{_forbidding(wishes)[0]}`",)
-    elif wishes.inplace and not first:
+        inplace = (f"`--isolation inplace` runs them where they can read `{_forbidding(requirements)[0]}`",)
+    elif requirements.inplace and not first:
         inplace = (offers["inplace"].how,)
     elif facts.uid and not first:
         inplace = ("or run as root, which needs no user namespace",)
@@ -122,9 +127,9 @@ def choose_backend(facts: HostFacts, wishes: Wishes = NO_WISHES) -> Backend:
     )
 
 
-def _forbidding(wishes: Wishes) -> tuple[str, ...]:
+def _forbidding(requirements: Requirements) -> tuple[str, ...]:
     """Return the exposed files for whose sake no step runs on this container's own root, unless it was asked for."""
-    return tuple(path for path in wishes.exposed if _POD_TOKEN not in path)
+    return tuple(path for path in requirements.exposed if _POD_TOKEN not in path)
 
 
 def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
@@ -138,19 +143,19 @@ def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
     return Backend("overlay", "namespaces", NamespacePlan(maps=maps), single, trial.proc, tuple(reasons))
 
 
-def _without_namespaces(offer: Offer, facts: HostFacts, wishes: Wishes) -> Backend:
+def _without_namespaces(offer: Offer, facts: HostFacts, requirements: Requirements) -> Backend:
     reasons: tuple[str, ...] = (_missing_namespaces(facts)[0], offer.detail)
-    forbidding = _forbidding(wishes)
-    if forbidding and wishes.inplace:
+    forbidding = _forbidding(requirements)
+    if forbidding and requirements.inplace:
         reasons += (f"`{forbidding[0]}` has to stay where it is, and steps in place could read it",)
     plan = NamespacePlan(mount=False)
     if offer.isolation == "inplace":
-        either = wishes.isolation == "auto" and _offer_chroot(facts).available
-        return Backend("inplace", "bare", plan, reasons=reasons, chroot_too=either, readable=wishes.exposed)
+        either = requirements.isolation == "auto" and _offer_chroot(facts).available
+        return Backend("inplace", "bare", plan, reasons=reasons, chroot_too=either, readable=requirements.exposed)
     return Backend("directory", "chroot", plan, reasons=reasons)
 
 
-def list_offers(facts: HostFacts, wishes: Wishes = NO_WISHES) -> tuple[Offer, ...]:
+def list_offers(facts: HostFacts, requirements: Requirements = NO_REQUIREMENTS) -> tuple[Offer, ...]:
     """Return every way, available or not, best first; for `firkin info` with `facts` of every trial."""
     offers = []
     ways: tuple[Way, ...] = ("root", "identity") if facts.uid == 0 else ("subordinate",)
@@ -163,7 +168,7 @@ def list_offers(facts: HostFacts, wishes: Wishes = NO_WISHES) -> tuple[Offer, ..
         else:
             offers.append(Offer(name, "namespaces", False, *_missing_way(facts, way)))
     offers.append(_offer_chroot(facts))
-    offers.append(_offer_inplace(facts, wishes))
+    offers.append(_offer_inplace(facts, requirements))
     return tuple(offers)
 
 
@@ -181,9 +186,9 @@ def _offer_chroot(facts: HostFacts) -> Offer:
     return Offer(name, "chroot", False, f"{lacking[0]} is missing", how)
 
 
-def _offer_inplace(facts: HostFacts, wishes: Wishes) -> Offer:
+def _offer_inplace(facts: HostFacts, requirements: Requirements) -> Offer:
     name = "inplace (this container's own root)"
-    if not wishes.inplace:
+    if not requirements.inplace:
         return Offer(
             name, "inplace", False, "this is not the executor image", "run `firkin executor` in the executor image"
         )

@@ -28,7 +28,7 @@ from firkin.oci.reference import parse_reference
 from firkin.oci.run import UserError, resolve_user
 from firkin.source import Position, Source, Span, excerpt
 from firkin.text import LARGEST_ID
-from firkin.worker import Failure, decode_line, failure_of
+from firkin.worker.messages import Failure, decode_line, failure_of
 
 ACCOUNTS = tree("file /etc/passwd x", "file /etc/group x")
 HERE = Span("Dockerfile", Position(1), Position(1))

@@ -6,9 +6,9 @@ import os, signal, sys, time
 from firkin.errors import StepFailed
 from firkin.events import Finished, Log, Started
 from firkin.builder.request import BuildResult, ImageResult
-from firkin.worker import main
+from firkin.worker.__main__ import main
 
-def build(request, emit, cancel, way):
+def build(request, emit, cancel, backend):
     emit(Started(1.0, "a"))
     match request.context:
         case "done":

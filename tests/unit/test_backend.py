@@ -1,9 +1,9 @@
-"""Facts and wishes → a backend, or the missing fact."""
+"""Facts and requirements → a backend, or the missing fact."""
 
 import msgspec
 import pytest
 
-from firkin.backend import Wishes, choose_backend, list_offers
+from firkin.backend import Requirements, choose_backend, list_offers
 from firkin.errors import HostError
 from firkin.linux.probe import HostFacts, Trial
 
@@ -47,59 +47,59 @@ def test_a_user_without_gets_one_id_and_the_reason() -> None:
 
 def test_a_pod_falls_back_to_chroot_and_the_executor_image_to_its_root() -> None:
     assert choose_backend(POD).sandbox == "chroot"
-    assert choose_backend(POD, Wishes(inplace=True)).sandbox == "bare"
-    assert choose_backend(POD, Wishes("chroot", inplace=True)).rootfs == "directory"
+    assert choose_backend(POD, Requirements(inplace=True)).sandbox == "bare"
+    assert choose_backend(POD, Requirements("chroot", inplace=True)).rootfs == "directory"
 
 
 def test_credentials_that_cannot_be_taken_away_rule_the_containers_root_out() -> None:
     secret = ("/kaniko/.docker/config.json",)
-    backend = choose_backend(POD, Wishes(inplace=True, exposed=secret))
+    backend = choose_backend(POD, Requirements(inplace=True, exposed=secret))
     assert backend.sandbox == "chroot"
     assert any(secret[0] in reason for reason in backend.reasons)
-    assert choose_backend(POD, Wishes("inplace", inplace=True, exposed=secret)).sandbox == "bare"
+    assert choose_backend(POD, Requirements("inplace", inplace=True, exposed=secret)).sandbox == "bare"
     unable = changed(POD, capabilities=DEFAULT_CAPABILITIES & ~(1 << 18))
     with pytest.raises(HostError, match="no way to run build steps"):
-        choose_backend(unable, Wishes(inplace=True, exposed=secret))
+        choose_backend(unable, Requirements(inplace=True, exposed=secret))
 
 
 def test_the_token_of_the_pod_is_told_of_and_rules_nothing_out() -> None:
     token = ("/run/secrets/kubernetes.io/serviceaccount/..data/token",)
-    backend = choose_backend(POD, Wishes(inplace=True, exposed=token))
+    backend = choose_backend(POD, Requirements(inplace=True, exposed=token))
     assert (backend.sandbox, backend.readable) == ("bare", token)
     cloud = ("/run/secrets/eks.amazonaws.com/serviceaccount/token",)
-    backend = choose_backend(POD, Wishes(inplace=True, exposed=token + cloud))
+    backend = choose_backend(POD, Requirements(inplace=True, exposed=token + cloud))
     assert (backend.sandbox, backend.readable) == ("chroot", ())
     assert any(cloud[0] in reason for reason in backend.reasons)
 
 
 def test_the_containers_root_must_be_writable() -> None:
-    assert choose_backend(changed(POD, root_writable=False), Wishes(inplace=True)).sandbox == "chroot"
+    assert choose_backend(changed(POD, root_writable=False), Requirements(inplace=True)).sandbox == "chroot"
     with pytest.raises(HostError, match="read-only"):
-        choose_backend(changed(POD, root_writable=False), Wishes("inplace", inplace=True))
+        choose_backend(changed(POD, root_writable=False), Requirements("inplace", inplace=True))
 
 
 def test_roots_need_the_right_to_make_files_of_any_owner() -> None:
     bare = changed(POD, capabilities=0)
     with pytest.raises(HostError, match="CAP_CHOWN is missing"):
-        choose_backend(bare, Wishes("inplace", inplace=True))
+        choose_backend(bare, Requirements("inplace", inplace=True))
     with pytest.raises(HostError, match="no way to run build steps") as caught:
-        choose_backend(bare, Wishes(inplace=True))
+        choose_backend(bare, Requirements(inplace=True))
     assert any("CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE" in hint for hint in caught.value.hints)
 
 
 def test_a_chroot_may_take_over_when_nothing_was_asked_for() -> None:
-    assert choose_backend(POD, Wishes(inplace=True)).chroot_too
-    assert not choose_backend(POD, Wishes("inplace", inplace=True)).chroot_too
+    assert choose_backend(POD, Requirements(inplace=True)).chroot_too
+    assert not choose_backend(POD, Requirements("inplace", inplace=True)).chroot_too
 
 
-def test_wishes_are_not_replaced_by_something_else() -> None:
+def test_requirements_are_not_replaced_by_something_else() -> None:
     with pytest.raises(HostError, match="a seccomp filter refuses namespaces") as caught:
-        choose_backend(POD, Wishes("namespaces"))
+        choose_backend(POD, Requirements("namespaces"))
     assert "seccomp=unconfined" in caught.value.hints[0]
     with pytest.raises(HostError, match="not the executor image"):
-        choose_backend(ROOT, Wishes("inplace"))
+        choose_backend(ROOT, Requirements("inplace"))
     with pytest.raises(HostError, match="CAP_SYS_CHROOT is missing"):
-        choose_backend(USER, Wishes("chroot"))
+        choose_backend(USER, Requirements("chroot"))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_ways_that_facts_rule_out_are_not_tried() -> None:
 def test_the_executor_under_an_ordinary_user_is_told_to_be_root_first() -> None:
     facts = changed(USER, subordinate_uids=(), helpers=("", ""), seccomp=True, trials=REFUSED)
     with pytest.raises(HostError) as caught:
-        choose_backend(facts, Wishes(inplace=True))
+        choose_backend(facts, Requirements(inplace=True))
     assert "uid 1000 is not root" in caught.value.message and "run the container as root" in caught.value.hints[0]
     with pytest.raises(HostError) as caught:
         choose_backend(facts)

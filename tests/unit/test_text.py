@@ -6,7 +6,7 @@ from firkin.errors import ContextError
 from firkin.events import Planned, encode_line
 from firkin.source import Source
 from firkin.text import hide_passwords, is_valid, valid_text, whole_number
-from firkin.worker import failure_of
+from firkin.worker.messages import failure_of
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ Nothing is kept between calls. The surroundings (environment, home, clock) are r
 from __future__ import annotations
 
 import os
-import select
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, Protocol
@@ -35,18 +33,16 @@ from firkin.builder.request import (
     check_request,
     encode_request,
 )
-from firkin.errors import Cancelled, FirkinError, HostError, InternalError, StepFailed, UsageError
+from firkin.errors import Cancelled, FirkinError, InternalError, StepFailed, UsageError
 from firkin.events import Event, Finished, Log
 from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings, read_settings
-from firkin.worker import Failure, Success, decode_line, error_of
+from firkin.worker.client import Ending, Worker, spawn_worker
+from firkin.worker.messages import Success, error_of
 
-# -P: the directory that we stand in may be somebody's build context and is not a place to import from.
-_WORKER = ["-P", "-m", "firkin.worker"]
-_CHUNK = 1 << 16
 _POLL_S = 0.1
 _GRACE_S = 10.0
-_SIGTERM, _SIGKILL, _SIGCHLD = 15, 9, 17
+_SIGTERM = 15
 _OUTPUT_HINT = 'write a list of `firkin.Output` values: `outputs=[firkin.Output("oci", dest="app.tar")]`'
 _ISOLATION = keywords.choice("auto", "namespaces", "chroot", "inplace")
 _OUTPUT_BYTES = 1 << 16  # of a step, kept in case it fails
@@ -164,6 +160,13 @@ def run(
     optional(keywords.listener, "on_event", on_event)
     keywords.check_cancel("cancel", cancel)
     limit_s = optional(keywords.seconds, "timeout_s", timeout_s)
+    data = _encoded(request)
+    watcher = _Watcher(on_event, cancel, time.monotonic() + limit_s if limit_s is not None else None)
+    return watcher.result(spawn_worker(data).watch(watcher))
+
+
+def _encoded(request: BuildRequest) -> bytes:
+    """Return a request as a worker reads it; raises UsageError for what no worker can do for a caller from Python."""
     if request.context == "-" or request.dockerfile == "-":
         raise UsageError("the API has no standard input to read from",
                          hints=("hand the Dockerfile over as `dockerfile_text`",))  # fmt: skip
@@ -176,142 +179,34 @@ def run(
     check_request(request)
     data = encode_request(request)
     for output in request.outputs:
-        if output.dest == "-":
-            raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
-        if not output.dest and output.type in ("docker", "oci", "tar", "local"):
-            raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
-    deadline_s = time.monotonic() + limit_s if limit_s is not None else None
-    worker = _Worker(data)  # nothing may fail from here on before it is watched
-    try:
-        return worker.run(on_event, cancel, deadline_s)
-    except BaseException:
-        worker.kill()
-        raise
-    finally:
-        worker.close()
+        _check_place(output)
+    return data
 
 
-class _Worker:
-    """One `python -m firkin.worker` and its pipes."""
+def _check_place(output: Output) -> None:
+    if output.dest == "-":
+        raise UsageError("the API does not write an image to standard output", hints=("name a file as `dest`",))
+    if not output.dest and output.type in ("docker", "oci", "tar", "local"):
+        raise UsageError(f"an output of type {output.type} needs a place", hints=("name it as `dest`",))
 
-    def __init__(self, data: bytes) -> None:
-        request_read, self._request = os.pipe()
-        self._events, events_write = os.pipe()
-        actions = [
-            (os.POSIX_SPAWN_DUP2, request_read, 0),
-            (os.POSIX_SPAWN_DUP2, events_write, 1),
-        ]
-        try:
-            self._pid = os.posix_spawn(
-                sys.executable, [sys.executable, *_WORKER], os.environ, file_actions=actions, setsigdef=[_SIGCHLD]
-            )
-        except OSError as error:
-            self.close()
-            raise HostError(f"cannot start the worker {sys.executable}: {(error.strerror or '').lower()}") from error
-        finally:
-            os.close(request_read)
-            os.close(events_write)
-        self._reaped = False
-        self._asked_s = 0.0
-        self._rest = b""
-        self._last: Success | Failure | None = None
-        self._data = data
+
+class _Watcher:
+    """Hands events on, keeps the end of what steps write, and stops the build when it is time."""
+
+    descriptor = -1
+
+    def __init__(
+        self, on_event: Callable[[Event], object] | None, cancel: StopSign | None, deadline_s: float | None
+    ) -> None:
+        self._on_event = on_event
+        self._cancel = cancel
+        self._deadline_s = deadline_s
         self._outputs: dict[str, bytes] = {}  # the end of what each running step wrote
         self._failed = ""  # the step that failed
+        self._why = ""  # it was stopped
 
-    def run(
-        self, on_event: Callable[[Event], object] | None, cancel: StopSign | None, deadline_s: float | None
-    ) -> BuildResult:
-        """Hand events on until the last line; return the result or raise the error."""
-        self._send_request()
-        poll = select.poll()
-        poll.register(self._events, select.POLLIN)
-        why = "the build was cancelled"
-        while self._last is None:
-            if poll.poll(_POLL_S * 1000 if cancel is not None or deadline_s is not None else None):
-                if not self._receive(on_event):
-                    break
-            now = time.monotonic()
-            if self._asked_s:
-                if now - self._asked_s > _GRACE_S:
-                    self.kill()
-            elif deadline_s is not None and now >= deadline_s:
-                why = "the build took longer than its time limit"
-                self._ask(now)
-            elif cancel is not None and cancel.is_set():
-                self._ask(now)
-        status = self._wait()
-        if isinstance(self._last, Success):
-            return self._last.result
-        if self._asked_s:
-            raise Cancelled(why, exit_code=128 + _SIGTERM)
-        if self._last is not None:
-            failure = error_of(self._last)
-            if isinstance(failure, StepFailed):
-                failure.output = self._outputs.get(self._failed, b"")
-            raise failure
-        raise InternalError(f"the worker ended without a result (status {status})")
-
-    def kill(self) -> None:
-        """End the worker at once; RUN steps end with it."""
-        if not self._reaped:
-            self._signal(_SIGKILL)
-            self._wait()
-
-    def close(self) -> None:
-        """Close the pipes."""
-        for name in ("_request", "_events"):
-            descriptor = getattr(self, name)
-            if descriptor >= 0:
-                os.close(descriptor)
-                setattr(self, name, -1)
-
-    def _send_request(self) -> None:
-        data = self._data
-        try:
-            while data:
-                data = data[os.write(self._request, data) :]
-        except BrokenPipeError:
-            pass  # the worker's last line, or its exit status, says why
-        os.close(self._request)
-        self._request = -1
-
-    def _ask(self, now_s: float) -> None:
-        self._asked_s = now_s
-        self._signal(_SIGTERM)
-
-    def _signal(self, number: int) -> None:
-        try:
-            os.kill(self._pid, number)
-        except ProcessLookupError:
-            pass  # the caller ignores SIGCHLD: then nothing is left of what has ended
-
-    def _wait(self) -> int:
-        if not self._reaped:
-            try:
-                self._status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-            except ChildProcessError:  # somebody else in this process has waited for it, or SIGCHLD is ignored
-                self._status = 0
-            self._reaped = True
-        return self._status
-
-    def _receive(self, on_event: Callable[[Event], object] | None) -> bool:
-        data = os.read(self._events, _CHUNK)
-        if not data:
-            return False
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            event = decode_line(line)
-            if isinstance(event, (Success, Failure)):
-                self._last = event
-                continue
-            self._keep(event)
-            if on_event is not None:
-                on_event(event)
-        return True
-
-    def _keep(self, event: Event) -> None:
-        """Remember the end of what a step writes until it is known to have succeeded."""
+    def event(self, event: Event) -> None:
+        """Remember the end of what a step writes until it is known to have succeeded, and hand the event on."""
         if isinstance(event, Log):
             self._outputs[event.id] = (self._outputs.get(event.id, b"") + event.data)[-_OUTPUT_BYTES:]
         elif isinstance(event, Finished):
@@ -319,6 +214,38 @@ class _Worker:
                 self._failed = self._failed or event.id
             else:
                 self._outputs.pop(event.id, None)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def wait_s(self) -> float | None:
+        """Return how often the caller's wish to stop is looked at, if there can be one."""
+        return None if self._cancel is None and self._deadline_s is None else _POLL_S
+
+    def look(self, worker: Worker) -> None:
+        """Ask the worker to stop when the time is over or the caller says so."""
+        if self._why:
+            return
+        if self._deadline_s is not None and time.monotonic() >= self._deadline_s:
+            self._why = "the build took longer than its time limit"
+        elif self._cancel is not None and self._cancel.is_set():
+            self._why = "the build was cancelled"
+        else:
+            return
+        worker.kill_after(_GRACE_S)
+        worker.send(_SIGTERM)
+
+    def result(self, ending: Ending) -> BuildResult:
+        """Return what came of the build; raises what it failed with, or Cancelled."""
+        if isinstance(ending.last, Success):
+            return ending.last.result
+        if self._why:
+            raise Cancelled(self._why, exit_code=128 + _SIGTERM)
+        if ending.last is None:
+            raise InternalError(f"the worker ended without a result (status {ending.status})")
+        failure = error_of(ending.last)
+        if isinstance(failure, StepFailed):
+            failure.output = self._outputs.get(self._failed, b"")
+        raise failure
 
 
 def read_surroundings(

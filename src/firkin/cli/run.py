@@ -109,7 +109,7 @@ def run_guarded(
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except Exception as error:  # noqa: BLE001  the top of the command line
-        from firkin.worker import error_of, failure_of
+        from firkin.worker.messages import error_of, failure_of
 
         return fail(error_of(failure_of(error)))
 

@@ -69,7 +69,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
     from firkin.linux.enter import NamespacePlan, fork_into_namespaces
     from firkin.linux.syscalls import set_parent_death_signal
     from firkin.render.report import error_text
-    from firkin.worker import choose_way
+    from firkin.worker.start import find_backend
 
     def child() -> int:
         os.setsid()  # a terminal's Ctrl-C comes once, from the process outside
@@ -89,8 +89,8 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
         except ProcessLookupError:
             pass  # it has ended just now
 
-    way = choose_way(root, "auto")
-    plan = NamespacePlan(mount=False) if isinstance(way, FirkinError) else way.enter
+    backend = find_backend(root, "auto")
+    plan = NamespacePlan(mount=False) if isinstance(backend, FirkinError) else backend.enter
     pid = fork_into_namespaces(plan, child)
     handle(pass_on)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

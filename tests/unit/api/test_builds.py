@@ -23,8 +23,10 @@ from firkin.api import builds as api
 from firkin.builder.request import BuildRequest, BuildResult, CacheRef, ImageResult, Output, SshAgent, decode_request
 from firkin.events import Started
 from firkin.registry.settings import RegistrySettings
+from firkin.worker import client
+from firkin.worker.messages import Success
 
-REAL_WORKER = api._WORKER
+REAL_WORKER = client.COMMAND
 
 
 def children() -> set[str]:
@@ -35,7 +37,7 @@ def children() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def small_engine(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(api, "_WORKER", ["-c", WORKER])
+    monkeypatch.setattr(client, "COMMAND", ["-c", WORKER])
     monkeypatch.setenv("FIRKIN_ROOT", str(tmp_path / "store"))
 
 
@@ -182,7 +184,7 @@ def wrong_values(argument: str, takes: str) -> list[object]:
 
 @pytest.mark.parametrize(("argument", "value"), [case for row in TAKES.items() for case in wrong_values(*row)])
 def test_a_value_of_another_type_is_refused_by_the_name_of_its_argument(argument, value, monkeypatch):
-    monkeypatch.setattr(api, "_Worker", None)  # none is started
+    monkeypatch.setattr(api, "spawn_worker", None)  # none is started
     with pytest.raises(errors.UsageError) as caught:
         firkin.build(**{"context": "done", argument: value})
     if value is VALUES["object"]:
@@ -198,8 +200,8 @@ def test_a_value_of_another_type_is_refused_by_the_name_of_its_argument(argument
 ])  # fmt: skip
 def test_values_that_an_argument_takes(argument, value, monkeypatch):
     requests = []
-    worker = SimpleNamespace(run=lambda *rest: None, close=lambda: None)
-    monkeypatch.setattr(api, "_Worker", lambda data: requests.append(decode_request(data)) or worker)
+    worker = SimpleNamespace(watch=lambda watcher: client.Ending(Success(None), 0))
+    monkeypatch.setattr(api, "spawn_worker", lambda data: requests.append(decode_request(data)) or worker)
     firkin.build(**{"context": "done", argument: value})
     assert len(requests) == 1
 
@@ -210,8 +212,8 @@ def test_every_argument_is_tried():
 
 def test_paths_are_paths_wherever_one_is_due(monkeypatch, tmp_path):
     requests = []
-    worker = SimpleNamespace(run=lambda *rest: None, close=lambda: None)
-    monkeypatch.setattr(api, "_Worker", lambda data: requests.append(decode_request(data)) or worker)
+    worker = SimpleNamespace(watch=lambda watcher: client.Ending(Success(None), 0))
+    monkeypatch.setattr(api, "spawn_worker", lambda data: requests.append(decode_request(data)) or worker)
     file = tmp_path / "file"
     firkin.build(tmp_path, dockerfile=file, build_contexts={"a": file}, outputs=[Output("oci", dest=file)], root=file,
                  ssh=[SshAgent("default", [file])], registry=RegistrySettings(ca_files=[("*", file)]),
@@ -248,7 +250,7 @@ def test_a_failed_step_tells_the_end_of_its_output():
 
 
 def test_steps_tell_their_layers(monkeypatch, tmp_path):
-    monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
+    monkeypatch.setattr(client, "COMMAND", REAL_WORKER)
     text = "FROM scratch AS other\nCOPY a /other\nFROM scratch\nWORKDIR /w\nCOPY a b /\nCOPY --from=other /other /\n"
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").write_text("b")
@@ -333,7 +335,7 @@ def test_an_event_loop_stays_free():
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_examples_of_the_manual_run(page, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
+    monkeypatch.setattr(client, "COMMAND", REAL_WORKER)
     monkeypatch.chdir(tmp_path)
     context = tmp_path / "path/to/context"
     context.mkdir(parents=True)
@@ -365,7 +367,7 @@ def test_the_manual_names_every_argument():
 
 
 def test_a_named_context_must_be_there(monkeypatch, tmp_path):
-    monkeypatch.setattr(api, "_WORKER", REAL_WORKER)
+    monkeypatch.setattr(client, "COMMAND", REAL_WORKER)
     with pytest.raises(errors.ContextError, match=f"--build-context assets: {tmp_path}/nowhere does not exist"):
         firkin.build(tmp_path, dockerfile_text="FROM scratch", build_contexts={"assets": f"{tmp_path}/nowhere"})
 

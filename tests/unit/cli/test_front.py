@@ -12,13 +12,13 @@ import pytest
 FRONT = """
 import os, signal, sys, time
 import msgspec
-import firkin.worker
+import firkin.worker.server
 from firkin.errors import StepFailed
 from firkin.events import Completed, Log, Planned, Started, Finished, Vertex, Warned
 from firkin.builder.request import BuildResult, ImageResult
 from firkin.source import Source
 
-def build(request, emit, cancel, way):
+def build(request, emit, cancel, backend):
     source = Source("Dockerfile", "FROM busybox\\nRUN it\\n")
     emit(Planned(1.0, (Vertex("a", "RUN it", "", 2, 2, source.span(2)),), source))
     emit(Started(1.0, "a"))
@@ -50,7 +50,7 @@ def build(request, emit, cancel, way):
             while True:
                 time.sleep(1)
 
-firkin.worker._engine = lambda: build
+firkin.worker.server.load_engine = lambda: build
 sys.argv[0] = "firkin"
 from firkin.cli.main import main
 sys.exit(main())

@@ -46,9 +46,9 @@ class BuildSession:
         matcher: Callable[[tuple[str, ...]], Matcher],
         read_ignore: ReadIgnore,
         parse_git: ParseGit,
-        way: Callable[[], Backend],
+        backend: Callable[[], Backend],
     ) -> None:
-        self._way = way
+        self._backend = backend
         self._matcher = matcher
         self._read_ignore = read_ignore
         self._parse_git = parse_git
@@ -133,7 +133,7 @@ class BuildSession:
     def _owner_free(self) -> bool:
         """Say whether files cannot get owners here: the worker has one id only."""
         try:
-            return self._way().single_id
+            return self._backend().single_id
         except HostError:
             from firkin.linux.probe import may_make_any_file
 
@@ -145,14 +145,14 @@ class BuildSession:
             if self._runtime is None:
                 from firkin.builder.solve.runtime import make_runtime
 
-                way = self._way()
-                if way.readable:
+                backend = self._backend()
+                if backend.readable:
                     self.warn(
                         "readable-credentials",
-                        f"RUN steps can read `{way.readable[0]}`, which is mounted here; `--isolation=chroot`, or in "
-                        "Kubernetes `automountServiceAccountToken: false`, keeps it from them",
+                        f"RUN steps can read `{backend.readable[0]}`, which is mounted here; `--isolation=chroot`, or "
+                        "in Kubernetes `automountServiceAccountToken: false`, keeps it from them",
                     )
-                self._runtime = make_runtime(way, self.request, lambda: self.client().preload())
+                self._runtime = make_runtime(backend, self.request, lambda: self.client().preload())
                 self._stack.callback(self._runtime.close)
             return self._runtime
 

@@ -15,7 +15,6 @@ from firkin.cli.requests import build_request, call_of, settings_of
 from firkin.cli.run import Reported, write_out
 from firkin.errors import ContextError, DockerfileError, FirkinError, StepFailed, UsageError
 from firkin.render import Renderer
-from firkin.worker import start_worker
 
 USAGE = "[OPTIONS] CONTEXT"
 ABOUT = (
@@ -48,9 +47,7 @@ def build_request_in_worker(
 ) -> int:
     """Build the request in a worker, write --iidfile and --metadata-file."""
     _prepare_results(arguments, request.cwd)
-    ending, renderer = build_in_worker(
-        lambda prepare, events: start_worker(request, events, prepare=prepare), make_renderer
-    )
+    ending, renderer = build_in_worker(request, make_renderer)
     if isinstance(ending, FirkinError):
         ending.message = _in_known_words(ending)
         raise Reported(ending, renderer.sources())

@@ -14,7 +14,6 @@ from firkin.cli.requests import check_request, settings_of
 from firkin.cli.run import Reported, write_all, write_out
 from firkin.decode import decode_json
 from firkin.errors import DockerfileError, FirkinError
-from firkin.worker import start_worker
 
 if TYPE_CHECKING:
     from firkin.builder.request import BuildRequest
@@ -39,10 +38,7 @@ def answer(request: BuildRequest, *, as_json: bool) -> int:
     """Have a worker answer `request.call`, print the answer and return the exit code."""
     from firkin.render import make_renderer
 
-    ending, renderer = build_in_worker(
-        lambda prepare, events: start_worker(request, events, prepare=prepare),
-        lambda: make_renderer("quiet", 2, terminal=os.isatty(2)),
-    )
+    ending, renderer = build_in_worker(request, lambda: make_renderer("quiet", 2, terminal=os.isatty(2)))
     if isinstance(ending, FirkinError):
         if request.call == "check" and ending.exit_code == 1:
             ending.exit_code = 2  # 1 says that the check was done, and found something

@@ -8,7 +8,7 @@ import time
 
 from firkin import __version__
 from firkin.ambient import private_paths
-from firkin.backend import Offer, Wishes, choose_backend, list_offers
+from firkin.backend import Offer, Requirements, choose_backend, list_offers
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
@@ -40,9 +40,9 @@ def run(invocation: Invocation) -> int:
     check_owner(settings.root)
     facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
     credentials = find_exposed((*settings.registry.auth_files, *private_paths(invocation.ambient)))
-    wishes = Wishes(inplace=in_executor_image(), exposed=credentials)
-    offers = list_offers(facts, wishes)
-    chosen = _chosen(facts, wishes)
+    requirements = Requirements(inplace=in_executor_image(), exposed=credentials)
+    offers = list_offers(facts, requirements)
+    chosen = _chosen(facts, requirements)
     space = os.statvfs(settings.root)
     document = {
         "version": __version__,
@@ -93,9 +93,9 @@ def _user() -> str:
         return ""
 
 
-def _chosen(facts: HostFacts, wishes: Wishes) -> str:
+def _chosen(facts: HostFacts, requirements: Requirements) -> str:
     try:
-        backend = choose_backend(facts, wishes)
+        backend = choose_backend(facts, requirements)
     except HostError as error:
         return f"none: {error.message}"
     return f"{backend.rootfs} + {backend.sandbox}: {', '.join(backend.reasons)}"

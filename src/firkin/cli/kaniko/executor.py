@@ -162,11 +162,8 @@ def _build(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
 def build_image(request: BuildRequest, log: LogRenderer) -> BuildResult:
     """Build the request in a worker; raises Reported."""
     from firkin.cli.front import build_in_worker
-    from firkin.worker import start_worker
 
-    ending, renderer = build_in_worker(
-        lambda prepare, events: start_worker(request, events, prepare=prepare), lambda: log
-    )
+    ending, renderer = build_in_worker(request, lambda: log)
     if isinstance(ending, FirkinError):
         raise Reported(ending, renderer.sources())
     return ending
