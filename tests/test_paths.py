@@ -197,13 +197,17 @@ PATHS = {
         "scratch space",
         "_EitherRootfs.open",
     ),
-    "content.layers": (
+    "content.indexes": (
         "named by the store",
-        "LayerWork._ensure_index LayerWork.keep_index",
+        "LayerIndexes.ensure LayerIndexes.keep",
+    ),
+    "content.trees": (
+        "staged by the store, or one of its trees",
+        "_take_attributes",
     ),
     "builder.solve.ops.copy": (
-        "staged by the store",
-        "keep_tree _take_attributes copy_subtree",
+        "scratch space",
+        "copy_subtree",
     ),
     "builder.solve.ops.run": (
         "staged by the store; cache mounts are named by digests and opened without following links",
@@ -256,7 +260,7 @@ PATHS = {
     ),
     "store.trees": (
         "named by keys and chain ids",
-        "Trees.stage Trees.seal",
+        "StagedTree.__init__ StagedTree.write_index StagedTree.mark_root_changed StagedTree.seal",
     ),
     "store.usage": (
         "looks only, without following links",

@@ -98,6 +98,7 @@ PURE = (
     "store.rules",
     "store.schema",
     "registry.settings",
+    "content.format",
     "content.snapshot",
     "layer.change",
     "layer.compare",

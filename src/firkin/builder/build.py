@@ -31,7 +31,8 @@ from firkin.builder.solve.engine import Engine
 from firkin.builder.solve.result import Result
 from firkin.builder.solve.scheduler import Outcome, Scheduler, vertices_of
 from firkin.builder.solve.session import BuildSession
-from firkin.content.layers import LayerFormat, LostLayer
+from firkin.content.cached import LostLayer
+from firkin.content.format import LayerFormat
 from firkin.events import Completed, Emit, Planned, PlatformPrefix, Warned
 from firkin.oci.platform import Platform
 from firkin.registry.trust import check_certificates
@@ -195,7 +196,7 @@ def _solve(
     """Run the steps that no cache has. `formats` are the forms in which the target's layers will be wanted."""
     session, source = build.session, build.dockerfile.source
     engine = session.engine(slot_of(build.request, source))
-    engine.prepare(graph, formats, whole_files=whole_files)
+    engine.prepare(graph, formats, whole_files=whole_files, keep_blobs=build.exporter.keeps_blobs)
     if on_first_miss is not None:
         engine.on_first_miss = on_first_miss
     scheduler = Scheduler(engine, session.pools.steps, build.prefix, session.stop, time.time)

@@ -247,7 +247,7 @@ def _title(lines: list[str], index: int) -> str:
 
 def _members(session: BuildSession, layer: Layer, origin: str) -> dict[str, Content]:
     if origin:
-        session.layers.ensure_blob(layer, origin)
+        session.layers.sources.ensure_blob(layer, origin)
 
     def chunks() -> Iterator[bytes]:
         with session.store.blobs.open(layer.descriptor.digest) as file:

@@ -1,20 +1,89 @@
-"""Where the blobs of base images come from: a registry or an OCI layout on this machine. Does I/O."""
+"""Where the blobs of base images come from (a registry, a layout on this machine), and how they are kept. Does I/O.
+
+    chunks = fetcher.fetch(origin, descriptor)         or: with client.open_blob(name, descriptor) as chunks
+    keep_blob(store, descriptor, verified(chunks, descriptor), cancel)
+
+`copy_chunks` is the one loop that moves a blob from where it is to where it is kept.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from firkin.errors import StoreError
 from firkin.linux.files import open_named
 from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import finish, new_hasher
 from firkin.oci.reference import parse_reference
+from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
 
 if TYPE_CHECKING:
     from firkin.registry.client import RegistryClient
 
 _CHUNK = 1 << 20
+
+
+class Target(Protocol):
+    """What a blob is written to: a writer of the store, a file."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+def copy_chunks(
+    chunks: Iterable[bytes], target: Target, cancel: Cancel, moved: Callable[[int], None] | None = None
+) -> None:
+    """Write a blob's bytes to where they are kept; `moved` is told how many there are so far.
+
+    `chunks` verify themselves in the end, as those of `RegistryClient.open_blob` and of `verified` do. Raises
+    Cancelled when the build is told to stop.
+    """
+    done = 0
+    for chunk in chunks:
+        cancel.check()
+        target.write(chunk)
+        if moved is not None:
+            done += len(chunk)
+            moved(done)
+
+
+def keep_blob(
+    store: Store,
+    descriptor: Descriptor,
+    chunks: Iterable[bytes],
+    cancel: Cancel,
+    moved: Callable[[int], None] | None = None,
+) -> None:
+    """Put a blob into the store under its digest, or nothing; see `copy_chunks`."""
+    writer = store.blobs.new()
+    try:
+        copy_chunks(chunks, writer, cancel, moved)
+        writer.commit(descriptor.digest)
+    finally:
+        writer.abort()
+    store.records.add_blob(descriptor.digest, descriptor.size)
+
+
+def verified(chunks: Iterable[bytes], descriptor: Descriptor) -> Iterator[bytes]:
+    """Pass a blob's bytes on; raises ValueError in the end if they are not those that its descriptor states."""
+    hasher = new_hasher(descriptor.digest.partition(":")[0])
+    size = 0
+    for chunk in chunks:
+        hasher.update(chunk)
+        size += len(chunk)
+        yield chunk
+    if finish(hasher) != descriptor.digest or size != descriptor.size:
+        raise ValueError(f"got {finish(hasher)}, {size} bytes")
+
+
+class BlobFetcher(Protocol):
+    """Where blobs that are not in the store come from."""
+
+    def fetch(self, origin: str, descriptor: Descriptor) -> Iterator[bytes]:
+        """Yield the blob's bytes, not yet verified; raises FirkinError."""
 
 
 class LayoutReader(Protocol):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from firkin.content.fetch import keep_blob
 from firkin.errors import Cancelled, StoreError, UsageError
 from firkin.images.find import Found, describe
 from firkin.oci.descriptor import Descriptor
@@ -83,26 +84,13 @@ def pull_layers(transfer: Transfer, reference: Reference, image: Image, line: Li
         if store.keeps(blob):
             line.kept(blob, "exists")
         else:
-            _download(transfer, reference, blob, line.meter(blob.digest, blob.size))
-        store.records.add_blob(blob.digest, blob.size)
+            with transfer.client.open_blob(reference, blob) as chunks:
+                keep_blob(store, blob, chunks, transfer.cancel, line.meter(blob.digest, blob.size))
         store.records.add_place(blob.digest, reference.registry, reference.repository)
 
     blobs = {layer.descriptor.digest: layer.descriptor for layer in image.layers}
     _side_by_side(transfer, fetch, blobs.values())
     store.images.tag(image.manifest.descriptor, (reference,), image.config.created)
-
-
-def _download(transfer: Transfer, reference: Reference, blob: Descriptor, moved: Callable[[int], None]) -> None:
-    writer = transfer.store.blobs.new()
-    try:
-        with transfer.client.open_blob(reference, blob) as stream:
-            for chunk in stream:
-                transfer.cancel.check()
-                writer.write(chunk)
-                moved(writer.size)
-        writer.commit(blob.digest)
-    finally:
-        writer.abort()
 
 
 def push_image(transfer: Transfer, found: Found, target: Reference, line: Line) -> Digest:

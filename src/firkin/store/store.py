@@ -12,7 +12,7 @@ from firkin.store.boot import check_after_boot, read_boot_id
 from firkin.store.images import Images
 from firkin.store.layout import StoreLayout
 from firkin.store.records import Records
-from firkin.store.trees import Trees
+from firkin.store.trees import StagedTree, Trees
 
 
 class Store:
@@ -53,6 +53,10 @@ class Store:
             return False
         self.records.use_blob(descriptor.digest, descriptor.size)
         return self.blobs.size(descriptor.digest) == descriptor.size  # it may have gone just before that was noted
+
+    def stage_tree(self) -> StagedTree:
+        """Begin a new tree; raises StoreError. See StagedTree."""
+        return StagedTree(self.layout, lambda tree_id: self.records.add_tree(tree_id))
 
     def __enter__(self) -> Store:
         self.layout.__enter__()

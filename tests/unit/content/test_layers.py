@@ -17,7 +17,8 @@ from firkin.builder.copy.plan import CopyTools, Matcher
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.solve.ops.copy import materialize
 from firkin.builder.solve.result import Files
-from firkin.content.layers import LayerFormat, LayerWork
+from firkin.content.format import LayerFormat
+from firkin.content.layers import Layers, open_layers
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.errors import ContextError, RegistryError, StepFailed
 from firkin.layer.change import Content, Entry
@@ -89,13 +90,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def work(store: Store, registry: Registry) -> Iterator[Callable[[], LayerWork]]:
+def work(store: Store, registry: Registry) -> Iterator[Callable[[], Layers]]:
     """Return a function that begins another build on the same store."""
     opened: list[Pools] = []
 
-    def begin(limits: UnpackLimits = UNPACK_LIMITS) -> LayerWork:
+    def begin(limits: UnpackLimits = UNPACK_LIMITS, *, owner_free: bool = False) -> Layers:
         opened.append(Pools(2, 2, 2))
-        return LayerWork(store, opened[-1], registry, lambda event: None, Cancel(), lambda: 1e6, limits=limits)
+        return open_layers(
+            store, opened[-1], registry, lambda event: None, Cancel(), lambda: 1e6, limits=limits, owner_free=owner_free
+        )
 
     yield begin
     for pools in opened:
@@ -128,17 +131,17 @@ def unowned(entry: Entry | None) -> Entry | None:
 
 
 def test_a_file_below_a_lower_layers_link_hides_the_link(
-    registry: Registry, work: Callable[[], LayerWork]
+    registry: Registry, work: Callable[[], Layers]
 ) -> None:
     lower = layer(directory("usr"), directory("usr/lib2", 0o750), symlink("lib2", "usr/lib2"))
     image = registry.image(lower, layer(file("lib2/sub/y")))
     begun = work()
-    view = begun.names_view(image, "")
-    below, top = begun.ensure_trees(image, "")
+    view = begun.trees.names_view(image, "")
+    below, top = begun.trees.ensure(image, "")
     # As when the layer is unpacked by itself; the directory looks like the one that the link led to.
     assert shown(top) == {"lib2": "750", "lib2/sub": "755", "lib2/sub/y": "file"}
     assert shown(below) == {"usr": "755", "usr/lib2": "750", "lib2": "-> usr/lib2"}
-    merged = begun.tree_view(image, "")
+    merged = begun.trees.view(image, "")
     for path in ("lib2", "lib2/sub", "lib2/sub/y", "usr/lib2", "usr/lib2/sub"):
         assert unowned(view.lstat(path)) == unowned(merged.lstat(path))
     assert view.iterdir("lib2") == merged.iterdir("lib2") == ["sub"]
@@ -161,7 +164,7 @@ def test_a_file_below_a_lower_layers_link_hides_the_link(
 def test_no_layer_reaches_out_of_the_store_by_links_of_another(
     tmp_path: Path,
     registry: Registry,
-    work: Callable[[], LayerWork],
+    work: Callable[[], Layers],
     lower: tuple[bytes, ...],
     upper: tuple[bytes | str, ...],
 ) -> None:
@@ -178,17 +181,17 @@ def test_no_layer_reaches_out_of_the_store_by_links_of_another(
             members.append(file(item))
     image = registry.image(layer(*lower), layer(*members))
     begun = work()
-    indexed = begun.names_view(image, "")
-    _, top = begun.ensure_trees(image, "")
+    indexed = begun.trees.names_view(image, "")
+    _, top = begun.trees.ensure(image, "")
     assert os.listdir(outside) == []
     assert outside.stat().st_ctime_ns == before
     assert os.path.isfile(f"{top}/a/x")
-    view = begun.tree_view(image, "")
+    view = begun.trees.view(image, "")
     assert view.lstat("a/x") == indexed.lstat("a/x")
     assert unowned(view.lstat("a")) == unowned(indexed.lstat("a"))
 
 
-def test_members_beneath_a_link_of_their_own_layer(registry: Registry, work: Callable[[], LayerWork]) -> None:
+def test_members_beneath_a_link_of_their_own_layer(registry: Registry, work: Callable[[], Layers]) -> None:
     image = registry.image(
         layer(
             directory("real"), symlink("to", "/real"), file("to/x"),
@@ -197,8 +200,8 @@ def test_members_beneath_a_link_of_their_own_layer(registry: Registry, work: Cal
         )
     )  # fmt: skip
     begun = work()
-    view = begun.names_view(image, "")
-    (tree,) = begun.ensure_trees(image, "")
+    view = begun.trees.names_view(image, "")
+    (tree,) = begun.trees.ensure(image, "")
     assert sorted(shown(tree)) == ["hard", "real", "real/up", "real/x", "to", "top"]
     for path in shown(tree):
         entry = view.lstat(path)
@@ -210,16 +213,16 @@ def test_members_beneath_a_link_of_their_own_layer(registry: Registry, work: Cal
 
 @pytest.mark.parametrize("form", ["index", "tree"])
 def test_an_image_that_lies_about_a_layer_leaves_nothing(
-    store: Store, registry: Registry, work: Callable[[], LayerWork], form: str
+    store: Store, registry: Registry, work: Callable[[], Layers], form: str
 ) -> None:
     good = layer(directory("app"), file("app/real"))
     evil = registry.image(layer(symlink("app", "/elsewhere")), diff_ids=(digest_of(good),))
     begun = work()
     with pytest.raises(RegistryError, match="but its image says"):
-        begun.names_view(evil, "") if form == "index" else begun.ensure_trees(evil, "")
+        begun.trees.names_view(evil, "") if form == "index" else begun.trees.ensure(evil, "")
     assert os.listdir(store.layout.indexes) == os.listdir(store.layout.trees) == []
     assert os.listdir(store.layout.scratch) == []
-    honest = work().names_view(registry.image(good), "")
+    honest = work().trees.names_view(registry.image(good), "")
     entry = honest.lstat("app")
     assert entry is not None
     assert entry.kind == "dir"
@@ -227,7 +230,7 @@ def test_an_image_that_lies_about_a_layer_leaves_nothing(
 
 @pytest.mark.parametrize("damage", ["content", "shorter", "longer"])
 def test_a_blob_that_is_not_what_was_asked_for_makes_no_index(
-    store: Store, registry: Registry, work: Callable[[], LayerWork], damage: str
+    store: Store, registry: Registry, work: Callable[[], Layers], damage: str
 ) -> None:
     image = registry.image(layer(file("f")))
     (digest,) = registry.blobs
@@ -235,17 +238,17 @@ def test_a_blob_that_is_not_what_was_asked_for_makes_no_index(
     wrong = {"content": gzip.compress(layer(file("f")), 9, mtime=1), "shorter": blob[:-1], "longer": blob + b"\0"}
     registry.blobs[digest] = wrong[damage]
     with pytest.raises(RegistryError, match=r"damaged|cut short|longer"):
-        work().names_view(image, "")
+        work().trees.names_view(image, "")
     assert os.listdir(store.layout.indexes) == []
 
 
 def test_another_compression_keeps_the_tar(
-    store: Store, registry: Registry, work: Callable[[], LayerWork]
+    store: Store, registry: Registry, work: Callable[[], Layers]
 ) -> None:
     """What a layer's tar does not say, it does not say in another compression; and no tree is made for it."""
     image = registry.image(layer(directory("d", 0o700)), layer(file("d/f")))
     form = LayerFormat("zstd", force=True)
-    made = [work().layer_of(ref, form).result() for ref in image.layers]
+    made = [work().blobs.start(ref, form).result() for ref in image.layers]
     assert [found.diff_id for found in made] == [ref.pulled.diff_id for ref in image.layers if ref.pulled]
     for found in made:
         assert media.layer_compression(found.descriptor.media_type) == "zstd"
@@ -256,16 +259,18 @@ def test_another_compression_keeps_the_tar(
 
 
 def test_another_compression_of_an_image_that_lies(
-    store: Store, registry: Registry, work: Callable[[], LayerWork]
+    store: Store, registry: Registry, work: Callable[[], Layers]
 ) -> None:
     image = registry.image(layer(file("f")), diff_ids=(digest_of(b"something else"),))
     with pytest.raises(RegistryError, match="but its image says"):
-        work().layer_of(image.layers[0], LayerFormat("zstd", force=True)).result()
+        work().blobs.start(image.layers[0], LayerFormat("zstd", force=True)).result()
     assert not any(files for _, _, files in os.walk(store.layout.blobs))
 
 
 @pytest.mark.parametrize("change", ["nothing", "content", "another file"])
-def test_files_that_change_while_they_are_copied_get_no_name(store: Store, tmp_path: Path, change: str) -> None:
+def test_files_that_change_while_they_are_copied_get_no_name(
+    store: Store, work: Callable[..., Layers], tmp_path: Path, change: str
+) -> None:
     context = tmp_path / "context"
     context.mkdir()
     (context / "f").write_text("1")
@@ -283,7 +288,7 @@ def test_files_that_change_while_they_are_copied_get_no_name(store: Store, tmp_p
         asked = 0
 
     engine = SimpleNamespace(
-        store=store, tools=tools, file_digests=FileDigests(None, 0), layers=SimpleNamespace(owner_free=True)
+        store=store, tools=tools, file_digests=FileDigests(None, 0), layers=work(owner_free=True)
     )
     files = Files(Meddled(str(context)))
     if change == "nothing":
@@ -297,12 +302,12 @@ def test_files_that_change_while_they_are_copied_get_no_name(store: Store, tmp_p
 
 @pytest.mark.parametrize("form", ["index", "tree"])
 def test_a_layer_that_unpacks_to_too_much(
-    store: Store, registry: Registry, work: Callable[..., LayerWork], form: str
+    store: Store, registry: Registry, work: Callable[..., Layers], form: str
 ) -> None:
     image = registry.image(layer(file("zeros", bytes(10 << 20))))
     begun = work(limits=UnpackLimits(1 << 20))
     with pytest.raises(StepFailed, match="more than the 1048576 bytes") as caught:
-        begun.names_view(image, "") if form == "index" else begun.ensure_trees(image, "")
+        begun.trees.names_view(image, "") if form == "index" else begun.trees.ensure(image, "")
     assert "--max-unpack-size" in caught.value.hints[0]
     assert os.listdir(store.layout.indexes) == os.listdir(store.layout.trees) == os.listdir(store.layout.scratch) == []
-    assert work().tree_view(image, "").iterdir("") == ["zeros"]
+    assert work().trees.view(image, "").iterdir("") == ["zeros"]

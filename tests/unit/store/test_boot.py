@@ -19,8 +19,8 @@ def store(tmp_path):
 
 
 def tree(store: Store, key: str) -> None:
-    staged = store.trees.stage()
-    store.trees.seal(staged, key)
+    with store.stage_tree() as staged:
+        staged.seal(key)
 
 
 def damage(store: Store, digest: str) -> None:

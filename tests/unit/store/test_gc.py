@@ -50,11 +50,10 @@ def store(tmp_path, clock):
 
 def add_layer(store: Store, name: str, kilobytes: int = 64) -> None:
     """Put a step's layer of one file into the store, as a build now would."""
-    staged = store.trees.stage()
-    with open(f"{staged}/fs/file", "wb") as file:
-        file.write(b"x" * kilobytes * KILO)
-    store.trees.seal(staged, name)
-    store.records.add_tree(name)
+    with store.stage_tree() as staged:
+        with open(f"{staged.path}/file", "wb") as file:
+            file.write(b"x" * kilobytes * KILO)
+        staged.seal(name)
     StepRecords(store).remember(StepRecord(CacheKey(name), name, "D|s|1", f"RUN {name}", (), 1.0, 0.1))
 
 

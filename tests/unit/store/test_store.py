@@ -81,15 +81,15 @@ def test_aborted_blob_leaves_nothing(store):
 
 
 def test_two_makers_of_one_tree_both_succeed(store):
-    first, second = store.trees.stage(), store.trees.stage()
+    first, second = store.stage_tree(), store.stage_tree()
     for staged, text in ((first, "one"), (second, "two")):
-        with open(f"{staged}/fs/file", "w") as file:
+        with open(f"{staged.path}/file", "w") as file:
             file.write(text)
     key = "a" * 64
     assert not store.trees.has(key)
-    store.trees.seal(first, key)
-    path = store.trees.seal(second, key)
-    with open(f"{path}/file") as file:
+    first.seal(key)
+    second.seal(key)
+    with open(f"{store.trees.path(key)}/file") as file:
         assert file.read() == "one"
     assert os.listdir(store.layout.scratch) == []
 
@@ -99,7 +99,7 @@ def test_scratch_of_a_killed_process_is_swept_and_of_a_living_one_kept(tmp_path,
     script = (
         "import os, sys, time; from firkin.store.store import Store\n"
         "with Store(sys.argv[1], time.time) as store:\n"
-        "    store.trees.stage(); print('ready', flush=True); sys.stdin.read()\n"
+        "    store.stage_tree(); print('ready', flush=True); sys.stdin.read()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -188,11 +188,10 @@ def test_two_processes_naming_images_lose_none(store):
 
 
 def make_layer(store: Store, key: str) -> None:
-    staged = store.trees.stage()
-    with open(f"{staged}/fs/data", "wb") as file:
-        file.write(bytes(100_000))
-    store.trees.seal(staged, key)
-    store.records.add_tree(key)
+    with store.stage_tree() as staged:
+        with open(f"{staged.path}/data", "wb") as file:
+            file.write(bytes(100_000))
+        staged.seal(key)
     StepRecords(store).remember(record(key))
     digest = store.blobs.put(key.encode())
     store.records.add_blob(digest, len(key))

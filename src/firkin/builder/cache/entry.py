@@ -35,7 +35,7 @@ class CacheEntry(msgspec.Struct, frozen=True):
 
     `layer` is the layer's id: `key`, unless the step found its layer under another key; `reads` are then
     the identities of what was read when it was made, which prove that (see `belongs`). `variant` is
-    what the blob's bytes depend on (solve.layers.LayerFormat). `created` is the time of the layer in the
+    what the blob's bytes depend on (content.format.LayerFormat). `created` is the time of the layer in the
     image, which may be a fixed one; `saved` says when the entry was made. Both in seconds since the epoch.
     """
 

@@ -16,7 +16,7 @@ from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Outpu
 from firkin.builder.solve.engine import Engine
 from firkin.builder.solve.result import Result
 from firkin.builder.solve.session import BuildSession
-from firkin.content.layers import LayerFormat
+from firkin.content.format import LayerFormat
 from firkin.content.snapshot import Snapshot
 from firkin.errors import FirkinError, UsageError
 from firkin.oci import media
@@ -57,7 +57,7 @@ class Exporter:
         self.names = parse_names(request.tags)
         self._result_names = tuple(dict.fromkeys((*self.names, *_names_of(request.outputs))))
         self.wants_files = any(output.type in ("tar", "local") for output in request.outputs)
-        bench.layers.blobs_wanted = any(output.type in _GATHERED for output in request.outputs)
+        self.keeps_blobs = any(output.type in _GATHERED for output in request.outputs)
         self._early: EarlyPush | None = None
         # What is squashed has no layers to send before the end.
         registries = [output for output in request.outputs if output.type == "registry" and not request.squash]
@@ -67,7 +67,7 @@ class Exporter:
             self._early = EarlyPush(bench, parse_names(registries[0].names) or self.names)
             self._early_forms: set[LayerFormat] = set()
             self._early_output = registries[0]
-            bench.layers.on_written = self._send_early
+            bench.layers.blobs.listen(self._send_early)
         self._built: list[dict[Kind, Built]] = []
 
     def formats(self, graph: Graph) -> tuple[LayerFormat, ...]:
@@ -166,7 +166,7 @@ class Exporter:
     ) -> Image:
         if family == "base":
             family = _family_of(snapshot)
-        tasks = [engine.layers.layer_of(layer, form) for layer in snapshot.layers]
+        tasks = [engine.layers.blobs.start(layer, form) for layer in snapshot.layers]
         layers = tuple(task.result() for task in tasks)
         times = tuple(engine.created.get(layer.tree_id) for layer in snapshot.layers)
         if family == "docker" and not self._insists_on_docker and any(map(_is_zstd, layers)):
@@ -316,7 +316,7 @@ class Exporter:
             for ref, layer in zip(item.snapshot.layers, item.image.layers, strict=True):
                 tasks.append(
                     self._bench.pools.transfers.submit(
-                        lambda layer=layer, origin=ref.origin: self._bench.layers.ensure_blob(layer, origin)  # type: ignore[misc]
+                        lambda layer=layer, origin=ref.origin: self._bench.layers.sources.ensure_blob(layer, origin)  # type: ignore[misc]
                     )
                 )
         for task in tasks:

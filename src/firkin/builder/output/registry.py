@@ -92,11 +92,11 @@ class _StoreSource:
     def open(self, descriptor: Descriptor) -> BinaryIO:
         digest = descriptor.digest
         if self._bench.store.blobs.size(digest) != descriptor.size:
-            self._bench.layers.ensure_blob(self._layers[digest], self._origins.get(digest, ""))
+            self._bench.layers.sources.ensure_blob(self._layers[digest], self._origins.get(digest, ""))
         return self._bench.store.blobs.open(digest)
 
     def origin(self, digest: Digest) -> Reference | None:
-        known = self._origins.get(digest, "") or self._bench.layers.origins.get(digest, "")
+        known = self._origins.get(digest, "") or self._bench.layers.cached.origin(digest)
         scheme, _, rest = known.partition("://")
         return parse_reference(rest.rpartition("@")[0]) if scheme == "docker-image" else None
 

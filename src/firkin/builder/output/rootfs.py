@@ -36,7 +36,7 @@ def write_rootfs(
     for (plan, snapshot), epoch_s in zip(items, epochs, strict=True):
         split = len(items) > 1 if output.platform_split is None else output.platform_split
         prefix = str(plan.platform).replace("/", "_") if split else ""
-        views.append((prefix, bench.layers.tree_view(snapshot, ""), epoch_s))
+        views.append((prefix, bench.layers.trees.view(snapshot, ""), epoch_s))
     if output.type == "tar":
         with output_file(dest, stdout) as stream:
             write_layer(_walk_all(views), stream, compression="none")

@@ -12,7 +12,6 @@ import msgspec
 
 from firkin.builder.graph.step import ImagePlan
 from firkin.builder.solve.engine import Engine
-from firkin.builder.solve.ops.copy import keep_tree
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.layer.change import Change, Put, Remove, View
 from firkin.oci.config import History
@@ -37,9 +36,10 @@ def squash(engine: Engine, plan: ImagePlan, snapshot: Snapshot) -> tuple[ImagePl
 
 
 def _make(engine: Engine, snapshot: Snapshot, below: int, layer_id: str) -> None:
-    layers, trees = engine.layers, engine.layers.ensure_trees(snapshot, "")
-    changes = squashed_changes(layers.stack(trees[below:]), layers.stack(trees[:below]), layers.stack(trees))
-    keep_tree(engine, layer_id, changes)
+    trees = engine.layers.trees
+    paths = trees.ensure(snapshot, "")
+    changes = squashed_changes(trees.stack(paths[below:]), trees.stack(paths[:below]), trees.stack(paths))
+    trees.write(layer_id, changes)
 
 
 def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:

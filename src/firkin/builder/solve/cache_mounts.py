@@ -126,7 +126,7 @@ def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str
         if found is None:
             return False
         entry, origin = found
-        engine.layers.ensure_blob(entry.blob, origin, vertex)
+        engine.layers.sources.ensure_blob(entry.blob, origin, vertex)
         with engine.store.blobs.open(entry.blob.descriptor.digest) as file:
 
             def chunks() -> Iterator[bytes]:

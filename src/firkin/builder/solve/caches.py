@@ -11,7 +11,7 @@ from firkin.builder.cache.entry import ANNOTATION, CacheEntry, annotation_of
 from firkin.builder.cache.repository import ImageCache, RepositoryCache
 from firkin.builder.request import CacheRef
 from firkin.builder.solve.remote_cache import CacheSource, CacheTarget, RemoteCache, entry_of
-from firkin.content.layers import LayerFormat
+from firkin.content.format import LayerFormat
 from firkin.content.snapshot import Snapshot
 from firkin.events import Warned
 from firkin.oci.image import Layer

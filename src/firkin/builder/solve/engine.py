@@ -21,7 +21,8 @@ from firkin.builder.request import RunOptions, Secret
 from firkin.builder.solve.keys import StepKey, StepKeys
 from firkin.builder.solve.result import Files, Result, base_snapshot, reads_runs, root_of
 from firkin.builder.solve.unchanged import find_unchanged, note_of
-from firkin.content.layers import LayerFormat, LayerWork
+from firkin.content.format import LayerFormat
+from firkin.content.layers import Layers
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.errors import FirkinError, StepFailed
 from firkin.events import Emit, Log, qualified
@@ -83,7 +84,7 @@ class Engine:
         *,
         store: Store,
         pools: Pools,
-        layers: LayerWork,
+        layers: Layers,
         runtime: Callable[[], Runtime],
         tools: CopyTools,
         file_digests: FileDigests,
@@ -125,6 +126,7 @@ class Engine:
         self._unpacked: set[StepId] = set()
         self._exported: set[StepId] = set()
         self._formats: tuple[LayerFormat, ...] = ()
+        self.keep_blobs = False
         self.on_first_miss: Callable[[], None] | None = None
         self.created: dict[str, float] = {}
         self.emptying = threading.Lock()
@@ -141,12 +143,16 @@ class Engine:
         """Root file system and sandbox for RUN, chosen when the first RUN has to run."""
         return self._runtime()
 
-    def prepare(self, graph: Graph, formats: tuple[LayerFormat, ...], *, whole_files: bool) -> None:
+    def prepare(
+        self, graph: Graph, formats: tuple[LayerFormat, ...], *, whole_files: bool, keep_blobs: bool = False
+    ) -> None:
         """Note which steps' files must be unpacked, and which layers will be shipped (in which forms).
 
         A RUN needs its root unpacked, a COPY --from its source; a COPY only needs to know the names of what it
-        writes onto. `whole_files` says that an output wants the target's files themselves.
+        writes onto. `whole_files` says that an output wants the target's files themselves, `keep_blobs` that one
+        takes the blobs of all layers.
         """
+        self.keep_blobs = keep_blobs
         self._formats = formats
         self._graph = graph
         for plan in graph.targets:
@@ -167,7 +173,7 @@ class Engine:
         for step in graph.needed():
             if isinstance(step.op, Pull) and step.meta.title:
                 for layer in step.op.layers:
-                    self.layers.fetching.belongs(layer.descriptor.digest, qualified(self.emit, str(step.id)))
+                    self.layers.progress.belongs(layer.descriptor.digest, qualified(self.emit, str(step.id)))
         if self.remote is not None:
             self._ask_ahead()
 
@@ -225,7 +231,7 @@ class Engine:
 
     def _in_store(self, step: Step, key: StepKey) -> StepRecord | None:
         record = self.step_records.find(key.key)
-        if record is not None and not self.layers.available(record.layer):
+        if record is not None and not self.layers.sources.available(record.layer):
             self.step_records.forget(key.key)
             return None
         return record
@@ -233,10 +239,8 @@ class Engine:
     def _in_caches(self, step: Step, inputs: tuple[Result, ...], key: StepKey) -> StepRecord | None:
         assert self.remote is not None
         form = self.first_format.when(from_run=reads_runs(step, inputs))
-        record = self.remote.find(step.op, key.key, key.parts, self.slot(step), form)
-        if record is not None:
-            self.layers.makers[record.layer] = partial(self._make, step, inputs, record.layer)
-        return record
+        make = partial(self._make, step, inputs)
+        return self.remote.find(step.op, key.key, key.parts, self.slot(step), form, make)
 
     def _found(self, step: Step, inputs: tuple[Result, ...], key: StepKey, record: StepRecord) -> Snapshot:
         """Take a layer that is remembered under the step's key, or under its narrow one."""
@@ -295,7 +299,7 @@ class Engine:
                 key = known.key
                 record = self.step_records.find(key)
                 layer = str(key)
-                if record is not None and self.layers.available(record.layer):
+                if record is not None and self.layers.sources.available(record.layer):
                     layer = record.layer
                 elif self.remote.reads(step.op):
                     self.remote.ask(step.op, key)
@@ -305,7 +309,7 @@ class Engine:
 
     def is_here(self, step: Step, result: Result) -> bool:
         """Tell whether a remembered result is on this machine: a base image may still be in its registry."""
-        return not (isinstance(step.op, Pull) and isinstance(result, Snapshot)) or self.layers.has_base(result)
+        return not (isinstance(step.op, Pull) and isinstance(result, Snapshot)) or self.layers.trees.has_base(result)
 
     def fetch(self, step: Step, inputs: tuple[Result, ...]) -> None:
         """Fetch what a step needs of its base, unless other files may show that it need not run (_recalled)."""
@@ -316,10 +320,10 @@ class Engine:
             hook()
         root = root_of(inputs)
         may_be_known = not step.meta.no_cache and any(isinstance(item, Snapshot) for item in inputs[1:])
-        if self._require_cached or may_be_known or self.layers.has_base(root):
+        if self._require_cached or may_be_known or self.layers.trees.has_base(root):
             return
         if isinstance(step.op, Run):
-            self.layers.ensure_trees(root, str(step.id))
+            self.layers.trees.ensure(root, str(step.id))
         elif isinstance(step.op, MakeDir) or (isinstance(step.op, Copy) and not step.op.link):
             from firkin.builder.solve.ops.copy import root_view
 
@@ -349,7 +353,7 @@ class Engine:
         if step.meta.no_cache or not sources or self._keys.narrow(step, inputs) is not None:
             return None
         for source in sources:
-            self.layers.ensure_trees(source, str(step.id))
+            self.layers.trees.ensure(source, str(step.id))
         narrow = self._keys.narrow(step, inputs)
         if narrow is None:
             return None
@@ -429,7 +433,7 @@ class Engine:
         from_run = reads_runs(step, inputs)
         if step.id in self._exported:
             for form in self._formats:
-                self.layers.layer_of(LayerRef(layer_id, from_run=from_run), form)
+                self.layers.blobs.start(LayerRef(layer_id, from_run=from_run), form)
         return self._stack(self._known_keys[step.id], inputs, layer_id, from_run)
 
     def _stack(self, key: StepKey, inputs: tuple[Result, ...], layer_id: str, from_run: bool) -> Snapshot:

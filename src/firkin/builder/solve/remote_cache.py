@@ -21,7 +21,9 @@ from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.graph.key import CacheKey, Part, key_of, with_reads
 from firkin.builder.graph.ops import Copy, Op
 from firkin.builder.request import CacheRef
-from firkin.content.layers import CachedLayer, LayerFormat, LayerWork
+from firkin.content.cached import CachedLayer
+from firkin.content.format import LayerFormat
+from firkin.content.layers import Layers
 from firkin.content.snapshot import LayerRef
 from firkin.errors import Cancelled, FirkinError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
@@ -57,7 +59,7 @@ class RemoteCache:
         sources: tuple[CacheSource, ...],
         targets: tuple[CacheTarget, ...],
         store: Store,
-        layers: LayerWork,
+        layers: Layers,
         transfers: Pool,
         emit: Emit,
         cancel: Cancel,
@@ -101,11 +103,18 @@ class RemoteCache:
                 self._asked[key] = self._transfers.submit(lambda: self._look(sources, key))
 
     def find(
-        self, op: Op, key: CacheKey, parts: tuple[Part, ...], slot: str, form: LayerFormat
+        self,
+        op: Op,
+        key: CacheKey,
+        parts: tuple[Part, ...],
+        slot: str,
+        form: LayerFormat,
+        make: Callable[[str], None],
     ) -> StepRecord | None:
         """Return the record of a step that a cache has; its layer is then at hand for this build.
 
-        `form` is wanted of it in the end.
+        `form` is wanted of it in the end. `make` executes the step and gives its layer the id that it gets, in case
+        the cache does not deliver.
         """
         self.ask(op, key)
         found = self._asked[key].result()
@@ -117,7 +126,8 @@ class RemoteCache:
         if not belongs(entry, parts):
             self._refuse(place, key, "its layer is that of another step")
             return None
-        self._layers.offer_cached(entry.layer, CachedLayer(entry.blob, entry.variant, place.origin))
+        cached = CachedLayer(entry.blob, entry.variant, place.origin)
+        self._layers.cached.offer(entry.layer, cached, partial(make, entry.layer))
         record = StepRecord(key, entry.layer, slot, entry.title, parts, entry.created, entry.seconds)
         self._store.records.add_layer_blob(
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
@@ -190,7 +200,7 @@ class RemoteCache:
             if key in self._uploads:
                 return
             upload = self._uploads[key] = _Upload(target)
-        blob = self._layers.layer_of(layer, form)
+        blob = self._layers.blobs.start(layer, form)
         blob.when_done(
             lambda: upload.start(self._transfers, lambda: self._add(target, record, form, blob.result(), fresh))
         )
@@ -212,18 +222,18 @@ class RemoteCache:
         try:
             # Registries take two uploads of one blob at a time badly: docker-registry then loses it for a moment.
             with self._blob_lock(digest):
-                place.add(record.key, entry, lambda: self._open(blob), self._layers.origins.get(digest, ""))
+                place.add(record.key, entry, lambda: self._open(blob), self._layers.cached.origin(digest))
         except FirkinError:
             self._broken.add(place.shown)  # one failure is enough
             raise
-        self._layers.origins.setdefault(digest, place.origin)
+        self._layers.cached.add_origin(digest, place.origin)
 
     def _blob_lock(self, digest: Digest) -> threading.Lock:
         with self._lock:
             return self._blob_locks.setdefault(digest, threading.Lock())
 
     def _open(self, blob: Layer) -> BinaryIO:
-        self._layers.ensure_blob(blob, "")
+        self._layers.sources.ensure_blob(blob, "")
         return self._store.blobs.open(blob.descriptor.digest)
 
     def use_mount(self, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:

@@ -17,7 +17,7 @@ from firkin.builder.solve.contexts import Contexts, ParseGit, ReadIgnore
 from firkin.builder.solve.engine import Engine, Runtime, SshSockets, Surroundings
 from firkin.builder.solve.result import Files
 from firkin.content.fetch import OriginFetcher
-from firkin.content.layers import LayerWork
+from firkin.content.layers import Layers, open_layers
 from firkin.content.resolve import ImageResolver
 from firkin.errors import Cancelled, HostError
 from firkin.events import Emit, Warned
@@ -72,7 +72,7 @@ class BuildSession:
         self._agents: SshAgents | None = None
         self.contexts: Contexts
         self.resolver: ImageResolver
-        self.layers: LayerWork
+        self.layers: Layers
         self.digests: StoredDigests
 
     def __enter__(self) -> BuildSession:
@@ -106,7 +106,7 @@ class BuildSession:
     def begin(self, refused: frozenset[str]) -> None:
         """Begin to work on layers, for the first time or anew; caches do not offer those that `refused` names."""
         fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
-        self.layers = LayerWork(
+        self.layers = open_layers(
             self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free(),
             limits=self.request.unpack,
         )

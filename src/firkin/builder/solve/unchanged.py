@@ -48,7 +48,7 @@ def find_unchanged(
     `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
     """
     note = engine.step_records.previous(engine.slot(step) + _SLOT)
-    if note is None or not engine.layers.available(note.layer):
+    if note is None or not engine.layers.sources.available(note.layer):
         return None
     changed = _changed_reads(note.parts, parts)
     if not changed:
@@ -105,8 +105,8 @@ def _is_same(
         return False
     engine.store.records.use_trees(ids)  # so that `prune` leaves them alone meanwhile
     views = (
-        engine.layers.stack(tuple(map(engine.store.trees.path, ids))),
-        engine.layers.tree_view(found, str(step.id)),
+        engine.layers.trees.stack(tuple(map(engine.store.trees.path, ids))),
+        engine.layers.trees.view(found, str(step.id)),
     )
     if isinstance(step.op, Copy):
         assert isinstance(what, PathSource)

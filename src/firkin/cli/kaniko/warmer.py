@@ -12,6 +12,7 @@ from typing import BinaryIO
 from firkin.ambient import Ambient, absolute
 from firkin.cli.kaniko.parse import Values
 from firkin.cli.kaniko.request import executor_registry
+from firkin.content.fetch import copy_chunks
 from firkin.errors import ContextError, FirkinError, RegistryError, UsageError
 from firkin.images.archive import output_file
 from firkin.images.oci_layout import write_directory
@@ -25,6 +26,7 @@ from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.render.logs import LogRenderer
 from firkin.source import Source
+from firkin.tasks.cancel import Cancel
 
 
 def warm(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
@@ -127,6 +129,5 @@ class _Warmer:
         else:
             if known.st_size == descriptor.size and known.st_mtime >= self._oldest_s and not self._force:
                 return
-        with output_file(path, None) as target, self._client.open_blob(name, descriptor) as stream:
-            for chunk in stream:
-                target.write(chunk)
+        with output_file(path, None) as target, self._client.open_blob(name, descriptor) as chunks:
+            copy_chunks(chunks, target, Cancel())

@@ -12,7 +12,6 @@ from firkin.builder.graph.ops import Copy, PathSource
 from firkin.builder.graph.step import Step
 from firkin.builder.solve.engine import Engine
 from firkin.builder.solve.result import EMPTY_VIEW, Files, Result, root_of
-from firkin.content.layers import unfit
 from firkin.content.snapshot import Snapshot
 from firkin.errors import ContextError
 from firkin.layer.apply import apply_changes
@@ -31,7 +30,7 @@ def copy(engine: Engine, step: Step, op: Copy, inputs: tuple[Result, ...], layer
     root = root_of(inputs)
     views: list[View] = [EMPTY_VIEW if op.link else root_view(engine, step, root, op.chown)]
     for source in inputs[1:]:
-        views.append(engine.layers.tree_view(source, vertex) if isinstance(source, Snapshot) else source.view())
+        views.append(engine.layers.trees.view(source, vertex) if isinstance(source, Snapshot) else source.view())
     changes = plan_copy(op, views, engine.tools_for(step), first=not root.layers)
     keep_changes(engine, step, EMPTY_ROOT if op.link else root, layer_id, changes)
 
@@ -40,8 +39,8 @@ def root_view(engine: Engine, step: Step, root: Snapshot, owner: str) -> View:
     """Return a view of what a step writes onto; nothing is unpacked when names will do."""
     vertex = str(step.id)
     if engine.needs_tree(step) or not is_numeric(owner):
-        return engine.layers.tree_view(root, vertex)
-    return engine.layers.names_view(root, vertex)
+        return engine.layers.trees.view(root, vertex)
+    return engine.layers.trees.names_view(root, vertex, keep_blobs=engine.keep_blobs)
 
 
 def keep_changes(
@@ -54,51 +53,13 @@ def keep_changes(
     changes = engine.date(layer_id, changes)
     if not engine.needs_tree(step):
         index = IndexWriter()
-        engine.layers.write_blob(layer_id, changes, engine.first_format.unclamped(), index)
-        engine.layers.keep_index(layer_id, index)
+        engine.layers.blobs.write(layer_id, changes, engine.first_format.unclamped(), index)
+        engine.layers.indexes.keep(layer_id, index)
         return
     if root.layers:
-        engine.layers.ensure_trees(root, str(step.id))
+        engine.layers.trees.ensure(root, str(step.id))
     below = engine.store.trees.path(root.layers[-1].tree_id) if root.layers else ""
-    keep_tree(engine, layer_id, changes, below=below, may_link=_link_rule(engine, root))
-
-
-def keep_tree(
-    engine: Engine,
-    tree_id: str,
-    changes: Iterable[Change],
-    *,
-    below: str = "",
-    may_link: Callable[[str], bool] | None = None,
-) -> None:
-    """Keep changes as a tree of the store, with an index where files cannot have their owners.
-
-    `below` is the tree whose root attributes show through; `may_link` as in apply_changes.
-    """
-    index = IndexWriter()
-    free = engine.layers.owner_free
-    staged = engine.store.trees.stage()
-    try:
-        if below:
-            _take_attributes(below, f"{staged}/fs")
-        heard = _heard(changes, index) if free else changes
-        apply_changes(heard, f"{staged}/fs", may_link=may_link, chown=not free)
-        if free:
-            with open(f"{staged}/index", "wb") as file:
-                index.write(file)
-        engine.store.trees.seal(staged, tree_id)
-    except BaseException as error:
-        engine.store.trees.drop(staged)
-        if isinstance(error, ValueError):
-            raise unfit(error) from error
-        raise
-    engine.store.records.add_tree(tree_id)
-
-
-def _heard(changes: Iterable[Change], index: IndexWriter) -> Iterator[Change]:
-    for change in changes:
-        index.add(change)
-        yield change
+    engine.layers.trees.write(layer_id, changes, below=below, may_link=_link_rule(engine, root))
 
 
 def _link_rule(engine: Engine, root: Snapshot) -> Callable[[str], bool]:
@@ -107,18 +68,6 @@ def _link_rule(engine: Engine, root: Snapshot) -> Callable[[str], bool]:
     start, end = len(trees), len(trees) + 64
     below = {layer.tree_id for layer in root.layers}
     return lambda content: content.startswith(trees) and content[start:end] not in below
-
-
-def _take_attributes(below: str, path: str) -> None:
-    """Give a new diff directory the attributes of the root below: overlayfs shows those of the topmost."""
-    try:
-        status = os.stat(below)
-    except FileNotFoundError:
-        return
-    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(path, status.st_uid, status.st_gid)
-    os.chmod(path, status.st_mode & 0o7777)
-    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def materialize(engine: Engine, files: Files) -> str:
@@ -132,7 +81,7 @@ def materialize(engine: Engine, files: Files) -> str:
     if not engine.store.trees.has(tree_id):
         everything = Copy((PathSource(1, "/", wildcard=False),), "/")
         changes = plan_copy(everything, (EMPTY_VIEW, view), engine.tools)
-        keep_tree(engine, tree_id, _unchanged(engine, view, digest, changes))
+        engine.layers.trees.write(tree_id, _unchanged(engine, view, digest, changes))
     return engine.store.trees.path(tree_id)
 
 

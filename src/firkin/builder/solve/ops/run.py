@@ -24,7 +24,6 @@ from firkin.builder.solve.engine import Engine
 from firkin.builder.solve.ops.run_failure import Tail, fail
 from firkin.builder.solve.result import Result, root_of
 from firkin.builder.solve.view_files import read_file
-from firkin.content.layers import ROOT_CHANGED
 from firkin.content.snapshot import Snapshot
 from firkin.errors import DockerfileError, HostError, StepFailed
 from firkin.events import Log, Warned
@@ -49,6 +48,7 @@ from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox.ops import APT_AS_ROOT
 from firkin.sandbox.result import RunResult
 from firkin.store.layout import locked, remove_tree
+from firkin.store.trees import StagedTree
 
 _HOSTNAME = "buildkitsandbox"  # what steps write down of it should not depend on the builder
 
@@ -56,12 +56,11 @@ _HOSTNAME = "buildkitsandbox"  # what steps write down of it should not depend o
 def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], layer_id: str) -> None:
     """Run the command; raises StepFailed with its exit code when it fails."""
     vertex = str(step.id)
-    trees = engine.layers.ensure_trees(root_of(inputs), vertex)
-    view = engine.layers.stack(trees)
+    trees = engine.layers.trees.ensure(root_of(inputs), vertex)
+    view = engine.layers.trees.stack(trees)
     user = _resolve_user(op.user, view)
     with ExitStack() as stack:
-        staged = engine.store.trees.stage()
-        stack.callback(engine.store.trees.drop, staged)
+        staged = stack.enter_context(engine.store.stage_tree())
         scratch = engine.store.layout.scratch_path("run")
         os.mkdir(scratch, 0o755)
         root = stack.enter_context(engine.runtime.rootfs.open(tuple(reversed(trees)), scratch))
@@ -109,10 +108,9 @@ def run(engine: Engine, step: Step, op: ops.Run, inputs: tuple[Result, ...], lay
             lent = "/".join(APT_AS_ROOT[:2])
             mine = (lent,) if engine.layers.owner_free and view.lstat(lent) is None else ()
             drop_stubs(root.mount.upper, _absent_mount_points(view, described.mounts), mine)
-        root.seal(f"{staged}/fs", result.covered)
+        root.seal(staged.path, result.covered)
         _keep_attributes(engine, staged, view, user, result)
-        engine.store.trees.seal(staged, layer_id)
-        engine.store.records.add_tree(layer_id)
+        staged.seal(layer_id)
 
 
 def _resolve_user(user: str, view: StackView) -> ResolvedUser:
@@ -131,13 +129,12 @@ def _owners_lost(number: int) -> str:
 
 
 def _keep_attributes(
-    engine: Engine, staged: str, view: StackView, user: ResolvedUser, result: RunResult
+    engine: Engine, staged: StagedTree, view: StackView, user: ResolvedUser, result: RunResult
 ) -> None:
     """Note what the tree alone does not tell: that `/` itself changed; owners, where files cannot have them."""
-    before, now = view.lstat(""), os.stat(f"{staged}/fs")
+    before, now = view.lstat(""), os.stat(staged.path)
     if before is not None and (before.mode, before.uid, before.gid) != (now.st_mode & 0o7777, now.st_uid, now.st_gid):
-        with open(f"{staged}/{ROOT_CHANGED}", "wb"):
-            pass
+        staged.mark_root_changed()
     if engine.layers.owner_free:
         given = {path: (uid, gid) for path, uid, gid in result.owners}
 
@@ -149,10 +146,9 @@ def _keep_attributes(
             return usual[0] if new[0] < 0 else new[0], usual[1] if new[1] < 0 else new[1]
 
         index = IndexWriter()
-        for change in iter_upper_changes(f"{staged}/fs", owner_of=owner_of):
+        for change in iter_upper_changes(staged.path, owner_of=owner_of):
             index.add(change)
-        with open(f"{staged}/index", "wb") as file:
-            index.write(file)
+        staged.write_index(index)
 
 
 def _keep_mount_points(root: Overlay | str, view: StackView) -> None:
@@ -217,7 +213,7 @@ def _mounts(
                 lowers = _trees_of(engine, inputs[mount.input], vertex) or (_empty_directory(engine, stack),)
                 place = mount.source.strip("/")
                 if place:
-                    view = engine.layers.stack(lowers[::-1])
+                    view = engine.layers.trees.stack(lowers[::-1])
                     if view.lstat(resolve_path(view, place)) is None:  # a link that leads nowhere
                         raise StepFailed(f'"{mount.source}": not found', code="mount-source")
                 mounts.append(
@@ -262,7 +258,7 @@ def _mounts(
 def _trees_of(engine: Engine, source: Result, vertex: str) -> tuple[str, ...]:
     """Return the layer directories of a mount's source, from the top down."""
     if isinstance(source, Snapshot):
-        return tuple(reversed(engine.layers.ensure_trees(source, vertex)))
+        return tuple(reversed(engine.layers.trees.ensure(source, vertex)))
     from firkin.builder.solve.ops.copy import materialize
 
     return (materialize(engine, source),)
@@ -367,7 +363,7 @@ def _new_cache_directory(
         trees = _trees_of(engine, source, vertex)
         if not restored:
             copy_subtree(engine, trees, mount.source, f"{staged}/fs")
-        view = engine.layers.stack(tuple(reversed(trees)))
+        view = engine.layers.trees.stack(tuple(reversed(trees)))
         top = view.lstat(resolve_path(view, mount.source))
         mode, uid, gid = (0o755, 0, 0) if top is None else (top.mode, top.uid, top.gid)
     try:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from firkin.content.fetching import Fetching
+from firkin.content.progress import FetchProgress
 from firkin.errors import Cancelled, RegistryError
 from firkin.events import Finished, Started
 from firkin.oci.digest import Digest
@@ -17,7 +17,7 @@ def events():
 
 @pytest.fixture
 def fetching(events):
-    made = Fetching(events.append, lambda: 5.0)
+    made = FetchProgress(events.append, lambda: 5.0)
     made.belongs(ONE, "base")
     made.belongs(TWO, "base")
     return made

@@ -1,4 +1,4 @@
-"""Under which line of the plan a base image's bytes are shown. Thread-safe; `layers` and the engine use it.
+"""Under which line of the plan a base image's bytes are shown. Does I/O only by the events that it emits.
 
 The layers of a base are fetched when a step needs them, by whichever needs them first. What they are is their
 FROM: its vertex begins (again, for it has ended when its name was resolved) with the first byte and ends with
@@ -19,8 +19,8 @@ from firkin.oci.digest import Digest
 Status = Literal["done", "failed", "cancelled"]
 
 
-class Fetching:
-    """The vertices of base images, and which of them are being fetched."""
+class FetchProgress:
+    """The vertices of base images, and which of them are being fetched. Thread-safe."""
 
     def __init__(self, emit: Emit, clock: Callable[[], float]) -> None:
         self._emit = emit
