@@ -5,8 +5,6 @@ Public names load on first use, so that `import firkin` costs next to nothing.
 
 from __future__ import annotations
 
-import sys
-
 TYPE_CHECKING = False  # as type checkers know it; `typing` itself costs 7 ms of the start
 if TYPE_CHECKING:
     from firkin import errors as errors
@@ -59,18 +57,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return [*__all__, *_MODULES]
-
-
-class _Package(type(sys)):  # type: ignore[misc]
-    """The package itself: `firkin.build` is the function, also after the import system has named the module so."""
-
-    @property
-    def build(self) -> object:
-        return __getattr__("build")
-
-    @build.setter
-    def build(self, module: object) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package
