@@ -1,7 +1,6 @@
 """What the surroundings say about a build: environment, home, clock. Pure: it is handed in, read at the rim.
 
-`cli` and `api` read the process's state into an Ambient once; everything below gets fields of a
-BuildRequest. Only they import this module.
+The rim reads the process's state into an Ambient once; everything below gets fields of a BuildRequest.
 """
 
 from __future__ import annotations
