@@ -4,9 +4,12 @@ The structures live with the rooms that use them; this module gives them one add
 """
 
 from firkin.builder.request import (
+    BUILDKIT,
+    KANIKO,
     BuildRequest,
     BuildResult,
     CacheRef,
+    Dialect,
     ImageResult,
     Output,
     RunOptions,
@@ -20,6 +23,6 @@ from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.store.rules import GcRules
 
 __all__ = [
-    "BuildRequest", "BuildResult", "CacheRef", "GcRules", "ImageResult", "Mirror", "Output", "RegistrySettings",
-    "RunOptions", "Secret", "SshAgent", "StepResult", "Ulimit", "UnpackLimits",
+    "BUILDKIT", "KANIKO", "BuildRequest", "BuildResult", "CacheRef", "Dialect", "GcRules", "ImageResult", "Mirror",
+    "Output", "RegistrySettings", "RunOptions", "Secret", "SshAgent", "StepResult", "Ulimit", "UnpackLimits",
 ]  # fmt: skip

@@ -93,6 +93,19 @@ class CacheRef(msgspec.Struct, frozen=True):
     max_mount_bytes: int = 2 * 1024**3  # a cache mount that is larger is not saved
 
 
+class Dialect(msgspec.Struct, frozen=True):
+    """Where builders read a Dockerfile and its context in different ways."""
+
+    labels_yield: bool = False  # LABEL instructions of the target stage win over `labels`
+    make_volumes: bool = False  # VOLUME makes its directories, as classic builders do
+    loose_from: bool = False  # FROM finds stages in any case, and empty arguments leave it the defaults
+    ignore_everywhere: bool = False  # .dockerignore counts for contexts that are no directory here as well
+
+
+BUILDKIT = Dialect()
+KANIKO = Dialect(labels_yield=True, make_volumes=True, loose_from=True, ignore_everywhere=True)
+
+
 class BuildRequest(msgspec.Struct, frozen=True):
     """Everything that one build depends on."""
 
@@ -103,14 +116,11 @@ class BuildRequest(msgspec.Struct, frozen=True):
     ignore_text: str | None = None  # the ignore file that goes with it; wins over those of the context
     cwd: str = "/"  # what relative paths start from
     context_sub_path: str = ""
-    ignore_everywhere: bool = False  # .dockerignore counts for contexts that are no directory here as well
     build_contexts: Pairs = ()
     build_args: Pairs = ()
     proxy_args: Pairs = ()  # predefined proxy arguments of the environment, given to RUN only
     labels: Pairs = ()
-    labels_yield: bool = False  # LABEL instructions of the target stage win over `labels`
-    make_volumes: bool = False  # VOLUME makes its directories, as classic builders do
-    loose_from: bool = False  # FROM finds stages in any case, and empty arguments leave it the defaults
+    dialect: Dialect = BUILDKIT
     annotations: Pairs = ()
     target: str = ""
     also_targets: tuple[str, ...] = ()  # stages that must build as well; nothing comes of them

@@ -51,9 +51,7 @@ def options_of(request: BuildRequest, platform: Platform | None, host: Platform)
         build_args=request.build_args,
         proxy_args=request.proxy_args,
         labels=request.labels,
-        labels_yield=request.labels_yield,
-        make_volumes=request.make_volumes,
-        loose_from=request.loose_from,
+        dialect=request.dialect,
         target=request.target,
         contexts=tuple(name for name, _ in request.build_contexts),
         no_cache=request.no_cache,
@@ -303,7 +301,7 @@ class _Lowering:
         if isinstance(self.builder.step(state.step).op, Context):
             self._lay_context(state, node)
         state.start()
-        if node is self.plan.target and self.options.labels_yield:
+        if node is self.plan.target and self.options.dialect.labels_yield:
             state.labels.update(self.options.labels)
         node.state = state
         return state
@@ -333,7 +331,7 @@ class _Lowering:
             raise DockerfileError("the target stage was not built", span=self.plan.target.span)
         if isinstance(self.builder.step(state.step).op, Context):
             self._lay_context(state, self.plan.target)
-        if not self.options.labels_yield:
+        if not self.options.dialect.labels_yield:
             state.labels.update(self.options.labels)
         platform = state.image_platform
         if self.options.platform_requested:

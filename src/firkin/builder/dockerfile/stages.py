@@ -127,7 +127,7 @@ class Plan:
         for instruction in self.dockerfile.args:
             for item in instruction.items:
                 value = given.get(item.name)
-                unset = value is None or (not value and self.options.loose_from)
+                unset = value is None or (not value and self.options.dialect.loose_from)
                 if unset and item.default is not None:
                     value = self._expand(item.default, values, instruction.span).text
                 if value is not None:
@@ -144,7 +144,7 @@ class Plan:
         """Warn of a FROM that works only when build arguments are given."""
         try:
             values = self._global_arguments(defaults, {})
-            stages = {stage.name for stage in self.dockerfile.stages} if self.options.loose_from else ()
+            stages = {stage.name for stage in self.dockerfile.stages} if self.options.dialect.loose_from else ()
             for stage in self.dockerfile.stages:
                 name = self._expand(stage.base.image, values, stage.base.span).text
                 if name.lower() in stages:
@@ -244,7 +244,7 @@ class Plan:
     def register(self, node: Node) -> None:
         """Add a stage; an earlier one of the name is its base, and a later one takes over the name."""
         self.nodes.append(node)
-        node.base = self.by_name.get(node.base_text.lower() if self.options.loose_from else node.base_text)
+        node.base = self.by_name.get(node.base_text.lower() if self.options.dialect.loose_from else node.base_text)
         if node.name:
             self.by_name[node.name] = node
 

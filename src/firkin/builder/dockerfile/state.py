@@ -13,6 +13,7 @@ import msgspec
 from firkin.builder.dockerfile.words import Expanded, Lexer
 from firkin.builder.graph.ops import Context, Op
 from firkin.builder.graph.step import GraphBuilder, StepId, StepMeta
+from firkin.builder.request import BUILDKIT, Dialect
 from firkin.errors import DockerfileError
 from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig
 from firkin.oci.image import Layer
@@ -76,9 +77,7 @@ class LowerOptions(msgspec.Struct, frozen=True):
     build_args: tuple[tuple[str, str], ...] = ()
     proxy_args: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
-    labels_yield: bool = False
-    make_volumes: bool = False
-    loose_from: bool = False
+    dialect: Dialect = BUILDKIT
     target: str = ""
     contexts: tuple[str, ...] = ()
     no_cache: bool = False

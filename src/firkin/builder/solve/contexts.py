@@ -180,7 +180,7 @@ class Contexts:
 
     def _behind_ignore_file(self, view: View, what: str) -> View:
         """Return a tree without what its ignore file names, where the request wants that."""
-        if not self._request.ignore_everywhere:
+        if not self._request.dialect.ignore_everywhere:
             return view
         from firkin.builder.context.ignored import IgnoredView
 

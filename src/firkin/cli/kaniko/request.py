@@ -9,7 +9,7 @@ from typing import Literal, cast
 import msgspec
 
 from firkin.ambient import Ambient, absolute, auth_files, config_files, registry_settings, request_template, store_root
-from firkin.builder.request import BuildRequest, CacheRef, Output, RunOptions, Secret
+from firkin.builder.request import KANIKO, BuildRequest, CacheRef, Output, RunOptions, Secret
 from firkin.cli import values
 from firkin.cli.kaniko.context import Location, bucket_context, translate_context
 from firkin.cli.kaniko.parse import Values
@@ -123,19 +123,16 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
     return msgspec.structs.replace(
         request_template(ambient, location.context, executor_root(flags, ambient), registry),
         unpack=read_settings(config_files(ambient), "", RegistrySettings()).unpack,
+        dialect=KANIKO,
         dockerfile=dockerfile,
         dockerfile_text=text,
         ignore_text=ignore,
         context_sub_path=location.sub_path,
         git_context=location.git,
         git_depth=location.depth,
-        ignore_everywhere=True,
         build_args=arguments,
         proxy_args=(),  # proxies of the environment are for registries; RUN gets those of --build-arg
         labels=tuple(_labelled(item) for item in flags.many("label")),
-        labels_yield=True,
-        make_volumes=True,
-        loose_from=True,
         allow=("network.host",),  # the network of the container is all that there is
         annotations=tuple(flags.pairs("annotation").items()),
         target=target,

@@ -8,7 +8,7 @@ from support.lowering import AMD64, BUSYBOX, PATH, FakeResolver, base_image, bui
 from firkin.builder.dockerfile.lower import LowerOptions, NamedContext, list_images, options_of
 from firkin.builder.dockerfile.parse import parse
 from firkin.builder.graph.ops import BindMount, Context, Copy, MakeDir, PathSource, Pull, Run, Scratch
-from firkin.builder.request import BuildRequest, RunOptions
+from firkin.builder.request import BuildRequest, Dialect, RunOptions
 from firkin.errors import DockerfileError, FirkinError, RegistryError, UsageError
 from firkin.oci.platform import Platform
 from firkin.source import Source
@@ -310,7 +310,7 @@ def test_onbuild_is_recorded_without_history() -> None:
 
 def test_from_may_be_read_loosely() -> None:
     text = "ARG V=latest\nARG N\nFROM $N:$V AS Base\nARG V\nRUN echo $V\nFROM BASE\nRUN true"
-    found = build(text, build_args=(("V", ""), ("N", "busybox")), loose_from=True)
+    found = build(text, build_args=(("V", ""), ("N", "busybox")), dialect=Dialect(loose_from=True))
     assert found.resolver.asked == ["docker.io/library/busybox:latest"]
     assert [op.argv[-1] for op in found.ops() if isinstance(op, Run)] == ["echo $V", "true"]
     fails(text, "invalid reference format", build_args=(("V", ""), ("N", "busybox")))
@@ -320,7 +320,7 @@ def test_from_may_be_read_loosely() -> None:
 def test_volumes_may_be_made() -> None:
     text = "FROM busybox\nVOLUME /data rel\nVOLUME /\nRUN touch /data/x"
     assert [type(op) for op in build(text).ops()] == [Run]
-    found = build(text, make_volumes=True)
+    found = build(text, dialect=Dialect(make_volumes=True))
     assert [op.path for op in found.ops() if isinstance(op, MakeDir)] == ["/data", "/rel"]
     assert sum(not line.empty_layer for line in found.plan.history) == 4
 

@@ -17,7 +17,7 @@ from firkin.builder.context.remote import RemoteTools
 from firkin.builder.context.views import MemoryView
 from firkin.builder.dockerfile.giturl import parse_git_url
 from firkin.builder.graph.ops import Git
-from firkin.builder.request import BuildRequest
+from firkin.builder.request import KANIKO, BuildRequest
 from firkin.builder.solve import contexts
 from firkin.builder.solve.contexts import Contexts, _sub_directory
 from firkin.errors import ContextError
@@ -158,7 +158,7 @@ def test_what_is_no_small_file_is_said(
         monkeypatch.setattr(contexts, "open_remote", lambda *_: view)
     dockerfile = name if name == "sub.Dockerfile" else ""
     request = BuildRequest(
-        context=context, store_root="", cwd=str(tmp_path), dockerfile=dockerfile, ignore_everywhere=True
+        context=context, store_root="", cwd=str(tmp_path), dockerfile=dockerfile, dialect=KANIKO
     )
     numbers = count()
     scratch = SimpleNamespace(scratch_path=lambda what: str(tmp_path / f"{what}{next(numbers)}"), downloads="")

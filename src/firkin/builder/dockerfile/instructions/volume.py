@@ -38,7 +38,7 @@ def lower(node: Volume, state: StageState, context: LowerContext) -> None:
     if not all(paths):
         raise DockerfileError(_EMPTY, span=node.span)
     state.volumes.update(dict.fromkeys(paths))
-    if context.options.make_volumes:
+    if context.options.dialect.make_volumes:
         for path in paths:
             place = clean_path(f"/{path}")
             if place != "/":
