@@ -181,8 +181,13 @@ PATHS = {
         "_resolv_conf",
     ),
     "builder.solve.cache_mounts": (
-        "named by the store: digests and numbers",
-        "first_number _numbers _remove_unused is_sound restore_mount save_mount _size",
+        "named by the store: digests and numbers; opened without following links",
+        "CacheMounts.open CacheMounts._lock CacheMounts._make CacheMounts._first_number CacheMounts._numbers "
+        "CacheMounts._remove_unused",
+    ),
+    "builder.solve.saved_mounts": (
+        "named by the store: digests and numbers; only real directories",
+        "is_sound restore_mount save_mount _size",
     ),
     "builder.copy.content": (
         "what a view gave: a file of a tree in the store, of scratch space or of the user's context, "
@@ -205,13 +210,17 @@ PATHS = {
         "staged by the store, or one of its trees",
         "_take_attributes",
     ),
-    "builder.solve.ops.copy": (
+    "builder.solve.inputs": (
         "scratch space",
         "copy_subtree",
     ),
     "builder.solve.ops.run": (
-        "staged by the store; cache mounts are named by digests and opened without following links",
-        "run _keep_attributes _keep_mount_points _empty_directory _cache_directory _new_cache_directory",
+        "staged by the store",
+        "run _keep_attributes _keep_mount_points",
+    ),
+    "builder.solve.ops.run_mounts": (
+        "scratch space",
+        "RunMounts._empty_directory",
     ),
     "builder.solve.ops.run_failure": (
         "/proc of this process; what a view gave, opened without following links",

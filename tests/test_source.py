@@ -73,13 +73,6 @@ OF_IMAGES = {
 }
 # Modules that import each other, directly or by others.
 CYCLES: tuple[frozenset[str], ...] = (
-    frozenset(
-        {
-            "builder.solve.cache_mounts", "builder.solve.engine", "builder.solve.ops.copy", "builder.solve.ops.makedir",
-            "builder.solve.ops.run", "builder.solve.unchanged",
-        }
-    ),
-    frozenset({"builder.solve.caches", "builder.solve.session"}),
     frozenset({"sandbox.confine", "sandbox.init", "sandbox.listener", "sandbox.owners"}),
 )  # fmt: skip
 
@@ -251,9 +244,7 @@ COMPLEX = {
     "builder.output.outputs": ("to be simplified", "Exporter._write Exporter._image"),
     "builder.output.rootfs": ("to be simplified", "iter_view"),
     "builder.output.squash": ("to be simplified", "squashed_changes"),
-    "builder.solve.engine": ("to be simplified", "Engine.prepare Engine._look_up_layer Engine._ask_ahead Engine.fetch"),
     "builder.solve.inplace": ("to be simplified", "_kept_paths"),
-    "builder.solve.ops.run": ("to be simplified", "run _mounts"),
     "builder.solve.scheduler": ("to be simplified", "Scheduler.run"),
     "builder.verify": ("to be simplified", "_difference _document_error"),
     "cli.commands.cache": ("to be simplified", "run"),

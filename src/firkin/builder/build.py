@@ -155,7 +155,7 @@ def build_platform(build: Build, platform: Platform | None) -> list[StepResult]:
     engine, outcome = _solve(
         build, graph, exporter.formats(graph), exporter.wants_files, partial(exporter.send_bases, graph)
     )
-    exporter.assemble(engine, graph, outcome.results)
+    exporter.assemble(engine.memory, graph, outcome.results)
     steps = [*exporter.with_layers(outcome.step_results, outcome.results)]
     for target in build.request.also_targets:
         build.prefix.enter(f"{platform or ''} {target}")
@@ -191,14 +191,14 @@ def _solve(
     graph: Graph,
     formats: tuple[LayerFormat, ...],
     whole_files: bool,
-    on_first_miss: Callable[[], None] | None = None,
+    on_first_miss: Callable[[], None] = lambda: None,
 ) -> tuple[Engine, Outcome[Result]]:
     """Run the steps that no cache has. `formats` are the forms in which the target's layers will be wanted."""
     session, source = build.session, build.dockerfile.source
-    engine = session.engine(slot_of(build.request, source))
-    engine.prepare(graph, formats, whole_files=whole_files, keep_blobs=build.exporter.keeps_blobs)
-    if on_first_miss is not None:
-        engine.on_first_miss = on_first_miss
+    engine = session.engine(
+        graph, slot_of(build.request, source), formats,
+        whole_files=whole_files, base_blobs=build.exporter.keeps_blobs, on_first_miss=on_first_miss,
+    )  # fmt: skip
     scheduler = Scheduler(engine, session.pools.steps, build.prefix, session.stop, time.time)
     return engine, scheduler.run(graph, source.shown())
 

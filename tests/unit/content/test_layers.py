@@ -6,26 +6,18 @@ import gzip
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import msgspec
 import pytest
 
-from firkin.builder.copy.content import FileDigests
-from firkin.builder.copy.plan import CopyTools, Matcher
-from firkin.builder.dockerfile.ignore import IgnoreMatcher
-from firkin.builder.solve.ops.copy import materialize
-from firkin.builder.solve.result import Files
 from firkin.content.format import LayerFormat
 from firkin.content.layers import Layers, open_layers
 from firkin.content.snapshot import LayerRef, Snapshot
-from firkin.errors import ContextError, RegistryError, StepFailed
-from firkin.layer.change import Content, Entry
+from firkin.errors import RegistryError, StepFailed
+from firkin.layer.change import Entry
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.entry import TRAILER, encode_member, encode_whiteout, padding
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
-from firkin.layer.view import DirectoryView
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, chain_ids, digest_of
@@ -265,39 +257,6 @@ def test_another_compression_of_an_image_that_lies(
     with pytest.raises(RegistryError, match="but its image says"):
         work().blobs.start(image.layers[0], LayerFormat("zstd", force=True)).result()
     assert not any(files for _, _, files in os.walk(store.layout.blobs))
-
-
-@pytest.mark.parametrize("change", ["nothing", "content", "another file"])
-def test_files_that_change_while_they_are_copied_get_no_name(
-    store: Store, work: Callable[..., Layers], tmp_path: Path, change: str
-) -> None:
-    context = tmp_path / "context"
-    context.mkdir()
-    (context / "f").write_text("1")
-    tools = CopyTools(lambda _: b"", lambda _: None, lambda patterns: cast(Matcher, IgnoreMatcher(patterns)), print)
-
-    class Meddled(DirectoryView):
-        def content(self, path: str) -> Content:
-            if change == "content" and self.asked:
-                (context / "f").write_text("2")
-            if change == "another file" and self.asked:
-                (context / "g").write_text("3")
-            self.asked += 1
-            return super().content(path)
-
-        asked = 0
-
-    engine = SimpleNamespace(
-        store=store, tools=tools, file_digests=FileDigests(None, 0), layers=work(owner_free=True)
-    )
-    files = Files(Meddled(str(context)))
-    if change == "nothing":
-        tree = materialize(engine, files)  # type: ignore[arg-type]
-        assert Path(tree, "f").read_text() == "1"
-        return
-    with pytest.raises(ContextError, match="changed while it was copied"):
-        materialize(engine, files)  # type: ignore[arg-type]
-    assert os.listdir(store.layout.trees) == os.listdir(store.layout.scratch) == []
 
 
 @pytest.mark.parametrize("form", ["index", "tree"])

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from firkin.builder.cache.records import StepRecords
 from firkin.builder.graph.assemble import assemble_image
 from firkin.builder.graph.ops import Copy, MakeDir, Pull, Run
 from firkin.builder.graph.step import Graph, ImagePlan, StepId
 from firkin.builder.output.names import parse_names
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Output, StepResult
-from firkin.builder.solve.engine import Engine
+from firkin.builder.solve.memory import Memory
 from firkin.builder.solve.result import Result
 from firkin.builder.solve.session import BuildSession
 from firkin.content.format import LayerFormat
@@ -137,8 +138,11 @@ class Exporter:
     def _kind(self, output: Output, plan: ImagePlan) -> Kind:
         return self._form(output, plan), self._family(output), output.annotations
 
-    def assemble(self, engine: Engine, graph: Graph, results: dict[StepId, Result]) -> None:
-        """Write the layers' blobs and make the image of every target, in each form that is wanted."""
+    def assemble(self, memory: Memory, graph: Graph, results: dict[StepId, Result]) -> None:
+        """Write the layers' blobs and make the image of every target, in each form that is wanted.
+
+        `memory` knows the layers' times and the records of their steps.
+        """
         for plan in graph.targets:
             snapshot = results[plan.step]
             if not isinstance(snapshot, Snapshot):
@@ -146,18 +150,20 @@ class Exporter:
             if self._request.squash:
                 from firkin.builder.output.squash import squash
 
-                plan, snapshot = squash(engine, plan, snapshot)
+                plan, snapshot = squash(
+                    self._bench.store, self._bench.layers.trees, memory.created, plan, snapshot
+                )
             told_first = sorted(self._request.outputs, key=_visibility, reverse=True)
             wanted: dict[Kind, None] = dict.fromkeys(self._kind(x, plan) for x in told_first) or {
                 (self._form(Output(), plan), self._request.media_family or "oci", ()): None
             }
             self._built.append(
-                {key: Built(plan, snapshot, self._image(engine, plan, snapshot, *key), key[0]) for key in wanted}
+                {key: Built(plan, snapshot, self._image(memory, plan, snapshot, *key), key[0]) for key in wanted}
             )
 
     def _image(
         self,
-        engine: Engine,
+        memory: Memory,
         plan: ImagePlan,
         snapshot: Snapshot,
         form: LayerFormat,
@@ -166,9 +172,9 @@ class Exporter:
     ) -> Image:
         if family == "base":
             family = _family_of(snapshot)
-        tasks = [engine.layers.blobs.start(layer, form) for layer in snapshot.layers]
+        tasks = [self._bench.layers.blobs.start(layer, form) for layer in snapshot.layers]
         layers = tuple(task.result() for task in tasks)
-        times = tuple(engine.created.get(layer.tree_id) for layer in snapshot.layers)
+        times = tuple(memory.created.get(layer.tree_id) for layer in snapshot.layers)
         if family == "docker" and not self._insists_on_docker and any(map(_is_zstd, layers)):
             family = "oci"  # Docker's media types know no such layers; those of a base may be
         if family == "oci" and form.clamp_all and form.clamp_s is not None:
@@ -184,7 +190,7 @@ class Exporter:
                 family=family,
                 annotations=(
                     *dict((*self._request.annotations, *annotations)).items(),
-                    *self._inline_cache(engine, snapshot, layers, form),
+                    *self._inline_cache(memory, snapshot, layers, form),
                 ),
                 epoch_s=form.clamp_s,
             )
@@ -199,14 +205,14 @@ class Exporter:
         return "docker" in (self._request.media_family, *(output.media_family for output in self._request.outputs))
 
     def _inline_cache(
-        self, engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
+        self, memory: Memory, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
     ) -> PairMap:
         """Return what makes the image a cache of its own layers (--cache-to type=inline), if that was asked for."""
         if not any(cache.type == "inline" for cache in self._request.cache_to):
             return ()
         from firkin.builder.solve.caches import inline_cache
 
-        return inline_cache(engine, snapshot, layers, form)
+        return inline_cache(memory.used, StepRecords(self._bench.store), snapshot, layers, form)
 
     def with_layers(
         self, stories: dict[StepId, StepResult], results: dict[StepId, Result]

@@ -11,35 +11,36 @@ from collections.abc import Iterator
 import msgspec
 
 from firkin.builder.graph.step import ImagePlan
-from firkin.builder.solve.engine import Engine
 from firkin.content.snapshot import LayerRef, Snapshot
+from firkin.content.trees import LayerTrees
 from firkin.layer.change import Change, Put, Remove, View
 from firkin.oci.config import History
 from firkin.oci.digest import framed_hash
+from firkin.store.store import Store
 
 
-def squash(engine: Engine, plan: ImagePlan, snapshot: Snapshot) -> tuple[ImagePlan, Snapshot]:
-    """Return the plan and the snapshot of the image with one layer on top of its base's."""
+def squash(
+    store: Store, trees: LayerTrees, created: dict[str, float], plan: ImagePlan, snapshot: Snapshot
+) -> tuple[ImagePlan, Snapshot]:
+    """Return the plan and the snapshot of the image with one layer on top of its base's.
+
+    `created` knows when layers were made, and gets to know it of the new one.
+    """
     base = tuple(ref for ref in snapshot.layers if ref.pulled is not None)
     made = snapshot.layers[len(base) :]
     if len(made) < 2:
         return plan, snapshot
     layer_id = framed_hash((b"squashed", *(ref.tree_id.encode() for ref in snapshot.layers)))
     ref = LayerRef(layer_id, from_run=any(layer.from_run for layer in made))
-    times = [engine.created[layer.tree_id] for layer in made if layer.tree_id in engine.created]
+    times = [created[layer.tree_id] for layer in made if layer.tree_id in created]
     if times:
-        engine.created[layer_id] = max(times)
-    if not engine.store.trees.has(layer_id):
-        _make(engine, snapshot, len(base), layer_id)
+        created[layer_id] = max(times)
+    if not store.trees.has(layer_id):
+        paths, below = trees.ensure(snapshot, ""), len(base)
+        changes = squashed_changes(trees.stack(paths[below:]), trees.stack(paths[:below]), trees.stack(paths))
+        trees.write(layer_id, changes)
     history = _folded(plan.history, len(base))
     return msgspec.structs.replace(plan, history=history), Snapshot((*base, ref), snapshot.identity)
-
-
-def _make(engine: Engine, snapshot: Snapshot, below: int, layer_id: str) -> None:
-    trees = engine.layers.trees
-    paths = trees.ensure(snapshot, "")
-    changes = squashed_changes(trees.stack(paths[below:]), trees.stack(paths[:below]), trees.stack(paths))
-    trees.write(layer_id, changes)
 
 
 def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:

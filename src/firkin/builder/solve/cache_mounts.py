@@ -1,204 +1,199 @@
-"""Cache mounts of RUN: emptied for --no-cache; in a cache elsewhere. Does I/O.
+"""Cache mounts of RUN: their directories, who may use them at a time, and emptying for --no-cache. Does I/O.
 
-What is elsewhere is restored before the first use, and saved when the build is done.
-
-Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under a name that covers its id,
-owner, mode and origin; the newest replaces what was saved before.
-
-A command of a sandbox without mounts can put anything in the place of its cache mount. Only a real directory is
-handed out, kept or saved (`is_sound`): a link would give whatever it leads to to the next build.
+A mount is a directory of the store below `mounts`, named by a digest of what it is, with a lock beside it. One that
+is used by nobody else (sharing=private) or that begins empty gets a number behind its name.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
-import stat
+import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
 
-from firkin.errors import Cancelled, FirkinError, StepFailed
-from firkin.events import Warned
-from firkin.layer.confined import unpack_confined
-from firkin.layer.scan import iter_upper_changes
-from firkin.layer.stream import write_layer
-from firkin.oci import media
-from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import DiffID
-from firkin.oci.image import Layer
+from firkin.builder.graph.ops import CacheMount
+from firkin.builder.solve.inputs import copy_subtree, trees_of
+from firkin.builder.solve.job import LayerJob
+from firkin.builder.solve.result import Result
+from firkin.builder.solve.saved_mounts import is_sound, restore_mount, save_mount, warn_of_mount
+from firkin.builder.solve.services import Services
+from firkin.content.snapshot import Snapshot
+from firkin.errors import HostError
+from firkin.layer.view import resolve_path
+from firkin.oci.digest import framed_hash
 from firkin.store.layout import locked, remove_tree, write_atomically
 
-if TYPE_CHECKING:
-    from firkin.builder.request import CacheRef
-    from firkin.builder.solve.engine import Engine
 
+class CacheMounts:
+    """The cache mounts of one build. Thread-safe."""
 
-def first_number(engine: Engine, name: str) -> int:
-    """Return the number of the directory from which on those of the cache mount `name` are to be used."""
-    try:
-        with open(f"{engine.store.layout.mounts}/{name}.first", encoding="ascii") as file:
-            return int(file.read())
-    except FileNotFoundError:
-        return 0
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._mounts = services.store.layout.mounts
+        self._emptying = threading.Lock()
+        self._emptied: set[str] = set()
 
+    def empty(self, mount: CacheMount, inputs: tuple[Result, ...]) -> None:
+        """Let a cache mount begin empty, once in a build: its next directory gets a new number.
 
-def mount_path(engine: Engine, name: str, number: int) -> str:
-    """Return the place of a directory of a cache mount, beside which its lock is."""
-    return f"{engine.store.layout.mounts}/{name}" + (f"-{number}" if number else "")
+        A command of another build that uses the old one keeps it, and is not waited for; nobody uses it after that.
+        Mirrors: buildkit worker/base PruneCacheMounts, which llbsolver calls for what --no-cache executes.
+        """
+        name = _name_of(mount, inputs)
+        with self._emptying:
+            if name in self._emptied:
+                return
+            with locked(f"{self._path(name, 0)}.first.lock"):
+                used = self._numbers(name)
+                if used:
+                    following = str(max(used) + 1).encode()
+                    write_atomically(f"{self._path(name, 0)}.first", following, self._services.store.layout.scratch)
+            for number in used:
+                self._remove_unused(self._path(name, number))
+            self._emptied.add(name)
 
+    @contextmanager
+    def open(self, mount: CacheMount, job: LayerJob) -> Iterator[str]:
+        """Yield the directory of a cache mount, made on first use; held according to its sharing.
 
-def empty_mount(engine: Engine, name: str) -> None:
-    """Let the cache mount `name` begin empty, once in a build: its next directory gets a new number.
+        Raises HostError when it cannot get its owner, Cancelled when the build ends while another command holds it.
+        """
+        services = self._services
+        name = _name_of(mount, job.inputs)
+        path, descriptor = self._lock(name, mount.sharing)
+        try:
+            if not is_sound(path):
+                with locked(path + ".new"):
+                    if not is_sound(path):
+                        self._make(path, name, mount, job)
+            if services.remote is not None and not mount.readonly:
+                title = public_id(mount, job.step.meta.written)
+                services.remote.use_mount(name, title, lambda ref: save_mount(services, mount.id, path, ref))
+            os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
+            try:
+                yield f"{path}/fs"
+            finally:
+                self._check_left(mount.id, path)
+        finally:
+            os.close(descriptor)
 
-    A command of another build that uses the old one keeps it, and is not waited for; nobody uses it after that.
-    Mirrors: buildkit worker/base PruneCacheMounts, which llbsolver calls for what --no-cache executes.
-    """
-    with engine.emptying:
-        if name in engine.emptied:
-            return
-        with locked(f"{mount_path(engine, name, 0)}.first.lock"):
-            used = _numbers(engine, name)
-            if used:
-                following = str(max(used) + 1).encode()
-                write_atomically(f"{mount_path(engine, name, 0)}.first", following, engine.store.layout.scratch)
-        for number in used:
-            _remove_unused(engine, mount_path(engine, name, number))
-        engine.emptied.add(name)
+    def _lock(self, name: str, sharing: str) -> tuple[str, int]:
+        """Return a directory's place and its lock's descriptor: the first one, or for private use one that is free."""
+        number = self._first_number(name)
+        while True:
+            path = self._path(name, number)
+            descriptor = os.open(path + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                if sharing == "shared" and not self._services.runtime().moves_caches:
+                    fcntl.flock(descriptor, fcntl.LOCK_SH)
+                elif sharing == "private":
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                else:
+                    self._wait_for(descriptor)
+                return path, descriptor
+            except BlockingIOError:  # private, and in use: take one of our own
+                os.close(descriptor)
+                number += 1
+            except BaseException:
+                os.close(descriptor)
+                raise
 
+    def _wait_for(self, descriptor: int) -> None:
+        """Lock a file when nobody else holds it any more; raises Cancelled."""
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                self._services.stop.check()
+                time.sleep(0.05)
 
-def _numbers(engine: Engine, name: str) -> list[int]:
-    """Return the numbers of a cache mount's directories."""
-    items = (item.partition("-") for item in os.listdir(engine.store.layout.mounts))
-    return [int(number or "0") for start, _, number in items if start == name and (number.isdigit() or not number)]
+    def _make(self, path: str, name: str, mount: CacheMount, job: LayerJob) -> None:
+        """Make the directory: with what a cache elsewhere has of it, else with what its `from` gives."""
+        services = self._services
+        remove_tree(path)  # what is left when a command and all that watched it were killed at once, or a link
+        staged = services.store.layout.scratch_path("mount")
+        os.makedirs(f"{staged}/fs")
+        with open(f"{staged}/id", "w", encoding="utf-8") as file:
+            file.write(mount.id)
+        restored = name not in self._emptied and restore_mount(services, name, mount.id, f"{staged}/fs", job.vertex)
+        mode, uid, gid = mount.mode, mount.uid, mount.gid
+        if mount.input >= 0 and mode < 0:
+            trees = trees_of(services, job.inputs[mount.input], job.vertex)
+            if not restored:
+                copy_subtree(services, trees, mount.source, f"{staged}/fs")
+            view = services.layers.trees.stack(tuple(reversed(trees)))
+            top = view.lstat(resolve_path(view, mount.source))
+            mode, uid, gid = (0o755, 0, 0) if top is None else (top.mode, top.uid, top.gid)
+        try:
+            if not services.layers.owner_free:  # with one id a command has it, whatever its USER, and may do everything
+                os.chown(f"{staged}/fs", uid, gid)
+        except OSError as error:
+            raise HostError(
+                f"cannot give the cache mount to {uid}:{gid}: {(error.strerror or '').lower()}",
+                code="cache-mount-owner",
+                hints=("this needs root, or subordinate ids: see `firkin info`",),
+            ) from error
+        os.chmod(f"{staged}/fs", mode)
+        os.rename(staged, path)
 
+    def _check_left(self, title: str, path: str) -> None:
+        """Throw away what a command left at `path` if it is not the directory any more; the next one gets a new one."""
+        if not is_sound(path):
+            remove_tree(path)
+            text = f"cache mount `{title}` starts empty next time: the command replaced its directory"
+            warn_of_mount(self._services, text)
 
-def _remove_unused(engine: Engine, path: str) -> None:
-    descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        place = engine.store.layout.scratch_path("gone")
-        os.rename(path, place)
-        remove_tree(place)
-    except BlockingIOError:
-        pass  # `firkin prune` finds it later
-    finally:
-        os.close(descriptor)
+    # Places
 
+    def _path(self, name: str, number: int) -> str:
+        """Return the place of a directory of a cache mount, beside which its lock is."""
+        return f"{self._mounts}/{name}" + (f"-{number}" if number else "")
 
-def wait_for(engine: Engine, descriptor: int) -> None:
-    """Lock a file when nobody else holds it any more; raises Cancelled."""
-    while True:
+    def _first_number(self, name: str) -> int:
+        """Return the number of the directory from which on those of the cache mount `name` are to be used."""
+        try:
+            with open(f"{self._mounts}/{name}.first", encoding="ascii") as file:
+                return int(file.read())
+        except FileNotFoundError:
+            return 0
+
+    def _numbers(self, name: str) -> list[int]:
+        """Return the numbers of a cache mount's directories."""
+        items = (item.partition("-") for item in os.listdir(self._mounts))
+        return [int(number or "0") for start, _, number in items if start == name and (number.isdigit() or not number)]
+
+    def _remove_unused(self, path: str) -> None:
+        descriptor = os.open(f"{path}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            place = self._services.store.layout.scratch_path("gone")
+            os.rename(path, place)
+            remove_tree(place)
         except BlockingIOError:
-            engine.cancel.check()
-            time.sleep(0.05)
+            pass  # `firkin prune` finds it later
+        finally:
+            os.close(descriptor)
 
 
-def is_sound(path: str) -> bool:
-    """Say whether a cache mount is kept at `path`: a directory with a directory `fs`, and neither is a link."""
-    try:
-        return all(stat.S_ISDIR(os.lstat(place).st_mode) for place in (path, f"{path}/fs"))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+def _name_of(mount: CacheMount, inputs: tuple[Result, ...]) -> str:
+    """Return the name of a cache mount's directory.
 
-
-def check_left(engine: Engine, title: str, path: str) -> None:
-    """Throw away what a command left at `path` if it is not the directory any more; the next one gets a new one."""
-    if not is_sound(path):
-        remove_tree(path)
-        _warn(engine, f"cache mount `{title}` starts empty next time: the command replaced its directory")
-
-
-def restore_mount(engine: Engine, name: str, title: str, place: str, vertex: str) -> bool:
-    """Fill the new directory `place` with what a cache saved under `name`; say whether it had something.
-
-    What cannot be restored is told and left out: a cache mount may always be empty.
+    Owner, mode and origin belong to its identity, as in BuildKit: mounts that ask for different ones
+    get different directories.
     """
-    remote = engine.remote
-    if remote is None:
-        return False
-    try:
-        found = remote.find_mount(name)
-        if found is None:
-            return False
-        entry, origin = found
-        engine.layers.sources.ensure_blob(entry.blob, origin, vertex)
-        with engine.store.blobs.open(entry.blob.descriptor.digest) as file:
-
-            def chunks() -> Iterator[bytes]:
-                while chunk := file.read(1 << 20):
-                    engine.cancel.check()
-                    yield chunk
-
-            blob = entry.blob
-            chown = not engine.layers.owner_free
-            unpack_confined(chunks(), blob.descriptor, blob.diff_id, place, chown=chown, limits=engine.layers.limits)
-    except Cancelled:
-        raise
-    except (FirkinError, ValueError, OSError) as error:
-        _warn(engine, f"cache mount `{title}` is not restored: {error}")
-        remove_tree(place)
-        os.mkdir(place, 0o755)
-        return False
-    return True
+    source = None if mount.input < 0 else inputs[mount.input]
+    origin = source.identity if isinstance(source, Snapshot) else "" if source is None else "files"
+    identity = (mount.id, f"{mount.mode:o}:{mount.uid}:{mount.gid}", origin, mount.source if origin else "")
+    return framed_hash(part.encode() for part in identity)
 
 
-def save_mount(engine: Engine, title: str, path: str, ref: CacheRef) -> Layer | None:
-    """Write the mount at `path` (its `fs` directory, its lock beside) as a blob; None where that must not be."""
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not is_sound(path):
-            return None  # as was told when the command had ended
-        size = _size(f"{path}/fs", ref.max_mount_bytes)
-        if size > ref.max_mount_bytes:
-            _warn(engine, f"cache mount `{title}` is not saved: it holds more than {ref.max_mount_bytes} bytes")
-            return None
-        return _write(engine, f"{path}/fs", ref)
-    except BlockingIOError:
-        _warn(engine, f"cache mount `{title}` is not saved: another build uses it")
-        return None
-    except (ValueError, StepFailed) as error:  # of what no layer can hold
-        _warn(engine, f"cache mount `{title}` is not saved: {error}")
-        return None
-    finally:
-        os.close(descriptor)
+def public_id(mount: CacheMount, written: str) -> str:
+    """Return a cache mount's id as other machines may see it: as it is written, or not at all.
 
-
-def _write(engine: Engine, root: str, ref: CacheRef) -> Layer:
-    writer = engine.store.blobs.new()
-    try:
-        written = write_layer(iter_upper_changes(root), writer, compression=ref.compression)
-        writer.commit(written.digest)
-    finally:
-        writer.abort()
-    engine.store.records.add_blob(written.digest, written.size)
-    media_type = media.layer_media_type("oci", ref.compression)
-    return Layer(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
-
-
-def _size(root: str, limit: int) -> int:
-    """Add the sizes of files up, until they are over the limit. Raises ValueError for a tree that no path can reach."""
-    total = 0
-    stack = [root]
-    try:
-        while stack and total <= limit:
-            with os.scandir(stack.pop()) as items:
-                for item in items:
-                    if item.is_dir(follow_symlinks=False):
-                        stack.append(item.path)
-                    else:
-                        total += item.stat(follow_symlinks=False).st_size
-    except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            raise
-        raise ValueError("its directories are nested too deeply") from None
-    return total
-
-
-def _warn(engine: Engine, text: str) -> None:
-    engine.emit(Warned(engine.clock(), "cache-mount", text))
+    Where variables make it, it tells values of build arguments.
+    """
+    own = mount.id.partition("/")[2]  # without the namespace, which is a build argument
+    return own if own in written else "(its id is made of variables)"

@@ -1,85 +1,85 @@
-"""From `--cache-from` and `--cache-to` to the places that they mean. Does I/O only by what it makes."""
+"""From `--cache-from` and `--cache-to` to the places that they mean. Does I/O: it looks for directories."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from firkin.builder.cache import Lookup
 from firkin.builder.cache.directory import DirectoryCache
 from firkin.builder.cache.entry import ANNOTATION, CacheEntry, annotation_of
+from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.cache.repository import ImageCache, RepositoryCache
-from firkin.builder.request import CacheRef
-from firkin.builder.solve.remote_cache import CacheSource, CacheTarget, RemoteCache, entry_of
+from firkin.builder.request import BuildRequest, CacheRef
+from firkin.builder.solve.remote_cache import CacheSource, CacheTarget, entry_of
+from firkin.content.fetch import LayoutReader
 from firkin.content.format import LayerFormat
 from firkin.content.snapshot import Snapshot
-from firkin.events import Warned
 from firkin.oci.image import Layer
 from firkin.oci.manifest import PairMap
+from firkin.oci.platform import Platform
 
 if TYPE_CHECKING:
-    from firkin.builder.solve.engine import Engine
-    from firkin.builder.solve.session import BuildSession
+    from firkin.registry.client import RegistryClient
 
 
-def open_caches(session: BuildSession, refused: frozenset[str]) -> RemoteCache:
-    """Return the caches of a build, from which no layer of `refused` is taken; raises UsageError."""
+def cache_places(
+    request: BuildRequest,
+    client: Callable[[], RegistryClient],
+    host: Platform,
+    layouts: dict[str, LayoutReader],
+    warn: Callable[[str, str], None],
+) -> tuple[tuple[CacheSource, ...], tuple[CacheTarget, ...]]:
+    """Return the caches of a request, to look in and to add to; those in directories are noted in `layouts`."""
+
+    def repository(ref: CacheRef) -> RepositoryCache:
+        return RepositoryCache(ref.ref, client, host)
+
+    def directory(ref: CacheRef) -> DirectoryCache:
+        path = os.path.normpath(os.path.join(request.cwd, ref.ref))
+        layouts[path] = place = DirectoryCache(path, host)
+        return place
+
     sources = []
-    for ref in session.request.cache_from:
+    for ref in request.cache_from:
         match ref.type:
             case "registry":
                 # A repository of entries, and (as for buildx) an image that was made with an inline cache.
-                images: tuple[Lookup, ...] = (ImageCache(ref.ref, session.client),)
-                sources.append(CacheSource(ref, (*images, _repository(session, ref))))
+                sources.append(CacheSource(ref, (ImageCache(ref.ref, client), repository(ref))))
             case "local":
-                directory = _directory(session, ref)
-                if not directory.exists():  # as the first time, or misspelt
-                    text = f"there is no cache at {directory.shown}, so nothing is taken from it"
-                    session.emit(Warned(session.clock(), "cache-unreadable", text))
-                sources.append(CacheSource(ref, (directory,)))
+                place = directory(ref)
+                if not place.exists():  # as the first time, or misspelt
+                    warn("cache-unreadable", f"there is no cache at {place.shown}, so nothing is taken from it")
+                sources.append(CacheSource(ref, (place,)))
             case "inline":
                 if ref.ref:
-                    sources.append(CacheSource(ref, (ImageCache(ref.ref, session.client),)))
+                    sources.append(CacheSource(ref, (ImageCache(ref.ref, client),)))
     targets = []
-    for ref in session.request.cache_to:
+    for ref in request.cache_to:
         if ref.type == "registry":
-            targets.append(CacheTarget(ref, _repository(session, ref)))
+            targets.append(CacheTarget(ref, repository(ref)))
         elif ref.type == "local":
-            targets.append(CacheTarget(ref, _directory(session, ref)))
-    return RemoteCache(
-        tuple(sources),
-        tuple(targets),
-        session.store,
-        session.layers,
-        session.pools.transfers,
-        session.emit,
-        session.stop,
-        session.clock,
-        refused,
-    )
+            targets.append(CacheTarget(ref, directory(ref)))
+    return tuple(sources), tuple(targets)
 
 
 def inline_cache(
-    engine: Engine, snapshot: Snapshot, layers: tuple[Layer, ...], form: LayerFormat
+    known: Mapping[str, Sequence[StepRecord]],
+    records: StepRecords,
+    snapshot: Snapshot,
+    layers: tuple[Layer, ...],
+    form: LayerFormat,
 ) -> PairMap:
-    """Return the annotation that makes an image a cache of its own layers (type=inline)."""
+    """Return the annotation that makes an image a cache of its own layers (type=inline).
+
+    `known` has the records by which the build knows each layer.
+    """
     entries: dict[str, tuple[int, CacheEntry]] = {}
-    used = [record for ref in snapshot.layers for record in engine.records.get(ref.tree_id, ())]
+    used = [record for ref in snapshot.layers for record in known.get(ref.tree_id, ())]
     saved = max((record.created for record in used), default=0.0)  # no clock: equal builds make equal images
     for position, (ref, layer) in enumerate(zip(snapshot.layers, layers, strict=True)):
-        for record in engine.records.get(ref.tree_id, ()):
-            entry = entry_of(record, layer, form.of(ref), engine.step_records, saved)
+        for record in known.get(ref.tree_id, ()):
+            entry = entry_of(record, layer, form.of(ref), records, saved)
             if entry is not None:
                 entries[record.key] = (position, entry)
     return ((ANNOTATION, annotation_of(entries.values())),) if entries else ()
-
-
-def _repository(session: BuildSession, ref: CacheRef) -> RepositoryCache:
-    return RepositoryCache(ref.ref, session.client, session.host)
-
-
-def _directory(session: BuildSession, ref: CacheRef) -> DirectoryCache:
-    path = os.path.normpath(os.path.join(session.request.cwd, ref.ref))
-    place = DirectoryCache(path, session.host)
-    session.contexts.layouts[path] = place
-    return place

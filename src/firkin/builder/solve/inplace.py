@@ -6,7 +6,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from firkin.builder.solve.engine import Runtime
+from firkin.builder.solve.services import Runtime
 from firkin.errors import HostError
 from firkin.linux.harden import OWN_DIRECTORY, list_private, load_everything
 from firkin.rootfs.directory import DirectoryRootfs

@@ -1,4 +1,4 @@
-"""Cache keys of steps: what of its inputs a step's result depends on. Reads files; the engine imports it.
+"""Cache keys of steps: what of its inputs a step's result depends on. Does I/O: it reads files.
 
 A step has a wide key, and up to two more under which the same layer is found again when what does not touch
 it has changed. docs/dev/cache-key.md says what each holds.
@@ -27,10 +27,15 @@ DESTINATION_PART = "landing"
 
 
 class StepKey(msgspec.Struct, frozen=True):
-    """A cache key and the parts that it is the hash of (`times` may follow, see Engine._look_up_layer)."""
+    """A cache key and the parts that it is the hash of (`times` may follow, see `lookup`)."""
 
     key: CacheKey
     parts: tuple[Part, ...]
+
+    def with_times(self, times: str) -> StepKey:
+        """Return another key, for files that have these times."""
+        parts = (*self.parts, ("times", times))
+        return StepKey(key_of(parts), parts)
 
 
 class StepKeys:

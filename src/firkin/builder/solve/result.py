@@ -1,10 +1,12 @@
-"""What a step gives to the steps that use it: a root file system, or files. Pure; `solve` and `export` use it."""
+"""What a step gives to the steps that use it: a root file system, or files. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from firkin.builder.context.views import CheckedView, empty_view
 from firkin.builder.graph.key import root_identity
-from firkin.builder.graph.ops import Pull, Run, Scratch
+from firkin.builder.graph.ops import Context, Op, Pull, Run, Scratch
 from firkin.builder.graph.step import Step
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.layer.change import View
@@ -67,3 +69,14 @@ def base_snapshot(op: Scratch | Pull) -> Snapshot:
         LayerRef(chain_id.partition(":")[2], layer, op.origin) for chain_id, layer in zip(chain, op.layers, strict=True)
     )
     return Snapshot(layers, root_identity(op))
+
+
+def ready_result(op: Op, contexts: Mapping[str, Files]) -> Result | None:
+    """Return the result of an op that nothing has to be done for: a root or a context; None for others."""
+    match op:
+        case Scratch() | Pull():
+            return base_snapshot(op)
+        case Context():
+            return contexts[op.name]
+        case _:
+            return None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from firkin.backend import Backend
 from firkin.builder.request import BuildRequest
-from firkin.builder.solve.engine import Runtime
+from firkin.builder.solve.services import Runtime
 
 
 def make_runtime(backend: Backend, request: BuildRequest, preload: Callable[[], None]) -> Runtime:

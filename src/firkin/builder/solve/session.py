@@ -9,14 +9,18 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from firkin.builder.cache.records import StepRecords
 from firkin.builder.copy.content import FileDigests
 from firkin.builder.copy.plan import CopyTools, Matcher
-from firkin.builder.graph.ops import Git, Http
+from firkin.builder.graph.step import Graph
 from firkin.builder.request import BuildRequest
 from firkin.builder.solve.contexts import Contexts, ParseGit, ReadIgnore
-from firkin.builder.solve.engine import Engine, Runtime, SshSockets, Surroundings
+from firkin.builder.solve.engine import Engine, Sources
 from firkin.builder.solve.result import Files
+from firkin.builder.solve.services import RunSettings, Runtime, Services, SshSockets
+from firkin.builder.solve.wanted import plan_wanted
 from firkin.content.fetch import OriginFetcher
+from firkin.content.format import LayerFormat
 from firkin.content.layers import Layers, open_layers
 from firkin.content.resolve import ImageResolver
 from firkin.errors import Cancelled, HostError
@@ -67,6 +71,7 @@ class BuildSession:
         self._client: RegistryClient | None = None
         self._client_lock = threading.Lock()
         self.caches: RemoteCache | None = None
+        self._stop_fd: int
         self._runtime: Runtime | None = None
         self._choosing = threading.Lock()
         self._agents: SshAgents | None = None
@@ -79,6 +84,9 @@ class BuildSession:
         try:
             self._stack.enter_context(self.store)
             self._stack.callback(self.cancel.on_cancel(lambda: self.stop.set(self.cancel.signal)))
+            self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
+            self._stack.callback(os.close, self._stop_fd)
+            self._stack.callback(self.stop.on_cancel(lambda: os.eventfd_write(self._stop_fd, 1)))
             self._stack.callback(lambda: self.pools.close(Cancelled("the build has ended")))
             self.digests = StoredDigests(self.store.layout, self.request.context)
             self._stack.callback(self.digests.save)
@@ -111,9 +119,13 @@ class BuildSession:
             limits=self.request.unpack,
         )
         if self.request.cache_from or self.request.cache_to:
-            from firkin.builder.solve.caches import open_caches
+            from firkin.builder.solve.caches import cache_places
+            from firkin.builder.solve.remote_cache import RemoteCache
 
-            self.caches = open_caches(self, refused)
+            places = cache_places(self.request, self.client, self.host, self.contexts.layouts, self.warn)
+            self.caches = RemoteCache(
+                *places, self.store, self.layers, self.pools.transfers, self.emit, self.stop, self.clock, refused
+            )
             self._stack.callback(self.caches.close)
 
     def client(self) -> RegistryClient:
@@ -156,35 +168,56 @@ class BuildSession:
                 self._stack.callback(self._runtime.close)
             return self._runtime
 
-    def engine(self, slot_prefix: str) -> Engine:
-        """Return an engine of this session for one graph."""
+    def engine(
+        self,
+        graph: Graph,
+        slot_prefix: str,
+        formats: tuple[LayerFormat, ...] = (),
+        *,
+        whole_files: bool,
+        base_blobs: bool = False,
+        on_first_miss: Callable[[], None] = lambda: None,
+    ) -> Engine:
+        """Return an engine for one graph.
+
+        The layers of its targets are shipped in `formats`; `whole_files` says that an output wants the targets' files
+        themselves, `base_blobs` that one takes the blobs of all layers. `slot_prefix` and `on_first_miss` as for
+        Engine.
+        """
+        return Engine(
+            self._services(),
+            Sources(self.contexts.files, lambda op, vertex: self.contexts.fetch(op, vertex, self.stop)),
+            graph,
+            plan_wanted(graph, formats, whole_files=whole_files, base_blobs=base_blobs),
+            slot_prefix,
+            on_first_miss=on_first_miss,
+            explain=self.request.explain,
+            require_cached=self.request.require_cached,
+        )
+
+    def _services(self) -> Services:
         request = self.request
-        engine = Engine(
+        return Services(
             store=self.store,
-            pools=self.pools,
+            records=StepRecords(self.store),
             layers=self.layers,
-            runtime=self.runtime,
+            pools=self.pools,
             tools=self._tools(),
             file_digests=FileDigests(self.digests, int(self.clock() * 1e9)),
-            surroundings=Surroundings(
+            run=RunSettings(
                 request.run,
                 {secret.id: secret for secret in request.secrets},
                 self._ssh_sockets(),
                 _resolv_conf(),
                 empties_mounts=not request.verify,
             ),
-            contexts=self.contexts.files,
-            fetch_source=self._fetch_source,
-            emit=self.emit,
-            cancel=self.stop,
-            clock=self.clock,
-            slot_prefix=slot_prefix,
+            runtime=self.runtime,
             remote=self.caches,
-            explain=request.explain,
-            require_cached=request.require_cached,
+            emit=self.emit,
+            clock=self.clock,
+            stop=self.stop,
+            stop_fd=self._stop_fd,
         )
-        self._stack.callback(engine.close)
-        return engine
 
     def _ssh_sockets(self) -> SshSockets:
         if not self.request.ssh:
@@ -213,9 +246,6 @@ class BuildSession:
         times = (member.entry.mtime_ns for member in members if member.entry.kind == "file" and not member.link)
         newest = max(times, default=None)
         return None if newest is None else newest // 1_000_000_000
-
-    def _fetch_source(self, op: Http | Git, vertex: str) -> Files:
-        return self.contexts.fetch(op, vertex, self.stop)
 
 
 def _resolv_conf() -> bytes:

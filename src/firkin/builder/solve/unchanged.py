@@ -7,8 +7,6 @@ have to run although all else is the same, what it read then is compared with wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from firkin.builder.cache.records import StepRecord
@@ -17,13 +15,13 @@ from firkin.builder.graph.key import READS, Part, key_of
 from firkin.builder.graph.ops import BindMount, CacheMount, Copy, Op, PathSource, Run
 from firkin.builder.graph.step import Step
 from firkin.builder.solve.result import Result
+from firkin.builder.solve.services import Services
 from firkin.content.snapshot import Snapshot
 from firkin.errors import Cancelled, FirkinError
 
-if TYPE_CHECKING:
-    from firkin.builder.solve.engine import Engine
+READ_SLOT = "|read"
+"""Follows a step's slot in that of its note."""
 
-_SLOT = "|read"
 _TREES = "trees of input "
 
 
@@ -37,32 +35,27 @@ def note_of(record: StepRecord, inputs: tuple[Result, ...]) -> StepRecord | None
     if not trees:
         return None
     key = key_of((("read", record.key),))
-    return msgspec.structs.replace(record, key=key, parts=(*record.parts, *trees), slot=record.slot + _SLOT)
+    return msgspec.structs.replace(record, key=key, parts=(*record.parts, *trees), slot=record.slot + READ_SLOT)
 
 
-def find_unchanged(
-    engine: Engine, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...]
-) -> StepRecord | None:
-    """Return the note of the last build of this instruction, if its layer is what the step would make now.
+def is_unchanged(
+    services: Services, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...], note: StepRecord
+) -> bool:
+    """Say whether the layer that `note` tells of is what the step would make now.
 
     `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
     """
-    note = engine.step_records.previous(engine.slot(step) + _SLOT)
-    if note is None or not engine.layers.sources.available(note.layer):
-        return None
     changed = _changed_reads(note.parts, parts)
-    if not changed:
-        return None
     try:
         for position in changed:
             read = _read(step.op, inputs, position)
-            if read is None or not _is_same(engine, step, note, inputs, *read):
-                return None
+            if read is None or not _is_same(services, step, note, inputs, *read):
+                return False
     except Cancelled:
         raise
     except (FirkinError, OSError):
-        return None  # the step itself, which runs then, tells what is wrong
-    return note
+        return False  # the step itself, which runs then, tells what is wrong
+    return bool(changed)
 
 
 def _changed_reads(then: tuple[Part, ...], now: tuple[Part, ...]) -> list[int]:
@@ -96,20 +89,20 @@ def _read(op: Op, inputs: tuple[Result, ...], position: int) -> tuple[int, PathS
 
 
 def _is_same(
-    engine: Engine, step: Step, note: StepRecord, inputs: tuple[Result, ...], number: int, what: PathSource | str
+    services: Services, step: Step, note: StepRecord, inputs: tuple[Result, ...], number: int, what: PathSource | str
 ) -> bool:
     found = inputs[number]
     assert isinstance(found, Snapshot)
     ids = dict(note.parts)[f"{_TREES}{number}"].split()
-    if not all(map(engine.store.trees.has, ids)):
+    if not all(map(services.store.trees.has, ids)):
         return False
-    engine.store.records.use_trees(ids)  # so that `prune` leaves them alone meanwhile
+    services.store.records.use_trees(ids)  # so that `prune` leaves them alone meanwhile
     views = (
-        engine.layers.trees.stack(tuple(map(engine.store.trees.path, ids))),
-        engine.layers.trees.view(found, str(step.id)),
+        services.layers.trees.stack(tuple(map(services.store.trees.path, ids))),
+        services.layers.trees.view(found, str(step.id)),
     )
     if isinstance(step.op, Copy):
         assert isinstance(what, PathSource)
-        return selects_same(step.op, what, views, engine.tools, engine.file_digests)
+        return selects_same(step.op, what, views, services.tools, services.file_digests)
     assert isinstance(what, str)
-    return shows_same(what, views, engine.file_digests)
+    return shows_same(what, views, services.file_digests)

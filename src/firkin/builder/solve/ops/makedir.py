@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from firkin.builder.copy.plan import plan_mkdir
 from firkin.builder.graph.ops import MakeDir
-from firkin.builder.graph.step import Step
-from firkin.builder.solve.engine import Engine
-from firkin.builder.solve.ops.copy import keep_changes, root_view
-from firkin.builder.solve.result import Result, root_of
+from firkin.builder.solve.inputs import root_view
+from firkin.builder.solve.job import LayerJob
+from firkin.builder.solve.ops.changes import keep_changes, tools_for
+from firkin.builder.solve.services import Services
 
 
-def make_dir(engine: Engine, step: Step, op: MakeDir, inputs: tuple[Result, ...], layer_id: str) -> None:
-    """Make the directory and its missing parents; an empty layer if it is there."""
-    root = root_of(inputs)
-    view = root_view(engine, step, root, op.user)
-    changes = plan_mkdir(op, view, engine.tools_for(step), first=not root.layers)
-    keep_changes(engine, step, root, layer_id, changes)
+def make_dir(services: Services, job: LayerJob, op: MakeDir) -> float:
+    """Make the directory and its missing parents, an empty layer if it is there; return the layer's time."""
+    root = job.root
+    view = root_view(services.layers, job.wanted, job.step, root, op.user)
+    changes = plan_mkdir(op, view, tools_for(services.tools, job.step), first=not root.layers)
+    return keep_changes(services, job, root, changes)

@@ -1,0 +1,29 @@
+"""One layer to be made. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.builder.graph.step import Step
+from firkin.builder.solve.result import Result, root_of
+from firkin.builder.solve.wanted import Wanted
+from firkin.content.snapshot import Snapshot
+
+
+class LayerJob(msgspec.Struct, frozen=True):
+    """The step, its inputs, the id of the layer that it makes, and what is wanted of the build's layers."""
+
+    step: Step
+    inputs: tuple[Result, ...]
+    layer_id: str
+    wanted: Wanted
+
+    @property
+    def vertex(self) -> str:
+        """The step's name in events."""
+        return str(self.step.id)
+
+    @property
+    def root(self) -> Snapshot:
+        """What the layer lies on."""
+        return root_of(self.inputs)

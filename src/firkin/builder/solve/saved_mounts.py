@@ -1,0 +1,133 @@
+"""Cache mounts in a cache elsewhere: restored before the first use, saved when the build is done. Does I/O.
+
+Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under a name that covers its id,
+owner, mode and origin; the newest replaces what was saved before.
+
+A command of a sandbox without mounts can put anything in the place of its cache mount. Only a real directory is
+handed out, kept or saved (`is_sound`): a link would give whatever it leads to to the next build.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from firkin.builder.solve.services import Services
+from firkin.errors import Cancelled, FirkinError, StepFailed
+from firkin.events import Warned
+from firkin.layer.confined import unpack_confined
+from firkin.layer.scan import iter_upper_changes
+from firkin.layer.stream import write_layer
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID
+from firkin.oci.image import Layer
+from firkin.store.layout import remove_tree
+
+if TYPE_CHECKING:
+    from firkin.builder.request import CacheRef
+
+
+def is_sound(path: str) -> bool:
+    """Say whether a cache mount is kept at `path`: a directory with a directory `fs`, and neither is a link."""
+    try:
+        return all(stat.S_ISDIR(os.lstat(place).st_mode) for place in (path, f"{path}/fs"))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def restore_mount(services: Services, name: str, title: str, place: str, vertex: str) -> bool:
+    """Fill the new directory `place` with what a cache saved under `name`; say whether it had something.
+
+    What cannot be restored is told and left out: a cache mount may always be empty.
+    """
+    remote = services.remote
+    if remote is None:
+        return False
+    try:
+        found = remote.find_mount(name)
+        if found is None:
+            return False
+        entry, origin = found
+        services.layers.sources.ensure_blob(entry.blob, origin, vertex)
+        with services.store.blobs.open(entry.blob.descriptor.digest) as file:
+
+            def chunks() -> Iterator[bytes]:
+                while chunk := file.read(1 << 20):
+                    services.stop.check()
+                    yield chunk
+
+            blob = entry.blob
+            chown = not services.layers.owner_free
+            unpack_confined(chunks(), blob.descriptor, blob.diff_id, place, chown=chown, limits=services.layers.limits)
+    except Cancelled:
+        raise
+    except (FirkinError, ValueError, OSError) as error:
+        warn_of_mount(services, f"cache mount `{title}` is not restored: {error}")
+        remove_tree(place)
+        os.mkdir(place, 0o755)
+        return False
+    return True
+
+
+def save_mount(services: Services, title: str, path: str, ref: CacheRef) -> Layer | None:
+    """Write the mount at `path` (its `fs` directory, its lock beside) as a blob; None where that must not be."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not is_sound(path):
+            return None  # as was told when the command had ended
+        size = _size(f"{path}/fs", ref.max_mount_bytes)
+        if size > ref.max_mount_bytes:
+            text = f"cache mount `{title}` is not saved: it holds more than {ref.max_mount_bytes} bytes"
+            warn_of_mount(services, text)
+            return None
+        return _write(services, f"{path}/fs", ref)
+    except BlockingIOError:
+        warn_of_mount(services, f"cache mount `{title}` is not saved: another build uses it")
+        return None
+    except (ValueError, StepFailed) as error:  # of what no layer can hold
+        warn_of_mount(services, f"cache mount `{title}` is not saved: {error}")
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _write(services: Services, root: str, ref: CacheRef) -> Layer:
+    writer = services.store.blobs.new()
+    try:
+        written = write_layer(iter_upper_changes(root), writer, compression=ref.compression)
+        writer.commit(written.digest)
+    finally:
+        writer.abort()
+    services.store.records.add_blob(written.digest, written.size)
+    media_type = media.layer_media_type("oci", ref.compression)
+    return Layer(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
+
+
+def _size(root: str, limit: int) -> int:
+    """Add the sizes of files up, until they are over the limit. Raises ValueError for a tree that no path can reach."""
+    total = 0
+    stack = [root]
+    try:
+        while stack and total <= limit:
+            with os.scandir(stack.pop()) as items:
+                for item in items:
+                    if item.is_dir(follow_symlinks=False):
+                        stack.append(item.path)
+                    else:
+                        total += item.stat(follow_symlinks=False).st_size
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise ValueError("its directories are nested too deeply") from None
+    return total
+
+
+def warn_of_mount(services: Services, text: str) -> None:
+    """Tell that a cache mount is not what somebody might expect."""
+    services.emit(Warned(services.clock(), "cache-mount", text))

@@ -1,0 +1,77 @@
+"""What the session of a build offers to its steps, as values. Does no I/O of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from firkin.builder.cache.records import StepRecords
+from firkin.builder.copy.content import FileDigests
+from firkin.builder.copy.plan import CopyTools
+from firkin.builder.request import RunOptions, Secret
+from firkin.content.layers import Layers
+from firkin.events import Emit
+from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
+from firkin.tasks.pools import Pools
+
+if TYPE_CHECKING:
+    from firkin.builder.solve.remote_cache import RemoteCache
+    from firkin.rootfs import Rootfs
+    from firkin.sandbox import Sandbox
+
+
+class Runtime(msgspec.Struct, frozen=True):
+    """How roots are made and commands are run here: what a `Backend`, which is a decision only, is made into.
+
+    `moves_caches` says that a cache mount can be in one place only, so commands cannot share it.
+    """
+
+    rootfs: Rootfs
+    sandbox: Sandbox
+    moves_caches: bool = False
+    close: Callable[[], None] = lambda: None
+
+
+class SshSockets(Protocol):
+    """The SSH agents of the request."""
+
+    def get(self, agent: str, /) -> str | None:
+        """Return the path of an agent's socket by its id, None for one that was not given."""
+
+
+class RunSettings(msgspec.Struct, frozen=True):
+    """What RUN steps get from the request and the machine.
+
+    `empties_mounts`: cache mounts of a step that --no-cache executes begin empty.
+    """
+
+    options: RunOptions
+    secrets: Mapping[str, Secret]
+    ssh_sockets: SshSockets
+    resolv_conf: bytes
+    empties_mounts: bool = True
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What steps work with. All of it may be used from several threads.
+
+    `runtime` makes the root file systems and the sandbox on first use. `stop` is set when the build is cancelled or a
+    step has failed, and `stop_fd` is then readable.
+    """
+
+    store: Store
+    records: StepRecords
+    layers: Layers
+    pools: Pools
+    tools: CopyTools
+    file_digests: FileDigests
+    run: RunSettings
+    runtime: Callable[[], Runtime]
+    remote: RemoteCache | None
+    emit: Emit
+    clock: Callable[[], float]
+    stop: Cancel
+    stop_fd: int
