@@ -77,9 +77,17 @@ PATHS = {
         "a place that the user named",
         "output_file prepare_place",
     ),
+    "images.archive_reader": (
+        "a place that the user named; names in a directory are digests, fixed words, or looked at first",
+        "_Directory.open",
+    ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
         "write_directory _held _kept_entries _replace",
+    ),
+    "images.warm": (
+        "a directory that the user named; names in it are digests",
+        "warm_image _Layout.open _is_there",
     ),
     "builder.output.rootfs": (
         "a place that the user named; sources are files of trees in the store, looked at only",

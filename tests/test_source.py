@@ -255,7 +255,6 @@ COMPLEX = {
     "cli.values": ("to be simplified", "output secret"),
     "content.resolve": ("to be simplified", "ImageResolver._from_registry"),
     "images.archive": ("to be simplified", "output_file"),
-    "images.find": ("to be simplified", "find_image"),
     "layer.apply": ("to be simplified", "_Applier._make"),
     "layer.entry": ("to be simplified", "parse_header encode_member _encode_hard"),
     "layer.members": ("to be simplified", "_differences"),

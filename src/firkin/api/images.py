@@ -18,11 +18,15 @@ import msgspec
 from firkin.api import keywords
 from firkin.api.builds import StopSign, read_surroundings
 from firkin.api.keywords import optional
-from firkin.content.resolve import ImageResolver
 from firkin.errors import Cancelled, UsageError
 from firkin.events import Event, Progress, Warned
-from firkin.images import transfer as images
+from firkin.images import list as listing
 from firkin.images.find import Found, find_image
+from firkin.images.names import read_reference, read_tag
+from firkin.images.progress import Transfer
+from firkin.images.pull import look_up, pull_image
+from firkin.images.push import push_image, targets_of
+from firkin.images.tag import tag_image
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.platform import host_platform, parse_platform
 from firkin.registry.client import RegistryClient
@@ -57,7 +61,7 @@ def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredIm
     `root` is the store's place. Raises StoreError.
     """
     with _store(read_surroundings(root, None)[1]) as store:
-        return tuple(map(_stored, images.list_images(store, lambda digest, error: None)))
+        return tuple(map(_stored, listing.list_images(store, lambda digest, error: None)))
 
 
 def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> StoredImage:
@@ -66,12 +70,11 @@ def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> 
     Raises UsageError (`no-image`, `ambiguous-id`, a name that cannot be one), StoreError.
     """
     image = keywords.text("image", image)
-    references = tuple(map(images.read_tag, keywords.texts("names", names)))
+    references = tuple(map(read_tag, keywords.texts("names", names)))
     if not references:
         raise UsageError("`tag` needs a name")
     with _store(read_surroundings(root, None)[1]) as store:
-        found = find_image(store, image)
-        store.images.tag(found.root, references, found.created)
+        tag_image(store, find_image(store, image), references)
         return _stored(find_image(store, names[0]))
 
 
@@ -90,7 +93,7 @@ def pull(
     config.toml say. `on_event` is called in this thread for Progress and Warned; `cancel` is looked at ten times a
     second. Raises UsageError, RegistryError, StoreError, Cancelled.
     """
-    reference = images.read_reference(keywords.text("name", name))
+    reference = read_reference(keywords.text("name", name))
     system = os.uname()
     host = host_platform(system.sysname, system.machine)
     try:
@@ -101,9 +104,8 @@ def pull(
     with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
 
         def work() -> StoredImage:
-            resolver = ImageResolver(transfer.store, lambda: transfer.client, watch.emit, time.time, pull=True)
-            image = resolver.resolve(str(reference), wanted).image
-            images.pull_layers(transfer, reference, image, watch)
+            image = look_up(transfer, reference, wanted, watch.emit)
+            pull_image(transfer, reference, image, watch)
             return _stored(find_image(transfer.store, name))
 
         return watch.run(work)
@@ -122,16 +124,14 @@ def push(
     The other arguments and errors are those of `pull`.
     """
     image = keywords.text("image", image)
-    references = tuple(map(images.read_tag, keywords.texts("names", names)))
+    references = tuple(map(read_tag, keywords.texts("names", names)))
     watch = _Watch(f"push {image}", on_event, cancel)
     with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
         found = find_image(transfer.store, image)
-        if not references and not found.by_name:
-            raise UsageError(f"`{image}` is no name, so it does not say where to push", hints=("name a place",))
-        targets = references or (images.read_tag(image),)
+        targets = targets_of(found, image, references, "name a place")
 
         def work() -> tuple[str, ...]:
-            digests = [images.push_image(transfer, found, target, watch) for target in targets]
+            digests = [push_image(transfer, found, target, watch) for target in targets]
             return tuple(f"{name.name}:{name.tag}@{digest}" for name, digest in zip(targets, digests, strict=True))
 
         return watch.run(work)
@@ -142,12 +142,12 @@ def _store(settings: Settings) -> Store:
 
 
 @contextmanager
-def _transfer(settings: Settings, watch: _Watch) -> Iterator[images.Transfer]:
+def _transfer(settings: Settings, watch: _Watch) -> Iterator[Transfer]:
     with (
         _store(settings) as store,
         RegistryClient(settings.registry, cancelled=watch.cancel, warn=watch.warn) as client,
     ):
-        yield images.Transfer(store, client, watch.cancel, settings.registry.parallel, _wait)
+        yield Transfer(store, client, watch.cancel, settings.registry.parallel, _wait)
 
 
 def _wait(tasks: Sequence[Task[None]]) -> None:

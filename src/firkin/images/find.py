@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from firkin.errors import StoreError, UsageError
+from firkin.images.names import familiar
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, whole_digest
@@ -76,29 +77,29 @@ def find_image(store: Store, text: str) -> Found:
     """
     entries = store.images.entries()
     digest, reference = whole_digest(text), _reference(text)
-    if digest is None and reference is not None:
-        if reference.digest is None:
-            named = next((entry for entry in entries if entry.name == str(reference)), None)
-            if named is not None:
-                found = _described(store, entries, named.descriptor)
-                return msgspec.structs.replace(found, removes=(named.name,), by_name=True)
-        digest = reference.digest
+    if digest is None and reference is not None and reference.digest is None:
+        found = _named(store, entries, reference)
+        if found is not None:
+            return found
     held = _holdings(store, entries)
     if reference is not None and reference.digest is not None:
-        repository = (f"{reference.name}:", f"{reference.name}@")
-        held = [holding for holding in held if holding.entry.name.startswith(repository)]
-    if digest is None:
-        digest = _completed(text, held)
-    meant = [holding for holding in held if holding.digest == digest]
-    if not meant:
+        digest = digest or reference.digest
+        held = _of_repository(held, reference)
+    best = _best(held, digest or _completed(text, held))
+    if not best:
         raise UsageError(
             f"no image `{text}` in the store {store.layout.root}", code="no-image",
             hints=("`firkin images` lists what is in the store",),
         )  # fmt: skip
-    rank = min(holding.rank for holding in meant)
-    best = [holding for holding in meant if holding.rank == rank]
     removes = dict.fromkeys(holding.entry.name or holding.entry.descriptor.digest for holding in best)
     return msgspec.structs.replace(_described(store, entries, best[-1].image), removes=tuple(removes))
+
+
+def nearest_name(store: Store, text: str) -> str | None:
+    """Return the name of the store that may have been meant, in its short spelling."""
+    from firkin.text import nearest
+
+    return nearest(text, [familiar(entry.name) for entry in store.images.entries() if entry.name])
 
 
 def describe(store: Store, entries: Sequence[StoredImage]) -> Found:
@@ -112,6 +113,26 @@ def _reference(text: str) -> Reference | None:
         return None if text.startswith("sha256:") else parse_reference(text)
     except ValueError:
         return None
+
+
+def _named(store: Store, entries: Sequence[StoredImage], name: Reference) -> Found | None:
+    for entry in entries:
+        if entry.name == str(name):
+            found = _described(store, entries, entry.descriptor)
+            return msgspec.structs.replace(found, removes=(entry.name,), by_name=True)
+    return None
+
+
+def _of_repository(held: Sequence[_Holding], reference: Reference) -> list[_Holding]:
+    beginnings = (f"{reference.name}:", f"{reference.name}@")
+    return [holding for holding in held if holding.entry.name.startswith(beginnings)]
+
+
+def _best(held: Sequence[_Holding], digest: Digest | None) -> list[_Holding]:
+    """Return what has the digest: where some are it themselves and others only contain it, the former."""
+    meant = [holding for holding in held if holding.digest == digest]
+    rank = min((holding.rank for holding in meant), default=0)
+    return [holding for holding in meant if holding.rank == rank]
 
 
 def _holdings(store: Store, entries: Sequence[StoredImage]) -> list[_Holding]:

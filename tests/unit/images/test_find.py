@@ -5,14 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from support.stored import keep, keep_index
 
 from firkin.errors import UsageError
-from firkin.images.find import SHORTEST_ID, find_image
-from firkin.oci import media
-from firkin.oci.config import parse_config
-from firkin.oci.descriptor import Descriptor
-from firkin.oci.image import Image, assemble
-from firkin.oci.manifest import Index, encode_index
+from firkin.images.find import SHORTEST_ID, find_image, nearest_name
 from firkin.oci.reference import parse_reference
 from firkin.store.store import Store
 
@@ -21,28 +17,6 @@ from firkin.store.store import Store
 def store(tmp_path):
     with Store(str(tmp_path / "store"), lambda: 1000.0) as opened:
         yield opened
-
-
-def keep(store: Store, *names: str, author: str = "", annotation: str = "", architecture: str = "amd64") -> Image:
-    """Put an image without layers into the store. The annotation makes another manifest of one configuration."""
-    config = parse_config(
-        b'{"architecture":"%s","os":"linux","author":"%s","rootfs":{"type":"layers","diff_ids":[]}}'
-        % (architecture.encode(), author.encode())
-    )
-    image = assemble(config, (), "oci", (("note", annotation),) if annotation else ())
-    for raw in (config.raw, image.manifest.raw):
-        store.blobs.put(raw)
-    if names:
-        store.images.tag(image.manifest.descriptor, tuple(map(parse_reference, names)))
-    return image
-
-
-def keep_index(store: Store, name: str, *images: Image) -> Descriptor:
-    """Put an index of images under a name."""
-    index = encode_index(Index(media.OCI_INDEX, tuple(image.manifest.descriptor for image in images)))
-    store.blobs.put(index.raw)
-    store.images.tag(index.descriptor, (parse_reference(name),))
-    return index.descriptor
 
 
 def digest_of(store: Store, text: str) -> str:
@@ -150,3 +124,10 @@ def test_a_damaged_image_hides_no_other(store):
     os.unlink(store.blobs.path(damaged.config.digest))
     assert digest_of(store, image.config.digest) == image.manifest.digest
     assert digest_of(store, image.config.digest[7:19]) == image.manifest.digest
+
+
+def test_a_name_that_is_nearly_one_of_the_store_is_suggested(store):
+    keep(store, "application:1", "registry.example.com/team/app:2")
+    assert nearest_name(store, "aplication:1") == "application:1"
+    assert nearest_name(store, "registry.example.com/team/ap:2") == "registry.example.com/team/app:2"
+    assert nearest_name(store, "something-else") is None

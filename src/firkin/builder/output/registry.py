@@ -1,15 +1,14 @@
-"""Pushes images to registries: blobs side by side, then manifests, names last. I; `outputs` loads it.
+"""Pushes what a build made, with the parts of `images/push.py`. Does I/O.
 
-A failed push leaves names as they were. What a repository has already is not sent: one HEAD finds out whether a name is
-right as it is, one more whether the image is there under another name. Layers of a base are mounted from where they
-came, and not even fetched when that works.
+What a repository has already is not sent: one HEAD finds out whether a name is right as it is, one more whether the
+image is there under another name. Layers of a base are mounted from where they came, and not even fetched when that
+works.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from io import BytesIO
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, Protocol
 
 import msgspec
@@ -18,13 +17,14 @@ from firkin.builder.request import Output
 from firkin.builder.solve.session import BuildSession
 from firkin.errors import FirkinError, RegistryError, UsageError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
+from firkin.images.push import Content, push_blobs, push_listed, push_name
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, Layer
 from firkin.oci.manifest import Index
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
-from firkin.tasks.pools import Pool, Task
+from firkin.tasks.pools import Pool
 
 _PROGRESS_S = 0.1
 # What Google and Amazon say of a tag that cannot be moved. Mirrors: kaniko pkg/executor/push.go, errTagImmutable.
@@ -46,19 +46,17 @@ class LayerSource(Protocol):
 
 
 class PushJob(msgspec.Struct, frozen=True):
-    """What to push: `images` (with their `index` when they are several) under `names`."""
+    """What to push, and under which names."""
 
-    images: tuple[Image, ...]
-    index: Index | None
+    content: Content
     names: tuple[Reference, ...]
     by_digest: bool = False
     ignore_immutable: bool = False  # a tag that may not be changed is no error
 
     @property
-    def root(self) -> tuple[Descriptor, bytes]:
+    def digest(self) -> Digest:
         """What the names will point to."""
-        document = self.index or self.images[0].manifest
-        return document.descriptor, document.raw
+        return self.content.root[0].digest
 
 
 def push_images(
@@ -72,7 +70,7 @@ def push_images(
         )
     if bench.caches is not None:
         bench.caches.settle({name.registry for name in names})
-    job = PushJob(images, index, names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
+    job = PushJob(Content(images, index), names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
     push = Push(
         job, bench.client(), bench.pools.transfers,
         _StoreSource(bench, images, origins), bench.emit,
@@ -166,19 +164,19 @@ class Push:
                 steps.append((id, lambda missing=missing: self._name(missing)))  # type: ignore[misc]
                 if missing and not self._has_image(references, missing):
                     self._push_blobs(references[0], id)
-                    self._push_manifests(references[0])
+                    push_listed(self._client, self._job.content, references[0])
                 self._pushed.setdefault(references[0].registry, references[0])
         for id, step in steps:
             with _Failing(self, id):
                 step()
-            self._emit(Finished(self._clock(), id, "done", self._job.root[0].digest))
+            self._emit(Finished(self._clock(), id, "done", self._job.digest))
 
     def fail(self, id: str, why: str) -> None:
         """Tell that a repository's push has failed."""
         self._emit(Finished(self._clock(), id, "failed", why))
 
     def _missing_names(self, references: list[Reference]) -> list[Reference]:
-        wanted = self._job.root[0].digest
+        wanted = self._job.digest
         if self._job.by_digest:
             exact = msgspec.structs.replace(references[0], tag="", digest=wanted)
             return [] if self._client.manifest_digest(exact) == wanted else [exact]
@@ -189,85 +187,90 @@ class Push:
             return True
         if self._job.by_digest:
             return False
-        exact = msgspec.structs.replace(references[0], tag="", digest=self._job.root[0].digest)
+        exact = msgspec.structs.replace(references[0], tag="", digest=self._job.digest)
         return self._client.manifest_digest(exact) == exact.digest
 
     def _push_blobs(self, target: Reference, id: str) -> None:
+        source = _Blobs(self._client, self._source, self._pushed.get(target.registry))
+        progress = _Progress(id, self._emit, self._clock)
+        # The configurations have the times of this build: where their manifest is missing, nobody has them.
+        push_blobs(
+            self._client, self._job.content, target, source, progress, self._side_by_side, new_configs=True
+        )
+
+    def _side_by_side(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
+        """Do the work for every blob; none begins after one has failed, and all have ended when this returns."""
         failed: list[BaseException] = []
 
-        def task(call: Callable[[], object]) -> Callable[[], None]:
-            def run() -> None:
-                if failed:
-                    return
-                try:
-                    call()
-                except BaseException as error:
-                    failed.append(error)
-                    raise
-
-            return run
-
-        tasks: dict[Digest, Task[None]] = {}
-        for image in self._job.images:
-            for layer in image.layers:
-                descriptor = layer.descriptor
-                if descriptor.digest not in tasks:
-                    tasks[descriptor.digest] = self._pool.submit(
-                        task(lambda item=descriptor: self._push_layer(target, item, id))  # type: ignore[misc]
-                    )
-            config, raw = image.manifest.config, image.config.raw
-            if config.digest not in tasks:
-                tasks[config.digest] = self._pool.submit(
-                    task(lambda item=config, raw=raw: self._push_config(target, item, raw))  # type: ignore[misc]
-                )
-        errors: list[Exception] = []
-        for waiting in tasks.values():
+        def run(blob: Descriptor) -> None:
+            if failed:
+                return
             try:
-                waiting.result()
+                work(blob)
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        tasks = [self._pool.submit(lambda blob=blob: run(blob)) for blob in blobs]  # type: ignore[misc]
+        errors: list[Exception] = []
+        for task in tasks:
+            try:
+                task.result()
             except (FirkinError, OSError) as error:
                 errors.append(error)
         if errors:
             raise errors[0]
 
-    def _push_config(self, target: Reference, descriptor: Descriptor, raw: bytes) -> None:
-        # Not looked for: where its manifest is missing, a configuration (with its times) is as good as never there.
-        self._client.push_blob(target, descriptor, lambda: BytesIO(raw), check=False)
-
-    def _push_layer(self, target: Reference, descriptor: Descriptor, id: str) -> None:
-        what, said = descriptor.digest.partition(":")[2][:12], 0.0
-
-        def progress(current: int) -> None:
-            nonlocal said
-            now = self._clock()
-            if now - said >= _PROGRESS_S or current == descriptor.size:
-                said = now
-                self._emit(Progress(now, id, what, current, descriptor.size))
-
-        self._client.push_blob(
-            target, descriptor, lambda: self._source.open(descriptor), progress=progress,
-            mount_from=self._mount_from(target, descriptor.digest),
-        )
-
-    def _mount_from(self, target: Reference, digest: Digest) -> str:
-        origin = self._pushed.get(target.registry) or self._source.origin(digest)
-        return self._client.mount_source(target, origin) if origin is not None else ""
-
-    def _push_manifests(self, target: Reference) -> None:
-        """Put what an index lists; the root itself comes with the names."""
-        if self._job.index is None:
-            return
-        for image in self._job.images:
-            exact = msgspec.structs.replace(target, tag="", digest=image.manifest.digest)
-            self._client.push_manifest(exact, image.manifest.raw, image.manifest.media_type)
-
     def _name(self, missing: list[Reference]) -> None:
-        descriptor, raw = self._job.root
         for name in missing:
             try:
-                self._client.push_manifest(_tagged(name) if name.tag else name, raw, descriptor.media_type)
+                push_name(self._client, self._job.content, _tagged(name))
             except RegistryError as error:
                 if not (self._job.ignore_immutable and any(text in error.message for text in _IMMUTABLE)):
                     raise
+
+
+class _Blobs:
+    """The blobs of a push: layers are mounted from where they were pushed before, else from where they came."""
+
+    def __init__(self, client: RegistryClient, source: LayerSource, pushed: Reference | None) -> None:
+        self._client = client
+        self._source = source
+        self._pushed = pushed
+
+    def open(self, blob: Descriptor) -> BinaryIO:
+        return self._source.open(blob)
+
+    def mount_from(self, target: Reference, digest: Digest) -> str:
+        origin = self._pushed or self._source.origin(digest)
+        return self._client.mount_source(target, origin) if origin is not None else ""
+
+    def arrived(self, target: Reference, digest: Digest) -> None:
+        """Nothing is to be noted: a build finds out where its layers are."""
+
+
+class _Progress:
+    """Shows how the layers of one push get on."""
+
+    def __init__(self, id: str, emit: Emit, clock: Callable[[], float]) -> None:
+        self._id = id
+        self._emit = emit
+        self._clock = clock
+
+    def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
+        what, told = digest.partition(":")[2][:12], 0.0
+
+        def moved(current: int) -> None:
+            nonlocal told
+            now = self._clock()
+            if now - told >= _PROGRESS_S or current == size_bytes:
+                told = now
+                self._emit(Progress(now, self._id, what, current, size_bytes))
+
+        return moved
+
+    def kept(self, blob: Descriptor, outcome: str) -> None:
+        """Nothing is to be shown."""
 
 
 class _Failing:

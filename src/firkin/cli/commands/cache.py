@@ -16,9 +16,9 @@ from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
-from firkin.cli.shelf import open_client, say, with_interrupts
+from firkin.cli.store import open_client, say, with_interrupts
 from firkin.errors import Cancelled, UsageError
-from firkin.images.transfer import read_reference
+from firkin.images.names import read_reference
 from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index
 from firkin.oci.platform import host_platform

@@ -10,7 +10,7 @@ from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
-from firkin.cli.shelf import run_in_namespaces
+from firkin.cli.store import run_in_namespaces
 from firkin.render.check import table
 from firkin.render.text import human_size
 from firkin.store.gc import Pruned, prune

@@ -9,12 +9,11 @@ import msgspec
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.cli.shelf import familiar, find_image, open_store, say
+from firkin.cli.store import open_store, say
 from firkin.errors import StoreError, UsageError
 from firkin.images.find import Found
-from firkin.images.transfer import list_images
-from firkin.oci.reference import parse_reference
-from firkin.store.store import Store
+from firkin.images.list import list_images
+from firkin.images.names import familiar, repository_and_tag
 
 USAGE = "[OPTIONS] [NAME]"
 ABOUT = (
@@ -48,9 +47,7 @@ def run(invocation: Invocation) -> int:
         raise UsageError("`firkin images` takes one name")
     store, _ = open_store(invocation)
     with store:
-        rows = _rows(store)
-        if arguments.operands:
-            rows = _chosen(store, arguments.operands[0], rows)
+        rows = _rows(list_images(store, _warn, *arguments.operands))
     if arguments.flag("names"):
         write_out("".join(f"{familiar(row.name)}\n" for row in rows if row.name))
     elif arguments.flag("quiet"):
@@ -62,52 +59,17 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
-def _rows(store: Store) -> list[Row]:
-    def damaged(digest: str, error: StoreError) -> None:
-        say(f"warning: {digest}: {error.message} ({error.code})")
-
-    return [Row(name, found) for found in list_images(store, damaged) for name in found.names or ("",)]
+def _rows(images: tuple[Found, ...]) -> list[Row]:
+    return [Row(name, found) for found in images for name in found.names or ("",)]
 
 
-def _chosen(store: Store, text: str, rows: list[Row]) -> list[Row]:
-    """Return the rows of a repository or a name, or else of the image that an id or a digest means."""
-    wanted = _familiar(text)
-    named = [row for row in rows if wanted in (_split(row.name)[0], ":".join(_split(row.name)))]
-    if named:
-        return named
-    try:
-        meant = find_image(store, text)
-    except UsageError as error:
-        if error.code == "no-image":
-            return []
-        raise
-    return [row for row in rows if {row.name, row.found.root.digest}.intersection(meant.removes)]
-
-
-def _familiar(text: str) -> str:
-    """Return the short spelling of a repository or name, with a tag only if it has one."""
-    try:
-        reference = parse_reference(text)
-    except ValueError:
-        return text
-    tagged = text.endswith(f":{reference.tag}")
-    return reference.familiar if tagged else reference.familiar.removesuffix(f":{reference.tag}")
-
-
-def _split(name: str) -> tuple[str, str]:
-    if not name:
-        return "<none>", "<none>"
-    try:
-        reference = parse_reference(name)
-    except ValueError:
-        return name, ""
-    head = reference.familiar.partition("@")[0]
-    return head.removesuffix(f":{reference.tag}") if reference.tag else head, reference.tag or "<none>"
+def _warn(digest: str, error: StoreError) -> None:
+    say(f"warning: {digest}: {error.message} ({error.code})")
 
 
 def _document(row: Row) -> dict[str, object]:
     found = row.found
-    repository, tag = _split(row.name)
+    repository, tag = repository_and_tag(row.name)
     return {
         "repository": repository,
         "tag": tag,
@@ -123,7 +85,7 @@ def _table(rows: list[Row], *, whole: bool) -> str:
 
     cells = [("REPOSITORY", "TAG", "DIGEST", "CREATED", "COMPRESSED")]
     for name, found in rows:
-        repository, tag = _split(name)
+        repository, tag = repository_and_tag(name)
         digest = found.root.digest if whole else found.root.digest.removeprefix("sha256:")[:12]
         cells.append((repository, tag, digest, found.created[:19].replace("T", " "), human_size(found.size_bytes)))
     widths = [max(len(row[column]) for row in cells) for column in range(5)]

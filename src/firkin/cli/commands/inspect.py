@@ -9,7 +9,7 @@ import msgspec
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.cli.shelf import find_image, open_store
+from firkin.cli.store import find_image, open_store
 from firkin.errors import UsageError
 from firkin.images.find import Found
 from firkin.oci.codec import readable

@@ -10,7 +10,7 @@ import msgspec
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import registry_host, settings_of
-from firkin.cli.shelf import say
+from firkin.cli.store import say
 from firkin.errors import RegistryError, UsageError
 from firkin.linux.ending import watch
 from firkin.registry.client import RegistryClient

@@ -5,7 +5,7 @@ from __future__ import annotations
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY
 from firkin.cli.requests import registry_host, settings_of
-from firkin.cli.shelf import say
+from firkin.cli.store import say
 from firkin.errors import UsageError
 from firkin.linux.ending import watch
 from firkin.registry.keychain import logout

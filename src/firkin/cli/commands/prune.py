@@ -10,7 +10,7 @@ from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
-from firkin.cli.shelf import run_in_namespaces, say
+from firkin.cli.store import run_in_namespaces, say
 from firkin.render.text import counted, human_size
 from firkin.store.gc import RECENT, Pruned, prune
 from firkin.store.layout import give_up_reserve, is_full

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
 
 from firkin.cli.command import Invocation
 from firkin.cli.moving import Moving, progress_name
 from firkin.cli.options import COMMON, PROGRESS, REGISTRY, Option
 from firkin.cli.run import write_out
-from firkin.cli.shelf import open_client, open_store, with_interrupts
-from firkin.content.resolve import ImageResolver
+from firkin.cli.store import open_client, open_store, with_interrupts
 from firkin.errors import UsageError
-from firkin.images.transfer import Transfer, pull_layers, read_reference
+from firkin.images.names import read_reference
+from firkin.images.progress import Transfer
+from firkin.images.pull import look_up, pull_image
 from firkin.oci.platform import Platform, host_platform, parse_platform
 from firkin.tasks.cancel import Cancel
 
@@ -40,15 +40,14 @@ def run(invocation: Invocation) -> int:
         pulled = []
         with store, Moving(progress_name(arguments, settings, invocation.ambient.environ), "Pulling") as moving:
             with open_client(settings, cancel, moving.warn) as client:
-                resolver = ImageResolver(store, lambda: client, moving.emit, time.time, pull=True)
                 transfer = Transfer(store, client, cancel, settings.registry.parallel, moving.wait)
                 for reference in references:
                     with moving.line(f"pull {reference}", f"pulling {reference}") as line:
-                        image = resolver.resolve(str(reference), platform).image
+                        image = look_up(transfer, reference, platform, moving.emit)
                         have = image.config.platform
                         if (have.os, have.architecture) != (platform.os, platform.architecture):
                             moving.warn("image-platform", f"`{reference.familiar}` is for {have}, not for {platform}")
-                        pull_layers(transfer, reference, image, line)
+                        pull_image(transfer, reference, image, line)
                         line.detail = image.manifest.digest
                     pulled.append(f"{reference.name}@{line.detail}\n")
         if not moving.as_json:

@@ -6,11 +6,11 @@ from firkin.cli.command import Invocation
 from firkin.cli.moving import Moving, progress_name
 from firkin.cli.options import COMMON, PROGRESS, REGISTRY
 from firkin.cli.run import write_out
-from firkin.cli.shelf import find_image, open_client, open_store, with_interrupts
+from firkin.cli.store import find_image, open_client, open_store, with_interrupts
 from firkin.errors import UsageError
-from firkin.images.find import Found
-from firkin.images.transfer import Transfer, push_image, read_tag
-from firkin.oci.reference import Reference
+from firkin.images.names import read_tag
+from firkin.images.progress import Transfer
+from firkin.images.push import push_image, targets_of
 from firkin.tasks.cancel import Cancel
 
 USAGE = "[OPTIONS] IMAGE [NAME[:TAG]...]"
@@ -31,18 +31,18 @@ def run(invocation: Invocation) -> int:
     if not arguments.operands:
         raise UsageError("`firkin push` needs an image")
     source, *names = arguments.operands
-    targets = tuple(map(read_tag, names))
+    references = tuple(map(read_tag, names))
     store, settings = open_store(invocation)
 
     def work(cancel: Cancel) -> int:
         with store:
             found = find_image(store, source)
-            wanted = targets or _own_name(found, source)
+            targets = targets_of(found, source, references, f"firkin push {source} REGISTRY/NAME:TAG")
             pushed = []
             name = progress_name(arguments, settings, invocation.ambient.environ)
             with Moving(name, "Pushing") as moving, open_client(settings, cancel, moving.warn) as client:
                 transfer = Transfer(store, client, cancel, settings.registry.parallel, moving.wait)
-                for target in wanted:
+                for target in targets:
                     with moving.line(f"push {target}", f"pushing {target}") as line:
                         line.detail = push_image(transfer, found, target, line)
                     pushed.append(f"{target.name}:{target.tag}@{line.detail}\n")
@@ -51,13 +51,3 @@ def run(invocation: Invocation) -> int:
         return 0
 
     return with_interrupts(work)
-
-
-def _own_name(found: Found, text: str) -> tuple[Reference, ...]:
-    """Return the name that an image was asked for by; an id says nothing about where to push."""
-    if not found.by_name:
-        raise UsageError(
-            f"`{text}` is no name, so it does not say where to push",
-            hints=(f"firkin push {text} REGISTRY/NAME:TAG",),
-        )
-    return (read_tag(text),)

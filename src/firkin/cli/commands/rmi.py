@@ -5,8 +5,10 @@ from __future__ import annotations
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.cli.shelf import familiar, find_image, open_store, say
+from firkin.cli.store import find_image, open_store, say
 from firkin.errors import UsageError
+from firkin.images.names import familiar
+from firkin.images.remove import remove_images
 
 USAGE = "[OPTIONS] IMAGE..."
 ABOUT = (
@@ -27,16 +29,14 @@ def run(invocation: Invocation) -> int:
         raise UsageError("`firkin rmi` needs an image")
     store, _ = open_store(invocation)
     with store:
-        gone: dict[str, None] = {}
+        images = []
         for text in operands:
             try:
-                found = find_image(store, text)
+                images.append(find_image(store, text))
             except UsageError as error:
                 if error.code != "no-image" or not invocation.arguments.flag("force"):
                     raise
                 say(f"warning: {error.message} ({error.code})")
-                continue
-            gone |= dict.fromkeys(found.removes)
-        for entry in store.images.untag(tuple(gone)):
+        for entry in remove_images(store, images):
             write_out(f"removed {familiar(entry.name) or entry.descriptor.digest}\n")
     return 0

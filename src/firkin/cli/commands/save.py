@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import cast
 
 from firkin.ambient import absolute
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
-from firkin.cli.shelf import find_image, open_store
+from firkin.cli.store import find_image, open_store
 from firkin.errors import UsageError
-from firkin.images.transfer import read_reference
-from firkin.oci.reference import Reference
+from firkin.images.save import Form, save_image
 
 USAGE = "[OPTIONS] IMAGE"
 ABOUT = "Write an image of the store as a tar (or OCI layout) that other tools read, e.g. `docker load`."
@@ -28,7 +28,7 @@ def run(invocation: Invocation) -> int:
     if len(arguments.operands) != 1:
         raise UsageError("`firkin save` needs one image")
     text = arguments.operands[0]
-    form = arguments.text("format", "docker")
+    form = cast(Form, arguments.text("format", "docker"))
     dest = arguments.text("output", "-")
     if dest == "-" and form == "oci-dir":
         raise UsageError("a directory needs a place", hints=("name it with `-o DIR`",))
@@ -38,26 +38,6 @@ def run(invocation: Invocation) -> int:
     store, _ = open_store(invocation)
     with store:
         found = find_image(store, text)
-        names = _names(text, found.names)
         stdout = open(1, "wb", closefd=False) if dest == "-" else None
-        if form == "docker":
-            from firkin.images.docker_archive import write_docker_archive
-
-            if found.index is not None:
-                raise UsageError("`docker load` reads one platform only", hints=("write it with `--format oci`",))
-            write_docker_archive(found.images[0], names, store.blobs, place, stdout)
-        elif form == "oci":
-            from firkin.images.oci_layout import write_tar
-
-            write_tar(found.images, found.index, names, store.blobs, place, stdout)
-        else:
-            from firkin.images.oci_layout import write_directory
-
-            write_directory(found.images, found.index, names, store.blobs, place)
+        save_image(store, found, text, form, place, stdout)
     return 0
-
-
-def _names(text: str, names: tuple[str, ...]) -> tuple[Reference, ...]:
-    known = tuple(map(read_reference, names))
-    asked = tuple(name for name in known if text in (str(name), name.familiar, f"{name.familiar}".partition(":")[0]))
-    return asked or known

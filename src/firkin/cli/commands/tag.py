@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON
-from firkin.cli.shelf import find_image, open_store
+from firkin.cli.store import find_image, open_store
 from firkin.errors import UsageError
-from firkin.images.transfer import read_tag
+from firkin.images.names import read_tag
+from firkin.images.tag import tag_image
 
 USAGE = "[OPTIONS] IMAGE NAME[:TAG]..."
 ABOUT = "Give an image of the store further names."
@@ -21,6 +22,5 @@ def run(invocation: Invocation) -> int:
     references = tuple(map(read_tag, names))
     store, _ = open_store(invocation)
     with store:
-        found = find_image(store, image)
-        store.images.tag(found.root, references, found.created)
+        tag_image(store, find_image(store, image), references)
     return 0

@@ -1,28 +1,18 @@
-"""`warmer`: fetches base images into an OCI layout that executors read. I; only `cli.executor` may import it.
-
-The layout lists an image for each name; blobs are shared. An executor still asks the registry what a name means now,
-and takes the blobs from here (`BuildRequest.image_dir`), so a layout that is out of date does no harm.
-"""
+"""`warmer`: fetches base images into an OCI layout that executors read (`images/warm.py`). Does I/O."""
 
 from __future__ import annotations
 
+import math
 import os
-from typing import BinaryIO
 
 from firkin.ambient import Ambient, absolute
 from firkin.cli.kaniko.parse import Values
 from firkin.cli.kaniko.request import executor_registry
-from firkin.content.fetch import copy_chunks
-from firkin.errors import ContextError, FirkinError, RegistryError, UsageError
-from firkin.images.archive import output_file
-from firkin.images.oci_layout import write_directory
+from firkin.errors import ContextError, FirkinError, UsageError
+from firkin.images.warm import warm_image
 from firkin.linux.ending import watch
-from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import Digest
-from firkin.oci.image import Image, image_of
-from firkin.oci.manifest import Index, choose_manifest
 from firkin.oci.platform import Platform, host_platform, parse_platform
-from firkin.oci.reference import Reference, parse_reference
+from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.render.logs import LogRenderer
 from firkin.source import Source
@@ -41,13 +31,14 @@ def warm(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
     if not names:
         raise UsageError("you must select at least one image to cache or a dockerfile to parse")
     place = absolute(ambient.cwd, flags.text("cache-dir"))
+    oldest_s = math.inf if flags.flag("force") else ambient.now_s - flags.seconds("cache-ttl")
     failed: list[FirkinError] = []
     watch()
     with RegistryClient(executor_registry(flags, ambient)) as client:
         for name in dict.fromkeys(names):
             log.log("info", f"Retrieving image {name}", ambient.now_s)
             try:
-                _Warmer(client, place, flags, ambient.now_s).fetch(name, platform)
+                warm_image(client, place, name, platform, oldest_s, Cancel())
             except FirkinError as error:
                 failed.append(error)
                 log.log("warning", f"Failed to warm {name}: {error.message}", ambient.now_s)
@@ -75,59 +66,3 @@ def _names(flags: Values, ambient: Ambient, platform: Platform, host: Platform) 
         raise ContextError(f"cannot read {path}: {why}", code="dockerfile-missing") from error
     options = LowerOptions(platform, host, build_args=build_args(flags.many("build-arg"), ambient.environ))
     return names + [name for name, _ in list_images(parse(Source(path, text)), options)]
-
-
-class _Directory:
-    """The blobs of a layout that is being filled."""
-
-    def __init__(self, place: str) -> None:
-        self._place = place
-
-    def open(self, digest: Digest) -> BinaryIO:
-        """Open a blob from its start."""
-        return open(f"{self._place}/blobs/{digest.replace(':', '/')}", "rb")
-
-
-class _Warmer:
-    def __init__(self, client: RegistryClient, place: str, flags: Values, now_s: float) -> None:
-        self._client = client
-        self._place = place
-        self._force = flags.flag("force")
-        self._oldest_s = now_s - flags.seconds("cache-ttl")
-
-    def fetch(self, name: Reference, platform: Platform) -> None:
-        """Have every blob of an image in the layout; what is there already and not too old stays."""
-        image = self._describe(name, platform)
-        try:
-            os.makedirs(f"{self._place}/blobs/sha256", exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot write {self._place}: {(error.strerror or '').lower()}") from error
-        for layer in image.layers:
-            self._blob(name, layer.descriptor)
-        write_directory((image,), None, (name,), _Directory(self._place), self._place)
-
-    def _describe(self, name: Reference, platform: Platform) -> Image:
-        document = self._client.get_manifest(name)
-        if isinstance(document, Index):
-            chosen = choose_manifest(document, platform)
-            if chosen is None:
-                raise ContextError(f"{name} is not there for {platform}", code="platform-missing")
-            document = self._client.get_manifest(Reference(name.registry, name.repository, "", chosen.digest))
-        if isinstance(document, Index):
-            raise ContextError(f"{name} is an index of indexes", code="platform-missing")
-        try:
-            return image_of(self._client.get_config(name, document), document)
-        except ValueError as error:
-            raise RegistryError(f"{name}: {error}", code="image-invalid") from error
-
-    def _blob(self, name: Reference, descriptor: Descriptor) -> None:
-        path = f"{self._place}/blobs/{descriptor.digest.replace(':', '/')}"
-        try:
-            known = os.stat(path)
-        except FileNotFoundError:
-            pass
-        else:
-            if known.st_size == descriptor.size and known.st_mtime >= self._oldest_s and not self._force:
-                return
-        with output_file(path, None) as target, self._client.open_blob(name, descriptor) as chunks:
-            copy_chunks(chunks, target, Cancel())

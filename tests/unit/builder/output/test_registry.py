@@ -10,6 +10,7 @@ import pytest
 from firkin.builder.output.registry import Push, PushJob
 from firkin.errors import Cancelled, RegistryError
 from firkin.events import Event, Finished, Progress
+from firkin.images.push import Content
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
@@ -79,7 +80,7 @@ class Pusher:
         self, layers: Layers, images: tuple[Image, ...], *names: str, index: Index | None = None,
         by_digest: bool = False,
     ) -> None:
-        job = PushJob(images, index, tuple(parse_reference(name) for name in names), by_digest)
+        job = PushJob(Content(images, index), tuple(parse_reference(name) for name in names), by_digest)
         with RegistryClient(self.settings) as client:
             Push(job, client, self.pool, layers, self.events.append).run()
 

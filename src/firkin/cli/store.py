@@ -1,4 +1,4 @@
-"""The store and the registries as commands other than `build` see them. I; only `cli.commands` may import it."""
+"""The store and the registries as commands other than `build` reach them. Does I/O."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from firkin.cli.command import Invocation
 from firkin.cli.requests import settings_of
 from firkin.cli.run import Interrupted, handle, write_all
 from firkin.errors import Cancelled, FirkinError, UsageError
-from firkin.images import find as lookup
+from firkin.images import find
 from firkin.images.find import Found
 from firkin.linux.ending import watch
-from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
 from firkin.store.store import Store
@@ -31,22 +30,12 @@ def open_store(invocation: Invocation) -> tuple[Store, Settings]:
 def find_image(store: Store, text: str) -> Found:
     """Return what a name, an id or a digest means in the store (images/find.py); suggests a name when it is none."""
     try:
-        return lookup.find_image(store, text)
+        return find.find_image(store, text)
     except UsageError as error:
-        from firkin.text import nearest
-
-        meant = nearest(text, [familiar(entry.name) for entry in store.images.entries() if entry.name])
+        meant = find.nearest_name(store, text)
         if error.code != "no-image" or not meant:
             raise
         raise UsageError(error.message, code=error.code, hints=(f"did you mean `{meant}`?",)) from None
-
-
-def familiar(name: str) -> str:
-    """Return the short spelling of a canonical name; names that others wrote stay as they are."""
-    try:
-        return parse_reference(name).familiar
-    except ValueError:
-        return name
 
 
 def warn_plainly(code: str, message: str) -> None:

@@ -1,0 +1,165 @@
+"""Reads an image from a docker archive or an OCI layout. Does I/O.
+
+It is a tar, compressed or not, or a directory. Exactly one image may be in it.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from typing import Any, BinaryIO, Protocol, cast
+
+import msgspec
+
+from firkin.errors import ContextError
+from firkin.oci import codec, media
+from firkin.oci.config import ImageConfig, parse_config
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest, finish, new_hasher
+from firkin.oci.image import Image, Layer, assemble, image_of
+from firkin.oci.manifest import Index, parse_manifest
+
+_CHUNK = 1 << 20
+_MAX_DOCUMENT_BYTES = 16 << 20
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class Files(Protocol):
+    """The files of an archive, by their names in it."""
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file from its start; None where there is none."""
+
+
+class _Directory:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def open(self, name: str) -> BinaryIO | None:
+        if name.startswith("/") or ".." in name.split("/"):
+            return None  # a `manifest.json` may say anything
+        try:
+            return open(f"{self._path}/{name}", "rb")
+        except FileNotFoundError:
+            return None
+
+
+class _Tar:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def open(self, name: str) -> BinaryIO | None:
+        # A handle of its own for each reader: uploads read several layers at a time.
+        archive = tarfile.open(self._path)
+        try:
+            found = archive.extractfile(name)
+        except KeyError:
+            found = None
+        if found is None:
+            archive.close()
+        return cast("BinaryIO | None", found)
+
+
+def open_files(path: str) -> Files:
+    """Return the files of a tar or a directory; raises ContextError (`push-source`) when it cannot be read."""
+    if os.path.isdir(path):
+        return _Directory(path)
+    try:
+        with tarfile.open(path):
+            return _Tar(path)
+    except (OSError, tarfile.TarError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise ContextError(f"cannot read {path}: {why.lower()}", code="push-source") from error
+
+
+def read_image(files: Files) -> tuple[Image, dict[Digest, str]]:
+    """Return the one image of an archive and the files that are its layers; raises ValueError."""
+    index = _read(files, "index.json")
+    if index is not None:
+        return _from_layout(files, index)
+    listed = _read(files, "manifest.json")
+    if listed is None:
+        raise ValueError("it is neither a docker archive nor an OCI layout")
+    return _from_archive(files, listed)
+
+
+def _from_layout(files: Files, raw: bytes) -> tuple[Image, dict[Digest, str]]:
+    document = parse_manifest(raw, media.OCI_INDEX)
+    assert isinstance(document, Index)
+    found = {item.digest: item for item in document.manifests}
+    if len(found) != 1:
+        raise ValueError(f"it holds {len(found)} images, not one")
+    (descriptor,) = found.values()
+    manifest = parse_manifest(_blob(files, descriptor.digest), descriptor.media_type)
+    if isinstance(manifest, Index):
+        raise ValueError("it holds an index of several platforms; push it with `firkin push`")
+    image = image_of(parse_config(_blob(files, manifest.config.digest)), manifest)
+    return image, {layer.descriptor.digest: _place(layer.descriptor.digest) for layer in image.layers}
+
+
+class _Listed(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    Config: str
+    Layers: list[str] | None = None
+    RepoTags: object = None
+    LayerSources: object = None
+
+
+def _listed_shape() -> Any:
+    from firkin.oci.gojson import TEXTS, Shape
+
+    return [Shape(_Listed, Layers=TEXTS)]
+
+
+def _from_archive(files: Files, raw: bytes) -> tuple[Image, dict[Digest, str]]:
+    listed = codec.decode_like_go(raw, list[_Listed], "manifest.json", _listed_shape)
+    if len(listed) != 1:
+        raise ValueError(f"it holds {len(listed)} images, not one")
+    data = _read(files, listed[0].Config)
+    if data is None:
+        raise ValueError(f"`{listed[0].Config}` is missing")
+    config: ImageConfig = parse_config(data)
+    names = listed[0].Layers or []
+    described = [_describe(files, name) for name in names]
+    if len(described) != len(config.diff_ids):
+        raise ValueError(f"the configuration lists {len(config.diff_ids)} layers, the archive {len(described)}")
+    layers = tuple(map(Layer, config.diff_ids, described))
+    places = {item.digest: name for item, name in zip(described, names, strict=True)}
+    return assemble(config, layers, "docker"), places
+
+
+def _describe(files: Files, name: str) -> Descriptor:
+    file = files.open(name)
+    if file is None:
+        raise ValueError(f"the layer `{name}` is missing")
+    hasher, size, start = new_hasher(), 0, b""
+    with file:
+        while chunk := file.read(_CHUNK):
+            start = start or chunk[:4]
+            hasher.update(chunk)
+            size += len(chunk)
+    if start.startswith(_ZSTD):
+        raise ValueError("layers with zstd need an OCI layout")
+    kind = media.layer_media_type("docker", "gzip" if start.startswith(_GZIP) else "none")
+    return Descriptor(kind, finish(hasher), size)
+
+
+def _read(files: Files, name: str) -> bytes | None:
+    file = files.open(name)
+    if file is None:
+        return None
+    with file:
+        data = file.read(_MAX_DOCUMENT_BYTES + 1)
+    if len(data) > _MAX_DOCUMENT_BYTES:
+        raise ValueError(f"`{name}` is too large")
+    return data
+
+
+def _blob(files: Files, digest: Digest) -> bytes:
+    data = _read(files, _place(digest))
+    if data is None:
+        raise ValueError(f"blob {digest} is missing")
+    return data
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"

@@ -1,0 +1,47 @@
+"""Names of images as somebody types them. Pure."""
+
+from __future__ import annotations
+
+from firkin.errors import UsageError
+from firkin.oci.digest import whole_digest
+from firkin.oci.reference import Reference, parse_reference
+
+NONE = "<none>"
+
+
+def read_reference(text: str) -> Reference:
+    """Parse the name of an image in a registry, or a new name, as somebody typed it; raises UsageError."""
+    if whole_digest(text) is not None or text.startswith("sha256:"):
+        raise UsageError(f"`{text}` is a digest, not a name", hints=("a registry needs a name as well: `NAME@DIGEST`",))
+    try:
+        return parse_reference(text)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def read_tag(text: str) -> Reference:
+    """Parse a name that is to point to an image; raises UsageError for one with a digest, too."""
+    reference = read_reference(text)
+    if reference.digest is not None:
+        raise UsageError(f"`{reference}` has a digest; a tag is a name without one")
+    return reference
+
+
+def familiar(name: str) -> str:
+    """Return the short spelling of a canonical name; names that others wrote stay as they are."""
+    try:
+        return parse_reference(name).familiar
+    except ValueError:
+        return name
+
+
+def repository_and_tag(name: str) -> tuple[str, str]:
+    """Return the two parts of a name of the store in their short spelling; `<none>` stands for a missing one."""
+    if not name:
+        return NONE, NONE
+    try:
+        reference = parse_reference(name)
+    except ValueError:
+        return name, ""
+    head = reference.familiar.partition("@")[0]
+    return head.removesuffix(f":{reference.tag}") if reference.tag else head, reference.tag or NONE

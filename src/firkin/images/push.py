@@ -1,0 +1,140 @@
+"""Pushes images to registries: blobs side by side, then manifests, the name last. Does I/O.
+
+So a name never points to something incomplete, and a failed push leaves it as it was. `push_image` pushes an image of
+the store; builds push to several names with the same parts (`builder/output/registry.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import BinaryIO, Protocol
+
+import msgspec
+
+from firkin.errors import UsageError
+from firkin.images.find import Found
+from firkin.images.names import read_tag
+from firkin.images.progress import Listener, Transfer
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
+from firkin.oci.image import Image
+from firkin.oci.manifest import Index
+from firkin.oci.reference import Reference
+from firkin.registry.client import RegistryClient
+
+SideBySide = Callable[[Callable[[Descriptor], None], Iterable[Descriptor]], None]
+"""Does some work for every blob, several at a time; raises what the first that failed raised."""
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What is pushed: one image, or several with the index that joins them."""
+
+    images: tuple[Image, ...]
+    index: Index | None = None
+
+    @property
+    def root(self) -> tuple[Descriptor, bytes]:
+        """What a name will point to."""
+        document = self.index or self.images[0].manifest
+        return document.descriptor, document.raw
+
+
+class BlobSource(Protocol):
+    """Where the bytes of blobs are, and where else the registry may have them. Called from several threads."""
+
+    def open(self, blob: Descriptor, /) -> BinaryIO:
+        """Open a layer from its start; it may be fetched first."""
+
+    def mount_from(self, target: Reference, digest: Digest, /) -> str:
+        """Return a repository of the target's registry that is likely to have a blob, or ""."""
+
+    def arrived(self, target: Reference, digest: Digest, /) -> None:
+        """Take note that the target's repository has a blob now."""
+
+
+def push_image(transfer: Transfer, found: Found, target: Reference, listener: Listener) -> Digest:
+    """Push an image of the store to one name; return the digest that the name has there.
+
+    Raises UsageError for an image of which only some platforms are here.
+    """
+    if found.index is not None and len(found.images) < len(found.index.manifests):
+        raise UsageError(
+            f"only {len(found.images)} of {len(found.index.manifests)} platforms of this image are in the store",
+            hints=("push it from where all of it is",),
+        )
+    content = Content(found.images, found.index)
+    push_blobs(transfer.client, content, target, _StoreBlobs(transfer), listener, transfer.side_by_side)
+    transfer.cancel.check()
+    push_listed(transfer.client, content, target)
+    return push_name(transfer.client, content, target)
+
+
+def targets_of(found: Found, text: str, names: tuple[Reference, ...], hint: str) -> tuple[Reference, ...]:
+    """Return where an image that was asked for by `text` is to be pushed: to `names`, else to its own.
+
+    Raises UsageError with the hint for an id without names, since it says nothing about where to push.
+    """
+    if not names and not found.by_name:
+        raise UsageError(f"`{text}` is no name, so it does not say where to push", hints=(hint,))
+    return names or (read_tag(text),)
+
+
+class _StoreBlobs:
+    """The blobs of a store, which remembers which repositories have them."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self._store = transfer.store
+
+    def open(self, blob: Descriptor) -> BinaryIO:
+        return self._store.blobs.open(blob.digest)
+
+    def mount_from(self, target: Reference, digest: Digest) -> str:
+        places = self._store.records.places(digest)
+        return next((repository for registry, repository in places if registry == target.registry), "")
+
+    def arrived(self, target: Reference, digest: Digest) -> None:
+        self._store.records.add_place(digest, target.registry, target.repository)
+
+
+def push_blobs(
+    client: RegistryClient, content: Content, target: Reference, source: BlobSource, listener: Listener,
+    side_by_side: SideBySide, *, new_configs: bool = False,
+) -> None:
+    """Bring all layers and configurations to the target's repository, each in the cheapest way.
+
+    `new_configs`: the configurations were made just now, so nobody has them and they are sent at once.
+    """  # fmt: skip
+    configs = {image.manifest.config.digest: image.config.raw for image in content.images}
+
+    def send(blob: Descriptor) -> None:
+        raw = configs.get(blob.digest)
+        if raw is not None and new_configs:
+            client.push_blob(target, blob, lambda: BytesIO(raw), check=False)
+            return
+        outcome = client.push_blob(
+            target, blob, (lambda: source.open(blob)) if raw is None else (lambda: BytesIO(raw)),
+            mount_from=source.mount_from(target, blob.digest), progress=listener.meter(blob.digest, blob.size),
+        )  # fmt: skip
+        source.arrived(target, blob.digest)
+        if outcome != "pushed":
+            listener.kept(blob, outcome)
+
+    blobs: dict[Digest, Descriptor] = {}
+    for image in content.images:
+        for blob in (*(layer.descriptor for layer in image.layers), image.manifest.config):
+            blobs.setdefault(blob.digest, blob)
+    side_by_side(send, blobs.values())
+
+
+def push_listed(client: RegistryClient, content: Content, target: Reference) -> None:
+    """Put the manifests that an index lists; the root itself comes with its names."""
+    for image in content.images if content.index is not None else ():
+        exact = Reference(target.registry, target.repository, "", image.manifest.digest)
+        client.push_manifest(exact, image.manifest.raw, image.manifest.media_type)
+
+
+def push_name(client: RegistryClient, content: Content, name: Reference) -> Digest:
+    """Let a name point to the content, whose blobs and manifests are there; return the digest that it has."""
+    descriptor, raw = content.root
+    return client.push_manifest(name, raw, descriptor.media_type)

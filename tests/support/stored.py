@@ -1,0 +1,74 @@
+"""Images made for a store, and what moves them: for tests of the operations in `firkin/images/`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from firkin.images.progress import Transfer
+from firkin.oci import media
+from firkin.oci.config import parse_config
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import digest_of
+from firkin.oci.image import Image, Layer, assemble
+from firkin.oci.manifest import Index, encode_index
+from firkin.oci.reference import parse_reference
+from firkin.registry.client import RegistryClient
+from firkin.registry.settings import RegistrySettings
+from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
+
+
+def make_image(*layers: bytes, author: str = "", annotation: str = "", architecture: str = "amd64") -> Image:
+    """Return an image with these blobs as layers. The annotation makes another manifest of one configuration."""
+    digests = [digest_of(data) for data in layers]
+    raw = json.dumps({
+        "architecture": architecture, "os": "linux", "author": author,
+        "rootfs": {"type": "layers", "diff_ids": digests},
+    }).encode()  # fmt: skip
+    described = tuple(
+        Layer(digest, Descriptor(media.OCI_LAYER, digest, len(data)))  # type: ignore[arg-type]
+        for digest, data in zip(digests, layers, strict=True)
+    )
+    return assemble(parse_config(raw), described, "oci", (("note", annotation),) if annotation else ())
+
+
+def keep(store: Store, *names: str, layers: tuple[bytes, ...] = (), **fields: str) -> Image:
+    """Put an image into the store, under names if there are some."""
+    image = make_image(*layers, **fields)
+    for raw in (*layers, image.config.raw, image.manifest.raw):
+        store.blobs.put(raw)
+    if names:
+        store.images.tag(image.manifest.descriptor, tuple(map(parse_reference, names)))
+    return image
+
+
+def keep_index(store: Store, name: str, *images: Image) -> Index:
+    """Put an index of images under a name."""
+    index = encode_index(Index(media.OCI_INDEX, tuple(image.manifest.descriptor for image in images)))
+    store.blobs.put(index.raw)
+    store.images.tag(index.descriptor, (parse_reference(name),))
+    return index
+
+
+class Heard:
+    """A listener that keeps what it hears: bytes moved of each blob, and outcomes of those that needed not be."""
+
+    def __init__(self) -> None:
+        self.moved: dict[str, int] = {}
+        self.outcomes: dict[str, str] = {}
+
+    def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
+        return lambda current: self.moved.update({digest: current})
+
+    def kept(self, blob: Descriptor, outcome: str) -> None:
+        self.outcomes[blob.digest] = outcome
+
+
+@contextmanager
+def moving(store: Store, cancel: Cancel | None = None) -> Iterator[Transfer]:
+    """Yield what images of the store are moved with."""
+    stop = cancel or Cancel()
+    with RegistryClient(RegistrySettings(retries=0), cancelled=stop) as client:
+        yield Transfer(store, client, stop, 3, lambda tasks: [task.result() for task in tasks] and None)
