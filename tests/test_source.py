@@ -22,7 +22,7 @@ SOURCE = REPOSITORY / "src" / "firkin"
 # Imports go only down this list, from the last row to the first; rooms in one row do not count as above one another.
 # A room is a module or a package, named from `firkin` on.
 ORDER = (
-    ("errors", "source", "text", "decode"),
+    ("errors", "hints", "source", "text", "decode"),
     ("events",),
     ("oci",),
     ("tasks",),
@@ -79,6 +79,7 @@ CYCLES: tuple[frozenset[str], ...] = (
 # Modules and rooms that take and return values only, and what they must not import.
 PURE = (
     "errors",
+    "hints",
     "source",
     "text",
     "decode",
@@ -174,6 +175,21 @@ THREADS_ALLOWED = {
 
 PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "FirkinError", "Output", "StoredImage", "__version__", "build", "build_async", "list_images",
                "pull", "push", "tag"]}  # fmt: skip
+
+# What texts below the fronts may name of options and commands, all of it the same for everybody:
+# (module or room, pattern) -> why.
+FRONT_WORDS = {
+    ("backend", "--privileged|--cap-add|--security-opt|--user|--add-sub[ug]ids"): "options of docker run and usermod",
+    ("builder.copy", "--link|--parents|--exclude|--chown"): "flags of COPY and ADD",
+    ("builder.dockerfile", "--[a-z]+"): "flags of instructions",
+    ("builder.graph", "--[a-z]+"): "flags of instructions",
+    ("builder.cache.entry", "firkin cache"): "a comment in history, the same whoever builds",
+    ("images.archive_reader", "firkin push"): "only the executor reads archives, and it has no command for this",
+    ("builder.solve", "--no-cache"): "in a step's output, which every front passes on as bytes",
+    ("sandbox.plain_ops", "--network"): "a flag of RUN",
+    ("rootfs.inplace", "firkin any"): "no command",
+    ("store", "--no-cache|firkin knows|firkin took"): "a comment of SQL; no commands",
+}
 
 # Modules that must not be loaded when `firkin --version` ends.
 NOT_FOR_VERSION = {
@@ -484,6 +500,49 @@ def test_threads_start_in_one_place() -> None:
                 if name in THREAD_STARTERS:
                     wrong.append(f"{module}:{node.lineno} {ast.unparse(node.func)}")
     assert not wrong, "\n".join(wrong)
+
+
+def texts_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield line and value of every string in the code, docstrings left out."""
+    docs = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.lineno, node.value
+
+
+def test_texts_below_the_fronts_name_no_option_of_one() -> None:
+    """What a front has an option, an argument or a command for is a Hint, which each puts into its own words."""
+    words = re.compile(r"(?<![\w-])--[a-z][a-z-]+|(?<=`)-[a-zA-Z](?=[ `])|\bfirkin [a-z]+\b")
+    found = [
+        (module, line, word)
+        for module, tree in MODULES.items()
+        if module and RANK.get(room_of(module), 0) <= RANK["worker"]
+        for line, text in texts_of(tree)
+        for word in words.findall(text)
+    ]
+    used = {row: [hit for hit in found if within(hit[0], (row[0],)) and re.fullmatch(row[1], hit[2])] for row in FRONT_WORDS}
+    allowed = {hit for hits in used.values() for hit in hits}
+    assert [f"{module}:{line} names `{word}`" for module, line, word in found if (module, line, word) not in allowed] == []
+    assert [row for row, hits in used.items() if not hits] == [], "these rows have nothing to excuse"
+
+
+def test_hints_have_the_values_that_their_texts_name() -> None:
+    from firkin.cli.hints import COMMAND_LINE
+
+    made: dict[str, set[str]] = defaultdict(set)
+    for module, tree in MODULES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Hint.of":
+                kind = ast.literal_eval(node.args[0])
+                made[kind].add(f"{module} {' '.join(sorted(str(word.arg) for word in node.keywords))}")
+    wanted = {kind: " ".join(sorted(set(re.findall(r"{(\w+)}", text)))) for kind, text in COMMAND_LINE.items()}
+    assert set(made) == set(wanted)
+    assert [(kind, place) for kind, places in made.items() for place in places
+            if place.partition(" ")[2] != wanted[kind]] == []  # fmt: skip
 
 
 def test_structs_are_decoded_in_one_place() -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from firkin.errors import HostError
+from firkin.hints import AnyHint, Hint
 from firkin.linux.enter import ROOT_MOUNT_HINT, NamespacePlan
 from firkin.linux.probe import (
     CAP_SETGID,
@@ -74,7 +75,7 @@ class Offer(msgspec.Struct, frozen=True):
     isolation: Isolation
     available: bool
     detail: str
-    how: str = ""
+    how: AnyHint = ""
 
 
 _WAY_TEXT: dict[Way, str] = {
@@ -113,9 +114,9 @@ def choose_backend(facts: HostFacts, requirements: Requirements = NO_REQUIREMENT
         # The executor's container offers what it needs to root, which is the way that always works.
         first = ("run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`",)
         missing = f"uid {facts.uid} is not root, and {missing}"
-    inplace: tuple[str, ...] = ()
+    inplace: tuple[AnyHint, ...] = ()
     if offers["inplace"].available:
-        inplace = (f"`--isolation inplace` runs them where they can read `{_forbidding(requirements)[0]}`",)
+        inplace = (Hint.of("isolation-inplace", path=_forbidding(requirements)[0]),)
     elif requirements.inplace and not first:
         inplace = (offers["inplace"].how,)
     elif facts.uid and not first:
@@ -123,7 +124,7 @@ def choose_backend(facts: HostFacts, requirements: Requirements = NO_REQUIREMENT
     raise HostError(
         f"no way to run build steps on this machine: {missing}",
         code="no-backend",
-        hints=(*first, how, *inplace, "`firkin info` lists every way and what it lacks"),
+        hints=(*first, how, *inplace, Hint.of("host-ways")),
     )
 
 
@@ -189,9 +190,7 @@ def _offer_chroot(facts: HostFacts) -> Offer:
 def _offer_inplace(facts: HostFacts, requirements: Requirements) -> Offer:
     name = "inplace (this container's own root)"
     if not requirements.inplace:
-        return Offer(
-            name, "inplace", False, "this is not the executor image", "run `firkin executor` in the executor image"
-        )
+        return Offer(name, "inplace", False, "this is not the executor image", Hint.of("executor-image"))
     if facts.uid != 0:
         return Offer(name, "inplace", False, f"uid {facts.uid} may not write to `/`", "run the container as root")
     if not facts.root_writable:
@@ -204,13 +203,13 @@ def _offer_inplace(facts: HostFacts, requirements: Requirements) -> Offer:
     return Offer(name, "inplace", True, "steps run on this container's own root, one at a time")
 
 
-def _missing_namespaces(facts: HostFacts) -> tuple[str, str]:
+def _missing_namespaces(facts: HostFacts) -> tuple[str, AnyHint]:
     """Return the fact and the way out that matter most for this user."""
     way: Way = "root" if facts.can(CAP_SYS_ADMIN) and facts.uid == 0 else "single"
     return _missing_way(facts, way)
 
 
-def _missing_way(facts: HostFacts, way: Way) -> tuple[str, str]:
+def _missing_way(facts: HostFacts, way: Way) -> tuple[str, AnyHint]:
     if facts.kernel < _NEEDED_KERNEL:
         have = ".".join(map(str, facts.kernel))
         return f"Linux {have} is too old", "use Linux 5.12 or newer"
@@ -260,7 +259,7 @@ def _restriction_missing(setting: str) -> tuple[str, str]:
     return f"{setting} forbids user namespaces", how
 
 
-def _trial_missing(facts: HostFacts, trial: Trial) -> tuple[str, str]:
+def _trial_missing(facts: HostFacts, trial: Trial) -> tuple[str, AnyHint]:
     """Return what a failed trial means."""
     unconfined = "`--security-opt seccomp=unconfined`, in Kubernetes `seccompProfile: {type: Unconfined}`"
     match trial.op:
@@ -277,7 +276,7 @@ def _trial_missing(facts: HostFacts, trial: Trial) -> tuple[str, str]:
         case "overlay" | "overlay-write" if trial.errno == _EINVAL:
             return (
                 "the file system of the store cannot hold an overlay",
-                "put the store on ext4, xfs, btrfs or tmpfs with `--root DIR`; in a container, on a volume",
+                Hint.of("store-overlay"),
             )
         case "overlay" | "mount-api" if trial.errno == _EPERM:
             what = "a seccomp filter or security module refuses mounts"

@@ -1,14 +1,15 @@
 """The error tree. Pure; anybody may import it.
 
-An error says what failed (`message`: lower case, no full stop), which kind it is (`code`), how the
-process ends (`exit_code`), what to do (`hints`) and where (`span`). `render/report.py` prints it,
-nobody else does. Passwords in addresses are hidden here, other secrets before they get in here.
+An error says what failed (`message`: lower case, no full stop), which kind it is (`code`), how the process ends
+(`exit_code`), what to do (`hints`), where (`span`) and which argument it is about (`option`). `render/report.py` prints
+it, nobody else does. Passwords in addresses are hidden here, other secrets before they get in here.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from firkin.hints import AnyHint, Hint, Texts, hint_text, hint_texts
 from firkin.text import hide_passwords
 
 if TYPE_CHECKING:
@@ -27,16 +28,25 @@ class FirkinError(Exception):
         *,
         code: str | None = None,
         exit_code: int | None = None,
-        hints: tuple[str, ...] = (),
+        hints: tuple[AnyHint, ...] = (),
         span: Span | None = None,
+        option: Hint | None = None,
     ) -> None:
         message = hide_passwords(message)
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.exit_code = self.default_exit_code if exit_code is None else exit_code
-        self.hints = tuple(map(hide_passwords, hints))
+        self.hints = tuple(hide_passwords(hint) if isinstance(hint, str) else hint for hint in hints)
         self.span = span
+        self.option = option
+
+    def put(self, texts: Texts) -> None:
+        """Put it into the words of a front: hints become texts, the option stands before the message."""
+        self.hints = hint_texts(self.hints, texts)
+        if self.option is not None:
+            self.message = f"{hint_text(self.option, texts)}: {self.message}"
+            self.option = None
 
     def __str__(self) -> str:
         return f"{self.span}: {self.message}" if self.span else self.message
@@ -94,7 +104,7 @@ class RegistryError(FirkinError):
         *,
         code: str | None = None,
         exit_code: int | None = None,
-        hints: tuple[str, ...] = (),
+        hints: tuple[AnyHint, ...] = (),
         span: Span | None = None,
         method: str = "",
         url: str = "",
@@ -130,7 +140,7 @@ class InternalError(FirkinError):
     default_code = "bug"
     default_exit_code = 70
 
-    def __init__(self, message: str, *, traceback: str = "", hints: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, traceback: str = "", hints: tuple[AnyHint, ...] = ()) -> None:
         super().__init__(message, hints=hints)
         self.traceback = traceback
 

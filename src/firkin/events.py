@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from firkin.decode import json_decoder
+from firkin.hints import AnyHint, Hint, Texts, hint_text, hint_texts
 from firkin.source import Source, Span
 from firkin.text import valid_text
 
@@ -68,6 +69,7 @@ class Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finished"):
     id: str
     status: Literal["done", "cached", "failed", "cancelled"]
     detail: str = ""
+    option: Hint | msgspec.UnsetType = msgspec.UNSET  # what `detail` is about; a front puts it before it
 
 
 class Warned(msgspec.Struct, frozen=True, tag_field="event", tag="warned"):
@@ -77,8 +79,9 @@ class Warned(msgspec.Struct, frozen=True, tag_field="event", tag="warned"):
     code: str
     message: str
     span: Span | None = None
-    hints: tuple[str, ...] = ()
+    hints: tuple[AnyHint, ...] = ()
     url: str = ""
+    remedy: Hint | msgspec.UnsetType = msgspec.UNSET  # the end of the message; a front adds it
 
 
 class Completed(msgspec.Struct, frozen=True, tag_field="event", tag="completed"):
@@ -96,6 +99,18 @@ Event = Planned | Started | Log | Progress | Finished | Warned | Completed
 Emit = Callable[[Event], None]
 
 
+def in_words(event: Event, texts: Texts) -> Event:
+    """Return the event in the words of a front, as renderers and callers see it."""
+    match event:
+        case Warned(message=message, hints=hints, remedy=remedy) if hints or remedy:
+            if remedy:
+                message = f"{message}; {hint_text(remedy, texts)}"
+            return msgspec.structs.replace(event, message=message, hints=hint_texts(hints, texts), remedy=msgspec.UNSET)
+        case Finished(option=Hint() as option, detail=detail):
+            told = f"{hint_text(option, texts)}: {detail}"
+            return msgspec.structs.replace(event, detail=told, option=msgspec.UNSET)
+        case _:
+            return event
 class PlatformPrefix:
     """An Emit for a build of several graphs, one for each platform (or further target), whose steps are numbered alike.
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.hints import hints_of
 from support.registry import Registry, docker_config, running_registry
 
 from firkin.errors import RegistryError, UsageError
@@ -83,10 +84,10 @@ def test_wrong_credentials_are_a_401_that_names_their_source(auth: str) -> None:
         with pytest.raises(RegistryError) as caught:
             RegistryClient(settings).check_push(ref)
         assert (caught.value.code, caught.value.status) == ("registry-unauthorized", 401)
-        assert any("DOCKER_AUTH_CONFIG (auths)" in hint for hint in caught.value.hints)
+        assert any("DOCKER_AUTH_CONFIG (auths)" in hint for hint in hints_of(caught.value))
         with pytest.raises(RegistryError) as caught:
             RegistryClient(RegistrySettings()).check_push(ref)
-        assert any("no credentials" in hint for hint in caught.value.hints)
+        assert any("no credentials" in hint for hint in hints_of(caught.value))
 
 
 @pytest.mark.registry
@@ -198,4 +199,4 @@ def test_plain_http_where_tls_is_spoken_is_explained() -> None:
         settings = RegistrySettings(ca_files=((registry.host, "/etc/ssl/certs/ca-certificates.crt"),), retries=0)
         with pytest.raises(RegistryError) as caught:
             RegistryClient(settings).resolve(parse_reference(registry.reference("team/app:1")))
-        assert caught.value.code == "registry-tls" and any("insecure" in hint for hint in caught.value.hints)
+        assert caught.value.code == "registry-tls" and any("insecure" in hint for hint in hints_of(caught.value))

@@ -22,6 +22,7 @@ from firkin.ambient import (
     text_environment,
 )
 from firkin.api import keywords
+from firkin.api.hints import API, in_own_words
 from firkin.api.keywords import optional
 from firkin.builder.request import (
     BuildRequest,
@@ -34,7 +35,7 @@ from firkin.builder.request import (
     encode_request,
 )
 from firkin.errors import Cancelled, FirkinError, InternalError, StepFailed, UsageError
-from firkin.events import Event, Finished, Log
+from firkin.events import Event, Finished, Log, in_words
 from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings, read_settings
 from firkin.worker.client import Ending, Worker, spawn_worker
@@ -55,6 +56,7 @@ class StopSign(Protocol):
         """Tell whether the build is to stop."""
 
 
+@in_own_words
 def build(
     context: str | os.PathLike[str] = ".",
     *,
@@ -148,6 +150,7 @@ def build(
     return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
 
 
+@in_own_words
 def run(
     request: BuildRequest,
     on_event: Callable[[Event], object] | None = None,
@@ -215,7 +218,7 @@ class _Watcher:
             else:
                 self._outputs.pop(event.id, None)
         if self._on_event is not None:
-            self._on_event(event)
+            self._on_event(in_words(event, API))
 
     def wait_s(self) -> float | None:
         """Return how often the caller's wish to stop is looked at, if there can be one."""

@@ -17,9 +17,10 @@ import msgspec
 
 from firkin.api import keywords
 from firkin.api.builds import StopSign, read_surroundings
+from firkin.api.hints import API, in_own_words
 from firkin.api.keywords import optional
 from firkin.errors import Cancelled, UsageError
-from firkin.events import Event, Progress, Warned
+from firkin.events import Event, Progress, Warned, in_words
 from firkin.images import list as listing
 from firkin.images.find import Found, find_image
 from firkin.images.names import read_reference, read_tag
@@ -55,6 +56,7 @@ class StoredImage(msgspec.Struct, frozen=True):
     platforms: tuple[str, ...]
 
 
+@in_own_words
 def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredImage, ...]:
     """Return the images of the store, the newest last; those that are damaged are left out.
 
@@ -64,6 +66,7 @@ def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredIm
         return tuple(map(_stored, listing.list_images(store, lambda digest, error: None)))
 
 
+@in_own_words
 def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> StoredImage:
     """Give an image of the store further names, and return it.
 
@@ -78,6 +81,7 @@ def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> 
         return _stored(find_image(store, names[0]))
 
 
+@in_own_words
 def pull(
     name: str,
     *,
@@ -111,6 +115,7 @@ def pull(
         return watch.run(work)
 
 
+@in_own_words
 def push(
     image: str,
     *names: str,
@@ -202,7 +207,7 @@ class _Watch:
         try:
             while (event := self._next()) is not None:
                 if self._on_event is not None:
-                    self._on_event(event)
+                    self._on_event(in_words(event, API))
         finally:
             if not task.done:
                 self.cancel.set(_SIGTERM)

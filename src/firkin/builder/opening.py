@@ -17,6 +17,7 @@ from firkin.builder.request import BuildRequest
 from firkin.builder.solve.session import BuildSession
 from firkin.errors import UsageError
 from firkin.events import Emit
+from firkin.hints import Hint
 from firkin.oci.platform import Platform, host_platform, parse_platform
 from firkin.source import Source
 from firkin.tasks.cancel import Cancel
@@ -38,7 +39,7 @@ def platforms_of(request: BuildRequest) -> tuple[Platform | None, ...]:
     try:
         return tuple(parse_platform(text, host) for text in request.platforms) or (None,)
     except ValueError as error:
-        raise UsageError(f"invalid --platform: {error}", code="platform") from error
+        raise UsageError(str(error), code="platform", option=Hint.of("option-platform")) from error
 
 
 def slot_of(request: BuildRequest, source: Source) -> str:

@@ -21,6 +21,7 @@ from firkin.builder.solve.session import BuildSession
 from firkin.content.resolve import Resolved
 from firkin.errors import FirkinError, StoreError, UsageError
 from firkin.events import Emit, PlatformPrefix
+from firkin.hints import AnyHint, Hint
 from firkin.images.find import find_image
 from firkin.layer.members import Content, FileDifference, compare_members, read_members
 from firkin.oci import media
@@ -34,6 +35,8 @@ from firkin.tasks.cancel import Cancel
 
 if TYPE_CHECKING:
     from firkin.backend import Backend
+
+_OPTION = Hint.of("option-verify")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -100,7 +103,7 @@ def _expected(session: BuildSession, text: str, platform: Platform) -> Resolved:
             if error.code != "no-image" or whole_digest(text) or text.startswith("sha256:"):
                 hint = "name it with its repository: `REPOSITORY@sha256:...`"
                 hints = (hint,) if error.code == "no-image" else error.hints
-                raise UsageError(f"option `--verify`: {error.message}", code=error.code, hints=hints) from error
+                raise UsageError(error.message, code=error.code, hints=hints, option=_OPTION) from error
         else:
             image = None if found.by_name else session.resolver.stored(found.root, platform)
             if image is not None:
@@ -108,7 +111,7 @@ def _expected(session: BuildSession, text: str, platform: Platform) -> Resolved:
     try:
         name = str(parse_reference(text))
     except ValueError as error:
-        raise UsageError(f"option `--verify`: {error}") from error
+        raise UsageError(str(error), option=_OPTION) from error
     return session.resolver.resolve(name, platform)
 
 
@@ -157,7 +160,7 @@ def _difference(session: BuildSession, expected: Resolved, found: Built, epoch: 
     """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
     old, new = expected.image, found.image
     base = {layer.pulled.diff_id for layer in found.snapshot.layers if layer.pulled is not None}
-    hints = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
+    hints: list[AnyHint] = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
     lines = _layer_lines(old.config.history), _layer_lines(new.config.history)
     only_times: FirkinError | None = None
     for index, (layer, other) in enumerate(zip(old.layers, new.layers, strict=False)):
@@ -186,7 +189,7 @@ def _difference(session: BuildSession, expected: Resolved, found: Built, epoch: 
     return only_times or _document_error(old, new, hints)
 
 
-def _file_error(step: str, differences: list[FileDifference], hints: list[str], epoch: int | None) -> FirkinError:
+def _file_error(step: str, differences: list[FileDifference], hints: list[AnyHint], epoch: int | None) -> FirkinError:
     if not differences:
         return _error(f"the layer of step `{step}` has the same files in another archive", hints)
     serious = [item for item in differences if not item.only_time]
@@ -196,21 +199,17 @@ def _file_error(step: str, differences: list[FileDifference], hints: list[str], 
         message += f" (and {len(differences) - 1} more)"
     if serious:
         return _error(message, hints)
-    hint = (
-        "only times differ: build both with SOURCE_DATE_EPOCH (`--source-date-epoch SECONDS`)"
-        if epoch is None
-        else "only times differ: `--rewrite-timestamp` makes those of copied files equal as well"
-    )
+    hint = Hint.of("epoch-of-both") if epoch is None else Hint.of("rewrite-timestamp")
     return _error(message, [*hints, hint])
 
 
-def _document_error(old: Image, new: Image, hints: list[str]) -> FirkinError:
+def _document_error(old: Image, new: Image, hints: list[AnyHint]) -> FirkinError:
     """Say how configurations or manifests differ whose files are the same."""
     for index, (line, other) in enumerate(zip(old.config.history, new.config.history, strict=False)):
         for what in ("created_by", "empty_layer", "author", "comment", "created"):
             if getattr(line, what) != getattr(other, what):
                 if what == "created":
-                    hints.append("`--source-date-epoch SECONDS` sets it")
+                    hints.append(Hint.of("epoch"))
                 told = f"`{getattr(line, what)}` → `{getattr(other, what)}`"
                 return _error(f"line {index + 1} of the history (`{line.created_by}`) differs: {what} {told}", hints)
     if old.config.raw != new.config.raw:
@@ -233,7 +232,7 @@ def _document_error(old: Image, new: Image, hints: list[str]) -> FirkinError:
     return _error("the files and the configuration are the same, the manifest differs", hints)
 
 
-def _error(message: str, hints: list[str]) -> FirkinError:
+def _error(message: str, hints: list[AnyHint]) -> FirkinError:
     return FirkinError(f"the result differs: {message}", code="verify", hints=tuple(hints))
 
 

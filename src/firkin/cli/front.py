@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from firkin.builder.request import BuildRequest, BuildResult
+from firkin.cli.hints import COMMAND_LINE
 from firkin.errors import Cancelled, FirkinError, InternalError
+from firkin.events import in_words
 from firkin.worker.client import Ending, Worker, fork_worker
 from firkin.worker.messages import INPLACE_GRACE_S, Success, error_of
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from firkin.events import Event
+    from firkin.hints import Texts
     from firkin.render import Renderer
 
 GRACE_S = 1.6
@@ -30,12 +33,12 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def build_in_worker(
-    request: BuildRequest, make_renderer: Callable[[], Renderer]
+    request: BuildRequest, make_renderer: Callable[[], Renderer], texts: Texts = COMMAND_LINE
 ) -> tuple[BuildResult | FirkinError, Renderer]:
     """Have a worker answer a request and draw its events; return what came of it and the closed renderer.
 
     The renderer is made after the fork, so that the worker starts first and holds none of it. Raises FirkinError when
-    no worker can be started.
+    no worker can be started. Hints are in the words of `texts`, in events as in an error.
     """
     signals = _Signals()
     try:
@@ -44,8 +47,10 @@ def build_in_worker(
         renderer = make_renderer()
         failed = True
         try:
-            came = _result_of(worker.watch(_Front(renderer, signals)), signals.asked)
+            came = _result_of(worker.watch(_Front(renderer, signals, texts)), signals.asked)
             failed = isinstance(came, FirkinError)
+            if isinstance(came, FirkinError):
+                came.put(texts)
         finally:
             renderer.close(failed)
     finally:
@@ -139,15 +144,16 @@ class _Signals:
 class _Front:
     """Draws what a worker tells."""
 
-    def __init__(self, renderer: Renderer, signals: _Signals) -> None:
+    def __init__(self, renderer: Renderer, signals: _Signals, texts: Texts) -> None:
         self._renderer = renderer
         self._signals = signals
+        self._texts = texts
         self._said = False
         self.descriptor = signals.read_end
 
     def event(self, event: Event) -> None:
         """Draw an event."""
-        self._renderer.event(event)
+        self._renderer.event(in_words(event, self._texts))
 
     def wait_s(self) -> float | None:
         """Return how long the drawing may stand still."""

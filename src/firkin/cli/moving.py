@@ -10,8 +10,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from firkin.cli.arguments import Arguments
+from firkin.cli.hints import COMMAND_LINE
 from firkin.errors import Cancelled
-from firkin.events import Event, Finished, Log, Planned, Progress, Started, Vertex, Warned
+from firkin.events import Event, Finished, Log, Planned, Progress, Started, Vertex, Warned, in_words
 from firkin.oci.descriptor import Descriptor
 from firkin.render import RENDERERS, Renderer, make_renderer
 from firkin.render.text import human_size
@@ -96,7 +97,7 @@ class Moving:
                 if event is None:
                     ended += 1
                 else:
-                    self._renderer.event(event)
+                    self._renderer.event(in_words(event, COMMAND_LINE))
         except Empty:
             pass
         if self._renderer.interval_s:

@@ -20,6 +20,7 @@ from firkin.ambient import Ambient, text_environment
 from firkin.cli.arguments import parse_arguments
 from firkin.cli.command import Invocation, load_command
 from firkin.errors import FirkinError, HostError, InternalError, UsageError
+from firkin.hints import Texts
 from firkin.text import hide_passwords
 
 
@@ -81,12 +82,17 @@ def run_guarded(
     *,
     debug: bool = False,
     exit_code: Callable[[FirkinError], int] = lambda error: error.exit_code,
-    reworded: Callable[[str], str] = str,
+    texts: Texts | None = None,
 ) -> int:
-    """Do the work of a program and return its exit code; every error is printed here, in the program's own words."""
+    """Do the work of a program and return its exit code; every error is printed here.
+
+    Its hints are in the words of `texts`, by default those of the command line.
+    """
 
     def fail(error: FirkinError, sources: tuple[object, ...] = ()) -> int:
-        error.message, error.hints = reworded(error.message), tuple(map(reworded, error.hints))
+        from firkin.cli.hints import COMMAND_LINE
+
+        error.put(texts or COMMAND_LINE)
         _report(error, sources, debug)
         return exit_code(error)
 

@@ -55,6 +55,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
     import os
     import signal
 
+    from firkin.cli.hints import COMMAND_LINE
     from firkin.linux.enter import NamespacePlan, fork_into_namespaces
     from firkin.linux.syscalls import set_parent_death_signal
     from firkin.render.report import error_text
@@ -67,6 +68,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
         try:
             return work()
         except FirkinError as error:
+            error.put(COMMAND_LINE)
             say(error_text(error, terminal=os.isatty(2)))
             return error.exit_code
         except Interrupted as interrupted:

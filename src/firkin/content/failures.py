@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firkin.errors import FirkinError, RegistryError, StepFailed, StoreError
+from firkin.hints import Hint
 from firkin.layer.tar import limit_hints
 from firkin.oci.descriptor import Descriptor
 
@@ -16,7 +17,7 @@ def damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinErr
         return RegistryError(
             what, code="registry-layer", hints=(f"it came from {origin.partition('://')[2]}; pull or push it again",)
         )
-    return StoreError(what, code="layer-damaged", hints=("build again with `--no-cache`",))
+    return StoreError(what, code="layer-damaged", hints=(Hint.of("no-cache"),))
 
 
 def unfit(error: ValueError) -> StepFailed:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from firkin.errors import StoreError
+from firkin.hints import Hint
 from firkin.linux.files import open_named
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import finish, new_hasher
@@ -123,7 +124,7 @@ class OriginFetcher:
         raise StoreError(
             f"blob {descriptor.digest} is missing from the store, and nothing says where it came from",
             code="blob-missing",
-            hints=("build again with `--no-cache`",),
+            hints=(Hint.of("no-cache"),),
         )
 
     def _near(self, descriptor: Descriptor) -> BinaryIO | None:

@@ -16,6 +16,7 @@ import msgspec
 
 from firkin.errors import FirkinError, RegistryError
 from firkin.events import Emit, Warned
+from firkin.hints import Hint
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, whole_digest
@@ -28,7 +29,7 @@ from firkin.store.store import Store
 if TYPE_CHECKING:
     from firkin.registry.client import RegistryClient
 
-_ID_HINT = "an image is taken from the store by its name: `firkin tag ID NAME` gives it one"
+_ID_HINT = Hint.of("tag")
 
 
 class Resolved(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from firkin.content.progress import FetchProgress
 from firkin.content.snapshot import LayerRef
 from firkin.errors import Cancelled, FirkinError, RegistryError, StoreError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
+from firkin.hints import Hint
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.image import Layer
@@ -62,7 +63,7 @@ class LayerSources:
         raise StoreError(
             f"layer {ref.tree_id} is missing from the store",
             code="layer-missing",
-            hints=("build again with `--no-cache`",),
+            hints=(Hint.of("no-cache"),),
         )
 
     def read(self, descriptor: Descriptor, origin: str, vertex: str, *, local: bool) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
 from firkin.errors import Cancelled, FirkinError, StoreError, UsageError
+from firkin.hints import Hint
 from firkin.layer.change import Entry
 from firkin.layer.entry import encode_member, padding
 from firkin.linux.ending import at_end
@@ -75,7 +76,7 @@ def copy_blob(source: BlobSource, descriptor: Descriptor, target: BinaryIO) -> N
         raise StoreError(
             f"blob {descriptor.digest} in the store is damaged: it has not {descriptor.size} bytes",
             code="blob-damaged",
-            hints=("remove the image and build again with `--no-cache`",),
+            hints=(Hint.of("no-cache-or-remove"),),
         )
 
 

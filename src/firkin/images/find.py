@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from firkin.errors import StoreError, UsageError
+from firkin.hints import Hint
 from firkin.images.names import familiar
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
@@ -89,7 +90,7 @@ def find_image(store: Store, text: str) -> Found:
     if not best:
         raise UsageError(
             f"no image `{text}` in the store {store.layout.root}", code="no-image",
-            hints=("`firkin images` lists what is in the store",),
+            hints=(Hint.of("images"),),
         )  # fmt: skip
     removes = dict.fromkeys(holding.entry.name or holding.entry.descriptor.digest for holding in best)
     return msgspec.structs.replace(_described(store, entries, best[-1].image), removes=tuple(removes))

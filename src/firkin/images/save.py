@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO, Literal
 
 from firkin.errors import UsageError
+from firkin.hints import Hint
 from firkin.images.find import Found
 from firkin.images.names import read_reference
 from firkin.oci.reference import Reference
@@ -25,7 +26,7 @@ def save_image(store: Store, found: Found, text: str, form: Form, dest: str, std
         from firkin.images.docker_archive import write_docker_archive
 
         if found.index is not None:
-            raise UsageError("`docker load` reads one platform only", hints=("write it with `--format oci`",))
+            raise UsageError("`docker load` reads one platform only", hints=(Hint.of("save-format"),))
         write_docker_archive(found.images[0], names, store.blobs, dest, stdout)
     elif form == "oci":
         from firkin.images.oci_layout import write_tar

@@ -26,6 +26,7 @@ import msgspec
 
 from firkin.decode import decode_msgpack, msgpack_decoder
 from firkin.errors import FirkinError, HostError, InternalError
+from firkin.hints import AnyHint, Hint
 from firkin.layer.blob import BlobSink, read_tar, unpack_blob, verified_blob
 from firkin.layer.change import Entry
 from firkin.layer.compress import import_inflaters
@@ -76,7 +77,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     kind: str
     text: bytes
     code: str = ""
-    hints: tuple[bytes, ...] = ()
+    hints: tuple[bytes | Hint, ...] = ()
     errno: int = 0
 
 
@@ -159,9 +160,9 @@ def _understand(answer: bytes) -> tuple[Unpacked, DiffID]:
         root = Entry("dir") if said.named_root else None
         return Unpacked(said.entries, tuple(map(os.fsdecode, said.implied)), (), root), DiffID(said.diff_id)
     text = os.fsdecode(said.text)
-    hints = tuple(map(os.fsdecode, said.hints))
+    hints = tuple(map(_decoded, said.hints))
     if said.kind == "limit":
-        raise LimitReached(text, hints[0] if hints else "")
+        raise LimitReached(text, *hints)
     if said.kind == "value":
         raise ValueError(text)
     if said.kind == "host":
@@ -169,6 +170,10 @@ def _understand(answer: bytes) -> tuple[Unpacked, DiffID]:
     if said.kind == "os":
         raise OSError(said.errno, os.strerror(said.errno), text or None)
     raise InternalError("internal error: unpacking a layer failed", traceback=text)
+
+
+def _decoded(hint: bytes | Hint) -> AnyHint:
+    return hint if isinstance(hint, Hint) else os.fsdecode(hint)
 
 
 def _gone() -> HostError:
@@ -371,15 +376,19 @@ def _pieces(blob: int) -> Iterator[bytes]:
         yield piece
 
 
+def _encoded(hint: AnyHint) -> bytes | Hint:
+    return hint if isinstance(hint, Hint) else os.fsencode(hint)
+
+
 def _answer(fd: int, error: BaseException) -> None:
     failed: Failed
     text = os.fsencode(str(error))
     if isinstance(error, LimitReached):
-        failed = Failed("limit", text, hints=(error.hint.encode(),))
+        failed = Failed("limit", text, hints=(_encoded(error.hint),))
     elif isinstance(error, ValueError):
         failed = Failed("value", text)
     elif isinstance(error, FirkinError):
-        failed = Failed("host", os.fsencode(error.message), error.code, tuple(map(os.fsencode, error.hints)))
+        failed = Failed("host", os.fsencode(error.message), error.code, tuple(map(_encoded, error.hints)))
     elif isinstance(error, OSError):
         name = error.filename if isinstance(error.filename, (str, bytes)) else ""
         failed = Failed("os", os.fsencode(name), errno=error.errno or 0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, NoReturn
 
+from firkin.hints import AnyHint, Hint
 from firkin.layer.change import WHITEOUT_PREFIX, Entry, Kind
 from firkin.layer.entry import (
     BLOCK,
@@ -48,7 +49,6 @@ _MAX_ID = 0xFFFFFFFE  # the one above means "leave it"
 _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # linux/kdev_t.h
 _MAX_SIZE = 1 << 62
 _MAX_GLOBAL_BYTES = 16 << 20
-_HINT = "where that is meant, allow more with `{}` or `{}` in the table `unpack` of config.toml"
 _SLACK, _SLACK_OF_MEMBER = 16 << 20, 8192
 """What a stream may hold besides content: padding at its end, headers."""
 _MAX_TIME_S = 253402300800
@@ -74,12 +74,12 @@ class Member(NamedTuple):
 class LimitReached(ValueError):
     """An archive unpacks to more than it may; `hint` says how to allow it."""
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: AnyHint) -> None:
         super().__init__(message)
         self.hint = hint
 
 
-def limit_hints(error: ValueError) -> tuple[str, ...]:
+def limit_hints(error: ValueError) -> tuple[AnyHint, ...]:
     """Return how to allow what an error refused, where it was a limit."""
     return (error.hint,) if isinstance(error, LimitReached) else ()
 
@@ -88,7 +88,7 @@ def too_many_entries(limits: UnpackLimits, what: str) -> LimitReached:
     """Return the error for more entries than `what` (an archive) may have."""
     return LimitReached(
         f"it has more than the {limits.entries} entries that {what} may have",
-        _HINT.format("--max-unpack-entries", "max-entries"),
+        Hint.of("unpack-entries"),
     )
 
 
@@ -96,7 +96,7 @@ def too_many_bytes(limits: UnpackLimits, what: str) -> LimitReached:
     """Return the error for more bytes than `what` may unpack to."""
     return LimitReached(
         f"it unpacks to more than the {limits.size_bytes} bytes that {what} may have",
-        _HINT.format("--max-unpack-size", "max-size"),
+        Hint.of("unpack-size"),
     )
 
 

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from firkin.decode import decode_json
 from firkin.errors import HostError
+from firkin.hints import AnyHint, Hint
 from firkin.linux import mounts, syscalls
 from firkin.linux.idmap import IdMaps, write_id_maps
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-ROOT_MOUNT_HINT = "before chroot, make it one: `mount --bind DIR DIR`; or choose `--isolation chroot`"
+ROOT_MOUNT_HINT = Hint.of("root-mount")
 
 
 class NamespacePlan(msgspec.Struct, frozen=True):
@@ -102,6 +104,14 @@ def admit(pid: int, plan: NamespacePlan, channel: Channel) -> None:
         channel.close()
 
 
+class _Report(msgspec.Struct, frozen=True):
+    """What the fork tells of an error before it ends."""
+
+    message: str
+    code: str
+    hints: tuple[AnyHint, ...]
+
+
 def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
     """Fork, move the fork into the namespaces of `plan`, run `child` there and exit with its result.
 
@@ -120,7 +130,8 @@ def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
             try:
                 enter(plan, worker_side)
             except HostError as error:
-                os.write(report_write, "\0".join((error.message, error.code, *error.hints)).encode()[:4000])
+                report = _Report(error.message, error.code, error.hints)
+                os.write(report_write, msgspec.json.encode(report))
                 code = error.exit_code
             else:
                 os.close(report_write)
@@ -137,10 +148,10 @@ def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
     except HostError as error:
         failure = error
     with open(report_read, "rb") as file:
-        report = file.read().decode()
-    if report and failure is None:
-        message, code_name, *hints = report.split("\0")
-        failure = HostError(message, code=code_name, hints=tuple(hints))
+        said = file.read()
+    if said and failure is None:
+        told = decode_json(said, _Report)
+        failure = HostError(told.message, code=told.code, hints=told.hints)
     if failure is not None:
         os.waitpid(pid, 0)
         raise failure
@@ -168,5 +179,5 @@ def _unshare(flags: int) -> None:
         raise HostError(
             f"cannot make {what}: {(error.strerror or '').lower()}",
             code="namespaces",
-            hints=("`firkin info` says what this machine lacks and how to get it",),
+            hints=(Hint.of("host-lacks"),),
         ) from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin.errors import RegistryError
+from firkin.hints import AnyHint, Hint
 from firkin.oci import codec
 from firkin.registry.protocol import Challenge, Request, Response, merge_scopes, response_error
 from firkin.registry.url import Url, is_loopback, quote, redact_url, split_url, with_query
@@ -199,10 +200,10 @@ def _seconds(stated: object) -> float:
     return min(seconds, _LONGEST_LIFETIME_S) if seconds > 0 else DEFAULT_LIFETIME_S
 
 
-def credential_hints(host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()) -> tuple[str, ...]:
+def credential_hints(host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()) -> tuple[AnyHint, ...]:
     """Return what to tell somebody whose request was refused; `notes` are the keychain's own troubles."""
     if credentials is None:
-        return (f"no credentials for `{host}` were found; run `firkin login {host}`", *notes)
+        return (Hint.of("login", host=host), *notes)
     user = f" (user `{credentials.username}`)" if credentials.username not in ("", IDENTITY_USER) else ""
     return (f"credentials for `{host}` come from {credentials.source}{user}", *notes)
 

@@ -10,20 +10,13 @@ import socket
 from typing import Any, NamedTuple
 
 from firkin.errors import RegistryError
+from firkin.hints import AnyHint, Hint
 from firkin.registry.curl import pycurl
 from firkin.registry.proxy import proxy_variable
 from firkin.registry.settings import RegistrySettings
 from firkin.registry.url import Url, is_loopback, redact_url, split_host
 
 _HUB_HOSTS = frozenset(("registry-1.docker.io", "auth.docker.io", "index.docker.io"))
-_HUB_HINT = (
-    "where Docker Hub cannot be reached, a mirror can stand in: `--registry-mirror docker.io=URL`, "
-    "or `registry.mirrors` in config.toml; or a proxy: `HTTPS_PROXY`"
-)
-_MIRROR_HINT = (
-    "is this the registry's host and port, and does it run? "
-    "A mirror can stand in for it: `--registry-mirror REGISTRY=URL`"
-)
 _NAME_HINT = "is the registry's name right? An image's name begins with it: HOST[:PORT]/NAME"
 # A resolver that took longer has run into its own time-out, and is not asked a second time for its reasons.
 _QUICK_ANSWER_S = 5.0
@@ -33,7 +26,7 @@ class _Failure(NamedTuple):
     code: str
     temporary: bool
     message: str
-    hints: tuple[str, ...] = ()
+    hints: tuple[AnyHint, ...] = ()
 
 
 def transfer_error(
@@ -79,12 +72,12 @@ def _of_proxy(url: Url, number: int, easy: Any, proxy: str, settings: RegistrySe
 
 def _of_connection(url: Url, number: int, easy: Any) -> _Failure | None:
     code, temporary = "registry-unreachable", True
-    hub: tuple[str, ...] = (_HUB_HINT,) if url.host in _HUB_HOSTS else ()
+    hub: tuple[AnyHint, ...] = (Hint.of("mirror-hub"),) if url.host in _HUB_HOSTS else ()
     if number == pycurl.E_COULDNT_RESOLVE_HOST:
         why, temporary = _resolving(url.host, easy)
         why, hints = f"its name {why}", hub or (_NAME_HINT,)
     elif number == pycurl.E_COULDNT_CONNECT:
-        why, hints = f"it {_connecting(easy)}", hub or (_MIRROR_HINT,)
+        why, hints = f"it {_connecting(easy)}", hub or (Hint.of("mirror"),)
     elif number == pycurl.E_OPERATION_TIMEDOUT:
         code, why, hints = "registry-timeout", "connecting takes too long", hub
     else:
@@ -130,18 +123,20 @@ def _of_tls(url: Url, number: int, text: str) -> _Failure | None:
     if number == pycurl.E_SSL_CONNECT_ERROR:
         # A reset in the middle of a handshake looks the same; only what can never work is final.
         mismatch = "wrong version number" in text or "packet length too long" in text
-        hints = (f"it seems to speak plain HTTP: `--insecure-registry {host}` allows that",) if mismatch else ()
+        hints = (Hint.of("insecure-registry", host=host),) if mismatch else ()
         if "certificate required" in text or "alert bad certificate" in text:
-            hints = (f"it wants a client certificate: `--tls-cert {host}=CERT,KEY`",)
+            hints = (Hint.of("tls-cert", host=host),)
         return _Failure(
             "registry-tls", not (mismatch or "alert" in text), f"no TLS connection to `{host}`: {text}", hints
         )
     if number == pycurl.E_UNSUPPORTED_PROTOCOL and "HTTP/0.9" in text:
         why = "it was asked in plain HTTP and answers otherwise"
-        hints = ("it seems to speak TLS: leave `http://`, or the option that allows plain HTTP, out",)
+        spoken: tuple[AnyHint, ...] = (
+            "it seems to speak TLS: leave `http://`, or the option that allows plain HTTP, out",
+        )
         if is_loopback(host):
-            hints = (f"it seems to speak TLS: `--tls-ca {host}=FILE` names its CA",)
-        return _Failure("registry-tls", False, f"no connection to `{host}`: {why}", hints)
+            spoken = (Hint.of("tls-ca-spoken", host=host),)
+        return _Failure("registry-tls", False, f"no connection to `{host}`: {why}", spoken)
     return None
 
 
@@ -149,11 +144,11 @@ def _of_certificate(host: str, text: str) -> _Failure:
     told = text.lower()
     if "has expired" in told or "not yet valid" in told:
         why = "has expired" if "has expired" in told else "is not valid yet"
-        hints: tuple[str, ...] = ("its owner must renew it, unless this machine's clock is wrong",)
+        hints: tuple[AnyHint, ...] = ("its owner must renew it, unless this machine's clock is wrong",)
     elif "subject name" in told or "does not match" in told:
         why = "is for another name"
         hints = (f"use a name that is in the certificate, or have `{host}` put into it",)
     else:
         why = f"is not trusted: {text}"
-        hints = (f"if you trust it, name its CA: `--tls-ca {host}=FILE`, or `registry.ca` in config.toml",)
+        hints = (Hint.of("tls-ca", host=host),)
     return _Failure("registry-tls", False, f"the TLS certificate of `{host}` {why}", hints)

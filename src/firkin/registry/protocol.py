@@ -11,6 +11,7 @@ import msgspec
 
 from firkin.decode import decode_json
 from firkin.errors import RegistryError
+from firkin.hints import AnyHint
 from firkin.registry.url import Url, is_loopback, join_url, quote, redact_url, split_url, with_query
 
 Scheme = Literal["http", "https"]
@@ -326,7 +327,7 @@ TEMPORARY = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 def response_error(
-    what: str, response: Response, hints: tuple[str, ...] = (), retry_after_s: float | None = None
+    what: str, response: Response, hints: tuple[AnyHint, ...] = (), retry_after_s: float | None = None
 ) -> RegistryError:
     """Return the error for an answer that was not hoped for; `what` says what failed."""
     status = response.status

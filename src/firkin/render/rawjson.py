@@ -150,7 +150,7 @@ class RawJsonRenderer(JsonRenderer):
                         self._definition,
                         1,
                         f"{event.code}: {event.message}".encode(),
-                        tuple(hint.encode() for hint in event.hints),
+                        tuple(str(hint).encode() for hint in event.hints),
                         event.url,
                         None if source is None else _SourceInfo(source.name, source.text.encode()),
                         () if event.span is None else _ranges(event.span),

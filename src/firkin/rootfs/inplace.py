@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from firkin.errors import HostError, StoreError
+from firkin.hints import Hint
 from firkin.layer.compare import TreeIndex, compare
 from firkin.layer.scan import scan_tree
 from firkin.layer.view import StackView
@@ -254,5 +255,5 @@ def _conflict(what: str, path: str) -> HostError:
     return HostError(
         f"{what}, which belongs to this container",
         code="inplace-conflict",
-        hints=(f"`--isolation chroot` builds it; or keep mounts and the context away from `{path}`",),
+        hints=(Hint.of("isolation-chroot", path=path),),
     )

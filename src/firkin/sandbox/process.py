@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from firkin.errors import HostError
+from firkin.hints import AnyHint, Hint
 from firkin.linux.ending import held
 from firkin.sandbox.result import ExecError, RunResult
 
@@ -248,13 +249,13 @@ def _understand(status: bytes, cancelled: bool) -> RunResult:
 def setup_error(op: str, number: int, detail: str) -> HostError:
     """Return the error for an operation of `init.py` that failed."""
     text = os.strerror(number).lower() if number else "unknown error"
-    hints: tuple[str, ...] = ()
+    hints: tuple[AnyHint, ...] = ()
     if op == "user" and number == errno.EINVAL:
         hints = ("this number is outside the map of the user namespace: give the user more subordinate ids",)
     elif op == "attach" and number in (errno.EINVAL, errno.ENOTDIR, errno.EISDIR):
         hints = ("a directory can only be mounted on a directory, and a file on a file",)
     elif number == errno.EPERM:
-        hints = ("`firkin info` says which sandboxes this machine offers and what the others lack",)
+        hints = (Hint.of("host-sandboxes"),)
     elif number == errno.ENOSPC:
         hints = ("the file system or a limit such as `user.max_mnt_namespaces` is exhausted",)
     return HostError(f"cannot prepare the sandbox: {op} `{detail}`: {text}", code="sandbox-setup", hints=hints)

@@ -9,6 +9,7 @@ import os
 from typing import BinaryIO
 
 from firkin.errors import StoreError
+from firkin.hints import Hint
 from firkin.oci.digest import Digest, digest_of, finish, new_hasher
 from firkin.store.layout import StoreLayout, store_error
 
@@ -86,7 +87,7 @@ class Blobs:
             raise StoreError(
                 f"blob {digest} is missing from the store",
                 code="blob-missing",
-                hints=("build again with `--no-cache`, or remove the image and pull it again",),
+                hints=(Hint.of("no-cache-or-pull"),),
             ) from None
 
     def read(self, digest: Digest) -> bytes:

@@ -10,6 +10,7 @@ import time
 
 from firkin.errors import FirkinError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
+from firkin.hints import Hint
 from firkin.store.gc import GRACE_S, candidates, needed_by_images, prune
 from firkin.store.rules import GcRules
 from firkin.store.store import Store
@@ -44,7 +45,7 @@ def collect(store: Store, rules: GcRules, began_s: float, emit: Emit) -> None:
         if started:
             emit(Finished(time.time(), _VERTEX, "failed", str(error)))
         message = f"the store could not be kept within the rules of [gc]: {error}"
-        emit(Warned(time.time(), "gc", message, hints=("`firkin prune` tells more",)))
+        emit(Warned(time.time(), "gc", message, hints=(Hint.of("prune"),)))
 
 
 def is_needed(store: Store, rules: GcRules, began_s: float) -> bool:

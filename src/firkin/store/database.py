@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from firkin.errors import StoreError
+from firkin.hints import Hint
 from firkin.store.layout import is_full, locked, store_error
 from firkin.store.schema import SCHEMA, SCHEMA_VERSION
 
@@ -203,12 +204,12 @@ def number(value: object) -> float:
 def _database_error(error: sqlite3.Error) -> StoreError:
     text = str(error)
     if "full" in text:
-        hint = "free some space with `firkin prune`, or move the store with `--root DIR`"
+        hint = Hint.of("store-full")
         return StoreError(f"cannot write the store's database: {text}", code="disk-full", hints=(hint,))
     if "no such table" in text or "no such column" in text:
-        hint = "let one version of firkin use the store at a time, or give each its own with `--root DIR`"
+        hint = Hint.of("store-one-version")
         return StoreError(f"another version of firkin took over the store: {text}", code="store-taken", hints=(hint,))
     if "readonly" in text or "unable to open" in text:
-        hint = "choose a place you may write to with `--root DIR` or FIRKIN_ROOT"
+        hint = Hint.of("store-writable")
         return StoreError(f"cannot open the store's database: {text}", code="store-permission", hints=(hint,))
     return StoreError(f"the store's database failed: {text}", code="store-database")

@@ -31,6 +31,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 
 from firkin.errors import StoreError
+from firkin.hints import Hint
 from firkin.linux.ending import at_end
 from firkin.linux.folders import remove_tree as remove_tree
 
@@ -146,7 +147,7 @@ class StoreLayout:
             raise StoreError(
                 f"the store at {self.root} has version {found}, this firkin knows version {STORE_VERSION}",
                 code="store-version",
-                hints=("use another place with `--root DIR`, or remove that one",),
+                hints=(Hint.of("store-other"),),
             )
         return False
 
@@ -239,7 +240,7 @@ def _refuse_foreign(root: str, owner: int) -> None:
         hints=(
             "a store has one user: whoever may write to it decides what its owner's builds run, so write access to "
             "root's store is root",
-            f"run firkin as {theirs}, or name a store of your own with `--root DIR`",
+            Hint.of("store-own", user=theirs),
         ),
     )
 
@@ -295,13 +296,13 @@ def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) ->
 
 def store_error(what: str, error: OSError) -> StoreError:
     """Turn an operating-system error into one that names the cause and the way out."""
-    hints: tuple[str, ...] = ()
+    hints: tuple[Hint, ...] = ()
     code = "store-io"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         code = "disk-full"
-        hints = ("free some space with `firkin prune`, or move the store with `--root DIR`",)
+        hints = (Hint.of("store-full"),)
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         code = "store-permission"
-        hints = ("choose a place you may write to with `--root DIR` or FIRKIN_ROOT",)
+        hints = (Hint.of("store-writable"),)
     where = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, (str, bytes)) else ""
     return StoreError(f"{what}: {(error.strerror or str(error)).lower()}{where}", code=code, hints=hints)

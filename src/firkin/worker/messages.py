@@ -16,6 +16,7 @@ from firkin.builder.request import BuildResult
 from firkin.decode import json_decoder
 from firkin.errors import Cancelled, FirkinError, HostError, InternalError, RegistryError, StoreError, cause_texts
 from firkin.events import Event
+from firkin.hints import AnyHint, Hint
 from firkin.source import Source, Span
 from firkin.text import hide_passwords
 
@@ -32,7 +33,7 @@ class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):
     message: str
     code: str
     exit_code: int
-    hints: tuple[str, ...] = ()
+    hints: tuple[AnyHint, ...] = ()
     span: Span | None = None
     source: Source | None = None
     causes: tuple[str, ...] = ()
@@ -41,6 +42,7 @@ class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):
     status: int = 0
     temporary: bool = False
     traceback: str = ""
+    option: Hint | None = None
 
 
 class Success(msgspec.Struct, frozen=True, tag_field="event", tag="result"):
@@ -82,6 +84,7 @@ def failure_of(error: BaseException) -> Failure:
         status=request.status if request else 0,
         temporary=request.temporary if request else False,
         traceback=_traceback(error),
+        option=known.option,
     )
 
 
@@ -98,8 +101,9 @@ def error_of(failure: Failure) -> FirkinError:
         )  # fmt: skip
     else:
         error = kind(
-            failure.message, code=failure.code, exit_code=failure.exit_code, hints=failure.hints, span=failure.span
-        )
+            failure.message, code=failure.code, exit_code=failure.exit_code, hints=failure.hints, span=failure.span,
+            option=failure.option,
+        )  # fmt: skip
     below: BaseException = error
     for text in failure.causes:
         below.__cause__ = FirkinError(text)
@@ -113,7 +117,7 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
     text = str(error)
     known = _limit_reached(error) or InternalError(
         f"internal error: {type(error).__name__}{': ' + text if text else ''}",
-        hints=("this is a fault of firkin; please report it, with what `--debug` shows",),
+        hints=(Hint.of("bug"),),
     )
     known.__cause__ = error.__cause__
     return known
@@ -137,7 +141,7 @@ def _disk_full(error: BaseException) -> FirkinError:
     return StoreError(
         f"no space left on device{f' ({name})' if name else ''}",
         code="disk-full",
-        hints=("`firkin prune` frees what is not in use; `--root DIR` moves the store",),
+        hints=(Hint.of("disk-full"),),
     )
 
 
@@ -147,7 +151,7 @@ def _path_too_long(error: BaseException) -> FirkinError:
     return HostError(
         f"a path is too long for this machine: {shown}",
         code="path-too-long",
-        hints=("directories are nested too deep; a store with a shorter path (`--root`) leaves more room",),
+        hints=(Hint.of("store-shorter"),),
     )
 
 

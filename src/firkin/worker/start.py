@@ -15,6 +15,7 @@ import msgspec
 
 from firkin.builder.request import BuildRequest, check_request
 from firkin.errors import HostError, StoreError
+from firkin.hints import Hint
 from firkin.worker.messages import Decision, failure_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def find_backend(
     except OSError as error:
         raise StoreError(
             f"cannot make the store {store_root}: {(error.strerror or '').lower()}",
-            hints=("`--root DIR` or FIRKIN_ROOT names another place",),
+            hints=(Hint.of("store-place"),),
         ) from error
     check_owner(store_root)
     try:

@@ -368,7 +368,7 @@ def test_the_manual_names_every_argument():
 
 def test_a_named_context_must_be_there(monkeypatch, tmp_path):
     monkeypatch.setattr(client, "COMMAND", REAL_WORKER)
-    with pytest.raises(errors.ContextError, match=f"--build-context assets: {tmp_path}/nowhere does not exist"):
+    with pytest.raises(errors.ContextError, match=rf"^`build_contexts\[\"assets\"\]`: {tmp_path}/nowhere does not exist"):
         firkin.build(tmp_path, dockerfile_text="FROM scratch", build_contexts={"assets": f"{tmp_path}/nowhere"})
 
 

@@ -14,6 +14,7 @@ from firkin.content.format import LayerFormat
 from firkin.content.layers import Layers, open_layers
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.errors import RegistryError, StepFailed
+from firkin.hints import Hint
 from firkin.layer.change import Entry
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.entry import TRAILER, encode_member, encode_whiteout, padding
@@ -267,6 +268,6 @@ def test_a_layer_that_unpacks_to_too_much(
     begun = work(limits=UnpackLimits(1 << 20))
     with pytest.raises(StepFailed, match="more than the 1048576 bytes") as caught:
         begun.trees.names_view(image, "") if form == "index" else begun.trees.ensure(image, "")
-    assert "--max-unpack-size" in caught.value.hints[0]
+    assert caught.value.hints == (Hint.of("unpack-size"),)
     assert os.listdir(store.layout.indexes) == os.listdir(store.layout.trees) == os.listdir(store.layout.scratch) == []
     assert work().trees.view(image, "").iterdir("") == ["zeros"]

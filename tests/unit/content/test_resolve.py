@@ -4,6 +4,7 @@ import pytest
 
 from firkin.content.resolve import ImageResolver
 from firkin.errors import RegistryError
+from firkin.hints import Hint
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
@@ -75,7 +76,7 @@ def test_no_registry_is_asked_for_a_digest(tmp_path, registry, name):
         resolver = ImageResolver(store, lambda: registry, lambda event: None, lambda: 1.0, pull=False)
         with pytest.raises(RegistryError) as caught:
             resolver.resolve(name, PLATFORM)
-    assert registry.asked == [] and "firkin tag" in caught.value.hints[0]
+    assert registry.asked == [] and caught.value.hints == (Hint.of("tag"),)
 
 
 def test_what_was_asked_lately_enough_is_reused(registry, resolve):

@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from firkin.errors import RegistryError
+from firkin.hints import Hint
 from firkin.registry.auth import Credentials, Token, choose_challenge, refusal, token_flow
 from firkin.registry.protocol import Challenge, Request, Response
 from firkin.registry.url import split_url
@@ -148,4 +149,4 @@ def test_401_and_403_are_told_apart() -> None:
     assert (first.code, second.code) == ("registry-unauthorized", "registry-forbidden")
     assert first.hints[0] != second.hints[0] and first.hints[1] == second.hints[1]
     none = refusal("cannot push", Response("PUT", url, 401), "ghcr.io", None, ("helper missing",))
-    assert "no credentials" in none.hints[0] and none.hints[1] == "helper missing"
+    assert none.hints[0] == Hint.of("login", host="ghcr.io") and none.hints[1] == "helper missing"

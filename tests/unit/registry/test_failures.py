@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.answers import answering
+from support.hints import hints_of
 
 from firkin.builder.context.https import Web
 from firkin.errors import ContextError, RegistryError
@@ -51,7 +52,7 @@ def test_a_name_that_does_not_exist_is_not_asked_for_again(
     monkeypatch.setattr(socket, "getaddrinfo", resolver(number))
     error = refused(RegistrySettings(), f"{NOBODY}/x:1")
     assert (error.code, len(slept)) == ("registry-unreachable", attempts) and told in error.message
-    assert "is the registry's name right?" in error.hints[0]
+    assert "is the registry's name right?" in hints_of(error)[0]
     slept.clear()
     with pytest.raises(ContextError, match=told):
         Web(RegistrySettings()).open(f"http://{NOBODY}/x")
@@ -104,7 +105,7 @@ def test_a_proxy_that_refuses_is_to_blame(
         settings = RegistrySettings(https_proxy=proxy, environ=(("HTTPS_PROXY", proxy),))
         error = refused(settings, "registry.example.com/x:1")
     assert error.code == "registry-proxy" and told in error.message and f"`http://{proxy}`" in error.message
-    assert len(slept) == attempts and "`HTTPS_PROXY` names this proxy" in error.hints[0]
+    assert len(slept) == attempts and "`HTTPS_PROXY` names this proxy" in hints_of(error)[0]
 
 
 def test_a_proxy_whose_name_or_scheme_is_wrong(slept: list[float]) -> None:
@@ -124,7 +125,7 @@ def test_docker_hub_that_cannot_be_reached_has_ways_around() -> None:
 
     error = transfer_error("GET", url, pycurl.E_COULDNT_CONNECT, "", Refused(), "", settings)
     for way in ("--registry-mirror docker.io=URL", "`registry.mirrors` in config.toml", "HTTPS_PROXY"):
-        assert way in error.hints[0]
+        assert way in hints_of(error)[0]
 
 
 @pytest.mark.parametrize(("text", "told", "way"), [
@@ -139,20 +140,20 @@ def test_each_fault_of_a_certificate_has_its_own_way_out(text: str, told: str, w
     url = split_url("https://r.example/v2/")
     error = transfer_error("GET", url, pycurl.E_PEER_FAILED_VERIFICATION, text, None, "", RegistrySettings())
     assert error.code == "registry-tls" and not error.temporary
-    assert told in error.message and "`r.example`" in error.message and way in error.hints[0]
+    assert told in error.message and "`r.example`" in error.message and way in hints_of(error)[0]
 
 
 def test_plain_http_where_tls_was_expected_and_the_reverse(slept: list[float]) -> None:
     with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as plain:
         error = refused(RegistrySettings(skip_tls_verify=(plain,)), f"{plain}/x:1")  # so it begins with TLS
-    assert f"--insecure-registry {plain}" in error.hints[0] and not slept
+    assert f"--insecure-registry {plain}" in hints_of(error)[0] and not slept
     with answering(b"\x15\x03\x01\x00\x02\x02\x16") as alert:
         error = refused(RegistrySettings(), f"{alert}/x:1")
-    assert error.code == "registry-tls" and "seems to speak TLS" in error.hints[0] and not slept
+    assert error.code == "registry-tls" and "seems to speak TLS" in hints_of(error)[0] and not slept
 
 
 def test_a_server_that_wants_a_certificate_of_ours_is_understood() -> None:
     url = split_url("https://r.example/v2/")
     text = "TLS connect error: error:0A00045C:SSL routines::tlsv13 alert certificate required"
     error = transfer_error("GET", url, pycurl.E_SSL_CONNECT_ERROR, text, None, "", RegistrySettings())
-    assert "`--tls-cert r.example=CERT,KEY`" in error.hints[0]
+    assert "`--tls-cert r.example=CERT,KEY`" in hints_of(error)[0]

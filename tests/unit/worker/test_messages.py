@@ -8,6 +8,7 @@ import pytest
 from firkin import errors
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Secret
 from firkin.events import Log, Planned, Vertex, encode_line
+from firkin.hints import Hint
 from firkin.source import Source
 from firkin.worker.messages import Failure, Success, decode_line, error_of, failure_of
 
@@ -73,7 +74,7 @@ def test_a_path_too_long_is_no_fault_of_ours():
 def test_a_full_disk_is_no_fault_of_ours():
     got = error_of(failure_of(OSError(errno.ENOSPC, "No space left on device", "/store/x")))
     assert isinstance(got, errors.StoreError) and got.message == "no space left on device (/store/x)"
-    assert got.exit_code == 5 and "prune" in got.hints[0]
+    assert got.exit_code == 5 and got.hints == (Hint.of("disk-full"),)
 
 
 def test_secrets_are_not_in_a_traceback():

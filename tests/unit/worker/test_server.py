@@ -15,6 +15,7 @@ from support.small_engine import WORKER
 from firkin import errors
 from firkin.builder.request import BuildRequest, encode_request
 from firkin.events import Started
+from firkin.hints import Hint
 from firkin.worker.messages import Success, decode_line, error_of
 from firkin.worker.server import EventStream
 
@@ -55,7 +56,7 @@ def test_a_fault_of_our_own_asks_for_a_report():
     code, lines, _ = run_worker("bug")
     error = error_of(lines[-1])
     assert code == 70 and isinstance(error, errors.InternalError)
-    assert error.message == "internal error: KeyError: 'x'" and "report it" in error.hints[0]
+    assert error.message == "internal error: KeyError: 'x'" and error.hints == (Hint.of("bug"),)
     assert "Traceback" in error.traceback and "in build" in error.traceback
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from firkin.builder.context.views import FileStat
 from firkin.errors import ContextError
+from firkin.hints import Hint
 from firkin.layer.change import Content, Entry, Kind
 from firkin.linux.files import is_descriptor, read_beneath, read_named
 
@@ -305,7 +306,7 @@ def read_texts(root: str, dockerfile: str) -> Texts:
         raise ContextError(
             f"cannot find the Dockerfile: {place} does not exist{behind}",
             code="dockerfile-missing",
-            hints=("a link on the way leads out of the context",) if behind else ("name it with `-f PATH`",),
+            hints=("a link on the way leads out of the context",) if behind else (Hint.of("dockerfile"),),
         )
     return Texts(place, text, *read_ignore_file(root, place))
 
@@ -345,9 +346,8 @@ def read_text(root: str, path: str) -> bytes | None:
             raise ContextError(
                 f"cannot read {place}: it is a link to `{os.readlink(place)}`, which is not in {root}",
                 code="context-link",
-                hints=("links are followed inside the context only, absolute ones as well; copy the file, or name it "
-                       "with `-f` where it is",),
-            ) from None  # fmt: skip
+                hints=(Hint.of("dockerfile-link"),),
+            ) from None
         return None
 
 

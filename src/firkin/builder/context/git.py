@@ -24,6 +24,7 @@ from firkin.builder.context.git_view import FAILURES, GitView, failure_text
 from firkin.builder.context.views import Below
 from firkin.builder.graph.ops import Git
 from firkin.errors import ContextError
+from firkin.hints import Hint
 from firkin.layer.change import Entry, View
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.tar import LimitReached, limit_hints
@@ -145,18 +146,15 @@ class _Fetcher:
                 ) from error
             view.attach(path, self.fetch(Git(place, sha), depth + 1, 1, False))
 
-    def _hints(self, url: str) -> tuple[str, ...]:
+    def _hints(self, url: str) -> tuple[Hint, ...]:
         address = _address_or_none(url)
         if address is None or address.scheme not in ("http", "https"):
             return ()
         if address.origin == self._credentials.home:
-            return ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",)
+            return (Hint.of("git-secret"),)
         if address.scheme == "http":
             return ()
-        return (
-            "no credentials are sent there: those for another host have to name it, as in "
-            f"`--secret id=GIT_AUTH_TOKEN.{address.host},env=...`",
-        )
+        return (Hint.of("git-host-secret", host=address.host),)
 
 
 def _address_or_none(url: str) -> Address | None:

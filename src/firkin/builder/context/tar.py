@@ -12,6 +12,7 @@ import msgspec
 from firkin.builder.context.archive import Scratch, file_chunks, read_members
 from firkin.builder.context.views import Member, MemoryView
 from firkin.errors import ContextError
+from firkin.hints import Hint
 from firkin.layer.change import Content, Entry
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.tar import clean_name, limit_hints
@@ -22,7 +23,7 @@ def open_tar(path: str, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) 
     try:
         return tar_view(read_members(file_chunks(path), scratch, limits), path)
     except ContextError as error:
-        error.hints += ("a context is a directory, or a tar archive; `-f PATH` names the Dockerfile",)
+        error.hints += (Hint.of("context-kind"),)
         raise
 
 

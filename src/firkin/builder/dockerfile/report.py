@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from firkin.hints import AnyHint
 from firkin.source import Position as SourcePosition
 from firkin.source import Source, Span
 
@@ -69,7 +70,7 @@ class BuildError(msgspec.Struct, frozen=True, omit_defaults=True):
 
     message: str
     location: Location = Location()
-    hints: tuple[str, ...] = ()
+    hints: tuple[AnyHint, ...] = ()
 
 
 class CheckReport(msgspec.Struct, frozen=True):

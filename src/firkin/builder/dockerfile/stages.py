@@ -15,6 +15,7 @@ from firkin.builder.dockerfile.state import PROXY_NAMES, BaseImage, LowerOptions
 from firkin.builder.dockerfile.syntax import Arg, Dockerfile, Instruction, Stage
 from firkin.builder.dockerfile.words import Expanded, Lexer, quote
 from firkin.errors import DockerfileError, UsageError
+from firkin.hints import Hint
 from firkin.oci.platform import Platform, parse_platform
 from firkin.oci.reference import parse_reference
 from firkin.source import Span
@@ -186,11 +187,8 @@ class Plan:
         self._warn_undeclared(expanded.unmatched, base.span)
         if not expanded.text:
             names = sorted(expanded.used | expanded.unmatched)
-            hints = tuple(
-                f"give `{name}` a value: `ARG {name}=...` before the first FROM, or `--build-arg {name}=...`"
-                for name in names
-            )
-            raise DockerfileError(f"base name ({base.image}) should not be blank", hints=hints, span=base.span)
+            missing = tuple(Hint.of("build-arg", name=name) for name in names)
+            raise DockerfileError(f"base name ({base.image}) should not be blank", hints=missing, span=base.span)
         node = Node(expanded.text, stage, base.span)
         if base.platform:
             node.platform = self._platform(stage)

@@ -20,6 +20,7 @@ from firkin.builder.solve.session import BuildSession
 from firkin.content.format import LayerFormat
 from firkin.content.snapshot import Snapshot
 from firkin.errors import FirkinError, UsageError
+from firkin.hints import Hint
 from firkin.oci import media
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, Layer, stored_bytes
@@ -195,7 +196,7 @@ class Exporter:
                 epoch_s=form.clamp_s,
             )
         except ValueError as error:
-            hints = ("leave out `oci-mediatypes=false`, or add `compression=gzip,force-compression=true`",)
+            hints = (Hint.of("output-mediatypes"),)
             raise FirkinError(
                 f"cannot make the image: {error}", code="assemble", hints=hints if any(map(_is_zstd, layers)) else ()
             ) from error
@@ -304,7 +305,7 @@ class Exporter:
                     raise UsageError(
                         "docker exporter does not currently support exporting manifest lists",
                         code="output",
-                        hints=("use type=oci, or one platform",),
+                        hints=(Hint.of("output-platforms"),),
                     )
                 write = write_flat_archive if output.flat else write_docker_archive
                 write(images[0], names, bench.store.blobs, dest, stdout)

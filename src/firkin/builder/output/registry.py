@@ -17,6 +17,7 @@ from firkin.builder.request import Output
 from firkin.builder.solve.session import BuildSession
 from firkin.errors import FirkinError, RegistryError, UsageError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
+from firkin.hints import Hint
 from firkin.images.push import Content, push_blobs, push_listed, push_name
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -65,9 +66,7 @@ def push_images(
 ) -> str:
     """Push to every name; return a line that says so. Raises UsageError without names, RegistryError, StoreError."""
     if not names:
-        raise UsageError(
-            "a name is needed to push to", code="push-name", hints=("add `-t registry/repository:tag`",)
-        )
+        raise UsageError("a name is needed to push to", code="push-name", hints=(Hint.of("push-name"),))
     if bench.caches is not None:
         bench.caches.settle({name.registry for name in names})
     job = PushJob(Content(images, index), names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)

@@ -16,6 +16,7 @@ from firkin.builder.request import Output
 from firkin.builder.solve.session import BuildSession
 from firkin.content.snapshot import Snapshot
 from firkin.errors import UsageError
+from firkin.hints import Hint
 from firkin.images.archive import output_error, output_file
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Content, Put, View
@@ -64,7 +65,7 @@ def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:
                     raise UsageError(
                         f"two platforms have a file `/{put.path}`",
                         code="output",
-                        hints=("leave out `platform-split=false`, and each gets a directory",),
+                        hints=(Hint.of("output-split"),),
                     )
                 kinds[put.path] = put.entry.kind
             if epoch_s is not None and put.entry.mtime_ns > epoch_s * 1_000_000_000:

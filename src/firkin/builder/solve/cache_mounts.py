@@ -21,6 +21,7 @@ from firkin.builder.solve.saved_mounts import is_sound, restore_mount, save_moun
 from firkin.builder.solve.services import Services
 from firkin.content.snapshot import Snapshot
 from firkin.errors import HostError
+from firkin.hints import Hint
 from firkin.layer.view import resolve_path
 from firkin.oci.digest import framed_hash
 from firkin.store.layout import locked, remove_tree, write_atomically
@@ -134,7 +135,7 @@ class CacheMounts:
             raise HostError(
                 f"cannot give the cache mount to {uid}:{gid}: {(error.strerror or '').lower()}",
                 code="cache-mount-owner",
-                hints=("this needs root, or subordinate ids: see `firkin info`",),
+                hints=(Hint.of("host-ids"),),
             ) from error
         os.chmod(f"{staged}/fs", mode)
         os.rename(staged, path)

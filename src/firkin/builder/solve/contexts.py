@@ -22,6 +22,7 @@ from firkin.content.fetch import LayoutReader
 from firkin.content.resolve import Resolved
 from firkin.errors import ContextError
 from firkin.events import Emit
+from firkin.hints import Hint
 from firkin.layer.change import View
 from firkin.linux.beneath import Beneath
 from firkin.oci.platform import Platform
@@ -111,7 +112,7 @@ class Contexts:
             raise ContextError(
                 f"the build context {root} {what}",
                 code="context-missing",
-                hints=("the context is the last argument: `firkin build -t app:1 .`",),
+                hints=(Hint.of("context-missing"),),
             )
         given = self._given_dockerfile()
         if given is not None:
@@ -174,7 +175,7 @@ class Contexts:
             raise ContextError(
                 f"cannot find the Dockerfile: {what} has no `{name}`",
                 code="dockerfile-missing",
-                hints=("name it with `-f PATH`, counted from the root of the context",),
+                hints=(Hint.of("dockerfile-in-context"),),
             )
         return Source(name, data.decode("utf-8", "surrogateescape"))
 
@@ -198,7 +199,7 @@ class Contexts:
         for name, value in self._request.build_contexts:
             path = os.path.normpath(os.path.join(self._request.cwd, value))
             if "://" not in value and not os.path.exists(path) and not is_remote(value, self._remote):
-                raise ContextError(f"--build-context {name}: {path} does not exist", code="context-missing")
+                raise ContextError(f"{path} does not exist", code="context-missing", option=_option(name))
 
     def image(self, name: str, platform: Platform) -> Resolved | str | None:
         """Return the image, or the name of one, that a named context stands for; None for files."""
@@ -229,7 +230,7 @@ class Contexts:
         if not os.path.isdir(root) and is_remote(value, self._remote):
             found = open_remote(value, self._remote)
             if isinstance(found, bytes):
-                raise ContextError(f"--build-context {name}: {redact_url(value)} is no archive", code="context")
+                raise ContextError(f"{redact_url(value)} is no archive", code="context", option=_option(name))
             return found
         if os.path.isfile(root):
             return open_tar(root, self._scratch, self._request.unpack)
@@ -245,6 +246,10 @@ class Contexts:
     @property
     def _scratch(self) -> Scratch:
         return self._store.layout.scratch_path
+
+
+def _option(name: str) -> Hint:
+    return Hint.of("option-build-context", name=name)
 
 
 def _git_environ(request: BuildRequest) -> dict[str, str]:

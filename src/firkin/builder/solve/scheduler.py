@@ -163,7 +163,9 @@ class Scheduler(Generic[T]):
     def _fail(self, step: Step, error: BaseException) -> None:
         cancelled = isinstance(error, Cancelled)
         if is_shown(step):
-            self._emit(Finished(self._clock(), str(step.id), "cancelled" if cancelled else "failed", str(error)))
+            option = (error.option if isinstance(error, FirkinError) else None) or msgspec.UNSET
+            status: Literal["cancelled", "failed"] = "cancelled" if cancelled else "failed"
+            self._emit(Finished(self._clock(), str(step.id), status, str(error), option))
         if isinstance(error, FirkinError) and error.span is None and not cancelled:
             error.span = step.meta.span
         if self._error is None or (isinstance(self._error, Cancelled) and not cancelled):

@@ -25,6 +25,7 @@ from firkin.content.layers import Layers, open_layers
 from firkin.content.resolve import ImageResolver
 from firkin.errors import Cancelled, HostError
 from firkin.events import Emit, Warned
+from firkin.hints import Hint
 from firkin.oci.platform import host_platform
 from firkin.store.digests import StoredDigests
 from firkin.store.store import Store
@@ -159,11 +160,9 @@ class BuildSession:
 
                 backend = self._backend()
                 if backend.readable:
-                    self.warn(
-                        "readable-credentials",
-                        f"RUN steps can read `{backend.readable[0]}`, which is mounted here; `--isolation=chroot`, or "
-                        "in Kubernetes `automountServiceAccountToken: false`, keeps it from them",
-                    )
+                    told = f"RUN steps can read `{backend.readable[0]}`, which is mounted here"
+                    remedy = Hint.of("isolation-for-credentials")
+                    self.emit(Warned(self.clock(), "readable-credentials", told, remedy=remedy))
                 self._runtime = make_runtime(backend, self.request, lambda: self.client().preload())
                 self._stack.callback(self._runtime.close)
             return self._runtime

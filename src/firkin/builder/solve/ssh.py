@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from firkin.builder.graph.ops import SshMount
 from firkin.builder.request import SshAgent
 from firkin.errors import HostError, UsageError
+from firkin.hints import Hint
 from firkin.linux.files import read_named
 from firkin.store.layout import remove_tree
 from firkin.tasks.pools import Pool
@@ -77,17 +78,24 @@ def _is_socket(agent: SshAgent) -> bool:
             kind = stat.S_IFMT(os.stat(path).st_mode)
         except OSError as error:
             raise UsageError(
-                f"--ssh {agent.id}: cannot read {path}: {(error.strerror or '').lower()}",
+                f"cannot read {path}: {(error.strerror or '').lower()}",
                 code="ssh",
+                option=_option(agent.id),
                 hints=("is `ssh-agent` running, and SSH_AUTH_SOCK its socket?",),
             ) from None
         if kind == stat.S_IFSOCK:
             if len(agent.paths) > 1:
-                raise UsageError(f"--ssh {agent.id}: give one agent's socket or private keys, not both", code="ssh")
+                raise UsageError(
+                    "give one agent's socket or private keys, not both", code="ssh", option=_option(agent.id)
+                )
             return True
         if kind != stat.S_IFREG:
-            raise UsageError(f"--ssh {agent.id}: {path} is neither a socket nor a private key", code="ssh")
+            raise UsageError(f"{path} is neither a socket nor a private key", code="ssh", option=_option(agent.id))
     return False
+
+
+def _option(agent: str) -> Hint:
+    return Hint.of("option-ssh", id=agent)
 
 
 class _KeyServer:
@@ -108,9 +116,10 @@ class _KeyServer:
         adder = shutil.which("ssh-add", path=self._environ["PATH"])
         if program is None or adder is None:
             raise HostError(
-                f"--ssh {self._agent}: serving keys needs `ssh-agent` and `ssh-add`",
+                "serving keys needs `ssh-agent` and `ssh-add`",
                 code="ssh-agent",
-                hints=("install OpenSSH's client, or give the socket of a running agent: `--ssh default`",),
+                option=_option(self._agent),
+                hints=(Hint.of("ssh-agent"),),
             )
         os.mkdir(self._place, 0o700)
         # The agent lives as long as the command it is given, which lives as long as this process holds its input.
@@ -123,7 +132,7 @@ class _KeyServer:
         answer = self._shell.stdout.readline().strip()
         if not answer.isdigit():
             why = self._shell.stderr.read(_PIECE).decode("utf-8", "replace").strip()
-            raise HostError(f"--ssh {self._agent}: ssh-agent does not start: {why}", code="ssh-agent")
+            raise HostError(f"ssh-agent does not start: {why}", code="ssh-agent", option=_option(self._agent))
         self._pid = int(answer)
         for key in self._keys:
             self._add(adder, key)
@@ -134,15 +143,17 @@ class _KeyServer:
         try:
             data = read_named(key, _MAX_MESSAGE)
         except OSError as error:
-            raise UsageError(f"--ssh {self._agent}: cannot read {key}: {(error.strerror or '').lower()}") from None
+            why = (error.strerror or "").lower()
+            raise UsageError(f"cannot read {key}: {why}", option=_option(self._agent)) from None
         added = subprocess.run(
             [adder, "-q", "-"], input=data, capture_output=True, cwd=self._place, env=self._environ, timeout=_START_S
         )
         if added.returncode:
             raise UsageError(
-                f"--ssh {self._agent}: {key} cannot be used as a private key",
+                f"{key} cannot be used as a private key",
                 code="ssh-key",
-                hints=("a key with a passphrase must be added to an agent: `ssh-add KEY`, then `--ssh default`",),
+                option=_option(self._agent),
+                hints=(Hint.of("ssh-passphrase"),),
             )
 
     def close(self) -> None:
@@ -193,7 +204,7 @@ def _give(path: str, mount: SshMount) -> None:
         raise HostError(
             f"cannot give the ssh socket to {mount.uid}:{mount.gid}: {(error.strerror or '').lower()}",
             code="ssh-owner",
-            hints=("this needs root, or subordinate ids: see `firkin info`",),
+            hints=(Hint.of("host-ids"),),
         ) from error
 
 

@@ -9,11 +9,13 @@ import msgspec
 
 from firkin.cli.command import Invocation
 from firkin.cli.front import build_in_worker
+from firkin.cli.hints import COMMAND_LINE
 from firkin.cli.options import CHECK, COMMON, REGISTRY
 from firkin.cli.requests import check_request, settings_of
 from firkin.cli.run import Reported, write_all, write_out
 from firkin.decode import decode_json
 from firkin.errors import DockerfileError, FirkinError
+from firkin.hints import hint_texts
 
 if TYPE_CHECKING:
     from firkin.builder.request import BuildRequest
@@ -44,6 +46,8 @@ def answer(request: BuildRequest, *, as_json: bool) -> int:
             ending.exit_code = 2  # 1 says that the check was done, and found something
         raise Reported(ending, renderer.sources())
     data = bytes(ending.metadata)
+    if request.call == "check":
+        data = _in_words(data)
     if as_json:
         write_out(msgspec.json.format(data, indent=2).decode() + "\n")
     if request.call == "check":
@@ -51,6 +55,17 @@ def answer(request: BuildRequest, *, as_json: bool) -> int:
     if not as_json:
         write_out(_outline(data) if request.call == "outline" else _targets(data))
     return 0
+
+
+def _in_words(data: bytes) -> bytes:
+    """Return the document with the hints of its error in the words of the command line."""
+    from firkin.builder.dockerfile.report import CheckReport
+
+    report = decode_json(data, CheckReport)
+    if not report.error or not report.error.hints:
+        return data
+    error = msgspec.structs.replace(report.error, hints=hint_texts(report.error.hints, COMMAND_LINE))
+    return msgspec.json.encode(msgspec.structs.replace(report, error=error))
 
 
 def _checked(data: bytes, as_json: bool) -> int:

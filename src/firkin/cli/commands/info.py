@@ -10,10 +10,12 @@ from firkin import __version__
 from firkin.ambient import private_paths
 from firkin.backend import Offer, Requirements, choose_backend, list_offers
 from firkin.cli.command import Invocation
+from firkin.cli.hints import COMMAND_LINE
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
 from firkin.errors import HostError, StoreError
+from firkin.hints import hint_text
 from firkin.linux.harden import find_exposed, in_executor_image
 from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host
 from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
@@ -60,7 +62,13 @@ def run(invocation: Invocation) -> int:
         "shared": _shared(facts, landlock_abi()),
         "mirrors": {mirror.registry: mirror.location for mirror in settings.registry.mirrors},
         "ways": [
-            {"name": x.name, "isolation": x.isolation, "available": x.available, "detail": x.detail, "how": x.how}
+            {
+                "name": x.name,
+                "isolation": x.isolation,
+                "available": x.available,
+                "detail": x.detail,
+                "how": hint_text(x.how, COMMAND_LINE),
+            }
             for x in offers
         ],
     }
@@ -129,5 +137,5 @@ def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
         lines.append(f"{'yes' if offer.available else 'no ':3}  {offer.name}")
         lines.append(f"     {offer.detail}")
         if offer.how and not offer.available:
-            lines.append(f"     to get it: {offer.how}")
+            lines.append(f"     to get it: {hint_text(offer.how, COMMAND_LINE)}")
     return "\n".join(lines) + "\n"

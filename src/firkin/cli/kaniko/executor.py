@@ -14,6 +14,7 @@ from typing import cast
 from firkin.ambient import Ambient
 from firkin.builder.request import BuildRequest, BuildResult
 from firkin.cli.kaniko.flags import FLAGS, Command, explain
+from firkin.cli.kaniko.hints import EXECUTOR
 from firkin.cli.kaniko.parse import Values, parse_words
 from firkin.cli.run import Reported, read_ambient, run_guarded, write_out
 from firkin.errors import Cancelled, FirkinError, StepFailed, UsageError
@@ -25,25 +26,6 @@ USAGES: dict[Command, str] = {
     "push": "executor push TAR|LAYOUT --destination NAME... [FLAGS]",
     "login": "executor login REGISTRY --username NAME --password-stdin",
 }
-
-_WORDS = (
-    ("`firkin login ", "`executor login "),
-    ("`--no-cache`", "`--cache=false`"),
-    ("the context is the last argument: `firkin build -t app:1 .`", "`--context` names it"),
-    ("`--registry-mirror docker.io=URL`, or `registry.mirrors` in config.toml", "`--registry-map docker.io=HOST`"),
-    ("`--tls-cert ", "`--registry-client-cert "),
-    ("`--registry-mirror REGISTRY=URL`", "`--registry-map REGISTRY=HOST`"),
-    ("`--tls-ca ", "`--registry-certificate "),
-    ("`, or `registry.ca` in config.toml", "`"),
-    ("for a private repository pass `--secret id=GIT_AUTH_TOKEN,env=...`",
-     "for a private repository set GIT_TOKEN, or GIT_USERNAME and GIT_PASSWORD"),
-    ("build for this machine with `--platform`", "build for this machine with `--custom-platform`"),
-    ("`--root DIR` or FIRKIN_ROOT names another place", "run as root, or name another place: `--root DIR`"),
-    ("invalid --platform:", "invalid --custom-platform:"),
-    ("pass an agent with `--ssh ", "the executor has no agents: `firkin build --ssh "),
-    ("allow it with `--allow security.insecure`", "no step of the executor has more rights; leave `--security` out"),
-    ("`--source-date-epoch SECONDS` sets it", "the variable SOURCE_DATE_EPOCH sets it"),
-)  # fmt: skip
 
 
 def main() -> int:
@@ -69,20 +51,13 @@ def run_warmer(words: list[str]) -> int:
 def _run(program: str, words: list[str], work: Callable[[Ambient], int]) -> int:
     debug = "--debug" in words or bool(os.environ.get("FIRKIN_DEBUG"))
     return run_guarded(
-        program, lambda: work(read_ambient()), debug=debug, exit_code=kaniko_exit_code, reworded=kaniko_words
+        program, lambda: work(read_ambient()), debug=debug, exit_code=kaniko_exit_code, texts=EXECUTOR
     )
 
 
 def kaniko_exit_code(error: FirkinError) -> int:
     """Return a failed command's own exit code, 128 + signal for a build that was stopped, else 1."""
     return error.exit_code if isinstance(error, (StepFailed, Cancelled)) else 1
-
-
-def kaniko_words(text: str) -> str:
-    """Return a message or hint of the engine with the executor's flags in place of firkin's options."""
-    for ours, theirs in _WORDS:
-        text = text.replace(ours, theirs)
-    return text
 
 
 def executor_command(words: list[str], ambient: Ambient) -> int:
@@ -163,7 +138,7 @@ def build_image(request: BuildRequest, log: LogRenderer) -> BuildResult:
     """Build the request in a worker; raises Reported."""
     from firkin.cli.front import build_in_worker
 
-    ending, renderer = build_in_worker(request, lambda: log)
+    ending, renderer = build_in_worker(request, lambda: log, EXECUTOR)
     if isinstance(ending, FirkinError):
         raise Reported(ending, renderer.sources())
     return ending

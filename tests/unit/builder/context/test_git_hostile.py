@@ -35,6 +35,7 @@ from firkin.builder.context.git_objects import Objects
 from firkin.builder.context.git_pack import Budget, Pack
 from firkin.builder.context.git_view import FAILURES, GitView
 from firkin.errors import ContextError
+from firkin.hints import Hint
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.tar import LimitReached
 
@@ -67,7 +68,7 @@ def test_a_tree_without_end_is_counted_and_refused(tmp_path: Path, levels: int, 
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
     finally:
         tracemalloc.stop()
-    assert "--max-unpack-entries" in caught.value.hint
+    assert caught.value.hint == Hint.of("unpack-entries")
 
 
 def test_what_the_limit_allows_is_opened(tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_one_file_under_many_names_counts_each_time(tmp_path: Path) -> None:
     commit = repository.bomb(1, 10_000, bytes(1 << 20))
     with pytest.raises(LimitReached, match="more than the 1073741824 bytes that a git tree may have") as caught:
         repository.open(tmp_path / "r", commit, UnpackLimits(size_bytes=1 << 30))
-    assert "--max-unpack-size" in caught.value.hint
+    assert caught.value.hint == Hint.of("unpack-size")
     view = repository.open(tmp_path / "s", commit)
     assert view.total.size == 10_000 << 20
     assert len({view.content(f"{number}") for number in range(10)}) == 1, "one copy of it is made"

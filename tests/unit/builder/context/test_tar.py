@@ -14,6 +14,7 @@ from firkin.builder.context.stdin import open_stream
 from firkin.builder.context.tar import open_tar, tar_view
 from firkin.builder.context.views import Member, MemoryView
 from firkin.errors import ContextError
+from firkin.hints import Hint
 from firkin.layer.change import Entry
 from firkin.layer.limits import UnpackLimits
 
@@ -126,4 +127,4 @@ def test_a_context_that_unpacks_to_too_much(tmp_path: Path) -> None:
     ):
         with pytest.raises(ContextError, match="more than the 4 bytes") as caught:
             opened()
-        assert "--max-unpack-size" in caught.value.hints[0]
+        assert caught.value.hints[0] == Hint.of("unpack-size")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.corpus import load_runner
+from support.hints import hints_of
 from support.lowering import AMD64, BUSYBOX, FakeResolver, base_image, build
 
 from firkin.builder.dockerfile.lower import NamedContext
@@ -74,7 +75,7 @@ def test_case(name: str) -> None:
         with pytest.raises(FirkinError) as caught:
             _lower(name)
         error = caught.value
-        message = " ".join([str(error), *error.hints]).lower()
+        message = " ".join([str(error), *hints_of(error)]).lower()
         if error.span is not None and error.span.name == "Dockerfile":  # people see the lines as well
             message += excerpt(Source("Dockerfile", _text(name, case)), error.span).lower()
         for wanted in case.get("error_contains", ()):

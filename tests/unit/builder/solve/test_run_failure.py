@@ -5,6 +5,7 @@ import struct
 from typing import Any
 
 import pytest
+from support.hints import hints_of
 
 from firkin.builder.graph import ops
 from firkin.builder.solve.ops import run_failure
@@ -46,9 +47,9 @@ def elf(machine: int, order: str = "<") -> bytes:
 ])
 def test_a_format_that_cannot_be_executed_is_explained(start: bytes, told: str) -> None:
     error = failed(RunResult(126, 0, ExecError(errno.ENOEXEC, "/prog")), prog=start)
-    assert (error.code, error.exit_code) == ("run-exec", 126) and told in error.hints[0]
+    assert (error.code, error.exit_code) == ("run-exec", 126) and told in hints_of(error)[0]
     if "program for" in told:
-        assert "qemu-user-static" in error.hints[0] and "binfmt" in error.hints[0] and "--platform" in error.hints[0]
+        assert "qemu-user-static" in hints_of(error)[0] and "binfmt" in hints_of(error)[0] and "--platform" in hints_of(error)[0]
 
 
 def test_a_program_that_is_not_there() -> None:

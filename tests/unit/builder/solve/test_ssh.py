@@ -18,6 +18,7 @@ from firkin.builder.graph.ops import SshMount
 from firkin.builder.request import SshAgent
 from firkin.builder.solve.ssh import SshAgents, forward
 from firkin.errors import HostError, UsageError
+from firkin.hints import Hint
 from firkin.tasks.pools import Pool
 
 IDENTITIES = b"\0\0\0\1\x0b"
@@ -144,7 +145,7 @@ def test_keys_need_a_program(tmp_path: Path) -> None:
     agents = SshAgents((SshAgent("k", (str(tmp_path / "key"),)),), str(tmp_path / "scratch"), str(tmp_path))
     with pytest.raises(HostError, match="ssh-agent") as caught:
         agents.get("k")
-    assert "OpenSSH" in caught.value.hints[0]
+    assert caught.value.hints == (Hint.of("ssh-agent"),)
     agents.close()
 
 
@@ -161,7 +162,7 @@ def test_keys_are_served_until_the_end(tmp_path: Path) -> None:
     assert b"plain (ED25519)" in listed.stdout
     with pytest.raises(UsageError, match="cannot be used") as caught:
         agents.get("locked")
-    assert "passphrase" in caught.value.hints[0]
+    assert caught.value.hints == (Hint.of("ssh-passphrase"),)
     agents.close()
     assert list(tmp_path.glob("scratch*")) == []
     with pytest.raises(OSError), connected(place):

@@ -8,13 +8,15 @@ import pytest
 from firkin.ambient import Ambient
 from firkin.builder.request import BuildRequest, BuildResult, CacheRef, ImageResult
 from firkin.cli.kaniko.context import bucket_context, translate_context
-from firkin.cli.kaniko.executor import kaniko_exit_code, kaniko_words
+from firkin.cli.kaniko.executor import kaniko_exit_code
 from firkin.cli.kaniko.files import write_results
 from firkin.cli.kaniko.flags import FLAGS
+from firkin.cli.kaniko.hints import EXECUTOR
 from firkin.cli.kaniko.parse import parse_words
 from firkin.cli.kaniko.request import DUMMY_DESTINATION, executor_request
 from firkin.errors import Cancelled, ContextError, RegistryError, StepFailed, UsageError
 from firkin.events import Finished, Log, Planned, Started, Vertex
+from firkin.hints import Hint
 from firkin.registry.keychain import Keychain, from_environment
 from firkin.registry.settings import Mirror
 from firkin.render.logs import LogRenderer, LogStyle, log_line
@@ -160,8 +162,10 @@ def test_git_contexts_have_options():
 
 
 def test_hints_name_flags_of_the_executor():
-    assert kaniko_words("no credentials; run `firkin login r`") == "no credentials; run `executor login r`"
-    assert kaniko_words("invalid --platform: x") == "invalid --custom-platform: x"
+    error = UsageError("x", hints=(Hint.of("login", host="r"), "a text"), option=Hint.of("option-platform"))
+    error.put(EXECUTOR)
+    assert error.message == "invalid --custom-platform: x"
+    assert error.hints == ("no credentials for `r` were found; run `executor login r`", "a text")
 
 
 def test_exit_codes():

@@ -24,6 +24,7 @@ from firkin.builder.graph.ops import (
 from firkin.builder.graph.ops import Run as RunOp
 from firkin.builder.graph.step import StepId
 from firkin.errors import DockerfileError
+from firkin.hints import Hint
 from firkin.oci.run import Network
 
 _FLAGS = (FlagSpec("mount", "list"), FlagSpec("network"), FlagSpec("security"))
@@ -128,19 +129,13 @@ def _network(node: Run, context: LowerContext) -> Network:
         return context.options.network
     allowed = context.options.network == "host" or "network.host" in context.options.allow
     if node.network == "host" and not allowed:
-        raise DockerfileError(
-            "network.host is not allowed", hints=("allow it with `--allow network.host`",), span=node.span
-        )
+        raise DockerfileError("network.host is not allowed", hints=(Hint.of("allow-host-network"),), span=node.span)
     return node.network
 
 
 def _insecure(node: Run, context: LowerContext) -> bool:
     if node.insecure and "security.insecure" not in context.options.allow:
-        raise DockerfileError(
-            "security.insecure is not allowed",
-            hints=("allow it with `--allow security.insecure`",),
-            span=node.span,
-        )
+        raise DockerfileError("security.insecure is not allowed", hints=(Hint.of("allow-insecure"),), span=node.span)
     return node.insecure
 
 

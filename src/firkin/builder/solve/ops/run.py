@@ -15,6 +15,7 @@ from firkin.builder.solve.services import Services
 from firkin.builder.solve.view_files import read_file
 from firkin.errors import DockerfileError, StepFailed
 from firkin.events import Log, Warned
+from firkin.hints import Hint
 from firkin.layer.index import IndexWriter
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.view import StackView, resolve_path
@@ -100,7 +101,8 @@ def _run_in(
     for warning in result.warnings:
         emit(Warned(clock(), "run-limits", warning, job.step.meta.span))
     if result.unheard and services.layers.owner_free:
-        emit(Warned(clock(), "run-owners", _owners_lost(result.unheard), job.step.meta.span))
+        remedy = Hint.of("host-more-ids")
+        emit(Warned(clock(), "run-owners", _owners_lost(result.unheard), job.step.meta.span, remedy=remedy))
     if result.cancelled or result.exec_error is not None or result.signal or result.exit_code:
         fail(op, result, spec, view, said.end + errors.end, services.store.layout.root)
     return result
@@ -109,7 +111,7 @@ def _run_in(
 def _owners_lost(number: int) -> str:
     return (
         "owners that this step gives with `chown` are lost: there is one user id, and the kernel does not tell of such "
-        f"calls ({os.strerror(number).lower()}); `firkin info` says how to get more ids"
+        f"calls ({os.strerror(number).lower()})"
     )
 
 

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from firkin.builder.graph import ops
 from firkin.errors import Cancelled, StepFailed
+from firkin.hints import AnyHint, Hint
 from firkin.layer.view import StackView, resolve_path
 from firkin.oci.run import RunSpec
 from firkin.sandbox.result import RunResult
@@ -65,11 +66,11 @@ def fail(op: ops.Run, result: RunResult, described: RunSpec, view: StackView, sa
     )
 
 
-def _full_hints(store: str) -> tuple[str, ...]:
+def _full_hints(store: str) -> tuple[Hint, ...]:
     # Not every command says why it fails; the files that it wrote are still there.
     if not is_full(store):
         return ()
-    return (f"the disk is full where the store is ({store}): `firkin prune`, or `--root DIR`, makes room",)
+    return (Hint.of("store-full-step", store=store),)
 
 
 def _owner_hints(said: bytes) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ def _last_id() -> int | None:
     return max(first + count for first, _, count in ranges) - 1
 
 
-def _exec_hint(op: ops.Run, number: int, path: str, described: RunSpec, view: StackView) -> str:
+def _exec_hint(op: ops.Run, number: int, path: str, described: RunSpec, view: StackView) -> AnyHint:
     if number == errno.ENOENT and op.argv and "/" in op.argv[0]:
         return f"the image has no `{op.argv[0]}`, or the interpreter in its first line is missing"
     if number == errno.ENOENT:
@@ -106,14 +107,11 @@ def _exec_hint(op: ops.Run, number: int, path: str, described: RunSpec, view: St
     return "the file is there but cannot be executed: check its mode and architecture"
 
 
-def _format_hint(path: str, start: bytes) -> str:
+def _format_hint(path: str, start: bytes) -> AnyHint:
     if start.startswith(b"\x7fELF") and len(start) >= 20:
         machine = int.from_bytes(start[18:20], "big" if start[5] == 2 else "little")
         kind = _MACHINES.get(machine, f"machine {machine}")
-        return (
-            f"`{path}` is a program for {kind}, which this machine does not run: install `qemu-user-static` "
-            "(binfmt_misc) to have it emulated, or build for this machine with `--platform`"
-        )
+        return Hint.of("build-for-this-machine", path=path, machine=kind)
     if start and not start.startswith(b"#!"):
         return f"`{path}` is no program, and as a script it would begin with `#!` and its interpreter"
     return "the file is there but cannot be executed: check its mode and architecture"

@@ -13,6 +13,7 @@ from firkin.builder.solve.inputs import trees_of
 from firkin.builder.solve.job import LayerJob
 from firkin.builder.solve.services import Services
 from firkin.errors import StepFailed
+from firkin.hints import Hint
 from firkin.layer.view import resolve_path
 from firkin.oci.run import FileMount, HostMount, MemoryMount, Mount
 from firkin.store.layout import remove_tree
@@ -79,7 +80,7 @@ class RunMounts:
             raise StepFailed(
                 f"secret {mount.id}: not found",
                 code="secret-missing",
-                hints=(f"pass it with `--secret id={mount.id},src=FILE` or `--secret id={mount.id},env=NAME`",),
+                hints=(Hint.of("secret", id=mount.id),),
             )
         return secret
 
@@ -95,7 +96,7 @@ class RunMounts:
             raise StepFailed(
                 f"unset ssh forward key {mount.id}",
                 code="ssh-missing",
-                hints=(f"pass an agent with `--ssh {mount.id}`",),
+                hints=(Hint.of("ssh", id=mount.id),),
             )
         from firkin.builder.solve.ssh import forward
 
