@@ -267,8 +267,6 @@ COMPLEX = {
     "cli.elsewhere": ("to be simplified", "_in_group"),
     "cli.kaniko.context": ("to be simplified", "_git"),
     "cli.kaniko.request": ("to be simplified", "executor_request executor_registry"),
-    "cli.requests": ("to be simplified", "_outputs"),
-    "cli.values": ("to be simplified", "output secret"),
     "content.resolve": ("to be simplified", "ImageResolver._from_registry"),
     "images.archive": ("to be simplified", "output_file"),
     "layer.apply": ("to be simplified", "_Applier._make"),

@@ -10,6 +10,7 @@ from firkin.ambient import Ambient, absolute, config_files, registry_settings, r
 from firkin.builder.request import BuildRequest, CacheRef, Call, Output, RunOptions, Secret
 from firkin.cli import values
 from firkin.cli.arguments import Arguments
+from firkin.cli.outputs import read_output
 from firkin.errors import UsageError
 from firkin.layer.limits import UnpackLimits
 from firkin.registry.settings import RegistrySettings
@@ -190,28 +191,33 @@ def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool]:
     """Return the outputs, and whether the registry is insecure."""
     outputs: list[Output] = []
     insecure = False
-    texts = arguments.many("output")
-    for text in texts:
-        asked, is_insecure = values.output(text)
+    for text in arguments.many("output"):
+        asked, is_insecure = read_output(text)
         insecure = insecure or is_insecure
-        for output in asked:
-            for name in output.names:
-                _checked_name("--output", name)
+        for name in (name for output in asked for name in output.names):
+            _checked_name("--output", name)
         outputs += asked
-    if arguments.flag("push") and not any(output.type == "registry" for output in outputs):
-        stored = [output for output in outputs if output.type == "store"]
-        outputs.append(msgspec.structs.replace(stored[0], type="registry") if stored else Output("registry"))
-    if arguments.flag("load") and not any(output.type == "store" for output in outputs):
+    _add_implied(outputs, arguments)
+    _check_together(outputs, arguments)
+    return tuple(outputs), insecure
+
+
+def _add_implied(outputs: list[Output], arguments: Arguments) -> None:
+    """Add what `--push`, `--load` and a command line without `--output` ask for."""
+    by_type = {output.type: output for output in reversed(outputs)}
+    if arguments.flag("push") and "registry" not in by_type:
+        outputs.append(msgspec.structs.replace(by_type.get("store", Output()), type="registry"))
+    if (arguments.flag("load") and "store" not in by_type) or not (outputs or arguments.given("output")):
         outputs.append(Output())
-    if not texts and not outputs:
-        outputs.append(Output())
+
+
+def _check_together(outputs: list[Output], arguments: Arguments) -> None:
     for output in outputs:
         if output.type == "registry" and not (output.names or arguments.many("tag")):
             raise UsageError("an image that is pushed needs a name",
                              hints=("name it with `-t REGISTRY/REPOSITORY:TAG`",))  # fmt: skip
     if sum(output.dest == "-" for output in outputs) > 1:
         raise UsageError("only one output can go to standard output")
-    return tuple(outputs), insecure
 
 
 def _caches(arguments: Arguments, dest: str, option: str) -> tuple[CacheRef, ...]:

@@ -7,11 +7,9 @@ Mirrors: buildx util/buildflags, docker/go-units, docker opts.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, cast, get_args
+from typing import Literal, cast
 
-import msgspec
-
-from firkin.builder.request import CacheRef, Output, OutputType, SshAgent
+from firkin.builder.request import CacheRef, SshAgent
 from firkin.errors import UsageError
 from firkin.oci.run import ULIMITS, Ulimit
 from firkin.registry.settings import Mirror
@@ -20,26 +18,6 @@ from firkin.text import LATEST_S, Pairs, parse_bool, parse_duration_s, parse_siz
 _LARGEST = (1 << 63) - 1  # of an int64
 Compression = Literal["gzip", "zstd", "none"]
 ENTITLEMENTS = ("network.host", "security.insecure")
-# Fields that other builders know and that change nothing here: about what is done when it is needed (unpack), or never.
-_OUTPUT_IGNORED = frozenset(
-    "unpack prefer-nondist-layers buildinfo buildinfo-attrs context attestation-prefix nydus-fs-version".split()
-)
-_OUTPUT_FIELDS = (
-    "type dest name push push-by-digest tar compression compression-level force-compression oci-mediatypes "
-    "rewrite-timestamp source-date-epoch mode registry.insecure annotation platform-split store name-canonical "
-    "dangling-name-prefix".split()
-)
-_OF_IMAGES = frozenset("name compression compression-level force-compression oci-mediatypes annotation".split())
-# What a type has beside `type`, `dest`, `rewrite-timestamp` and `source-date-epoch`.
-_OUTPUT_FIELDS_OF: dict[str, frozenset[str]] = {
-    "local": frozenset(("mode", "platform-split")),
-    "tar": frozenset(("platform-split",)),
-    "oci": _OF_IMAGES | {"tar"},
-    "docker": _OF_IMAGES | {"tar"},
-}
-_OF_REGISTRIES = _OF_IMAGES | {
-    "push", "push-by-digest", "registry.insecure", "store", "name-canonical", "dangling-name-prefix",
-}  # fmt: skip
 
 
 def csv_fields(option: str, text: str) -> tuple[str, ...]:
@@ -239,125 +217,6 @@ def annotation(text: str) -> tuple[str, str]:
     return key, value
 
 
-def output(text: str) -> tuple[tuple[Output, ...], bool]:
-    """Read one `--output`: what it asks for (nothing for cacheonly), and registry.insecure.
-
-    An image that is pushed (`type=image,push=true`) is two Outputs: it is kept in the store as well.
-
-    Mirrors: buildx buildflags.ParseExports.
-    """
-    option = "--output"
-    fields = csv_fields(option, text)
-    if not text:
-        raise UsageError("option `--output` is empty", hints=("e.g. `-o out` or `-o type=docker,dest=image.tar`",))
-    if len(fields) == 1 and "=" not in fields[0]:
-        return (Output("tar" if text == "-" else "local", dest=fields[0]),), False
-    values: dict[str, str] = {}
-    annotations: list[tuple[str, str]] = []
-    for key, value in csv_pairs(option, text):
-        if key.startswith(("annotation.", "annotation-manifest.")):
-            annotations.append((key.partition(".")[2], value))
-            values["annotation"] = value
-        elif key.startswith(("annotation[", "annotation-")):
-            hint = "annotations go to the manifest of every platform: `annotation.KEY=VALUE`"
-            raise UsageError(f"option `--output`: `{key}` is not supported", hints=(hint,))
-        elif key in _OUTPUT_FIELDS:
-            values[key] = value
-        elif key not in _OUTPUT_IGNORED:
-            from firkin.text import nearest
-
-            meant = nearest(key, _OUTPUT_FIELDS)
-            hint = f"did you mean `{meant}`?" if meant else f"known are {', '.join(_OUTPUT_FIELDS)}"
-            raise UsageError(f"option `--output`: unknown field `{key}`", hints=(hint,))
-    if "type" not in values:
-        raise UsageError(f"option `--output`: `{text}` has no `type=`", hints=(_TYPES_HINT,))
-
-    def switch(key: str, default: bool) -> bool:
-        return boolean(option, key, values[key]) if key in values else default
-
-    kind = _output_type(values["type"], switch("push", False))
-    insecure = switch("registry.insecure", False)
-    if kind is None:
-        return (), insecure
-    dest = values.get("dest", "")
-    as_file = switch("tar", True)
-    if not dest and kind in ("local", "tar", "docker", "oci"):
-        place = {"local": "out", "docker": "image.tar"}.get(kind, f"{kind}.tar")
-        hint = f"e.g. `-o type={kind},dest={place}`" + "; `-` is standard output" * (kind != "local")
-        hint += "; `--load` keeps the image in the store" * (kind == "docker")
-        raise UsageError(f"option `--output`: type {kind} needs `dest=`", hints=(hint,))
-    _check_fields(values, kind)
-    if kind == "docker" and not as_file:
-        raise UsageError("option `--output`: type docker is always a tar", hints=("type=oci can be a directory",))
-    if not switch("store", True) and kind == "store":
-        return (), insecure  # an image that is neither kept nor pushed
-    if dest == "-" and (kind == "local" or (kind == "oci" and not as_file)):
-        raise UsageError(f"option `--output`: type {kind} writes a directory, not standard output")
-    if kind in ("store", "registry") and dest:
-        raise UsageError(f"option `--output`: type {values['type']} has no `dest=`", hints=("name it with `name=`",))
-    family: Literal["", "oci", "docker"] = ""
-    if "oci-mediatypes" in values:
-        family = "oci" if switch("oci-mediatypes", True) else "docker"
-    form = compression(option, values.get("compression", "gzip"))
-    if form == "zstd" and family == "docker":
-        raise UsageError("option `--output`: zstd layers need OCI media types", hints=("leave `oci-mediatypes` out",))
-    asked = Output(
-        type=kind,
-        dest=dest,
-        names=split_list((values["name"],)) if "name" in values else (),
-        tar=as_file,
-        compression=form,
-        compression_level=_level(values.get("compression-level", ""), form),
-        force_compression=switch("force-compression", False),
-        media_family=family,
-        push_by_digest=switch("push-by-digest", False),
-        annotations=tuple(annotations),
-        mode_delete=_mode_delete(values.get("mode", "copy")),
-        platform_split=switch("platform-split", True) if "platform-split" in values else None,
-        own_epoch="source-date-epoch" in values,
-        epoch_s=_output_epoch(values.get("source-date-epoch", "")),
-        rewrite_timestamp=switch("rewrite-timestamp", False) if "rewrite-timestamp" in values else None,
-    )
-    by_tag = values["type"] != "registry" and not asked.push_by_digest
-    if kind == "registry" and switch("store", by_tag):
-        return (kept(asked), asked), insecure
-    return (asked,), insecure
-
-
-def _output_epoch(text: str) -> int | None:
-    seconds = whole_number(text, LATEST_S) if text else None
-    if text and seconds is None:
-        raise UsageError(
-            f"option `--output`: source-date-epoch is `{text}`, not a number of seconds since 1970",
-            hints=("names are for SOURCE_DATE_EPOCH itself; an empty value means no epoch",),
-        )
-    return seconds
-
-
-def kept(output: Output) -> Output:
-    """Return the same image as one of the store."""
-    return msgspec.structs.replace(output, type="store", push_by_digest=False)
-
-
-_TYPES_HINT = "one of image, registry, docker, oci, tar, local, cacheonly"
-
-
-def _output_type(text: str, push: bool) -> OutputType | None:
-    if text == "cacheonly":
-        return None
-    if text in ("image", "store"):
-        return "registry" if push else "store"
-    if text in get_args(OutputType):
-        return cast(OutputType, text)
-    raise UsageError(f"option `--output`: unknown type `{text}`", hints=(_TYPES_HINT,))
-
-
-def _mode_delete(text: str) -> bool:
-    if text not in ("copy", "delete"):
-        raise UsageError(f"option `--output`: `mode={text}` must be copy or delete")
-    return text == "delete"
-
-
 def compression(option: str, text: str) -> Compression:
     """Read `compression=`."""
     if text == "uncompressed":
@@ -365,32 +224,6 @@ def compression(option: str, text: str) -> Compression:
     if text in ("gzip", "zstd"):
         return cast(Compression, text)
     raise UsageError(f"option `{option}`: `compression={text}` must be gzip, zstd or uncompressed")
-
-
-def _level(text: str, form: Compression) -> int | None:
-    if not text:
-        return None
-    highest = 9 if form == "gzip" else 22
-    level = whole_number(text, highest)
-    if level is None:
-        hint = f"the levels of {form} are 0 to {highest}" if form != "none" else "what is not compressed has no level"
-        raise UsageError(f"option `--output`: `compression-level={text}` cannot be", hints=(hint,))
-    return max(level, 1) if form == "zstd" else level
-
-
-def _check_fields(values: dict[str, str], kind: OutputType) -> None:
-    """Refuse fields that could have no effect on an output of this type."""
-    known = _OUTPUT_FIELDS_OF.get(kind, _OF_REGISTRIES)
-    for key, value in values.items():
-        if key in known or key in ("type", "dest", "rewrite-timestamp", "source-date-epoch") or value == "false":
-            continue
-        types = [name for name, fields in _OUTPUT_FIELDS_OF.items() if key in fields]
-        types += ["image", "registry"] if key in _OF_REGISTRIES else []
-        raise UsageError(f"option `--output`: type {values['type']} has no `{key}=`",
-                         hints=(f"it belongs to type {', '.join(types)}",))  # fmt: skip
-    if kind == "store" and ("dangling-name-prefix" in values or values.get("name-canonical", "false") != "false"):
-        hint = "every image in the store can be found by its digest, with or without a name"
-        raise UsageError("option `--output`: names in the store have no digest", hints=(hint,))
 
 
 def cache_ref(option: str, text: str) -> CacheRef:
@@ -444,14 +277,14 @@ class SecretSpec:
 
 def secret(text: str, environ: Mapping[str, str]) -> SecretSpec:
     """Read `--secret id=...`. Mirrors: buildx buildflags.ParseSecretSpecs, secretsprovider.NewStore."""
-    option = "--secret"
     values: dict[str, str] = {}
-    for key, value in csv_pairs(option, text):
+    for key, value in csv_pairs("--secret", text):
         key = {"source": "src"}.get(key, key)
         if key not in ("id", "src", "env", "type"):
             raise UsageError(f"option `--secret`: unknown field `{key}`", hints=("known are id, src, env, type",))
         values[key] = value
-    if not values.get("id"):
+    id = values.get("id", "")
+    if not id:
         raise UsageError(f"option `--secret`: `{text}` has no `id=`", hints=("e.g. `--secret id=token,src=token.txt`",))
     kind = values.get("type", "")
     if kind not in ("", "file", "env"):
@@ -460,13 +293,11 @@ def secret(text: str, environ: Mapping[str, str]) -> SecretSpec:
     if kind == "env" and not variable:
         path, variable = "", path
     if path and variable:
-        raise UsageError(f"option `--secret`: `{values['id']}` cannot come from a file and from the environment")
-    if not path and not variable:
-        if kind != "file" and (kind == "env" or values["id"] in environ):
-            variable = values["id"]
-        else:
-            path = values["id"]
-    return SecretSpec(values["id"], path, variable)
+        raise UsageError(f"option `--secret`: `{id}` cannot come from a file and from the environment")
+    if path or variable:
+        return SecretSpec(id, path, variable)
+    by_name = kind == "env" or (kind == "" and id in environ)
+    return SecretSpec(id, "", id) if by_name else SecretSpec(id, id, "")
 
 
 def ssh(text: str, environ: Mapping[str, str]) -> SshAgent:
