@@ -263,7 +263,6 @@ COMPLEX = {
     "builder.solve.inplace": ("to be simplified", "_kept_paths"),
     "builder.solve.scheduler": ("to be simplified", "Scheduler.run"),
     "builder.verify": ("to be simplified", "_difference _document_error"),
-    "cli.commands.cache": ("to be simplified", "run"),
     "cli.elsewhere": ("to be simplified", "_in_group"),
     "cli.kaniko.context": ("to be simplified", "_git"),
     "cli.kaniko.request": ("to be simplified", "executor_request executor_registry"),

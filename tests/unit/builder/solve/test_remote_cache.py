@@ -16,17 +16,12 @@ import pytest
 
 from firkin.builder.build import run_build
 from firkin.builder.cache.directory import DirectoryCache
-from firkin.builder.cache.entry import ANNOTATION, CacheEntry
+from firkin.builder.cache.entry import ANNOTATION
 from firkin.builder.cache.repository import RepositoryCache
 from firkin.builder.opening import slot_of
 from firkin.builder.request import BuildRequest, BuildResult, CacheRef, Output
-from firkin.cli.commands.cache import Row, Rules, choose
 from firkin.errors import FirkinError, HostError, RegistryError
 from firkin.events import Event, Finished, Log, Warned
-from firkin.oci import media
-from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import DiffID, Digest
-from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
 from firkin.registry.client import RegistryClient
 from firkin.registry.settings import RegistrySettings
@@ -502,20 +497,3 @@ def test_entries_are_removed_or_the_registry_says_no(project: Project) -> None:
         with pytest.raises(RegistryError, match="does not delete manifests") as caught:
             place.remove(names[:1])
         assert "storage.delete.enabled" in caught.value.hints[0]
-
-
-def test_which_entries_go() -> None:
-    def row(number: int, saved: float, size: int) -> Row:
-        key = f"{number:064}"
-        layer = Layer(DiffID("sha256:" + key), Descriptor(media.OCI_LAYER, Digest("sha256:" + key), size))
-        return Row(key, CacheEntry(key, key, layer, "none::", saved, saved))
-
-    rows = (row(1, 100.0, 10), row(2, 90.0, 10), row(3, 10.0, 10), Row("f" * 64, None))
-    everything = Rules(0.0, 0, None)
-
-    def gone(rules: Rules) -> list[int]:
-        return [rows.index(item) for item in choose(rows, rules, 100.0)]
-
-    assert gone(everything._replace(older_than_s=50.0)) == [2, 3]
-    assert gone(everything._replace(keep_bytes=20)) == [3, 2]
-    assert gone(everything._replace(used=frozenset({Digest(rows[1].digest)}))) == [0, 2, 3]
