@@ -277,27 +277,32 @@ class SecretSpec:
 
 def secret(text: str, environ: Mapping[str, str]) -> SecretSpec:
     """Read `--secret id=...`. Mirrors: buildx buildflags.ParseSecretSpecs, secretsprovider.NewStore."""
-    values: dict[str, str] = {}
-    for key, value in csv_pairs("--secret", text):
-        key = {"source": "src"}.get(key, key)
-        if key not in ("id", "src", "env", "type"):
-            raise UsageError(f"option `--secret`: unknown field `{key}`", hints=("known are id, src, env, type",))
-        values[key] = value
+    values = {{"source": "src"}.get(key, key): value for key, value in csv_pairs("--secret", text)}
+    unknown = [key for key in values if key not in ("id", "src", "env", "type")]
+    if unknown:
+        raise UsageError(f"option `--secret`: unknown field `{unknown[0]}`", hints=("known are id, src, env, type",))
     id = values.get("id", "")
     if not id:
         raise UsageError(f"option `--secret`: `{text}` has no `id=`", hints=("e.g. `--secret id=token,src=token.txt`",))
     kind = values.get("type", "")
     if kind not in ("", "file", "env"):
         raise UsageError(f"option `--secret`: unsupported type `{kind}`", hints=("it is file or env",))
-    path, variable = values.get("src", ""), values.get("env", "")
+    path, variable = _secret_source(id, kind, values.get("src", ""), values.get("env", ""), environ)
+    return SecretSpec(id, path, variable)
+
+
+def _secret_source(
+    id: str, kind: str, path: str, variable: str, environ: Mapping[str, str]
+) -> tuple[str, str]:
+    """Return the file or the variable that a secret comes from; by its name if neither is told."""
     if kind == "env" and not variable:
         path, variable = "", path
     if path and variable:
         raise UsageError(f"option `--secret`: `{id}` cannot come from a file and from the environment")
     if path or variable:
-        return SecretSpec(id, path, variable)
+        return path, variable
     by_name = kind == "env" or (kind == "" and id in environ)
-    return SecretSpec(id, "", id) if by_name else SecretSpec(id, id, "")
+    return ("", id) if by_name else (id, "")
 
 
 def ssh(text: str, environ: Mapping[str, str]) -> SshAgent:
