@@ -564,6 +564,17 @@ def test_every_module_says_what_it_is_for() -> None:
     assert [module for module, tree in MODULES.items() if tree.body and not ast.get_docstring(tree)] == []
 
 
+def test_every_module_says_whether_it_does_io() -> None:
+    """Its first paragraph has one of two sentences: "Pure." or "Does I/O."."""
+    wrong = []
+    for module, tree in MODULES.items():
+        first = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
+        said = re.findall(r"(?<![\w/`])(?:Pure|Does I/O)\.(?= |$)", first)
+        if tree.body and (len(said) != 1 or (within(module, PURE) and said != ["Pure."])):
+            wrong.append(f"{module}: {first}")
+    assert not wrong, "\n".join(wrong)
+
+
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names(package: str) -> None:
     code = (

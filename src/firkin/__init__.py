@@ -1,4 +1,4 @@
-"""firkin: container images from Dockerfiles, without a daemon and without privileges.
+"""firkin: container images from Dockerfiles, without a daemon and without privileges. Does I/O.
 
 Public names load on first use, so that `import firkin` costs next to nothing.
 """

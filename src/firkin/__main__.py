@@ -1,4 +1,4 @@
-"""`python -m firkin`: the same as the `firkin` command. I; nobody imports it."""
+"""`python -m firkin`: the same as the `firkin` command. Does I/O. Nobody imports it."""
 
 import sys
 

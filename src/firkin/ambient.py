@@ -1,4 +1,4 @@
-"""What the surroundings say about a build: environment, home, clock. Pure: it is handed in, read at the rim.
+"""What the surroundings say about a build: environment, home, clock. Pure. It is handed in, read at the rim.
 
 The rim reads the process's state into an Ambient once; everything below gets fields of a BuildRequest.
 """

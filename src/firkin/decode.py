@@ -1,4 +1,4 @@
-"""Decoders of Structs, made by one thread at a time. Pure; every module may import it, and none decodes otherwise.
+"""Decoders of Structs, made by one thread at a time. Pure. Every module may import it, and none decodes otherwise.
 
 msgspec finds out what a Struct consists of when it first decodes one, and notes it at the class while it is still
 finding out: another thread that decodes the same Struct at that moment ends the process with a segmentation fault

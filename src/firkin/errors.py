@@ -1,4 +1,4 @@
-"""The error tree. Pure; anybody may import it.
+"""The error tree. Pure. Anybody may import it.
 
 An error says what failed (`message`: lower case, no full stop), which kind it is (`code`), how the process ends
 (`exit_code`), what to do (`hints`), where (`span`) and which argument it is about (`option`). `render/report.py` prints

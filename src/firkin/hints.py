@@ -1,4 +1,4 @@
-"""Ways out of an error as values, which every front puts into its own words. Pure; anybody may import it.
+"""Ways out of an error as values, which every front puts into its own words. Pure. Anybody may import it.
 
 A hint that is the same for everybody is a text. One that names an option, an argument or a command is a Hint: its
 kind, and the names that belong into its text. The command line (`cli/hints.py`), the Kaniko executor

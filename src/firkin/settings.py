@@ -1,4 +1,4 @@
-"""config.toml: what the machine's and the user's files say. I (reads files); `api` and `cli` may import it.
+"""config.toml: what the machine's and the user's files say. Does I/O. `api` and `cli` may import it.
 
 Files are read in order, later ones win key by key; an unknown key is an error with its place. `tomllib`
 is loaded only where a file exists. docs/config.md describes the keys.

@@ -1,4 +1,4 @@
-"""Text with positions: what a message points at. Pure; anybody may import it."""
+"""Text with positions: what a message points at. Pure. Anybody may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts and numbers as strangers write them, made fit for encoders and the kernel. Pure; anybody may import it.
+"""Texts and numbers as strangers write them, made fit for encoders and the kernel. Pure. Anybody may import it.
 
 What is read as UTF-8 keeps other bytes as surrogates (PEP 383), so that files and their names survive.
 No such text can be encoded again as it is: JSON and SQLite get `valid_text` of it.

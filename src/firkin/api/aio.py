@@ -1,4 +1,5 @@
-"""The Python API for asyncio: one thin adapter over the thread API. I; it loads with `firkin.build_async` only."""
+"""The Python API for asyncio: one thin adapter over the thread API. Does I/O. It loads with `firkin.build_async` only.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Python API: `firkin.build(...)`. I; each call starts a worker process of its own, so threads are welcome.
+"""The Python API: `firkin.build(...)`. Does I/O. Each call starts a worker process of its own, so threads are welcome.
 
 Nothing is kept between calls. The surroundings (environment, home, clock) are read once a call.
 """

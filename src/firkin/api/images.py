@@ -1,4 +1,4 @@
-"""The Python API for images of the store: list, tag, pull, push. I; it loads on first use.
+"""The Python API for images of the store: list, tag, pull, push. Does I/O. It loads on first use.
 
 Names, ids and digests mean what they mean on the command line (`images/find.py`). Nothing is kept between calls, and
 each works in the caller's thread and process; any number of threads may call at the same time.

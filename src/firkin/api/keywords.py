@@ -1,4 +1,4 @@
-"""What the arguments of the Python API may be, one reader for each kind of value. No I/O; `api`, `aio`, `library` only.
+"""What the arguments of the Python API may be, one reader for each kind of value. Pure. `builds`, `aio`, `images` only.
 
 A reader gets the argument's name and what the caller handed over, and returns it as the engine has it: paths as str,
 lists as tuples, mappings as pairs. All of them raise UsageError that names the argument, the type that it has (never

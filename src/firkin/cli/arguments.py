@@ -1,4 +1,4 @@
-"""Words of a command line → Arguments, by rows of options. Pure; only `cli` may import it.
+"""Words of a command line → Arguments, by rows of options. Pure. Only `cli` may import it.
 
 Spelling as Go's pflag, which docker uses: `--tag x`, `--tag=x`, `-t x`, `-tx`, `-t=x`, `-qt x`; flags
 take `=true` or `=false`; options and operands may be mixed; `--` ends the options. No abbreviations.

@@ -1,4 +1,4 @@
-"""Completion scripts for shells, made from the rows of options. Pure; `cli` only.
+"""Completion scripts for shells, made from the rows of options. Pure. `cli` only.
 
 Names of images are asked for when they are wanted: `firkin images --names`.
 """

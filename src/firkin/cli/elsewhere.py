@@ -1,4 +1,4 @@
-"""Words that people know from other tools: what they mean here, or what to type instead. Pure; `cli` only.
+"""Words that people know from other tools: what they mean here, or what to type instead. Pure. `cli` only.
 
 Loaded only when a word is not one of firkin's own. Commands of docker, podman, buildx, buildah, skopeo, crane, dive
 and the Kaniko executor. What firkin has under another name is run only where it does the same; a suggestion never

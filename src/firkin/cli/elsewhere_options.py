@@ -1,4 +1,4 @@
-"""Options that people know from other tools and that firkin does not have: what to write instead. Pure; `cli` only.
+"""Options that people know from other tools and that firkin does not have: what to write instead. Pure. `cli` only.
 
 Loaded only when an option is unknown. Every option of `docker buildx build` is in `options`, with its answer in the
 reference page; here are those of podman, buildah, the Kaniko executor and docker's other commands.

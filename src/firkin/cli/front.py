@@ -1,4 +1,4 @@
-"""The front process: starts the worker, draws its events, passes signals on. Does I/O; only `cli` may import it.
+"""The front process: starts the worker, draws its events, passes signals on. Does I/O. Only `cli` may import it.
 
 The worker is a fork without exec: the request stays in memory. A first SIGINT or SIGTERM asks the worker to stop, a
 second to do so at once; it sees to that itself (linux/ending.py). When it has not ended after GRACE_S the front kills

@@ -1,4 +1,4 @@
-"""The `firkin` command: `--version`, `--help`, and the way to a command. Does I/O; the console script imports it.
+"""The `firkin` command: `--version`, `--help`, and the way to a command. Does I/O. The console script imports it.
 
 Imports nothing but the table of commands that the interpreter has not loaded already, so that `firkin --version` costs
 next to nothing. A command loads itself.

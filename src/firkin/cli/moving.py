@@ -1,4 +1,4 @@
-"""Progress of `pull` and `push`: what their tasks move, drawn as a build is. I; `cli.commands` only."""
+"""Progress of `pull` and `push`: what their tasks move, drawn as a build is. Does I/O. `cli.commands` only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Help texts and the reference page, made from the rows of options. Pure; `cli` only."""
+"""Help texts and the reference page, made from the rows of options. Pure. `cli` only."""
 
 from __future__ import annotations
 

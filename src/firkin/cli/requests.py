@@ -1,4 +1,4 @@
-"""Arguments of `firkin build` → BuildRequest. I (reads secrets from files); only `cli` may import it."""
+"""Arguments of `firkin build` → BuildRequest. Does I/O. Only `cli` may import it."""
 
 from __future__ import annotations
 

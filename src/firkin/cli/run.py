@@ -1,4 +1,4 @@
-"""Runs one command: arguments, settings, errors, exit code. I; only `cli.main` may import it."""
+"""Runs one command: arguments, settings, errors, exit code. Does I/O. Only `cli.main` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammars of single option values. Pure; only `cli` may import it.
+"""The grammars of single option values. Pure. Only `cli` may import it.
 
 Spelling as `docker buildx build`; every function raises UsageError that names the option and the part.
 Mirrors: buildx util/buildflags, docker/go-units, docker opts.

@@ -1,4 +1,4 @@
-"""The layers of one build in all their forms, over one store. Does I/O by what it puts together.
+"""The layers of one build in all their forms, over one store. Does I/O.
 
 A pulled layer starts as a blob in a registry, a built one as a tree; each form is made when it is needed, once, by
 one task, and kept in the store.

@@ -1,4 +1,4 @@
-"""Under which line of the plan a base image's bytes are shown. Does I/O only by the events that it emits.
+"""Under which line of the plan a base image's bytes are shown. Pure. All that it does is to emit events.
 
 The layers of a base are fetched when a step needs them, by whichever needs them first. What they are is their
 FROM: its vertex begins (again, for it has ended when its name was resolved) with the first byte and ends with

@@ -1,4 +1,4 @@
-"""Where exporters get an image's bytes from, and archives of them. Does I/O; exporters import it."""
+"""Where exporters get an image's bytes from, and archives of them. Does I/O. Exporters import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What somebody means by a name, an id or a digest: one rule for every command. Does I/O (reads manifests).
+"""What somebody means by a name, an id or a digest: one rule for every command. Does I/O.
 
 In this order, and the first that fits decides (as `docker` has it, moby daemon/images GetImage):
 

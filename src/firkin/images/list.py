@@ -1,4 +1,4 @@
-"""Lists the images of a store. Does I/O (reads manifests)."""
+"""Lists the images of a store. Does I/O."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Layers: changes of a file tree, to and from tar streams and directories."""
+"""Layers: changes of a file tree, to and from tar streams and directories. Does I/O."""

@@ -1,4 +1,5 @@
-"""Changes to a tree on disk, contents by reflink, hard link or copy in the kernel. I; `solve` and `rootfs` use it.
+"""Changes to a tree on disk, contents by reflink, hard link or copy in the kernel. Does I/O. `solve` and `rootfs` use
+it.
 
 The twin of `stream.write_layer`: the same changes, as a diff tree (what overlayfs wants) or onto a flat one.
 """

@@ -1,4 +1,4 @@
-"""Owners, attributes, special files and removals on disk. I; `layer` and `rootfs` use it.
+"""Owners, attributes, special files and removals on disk. Does I/O. `layer` and `rootfs` use it.
 
 Files are named by the descriptor of their directory and one name in it. Spec: Linux
 Documentation/filesystems/overlayfs.rst (whiteouts and opaque directories, userxattr).

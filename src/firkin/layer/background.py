@@ -1,4 +1,4 @@
-"""An iterator that runs ahead in a thread of its own. I; `layer`, `solve` and `export` use it.
+"""An iterator that runs ahead in a thread of its own. Does I/O. `layer`, `solve` and `export` use it.
 
     with Background(chunks, depth=4) as ahead:
         for chunk in ahead: ...

@@ -1,4 +1,4 @@
-"""A layer's blob on its way in, in one pass: verify, tee, inflate, verify, unpack or index. I; `solve` uses it.
+"""A layer's blob on its way in, in one pass: verify, tee, inflate, verify, unpack or index. Does I/O. `solve` uses it.
 
 Nothing that is made of a blob counts before its digest, its size and the digest of its tar are what the
 image says of them: whatever bears the name of a layer holds that layer.

@@ -1,4 +1,4 @@
-"""Two listings of one tree to what changed between them. Pure; `rootfs` uses it through `scan`.
+"""Two listings of one tree to what changed between them. Pure. `rootfs` uses it through `scan`.
 
 A listing costs one lstat a file and no read: a file is unchanged if its inode, ctime, size, mtime,
 mode and owner are. It holds about 140 bytes a file: a directory's names in one tuple, what lstat said

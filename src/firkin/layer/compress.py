@@ -1,4 +1,4 @@
-"""Compression of streams, out and in. Pure computation over iterators; `layer`, `context` and `solve` may import it.
+"""Compression of streams, out and in. Pure. It computes over iterators; `layer`, `context` and `solve` may import it.
 
 Out: a stream is cut into blocks of BLOCK_BYTES that are compressed independently of each other: gzip
 as one member (deflate blocks end at a byte, as with `pigz -i`), zstd as one frame a block, as

@@ -1,4 +1,4 @@
-"""Unpacking where it can do no harm: in processes that have given up all but what it needs. I; `solve` uses it.
+"""Unpacking where it can do no harm: in processes that have given up all but what it needs. Does I/O. `solve` uses it.
 
     worker ── fork, before its first thread ──▶ server ── fork, one a layer ──▶ inflates, digests, unpacks
 

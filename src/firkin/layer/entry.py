@@ -1,4 +1,4 @@
-"""Tar headers to and from bytes, one member at a time. Pure; `layer` and `context` may import it.
+"""Tar headers to and from bytes, one member at a time. Pure. `layer` and `context` may import it.
 
 Written form: ustar, with a PAX header before it only where ustar cannot say it (long or non-ASCII
 names, big numbers, xattrs). Times are whole seconds, as in the layers of other builders. Nothing of

@@ -1,4 +1,4 @@
-"""A layer's metadata in one small file: every member, sorted, found by bisection without reading the rest. I.
+"""A layer's metadata in one small file: every member, sorted, found by bisection without reading the rest. Does I/O.
 
 `store` keeps one for each layer that it wants to answer for without a tree; `solve` reads them as views.
 

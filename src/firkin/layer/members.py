@@ -1,4 +1,4 @@
-"""What a layer's tar says of each path, and how two layers differ. I (hashes streams); verify uses it."""
+"""What a layer's tar says of each path, and how two layers differ. Does I/O. Verify uses it."""
 
 from __future__ import annotations
 

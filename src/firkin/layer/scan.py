@@ -1,4 +1,5 @@
-"""Directories to changes: an overlay's upper directory, or a tree against an earlier listing. I; `rootfs` uses it.
+"""Directories to changes: an overlay's upper directory, or a tree against an earlier listing. Does I/O. `rootfs` uses
+it.
 
 Order: parents first, names by their bytes, a directory's content right behind it. One lstat and one
 listxattr a file; contents are not read here.

@@ -1,4 +1,4 @@
-"""Layer out, in one pass: changes, tar, sha256, deflate, sha256 and count, sink. I; `solve` and `export` use it.
+"""Layer out, in one pass: changes, tar, sha256, deflate, sha256 and count, sink. Does I/O. `solve` and `export` use it.
 
 The caller's thread walks the changes and reads files straight into blocks of a small pool. Compressors
 take the blocks in any order; one finisher takes them in order, feeds both digests and writes. All of

@@ -1,4 +1,4 @@
-"""A stream of tar blocks to members. Pure: it takes an iterator of bytes; `layer`, `context` and `solve` may import it.
+"""A stream of tar blocks to members. Pure. It takes an iterator of bytes; `layer`, `context` and `solve` may import it.
 
     reader = TarReader(chunks)
     while (member := reader.next_member()) is not None:

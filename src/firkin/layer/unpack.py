@@ -1,4 +1,4 @@
-"""A layer's tar to an overlay diff tree beneath a fresh root. I; `layer.blob`, `solve` and `context` use it.
+"""A layer's tar to an overlay diff tree beneath a fresh root. Does I/O. `layer.blob`, `solve` and `context` use it.
 
 A removal is a character device 0:0, an opaque directory has the xattr `user.overlay.opaque`. Every file is made
 relative to a descriptor of its directory (`linux.folders`), so nothing is ever written through a link; links that

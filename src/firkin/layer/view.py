@@ -1,4 +1,5 @@
-"""Read access to file trees: a directory, a stack of diff trees, a stack of indexes. I; `store` and above use it.
+"""Read access to file trees: a directory, a stack of diff trees, a stack of indexes. Does I/O. `store` and above use
+it.
 
 Views remember which directories are real, so they are for trees that do not change while they are
 looked at: make a new one after a change.

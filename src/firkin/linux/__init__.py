@@ -1,4 +1,4 @@
-"""What the kernel offers, one thin layer above system calls. I; modules from `layer` upwards may import it.
+"""What the kernel offers, one thin layer above system calls. Does I/O. Modules from `layer` upwards may import it.
 
 `syscalls` one function a call · `mounts` overlay and bind mounts · `idmap` id maps of user namespaces ·
 `enter` the way of the worker into its namespaces · `probe` facts of this machine · `beneath` paths

@@ -1,4 +1,4 @@
-"""Paths inside a root that must not lead out of it. I; layer, context, rootfs and what is above may import it.
+"""Paths inside a root that must not lead out of it. Does I/O. Layer, context, rootfs and what is above may import it.
 
 A root is a directory of somebody else's making: a layer, a context, an image. `..` and links in it are
 read as a process would that has it for its `/`. The kernel does that with openat2(2), RESOLVE_IN_ROOT;

@@ -1,4 +1,5 @@
-"""How a process ends that is told to (SIGTERM, SIGINT, SIGHUP): soon, whatever it does, with nothing left behind. I.
+"""How a process ends that is told to (SIGTERM, SIGINT, SIGHUP): soon, whatever it does, with nothing left behind. Does
+I/O.
 
 A signal asks first: its handler sets a Cancel or raises, and the work unwinds. Some calls cannot be asked (opening a
 FIFO, waiting for a lock, a database, a name server or a disk), nor does a handler run meanwhile. So a thread waits

@@ -1,4 +1,4 @@
-"""The way of the worker into its namespaces. I; `worker`, `cli` and the Python API may import it.
+"""The way of the worker into its namespaces. Does I/O. `worker`, `cli` and the Python API may import it.
 
 The kernel wants an outsider to write the maps of a user namespace, so two processes take part, over
 two pipes (drawn in docs/dev/sandbox.md):

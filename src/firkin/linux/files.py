@@ -1,4 +1,5 @@
-"""Small files whose place somebody names: read whole, never waited for. I; any module above `linux` may import it.
+"""Small files whose place somebody names: read whole, never waited for. Does I/O. Any module above `linux` may import
+it.
 
 A pipe, socket or device where a file is expected would be waited for without end, or never end. So files are
 opened without blocking and looked at before they are read. `/dev/stdin`, `/dev/fd/N` and the like, which

@@ -1,4 +1,4 @@
-"""Directories beneath a root, reached component by component and held by descriptors; and their removal. I; any
+"""Directories beneath a root, reached component by component and held by descriptors; and their removal. Does I/O. Any
 module above `linux` may import it.
 
 For trees that are being made out of somebody else's names: the kernel gets one component at a time, relative to

@@ -1,5 +1,5 @@
-"""Keeping what a build runs away from what firkin holds, where both share a process list or a root. I; `worker` and
-`solve` use it.
+"""Keeping what a build runs away from what firkin holds, where both share a process list or a root. Does I/O. `worker`
+and `solve` use it.
 
 Without namespaces a command sees firkin's processes, and in place it can replace every file that firkin
 might still load. So: nobody may look into this process, and all code is loaded before the first command.

@@ -1,4 +1,4 @@
-"""Overlay mounts and what is mounted where. I; any module from `linux` upwards may import it."""
+"""Overlay mounts and what is mounted where. Does I/O. Any module from `linux` upwards may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of this machine that decide how builds can run. I; the modules above may import it.
+"""Facts of this machine that decide how builds can run. Does I/O. The modules above may import it.
 
 Cheap facts are read from files. What only a trial can tell (may this process make namespaces, mount
 an overlay in the store, mount /proc?) is tried in a forked child and left no trace of.

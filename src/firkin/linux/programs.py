@@ -1,4 +1,5 @@
-"""Helper programs that this process waits for, without ever hanging on one. I; the modules above may import it."""
+"""Helper programs that this process waits for, without ever hanging on one. Does I/O. The modules above may import it.
+"""
 
 from __future__ import annotations
 

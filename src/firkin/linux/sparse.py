@@ -1,4 +1,5 @@
-"""Contents of files from descriptor to descriptor, holes staying holes. I; any module above `linux` may import it.
+"""Contents of files from descriptor to descriptor, holes staying holes. Does I/O. Any module above `linux` may import
+it.
 
 Also a part of the stand-alone program `sandbox/init.py`, in whose names it is executed: it imports `os` only.
 """

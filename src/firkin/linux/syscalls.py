@@ -1,4 +1,4 @@
-"""System calls that Python's `os` lacks, one function each. I; any module from `linux` upwards may import it.
+"""System calls that Python's `os` lacks, one function each. Does I/O. Any module from `linux` upwards may import it.
 
 Every function raises OSError with the errno and, where there is one, the path. ctypes is loaded with
 the first call, because the start path of the command line must not pay for it. Calls that came after

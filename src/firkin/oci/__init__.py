@@ -1,1 +1,1 @@
-"""The vocabulary of image-spec and distribution-spec: values, no I/O. Anybody may import it."""
+"""The vocabulary of image-spec and distribution-spec, as values. Pure. Anybody may import it."""

@@ -1,4 +1,4 @@
-"""JSON of images to values and back. Pure; the only place where foreign JSON is taken apart.
+"""JSON of images to values and back. Pure. The only place where foreign JSON is taken apart.
 
 Unknown fields are ignored on reading (the specs demand it); the raw bytes stay the identity. An
 error names the key path. Writing is deterministic: fields in the order of the specs, no blanks.

@@ -1,4 +1,4 @@
-"""Documents as Go's encoding/json reads them into structs. Pure; `codec` loads it when a document may need that.
+"""Documents as Go's encoding/json reads them into structs. Pure. `codec` loads it when a document may need that.
 
 Keys match whatever their case; null leaves the zero value anywhere; of repeated keys the last counts, and objects are
 joined; what is no Unicode becomes U+FFFD. Spec: https://pkg.go.dev/encoding/json#Unmarshal.

@@ -1,4 +1,5 @@
-"""RegistryClient: what the rest of firkin does with registries. I; context and everything above it may import it.
+"""RegistryClient: what the rest of firkin does with registries. Does I/O. Context and everything above it may import
+it.
 
 Pulls go to the mirrors of a registry in order, then to itself; pushes only to itself. Documents and presence of blobs
 are remembered for the client's life, so asking twice costs one request. docs/dev/registry.md tells the rules.

@@ -1,4 +1,4 @@
-"""The one import of pycurl, without the asyncio front that it brings along. I; `transport` imports it.
+"""The one import of pycurl, without the asyncio front that it brings along. Does I/O. `transport` imports it.
 
 That front's own imports (dataclasses, inspect, ast) take as long as libcurl itself, at every start.
 """

@@ -1,4 +1,4 @@
-"""Reading one blob: verified as it passes, resumed where a connection broke. I; registry/ only."""
+"""Reading one blob: verified as it passes, resumed where a connection broke. Does I/O. registry/ only."""
 
 from __future__ import annotations
 

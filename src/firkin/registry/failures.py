@@ -1,4 +1,4 @@
-"""What libcurl's failures mean, and who is to blame: host, name, proxy or certificate. I; `transport` loads it.
+"""What libcurl's failures mean, and who is to blame: host, name, proxy or certificate. Does I/O. `transport` loads it.
 
 A name that DNS says does not exist is no use to ask for again; a resolver that has no answer may have one soon.
 """

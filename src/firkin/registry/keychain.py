@@ -1,4 +1,4 @@
-"""Credentials of registries: config.json files and credential helpers. I; registry/ and cli/ only.
+"""Credentials of registries: config.json files and credential helpers. Does I/O. registry/ and cli/ only.
 
 Sources are asked in the order of `RegistrySettings` (`auth_json`, then `auth_files`) and merged, not shadowed: the
 longest key that is a prefix of `host[:port]/repository` wins, whichever source has it; of equal keys, the first.

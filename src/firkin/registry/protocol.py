@@ -1,4 +1,4 @@
-"""Requests and answers of the distribution protocol as values. Pure; registry/ and testing/ only.
+"""Requests and answers of the distribution protocol as values. Pure. registry/ and testing/ only.
 
 Spec: distribution-spec spec.md (end-1 to end-13), RFC 9110 (challenges, ranges), RFC 8288 (Link).
 """

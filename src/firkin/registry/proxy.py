@@ -1,4 +1,4 @@
-"""Which proxy a URL goes through. Pure; registry/ and context/ may import it.
+"""Which proxy a URL goes through. Pure. registry/ and context/ may import it.
 
 Mirrors: Go's golang.org/x/net/http/httpproxy, so that NO_PROXY means here what it means to other builders.
 """

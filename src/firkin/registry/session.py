@@ -1,4 +1,4 @@
-"""Requests that carry authentication, follow redirects and are tried again. I; registry/ only.
+"""Requests that carry authentication, follow redirects and are tried again. Does I/O. registry/ only.
 
 What is sent where: `Authorization` goes to the origin of the endpoint and nowhere else; a redirect or Location never
 leads from https to http (except back to the same host by https, for proxies that forget how they were reached).

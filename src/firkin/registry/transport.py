@@ -1,4 +1,4 @@
-"""HTTP by libcurl (pycurl): connections, streaming, time-outs, cancellation. I; registry/ and context/ only.
+"""HTTP by libcurl (pycurl): connections, streaming, time-outs, cancellation. Does I/O. registry/ and context/ only.
 
 One Exchange is one request and its answer, moved by whoever reads it: nothing runs in the background and memory stays
 at a few buffers. Redirects, authentication and retries are `session`'s. Idle connections wait in a pool.

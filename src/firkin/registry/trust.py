@@ -1,4 +1,4 @@
-"""Which certificates a host's TLS connection trusts and shows. I; registry/ and context/ only."""
+"""Which certificates a host's TLS connection trusts and shows. Does I/O. registry/ and context/ only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Writing one blob: one PUT first, other forms where a registry wants them, resumed when broken. I; registry/ only.
+"""Writing one blob: one PUT first, other forms where a registry wants them, resumed when broken. Does I/O. registry/
+only.
 
 Spec: distribution-spec, Pushing Blobs. A broken PUT is not lost: the session's GET says how much arrived, and the rest
 follows as a PATCH. A registry that refuses the PUT, in whatever words, gets the blob as Docker sends it: one PATCH

@@ -1,4 +1,4 @@
-"""URLs of registries: split, resolve, quote, redact. Pure; registry/ only.
+"""URLs of registries: split, resolve, quote, redact. Pure. registry/ only.
 
 urllib.parse is left out on purpose: it costs 7 ms at start and accepts more than a registry may send.
 """

@@ -1,4 +1,4 @@
-"""Events → what people and programs see. Sees only errors, source and events.
+"""Events → what people and programs see. Does I/O. Sees only errors, source and events.
 
 `trace` folds events · `plain`, `tty`, `jsonl`, `rawjson`, `quiet` one renderer each · `report` errors and
 warnings. A renderer is fed by one thread and writes to one file descriptor.

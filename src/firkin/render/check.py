@@ -1,4 +1,4 @@
-"""What checks found, a target's outline and a file's targets, as text. Pure; `cli` only.
+"""What checks found, a target's outline and a file's targets, as text. Pure. `cli` only.
 
 Mirrors: what `docker build --check` and `--call=outline|targets` print.
 """

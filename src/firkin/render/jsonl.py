@@ -1,4 +1,4 @@
-"""Events as JSON lines, the same as on the worker's pipe (docs/dev/events.md). I (writes); `render` only."""
+"""Events as JSON lines, the same as on the worker's pipe (docs/dev/events.md). Does I/O. `render` only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress as log lines, in the forms of logrus that the Kaniko executor writes. I (writes); `cli.executor` makes it.
+"""Progress as log lines, in the forms of logrus that the Kaniko executor writes. Does I/O. `cli.executor` makes it.
 
 Messages go to standard error. Output of steps goes to the stream that it came on, as it is, without prefixes.
 """

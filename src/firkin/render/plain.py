@@ -1,4 +1,4 @@
-"""Progress as lines, for CI and files. I (writes); `render` only.
+"""Progress as lines, for CI and files. Does I/O. `render` only.
 
 Mirrors: buildkit util/progress/progressui (plain). Output of parallel steps is kept together: one step
 speaks until it ends or others have waited PATIENCE_S; what the others say meanwhile is kept.

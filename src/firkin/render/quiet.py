@@ -1,4 +1,4 @@
-"""No progress; warnings of no concern; the end of a failed step's output. I (writes); `render` only."""
+"""No progress; warnings of no concern; the end of a failed step's output. Does I/O. `render` only."""
 
 from __future__ import annotations
 

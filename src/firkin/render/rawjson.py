@@ -1,4 +1,4 @@
-"""Events as BuildKit tells of a build: one JSON object of its client's SolveStatus a line. I (writes); `render` only.
+"""Events as BuildKit tells of a build: one JSON object of its client's SolveStatus a line. Does I/O. `render` only.
 
 What reads `buildx build --progress=rawjson` reads this. Digests name vertices and nothing else; warnings about the
 Dockerfile belong to a vertex of their own, as there.

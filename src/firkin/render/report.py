@@ -1,4 +1,4 @@
-"""Errors, warnings and the final line as text. Pure; `render` and `cli` only.
+"""Errors, warnings and the final line as text. Pure. `render` and `cli` only.
 
 The one place that knows how an error looks: `error: <what failed>`, causes, excerpt, then `hint: ...`.
 """

@@ -1,4 +1,4 @@
-"""Small texts: sizes, times, titles, and output of strangers made safe for a terminal. Pure; `render` only."""
+"""Small texts: sizes, times, titles, and output of strangers made safe for a terminal. Pure. `render` only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events folded into the state of a build. Pure; `render` only.
+"""Events folded into the state of a build. Pure. `render` only.
 
 Vertices get their numbers (`#4`) in the order in which they begin, as in BuildKit's progress. One that has
 ended may begin again: a base image, whose name is resolved first and whose layers are fetched when needed.

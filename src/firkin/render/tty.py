@@ -1,4 +1,4 @@
-"""Progress on a terminal: what ended scrolls by, what runs is drawn below with its last lines. I; `render` only.
+"""Progress on a terminal: what ended scrolls by, what runs is drawn below with its last lines. Does I/O. `render` only.
 
 rich draws; it is loaded with this module and with nothing else. `close` gives the cursor back, and
 whoever owns the process must call it however the build ends.

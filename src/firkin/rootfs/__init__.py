@@ -1,6 +1,6 @@
-"""How the root of a step comes to be, and what it turned into: one Protocol, three ways to keep it.
+"""How the root of a step comes to be, and what it turned into: one Protocol, three ways to keep it. Does I/O.
 
-I; modules from `rootfs` upwards may import it. `overlay` merges layer trees by a mount · `directory`
+Modules from `rootfs` upwards may import it. `overlay` merges layer trees by a mount · `directory`
 copies them · `inplace` unpacks them over `/`. Nothing here knows how commands are run (`sandbox` does).
 """
 

@@ -1,5 +1,5 @@
-"""Roots as plain directories, for machines that grant no mounts: layers copied in, changes found by comparison. I;
-see `rootfs`.
+"""Roots as plain directories, for machines that grant no mounts: layers copied in, changes found by comparison. Does
+I/O. See `rootfs`.
 
 The directory of a step lives on as that of the next: the tree that was captured is the new top layer,
 so a step that starts from it (or from it and the trees of some COPY steps) unpacks only what is new.

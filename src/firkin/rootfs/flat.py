@@ -1,4 +1,4 @@
-"""A plain directory made of layer trees, and what changed in it since. I; `directory` and `inplace` use it.
+"""A plain directory made of layer trees, and what changed in it since. Does I/O. `directory` and `inplace` use it.
 
 Changes are found by one lstat a file: inode, ctime, size, mode and owner. Three things change a ctime
 and are no change of a layer: a mount point that was put over something for a while (`covered`),

@@ -1,4 +1,4 @@
-"""This container's own root as the root of every step, in turn (the executor image). I; see `rootfs`.
+"""This container's own root as the root of every step, in turn (the executor image). Does I/O. See `rootfs`.
 
     OWN/original/fs    what stood in `/` before the first step, until the build ends
     OWN/run-N/         scratch of one command

@@ -1,4 +1,4 @@
-"""Hard links of lower layers in a plain directory: kept apart, as overlayfs does. I; `flat` uses it.
+"""Hard links of lower layers in a plain directory: kept apart, as overlayfs does. Does I/O. `flat` uses it.
 
 On an overlay a write goes to a copy of the one name that was written to; other names of the file keep what they had.
 In a directory without a mount each name therefore gets a file of its own when a layer is unpacked. Files that would

@@ -1,4 +1,4 @@
-"""Roots as overlay mounts: layer trees below, an upper directory that takes the changes. I; see `rootfs`.
+"""Roots as overlay mounts: layer trees below, an upper directory that takes the changes. Does I/O. See `rootfs`.
 
     SCRATCH/upper     becomes the next layer's tree by rename
     SCRATCH/work      overlayfs's own

@@ -1,4 +1,4 @@
-"""Where RUN commands run: one Protocol, three ways to keep it. I; modules from `sandbox` upwards may import it.
+"""Where RUN commands run: one Protocol, three ways to keep it. Does I/O. Modules from `sandbox` upwards may import it.
 
 `result` values · `ops`, `filters` values → the work of `init.py` · `init.py` the stand-alone program ·
 `namespaces`, `chroot`, `bare` the ways. Nothing here knows how a root came to be (`rootfs` does).

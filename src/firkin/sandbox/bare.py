@@ -1,4 +1,4 @@
-"""RUN on this container's own root, one command at a time. I; `backend` users may import it.
+"""RUN on this container's own root, one command at a time. Does I/O. `backend` users may import it.
 
 The root may have replaced whatever an interpreter needs, so none is started: a process that was forked
 while everything was still in place (`launcher`) forks again for every command.

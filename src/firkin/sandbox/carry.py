@@ -1,4 +1,4 @@
-"""Moves, copies and removes trees that strangers have written to. Nothing imports it.
+"""Moves, copies and removes trees that strangers have written to. Does I/O. Nothing imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed. A file is a directory that is held open and
 a name in it, and a tree is walked by descriptors, so no link in it leads anywhere.

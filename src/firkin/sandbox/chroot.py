@@ -1,4 +1,4 @@
-"""RUN in a directory by chroot, for containers that grant no namespaces and no mounts. I; `backend` users may
+"""RUN in a directory by chroot, for containers that grant no namespaces and no mounts. Does I/O. `backend` users may
 import it.
 
 A command has no way out: CAP_SYS_CHROOT is taken from it, no descriptor leads outside, and there is no

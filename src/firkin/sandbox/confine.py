@@ -1,5 +1,5 @@
-"""What keeps a command from processes, sockets, devices and system calls that it has no business with. Nothing
-imports it.
+"""What keeps a command from processes, sockets, devices and system calls that it has no business with. Does I/O.
+Nothing imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed: process C calls `confine` while it
 still has the right to. Only that process and what comes of it are confined, never firkin. Three means of the kernel:

@@ -1,4 +1,4 @@
-"""Seccomp programs for commands, as bytes of struct sock_filter. P; `ops` and `plain_ops` import it.
+"""Seccomp programs for commands, as bytes of struct sock_filter. Pure. `ops` and `plain_ops` import it.
 
 Classic BPF over struct seccomp_data (seccomp(2)): number at 0, architecture at 4, low halves of the arguments at
 16, 24, ... on little-endian machines, which all of ours are. A machine may run programs of more than one

@@ -1,4 +1,5 @@
-"""What surrounds a command where nothing can be mounted: put in place before, taken out after. Nothing imports it.
+"""What surrounds a command where nothing can be mounted: put in place before, taken out after. Does I/O. Nothing
+imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed: `Fixtures` performs the operations of
 `ops.plain_plan` on a plain directory, or on `/` itself. Everything is made in the scratch directory and renamed into

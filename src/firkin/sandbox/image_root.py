@@ -1,4 +1,4 @@
-"""Paths of an image, for those who stand outside of it. Nothing imports it.
+"""Paths of an image, for those who stand outside of it. Does I/O. Nothing imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed. An image decides where its links lead, and
 a command may exchange every directory for a link while it runs. So a path is walked once, from the descriptor of the

@@ -1,4 +1,4 @@
-"""The stand-alone program that every RUN command starts under. Nothing imports it.
+"""The stand-alone program that every RUN command starts under. Does I/O. Nothing imports it.
 
     python -I -S -c 'import marshal; code, plan = marshal.load(open(3, "rb")); exec(code); main(plan, 4)'
 

@@ -1,4 +1,5 @@
-"""The process that starts commands when no interpreter can be started any more. I; `bare`, `worker`, `solve` import it.
+"""The process that starts commands when no interpreter can be started any more. Does I/O. `bare`, `worker`, `solve`
+import it.
 
     worker ── fork, before its first thread ──▶ launcher ── fork, one a RUN ──▶ A of `init.py`
 

@@ -1,4 +1,4 @@
-"""Calls of a command that a filter alone cannot judge are answered beside it. Nothing imports it.
+"""Calls of a command that a filter alone cannot judge are answered beside it. Does I/O. Nothing imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed. A filter with a listener sends calls to
 another process (seccomp_unotify(2)), which reads what they point to and does them itself: never the kernel with memory

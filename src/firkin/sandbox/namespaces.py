@@ -1,4 +1,4 @@
-"""RUN in namespaces of its own, on an overlay or a plain directory. I; `backend` users may import it."""
+"""RUN in namespaces of its own, on an overlay or a plain directory. Does I/O. `backend` users may import it."""
 
 from __future__ import annotations
 

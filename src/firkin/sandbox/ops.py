@@ -1,4 +1,4 @@
-"""RunSpec and root → the dictionary that `init.py` performs. P; the sandboxes may import it.
+"""RunSpec and root → the dictionary that `init.py` performs. Pure. The sandboxes may import it.
 
 The dictionary and every operation are drawn in docs/dev/sandbox.md.
 """

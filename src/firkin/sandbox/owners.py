@@ -1,4 +1,5 @@
-"""Who owns what, where files can have one owner only: calls of chown are answered here and noted. Nothing imports it.
+"""Who owns what, where files can have one owner only: calls of chown are answered here and noted. Does I/O. Nothing
+imports it.
 
 A part of the stand-alone program `init.py`, in whose names it is executed, for user namespaces with one id. A filter of
 the command sends every chown to a process beside it (`listener.py`):

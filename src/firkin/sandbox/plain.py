@@ -1,5 +1,6 @@
-"""Bind mounts as copies, and what a chroot may know of /proc: for sandboxes that cannot mount. I; `chroot` and
-`bare` import it."""
+"""Bind mounts as copies, and what a chroot may know of /proc: for sandboxes that cannot mount. Does I/O. `chroot` and
+`bare` import it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RunSpec and a plain root → what `init.py` performs where nothing can be mounted. P; `chroot` and `bare` import it.
+"""RunSpec and a plain root → what `init.py` performs where nothing can be mounted. Pure. `chroot` and `bare` import it.
 
 Every operation is a method of `fixtures.py`.
 """

@@ -1,4 +1,4 @@
-"""Start `init.py`, stream what comes out of it and understand how it ended. I; the sandboxes import it."""
+"""Start `init.py`, stream what comes out of it and understand how it ended. Does I/O. The sandboxes import it."""
 
 from __future__ import annotations
 

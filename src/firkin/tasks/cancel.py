@@ -1,4 +1,4 @@
-"""Stopping a build from another thread or a signal handler. Does no I/O of its own."""
+"""Stopping a build from another thread or a signal handler. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The threads of a build: three pools, steps → transfers → cpu, and one for SSH agents. No thread starts elsewhere.
+"""The threads of a build: three pools, steps → transfers → cpu, and one for SSH agents. Does I/O. No thread starts
+elsewhere.
 
 A task may wait only for tasks of a pool to its right, so no pool can wait for itself. A task for an
 agent (one a mount of a step) waits for nothing but its step's end.

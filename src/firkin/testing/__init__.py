@@ -1,1 +1,1 @@
-"""Fakes for tests of firkin and of what is built on it."""
+"""Fakes for tests of firkin and of what is built on it. Does I/O."""

@@ -1,4 +1,4 @@
-"""The oddities of registries in the field, as switches of FakeRegistry. Pure; for tests only.
+"""The oddities of registries in the field, as switches of FakeRegistry. Pure. For tests only.
 
 docs/dev/registry.md has a row for each, with what firkin and others do about it.
 """

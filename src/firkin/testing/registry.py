@@ -1,4 +1,4 @@
-"""A registry in this process that keeps everything in memory and fails as a test asks. I; for tests only.
+"""A registry in this process that keeps everything in memory and fails as a test asks. Does I/O. For tests only.
 
 `with FakeRegistry() as registry:` serves plain HTTP at `registry.host`. `registry.fail(...)` queues faults, and
 `registry.seen` lists what was asked. Spec: distribution-spec, with the token flow of distribution's docs.

@@ -1,4 +1,4 @@
-"""A cache in a directory: an OCI image layout with the manifests of entries by name. I; see `cache`.
+"""A cache in a directory: an OCI image layout with the manifests of entries by name. Does I/O. See `cache`.
 
 Entries are listed in index.json under `org.opencontainers.image.ref.name`. Blobs appear under their
 digest when complete; the list is read, extended and replaced under a lock, so builds that run at the

@@ -1,4 +1,4 @@
-"""Caches in registries: a repository with a tag for each entry, and images that carry a cache. I; see `cache`.
+"""Caches in registries: a repository with a tag for each entry, and images that carry a cache. Does I/O. See `cache`.
 
 Each entry has a tag of its own, so that many builds add to one repository without overwriting each
 other's entries, and a look-up is one GET. Where the reference has a tag, it becomes a prefix.

@@ -1,4 +1,4 @@
-"""Git repositories as trees, through dulwich: no git program is needed. Does I/O; contexts import it.
+"""Git repositories as trees, through dulwich: no git program is needed. Does I/O. Contexts import it.
 
 A commit is fetched, as a rule with depth 1, into a scratch repository and read from its objects; nothing is
 checked out, so modes do not depend on an umask: 0644, 0755, owner 0:0, the commit's time.

@@ -1,4 +1,4 @@
-"""What a checkout makes of a file: line ends, `$Id$`, encodings. Pure; only builder/context/git_view.py imports it.
+"""What a checkout makes of a file: line ends, `$Id$`, encodings. Pure. Only builder/context/git_view.py imports it.
 
 With git's settings as they come (core.autocrlf false, core.eol native, no filters): a BuildKit or Kaniko container has
 none. A file of git-lfs stays the pointer that the repository holds.

@@ -1,4 +1,4 @@
-"""A git repository elsewhere: what its refs say, and one commit of it. Does I/O; only `git` imports it.
+"""A git repository elsewhere: what its refs say, and one commit of it. Does I/O. Only `git` imports it.
 
 Over http(s) with a git server or a server of plain files, over ssh, or by the git protocol; objects named by
 sha1 or sha256.

@@ -1,4 +1,4 @@
-"""`gs://bucket/key`: archives in Google Cloud Storage. Does I/O; remote.py imports it.
+"""`gs://bucket/key`: archives in Google Cloud Storage. Does I/O. remote.py imports it.
 
 Credentials: GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT (files), else gcloud's own login, else
 the machine's service account. STORAGE_EMULATOR_HOST and GOOGLE_BASE_URL name another server.

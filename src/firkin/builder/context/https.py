@@ -1,4 +1,4 @@
-"""Files from http and https: ADD's downloads, and contexts behind a URL. Does I/O; solve and contexts import it.
+"""Files from http and https: ADD's downloads, and contexts behind a URL. Does I/O. Solve and contexts import it.
 
 Mirrors: moby/buildkit source/http.
 """

@@ -1,4 +1,4 @@
-"""A tree behind an ignore file, for contexts that are no directory on this machine. P.
+"""A tree behind an ignore file, for contexts that are no directory on this machine. Pure.
 
 Solve imports it. BuildKit ignores nothing in a tar, a git tree or a download; Kaniko does, and the executor
 asks for it.

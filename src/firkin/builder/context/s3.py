@@ -1,4 +1,4 @@
-"""`s3://bucket/key`: archives in S3 and what speaks like it. Does I/O (the AWS profile); remote.py imports it.
+"""`s3://bucket/key`: archives in S3 and what speaks like it. Does I/O. It reads the AWS profile; remote.py imports it.
 
 Variables as the AWS SDKs and Kaniko have them: AWS_*, S3_ENDPOINT, S3_FORCE_PATH_STYLE. Credentials come
 from the environment, then from the profile's keys, then from the machine's role.

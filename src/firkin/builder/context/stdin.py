@@ -1,4 +1,4 @@
-"""A context from standard input: a tar, compressed or not, or a bare Dockerfile. Does I/O; contexts import it.
+"""A context from standard input: a tar, compressed or not, or a bare Dockerfile. Does I/O. Contexts import it.
 
 Mirrors: docker/buildx build/opt.go (`docker build -`).
 """

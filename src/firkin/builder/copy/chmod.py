@@ -1,4 +1,4 @@
-"""--chmod: octal and symbolic modes. Pure; solve and whoever checks flags may import it.
+"""--chmod: octal and symbolic modes. Pure. Solve and whoever checks flags may import it.
 
 Mirrors: tonistiigi/dchapes-mode (BSD setmode, but for X as chmod(1) has it), with the umask 0 that BuildKit's copier
 gives it: a clause without a class is as one with `a`.

@@ -1,4 +1,4 @@
-"""Content digests of files that a step reads, for its cache key. Does I/O; the engine imports it.
+"""Content digests of files that a step reads, for its cache key. Does I/O. The engine imports it.
 
 What counts and what does not: docs/dev/copy.md. Mirrors: moby/buildkit cache/contenthash.
 """

@@ -1,4 +1,4 @@
-"""What a COPY asks of the root that it writes onto. Pure over a View; the engine imports it.
+"""What a COPY asks of the root that it writes onto. Pure. The engine imports it.
 
 A COPY to a place where nothing is yet looks at that place and at the directories above it, and at nothing else.
 So its layer need not be made again because another layer below has changed.

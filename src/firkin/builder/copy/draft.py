@@ -1,4 +1,4 @@
-"""A destination while it is being planned: a View with changes on top. Pure; the copy planner imports it."""
+"""A destination while it is being planned: a View with changes on top. Pure. The copy planner imports it."""
 
 from __future__ import annotations
 

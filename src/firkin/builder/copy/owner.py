@@ -1,4 +1,4 @@
-"""Who `user[:group]` is in a root. Pure over a View; the copy planner imports it.
+"""Who `user[:group]` is in a root. Pure. The copy planner imports it.
 
 Mirrors: moby/buildkit client/llb/fileop.go (WithUser), solver/llbsolver/ops/user_linux.go (readUser).
 """

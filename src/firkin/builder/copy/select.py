@@ -1,6 +1,6 @@
-"""Which files of a source a COPY names: paths, patterns, links, and what to say when there are none.
+"""Which files of a source a COPY names: paths, patterns, links, and what to say when there are none. Pure.
 
-Pure over Views; the planner and the content digests import it.
+The planner and the content digests import it.
 Mirrors: tonistiigi/fsutil copy.ResolveWildcards, Go's filepath.Match, containerd/continuity fs.RootPath.
 """
 

@@ -1,1 +1,1 @@
-"""The front end: from Dockerfile text to a graph. Pure; build and the command line may import it."""
+"""The front end: from Dockerfile text to a graph. Pure. Build and the command line may import it."""

@@ -1,4 +1,4 @@
-"""What SOURCE_DATE_EPOCH names, where it is no number: the context, a named context or a stage. Pure; build imports it.
+"""What SOURCE_DATE_EPOCH names, where it is no number: the context, a named context or a stage. Pure. Build imports it.
 
 Mirrors: moby/buildkit frontend/dockerfile/dockerfile2llb/epoch.go.
 """

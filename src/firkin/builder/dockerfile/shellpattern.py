@@ -1,4 +1,4 @@
-"""Patterns of `${x#p}`, `${x%p}` and `${x/p/r}`: literals, `?` and `*`. Pure; words imports it.
+"""Patterns of `${x#p}`, `${x%p}` and `${x/p/r}`: literals, `?` and `*`. Pure. Words imports it.
 
 A pattern is matched with sets of positions held in one integer (bit i: the text up to i is used up),
 so that no pattern takes more than linear passes over the text: there is no backtracking.

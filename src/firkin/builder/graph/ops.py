@@ -1,4 +1,4 @@
-"""Operations: what a step does. Pure; a closed union, to be taken apart with `match`.
+"""Operations: what a step does. Pure. A closed union, to be taken apart with `match`.
 
 Paths in an image are absolute here, as the Dockerfile means them (`dest` keeps a trailing slash,
 which says "a directory"). Names of users stay text: who they are is known only in the root.

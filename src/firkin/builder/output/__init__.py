@@ -1,1 +1,1 @@
-"""Outputs: where a finished image goes. One file each; rows in `build.py` load them on first use."""
+"""Outputs: where a finished image goes. Does I/O. One file each; rows in `outputs.py` load them on first use."""

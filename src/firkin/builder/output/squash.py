@@ -1,4 +1,4 @@
-"""One layer for all that a target's instructions changed. Does I/O; `outputs` loads it.
+"""One layer for all that a target's instructions changed. Does I/O. `outputs` loads it.
 
 The new layer is made from views: what its stages' layers show together, and names of the base that are gone. History
 keeps every line; all but the last stand without a layer.

@@ -1,1 +1,1 @@
-"""The engine: executes a graph over the store. Never imports the Dockerfile front end."""
+"""The engine: executes a graph over the store. Does I/O. Never imports the Dockerfile front end."""

@@ -1,4 +1,4 @@
-"""From `--cache-from` and `--cache-to` to the places that they mean. Does I/O: it looks for directories."""
+"""From `--cache-from` and `--cache-to` to the places that they mean. Does I/O. It looks for directories."""
 
 from __future__ import annotations
 

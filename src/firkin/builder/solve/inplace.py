@@ -1,4 +1,4 @@
-"""Builds on this container's own root: what has to be ready before it is replaced. Does I/O; see `rootfs.inplace`."""
+"""Builds on this container's own root: what has to be ready before it is replaced. Does I/O. See `rootfs.inplace`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cache keys of steps: what of its inputs a step's result depends on. Does I/O: it reads files.
+"""Cache keys of steps: what of its inputs a step's result depends on. Does I/O. It reads files.
 
 A step has a wide key, and up to two more under which the same layer is found again when what does not touch
 it has changed. docs/dev/cache-key.md says what each holds.

@@ -1,4 +1,4 @@
-"""Which layers of a snapshot make up what a step reads of it. Does I/O (a few lstat calls a layer).
+"""Which layers of a snapshot make up what a step reads of it. Does I/O. A few lstat calls a layer.
 
 A step that reads `/app/node_modules` of a stage depends on the layers that touch that path, and on no
 other: when a layer above or below changes, the files have not. Nothing is walked and no file is read.

@@ -1,4 +1,4 @@
-"""What the session of a build offers to its steps, as values. Does no I/O of its own."""
+"""What the session of a build offers to its steps, as values. Pure."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Reading small files of a View by path, links followed within its root. Pure over the View, but for
-reading the bytes that it points to."""
+"""Reading small files of a View by path, links followed within its root. Does I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin build`. I; only `cli.run` may import it."""
+"""`firkin build`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

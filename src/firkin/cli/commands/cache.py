@@ -1,4 +1,6 @@
-"""`firkin cache`: layer caches in registries and directories, listed and pruned. I; only `cli.run` may import it."""
+"""`firkin cache`: layer caches in registries and directories, listed and pruned. Does I/O. Only `cli.run` may import
+it.
+"""
 
 from __future__ import annotations
 

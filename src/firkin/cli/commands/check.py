@@ -1,4 +1,4 @@
-"""`firkin check`, and the answers of `firkin build --call`. I; only `cli` may import it."""
+"""`firkin check`, and the answers of `firkin build --call`. Does I/O. Only `cli` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin completion`. I; only `cli.run` may import it."""
+"""`firkin completion`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

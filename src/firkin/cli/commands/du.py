@@ -1,4 +1,4 @@
-"""`firkin du`. I; only `cli.run` may import it."""
+"""`firkin du`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`firkin executor`, also `firkin-executor`, and `/kaniko/executor` in the image. I; only `cli.run` may import it."""
+"""`firkin executor`, also `firkin-executor`, and `/kaniko/executor` in the image. Does I/O. Only `cli.run` may import
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin images`. I; only `cli.run` may import it."""
+"""`firkin images`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

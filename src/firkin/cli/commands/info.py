@@ -1,4 +1,4 @@
-"""`firkin info`. I; only `cli.run` may import it."""
+"""`firkin info`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

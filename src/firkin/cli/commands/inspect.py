@@ -1,4 +1,4 @@
-"""`firkin inspect`. I; only `cli.run` may import it."""
+"""`firkin inspect`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin login`. I; only `cli.run` may import it."""
+"""`firkin login`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

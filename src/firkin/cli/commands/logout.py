@@ -1,4 +1,4 @@
-"""`firkin logout`. I; only `cli.run` may import it."""
+"""`firkin logout`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

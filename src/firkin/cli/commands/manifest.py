@@ -1,4 +1,4 @@
-"""`firkin manifest`: joins images of several platforms under one name. I; only `cli.run` may import it."""
+"""`firkin manifest`: joins images of several platforms under one name. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

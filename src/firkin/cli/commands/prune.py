@@ -1,4 +1,4 @@
-"""`firkin prune`. I; only `cli.run` may import it."""
+"""`firkin prune`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

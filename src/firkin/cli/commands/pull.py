@@ -1,4 +1,4 @@
-"""`firkin pull`. I; only `cli.run` may import it."""
+"""`firkin pull`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin push`. I; only `cli.run` may import it."""
+"""`firkin push`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin rmi`. I; only `cli.run` may import it."""
+"""`firkin rmi`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin save`. I; only `cli.run` may import it."""
+"""`firkin save`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

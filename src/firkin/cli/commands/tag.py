@@ -1,4 +1,4 @@
-"""`firkin tag`. I; only `cli.run` may import it."""
+"""`firkin tag`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin version`. I; only `cli.run` may import it."""
+"""`firkin version`. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`firkin warmer`, also `firkin-warmer`, and `/kaniko/warmer` in the image. I; only `cli.run` may import it."""
+"""`firkin warmer`, also `firkin-warmer`, and `/kaniko/warmer` in the image. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The executor's context addresses → firkin's. Pure; only `cli` may import it."""
+"""The executor's context addresses → firkin's. Pure. Only `cli` may import it."""
 
 from __future__ import annotations
 

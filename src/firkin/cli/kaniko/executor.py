@@ -1,4 +1,5 @@
-"""The programs `executor` and `warmer`: Kaniko's command line over firkin's engine. I; console scripts import it.
+"""The programs `executor` and `warmer`: Kaniko's command line over firkin's engine. Does I/O. Console scripts import
+it.
 
 Exit codes are Kaniko's: that of a RUN's command that failed, else 1 for every error. docs/kaniko.md is the manual.
 """

@@ -1,4 +1,4 @@
-"""What an executor writes when an image is done: digests and names. I; only `cli.executor` may import it."""
+"""What an executor writes when an image is done: digests and names. Does I/O. Only `cli.executor` may import it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags of `executor`, `warmer`, `executor push` and `executor login`, a row each. Pure; only `cli` may import it.
+"""The flags of `executor`, `warmer`, `executor push` and `executor login`, a row each. Pure. Only `cli` may import it.
 
 A row says how a flag is spelt and read, what its default is, and what firkin does with it; parsing, requests,
 `--explain-flags`, help, docs/cli.md and completion come from the rows.

@@ -1,4 +1,4 @@
-"""Words of an executor's command line → Values, as Go's pflag reads them. Pure; only `cli` may import it.
+"""Words of an executor's command line → Values, as Go's pflag reads them. Pure. Only `cli` may import it.
 
 `--x=v`, `--x v`; booleans are `--x` or `--x=true|false|1|0|t|f`, never `--x v`; `-dv`, `-d=v`, `-d v`; short booleans
 may be bundled; `--` ends the flags. Words of no flag are returned.

@@ -1,4 +1,4 @@
-"""Flags of an executor and the surroundings → BuildRequest. I (reads secrets, Dockerfiles); `cli` may import it."""
+"""Flags of an executor and the surroundings → BuildRequest. Does I/O. `cli` may import it."""
 
 from __future__ import annotations
 

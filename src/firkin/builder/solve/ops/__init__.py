@@ -1,1 +1,1 @@
-"""One executor per operation that makes a layer; each leaves the step's tree or blob in the store."""
+"""One executor per operation that makes a layer; each leaves the step's tree or blob in the store. Does I/O."""

@@ -1,4 +1,4 @@
-"""Why a RUN did not end well, and what can be done about it. I (small reads); `ops.run` loads it."""
+"""Why a RUN did not end well, and what can be done about it. Does I/O. `ops.run` loads it."""
 
 from __future__ import annotations
 
