@@ -91,40 +91,53 @@ def choose_backend(facts: HostFacts, requirements: Requirements = NO_REQUIREMENT
 
     Raises HostError that names the missing fact and how to get it.
     """
-    offers: dict[Isolation, Offer] = {offer.isolation: offer for offer in list_offers(facts, requirements)}
     trial = next((trial for trial in facts.trials if trial.ok), None)
-    namespaces = requirements.isolation in ("auto", "namespaces")
-    if namespaces and trial is not None and facts.kernel >= _NEEDED_KERNEL:
+    if requirements.isolation in ("auto", "namespaces") and trial is not None and facts.kernel >= _NEEDED_KERNEL:
         return _namespaces(facts, trial)
-    if requirements.isolation == "namespaces":
-        missing, how = _missing_namespaces(facts)
-        raise HostError(f"this machine offers no namespaces: {missing}", code="no-namespaces", hints=(how,))
-    order: tuple[Isolation, ...] = ("chroot",) if _forbidding(requirements) else ("inplace", "chroot")
-    for isolation in order if requirements.isolation == "auto" else (requirements.isolation,):
-        offer = offers[isolation]
-        if offer.available:
-            return _without_namespaces(offer, facts, requirements)
-        if requirements.isolation == isolation:
-            raise HostError(
-                f"isolation `{isolation}` cannot be had: {offer.detail}", code=f"no-{isolation}", hints=(offer.how,)
-            )
+    offers: dict[Isolation, Offer] = {offer.isolation: offer for offer in list_offers(facts, requirements)}
+    for isolation in _without_namespaces_order(requirements):
+        if offers[isolation].available:
+            return _without_namespaces(offers[isolation], facts, requirements)
+    raise _refusal(facts, requirements, offers)
+
+
+def _without_namespaces_order(requirements: Requirements) -> tuple[Isolation, ...]:
+    """Return what is tried after namespaces, in this order."""
+    match requirements.isolation:
+        case "namespaces":
+            return ()
+        case "auto":
+            return ("chroot",) if _forbidding(requirements) else ("inplace", "chroot")
+        case isolation:
+            return (isolation,)
+
+
+def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolation, Offer]) -> HostError:
+    """Return the error that says what is missing for what was required, and how to get it."""
     missing, how = _missing_namespaces(facts)
-    first: tuple[str, ...] = ()
+    match requirements.isolation:
+        case "namespaces":
+            return HostError(f"this machine offers no namespaces: {missing}", code="no-namespaces", hints=(how,))
+        case "inplace" | "chroot" as isolation:
+            offer = offers[isolation]
+            message = f"isolation `{isolation}` cannot be had: {offer.detail}"
+            return HostError(message, code=f"no-{isolation}", hints=(offer.how,))
+    hints: list[AnyHint] = [how]
+    inplace = offers["inplace"]
     if facts.uid and requirements.inplace:
-        # The executor's container offers what it needs to root, which is the way that always works.
-        first = ("run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`",)
+        # The executor's container offers what it needs to root, which is what always works.
+        hints.insert(0, "run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`")
         missing = f"uid {facts.uid} is not root, and {missing}"
-    inplace: tuple[AnyHint, ...] = ()
-    if offers["inplace"].available:
-        inplace = (Hint.of("isolation-inplace", path=_forbidding(requirements)[0]),)
-    elif requirements.inplace and not first:
-        inplace = (offers["inplace"].how,)
-    elif facts.uid and not first:
-        inplace = ("or run as root, which needs no user namespace",)
-    raise HostError(
+    if inplace.available:
+        hints.append(Hint.of("isolation-inplace", path=_forbidding(requirements)[0]))
+    elif requirements.inplace and not facts.uid:
+        hints.append(inplace.how)
+    elif facts.uid and not requirements.inplace:
+        hints.append("or run as root, which needs no user namespace")
+    return HostError(
         f"no way to run build steps on this machine: {missing}",
         code="no-backend",
-        hints=(*first, how, *inplace, Hint.of("host-ways")),
+        hints=(*hints, Hint.of("host-ways")),
     )
 
 
@@ -213,20 +226,30 @@ def _missing_way(facts: HostFacts, way: Way) -> tuple[str, AnyHint]:
     if facts.kernel < _NEEDED_KERNEL:
         have = ".".join(map(str, facts.kernel))
         return f"Linux {have} is too old", "use Linux 5.12 or newer"
-    if way == "root" and not (facts.uid == 0 and facts.can(CAP_SYS_ADMIN)):
-        return "CAP_SYS_ADMIN is missing", "run as root, in a container with `--privileged` or `--cap-add SYS_ADMIN`"
-    if way == "subordinate":
-        missing = _missing_subordinate(facts)
-        if missing[0]:
-            return missing
-    if way == "identity" and not (facts.can(CAP_SETUID) and facts.can(CAP_SETGID)):
-        return "CAP_SETUID and CAP_SETGID are missing", "start the container with Docker's default capabilities"
+    missing = _missing_right(facts, way)
+    if missing[0]:
+        return missing
     if way != "root" and facts.restriction:
         return _restriction_missing(facts.restriction)
     trial = facts.trial(way)
     if trial is None:
         return "not tried, as a better way works", ""
     return _trial_missing(facts, trial)
+
+
+def _missing_right(facts: HostFacts, way: Way) -> tuple[str, str]:
+    """Return what the worker would need to be allowed to do, and what would allow it; nothing if nothing is missing."""
+    match way:
+        case "root" if not (facts.uid == 0 and facts.can(CAP_SYS_ADMIN)):
+            how = "run as root, in a container with `--privileged` or `--cap-add SYS_ADMIN`"
+            return "CAP_SYS_ADMIN is missing", how
+        case "identity" if not (facts.can(CAP_SETUID) and facts.can(CAP_SETGID)):
+            how = "start the container with Docker's default capabilities"
+            return "CAP_SETUID and CAP_SETGID are missing", how
+        case "subordinate":
+            return _missing_subordinate(facts)
+        case _:
+            return "", ""
 
 
 def _missing_subordinate(facts: HostFacts) -> tuple[str, str]:
