@@ -25,7 +25,7 @@ from firkin.hints import AnyHint, Hint
 from firkin.images.find import find_image
 from firkin.layer.members import Content, FileDifference, compare_members, read_members
 from firkin.oci import media
-from firkin.oci.config import History
+from firkin.oci.config import History, ImageConfig
 from firkin.oci.digest import whole_digest
 from firkin.oci.image import Image, Layer
 from firkin.oci.platform import Platform
@@ -159,34 +159,39 @@ def _build(session: BuildSession, request: BuildRequest, source: Source, prefix:
 def _difference(session: BuildSession, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
     """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
     old, new = expected.image, found.image
-    base = {layer.pulled.diff_id for layer in found.snapshot.layers if layer.pulled is not None}
     hints: list[AnyHint] = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
     lines = _layer_lines(old.config.history), _layer_lines(new.config.history)
     only_times: FirkinError | None = None
     for index, (layer, other) in enumerate(zip(old.layers, new.layers, strict=False)):
-        if layer.diff_id != other.diff_id:
-            step = _title(lines[0], index)
-            another = _error(f"the base image is another: layer {index + 1} was {layer.diff_id}, and is "
-                             f"{other.diff_id}", hints)  # fmt: skip
-            if other.diff_id in base:
-                return another
-            try:
-                differences = list(
-                    compare_members(_members(session, layer, expected.origin), _members(session, other, ""))
-                )
-            except StoreError as missing:
-                if missing.code != "blob-missing":
-                    raise
-                return another  # only layers of a base are not here: nothing made us fetch them
-            error = _file_error(step, differences, hints, epoch)
-            if not differences or not all(item.only_time for item in differences):
-                return error
-            only_times = only_times or error
-    if len(old.layers) != len(new.layers):
-        side, more, count = ("expected", lines[0], len(new.layers)) if len(old.layers) > len(new.layers) else (
-            "built", lines[1], len(old.layers))  # fmt: skip
-        return _error(f"only the {side} image has the step `{_title(more, count)}`", hints)
+        if layer.diff_id == other.diff_id:
+            continue
+        differences = _compare_layers(session, expected, found, layer, other)
+        if differences is None:
+            text = f"the base image is another: layer {index + 1} was {layer.diff_id}, and is {other.diff_id}"
+            return _error(text, hints)
+        error = _file_error(_title(lines[0], index), differences, hints, epoch)
+        if not differences or not all(item.only_time for item in differences):
+            return error
+        only_times = only_times or error
+    if len(old.layers) > len(new.layers):
+        return _error(f"only the expected image has the step `{_title(lines[0], len(new.layers))}`", hints)
+    if len(old.layers) < len(new.layers):
+        return _error(f"only the built image has the step `{_title(lines[1], len(old.layers))}`", hints)
     return only_times or _document_error(old, new, hints)
+
+
+def _compare_layers(
+    session: BuildSession, expected: Resolved, found: Built, layer: Layer, other: Layer
+) -> list[FileDifference] | None:
+    """Return how the files of two layers differ; None where one belongs to the base image."""
+    if any(ref.pulled is not None and ref.pulled.diff_id == other.diff_id for ref in found.snapshot.layers):
+        return None
+    try:
+        return list(compare_members(_members(session, layer, expected.origin), _members(session, other, "")))
+    except StoreError as missing:
+        if missing.code != "blob-missing":
+            raise
+        return None  # only layers of a base are not here: nothing made us fetch them
 
 
 def _file_error(step: str, differences: list[FileDifference], hints: list[AnyHint], epoch: int | None) -> FirkinError:
@@ -206,30 +211,34 @@ def _file_error(step: str, differences: list[FileDifference], hints: list[AnyHin
 def _document_error(old: Image, new: Image, hints: list[AnyHint]) -> FirkinError:
     """Say how configurations or manifests differ whose files are the same."""
     for index, (line, other) in enumerate(zip(old.config.history, new.config.history, strict=False)):
-        for what in ("created_by", "empty_layer", "author", "comment", "created"):
-            if getattr(line, what) != getattr(other, what):
-                if what == "created":
-                    hints.append(Hint.of("epoch"))
-                told = f"`{getattr(line, what)}` → `{getattr(other, what)}`"
-                return _error(f"line {index + 1} of the history (`{line.created_by}`) differs: {what} {told}", hints)
+        what = _differing_field(line, other, ("created_by", "empty_layer", "author", "comment", "created"))
+        if what:
+            if what == "created":
+                hints.append(Hint.of("epoch"))
+            told = f"`{getattr(line, what)}` → `{getattr(other, what)}`"
+            return _error(f"line {index + 1} of the history (`{line.created_by}`) differs: {what} {told}", hints)
     if old.config.raw != new.config.raw:
-        for what in ("created", "platform", "author", "runtime"):
-            if getattr(old.config, what) != getattr(new.config, what):
-                if what == "runtime":
-                    what = next(
-                        name
-                        for name in old.config.runtime.__struct_fields__
-                        if getattr(old.config.runtime, name) != getattr(new.config.runtime, name)
-                    )
-                    told = f"{getattr(old.config.runtime, what)!r} → {getattr(new.config.runtime, what)!r}"
-                else:
-                    told = f"{getattr(old.config, what)} → {getattr(new.config, what)}"
-                return _error(f"the files are the same, the configuration differs: {what} {told}", hints)
-        return _error("the files are the same, the configuration is written otherwise", hints)
+        return _error(_config_difference(old.config, new.config), hints)
     for layer, again in zip(old.layers, new.layers, strict=False):
         if layer.descriptor != again.descriptor:
             return _error(f"the files are the same, layer {layer.diff_id} is compressed otherwise", hints)
     return _error("the files and the configuration are the same, the manifest differs", hints)
+
+
+def _config_difference(old: ImageConfig, new: ImageConfig) -> str:
+    before, after = old.runtime, new.runtime
+    if what := _differing_field(old, new, ("created", "platform", "author")):
+        told = f"{what} {getattr(old, what)} → {getattr(new, what)}"
+    elif what := _differing_field(before, after, before.__struct_fields__):
+        told = f"{what} {getattr(before, what)!r} → {getattr(after, what)!r}"
+    else:
+        return "the files are the same, the configuration is written otherwise"
+    return f"the files are the same, the configuration differs: {told}"
+
+
+def _differing_field(old: object, new: object, fields: tuple[str, ...]) -> str:
+    """Return the first field in which two values differ, "" if there is none."""
+    return next((field for field in fields if getattr(old, field) != getattr(new, field)), "")
 
 
 def _error(message: str, hints: list[AnyHint]) -> FirkinError:
