@@ -228,8 +228,6 @@ VERSION_BOUND_S = 0.060
 # Functions with more paths than this stand here with a reason: module: (why, functions).
 MOST_PATHS = 12
 COMPLEX = {
-    "api.builds": ("to be simplified", "build"),
-    "backend": ("to be simplified", "choose_backend _missing_way"),
     "builder.cache.entry": ("to be simplified", "_entry"),
     "builder.context.git_address": ("to be simplified", "parse_address"),
     "builder.context.git_attributes": ("to be simplified", "_compile"),
@@ -262,10 +260,7 @@ COMPLEX = {
     "builder.output.squash": ("to be simplified", "squashed_changes"),
     "builder.solve.inplace": ("to be simplified", "_kept_paths"),
     "builder.solve.scheduler": ("to be simplified", "Scheduler.run"),
-    "builder.verify": ("to be simplified", "_difference _document_error"),
     "cli.elsewhere": ("to be simplified", "_in_group"),
-    "cli.kaniko.context": ("to be simplified", "_git"),
-    "cli.kaniko.request": ("to be simplified", "executor_request executor_registry"),
     "content.resolve": ("to be simplified", "ImageResolver._from_registry"),
     "images.archive": ("to be simplified", "output_file"),
     "layer.apply": ("to be simplified", "_Applier._make"),

@@ -23,7 +23,7 @@ from firkin.ambient import (
 )
 from firkin.api import keywords
 from firkin.api.hints import API, in_own_words
-from firkin.api.keywords import optional
+from firkin.api.keywords import given, optional
 from firkin.builder.request import (
     BuildRequest,
     BuildResult,
@@ -111,27 +111,23 @@ def build(
     """
     if dockerfile is not None and dockerfile_text is not None:
         raise UsageError("`dockerfile` and `dockerfile_text` exclude each other")
-    epoch_s = optional(keywords.integer, "source_date_epoch", source_date_epoch)
-    if epoch_s is not None and epoch_s < 0:
-        raise UsageError(f"`source_date_epoch` is {epoch_s}, not a number of seconds since 1970")
-    written = optional(keywords.structures(Output, _OUTPUT_HINT), "outputs", outputs)
-    if keywords.flag("push", push):
-        written = (*(written or ()), Output("registry"))
+    epoch_s = optional(_seconds_since_1970, "source_date_epoch", source_date_epoch)
+    written = _outputs(outputs, push)
     ambient, settings = read_surroundings(root, registry, config)
     request = msgspec.structs.replace(
         request_template(ambient, keywords.path("context", context), settings.root, settings.registry),
         gc=settings.gc,
-        dockerfile=optional(keywords.path, "dockerfile", dockerfile) or "",
+        dockerfile=given(keywords.path, "dockerfile", dockerfile, ""),
         dockerfile_text=optional(keywords.document, "dockerfile_text", dockerfile_text),
-        target=optional(keywords.text, "target", target) or "",
-        build_args=optional(keywords.pairs, "build_args", build_args) or (),
-        labels=optional(keywords.pairs, "labels", labels) or (),
-        annotations=optional(keywords.pairs, "annotations", annotations) or (),
-        build_contexts=optional(keywords.places, "build_contexts", build_contexts) or (),
-        secrets=optional(keywords.secrets, "secrets", secrets) or (),
-        platforms=optional(keywords.text_or_texts, "platform", platform) or (),
+        target=given(keywords.text, "target", target, ""),
+        build_args=given(keywords.pairs, "build_args", build_args, ()),
+        labels=given(keywords.pairs, "labels", labels, ()),
+        annotations=given(keywords.pairs, "annotations", annotations, ()),
+        build_contexts=given(keywords.places, "build_contexts", build_contexts, ()),
+        secrets=given(keywords.secrets, "secrets", secrets, ()),
+        platforms=given(keywords.text_or_texts, "platform", platform, ()),
         tags=keywords.texts("tags", tags),
-        outputs=(Output(),) if written is None else written,
+        outputs=written,
         no_cache=keywords.flag("no_cache", no_cache),
         no_cache_filter=keywords.texts("no_cache_filter", no_cache_filter),
         pull=keywords.flag("pull", pull),
@@ -143,11 +139,25 @@ def build(
         source_date_epoch=epoch_s,
         rewrite_timestamp=keywords.flag("rewrite_timestamp", rewrite_timestamp),
         max_parallel_steps=keywords.integer("max_parallel_steps", max_parallel_steps),
-        run=optional(keywords.structure(RunOptions), "run_options", run_options) or RunOptions(),
+        run=given(keywords.structure(RunOptions), "run_options", run_options, RunOptions()),
         unpack=settings.unpack,
-        isolation=optional(_ISOLATION, "isolation", isolation) or settings.isolation or "auto",
+        isolation=given(_ISOLATION, "isolation", isolation, settings.isolation or "auto"),
     )
     return run(request, on_event, cancel=cancel, timeout_s=timeout_s)
+
+
+def _seconds_since_1970(name: str, value: object) -> int:
+    found = keywords.integer(name, value)
+    if found < 0:
+        raise UsageError(f"`{name}` is {found}, not a number of seconds since 1970")
+    return found
+
+
+def _outputs(outputs: Iterable[Output] | None, push: bool) -> tuple[Output, ...]:
+    """Return where the image goes: to the store, unless something was said."""
+    written = optional(keywords.structures(Output, _OUTPUT_HINT), "outputs", outputs)
+    pushed = (Output("registry"),) if keywords.flag("push", push) else ()
+    return (*written, *pushed) if written is not None else pushed or (Output(),)
 
 
 @in_own_words

@@ -19,6 +19,7 @@ from firkin.errors import UsageError
 from firkin.text import Pairs, is_valid
 
 T = TypeVar("T")
+D = TypeVar("D")
 Reader = Callable[[str, object], T]
 _PYTHON_NAMES = {"array": "tuple", "object": "dict", "null": "None"}  # of what msgspec calls as JSON does
 
@@ -26,6 +27,11 @@ _PYTHON_NAMES = {"array": "tuple", "object": "dict", "null": "None"}  # of what 
 def optional(read: Reader[T], name: str, value: object) -> T | None:
     """Return None for None, and what the reader makes of anything else."""
     return None if value is None else read(name, value)
+
+
+def given(read: Reader[T], name: str, value: object, default: D) -> T | D:
+    """Return the default for None, and what the reader makes of anything else."""
+    return default if value is None else read(name, value)
 
 
 def flag(name: str, value: object) -> bool:

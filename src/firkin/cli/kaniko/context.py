@@ -62,9 +62,7 @@ def bucket_context(bucket: str) -> str:
 
 def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[str, str]) -> Location:
     """Read `host/path[#ref[#sha]]`; the second fragment wins, then --git branch, then the ref."""
-    for key in ("single-branch", "recurse-submodules", "insecure-skip-tls"):
-        if key in options and not is_boolean(options[key]):
-            raise UsageError(f"flag `--git {key}={options[key]}` is neither true nor false")
+    _check_git_options(options)
     depth = whole_number(options.get("depth", "1"), 1 << 31)
     if depth is None:
         raise UsageError(f"flag `--git depth={options['depth']}` is no number")
@@ -72,15 +70,26 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
     if method not in ("https", "http"):
         raise UsageError(f"GIT_PULL_METHOD is `{method}`, neither https nor http")
     place, _, fragment = rest.partition("#")
-    ref, _, commit = fragment.partition("#")
-    wanted = commit or options.get("branch", "") or ref
     path = place.rstrip("/")
     query = "?keep-git-dir=true"  # a clone has one, and steps ask it for versions
     if not parse_bool(options.get("recurse-submodules", "false")):
         query += "&submodules=false"
-    tail = f"#{wanted}" if wanted or sub_path else ""
-    if sub_path:
-        tail += f":{sub_path.strip('/')}"
+    tail = _fragment(fragment, options.get("branch", ""), sub_path)
     skip = parse_bool(options.get("insecure-skip-tls", "false"))
     host = path.partition("/")[0].rpartition("@")[2]
     return Location(f"{method}://{path}{query}{tail}", "", host if skip else "", True, depth)
+
+
+def _check_git_options(options: Mapping[str, str]) -> None:
+    for key in ("single-branch", "recurse-submodules", "insecure-skip-tls"):
+        if key in options and not is_boolean(options[key]):
+            raise UsageError(f"flag `--git {key}={options[key]}` is neither true nor false")
+
+
+def _fragment(fragment: str, branch: str, sub_path: str) -> str:
+    """Return the fragment of an address of git's that names a commit and a directory in it."""
+    ref, _, commit = fragment.partition("#")
+    wanted = commit or branch or ref
+    if sub_path:
+        return f"#{wanted}:{sub_path.strip('/')}"
+    return f"#{wanted}" if wanted else ""

@@ -28,20 +28,13 @@ def executor_registry(flags: Values, ambient: Ambient) -> RegistrySettings:
     """Return how registries are talked to: config.toml, then the environment in the executor's order, then flags."""
     environ, cwd = ambient.environ, ambient.cwd
     base = read_settings(config_files(ambient), "", registry_settings(ambient)).registry
-    mirrors = [Mirror(_source(name), place.rstrip("/")) for name, place in flags.lists("registry-map")]
-    mirrors += [Mirror("docker.io", place.rstrip("/")) for place in flags.many("registry-mirror") if place]
-    named = {mirror.registry for mirror in mirrors}
-    mirrors += [mirror for mirror in base.mirrors if mirror.registry not in named]
     everywhere = flags.flag("skip-tls-verify")
-    retries = flags.number("image-download-retry")
     pushing = "push-retry" in flags
     # GitLab gives a variable of the type File as the path of one.
     in_a_file = environ.get("DOCKER_AUTH_CONFIG", "")
     in_a_file = in_a_file if in_a_file.startswith("/") and os.path.isfile(in_a_file) else ""
     return msgspec.structs.replace(
-        base,
-        mirrors=tuple(mirrors),
-        mirror_fallback=not flags.flag("skip-default-registry-fallback") if named else base.mirror_fallback,
+        _with_mirrors(base, flags),
         insecure=base.insecure + flags.many("insecure-registry"),
         insecure_pull=flags.flag("insecure-pull"),
         insecure_push=pushing and flags.flag("insecure"),
@@ -54,11 +47,28 @@ def executor_registry(flags: Values, ambient: Ambient) -> RegistrySettings:
         auth_json="" if in_a_file else base.auth_json,
         auth_files=((in_a_file,) if in_a_file else ()) + _auth_files(ambient),
         credential_helpers=_helpers(flags),
-        pull_retries=max(retries, flags.number("image-fs-extract-retry") if "image-fs-extract-retry" in flags else 0),
-        push_retries=flags.number("push-retry") if pushing else 0,
+        pull_retries=max(flags.number("image-download-retry"), _number(flags, "image-fs-extract-retry")),
+        push_retries=_number(flags, "push-retry"),
         ignore_immutable_tags=pushing and flags.flag("push-ignore-immutable-tag-errors"),
         user_agent_suffix=environ.get("UPSTREAM_CLIENT_TYPE", ""),
     )
+
+
+def _with_mirrors(base: RegistrySettings, flags: Values) -> RegistrySettings:
+    """Add the mirrors of flags; they replace those of config.toml for the same registry."""
+    mirrors = [Mirror(_source(name), place.rstrip("/")) for name, place in flags.lists("registry-map")]
+    mirrors += [Mirror("docker.io", place.rstrip("/")) for place in flags.many("registry-mirror") if place]
+    if not mirrors:
+        return base
+    named = {mirror.registry for mirror in mirrors}
+    mirrors += [mirror for mirror in base.mirrors if mirror.registry not in named]
+    fallback = not flags.flag("skip-default-registry-fallback")
+    return msgspec.structs.replace(base, mirrors=tuple(mirrors), mirror_fallback=fallback)
+
+
+def _number(flags: Values, name: str) -> int:
+    """Return the number of a flag that not every program has."""
+    return flags.number(name) if name in flags else 0
 
 
 def _source(registry: str) -> str:
@@ -103,22 +113,15 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
     environ, cwd = ambient.environ, ambient.cwd
     destinations = flags.many("destination")
     names = tuple(destination_of(text) for text in destinations)
-    no_push = flags.flag("no-push")
-    if not destinations and not no_push:
-        raise UsageError("you must provide --destination, or use --no-push")
-    for name in ("image-name-with-digest-file", "image-name-tag-with-digest-file"):
-        if flags.text(name) and not destinations:
-            raise UsageError(f"you must provide --destination if setting --{name}")
+    if not destinations:
+        _check_without_destination(flags)
     location = _location(flags, ambient)
     registry = executor_registry(flags, ambient)
     if location.skip_tls:
         registry = msgspec.structs.replace(registry, skip_tls_verify=(*registry.skip_tls_verify, location.skip_tls))
-    target, *others = [part for text in flags.many("target") for part in text.split(",") if part] or [""]
+    target, *others = _targets(flags)
     cache_from, cache_to, cache_names = _caches(flags, destinations)
-    arguments = _build_args(flags, environ)
-    epoch, arguments = values.epoch(arguments, environ.get("SOURCE_DATE_EPOCH", ""))
-    if epoch is None and flags.flag("reproducible") and not dict(arguments).get("SOURCE_DATE_EPOCH"):
-        epoch = 0
+    epoch, arguments = _epoch(flags, environ)
     dockerfile, text, ignore = _dockerfile(flags, location, cwd)
     return msgspec.structs.replace(
         request_template(ambient, location.context, executor_root(flags, ambient), registry),
@@ -139,7 +142,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         also_targets=tuple(others),
         platforms=_platforms(flags),
         tags=destinations,
-        outputs=_outputs(flags, cwd, names, no_push=no_push),
+        outputs=_outputs(flags, cwd, names),
         media_family=_family(flags),
         no_cache=flags.given("cache") and not flags.flag("cache"),
         cache_from=cache_from,
@@ -153,9 +156,38 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         ignore_paths=_ignored(flags),
         image_dir=absolute(cwd, flags.text("cache-dir")),
         plan_only=flags.flag("dryrun"),
-        check_push=() if flags.flag("skip-push-permission-check") or flags.flag("dryrun")
-        else (() if no_push else destinations) + cache_names,
-    )  # fmt: skip
+        check_push=_names_to_check(flags, destinations, cache_names),
+    )
+
+
+def _check_without_destination(flags: Values) -> None:
+    if not flags.flag("no-push"):
+        raise UsageError("you must provide --destination, or use --no-push")
+    for name in ("image-name-with-digest-file", "image-name-tag-with-digest-file"):
+        if flags.text(name):
+            raise UsageError(f"you must provide --destination if setting --{name}")
+
+
+def _targets(flags: Values) -> list[str]:
+    """Return the stage that is wanted ("": the last one), and those that must build as well."""
+    return [part for text in flags.many("target") for part in text.split(",") if part] or [""]
+
+
+def _epoch(flags: Values, environ: Mapping[str, str]) -> tuple[int | None, tuple[tuple[str, str], ...]]:
+    """Return SOURCE_DATE_EPOCH, which is 0 with --reproducible, and the other build arguments."""
+    epoch, arguments = values.epoch(_build_args(flags, environ), environ.get("SOURCE_DATE_EPOCH", ""))
+    if epoch is None and flags.flag("reproducible") and not dict(arguments).get("SOURCE_DATE_EPOCH"):
+        epoch = 0
+    return epoch, arguments
+
+
+def _names_to_check(
+    flags: Values, destinations: tuple[str, ...], cache_names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return the names whose repositories must take pushes."""
+    if flags.flag("skip-push-permission-check") or flags.flag("dryrun"):
+        return ()
+    return cache_names if flags.flag("no-push") else destinations + cache_names
 
 
 def destination_of(text: str) -> Reference:
@@ -236,7 +268,7 @@ def _family(flags: Values) -> Literal["base", "oci", "docker"]:
     return cast('Literal["oci", "docker"]', wanted) if wanted else "base"
 
 
-def _outputs(flags: Values, cwd: str, names: tuple[Reference, ...], *, no_push: bool) -> tuple[Output, ...]:
+def _outputs(flags: Values, cwd: str, names: tuple[Reference, ...]) -> tuple[Output, ...]:
     level = flags.number("compression-level")
     common = Output(
         compression=cast('values.Compression', flags.text("compression") or "gzip"),
@@ -250,7 +282,7 @@ def _outputs(flags: Values, cwd: str, names: tuple[Reference, ...], *, no_push: 
         place = absolute(cwd, flags.text("tar-path"))
         tags = tuple(map(str, names)) or (DUMMY_DESTINATION,)
         outputs.append(msgspec.structs.replace(common, type="docker", dest=place, flat=True, names=tags))
-    if not no_push:
+    if not flags.flag("no-push"):
         outputs.append(msgspec.structs.replace(common, type="registry"))
     return tuple(outputs)
 
