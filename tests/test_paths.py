@@ -75,7 +75,7 @@ PATHS = {
     ),
     "images.archive": (
         "a place that the user named",
-        "output_file prepare_place",
+        "_special _appearing prepare_place",
     ),
     "images.archive_reader": (
         "a place that the user named; names in a directory are digests, fixed words, or looked at first",
@@ -91,7 +91,7 @@ PATHS = {
     ),
     "builder.output.rootfs": (
         "a place that the user named; sources are files of trees in the store, looked at only",
-        "write_rootfs _is_socket",
+        "write_directory _is_socket",
     ),
     "layer.apply": (
         "the source of a link: a file of a tree in the store that nobody writes to",

@@ -15,7 +15,7 @@ import msgspec
 from firkin.builder.build import make_images
 from firkin.builder.graph.assemble import rfc3339, seconds_of
 from firkin.builder.opening import open_session, platforms_of
-from firkin.builder.output.outputs import Built
+from firkin.builder.output.built import Built
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, Output
 from firkin.builder.solve.session import BuildSession
 from firkin.content.resolve import Resolved

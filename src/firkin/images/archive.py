@@ -1,4 +1,4 @@
-"""Where exporters get an image's bytes from, and archives of them. Does I/O. Exporters import it."""
+"""Where exporters get an image's bytes from, and archives of them. Does I/O."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from firkin.oci.digest import Digest
 
 _CHUNK = 1 << 20
 _SIGPIPE = 13
+_PLACE_HINTS = ("does its directory exist, and may you write there?",)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last by `ulimit -f`
 
 
@@ -80,6 +81,11 @@ def copy_blob(source: BlobSource, descriptor: Descriptor, target: BinaryIO) -> N
         )
 
 
+def standard_output(dest: str) -> BinaryIO | None:
+    """Return the stream that an output to `-` is written to."""
+    return open(1, "wb", closefd=False) if dest == "-" else None
+
+
 @contextmanager
 def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
     """Yield the stream of an output: `-` is `stdout`, else a file that appears when it is complete.
@@ -87,30 +93,56 @@ def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
     Raises UsageError when the place cannot be written to.
     """
     if dest == "-":
-        if stdout is None:
-            raise UsageError("there is no standard output to write to", code="output")
-        try:
-            yield stdout
-        except BrokenPipeError as error:
-            raise Cancelled("nobody reads from standard output any more", exit_code=128 + _SIGPIPE) from error
-        except OSError as error:
-            raise _named(error, "standard output") from error
+        with _writing_to(stdout) as stream:
+            yield stream
         return
-    # By chance, not by process: in two containers that share a directory both may be number 7.
-    temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.urandom(6).hex()}"
+    special = os.path.lexists(dest) and not os.path.isfile(dest) and not os.path.isdir(dest)
+    with _special(dest) if special else _appearing(dest) as stream:
+        yield stream
+
+
+@contextmanager
+def _writing_to(stdout: BinaryIO | None) -> Iterator[BinaryIO]:
+    if stdout is None:
+        raise UsageError("there is no standard output to write to", code="output")
     try:
-        special = os.path.lexists(dest) and not os.path.isfile(dest) and not os.path.isdir(dest)
-        file = open(open_special(dest) if special else temporary, "wb")
+        yield stdout
+    except BrokenPipeError as error:
+        raise Cancelled("nobody reads from standard output any more", exit_code=128 + _SIGPIPE) from error
     except OSError as error:
-        raise output_error(dest, error, "does its directory exist, and may you write there?") from error
-    forget = at_end(lambda: None if special else os.unlink(temporary))
+        raise _named(error, "standard output") from error
+
+
+@contextmanager
+def _special(dest: str) -> Iterator[BinaryIO]:
+    """Yield a device or a pipe; nothing of it can be taken back."""
+    try:
+        file = open(open_special(dest), "wb")
+    except OSError as error:
+        raise output_error(dest, error, *_PLACE_HINTS) from error
     try:
         with file:
             yield file
-        if not special:
-            os.rename(temporary, dest)
+    except OSError as error:
+        raise _named(error, dest) from error
+
+
+@contextmanager
+def _appearing(dest: str) -> Iterator[BinaryIO]:
+    """Yield a file beside `dest` that takes its place in the end, or vanishes when something goes wrong."""
+    # By chance, not by process: in two containers that share a directory both may be number 7.
+    temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.urandom(6).hex()}"
+    try:
+        file = open(temporary, "wb")
+    except OSError as error:
+        raise output_error(dest, error, *_PLACE_HINTS) from error
+    forget = at_end(lambda: os.unlink(temporary))
+    try:
+        with file:
+            yield file
+        os.rename(temporary, dest)
     except BaseException as error:
-        if not special and os.path.exists(temporary):
+        if os.path.exists(temporary):
             os.unlink(temporary)
         if isinstance(error, OSError):
             raise _named(error, dest) from error

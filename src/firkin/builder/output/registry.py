@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol
 
 import msgspec
 
-from firkin.builder.request import Output
+from firkin.builder.output.built import Built, Export
 from firkin.builder.solve.session import BuildSession
 from firkin.errors import FirkinError, RegistryError, UsageError
 from firkin.events import Emit, Finished, Planned, Progress, Started, Vertex
@@ -21,8 +21,6 @@ from firkin.hints import Hint
 from firkin.images.push import Content, push_blobs, push_listed, push_name
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
-from firkin.oci.image import Image, Layer
-from firkin.oci.manifest import Index
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.tasks.pools import Pool
@@ -60,76 +58,40 @@ class PushJob(msgspec.Struct, frozen=True):
         return self.content.root[0].digest
 
 
-def push_images(
-    bench: BuildSession, images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], output: Output,
-    origins: dict[Digest, str],
-) -> str:
+def push(export: Export) -> str:
     """Push to every name; return a line that says so. Raises UsageError without names, RegistryError, StoreError."""
+    session, names = export.session, export.names
     if not names:
         raise UsageError("a name is needed to push to", code="push-name", hints=(Hint.of("push-name"),))
-    if bench.caches is not None:
-        bench.caches.settle({name.registry for name in names})
-    job = PushJob(Content(images, index), names, output.push_by_digest, bench.request.registry.ignore_immutable_tags)
-    push = Push(
-        job, bench.client(), bench.pools.transfers,
-        _StoreSource(bench, images, origins), bench.emit,
-    )
-    bench.client().repeat(bench.request.registry.push_retries, push.run)
+    if session.caches is not None:
+        session.caches.settle({name.registry for name in names})
+    settings = export.request.registry
+    content = Content(export.images, export.index)
+    job = PushJob(content, names, export.output.push_by_digest, settings.ignore_immutable_tags)
+    work = Push(job, session.client(), session.pools.transfers, _StoreSource(session, export.built), session.emit)
+    session.client().repeat(settings.push_retries, work.run)
     return f"registry: {', '.join(f'{name}' for name in names)}"
 
 
 class _StoreSource:
     """Layers in the store, or from where their base image came."""
 
-    def __init__(self, bench: BuildSession, images: tuple[Image, ...], origins: dict[Digest, str]) -> None:
-        self._bench = bench
-        self._origins = origins
-        self._layers = {layer.descriptor.digest: layer for image in images for layer in image.layers}
+    def __init__(self, session: BuildSession, built: Iterable[Built]) -> None:
+        self._session = session
+        self._layers = {layer.descriptor.digest: layer for item in built for layer in item.image.layers}
+        refs = [ref for item in built for ref in item.snapshot.layers]
+        self._origins = {ref.pulled.descriptor.digest: ref.origin for ref in refs if ref.pulled is not None}
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         digest = descriptor.digest
-        if self._bench.store.blobs.size(digest) != descriptor.size:
-            self._bench.layers.sources.ensure_blob(self._layers[digest], self._origins.get(digest, ""))
-        return self._bench.store.blobs.open(digest)
+        if self._session.store.blobs.size(digest) != descriptor.size:
+            self._session.layers.sources.ensure_blob(self._layers[digest], self._origins.get(digest, ""))
+        return self._session.store.blobs.open(digest)
 
     def origin(self, digest: Digest) -> Reference | None:
-        known = self._origins.get(digest, "") or self._bench.layers.cached.origin(digest)
+        known = self._origins.get(digest, "") or self._session.layers.cached.origin(digest)
         scheme, _, rest = known.partition("://")
         return parse_reference(rest.rpartition("@")[0]) if scheme == "docker-image" else None
-
-
-class EarlyPush:
-    """Sends layers while later steps still run, so that little is left to do when the image is known.
-
-    Nothing is named by this, and nothing depends on it: the push itself sends what is not there yet, and tells
-    what went wrong. Layers of bases are mounted from where they came, not fetched.
-    """
-
-    def __init__(self, bench: BuildSession, targets: tuple[Reference, ...]) -> None:
-        self._bench = bench
-        self._targets = tuple({target.name: target for target in targets}.values())
-
-    def send(self, layer: Layer, origin: str = "") -> None:
-        """Send a layer whose blob is in the store, or mount one of a base."""
-        caches = self._bench.caches
-        for target in self._targets:
-            if not origin and caches is not None and target.registry in caches.registries:
-                continue  # a cache in the same registry gets it anyway; the push takes it over from there
-            self._bench.pools.transfers.submit(lambda target=target: self._send(target, layer, origin))  # type: ignore[misc]
-
-    def _send(self, target: Reference, layer: Layer, origin: str) -> None:
-        client = self._bench.client()
-        try:
-            scheme, _, rest = origin.partition("://")
-            if not origin:
-                blobs = self._bench.store.blobs
-                client.push_blob(target, layer.descriptor, lambda: blobs.open(layer.descriptor.digest))
-            elif scheme == "docker-image":
-                source = client.mount_source(target, parse_reference(rest.rpartition("@")[0]))
-                if source:
-                    client.mount_blob(target, layer.descriptor.digest, source)
-        except FirkinError:
-            return  # the push proper meets it again, and tells
 
 
 class Push:

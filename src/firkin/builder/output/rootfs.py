@@ -6,55 +6,70 @@ Mirrors: buildkit exporter/tar, exporter/local. Several platforms get a director
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from firkin.builder.graph.step import ImagePlan
-from firkin.builder.request import Output
-from firkin.builder.solve.session import BuildSession
-from firkin.content.snapshot import Snapshot
+from firkin.builder.output.built import Export
+from firkin.builder.output.kinds import epoch_of
 from firkin.errors import UsageError
 from firkin.hints import Hint
-from firkin.images.archive import output_error, output_file
+from firkin.images.archive import output_error, output_file, standard_output
 from firkin.layer.apply import apply_changes
-from firkin.layer.change import Change, Content, Put, View
+from firkin.layer.change import Change, Content, Entry, Put, View
 from firkin.layer.stream import write_layer
 from firkin.store.layout import remove_tree
 
 
-def write_rootfs(
-    bench: BuildSession,
-    items: list[tuple[ImagePlan, Snapshot]],
-    epochs: list[int | None],
-    output: Output,
-    dest: str,
-    stdout: BinaryIO | None,
-) -> None:
-    """Write the merged files of the snapshots to a tar or a directory; no time is after an item's epoch."""
-    views: list[tuple[str, View, int | None]] = []
-    for (plan, snapshot), epoch_s in zip(items, epochs, strict=True):
-        split = len(items) > 1 if output.platform_split is None else output.platform_split
-        prefix = str(plan.platform).replace("/", "_") if split else ""
-        views.append((prefix, bench.layers.trees.view(snapshot, ""), epoch_s))
-    if output.type == "tar":
-        with output_file(dest, stdout) as stream:
-            write_layer(_walk_all(views), stream, compression="none")
-        return
+class _Files(NamedTuple):
+    """The files of one image, where they are put, and the time that none is after."""
+
+    prefix: str
+    view: View
+    epoch_s: int | None
+
+
+def write_tar(export: Export) -> str:
+    """Write the merged files of the images to a tar; no time is after an image's epoch."""
+    views = _views(export)
+    with output_file(export.dest, standard_output(export.dest)) as stream:
+        write_layer(_walk_all(views), stream, compression="none")
+    return f"tar: {export.output.dest}"
+
+
+def write_directory(export: Export) -> str:
+    """Write the merged files of the images into a directory; raises UsageError when it cannot be written to."""
+    dest = export.dest
+    views = _views(export)
     try:
         os.makedirs(dest, exist_ok=True)
-        if output.mode_delete:
+        if export.output.mode_delete:
             for name in os.listdir(dest):
                 remove_tree(f"{dest}/{name}")
         apply_changes(_for_user(_walk_all(views)), dest, form="flat", chown=False)
     except OSError as error:
         raise output_error(dest, error) from error
+    return f"local: {export.output.dest}"
 
 
-def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:
+def _views(export: Export) -> list[_Files]:
+    """Return the files of every image; several platforms get a directory each, if nothing else was asked for."""
+    split = export.output.platform_split
+    split = len(export.built) > 1 if split is None else split
+    return [
+        _Files(
+            str(item.plan.platform).replace("/", "_") if split else "",
+            export.session.layers.trees.view(item.snapshot, ""),
+            epoch_of(export.request, export.output, item.plan),
+        )
+        for item in export.built
+    ]
+
+
+def _walk_all(views: Sequence[_Files]) -> Iterator[Put]:
     """Yield everything in the views; those that share a place may have directories in common, and no file."""
-    shared = len(views) > 1 and not views[0][0]
+    shared = len(views) > 1 and not views[0].prefix
     kinds: dict[str, str] = {}
     for prefix, view, epoch_s in views:
         for put in iter_view(view, prefix):
@@ -77,32 +92,37 @@ def _walk_all(views: list[tuple[str, View, int | None]]) -> Iterator[Put]:
 def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
     """Yield everything in a view but sockets as Puts, parents first, in the order of names; links by inode kept."""
     links: dict[tuple[int, int], str] = {}
+    top = view.lstat("") if prefix else None
+    if top is not None:
+        yield Put(prefix, top)
     stack = [""]
-    if prefix:
-        entry = view.lstat("")
-        if entry is not None:
-            yield Put(prefix, entry)
     while stack:
         path = stack.pop()
         below: list[str] = []
-        for name in view.iterdir(path):
-            child = f"{path}/{name}" if path else name
-            entry = view.lstat(child)
-            if entry is None:
-                continue
-            shown = f"{prefix}/{child}" if prefix else child
-            if entry.kind == "file" and not entry.size and _is_socket(view.content(child)):
-                continue  # no layer has it either
+        for child, entry in _listed(view, path):
             if entry.kind == "dir":
                 below.append(child)
-                yield Put(shown, entry)
-            elif entry.inode is not None and entry.inode in links:
-                yield Put(shown, entry, link=links[entry.inode])
-            else:
-                if entry.inode is not None:
-                    links[entry.inode] = shown
-                yield Put(shown, entry, view.content(child) if entry.kind == "file" else None)
+            yield _put(view, child, entry, f"{prefix}/{child}" if prefix else child, links)
         stack += reversed(below)
+
+
+def _listed(view: View, path: str) -> Iterator[tuple[str, Entry]]:
+    """Yield what is in a directory, but sockets: no layer has them either."""
+    for name in view.iterdir(path):
+        child = f"{path}/{name}" if path else name
+        entry = view.lstat(child)
+        if entry is not None and not (entry.kind == "file" and not entry.size and _is_socket(view.content(child))):
+            yield child, entry
+
+
+def _put(view: View, path: str, entry: Entry, shown: str, links: dict[tuple[int, int], str]) -> Put:
+    """Return what makes an entry; `links` has the first name of every inode so far."""
+    if entry.kind == "dir":
+        return Put(shown, entry)
+    first = shown if entry.inode is None else links.setdefault(entry.inode, shown)
+    if first != shown:
+        return Put(shown, entry, link=first)
+    return Put(shown, entry, view.content(path) if entry.kind == "file" else None)
 
 
 def _is_socket(content: Content) -> bool:

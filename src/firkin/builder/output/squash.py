@@ -1,4 +1,4 @@
-"""One layer for all that a target's instructions changed. Does I/O. `outputs` loads it.
+"""One layer for all that a target's instructions changed. Does I/O.
 
 The new layer is made from views: what its stages' layers show together, and names of the base that are gone. History
 keeps every line; all but the last stand without a layer.
@@ -50,11 +50,7 @@ def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:
     while folders:
         folder = folders.pop()
         prefix = f"{folder}/" if folder else ""
-        here = base.lstat(folder)
-        if here is not None and here.kind == "dir":
-            for name in base.iterdir(folder):
-                if full.lstat(prefix + name) is None:
-                    yield Remove(prefix + name)
+        yield from _removed(base, full, folder, prefix)
         for name in new.iterdir(folder):
             path = prefix + name
             entry = full.lstat(path)
@@ -67,6 +63,15 @@ def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:
                 yield Put(path, entry, full.content(path) if entry.kind == "file" else None)
             if entry.kind == "dir":
                 folders.append(path)
+
+
+def _removed(base: View, full: View, folder: str, prefix: str) -> Iterator[Remove]:
+    """Yield what a directory of the base has and the whole has not."""
+    here = base.lstat(folder)
+    if here is not None and here.kind == "dir":
+        for name in base.iterdir(folder):
+            if full.lstat(prefix + name) is None:
+                yield Remove(prefix + name)
 
 
 def _folded(history: tuple[History, ...], below: int) -> tuple[History, ...]:

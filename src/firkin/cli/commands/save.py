@@ -10,6 +10,7 @@ from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.store import find_image, open_store
 from firkin.errors import UsageError
+from firkin.images.archive import standard_output
 from firkin.images.save import Form, save_image
 
 USAGE = "[OPTIONS] IMAGE"
@@ -38,6 +39,5 @@ def run(invocation: Invocation) -> int:
     store, _ = open_store(invocation)
     with store:
         found = find_image(store, text)
-        stdout = open(1, "wb", closefd=False) if dest == "-" else None
-        save_image(store, found, text, form, place, stdout)
+        save_image(store, found, text, form, place, standard_output(place))
     return 0

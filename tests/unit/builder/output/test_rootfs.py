@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from firkin.builder.output.rootfs import _for_user, _walk_all, iter_view
+from firkin.builder.output.rootfs import _Files, _for_user, _walk_all, iter_view
 from firkin.errors import UsageError
 from firkin.layer.apply import apply_changes
-from firkin.layer.change import Entry, Put, View
+from firkin.layer.change import Entry, Put
 from firkin.layer.view import DirectoryView
 
 
@@ -50,12 +50,10 @@ def test_platforms_in_one_place_share_directories_only(tmp_path: Path) -> None:
     (tmp_path / "two/d").mkdir(parents=True)
     (tmp_path / "one/d/amd64").touch()
     (tmp_path / "two/d/arm64").touch()
-    views: list[tuple[str, View, int | None]] = [
-        ("", DirectoryView(str(tmp_path / name)), None) for name in ("one", "two")
-    ]
+    views = [_Files("", DirectoryView(str(tmp_path / name)), None) for name in ("one", "two")]
     assert [put.path for put in _walk_all(views)] == ["d", "d/amd64", "d/arm64"]
     (tmp_path / "two/d/amd64").touch()
-    views[1] = ("", DirectoryView(str(tmp_path / "two")), None)
+    views[1] = _Files("", DirectoryView(str(tmp_path / "two")), None)
     with pytest.raises(UsageError, match="two platforms have a file `/d/amd64`"):
         list(_walk_all(views))
 

@@ -1,0 +1,23 @@
+"""Keeps images in the store, under their names (type=store, `type=image`). Does I/O."""
+
+from __future__ import annotations
+
+from firkin.builder.output.built import Export
+from firkin.builder.output.gather import gather
+from firkin.builder.output.names import parse_names
+
+
+def keep(export: Export) -> str:
+    """Put manifests and configurations into the store, then name the image."""
+    store, images, index = export.session.store, export.images, export.index
+    gather(export.session, export.built)
+    for image in images:
+        store.blobs.put(image.config.raw)
+        store.blobs.put(image.manifest.raw)
+    if index is not None:
+        store.blobs.put(index.raw)
+    # No name that was asked for is lost.
+    names = tuple(dict.fromkeys((*parse_names(export.request.tags), *export.names)))
+    root = index.descriptor if index is not None else images[0].manifest.descriptor
+    store.images.tag(root, names, images[0].config.created)
+    return ""
