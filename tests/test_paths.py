@@ -139,7 +139,7 @@ PATHS = {
         "were looked at",
         "OverlayRoot.seal OverlayRootfs.open drop_stubs _copy_attributes",
     ),
-    "sandbox.carry": (
+    "sandbox.init.carry": (
         "given a name in /proc/self/fd",
         "copy_looks empty",
     ),
@@ -147,27 +147,42 @@ PATHS = {
         "`/` itself",
         "_wait_for_turn",
     ),
-    "sandbox.confine": (
+    "sandbox.init.confine": (
         "`/` itself, and the root's own place in the store",
         "allow_everywhere enter_root",
     ),
-    "sandbox.fixtures": (
+    "sandbox.init.emulated_mounts": (
         "scratch space; what lies in the root goes through `image_root`",
-        "Fixtures.op_root Fixtures.op_devices Fixtures.make_device Fixtures.op_text Fixtures.op_file "
-        "Fixtures.op_empty Fixtures.op_keep Fixtures.op_socket Fixtures.relay",
+        "EmulatedMounts.op_root EmulatedMounts.op_devices EmulatedMounts.make_device EmulatedMounts.op_text EmulatedMounts.op_file "
+        "EmulatedMounts.op_empty EmulatedMounts.op_keep EmulatedMounts.op_socket EmulatedMounts.relay",
     ),
-    "sandbox.init": (
+    "sandbox.init.mount_calls": (
+        "firkin's own places before pivot_root",
+        "open_beneath overlay.short overlay_before_6_5.short",
+    ),
+    "sandbox.init.real_mounts": (
         "firkin's own places before pivot_root, and the root's descriptor; places of the image go "
         "through `image_root`",
-        "open_beneath overlay.short overlay_before_6_5.short Setup.op_mkdir Setup.op_stub Setup.op_stub_file "
-        "Setup.op_files Setup.op_nodes make_node Setup.op_bind Setup.op_bind_layers Setup.op_owners copy_attributes "
-        "make_all make_directories kill_children parent_of",
+        "RealMounts.op_mkdir RealMounts.op_stub RealMounts.op_stub_file RealMounts.op_files RealMounts.op_nodes "
+        "make_node RealMounts.op_bind RealMounts.op_bind_layers RealMounts.op_owners copy_attributes",
+    ),
+    "sandbox.init.image_root": (
+        "firkin's own places before pivot_root; the working directory, in the command's own root",
+        "make_all",
+    ),
+    "sandbox.init.command": (
+        "the working directory, in the command's own root",
+        "change_directory",
+    ),
+    "sandbox.init.supervisor": (
+        "/proc, by numbers of processes",
+        "kill_children parent_of",
     ),
     "sandbox.launcher": (
         "/dev/null",
         "_become",
     ),
-    "sandbox.listener": (
+    "sandbox.init.listener": (
         "/proc of a process that waits in the listener",
         "read_memory read_text",
     ),
@@ -175,12 +190,12 @@ PATHS = {
         "scratch space",
         "_read_owners",
     ),
-    "sandbox.owners": (
+    "sandbox.init.owners": (
         "/proc of a process that waits in the listener, resolved as that process would; the upper "
         "directory, looked at only",
         "Notes.__init__ Notes.open_target Notes.walk Notes.write Notes.owner was_there",
     ),
-    "sandbox.plain": (
+    "sandbox.mount_copies": (
         "scratch space, and files of /proc",
         "_prepare _copy read_proc_files",
     ),

@@ -24,9 +24,8 @@ _STANDARD = (
     "pycurl", "isal.isal_zlib", "zstandard", "msgspec", "hashlib", "hmac", "secrets", "random", "base64", "fnmatch",
 )  # fmt: skip
 # Programs of their own, and what only tests use.
-_PARTS = ("init", "confine", "image_root", "carry", "fixtures", "listener", "owners")
-_NOT_MODULES = (*(f"sandbox/{name}.py" for name in _PARTS), "__main__.py")
-_NOT_FOLDERS = ("testing", "__pycache__")
+_NOT_MODULES = ("__main__.py",)
+_NOT_FOLDERS = ("testing", "__pycache__", "init")
 
 
 def in_executor_image() -> bool:

@@ -1,7 +1,7 @@
 """Contents of files from descriptor to descriptor, holes staying holes. Does I/O. Any module above `linux` may import
 it.
 
-Also a part of the stand-alone program `sandbox/init.py`, in whose names it is executed: it imports `os` only.
+Also a part of the stand-alone program `sandbox/init`, in whose names it is executed: it imports `os` only.
 """
 
 from __future__ import annotations

@@ -74,7 +74,10 @@ class Ulimit(msgspec.Struct, frozen=True):
 
 
 class RunSpec(msgspec.Struct, frozen=True):
-    """One command. `env` must hold PATH if argv[0] is to be looked up."""
+    """One command. `env` must hold PATH if argv[0] is to be looked up.
+
+    `terminal` says that standard input is a terminal, which the command is to control.
+    """
 
     argv: tuple[str, ...]
     hostname: str
@@ -92,6 +95,7 @@ class RunSpec(msgspec.Struct, frozen=True):
     ulimits: tuple[Ulimit, ...] = ()
     mounts: tuple[Mount, ...] = ()
     umask: int = DEFAULT_UMASK
+    terminal: bool = False
 
 
 class ResolvedUser(NamedTuple):

@@ -1,7 +1,8 @@
-"""Where RUN commands run: one Protocol, three ways to keep it. Does I/O. Modules from `sandbox` upwards may import it.
+"""Where commands run: one Protocol, three sandboxes that keep it. Does I/O.
 
-`result` values · `ops`, `filters` values → the work of `init.py` · `init.py` the stand-alone program ·
-`namespaces`, `chroot`, `bare` the ways. Nothing here knows how a root came to be (`rootfs` does).
+`operations` is what a plan is, `mounted_plan` and `emulated_plan` prepare one, `init` is the program that performs it,
+`spawn` starts that, `run` waits for it. `namespaces`, `chroot` and `bare` are the sandboxes. Nothing here knows how a
+root came to be (`rootfs` does).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RUN on this container's own root, one command at a time. Does I/O. `backend` users may import it.
+"""RUN on this container's own root, one command at a time. Does I/O.
 
 The root may have replaced whatever an interpreter needs, so none is started: a process that was forked
 while everything was still in place (`launcher`) forks again for every command.
@@ -10,8 +10,9 @@ import os
 from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
-from firkin.sandbox import plain, process
-from firkin.sandbox.plain_ops import plain_plan
+from firkin.sandbox import emulated_plan
+from firkin.sandbox.mount_copies import prepare_sources
+from firkin.sandbox.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +42,13 @@ class BareSandbox:
         """Run one command; see `Sandbox.run`. Mounts on other file systems than that of `scratch` are copied."""
         if root != "/":
             raise HostError("this sandbox runs commands on the container's own root only", code="sandbox-root")
-        plan = plain_plan(
+        plan = emulated_plan.prepare(
             spec,
             root,
             scratch,
             parent=self._launcher.pid,
             machine=os.uname().machine,
-            sources=plain.prepare_sources(spec, scratch),
+            sources=prepare_sources(spec, scratch),
             proc_files=(),
         )
-        return process.run_plan(self._launcher.start, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
+        return run(plan, self._launcher.start, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)

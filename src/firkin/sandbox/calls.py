@@ -1,4 +1,4 @@
-"""Numbers of system calls, for the seccomp programs of `filters`. Pure. Only `filters` imports it.
+"""Numbers of system calls, for the seccomp programs of `filters`. Pure.
 
 Names with 16 are the calls of 32-bit machines whose ids have 16 bits; the plain names are those of 32 bits there.
 Mirrors: linux arch/*/include/uapi/asm/unistd.h and kernel/syscall_*.tbl.

@@ -1,5 +1,5 @@
-"""RUN in a directory by chroot, for containers that grant no namespaces and no mounts. Does I/O. `backend` users may
-import it.
+"""RUN in a directory by chroot, for containers that grant no namespaces and no mounts. Does
+I/O.
 
 A command has no way out: CAP_SYS_CHROOT is taken from it, no descriptor leads outside, and there is no
 /proc but a few files. It shares network and process numbers with the container.
@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 from firkin.errors import HostError
 from firkin.linux.probe import CAP_SYS_ADMIN, has_capability
 from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
-from firkin.sandbox import plain, process
-from firkin.sandbox.plain_ops import plain_plan
+from firkin.sandbox import emulated_plan
+from firkin.sandbox.mount_copies import prepare_sources, read_proc_files
 from firkin.sandbox.result import RunResult
+from firkin.sandbox.run import run
+from firkin.sandbox.spawn import python_starter
 from firkin.sandbox.strays import no_strays
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class ChrootSandbox:
     """Needs CAP_SYS_CHROOT, CAP_SETUID and CAP_SETGID; with CAP_MKNOD commands get real devices."""
 
     def __init__(self, *, python: str = sys.executable, apart: bool | None = None) -> None:
-        self._python = python
+        self._start = python_starter(python)
         if apart is None:
             apart = has_capability(CAP_SYS_ADMIN) and landlock_abi() >= LANDLOCK_SCOPES_ABI
         self._apart = apart
@@ -58,23 +60,21 @@ class ChrootSandbox:
         """Run one command; see `Sandbox.run`."""
         if not isinstance(root, str):
             raise HostError("an overlay needs a sandbox that may mount", code="sandbox-root")
-        plan = plain_plan(
+        plan = emulated_plan.prepare(
             spec,
             root,
             scratch,
             parent=os.getpid(),
             machine=os.uname().machine,
-            sources=plain.prepare_sources(spec, scratch),
-            proc_files=plain.read_proc_files(),
+            sources=prepare_sources(spec, scratch),
+            proc_files=read_proc_files(),
         )
         turn = -1 if self._apart else _wait_for_turn(cancel_fd)
         if turn is None:
             return RunResult(137, 9, cancelled=True)
         try:
             with no_strays():
-                return process.run_init(
-                    self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd
-                )
+                return run(plan, self._start, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
         finally:
             if turn >= 0:
                 os.close(turn)

@@ -1,4 +1,4 @@
-"""Seccomp programs for commands, as bytes of struct sock_filter. Pure. `ops` and `plain_ops` import it.
+"""Seccomp programs for commands, as bytes of struct sock_filter. Pure.
 
 Classic BPF over struct seccomp_data (seccomp(2)): number at 0, architecture at 4, low halves of the arguments at
 16, 24, ... on little-endian machines, which all of ours are. A machine may run programs of more than one
@@ -64,7 +64,7 @@ _INTO_OTHERS = ("ptrace", "process_vm_readv", "process_vm_writev")
 
 
 def ask_filter(machine: str, *, owners: bool, sockets: bool, heard: bool = True) -> bytes:
-    """Return a program that asks a listener what a filter cannot judge (`listener.py`, `owners.py`); b"" if nothing.
+    """Return a program that asks a listener what a filter cannot judge (`init/listener.py`); b"" if nothing.
 
     `owners`: changes of owner, in a user namespace with one id, where every such call would fail; there changes of
     identity are answered with success and not done. `sockets`: those made by socketcall, which hides its arguments.

@@ -1,9 +1,8 @@
-"""The process that starts commands when no interpreter can be started any more. Does I/O. `bare`, `worker`, `solve`
-import it.
+"""The process that starts commands when no interpreter can be started any more. Does I/O.
 
-    worker ── fork, before its first thread ──▶ launcher ── fork, one a RUN ──▶ A of `init.py`
+    worker ── fork, before its first thread ──▶ launcher ── fork, one a RUN ──▶ A of `init`
 
-The launcher has the code of `init.py` in memory and reads no file afterwards. It holds what the worker
+The launcher has the code of `init` in memory and reads no file afterwards. It holds what the worker
 had in memory when it was forked, so neither is dumpable: no command may look into them.
 Messages, over a socket: `run` with four descriptors (plan, status, output, error) ─▶, ◀─ the pid, ◀─ `ended`.
 """
@@ -19,10 +18,14 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
 from firkin.linux import syscalls
-from firkin.sandbox.process import init_codes
+from firkin.sandbox.operations import pack
+from firkin.sandbox.spawn import emulated_codes, plan_file
 
 if TYPE_CHECKING:
     from typing import Any, NoReturn
+
+    from firkin.sandbox.operations import Plan
+    from firkin.sandbox.spawn import Wires
 
 _MAX_FD = 1 << 16
 
@@ -60,15 +63,18 @@ class Launcher:
         self._channel = channel
         self._busy = threading.Lock()
 
-    def start(self, plan_fd: int, status_fd: int, output_fd: int, error_fd: int) -> Launched:
-        """Have the plan in a file performed; the descriptors stay the caller's. Waits for a former command."""
+    def start(self, plan: Plan, wires: Wires) -> Launched:
+        """Have a plan performed; the descriptors stay the caller's. Waits for a former command. Raises HostError."""
         self._busy.acquire()
+        file = plan_file(pack(plan))
         try:
-            socket.send_fds(self._channel, [b"run"], [plan_fd, status_fd, output_fd, error_fd])
+            socket.send_fds(self._channel, [b"run"], [file, wires.status, wires.stdio.stdout, wires.stdio.stderr])
             answer = self._channel.recv(64)
         except OSError as error:
             self._busy.release()
             raise _gone() from error
+        finally:
+            os.close(file)
         if not answer.isdigit():
             self._busy.release()
             raise _gone()
@@ -96,7 +102,7 @@ _current: Launcher | None = None
 def start_launcher() -> Launcher:
     """Fork the launcher; this process must have one thread. `current_launcher` gives it later."""
     global _current
-    codes = init_codes()
+    codes = emulated_codes()
     own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     parent = os.getpid()
     pid = os.fork()

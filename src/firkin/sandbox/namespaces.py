@@ -1,4 +1,4 @@
-"""RUN in namespaces of its own, on an overlay or a plain directory. Does I/O. `backend` users may import it."""
+"""RUN in namespaces of its own, on an overlay or a plain directory. Does I/O."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from firkin.sandbox import ops, process
+from firkin.sandbox import mounted_plan
+from firkin.sandbox.run import run
+from firkin.sandbox.spawn import python_starter, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.linux.mounts import Overlay
     from firkin.oci.run import RunSpec
+    from firkin.sandbox.operations import Plan
     from firkin.sandbox.result import RunResult
+    from firkin.sandbox.spawn import Namespaces, Process, Stdio
 
 
 class NamespaceSandbox:
@@ -30,7 +34,7 @@ class NamespaceSandbox:
     def __init__(self, *, single_id: bool = False, fresh_proc: bool = True, python: str = sys.executable) -> None:
         self._single_id = single_id
         self._fresh_proc = fresh_proc
-        self._python = python
+        self._start = python_starter(python)
 
     def run(
         self,
@@ -43,7 +47,15 @@ class NamespaceSandbox:
         cancel_fd: int | None = None,
     ) -> RunResult:
         """Run one command; see `Sandbox.run`."""
-        plan = ops.namespace_plan(
+        plan = self.prepare(spec, root, scratch)
+        result = run(plan, self._start, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
+        if not self._single_id:
+            return result
+        return replace(result, owners=_read_owners(f"{scratch}/{mounted_plan.OWNERS_FILE}"))
+
+    def prepare(self, spec: RunSpec, root: Overlay | str, scratch: str) -> Plan:
+        """Return the plan of one command; see `mounted_plan.prepare`."""
+        return mounted_plan.prepare(
             spec,
             root,
             scratch,
@@ -52,8 +64,21 @@ class NamespaceSandbox:
             single_id=self._single_id,
             fresh_proc=self._fresh_proc,
         )
-        result = process.run_init(self._python, plan, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
-        return replace(result, owners=_read_owners(f"{scratch}/{ops.OWNERS_FILE}")) if self._single_id else result
+
+    def spawn(self, plan: Plan, stdio: Stdio) -> Process:
+        """Start a command that can be signalled and joined; the caller waits for it. Raises HostError."""
+        return spawn(plan, stdio, self._start, reachable=True)
+
+    def join(self, namespaces: Namespaces, spec: RunSpec, stdio: Stdio) -> Process:
+        """Start a second command in the namespaces of one that runs, with the same limits. Raises HostError.
+
+        It sees the mounts and processes of the first; what `spec` says of mounts, hosts and network does not count.
+        It ends with its command, and with the first one; what it leaves behind goes on until the first one ends.
+        """
+        plan = mounted_plan.prepare_joined(
+            spec, namespaces.flags, parent=os.getpid(), machine=os.uname().machine, single_id=self._single_id
+        )
+        return spawn(plan, stdio, self._start, reachable=True, joined=namespaces.pidfd)
 
 
 def _read_owners(path: str) -> tuple[tuple[str, int, int], ...]:

@@ -1,4 +1,4 @@
-"""Processes that are left when a command has killed what was to end them. Does I/O. `chroot` imports it.
+"""Processes that are left when a command has killed what was to end them. Does I/O.
 
 A step ends when nothing that it started is left, which process A sees to. A command that may signal its neighbours can
 kill process A; what it started then comes to the worker, as the next subreaper (prctl(2)), and is ended there.

@@ -42,11 +42,11 @@ def test_who_can_reach_another_over_a_socket_takes_turns(
 ) -> None:
     monkeypatch.setattr(chroot, "has_capability", lambda number: may_mount)
     monkeypatch.setattr(chroot, "landlock_abi", lambda: abi)
-    monkeypatch.setattr(chroot, "plain_plan", lambda *args, **named: {})
-    monkeypatch.setattr(chroot.plain, "prepare_sources", lambda *args: {})
+    monkeypatch.setattr(chroot.emulated_plan, "prepare", lambda *args, **named: None)
+    monkeypatch.setattr(chroot, "prepare_sources", lambda *args: ())
     turns: list[bool] = []
 
-    def run_init(*args: object, **named: object) -> RunResult:
+    def run(*args: object, **named: object) -> RunResult:
         waiting = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(waiting, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,7 +57,7 @@ def test_who_can_reach_another_over_a_socket_takes_turns(
             os.close(waiting)
         return RunResult(0)
 
-    monkeypatch.setattr(chroot.process, "run_init", run_init)
+    monkeypatch.setattr(chroot, "run", run)
     chroot.ChrootSandbox().run(RunSpec(("true",), "step"), "/root", scratch="/scratch", on_output=lambda data: None)
     assert turns == [not apart]
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from firkin.errors import HostError
-from firkin.sandbox.process import _understand
+from firkin.sandbox.status import understand
 
 # A process of its own, since it becomes the parent of whatever is orphaned below it, and stays that.
 PROLOGUE = """
@@ -84,9 +84,9 @@ print("held")
 
 
 def test_an_end_counts_only_with_everything_undone() -> None:
-    assert _understand(b"exit\0000\nundone\n", False).exit_code == 0
+    assert understand(b"exit\0000\nundone\n", False).exit_code == 0
     for status in (b"", b"exit\0000\n", b"signal\0009\n", b"undone\n"):
         with pytest.raises(HostError) as died:
-            _understand(status, False)
+            understand(status, False)
         assert died.value.code == "sandbox-died"
-        assert _understand(status, True).cancelled
+        assert understand(status, True).cancelled

@@ -23,7 +23,7 @@ from firkin.linux.mounts import Overlay
 from firkin.oci.run import DEFAULT_PATH, Mount, ResolvedUser, RunSpec, UserError, resolve_user
 from firkin.rootfs import Root
 from firkin.rootfs.overlay import drop_stubs
-from firkin.sandbox.ops import APT_AS_ROOT
+from firkin.sandbox.mounted_plan import APT_AS_ROOT
 from firkin.sandbox.result import RunResult
 from firkin.store.trees import StagedTree
 

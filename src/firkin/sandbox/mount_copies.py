@@ -1,6 +1,4 @@
-"""Bind mounts as copies, and what a chroot may know of /proc: for sandboxes that cannot mount. Does I/O. `chroot` and
-`bare` import it.
-"""
+"""Host mounts as copies, and what a chroot may know of /proc: for sandboxes that cannot mount. Does I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +11,8 @@ from firkin.layer.apply import apply_changes
 from firkin.layer.change import Put
 from firkin.layer.view import DirectoryView, StackView, resolve_path
 from firkin.oci.run import HostMount
-from firkin.sandbox.plain_ops import MountSource, sorted_mounts
+from firkin.sandbox.command_plan import sorted_mounts
+from firkin.sandbox.emulated_plan import MountSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,7 @@ _PROC_FILES = (
 
 
 def prepare_sources(spec: RunSpec, scratch: str) -> tuple[MountSource | None, ...]:
-    """Make ready what the bind mounts of `sorted_mounts(spec)` show; copies are made in `scratch`.
+    """Make ready what the host mounts of `sorted_mounts(spec)` show; copies are made in `scratch`.
 
     Raises HostError for a source that does not exist.
     """

@@ -1,6 +1,6 @@
-"""Calls of a command that a filter alone cannot judge are answered beside it. Does I/O. Nothing imports it.
+"""Calls of a command that a filter alone cannot judge are answered beside it. Does I/O.
 
-A part of the stand-alone program `init.py`, in whose names it is executed. A filter with a listener sends calls to
+A part of the stand-alone program `init`, in whose names it is executed. A filter with a listener sends calls to
 another process (seccomp_unotify(2)), which reads what they point to and does them itself: never the kernel with memory
 that the caller may have changed meanwhile. Process B answers, or process S of `owners.py`.
 
@@ -20,11 +20,17 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firkin.sandbox.confine import install_filter, program_of
-    from firkin.sandbox.init import Failed, Poll, Status, libc, syscall
+    from firkin.sandbox.init.kernel import (
+        SYS_PIDFD_OPEN,
+        Failed,
+        Poll,
+        Status,
+        filter_program,
+        install_filter,
+        libc,
+        syscall,
+    )
 
-
-SYS_PIDFD_OPEN = 434
 SYS_PIDFD_GETFD = 438
 SYS_SECCOMP = {
     "x86_64": 317, "i686": 354, "aarch64": 277, "armv8l": 383, "armv7l": 383, "armv6l": 383, "riscv64": 277,
@@ -54,7 +60,7 @@ class Desk:
     def admit(self, status: Status) -> None:
         """Install the filter in process C; where the kernel grants it no listener, `instead`."""
         number = SYS_SECCOMP.get(os.uname().machine, -1)
-        record = program_of(self.program)
+        record = filter_program(self.program)
         try:
             listener = syscall("listen", "filter", number, SET_MODE_FILTER, NEW_LISTENER, ctypes.addressof(record))
         except Failed as failed:

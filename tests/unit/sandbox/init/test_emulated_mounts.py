@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from firkin.sandbox.process import init_codes
+from firkin.sandbox.operations import Amend, Lend, OpenRoot, ShowEmpty, ShowFile
+from firkin.sandbox.spawn import emulated_codes
 
 
 class Status:
@@ -31,17 +32,18 @@ class Step:
         (self.outside / "victim").write_text("precious")
         (self.outside / "sub").mkdir()
         self.names: dict[str, Any] = {"__name__": "program"}
-        for code in init_codes():
+        for code in emulated_codes():
             exec(code, self.names)
         self.status = Status()
-        self.fixtures = self.names["Fixtures"](self.status)
-        self.fixtures.perform([("root", str(self.root), str(self.scratch))])
+        self.mounts = self.names["EmulatedMounts"](self.status)
+        self.perform(OpenRoot(str(self.root), str(self.scratch)))
 
     def perform(self, *operations: tuple[object, ...]) -> None:
-        self.fixtures.perform(list(operations))
+        # The program has classes of its own for them.
+        self.mounts.perform([self.names[type(each).__name__](*each) for each in operations])
 
     def undo(self) -> None:
-        self.fixtures.undo()
+        self.mounts.undo()
         assert [fields for fields in self.status.told if fields[0] == "setup"] == []
 
     def tree(self, top: Path) -> dict[str, object]:
@@ -64,14 +66,14 @@ def step(tmp_path: Path) -> Step:
     return Step(tmp_path)
 
 
-SECRET = ("file", "/d/victim", b"hush", 0o400, os.geteuid(), os.getegid())
+SECRET = ShowFile("/d/victim", b"hush", 0o400, os.geteuid(), os.getegid())
 
 
 def test_what_was_covered_comes_back(step: Step) -> None:
     (step.root / "d").mkdir()
     (step.root / "d/victim").write_text("image")
     os.utime(step.root / "d", ns=(5, 5))
-    step.perform(SECRET, ("empty", "/new/place", 0o700))
+    step.perform(SECRET, ShowEmpty("/new/place", 0o700))
     assert (step.root / "d/victim").read_text() == "hush"
     assert ("cover", "/d/victim") in step.status.told
     step.undo()
@@ -91,7 +93,7 @@ def test_a_parent_exchanged_for_a_link(step: Step) -> None:
 
 
 def test_a_parent_that_was_made_and_exchanged(step: Step) -> None:
-    step.perform(("empty", "/sub/x", 0o755))
+    step.perform(ShowEmpty("/sub/x", 0o755))
     (step.root / "sub").rename(step.root / "moved")
     (step.root / "sub").symlink_to(step.outside / "sub")
     step.undo()
@@ -112,7 +114,7 @@ def test_a_parent_that_is_gone(step: Step) -> None:
 
 def test_a_cache_whose_parent_was_moved_is_kept(step: Step) -> None:
     (step.root / "c").mkdir()
-    step.perform(("keep", "/c/dotdocker", str(step.home)))
+    step.perform(Lend("/c/dotdocker", str(step.home)))
     assert not step.home.exists()
     (step.root / "c/dotdocker/mine").write_text("m")
     (step.root / "c").rename(step.root / "c2")
@@ -154,7 +156,7 @@ def _nothing(step: Step, target: Path) -> None:
 def test_only_the_directory_that_was_handed_out_is_kept(step: Step, exchange: Callable[[Step, Path], None]) -> None:
     (step.root / "c").mkdir()
     (step.root / "c/image").write_text("i")
-    step.perform(("keep", "/c", str(step.home)))
+    step.perform(Lend("/c", str(step.home)))
     exchange(step, step.root / "c")
     step.undo()
     assert not os.path.lexists(step.home)
@@ -166,7 +168,7 @@ def test_a_store_that_has_a_link_for_a_cache(step: Step) -> None:
     step.home.rmdir()
     step.home.symlink_to(step.outside)
     with pytest.raises(step.names["Failed"]):
-        step.perform(("keep", "/c", str(step.home)))
+        step.perform(Lend("/c", str(step.home)))
     step.undo()
     assert step.outside_is_whole() and step.tree(step.root) == {}
 
@@ -174,7 +176,7 @@ def test_a_store_that_has_a_link_for_a_cache(step: Step) -> None:
 @pytest.mark.parametrize("text", ["../../outside", "/../outside", "../outside/../outside"])
 def test_links_of_the_image_lead_nowhere_else(step: Step, text: str) -> None:
     (step.root / "d").symlink_to(text)
-    step.perform(SECRET, ("empty", "/d/dir", 0o700))
+    step.perform(SECRET, ShowEmpty("/d/dir", 0o700))
     assert step.tree(step.root) == {"d": text, "outside": None, "outside/victim": "hush", "outside/dir": None}
     step.undo()
     assert step.outside_is_whole()
@@ -182,7 +184,7 @@ def test_links_of_the_image_lead_nowhere_else(step: Step, text: str) -> None:
 
 
 def test_a_place_within_a_cache(step: Step) -> None:
-    step.perform(("keep", "/c", str(step.home)), ("empty", "/c/made/x", 0o755))
+    step.perform(Lend("/c", str(step.home)), ShowEmpty("/c/made/x", 0o755))
     (step.root / "c/kept").write_text("k")
     step.undo()
     assert step.tree(step.home) == {"kept": "k"}
@@ -192,7 +194,7 @@ def test_a_place_within_a_cache(step: Step) -> None:
 def test_a_file_that_was_amended_and_moved(step: Step) -> None:
     (step.root / "etc").mkdir()
     (step.root / "etc/hosts").write_text("one\n")
-    step.perform(("amend", "/etc/hosts", b"two\n", True), ("amend", "/etc/new", b"n\n", False))
+    step.perform(Amend("/etc/hosts", b"two\n", True), Amend("/etc/new", b"n\n", False))
     assert (step.root / "etc/hosts").read_text() == "one\ntwo\n"
     (step.outside / "hosts").write_text("of the host")
     (step.root / "etc").rename(step.root / "etc2")
@@ -204,13 +206,13 @@ def test_a_file_that_was_amended_and_moved(step: Step) -> None:
 
 def test_a_link_is_not_written_through(step: Step) -> None:
     (step.root / "hosts").symlink_to(step.outside / "victim")
-    step.perform(("amend", "/hosts", b"x", True))
+    step.perform(Amend("/hosts", b"x", True))
     step.undo()
     assert step.outside_is_whole()
 
 
 def test_what_is_thrown_away_may_be_deeper_than_a_path_is_long(step: Step) -> None:
-    step.perform(("empty", "/deep", 0o755))
+    step.perform(ShowEmpty("/deep", 0o755))
     fd = os.open(step.root / "deep", os.O_RDONLY)
     for _ in range(300):
         os.mkdir("0", dir_fd=fd)
@@ -229,14 +231,14 @@ def test_the_root_cannot_be_covered(step: Step) -> None:
     (step.root / "top").symlink_to("a/../..")
     (step.root / "a").mkdir()
     with pytest.raises(step.names["Failed"]):
-        step.perform(("empty", "/top", 0o755))
+        step.perform(ShowEmpty("/top", 0o755))
 
 
 def test_links_without_end(step: Step) -> None:
     (step.root / "a").symlink_to("b")
     (step.root / "b").symlink_to("a")
     with pytest.raises(step.names["Failed"]) as failed:
-        step.perform(("empty", "/a/x", 0o755))
+        step.perform(ShowEmpty("/a/x", 0o755))
     assert failed.value.number == 40
 
 

@@ -5,17 +5,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import firkin.sandbox
 from firkin.linux.syscalls import landlock_abi, set_no_new_privs
 from firkin.sandbox.filters import strangers_filter
+from firkin.sandbox.spawn import emulated_codes
 
-PLACE = Path(firkin.sandbox.__file__).parent
 PTRACE_SEIZE, PTRACE_DETACH = 0x4206, 17
 
 
@@ -23,9 +21,7 @@ PTRACE_SEIZE, PTRACE_DETACH = 0x4206, 17
 def names() -> dict[str, Any]:
     """Return the names of the stand-alone program."""
     found: dict[str, Any] = {"__name__": "firkin_init"}
-    for part in ("init", "confine"):
-        code = SourceFileLoader(f"firkin_{part}", str(PLACE / f"{part}.py")).get_code(f"firkin_{part}")
-        assert code is not None
+    for code in emulated_codes():
         exec(code, found)
     return found
 
@@ -132,7 +128,7 @@ def test_without_landlock_a_filter_keeps_strangers_apart(names: dict[str, Any], 
 
     def work() -> set[str]:
         names["landlock_abi"] = lambda: -1
-        names["confine"](shared, [], [program])
+        names["confine"](names["Confinement"](shared, (), (program,)))
         return abilities(stranger)
 
     assert in_a_fork(work) == ({"signals"} if shared else {"strangers", "own", "signals"})

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firkin.linux.beneath import Beneath
-from firkin.sandbox.process import init_codes
+from firkin.sandbox.spawn import emulated_codes
 
 PROGRAM: dict[str, Any] = {"__name__": "program"}
-for _code in init_codes():
+for _code in emulated_codes():
     exec(_code, PROGRAM)
 
 NAMES = st.sampled_from(["a", "b", "c", "missing"])
@@ -93,3 +93,13 @@ def test_what_cannot_be_a_place(tmp_path: Path, path: str, number: int) -> None:
     with pytest.raises(OSError) as failed:
         found(tmp_path, path)
     assert failed.value.errno == number
+
+
+def test_directories_are_made_deeper_than_calls_can_be(tmp_path: Path) -> None:
+    make_all = PROGRAM["make_all"]
+    deep = "n/" * 1500
+    made = make_all(f"{tmp_path}/{deep}".rstrip("/"))
+    assert len(made) == 1500 and made[0] == f"{tmp_path}/n" and os.path.isdir(made[-1])
+    assert make_all(made[-1]) == ()
+    for path in reversed(made):
+        os.rmdir(path)

@@ -1,7 +1,6 @@
 """What keeps a command from processes, sockets, devices and system calls that it has no business with. Does I/O.
-Nothing imports it.
 
-A part of the stand-alone program `init.py`, in whose names it is executed: process C calls `confine` while it
+A part of the stand-alone program `init`, in whose names it is executed: process C calls `confine` while it
 still has the right to. Only that process and what comes of it are confined, never firkin. Three means of the kernel:
 
 - a seccomp filter (`filters.py`), which judges calls by their numbers and arguments;
@@ -19,22 +18,19 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firkin.sandbox.image_root import O_ANY, Root, look
-    from firkin.sandbox.init import (
+    from firkin.sandbox.init.image_root import O_ANY, Root, look
+    from firkin.sandbox.init.kernel import Failed, check, install_filter, libc, syscall
+    from firkin.sandbox.init.mount_calls import (
         MNT_DETACH,
-        Failed,
         attach,
         attach_at,
-        check,
         clone_tree_fd,
-        libc,
         pivot_into,
         set_attributes,
-        syscall,
     )
+    from firkin.sandbox.operations import Confinement
 
 PR_GET_NO_NEW_PRIVS = 39
-PR_SET_SECCOMP = 22
 CAP_SYS_ADMIN = 21
 CLONE_NEWNS = 0x00020000
 MS_REC_PRIVATE = 16384 | 1 << 18
@@ -53,18 +49,15 @@ SCOPE_SIGNAL = 2
 ABI_REFER, ABI_SCOPES = 2, 6
 
 
-def confine(shared: bool, filters: list[bytes], strangers: list[bytes]) -> None:
+def confine(limits: Confinement) -> None:
     """Take away what a command need not have, if the kernel lets this process do so.
 
-    The alternative, no_new_privs, would take setuid programs (su, sudo, ping) from it as well. `shared` says that
-    the command sees processes which are not its own; `strangers` are filters for where only they can keep it from
-    looking into those.
+    The alternative, no_new_privs, would take setuid programs (su, sudo, ping) from it as well.
     """
     if not may_confine():
         return
-    if not join_domain(shared, landlock_abi()) and shared:
-        filters = [*filters, *strangers]
-    for program in filters:
+    in_domain = join_domain(limits.shared, landlock_abi())
+    for program in limits.filters if in_domain or not limits.shared else limits.filters + limits.strangers:
         install_filter(program)
 
 
@@ -155,24 +148,3 @@ def allow_everywhere(ruleset: int, access: int) -> None:
 
 def packed(*words: int) -> bytes:
     return b"".join(word.to_bytes(8, sys.byteorder) for word in words)
-
-
-class Program(ctypes.Structure):
-    """struct sock_fprog; it keeps the instructions that it points to."""
-
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-    instructions: object
-
-
-def program_of(program: bytes) -> Program:
-    """Return a seccomp program (struct sock_filter records) as the kernel takes it."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    record = Program(len(program) // 8, ctypes.addressof(buffer))
-    record.instructions = buffer
-    return record
-
-
-def install_filter(program: bytes) -> None:
-    record = program_of(program)
-    args = (ctypes.c_ulong(2), ctypes.byref(record), ctypes.c_ulong(0), ctypes.c_ulong(0))
-    check("seccomp", "filter", libc.prctl(PR_SET_SECCOMP, *args))

@@ -1,6 +1,6 @@
-"""Paths of an image, for those who stand outside of it. Does I/O. Nothing imports it.
+"""Paths of an image, for those who stand outside of it. Does I/O.
 
-A part of the stand-alone program `init.py`, in whose names it is executed. An image decides where its links lead, and
+A part of the stand-alone program `init`, in whose names it is executed. An image decides where its links lead, and
 a command may exchange every directory for a link while it runs. So a path is walked once, from the descriptor of the
 root, one component at a time; no link is left to the kernel, nor is `..`, which leads from `/` to whatever is mounted
 over it. What was found is a directory, held open, and a name in it; it is undone by these and never looked up again.
@@ -16,6 +16,54 @@ O_ANY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 EINVAL, EBUSY, ELOOP = 22, 16, 40
 
 
+class Walk:
+    """How far a walk from a root has come: directories held open, their names, and the names missing after them."""
+
+    def __init__(self, root: int) -> None:
+        self.held = [os.dup(root)]
+        self.names: list[str] = []
+        self.missing: list[str] = []
+        self.at_file = False  # the last name is not missing, but nothing can come after it
+
+    def step(self, part: str, path: str) -> str | None:
+        """Go on to a part of a path, or return the text of the link that it is."""
+        if self.at_file:
+            raise NotADirectoryError(20, "not a directory", path)
+        if part == "..":
+            self.up()
+        elif self.missing:
+            self.missing.append(part)
+        else:
+            return self.enter(part)
+        return None
+
+    def enter(self, part: str) -> str | None:
+        text = None
+        try:
+            self.held.append(os.open(part, O_FOLDER, dir_fd=self.held[-1]))
+            self.names.append(part)
+        except FileNotFoundError:
+            self.missing.append(part)
+        except NotADirectoryError:
+            text = read_link(part, self.held[-1])
+            if text is None:
+                self.missing.append(part)
+                self.at_file = True
+        return text
+
+    def up(self) -> None:
+        if self.missing:
+            self.missing.pop()
+        elif self.names:
+            self.names.pop()
+            os.close(self.held.pop())
+
+    def restart(self) -> None:
+        self.names.clear()
+        while len(self.held) > 1:
+            os.close(self.held.pop())
+
+
 class Root:
     """The root of a command: finds places in it, makes what is missing, takes that away again."""
 
@@ -29,56 +77,30 @@ class Root:
 
         The last one is no link, if it exists. The descriptor is the caller's. Raises OSError.
         """
-        held = [os.dup(self.fd)]
-        names: list[str] = []
-        rest: list[str] = []
         todo = path.split("/")[::-1]
         links = 0
+        walk = Walk(self.fd)
         try:
             while todo:
                 part = todo.pop()
-                if part in ("", "."):
-                    continue
-                if part == "..":
-                    if rest:
-                        rest.pop()
-                    elif names:
-                        names.pop()
-                        os.close(held.pop())
-                    continue
-                if rest:
-                    rest.append(part)
-                    continue
-                try:
-                    held.append(os.open(part, O_FOLDER, dir_fd=held[-1]))
-                    names.append(part)
-                    continue
-                except FileNotFoundError:
-                    rest.append(part)
-                    continue
-                except NotADirectoryError:
-                    text = read_link(part, held[-1])
+                text = None if part in ("", ".") else walk.step(part, path)
                 if text is None:
-                    if any(name not in ("", ".") for name in todo):
-                        raise NotADirectoryError(20, "not a directory", path)
-                    rest.append(part)
                     continue
                 links += 1
                 if links > LINKS:
                     raise OSError(ELOOP, "too many links", path)
                 if text.startswith("/"):
-                    names.clear()
-                    while len(held) > 1:
-                        os.close(held.pop())
+                    walk.restart()
                 todo += text.split("/")[::-1]
-            if not rest:
-                if not names:
+            if not walk.missing:
+                if not walk.names:
                     raise OSError(EBUSY, "this is the root", path)
-                rest.append(names.pop())
-                os.close(held.pop())
-            return held.pop(), rest
+                last = walk.names[-1]
+                walk.up()
+                walk.missing.append(last)
+            return walk.held.pop(), walk.missing
         finally:
-            for fd in held:
+            for fd in walk.held:
                 os.close(fd)
 
     def ensure(self, path: str, *, directory: bool | None) -> tuple[int, str]:
@@ -164,3 +186,17 @@ def set_times(folder: int, times: tuple[int, int]) -> None:
         os.utime(".", ns=times, dir_fd=folder)
     except FileNotFoundError:
         pass  # the command has removed it
+
+
+def make_all(path: str) -> tuple[str, ...]:
+    """Make a directory and what is missing above it; return what was made, the top first.
+
+    os.makedirs calls itself for each part: a Dockerfile can name more of them than Python has stack for.
+    """
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for path in reversed(missing):
+        os.mkdir(path, 0o755)
+    return tuple(reversed(missing))

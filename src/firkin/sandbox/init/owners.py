@@ -1,7 +1,6 @@
-"""Who owns what, where files can have one owner only: calls of chown are answered here and noted. Does I/O. Nothing
-imports it.
+"""Who owns what, where files can have one owner only: calls of chown are answered here and noted. Does I/O.
 
-A part of the stand-alone program `init.py`, in whose names it is executed, for user namespaces with one id. A filter of
+A part of the stand-alone program `init`, in whose names it is executed, for user namespaces with one id. A filter of
 the command sends every chown to a process beside it (`listener.py`):
 
     C  installs the filter, has S take its listener, becomes the command
@@ -24,8 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from firkin.sandbox.init import Failed, Poll, close_all_but, libc, syscall
-    from firkin.sandbox.listener import (
+    from firkin.sandbox.init.kernel import Failed, Poll, close_all_but, libc, syscall
+    from firkin.sandbox.init.listener import (
         EBADF,
         ELOOP,
         ENOENT,

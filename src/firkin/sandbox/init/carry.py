@@ -1,6 +1,6 @@
-"""Moves, copies and removes trees that strangers have written to. Does I/O. Nothing imports it.
+"""Moves, copies and removes trees that strangers have written to. Does I/O.
 
-A part of the stand-alone program `init.py`, in whose names it is executed. A file is a directory that is held open and
+A part of the stand-alone program `init`, in whose names it is executed. A file is a directory that is held open and
 a name in it, and a tree is walked by descriptors, so no link in it leads anywhere.
 """
 
@@ -11,7 +11,7 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firkin.linux.sparse import copy_data
-    from firkin.sandbox.image_root import look
+    from firkin.sandbox.init.image_root import look
 
     At = tuple[int, str]  # a directory and a name in it
 

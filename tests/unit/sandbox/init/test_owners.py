@@ -2,17 +2,15 @@
 
 import os
 from collections.abc import Callable
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import firkin.sandbox
 from firkin.linux.syscalls import set_no_new_privs
 from firkin.sandbox.filters import ask_filter, asked_calls
+from firkin.sandbox.spawn import _code, emulated_codes
 
-PLACE = Path(firkin.sandbox.__file__).parent
 KEPT = 0xFFFFFFFF
 
 
@@ -20,9 +18,7 @@ KEPT = 0xFFFFFFFF
 def names() -> dict[str, Any]:
     """Return the names of the stand-alone program."""
     found: dict[str, Any] = {"__name__": "firkin_init"}
-    for part in ("init", "confine", "image_root", "listener", "owners"):
-        code = SourceFileLoader(f"firkin_{part}", str(PLACE / f"{part}.py")).get_code(f"firkin_{part}")
-        assert code is not None
+    for code in (*emulated_codes(), _code("init/owners")):
         exec(code, found)
     return found
 

@@ -1,10 +1,10 @@
-"""What surrounds a command where nothing can be mounted: put in place before, taken out after. Does I/O. Nothing
-imports it.
+"""Emulated mounts, for where nothing can be mounted: put in place before the command, taken out after. Does I/O.
 
-A part of the stand-alone program `init.py`, in whose names it is executed: `Fixtures` performs the operations of
-`ops.plain_plan` on a plain directory, or on `/` itself. Everything is made in the scratch directory and renamed into
-place, what it covers is renamed aside; `undo` puts everything back, in reverse order, also when the command was
-killed. A path that was covered is told as
+A part of the stand-alone program `init`, in whose names it is executed: `EmulatedMounts` performs the operations of
+`emulated_plan` on a plain directory, or on `/` itself (`sandbox/operations.py` says what each is).
+
+Everything is made in the scratch directory and renamed into place, what it covers is renamed aside; `undo` puts
+everything back, in reverse order, also when the command was killed. A path that was covered is told as
 
     cover PATH
 
@@ -23,19 +23,24 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Protocol
+    from typing import Any, ClassVar
 
-    class Status(Protocol):
-        def tell(self, *fields: object) -> None: ...
-
-    class Failed(Exception):
-        def __init__(self, op: str, number: int, detail: str) -> None: ...
-
-    from firkin.sandbox.carry import At, move, remove
-    from firkin.sandbox.image_root import O_ANY, O_FOLDER, Root, is_same, look, set_times, times_of
-
-    def prctl(op: str, option: int, value: int) -> int: ...
-
+    from firkin.sandbox.init.carry import At, move, remove
+    from firkin.sandbox.init.image_root import O_ANY, O_FOLDER, Root, is_same, look, set_times, times_of
+    from firkin.sandbox.init.kernel import EIO, Status, failed_operation, prctl
+    from firkin.sandbox.operations import (
+        Amend,
+        EmulateDevices,
+        Lend,
+        OpenRoot,
+        Operations,
+        ShowDirectory,
+        ShowEmpty,
+        ShowFile,
+        ShowSocket,
+        ShowTexts,
+        ShowTree,
+    )
 
 EXDEV, EPERM = 18, 1
 S_IFMT, S_IFDIR, S_IFREG, S_IFCHR = 0o170000, 0o040000, 0o100000, 0o020000
@@ -51,7 +56,7 @@ DEVICES = (
 STREAMS = {"stdout": 1, "stderr": 2}
 
 
-class Fixtures:
+class EmulatedMounts:
     """The operations, one method each, and how to undo them."""
 
     def __init__(self, status: Status) -> None:
@@ -63,17 +68,14 @@ class Fixtures:
         self.undoing: list[Callable[[], None]] = []
         self.pipes: dict[int, int] = {}  # read ends of /dev/stdout and /dev/stderr → the streams
 
-    def perform(self, operations: list[tuple[Any, ...]]) -> None:
-        for name, *args in operations:
-            operation: Callable[..., None] = getattr(self, f"op_{name}")
+    def perform(self, operations: Operations) -> None:
+        for operation in operations:
+            method = self.METHODS[type(operation)]
             self.undoing.append(self.taking_away(len(self.root.made)))
             try:
-                operation(*args)
-            except OSError as error:
-                detail = error.filename if isinstance(error.filename, str) else str(args[0] if args else "")
-                raise Failed(str(name), error.errno or 0, detail) from None
-            except ValueError as error:
-                raise Failed(str(name), 5, str(error)) from None
+                method(self, operation)
+            except (OSError, ValueError) as error:
+                raise failed_operation(method.__name__, operation, error) from None
 
     def taking_away(self, since: int) -> Callable[[], None]:
         return lambda: self.root.take_away(since)
@@ -110,18 +112,16 @@ class Fixtures:
             except OSError as error:
                 self.status.tell("setup", "clean up", error.errno or 0, str(error.filename or ""))
             except ValueError as error:
-                self.status.tell("setup", "clean up", 5, str(error))
+                self.status.tell("setup", "clean up", EIO, str(error))
 
     # Operations
 
-    def op_root(self, root: str, scratch: str) -> None:
-        """Name the root and the scratch directory, which is on its file system if that can be."""
-        os.makedirs(scratch, 0o755, exist_ok=True)
-        self.root = Root(os.open(root, O_FOLDER))
-        self.scratch, self.aside = scratch, os.open(scratch, O_FOLDER)
+    def op_root(self, op: OpenRoot) -> None:
+        os.makedirs(op.scratch, 0o755, exist_ok=True)
+        self.root = Root(os.open(op.root, O_FOLDER))
+        self.scratch, self.aside = op.scratch, os.open(op.scratch, O_FOLDER)
 
-    def op_devices(self, links: tuple[tuple[str, str], ...]) -> None:
-        """Show a /dev of devices, or of plain files where devices are refused."""
+    def op_devices(self, op: EmulateDevices) -> None:
         place = self.fresh()
         os.mkdir(place, 0o755)
         for name, major, minor, length in DEVICES:
@@ -136,7 +136,7 @@ class Fixtures:
         for name in ("shm", "pts", "mqueue"):
             os.mkdir(f"{place}/{name}", 0o755)
         os.chmod(f"{place}/shm", 0o1777)
-        for target, path in links:
+        for target, path in op.links:
             name = path.rpartition("/")[2]
             if name in STREAMS:
                 # There is no /proc/self to link to. Open for both ends, so that it never ends for the reader.
@@ -162,73 +162,66 @@ class Fixtures:
                 return False
         return True
 
-    def op_text(self, target: str, files: tuple[tuple[str, bytes], ...], links: tuple[tuple[str, str], ...]) -> None:
-        """Show a directory of read-only files at `target`."""
+    def op_text(self, op: ShowTexts) -> None:
         place = self.fresh()
         os.mkdir(place, 0o755)
-        for name, content in files:
+        for name, content in op.files:
             os.makedirs(os.path.dirname(f"{place}/{name}"), 0o755, exist_ok=True)
             with open(f"{place}/{name}", "wb") as file:
                 file.write(content)
             os.chmod(f"{place}/{name}", 0o444)
-        for target_of, name in links:
-            os.symlink(target_of, f"{place}/{name}")
-        self.place(place, target)
+        self.place(place, op.target)
 
-    def op_directory(self, target: str) -> None:
-        """Have an empty directory at `target` if there is nothing."""
-        self.root.ensure(target, directory=True)
+    def op_directory(self, op: ShowDirectory) -> None:
+        self.root.ensure(op.target, directory=True)
 
-    def op_file(self, target: str, content: bytes, mode: int, uid: int, gid: int) -> None:
+    def op_file(self, op: ShowFile) -> None:
         place = self.fresh()
         fd = os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
-            view = memoryview(content)
+            view = memoryview(op.content)
             while view:
                 view = view[os.write(fd, view) :]
-            os.fchown(fd, uid, gid)
-            os.fchmod(fd, mode)
+            os.fchown(fd, op.uid, op.gid)
+            os.fchmod(fd, op.mode)
         finally:
             os.close(fd)
-        self.place(place, target)
+        self.place(place, op.target)
 
-    def op_empty(self, target: str, mode: int) -> None:
-        """Show an empty directory; with `mode` -1 of the mode of what it covers, or 1777."""
+    def op_empty(self, op: ShowEmpty) -> None:
         place = self.fresh()
         os.mkdir(place, 0o755)
+        mode = op.mode
         if mode < 0:
-            covered = look(*self.root.ensure(target, directory=None))
+            covered = look(*self.root.ensure(op.target, directory=None))
             mode = 0o1777 if covered is None else covered.st_mode & 0o7777
         os.chmod(place, mode)
-        self.place(place, target)
+        self.place(place, op.target)
 
-    def op_tree(self, target: str, source: str) -> None:
-        """Show a file or directory that was made for this command."""
-        self.place(source, target)
+    def op_tree(self, op: ShowTree) -> None:
+        self.place(op.source, op.target)
 
-    def op_keep(self, target: str, home: str) -> None:
-        """Show directory `home`, and put it back there afterwards with what was written to it."""
-        folder, _, name = home.rpartition("/")
+    def op_keep(self, op: Lend) -> None:
+        folder, _, name = op.home.rpartition("/")
         kept = os.open(folder, O_FOLDER), name
         status = look(*kept)
         if status is None or status.st_mode & S_IFMT != S_IFDIR:
-            raise OSError(20, "not a directory", home)
-        self.place(home, target, kept)
+            raise OSError(20, "not a directory", op.home)
+        self.place(op.home, op.target, kept)
 
-    def op_socket(self, target: str, source: str) -> None:
-        """Make a socket reachable under a second name: by a link, or by one process that passes bytes on."""
+    def op_socket(self, op: ShowSocket) -> None:
+        """By a link, or by one process that passes bytes on."""
         place = self.fresh()
         try:
-            os.link(source, place, follow_symlinks=False)
+            os.link(op.source, place, follow_symlinks=False)
         except OSError as error:
             if error.errno not in (EXDEV, EPERM):
                 raise
-            self.relay(place, source)
-        self.place(place, target)
+            self.relay(place, op.source)
+        self.place(place, op.target)
 
-    def op_amend(self, path: str, content: bytes, append: bool) -> None:
-        """Write to a file of the surroundings that cannot be covered, as it is a mount; it is put back."""
-        parent, name = self.root.ensure(path, directory=None)
+    def op_amend(self, op: Amend) -> None:
+        parent, name = self.root.ensure(op.path, directory=None)
         new = look(parent, name) is None
         flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
@@ -237,13 +230,13 @@ class Fixtures:
             if status.st_mode & S_IFMT != S_IFREG:
                 raise OSError(22, "not a regular file")
             before = read_all(fd)
-            if not append and content == before:
+            if not op.append and op.content == before:
                 return
             if not new:
                 os.close(fd)
                 fd = os.open(name, flags | os.O_RDWR, dir_fd=parent)
         except OSError as error:
-            self.status.tell("warn", "write", error.errno or 0, path)
+            self.status.tell("warn", "write", error.errno or 0, op.path)
             return
 
         def restore() -> None:
@@ -254,13 +247,13 @@ class Fixtures:
                 os.unlink(name, dir_fd=parent)
 
         self.undoing.append(restore)
-        write_all(fd, before + content if append else content)
+        write_all(fd, before + op.content if op.append else op.content)
 
     # How
 
     def fresh(self) -> str:
         self.number += 1
-        return f"{self.scratch}/fixture-{self.number}"
+        return f"{self.scratch}/emulated-{self.number}"
 
     def place(self, source: str, target: str, home: At | None = None) -> None:
         """Put `source` at `target`; afterwards it goes to `home`, or away."""
@@ -322,6 +315,19 @@ class Fixtures:
             pass_on(listener, source, socket, select)
         finally:
             os._exit(0)
+
+    METHODS: ClassVar[dict[type, Callable[[EmulatedMounts, Any], None]]] = {
+        OpenRoot: op_root,
+        EmulateDevices: op_devices,
+        ShowTexts: op_text,
+        ShowDirectory: op_directory,
+        ShowFile: op_file,
+        ShowEmpty: op_empty,
+        ShowTree: op_tree,
+        Lend: op_keep,
+        ShowSocket: op_socket,
+        Amend: op_amend,
+    }
 
 
 def pass_on(listener: Any, source: str, socket: Any, select: Any) -> None:

@@ -1,0 +1,151 @@
+"""Process B: pid 1 of the command's PID namespace, or its parent where it has none. Does I/O.
+
+A part of the stand-alone program `init`, in whose names it is executed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from firkin.sandbox.init.command import become_command
+    from firkin.sandbox.init.emulated_mounts import EmulatedMounts
+    from firkin.sandbox.init.kernel import (
+        SIGKILL,
+        SYS_PIDFD_OPEN,
+        Failed,
+        Status,
+        close_all_but,
+        die_with,
+        prctl,
+        syscall,
+    )
+    from firkin.sandbox.init.listener import Desk, wait_and_answer
+    from firkin.sandbox.init.owners import Keeper
+    from firkin.sandbox.init.real_mounts import RealMounts
+    from firkin.sandbox.operations import Plan
+
+CLONE_NEWPID = 0x20000000
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def supervise(
+    plan: Plan, mounts: RealMounts | EmulatedMounts, status: Status, parent_pidfd: int, handle: int
+) -> NoReturn:
+    """Start the command, tell how it ended, and leave nothing that it started behind.
+
+    `handle` is a socket over which a descriptor of the command is handed out, -1 if nobody wants one.
+    """
+    try:
+        die_with(parent_pidfd)
+        os.close(parent_pidfd)
+        if shares_pids(plan):
+            prctl("subreaper", PR_SET_CHILD_SUBREAPER, 1)
+        mounts.perform(plan.inside)
+        desk = open_desk(plan, mounts)
+        # A working directory like /proc/self/fd/5 must find nothing of what was held until now.
+        kept = [fd for fd in (status.fd, handle) if fd >= 0]
+        close_all_but(*kept, *(() if desk is None else desk.fds))
+    except Failed as failed:
+        status.tell_failed(failed)
+        os._exit(125)
+    child = os.fork()
+    if child == 0:
+        become_command(plan, status, desk)
+    if handle >= 0:
+        hand_out(handle, child)
+    result = wait_for(child, -1 if desk is None else desk.after_fork())
+    code = os.waitstatus_to_exitcode(result)
+    status.tell("exit", code) if code >= 0 else status.tell("signal", -code)
+    if desk is not None:
+        desk.finish()
+    if shares_pids(plan):
+        kill_descendants()
+    os._exit(0)
+
+
+def shares_pids(plan: Plan) -> bool:
+    """Say whether the command shares a PID namespace with others, so that its end is not that of all it started.
+
+    What a command leaves behind that joined another one is the business of that one's process B.
+    """
+    return not plan.namespaces & CLONE_NEWPID and not plan.joins
+
+
+def open_desk(plan: Plan, mounts: Any) -> Desk | None:
+    """Return whoever answers calls for this command, if there are any: process B, or one that notes owners."""
+    asked = plan.questions
+    if asked is None:
+        return None
+    if asked.owners:
+        return Keeper(asked.program, asked.instead, asked.calls, *mounts.owners)
+    return Desk(asked.program, asked.instead)
+
+
+def hand_out(handle: int, child: int) -> None:
+    """Send a descriptor of the command over a socket (unix(7), SCM_RIGHTS)."""
+    import _socket as socket  # `main` has loaded it, from the host
+
+    pidfd = syscall("pidfd", "command", SYS_PIDFD_OPEN, child, 0)
+    channel = socket.socket(fileno=handle)
+    channel.sendmsg([b"."], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, pidfd.to_bytes(4, sys.byteorder))])
+    channel.close()
+    os.close(pidfd)
+
+
+def wait_for(child: int, listener: int) -> int:
+    """Reap until the command has ended and return its wait status; answer its calls if it has a listener."""
+    if listener >= 0:
+        return wait_and_answer(child, listener)
+    while True:
+        pid, result = os.wait()
+        if pid == child:
+            return result
+
+
+def kill_descendants() -> None:
+    """Kill and reap whatever is left below this process, which orphans come to as it is a subreaper.
+
+    A command may leave processes that fork and end at once, over and over. So all that have ended are reaped before
+    each look: among thousands of them the few that live would never be hit, and the process table would fill up.
+    """
+    try:
+        while True:
+            reap()
+            kill_children()
+            os.wait()
+    except ChildProcessError:
+        return
+
+
+def reap() -> None:
+    """Reap every child that has ended; raises ChildProcessError when there is none left."""
+    while os.waitpid(-1, os.WNOHANG)[0]:
+        pass
+
+
+def kill_children() -> None:
+    """Kill every child of this process."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", "rb") as file:
+            children = [int(pid) for pid in file.read().split()]
+    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+        children = [int(name) for name in os.listdir("/proc") if name.isdigit() and parent_of(name) == me]
+    for pid in children:
+        try:
+            os.kill(pid, SIGKILL)
+        except PermissionError:
+            pass  # it became somebody else's, and is waited for
+
+
+def parent_of(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except OSError:
+        return 0  # it has ended

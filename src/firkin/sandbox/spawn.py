@@ -1,0 +1,271 @@
+"""Start the program `init` with a plan; signal, resize and wait for its command, and start others beside it. Does I/O.
+
+    process = spawn(plan, Stdio(None, output, output), python_starter(sys.executable))
+    result = process.wait()
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import marshal
+import os
+import signal
+import struct
+import termios
+from importlib.machinery import SourceFileLoader
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from firkin.errors import HostError
+from firkin.sandbox.operations import pack
+from firkin.sandbox.status import understand
+
+if TYPE_CHECKING:
+    from types import CodeType
+
+    from firkin.sandbox.operations import Plan
+    from firkin.sandbox.result import RunResult
+
+_PLACE = os.path.dirname(os.path.abspath(__file__))
+# The stand-alone program, and its parts for some commands only.
+_ALWAYS = (
+    "operations", "init/kernel", "init/image_root", "init/mount_calls", "init/confine", "init/command",
+    "init/supervisor", "init/main",
+)  # fmt: skip
+_WITH_MOUNTS = ("init/real_mounts",)
+_WITHOUT_MOUNTS = ("../linux/sparse", "init/carry", "init/emulated_mounts")
+_ANSWERING = ("init/listener",)
+_ONE_ID = ("init/owners",)
+# A script would be compiled at every start; its code objects come with the plan instead.
+_LOADER = (
+    "import marshal, sys; codes, arguments = marshal.load(open(3, 'rb'))\n"
+    "for code in codes: exec(code)\n"
+    "sys.exit(main(*arguments))"
+)
+_STATUS, _HANDLE, _JOINED = 4, 5, 6  # descriptors of that program
+_CHUNK = 1 << 16
+
+
+class Stdio(NamedTuple):
+    """Descriptors that a command gets, which stay the caller's; `stdin` None is /dev/null.
+
+    Where they are the end of a terminal, `terminal` is its other end (posix_openpt(3)), for `Process.resize`.
+    """
+
+    stdin: int | None
+    stdout: int
+    stderr: int
+    terminal: int = -1
+
+
+class Wires(NamedTuple):
+    """What a process A is connected to: the command's descriptors, the status pipe, and what few of them need.
+
+    `handle` is a socket over which it sends a descriptor of the command (a pidfd), `joined` one of a command whose
+    namespaces it enters; -1 for none.
+    """
+
+    stdio: Stdio
+    status: int
+    handle: int
+    joined: int
+
+
+class Child(Protocol):
+    """A process A."""
+
+    def kill(self, number: int) -> None:
+        """Send it a signal."""
+
+    def wait(self) -> None:
+        """Wait for its end."""
+
+
+class Starter(Protocol):
+    """Starts a process A that performs a plan."""
+
+    def __call__(self, plan: Plan, wires: Wires) -> Child:
+        """Start it; the descriptors stay the caller's. Raises HostError."""
+        ...
+
+
+class Namespaces(NamedTuple):
+    """Those of a running command: a descriptor of it (pidfd_open(2)), and which they are (flags of clone(2))."""
+
+    pidfd: int
+    flags: int
+
+
+class Process:
+    """A command that runs. `pidfd` becomes readable when it ends; -1 for one that was not to be `reachable`."""
+
+    def __init__(self, child: Child, status: int, plan: Plan, stdio: Stdio, pidfd: int = -1) -> None:
+        self.pidfd = pidfd
+        self._child: Child | None = child
+        self._status = status
+        self._flags = plan.namespaces
+        self._terminal = stdio.terminal
+
+    @property
+    def namespaces(self) -> Namespaces:
+        """Where `NamespaceSandbox.join` starts a second command, while this one runs."""
+        return Namespaces(self.pidfd, self._flags)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command, which must be reachable; none if it has ended."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, number)
+        except ProcessLookupError:
+            pass
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Change the size of the command's terminal, of which it is told by SIGWINCH."""
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def stop(self) -> None:
+        """Kill the command and all it started; their surroundings are taken away in order."""
+        if self._child is not None:
+            self._child.kill(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill the program around the command too; without namespaces its surroundings may be left."""
+        if self._child is not None:
+            self._child.kill(signal.SIGKILL)
+
+    def wait(self, *, cancelled: bool = False) -> RunResult:
+        """Wait until the command and all it started are gone, and return how it ended; for one call.
+
+        `cancelled` says that this was wanted. Raises HostError when the command never ran, or its sandbox died.
+        """
+        status = b""
+        try:
+            while chunk := os.read(self._status, _CHUNK):
+                status += chunk
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            self.close()
+        return understand(status, cancelled)
+
+    def close(self) -> None:
+        """Wait without asking how it ended."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.wait()
+            os.close(self._status)
+            if self.pidfd >= 0:
+                os.close(self.pidfd)
+
+
+def spawn(plan: Plan, stdio: Stdio, start: Starter, *, reachable: bool = False, joined: int = -1) -> Process:
+    """Start a command. One that is `reachable` can be signalled and joined, from when this returns.
+
+    `joined` is the descriptor of a command whose namespaces a plan joins. Raises HostError.
+    """
+    status, status_end = os.pipe()
+    handle = None
+    ends = [status_end]
+    try:
+        if reachable:
+            from socket import socketpair
+
+            handle, handle_end = socketpair()
+            ends.append(handle_end.detach())
+        child = start(plan, Wires(stdio, status_end, ends[1] if handle else -1, joined))
+    except BaseException:
+        os.close(status)
+        if handle is not None:
+            handle.close()
+        raise
+    finally:
+        for fd in ends:
+            os.close(fd)
+    process = Process(child, status, plan, stdio)
+    if handle is not None:
+        from socket import recv_fds
+
+        with handle:
+            _, found, _, _ = recv_fds(handle, 1, 1)
+        if not found:
+            process.wait()  # raises what it is that failed
+            raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
+        process.pidfd = found[0]
+    return process
+
+
+def plan_file(content: Any) -> int:
+    """Return a descriptor of a file in memory, at its start: so nothing secret is in argv."""
+    fd = os.memfd_create("firkin-run")
+    with open(fd, "wb", closefd=False) as file:
+        marshal.dump(content, file)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
+
+
+class _Spawned:
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def kill(self, number: int) -> None:
+        os.kill(self._pid, number)
+
+    def wait(self) -> None:
+        os.waitpid(self._pid, 0)
+
+
+def python_starter(python: str) -> Starter:
+    """Return what starts process A as an interpreter of its own, with the parts of the program that a plan needs."""
+
+    def start(plan: Plan, wires: Wires) -> Child:
+        names = _ALWAYS + (_WITHOUT_MOUNTS if plan.emulated else _WITH_MOUNTS)
+        if plan.questions is not None:
+            names += _ANSWERING + (_ONE_ID if plan.questions.owners else ())
+        optional = [number if fd >= 0 else -1 for fd, number in ((wires.handle, _HANDLE), (wires.joined, _JOINED))]
+        file = plan_file((tuple(map(_code, names)), (pack(plan), _STATUS, *optional)))
+        try:
+            return _Spawned(_posix_spawn(python, file, wires))
+        finally:
+            os.close(file)
+
+    return start
+
+
+def _posix_spawn(python: str, file: int, wires: Wires) -> int:
+    # posix_spawn: no Python between fork and exec, which a threaded process must not run, and no copy
+    # of the page tables. Descriptors stay non-inheritable here, or the init of another step would
+    # hold them open; they are lifted out of the way first, as dup2 onto 3 could close what goes to 4.
+    stdin, stdout, stderr, _ = wires.stdio
+    wanted = {1: stdout, 2: stderr, 3: file, _STATUS: wires.status, _HANDLE: wires.handle, _JOINED: wires.joined}
+    if stdin is not None:
+        wanted[0] = stdin
+    lifted = {place: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32) for place, fd in wanted.items() if fd >= 0}
+    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_DUP2, fd, place) for place, fd in lifted.items()
+    ]
+    if stdin is None:
+        actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
+    try:
+        return os.posix_spawn(python, [python, "-I", "-S", "-c", _LOADER], {}, file_actions=actions, setsigmask=[])
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise HostError(f"cannot start the interpreter `{python}`: {why}", code="sandbox-start") from error
+    finally:
+        for fd in lifted.values():
+            os.close(fd)
+
+
+def emulated_codes() -> tuple[CodeType, ...]:
+    """Return the stand-alone program for commands without mounts, compiled."""
+    return tuple(map(_code, _ALWAYS + _ANSWERING + _WITHOUT_MOUNTS))
+
+
+@functools.cache
+def _code(name: str) -> CodeType:
+    # Compiled once in a process, or read from the interpreter's own cache of compiled modules.
+    path = os.path.normpath(f"{_PLACE}/{name}.py")
+    module = "firkin_" + os.path.basename(name)
+    code = SourceFileLoader(module, path).get_code(module)
+    if code is None:
+        raise HostError(f"`{path}` is missing from this installation", code="sandbox-start")
+    return code
