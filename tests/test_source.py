@@ -263,8 +263,6 @@ COMPLEX = {
     "builder.dockerfile.words": ("to be simplified", "_Expansion.until _Expansion.modified _Expansion.dollar _without_half_characters _Expansion.double_quoted"),
     "builder.graph.assemble": ("to be simplified", "_with_times"),
     "builder.graph.key": ("to be simplified", "op_parts"),
-    "builder.solve.inplace": ("to be simplified", "_kept_paths"),
-    "builder.solve.scheduler": ("to be simplified", "Scheduler.run"),
     "cli.elsewhere": ("to be simplified", "_in_group"),
     "content.resolve": ("to be simplified", "ImageResolver._from_registry"),
     "layer.apply": ("to be simplified", "_Applier._make"),

@@ -101,18 +101,21 @@ def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_t
 
 def _kept_paths(request: BuildRequest) -> tuple[str, ...]:
     """Return the places of this build's own that are no part of an image."""
-    paths = [request.store_root, request.context, request.dockerfile, request.cwd, request.temp_dir]
-    paths += [path for _, path in request.build_contexts]
-    paths += [output.dest for output in request.outputs]
-    paths += [cache.ref for cache in (*request.cache_from, *request.cache_to) if cache.type == "local"]
-    paths += [path for _, path in request.registry.ca_files]
-    paths += [path for _, certificate, key in request.registry.client_certs for path in (certificate, key)]
+    shell = (_SHELL,) if os.path.isdir(_SHELL) else ()
+    return tuple(filter(None, map(_local_path, (*_named_paths(request), *shell))))
+
+
+def _named_paths(request: BuildRequest) -> Iterator[str]:
+    """Yield all that the request names: paths, and addresses that may hold one."""
+    yield from (request.store_root, request.context, request.dockerfile, request.cwd, request.temp_dir)
+    yield from (path for _, path in request.build_contexts)
+    yield from (output.dest for output in request.outputs)
+    yield from (cache.ref for cache in (*request.cache_from, *request.cache_to) if cache.type == "local")
+    yield from (path for _, path in request.registry.ca_files)
+    for _, certificate, key in request.registry.client_certs:
+        yield from (certificate, key)
     for agent in request.ssh:
-        paths += agent.paths
-    if os.path.isdir(_SHELL):
-        paths.append(_SHELL)
-    local = (_local_path(path) for path in paths)
-    return tuple(path for path in local if path)
+        yield from agent.paths
 
 
 def _local_path(text: str) -> str:

@@ -8,7 +8,7 @@ stop and waited for, so nothing of a build outlives it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -55,6 +55,34 @@ class Outcome(msgspec.Struct, Generic[T]):
 _HIDDEN = (Scratch, Context)
 
 
+class _Queue:
+    """The steps that can start: each as soon as all of its inputs have results."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._users: dict[StepId, list[Step]] = {step.id: [] for step in steps}
+        self._missing: dict[StepId, int] = {}
+        for step in steps:
+            inputs = set(step.inputs)
+            self._missing[step.id] = len(inputs)
+            for step_id in inputs:
+                self._users[step_id].append(step)
+        self._ready = deque(step for step in steps if not step.inputs)
+
+    def __bool__(self) -> bool:
+        return bool(self._ready)
+
+    def pop(self) -> Step:
+        """Take the step that has been ready longest."""
+        return self._ready.popleft()
+
+    def release(self, step: Step) -> None:
+        """Note that a step has its result."""
+        for user in self._users[step.id]:
+            self._missing[user.id] -= 1
+            if not self._missing[user.id]:
+                self._ready.append(user)
+
+
 class Scheduler(Generic[T]):
     """Runs one graph once."""
 
@@ -78,31 +106,11 @@ class Scheduler(Generic[T]):
         """
         steps = graph.needed()
         self._emit(Planned(self._clock(), vertices_of(graph), source))
-        users: dict[StepId, list[Step]] = {step.id: [] for step in steps}
-        missing: dict[StepId, int] = {}
-        for step in steps:
-            inputs = set(step.inputs)
-            missing[step.id] = len(inputs)
-            for step_id in inputs:
-                users[step_id].append(step)
-        ready = deque(step for step in steps if not missing[step.id])
-        running = 0
-        while ready or running:
-            while ready and not self._failed():
-                step = ready.popleft()
-                if self._start(step):
-                    running += 1
-                else:
-                    ready.extend(self._release(step, users, missing))
-            if not running:
-                break
-            step, seconds, result, error = self._messages.get()
-            running -= 1
-            if error is not None:
-                self._fail(step, error)
-            else:
-                self._finish(step, result, "cached" if self._runner.was_found(step) else "done", seconds)
-                ready.extend(self._release(step, users, missing))
+        queue = _Queue(steps)
+        running = self._start_ready(queue)
+        while running:
+            self._settle(queue)
+            running += self._start_ready(queue) - 1
         if self._error is not None:
             raise self._error
         self._stop.check()
@@ -111,6 +119,26 @@ class Scheduler(Generic[T]):
 
     def _failed(self) -> bool:
         return self._error is not None or self._stop()
+
+    def _start_ready(self, queue: _Queue) -> int:
+        """Start every step that can be; return how many are running now that were not."""
+        started = 0
+        while queue and not self._failed():
+            step = queue.pop()
+            if self._start(step):
+                started += 1
+            elif step.id in self._results:
+                queue.release(step)
+        return started
+
+    def _settle(self, queue: _Queue) -> None:
+        """Wait until a running step has ended, and take what came of it."""
+        step, seconds, result, error = self._messages.get()
+        if error is not None:
+            self._fail(step, error)
+        else:
+            self._finish(step, result, "cached" if self._runner.was_found(step) else "done", seconds)
+            queue.release(step)
 
     def _start(self, step: Step) -> bool:
         """Return True if the step is now running, False if its result was at hand."""
@@ -142,16 +170,6 @@ class Scheduler(Generic[T]):
             self._messages.put((step, self._clock() - began, None, error))
         else:
             self._messages.put((step, self._clock() - began, result, None))
-
-    def _release(self, step: Step, users: dict[StepId, list[Step]], missing: dict[StepId, int]) -> list[Step]:
-        if step.id not in self._results:
-            return []
-        freed = []
-        for user in users[step.id]:
-            missing[user.id] -= 1
-            if not missing[user.id]:
-                freed.append(user)
-        return freed
 
     def _finish(self, step: Step, result: T | None, done: Literal["done", "cached"], seconds: float) -> None:
         assert result is not None
