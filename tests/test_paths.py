@@ -279,7 +279,7 @@ PATHS = {
     ),
     "store.gc": (
         "the store's own names",
-        "_oldest_build _remove_layers _mounts _downloads _files _unused _orphans _status _unlink",
+        "_remove_layers",
     ),
     "store.images": (
         "the store's own names",
@@ -287,8 +287,17 @@ PATHS = {
     ),
     "store.layout": (
         "the store's own names",
-        "give_up_reserve is_full spread StoreLayout._remove_scratch StoreLayout._prepare StoreLayout.set_aside "
+        "give_up_reserve is_full spread StoreLayout._remove_scratch StoreLayout._prepare StoreLayout._version "
+        "StoreLayout.set_aside _convert_1 "
         "StoreLayout._take_scratch StoreLayout._sweep check_owner _owner locked write_atomically",
+    ),
+    "store.leftovers": (
+        "the store's own names",
+        "remove_mounts remove_downloads _unused remove_orphan_trees _remove_orphan_tree _old_blobs _status unlink",
+    ),
+    "store.references": (
+        "the store's own names, and hashes of others",
+        "_of_processes release registered",
     ),
     "store.trees": (
         "named by keys and chain ids",

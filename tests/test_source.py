@@ -86,6 +86,8 @@ PURE = (
     "layer.limits",
     "store.rules",
     "store.schema",
+    "store.pruned",
+    "store.versions",
     "registry.settings",
     "content.format",
     "content.snapshot",
@@ -289,7 +291,6 @@ COMPLEX = {
     "render.text": ("to be simplified", "safe"),
     "render.trace": ("to be simplified", "Trace.apply"),
     "render.tty": ("to be simplified", "TtyRenderer.close"),
-    "store.gc": ("to be simplified", "_orphans"),
     "testing.registry": ("to be simplified", "_Handler._receive _Handler.do_GET _Handler._token"),
 }  # fmt: skip
 

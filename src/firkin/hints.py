@@ -53,6 +53,7 @@ Kind = Literal[
     "prune",
     "store-full",
     "store-full-step",
+    "store-newer",
     "store-one-version",
     "store-other",
     "store-own",

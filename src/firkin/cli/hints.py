@@ -44,6 +44,7 @@ COMMAND_LINE: Texts = {
     "prune": "`firkin prune` tells more",
     "store-full": "free some space with `firkin prune`, or move the store with `--root DIR`",
     "store-full-step": "the disk is full where the store is ({store}): `firkin prune`, or `--root DIR`, makes room",
+    "store-newer": "use the firkin that made it or a later one, or another place with `--root DIR`",
     "store-one-version": "let one version of firkin use the store at a time, or give each its own with `--root DIR`",
     "store-other": "use another place with `--root DIR`, or remove that one",
     "store-own": "run firkin as {user}, or name a store of your own with `--root DIR`",

@@ -1,7 +1,14 @@
 """Keeps the store within the rules of config.toml (`[gc]`), at the end of a build. Does I/O.
 
-Whether there is anything to do is decided from what the database says, by a few queries. Only where a rule
-is broken `prune` goes to work; what the build used is never touched.
+What is in the store and why it stays stands on top of store/gc.py; here it is decided when to look.
+
+* A rule of space (`max_used_bytes`) is broken when layers and blobs that nobody references take more.
+* A rule of age (`keep_age_s`) is broken by one of these that was of no use for so long.
+* With both, things go that break both: old ones, the oldest first, until the rest fits.
+
+The time of a rule is that at which the build began: what it used is never removed, whatever the rules. Whether one is
+broken is found out by a few queries; a tree is walked once in its life, for its size. Only a broken rule makes a prune.
+A failure is a warning, for the build has succeeded.
 """
 
 from __future__ import annotations
@@ -11,7 +18,8 @@ import time
 from firkin.errors import FirkinError
 from firkin.events import Emit, Finished, Planned, Started, Vertex, Warned
 from firkin.hints import Hint
-from firkin.store.gc import GRACE_S, candidates, needed_by_images, prune
+from firkin.store.gc import GRACE_S, candidates, prune
+from firkin.store.references import held
 from firkin.store.rules import GcRules
 from firkin.store.store import Store
 from firkin.store.usage import measure_trees, recorded_use
@@ -53,7 +61,7 @@ def is_needed(store: Store, rules: GcRules, began_s: float) -> bool:
     measure_trees(store)
     if rules.max_used_bytes and sum(use.size_bytes for use in recorded_use(store)) <= rules.max_used_bytes:
         return False  # with all images, so without them as well
-    found = candidates(store, needed_by_images(store))
+    found = candidates(store, held(store))
     if rules.max_used_bytes and sum(item.with_bytes for item in found) <= rules.max_used_bytes:
         return False
     limit = began_s - max(rules.keep_age_s, GRACE_S)

@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from firkin.errors import StoreError
 from firkin.hints import Hint
 from firkin.store.layout import is_full, locked, store_error
-from firkin.store.schema import SCHEMA, SCHEMA_VERSION
+from firkin.store.schema import MIGRATIONS, SCHEMA, statements
+from firkin.store.versions import STORE_VERSION
 
 _DAMAGED = ".damaged"
 
@@ -67,7 +68,7 @@ class Database:
             # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
             # power fails, never the database (sqlite.org/wal.html): they are a cache.
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            if self._connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
+            if self._connection.execute("PRAGMA user_version").fetchone() != (STORE_VERSION,):
                 self._make_tables(self._connection)
         except BaseException:
             self._connection.close()
@@ -97,23 +98,28 @@ class Database:
         os.rename(self._link + ".new", self._link)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
-        """Make the tables; those of another version go, for all that is lost with them is time."""
+        """Make the tables, or bring them up to date. Those of an unknown version go: all that is lost is time."""
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if connection.execute("PRAGMA user_version").fetchone() != (SCHEMA_VERSION,):
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
-                ).fetchall():
-                    connection.execute(f'DROP TABLE "{name}"')
-                    self.lost = "it was written by another version of firkin"
-                for statement in SCHEMA.split(";\n"):
-                    if statement.strip():
-                        connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            (found,) = connection.execute("PRAGMA user_version").fetchone()
+            while found in MIGRATIONS:
+                found, script = MIGRATIONS[found]
+                _run(connection, script)
+            if found != STORE_VERSION:
+                self._drop_tables(connection)
+                _run(connection, SCHEMA)
+            connection.execute(f"PRAGMA user_version={STORE_VERSION}")
         except BaseException:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+    def _drop_tables(self, connection: sqlite3.Connection) -> None:
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
+        ).fetchall():
+            connection.execute(f'DROP TABLE "{name}"')
+            self.lost = "it was written by another version of firkin"
 
     def _renew(self) -> None:
         """Put an empty database in the place of a damaged one; one process does it, the others wait."""
@@ -185,6 +191,11 @@ def _connection(path: str, mode: str) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=256,
     )
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    for statement in statements(script):
+        connection.execute(statement)
 
 
 def _is_missing(path: str) -> bool:

@@ -40,7 +40,7 @@ class Images:
 
     def __init__(self, layout: StoreLayout) -> None:
         self._path = f"{layout.root}/oci/index.json"
-        self._lock = f"{layout.root}/oci.lock"
+        self._lock = layout.images_lock
         self._layout = layout
 
     def entries(self) -> tuple[StoredImage, ...]:

@@ -1,16 +1,18 @@
 """Where things lie in the store, its version, its locks and its scratch space. Does I/O.
 
     ROOT/
-      version               "1\n"; another number is refused
+      version               "2\n"; an earlier store is converted, a later one is refused (store/versions.py)
       oci/                  an OCI image layout that other tools can read in place
         oci-layout, index.json, blobs/sha256/HEX
       trees/ID/fs           an unpacked layer: an overlay diff directory (whiteouts are 0:0 devices)
       trees/ID/index        its compact index (layer/index.py), where one was written
-      indexes/HEX           the index of a layer that need not be unpacked, by diff_id
+      trees/ID/root-changed where the step changed the attributes of `/`
+      indexes/HEX           the index of a layer that need not be unpacked; named as its tree would be
       mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock); ID-N more of them, of which
                             those before the number in ID.first are not to be used again (--no-cache)
       digests/HEX           digests of a context's files by their stat, one file a context
       downloads/HEX.json    what is known of an address that an ADD named; HEX.DIGEST is what it sent
+      references/HEX        who needs which trees and blobs, one document each (store/references.py)
       records.db            SQLite (WAL): cache records, blobs, resolved names, uses; a link to records-HEX.db
       reserve               a mebibyte that `firkin prune` gives up when the disk is full, to have room to work
       tmp/NAME/             scratch of one process, which holds a lock on tmp/NAME.lock
@@ -34,10 +36,7 @@ from firkin.errors import StoreError
 from firkin.hints import Hint
 from firkin.linux.ending import at_end
 from firkin.linux.folders import remove_tree as remove_tree
-
-STORE_VERSION = "1"
-_DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "tmp")
-
+from firkin.store.versions import DIRECTORIES, STORE_VERSION
 
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 RESERVE_BYTES = 1 << 20
@@ -89,18 +88,22 @@ class StoreLayout:
         self.mounts = f"{root}/mounts"
         self.digests = f"{root}/digests"
         self.downloads = f"{root}/downloads"
+        self.references = f"{root}/references"
         self.database = f"{root}/records.db"
+        self.images_lock = f"{root}/oci.lock"
         self.scratch = ""
         self._lock = -1
         self._forget: Callable[[], None] = lambda: None
 
     def __enter__(self) -> StoreLayout:
         try:
-            fresh = self._prepare()
+            found = self._prepare()
             self._take_scratch()
             self._sweep()
-            if fresh:
+            if not found:
                 self._begin()
+            elif found != STORE_VERSION:
+                self._convert()
         except OSError as error:
             self._give_up()
             if error.errno in (errno.EACCES, errno.EPERM):
@@ -132,34 +135,51 @@ class StoreLayout:
             os.close(self._lock)
             self._lock = -1
 
-    def _prepare(self) -> bool:
-        """Make the directories where there is no store; say whether its documents are still to be written."""
-        version = f"{self.root}/version"
+    def _prepare(self) -> int:
+        """Return the store's version; 0 where there is none: then the directories are made, the documents are not."""
         try:
-            with open(version, encoding="ascii") as file:
-                _refuse_foreign(self.root, os.fstat(file.fileno()).st_uid)
-                found = file.read().strip()
+            return self._version()
         except FileNotFoundError:
-            for name in _DIRECTORIES:
+            for name in DIRECTORIES:
                 os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
-            return True
-        if found != STORE_VERSION:
-            raise StoreError(
-                f"the store at {self.root} has version {found}, this firkin knows version {STORE_VERSION}",
-                code="store-version",
-                hints=(Hint.of("store-other"),),
-            )
-        return False
+            return 0
+
+    def _version(self) -> int:
+        with open(f"{self.root}/version", encoding="ascii", errors="replace") as file:
+            _refuse_foreign(self.root, os.fstat(file.fileno()).st_uid)
+            found = file.read().strip()
+        if found == str(STORE_VERSION) or (found.isdecimal() and int(found) in CONVERSIONS):
+            return int(found)
+        newer = found.isdecimal() and int(found) > STORE_VERSION
+        raise StoreError(
+            f"the store at {self.root} has version {found}, this firkin knows {STORE_VERSION}",
+            code="store-version",
+            hints=(Hint.of("store-newer") if newer else Hint.of("store-other"),),
+        )
 
     def _begin(self) -> None:
         """Write the documents of a new store, the version last."""
         index = f"{self.root}/oci/index.json"
-        with locked(f"{self.root}/oci.lock"):  # another process may have made them, and named an image, just now
+        with locked(self.images_lock):  # another process may have made them, and named an image, just now
             if not os.path.exists(index):
                 write_atomically(index, b'{"schemaVersion":2,"manifests":[]}', self.scratch)
             write_atomically(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}', self.scratch)
             write_atomically(f"{self.root}/version", f"{STORE_VERSION}\n".encode(), self.scratch)
         self.set_aside()
+
+    def _convert(self) -> None:
+        """Make a store of an earlier version one of this.
+
+        What is made first is of no meaning to the earlier version, and making it again does no harm. Writing the number
+        is the moment: a process that is killed leaves a store of the version before, or of this. The database follows
+        when it is opened, in a transaction of its own (store/database.py).
+        """
+        with locked(self.images_lock):
+            found = self._version()  # another process may have converted it just now
+            for version in range(found, STORE_VERSION):
+                CONVERSIONS[version](self)
+            if found != STORE_VERSION:
+                write_atomically(f"{self.root}/version", f"{STORE_VERSION}\n".encode(), self.scratch)
 
     def set_aside(self) -> None:
         """Keep room for a prune on a full disk; where there is none, be it."""
@@ -216,6 +236,15 @@ class StoreLayout:
     def scratch_path(self, prefix: str) -> str:
         """Return a fresh name in this process's scratch space; nothing is made there."""
         return f"{self.scratch}/{prefix}-{_token()}"
+
+
+def _convert_1(layout: StoreLayout) -> None:
+    """Version 2 has references: a firkin that does not know them would remove what they name."""
+    os.makedirs(layout.references, mode=0o755, exist_ok=True)
+
+
+CONVERSIONS: dict[int, Callable[[StoreLayout], None]] = {1: _convert_1}
+"""How the files of a store become those of the next version, by the version that they have."""
 
 
 def check_owner(root: str) -> None:

@@ -1,8 +1,10 @@
-"""The tables of the store's database. Pure."""
+"""The tables of the store's database, and how those of an earlier version become these. Pure.
+
+All tables are a cache. What a user owns (names of images, references) is kept in files beside the database, which may
+be damaged or dropped.
+"""
 
 from __future__ import annotations
-
-from binascii import crc32
 
 SCHEMA = """
 CREATE TABLE records (
@@ -54,6 +56,12 @@ CREATE TABLE names (
     PRIMARY KEY (name, platform)
 ) WITHOUT ROWID;
 """
-# Follows from the tables, so that nobody can forget to count it up. Comments and blanks do not matter.
-SCHEMA_VERSION = crc32(" ".join(" ".join(line.partition("--")[0] for line in SCHEMA.splitlines()).split()).encode())
-SCHEMA_VERSION &= 0x7FFFFFFF  # it is a signed number in SQLite
+
+_VERSION_1 = 849229820  # that of the tables of version 1, which was a checksum of their text
+MIGRATIONS: dict[int, tuple[int, str]] = {_VERSION_1: (2, "")}
+"""`user_version` of a database: that of the next version, and the statements that lead there."""
+
+
+def statements(script: str) -> list[str]:
+    """Return the statements of a script one by one: SQLite's own way ends the transaction."""
+    return [statement for statement in script.split(";\n") if statement.strip()]

@@ -18,8 +18,9 @@ from firkin.oci.image import Layer, assemble
 from firkin.oci.reference import parse_reference
 from firkin.store import collect as collecting
 from firkin.store.collect import collect, is_needed
-from firkin.store.gc import KEPT, RECENT, WANTED, prune
+from firkin.store.gc import prune
 from firkin.store.layout import check_owner
+from firkin.store.pruned import KEPT, RECENT, WANTED
 from firkin.store.records import LayerBlob
 from firkin.store.rules import GcRules
 from firkin.store.store import Store

@@ -45,7 +45,7 @@ def age(path: str) -> None:
 
 def test_a_new_store_that_another_process_has_used_meanwhile_keeps_its_images(root):
     late = StoreLayout(root)
-    assert late._prepare()  # it finds no store ...
+    assert late._prepare() == 0  # it finds no store ...
     with Store(root, time.time) as store:  # ... while another makes it, and names an image
         store.images.tag(manifest_of(store), (parse_reference("app:1"),))
         late._take_scratch()

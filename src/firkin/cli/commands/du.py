@@ -13,7 +13,8 @@ from firkin.cli.run import write_out
 from firkin.cli.store import run_in_namespaces
 from firkin.render.check import table
 from firkin.render.text import human_size
-from firkin.store.gc import Pruned, prune
+from firkin.store.gc import prune
+from firkin.store.pruned import Pruned
 from firkin.store.store import Store
 from firkin.store.usage import Use, measured_use
 

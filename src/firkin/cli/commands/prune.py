@@ -12,8 +12,9 @@ from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
 from firkin.cli.store import run_in_namespaces, say
 from firkin.render.text import counted, human_size
-from firkin.store.gc import RECENT, Pruned, prune
+from firkin.store.gc import prune
 from firkin.store.layout import give_up_reserve, is_full
+from firkin.store.pruned import RECENT, Pruned
 from firkin.store.store import Store
 
 USAGE = "[OPTIONS]"

@@ -1,0 +1,181 @@
+"""References: who needs what of the store. What is referenced is never removed. Does I/O.
+
+Garbage collection (store/gc.py) knows nothing of images, builds or containers. It asks every provider in PROVIDERS for
+its references, and keeps what they name:
+
+* an image in the store's list needs the blobs of its documents and layers;
+* a process that uses the store now needs whatever was of use since it began, as a build looks up layers one by one;
+* whoever needs something for longer than a process lives (a container) registers a reference: a file in
+  `references/`, which stays until it is released. The collector needs not know of which kind it is.
+
+A reference is registered before what it names is relied on, and `register` looks whether all of it is there
+afterwards. So a collector that runs at this moment either finds the reference, or finds that the layers were of use
+just now, or has removed them before, which is told.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+import msgspec
+
+from firkin.decode import decode_json
+from firkin.errors import StoreError
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest, framed_hash
+from firkin.oci.manifest import Index, parse_manifest
+from firkin.store.layout import locked, store_error, write_atomically
+from firkin.store.store import Store
+
+IMAGE, PROCESS = "image", "process"
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """What somebody needs: trees by id, blobs by digest, and with `since_s` all that was of use since then.
+
+    `kind` says who it is (an image, a process, later a container), and with `name` makes it the only one.
+    """
+
+    kind: str
+    name: str
+    trees: tuple[str, ...] = ()
+    blobs: tuple[Digest, ...] = ()
+    since_s: float | None = None
+
+
+def references(store: Store) -> Iterator[Reference]:
+    """Yield all references; raises StoreError when one cannot be read, for then nothing may be removed."""
+    for provider in PROVIDERS:
+        yield from provider(store)
+
+
+class Held(NamedTuple):
+    """What all references name together: the kind of whoever needs it, by tree id and by digest."""
+
+    trees: dict[str, str]
+    blobs: dict[str, str]
+
+
+def held(store: Store, lost_images: Container[str] = ()) -> Held:
+    """Ask everyone; `lost_images` (digests of images without a name) count as removed already."""
+    found = Held({}, {})
+    for reference in references(store):
+        if reference.kind == IMAGE and reference.name in lost_images:
+            continue
+        for tree in reference.trees:
+            found.trees.setdefault(tree, reference.kind)
+        for blob in reference.blobs:
+            found.blobs.setdefault(blob, reference.kind)
+    return found
+
+
+def held_since(store: Store, now: float) -> float:
+    """Return since when all that was of use is needed; `now` when nobody says so. Images name what they need."""
+    asked = (*_of_processes(store), *registered(store))
+    return min((now, *(reference.since_s for reference in asked if reference.since_s is not None)))
+
+
+# Images
+
+
+def _of_images(store: Store) -> Iterator[Reference]:
+    """Yield what the images in the store's list consist of; those without a name are known by their digest."""
+    children: dict[Digest, tuple[Descriptor, ...]] = {}
+    for image in store.images.entries():
+        blobs: dict[Digest, None] = {}
+        todo = [image.descriptor]
+        while todo:
+            descriptor = todo.pop()
+            if descriptor.digest not in blobs:
+                blobs[descriptor.digest] = None
+                if descriptor.digest not in children:
+                    children[descriptor.digest] = _children(store, descriptor)
+                todo += children[descriptor.digest]
+        yield Reference(IMAGE, image.name or image.descriptor.digest, (), tuple(blobs))
+
+
+def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+    if descriptor.media_type not in (*media.MANIFESTS, *media.INDEXES) or store.blobs.size(descriptor.digest) is None:
+        return ()
+    document = parse_manifest(store.blobs.read(descriptor.digest), descriptor.media_type)
+    if isinstance(document, Index):
+        return document.manifests
+    return (document.config, *document.layers)
+
+
+# Processes
+
+
+def _of_processes(store: Store) -> Iterator[Reference]:
+    """Yield the processes that use this store, but for this one: each has scratch space since it began."""
+    base = f"{store.layout.root}/tmp"
+    own = os.path.basename(store.layout.scratch) + ".lock"
+    for name in os.listdir(base):
+        if name.endswith(".lock") and name != own:
+            with suppress(FileNotFoundError):
+                yield Reference(PROCESS, name.removesuffix(".lock"), since_s=os.stat(f"{base}/{name}").st_mtime)
+
+
+# Whoever registers
+
+
+def register(store: Store, reference: Reference) -> None:
+    """Keep a reference until it is released, in the place of one with its kind and name.
+
+    Raises StoreError, and keeps nothing, when something that it names is not in the store (any more).
+    """
+    with locked(store.layout.images_lock):
+        try:
+            write_atomically(_path(store, reference.kind, reference.name), _encode(reference), store.layout.scratch)
+        except OSError as error:
+            raise store_error("cannot write a reference", error) from error
+    store.records.use_trees(reference.trees)
+    gone = [tree for tree in reference.trees if not store.trees.has(tree)]
+    for blob in reference.blobs:
+        size = store.blobs.size(blob)
+        if size is None or not store.keeps(Descriptor("", blob, size)):
+            gone.append(blob)
+    if gone:
+        release(store, reference.kind, reference.name)
+        raise StoreError(
+            f"{gone[0]} is not in the store any more", code="reference-gone",
+            hints=("it was removed at this moment; build or pull it again",),
+        )  # fmt: skip
+
+
+def release(store: Store, kind: str, name: str) -> None:
+    """Remove a reference; what it named is of no use from now on, unless others need it."""
+    with locked(store.layout.images_lock), suppress(FileNotFoundError):
+        os.unlink(_path(store, kind, name))
+
+
+def registered(store: Store) -> Iterator[Reference]:
+    """Yield what was registered and not released; raises StoreError for what cannot be read."""
+    for name in sorted(os.listdir(store.layout.references)):
+        path = f"{store.layout.references}/{name}"
+        try:
+            with open(path, "rb") as file:
+                yield decode_json(file.read(), Reference)
+        except FileNotFoundError:
+            continue  # released just now
+        except (OSError, msgspec.MsgspecError) as error:
+            raise StoreError(
+                f"a reference to layers cannot be read: {error}",
+                code="store-reference",
+                hints=(f"nothing is removed meanwhile; if nobody needs it, remove {path}",),
+            ) from error
+
+
+def _path(store: Store, kind: str, name: str) -> str:
+    return f"{store.layout.references}/{framed_hash((kind.encode(), name.encode()))}"
+
+
+def _encode(reference: Reference) -> bytes:
+    return msgspec.json.encode(reference)
+
+
+PROVIDERS: tuple[Callable[[Store], Iterator[Reference]], ...] = (_of_images, _of_processes, registered)
