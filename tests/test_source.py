@@ -265,7 +265,6 @@ COMPLEX = {
     "builder.dockerfile.words": ("to be simplified", "_Expansion.until _Expansion.modified _Expansion.dollar _without_half_characters _Expansion.double_quoted"),
     "builder.graph.assemble": ("to be simplified", "_with_times"),
     "builder.graph.key": ("to be simplified", "op_parts"),
-    "cli.elsewhere": ("to be simplified", "_in_group"),
     "content.resolve": ("to be simplified", "ImageResolver._from_registry"),
     "layer.apply": ("to be simplified", "_Applier._make"),
     "layer.entry": ("to be simplified", "parse_header encode_member _encode_hard"),
@@ -282,15 +281,6 @@ COMPLEX = {
     "oci.manifest": ("to be simplified", "parse_manifest"),
     "oci.platform": ("to be simplified", "match_rank"),
     "oci.reference": ("to be simplified", "_check_registry parse_reference"),
-    "registry.auth": ("to be simplified", "token_flow"),
-    "registry.keychain": ("to be simplified", "run_helper"),
-    "registry.session": ("to be simplified", "Session._renew Session._authorized Session.exchange"),
-    "registry.trust": ("to be simplified", "_check_pem"),
-    "registry.upload": ("to be simplified", "BlobUpload._change_form"),
-    "registry.url": ("to be simplified", "split_url"),
-    "render.text": ("to be simplified", "safe"),
-    "render.trace": ("to be simplified", "Trace.apply"),
-    "render.tty": ("to be simplified", "TtyRenderer.close"),
     "testing.registry": ("to be simplified", "_Handler._receive _Handler.do_GET _Handler._token"),
 }  # fmt: skip
 

@@ -193,18 +193,21 @@ def _in_group(group: str, rest: list[str]) -> list[str]:
         return [*known[name], *more]
     if name in ("-h", "--help"):
         return ["--help"]
-    listed = ", ".join(known)
-    hint = f"`firkin {group}` has {listed}" if known else "`firkin images` lists the images in the store"
-    if not name:
-        raise UsageError(f"`firkin {group}` needs a command" if known else _NO_CONTAINERS, hints=(hint,))
     if name.startswith("-"):
         raise UsageError(f"unknown option `{name}` of `firkin {group}`", hints=("options follow the command",))
+    hint = f"`firkin {group}` has {', '.join(known)}" if known else "`firkin images` lists the images in the store"
+    if not name:
+        raise UsageError(f"`firkin {group}` needs a command" if known else _NO_CONTAINERS, hints=(hint,))
     answer = _IN_GROUPS.get((group, name)) or _ANSWERS.get(name)
-    if answer is None and not known:
-        answer = _Answer(_NO_CONTAINERS, hint)
-    if answer is not None:
-        raise UsageError(f"firkin has no command `{group} {name}`: {answer.why}", hints=(answer.instead,))
+    if answer is not None or not known:
+        why, instead = answer or _Answer(_NO_CONTAINERS, hint)
+        raise UsageError(f"firkin has no command `{group} {name}`: {why}", hints=(instead,))
+    raise _unknown(group, name, hint)
+
+
+def _unknown(group: str, name: str, hint: str) -> UsageError:
+    known = GROUPS[group]
     meant = similar(name, [word for word, same in known.items() if same[0] not in _NOT_SUGGESTED])
     if meant:
         hint = f"did you mean `{group} {meant}`?"
-    raise UsageError(f"unknown command `{group} {name}`", hints=(hint,))
+    return UsageError(f"unknown command `{group} {name}`", hints=(hint,))

@@ -126,26 +126,40 @@ def token_flow(
     if credentials is not None and credentials.registry_token:
         return Token(credentials.registry_token, wanted, now_s + 1e9)
     if credentials is not None and credentials.identity_token:
-        response = yield _refresh_request(realm, service, credentials, wanted)
-        # Some servers know the GET form only and say so in various ways; then the token serves as a password.
-        if response.status in (400, 401, 404, 405) and credentials.username not in ("", IDENTITY_USER):
-            password = msgspec.structs.replace(credentials, password=credentials.identity_token)
-            response = yield _get_request(realm, service, password, wanted)
+        response = yield from _ask_by_identity(realm, service, credentials, wanted)
     else:
-        response = yield _get_request(realm, service, credentials, wanted)
-        if response.status in _NO_GET and credentials is not None and credentials.password:
-            response = yield _password_request(realm, service, credentials, wanted)
-            if response.status == 401:
-                # The form is of no use to a server that looks for the password where GET has it.
-                authorization = ("Authorization", basic_authorization(credentials))
-                request = _password_request(realm, service, credentials, wanted)
-                response = yield msgspec.structs.replace(request, headers=(*request.headers, authorization))
+        response = yield from _ask_by_password(realm, service, credentials, wanted)
     if response.status != 200:
         hints = credential_hints(registry.host, credentials)
         if response.url.host != realm.host and credentials is not None:
             hints = (f"`{realm.host}` leads to `{response.url.host}`, where the credentials do not go", *hints)
         raise response_error(f"token server of `{registry.host}` refuses", response, hints)
     return _read_token(response, wanted, now_s)
+
+
+def _ask_by_identity(
+    realm: Url, service: str, credentials: Credentials, scopes: tuple[str, ...]
+) -> Generator[Request, Response, Response]:
+    response = yield _refresh_request(realm, service, credentials, scopes)
+    # Some servers know the GET form only and say so in various ways; then the token serves as a password.
+    if response.status in (400, 401, 404, 405) and credentials.username not in ("", IDENTITY_USER):
+        password = msgspec.structs.replace(credentials, password=credentials.identity_token)
+        response = yield _get_request(realm, service, password, scopes)
+    return response
+
+
+def _ask_by_password(
+    realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...]
+) -> Generator[Request, Response, Response]:
+    response = yield _get_request(realm, service, credentials, scopes)
+    if response.status in _NO_GET and credentials is not None and credentials.password:
+        response = yield _password_request(realm, service, credentials, scopes)
+        if response.status == 401:
+            # The form is of no use to a server that looks for the password where GET has it.
+            authorization = ("Authorization", basic_authorization(credentials))
+            request = _password_request(realm, service, credentials, scopes)
+            response = yield msgspec.structs.replace(request, headers=(*request.headers, authorization))
+    return response
 
 
 def _get_request(realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...]) -> Request:

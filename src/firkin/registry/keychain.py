@@ -28,6 +28,8 @@ from firkin.registry.auth import IDENTITY_USER, Credentials
 from firkin.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from firkin.oci.gojson import Shape
 
 HUB_KEY = "https://index.docker.io/v1/"
@@ -304,6 +306,37 @@ def _from_helper(answer: bytes, label: str) -> Credentials | None:
     return Credentials(secret.Username, secret.Secret, source=label)
 
 
+def _answer_of(
+    program: str,
+    verb: str,
+    data: str,
+    search_path: str,
+    environ: dict[str, str],
+    cancelled: Callable[[], bool] | None,
+) -> CompletedProcess[bytes]:
+    """Run a helper; raises UsageError when it is missing, does not start or does not end."""
+    import shutil
+    import subprocess
+
+    from firkin.linux.programs import run_program
+
+    path = shutil.which(program, path=search_path or os.defpath)
+    if path is None:
+        raise UsageError(f"credential helper `{program}` is not in PATH", code="registry-helper")
+    try:
+        return run_program(
+            [path, verb], data=data.encode(), environ=environ or None, timeout_s=_HELPER_TIMEOUT_S, cancelled=cancelled
+        )
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"credential helper `{program}` did not answer within {_HELPER_TIMEOUT_S} seconds", code="registry-helper"
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"credential helper `{program}` cannot be started: {(error.strerror or '').lower()}", code="registry-helper"
+        ) from None
+
+
 def run_helper(
     helper: str,
     verb: str,
@@ -318,29 +351,10 @@ def run_helper(
     prints is never repeated on success. It is killed, and Cancelled raised, when `cancelled` says so.
     Spec: docker-credential-helpers, README.
     """
-    import shutil
-    import subprocess
-
-    from firkin.linux.programs import run_program
-
     program = f"docker-credential-{helper}"
     if "/" in helper or not helper:
         raise UsageError(f"`{helper}` is not the name of a credential helper", code="registry-helper")
-    path = shutil.which(program, path=search_path or os.defpath)
-    if path is None:
-        raise UsageError(f"credential helper `{program}` is not in PATH", code="registry-helper")
-    try:
-        done = run_program(
-            [path, verb], data=data.encode(), environ=environ or None, timeout_s=_HELPER_TIMEOUT_S, cancelled=cancelled
-        )
-    except subprocess.TimeoutExpired:
-        raise UsageError(
-            f"credential helper `{program}` did not answer within {_HELPER_TIMEOUT_S} seconds", code="registry-helper"
-        ) from None
-    except OSError as error:
-        raise UsageError(
-            f"credential helper `{program}` cannot be started: {(error.strerror or '').lower()}", code="registry-helper"
-        ) from None
+    done = _answer_of(program, verb, data, search_path, environ, cancelled)
     if done.returncode != 0:
         told = (done.stdout.strip() or done.stderr.strip()).decode(errors="replace")[:300]
         if "credentials not found" in told.lower():

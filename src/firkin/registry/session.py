@@ -62,6 +62,20 @@ class _HostAuth:
         self.frank = False  # whether its 404 means what it says, to a stranger too
         self.tokens: list[tuple[Credentials | None, Token]] = []
 
+    def token(self, credentials: Credentials | None, scopes: tuple[str, ...]) -> str:
+        """Return the header of a token that was got before, or ""; `lock` is held."""
+        for owner, token in self.tokens:
+            if owner == credentials and covers(token.scopes, scopes):
+                return f"Bearer {token.value}"
+        return ""
+
+    def learn(self, status: int) -> None:
+        """Take note of the answer to a request that was sent again with a header."""
+        with self.lock:
+            if self.challenge is None and status not in _HIDING:
+                self.challenge = Challenge("basic")  # nobody asked for credentials, but they made a difference
+            self.frank = self.frank or (self.challenge is None and status == 404)
+
 
 class Session:
     """Sends requests to endpoints. Safe to share between threads."""
@@ -116,10 +130,7 @@ class Session:
                 asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
             except RegistryError as failure:
                 error, asked = because(what, failure), failure.retry_after_s
-                if error.code == "registry-timeout":
-                    limit = min(limit, patience(self.settings.retries))
-                if error.code in ("registry-unreachable", "registry-proxy") and endpoint.host not in self._answered:
-                    limit = min(limit, self.settings.retries // 2)
+                limit = self._tries_after(error, endpoint, limit)
             if not error.temporary or attempt >= limit:
                 raise error
             if asked is not None and asked > _MAX_RETRY_AFTER_S:
@@ -127,6 +138,14 @@ class Session:
                 raise error
             attempt += 1
             self.transport.sleep(max(asked or 0.0, backoff_s(attempt)))
+
+    def _tries_after(self, error: RegistryError, endpoint: Endpoint, limit: int) -> int:
+        """Return how often a request that failed so is tried again."""
+        if error.code == "registry-timeout":
+            return min(limit, patience(self.settings.retries))
+        if error.code in ("registry-unreachable", "registry-proxy") and endpoint.host not in self._answered:
+            return min(limit, self.settings.retries // 2)
+        return limit
 
     def call(
         self, endpoint: Endpoint, method: str, url: Url, *, what: str, repository: str, scopes: tuple[str, ...],
@@ -196,21 +215,25 @@ class Session:
             frank = answer.status == 404 and self._host(endpoint).frank
             if used or frank or (credentials is None and answer.status in accept):
                 return answer
-            try:
-                renewed = self._renew(endpoint, None, credentials, scopes, used, push)
-            except RegistryError:
-                answer.close()
-                raise
+            renewed = self._renew_after(answer, endpoint, credentials, scopes, push)
             if not renewed:
                 return answer
-            answer.close()
         answer = self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, renewed, push)
-        host = self._host(endpoint)
-        with host.lock:
-            if host.challenge is None and answer.status not in _HIDING:
-                host.challenge = Challenge("basic")  # nobody asked for credentials, but they made a difference
-            host.frank = host.frank or (host.challenge is None and answer.status == 404)
+        self._host(endpoint).learn(answer.status)
         return answer
+
+    def _renew_after(
+        self, answer: Exchange, endpoint: Endpoint, credentials: Credentials | None, scopes: tuple[str, ...], push: bool
+    ) -> str:
+        """Return a header to ask again with, closing the answer, or "" when the answer is all that there is."""
+        try:
+            renewed = self._renew(endpoint, None, credentials, scopes, "", push)
+        except RegistryError:
+            answer.close()
+            raise
+        if renewed:
+            answer.close()
+        return renewed
 
     def _credentials(self, endpoint: Endpoint, repository: str) -> Credentials | None:
         return self.keychain.find(endpoint.host if endpoint.mirror else endpoint.registry, repository)
@@ -240,10 +263,8 @@ class Session:
                 return basic_authorization(credentials) if credentials is not None else ""
             now = time.monotonic()
             host.tokens = [pair for pair in host.tokens if pair[1].fresh(now)]
-            for owner, token in host.tokens:
-                if owner == credentials and covers(token.scopes, scopes):
-                    return f"Bearer {token.value}"
-            return self._fetch_token(host, host.challenge, endpoint, credentials, scopes, push)
+            known = host.token(credentials, scopes)
+            return known or self._fetch_token(host, host.challenge, endpoint, credentials, scopes, push)
 
     def _renew(
         self, endpoint: Endpoint, response: Response | None, credentials: Credentials | None, scopes: tuple[str, ...],
@@ -252,25 +273,20 @@ class Session:
         """Return another header after a 401 (`response`) or what may hide one, or "" when there is nothing to offer."""
         host = self._host(endpoint)
         with host.lock:
-            challenge = _challenge_in(response) if response is not None else None
-            if challenge is None:
-                challenge = self._ask_challenge(host, endpoint, push)
+            named = _challenge_in(response) if response is not None else None
+            challenge = named if named is not None else self._ask_challenge(host, endpoint, push)
             if challenge is None:
                 # Mirrors: go-containerregistry, which sends Basic where `GET /v2/` names no challenge.
-                value = basic_authorization(credentials) if credentials is not None and credentials.password else ""
-                return value if value != used else ""
+                return _other_basic(credentials, used) if credentials is not None and credentials.password else ""
             # The scope in a challenge belongs to the request that it answers.
             params = tuple(pair for pair in challenge.params if pair[0] not in ("scope", "error"))
             host.challenge = Challenge(challenge.scheme, params)
             if challenge.scheme == "basic":
-                value = basic_authorization(credentials) if credentials is not None else ""
-                return value if value != used else ""
-            for owner, token in host.tokens:
-                # Another thread has been here between our request and this answer.
-                if owner == credentials and covers(token.scopes, scopes) and f"Bearer {token.value}" != used:
-                    return f"Bearer {token.value}"
+                return _other_basic(credentials, used)
             host.tokens = [pair for pair in host.tokens if f"Bearer {pair[1].value}" != used]
-            return self._fetch_token(host, challenge, endpoint, credentials, scopes, push)
+            # Another thread may have been here between our request and this answer.
+            known = host.token(credentials, scopes)
+            return known or self._fetch_token(host, challenge, endpoint, credentials, scopes, push)
 
     def _ask_challenge(self, host: _HostAuth, endpoint: Endpoint, push: bool) -> Challenge | None:
         """Return the challenge that `GET /v2/` answers with; asked once a host, and only where a refusal names none.
@@ -377,6 +393,12 @@ class Session:
             return self._follow(endpoint, method, url, headers, body, used, push)
         self._tls_hosts.add(endpoint.host)
         return self._follow(endpoint, method, self._scheme(endpoint, url), headers, body, used, push)
+
+
+def _other_basic(credentials: Credentials | None, used: str) -> str:
+    """Return the header of Basic, or "" when it is the one that was sent."""
+    value = basic_authorization(credentials) if credentials is not None else ""
+    return value if value != used else ""
 
 
 def _challenge_in(response: Response) -> Challenge | None:

@@ -75,24 +75,26 @@ def _check_pem(path: str, kind: str, what: str) -> None:
     text = _read_pem(path, what).decode("latin-1")
     blocks = text.split("-----BEGIN ")[1:]
     wanted = [block for block in blocks if block.partition("-----")[0].endswith(kind)]
-    why = ""
+    if wanted and all(map(_is_whole, wanted)):
+        return
+    why = "is damaged: its PEM cannot be read"
     if not wanted:
         others = sorted({block.partition("-----")[0] for block in blocks})[:3]
         why = f"holds no PEM of a {kind.lower()}" + (f", but {', '.join(others).lower()}" if others else "")
-    for block in wanted:
-        body, end, _ = block.partition("-----")[2].partition("-----END ")
-        # An encrypted key of the old form has headers before its base64.
-        encoded = "".join(line.strip() for line in body.splitlines() if ":" not in line)
-        try:
-            complete = bool(end and a2b_base64(encoded, strict_mode=True))
-        except ValueError:
-            complete = False
-        if not complete:
-            why = "is damaged: its PEM cannot be read"
-    if why:
-        der = not blocks and not os.path.isdir(path)
-        hints = ("`openssl x509 -inform der -in FILE -out FILE.pem` makes a PEM of a DER",) if der else ()
-        raise UsageError(f"{what}, `{path}`, {why}", code="registry-certificate", hints=hints)
+    der = not blocks and not os.path.isdir(path)
+    hints = ("`openssl x509 -inform der -in FILE -out FILE.pem` makes a PEM of a DER",) if der else ()
+    raise UsageError(f"{what}, `{path}`, {why}", code="registry-certificate", hints=hints)
+
+
+def _is_whole(block: str) -> bool:
+    """Tell whether what follows `-----BEGIN ` is a PEM that can be read."""
+    body, end, _ = block.partition("-----")[2].partition("-----END ")
+    # An encrypted key of the old form has headers before its base64.
+    encoded = "".join(line.strip() for line in body.splitlines() if ":" not in line)
+    try:
+        return bool(end and a2b_base64(encoded, strict_mode=True))
+    except ValueError:
+        return False
 
 
 class TrustStore:

@@ -79,20 +79,24 @@ class BlobUpload:
 
     def _change_form(self, error: RegistryError) -> bool:
         """Say whether the blob is to be sent in another form after an error, and set that."""
-        size = self._descriptor.size
         if error.method == "PUT" and not self._chunk_bytes and error.status >= 400:
-            if error.status in _NO_MATTER_OF_FORM or error.status in _PASSING or not size:
-                return False
-            # libcurl repeats a request when a kept connection dies under it; a session that had taken some of the
-            # first copy then holds a mixture and refuses it (400). The new session mends that as well.
-            self._chunk_bytes = min(_CHUNK_BYTES, size) if error.status == 413 else size
-            self._refused = error
-            return True
+            return self._give_up_put(error)
         if error.method == "PATCH" and error.status == 413 and self._chunk_bytes > _CHUNK_BYTES:
             self._chunk_bytes = _CHUNK_BYTES
             return True
         if error.method == "PATCH" and error.status in _NO_PATCH and self._refused is not None:
             raise self._refused
+        return False
+
+    def _give_up_put(self, error: RegistryError) -> bool:
+        """Say whether a blob that was refused as a whole is to be sent by PATCH, and set that."""
+        size = self._descriptor.size
+        if size and error.status not in _NO_MATTER_OF_FORM | _PASSING:
+            # libcurl repeats a request when a kept connection dies under it; a session that had taken some of the
+            # first copy then holds a mixture and refuses it (400). The new session mends that as well.
+            self._chunk_bytes = min(_CHUNK_BYTES, size) if error.status == 413 else size
+            self._refused = error
+            return True
         return False
 
     def _post(self) -> Response:

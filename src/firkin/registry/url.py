@@ -40,16 +40,21 @@ def split_url(text: str) -> Url:
         raise ValueError(f"`{redact_url(text)}` is not an http or https URL")
     if any(ord(char) <= 32 or ord(char) == 127 for char in rest):
         raise ValueError(f"`{redact_url(text)}` has blanks or control characters")
-    rest = rest.partition("#")[0]
-    end = min((rest.find(char) for char in "/?" if char in rest), default=len(rest))
-    host, target = rest[:end].rpartition("@")[2].lower(), rest[end:]
-    if not rest.isascii():
-        # As Go does: what is no ASCII is encoded in a path, and has another spelling in a host's name.
-        host, target = _ascii_host(host), _ascii_target(target.encode("utf-8", "surrogateescape"))
+    host, target = _split_target(rest.partition("#")[0])
     name, port = split_host(host)
     if not name or (port and not _is_port(port)) or "\\" in host or "%" in host:
         raise ValueError(f"`{redact_url(text)}` has no usable host")
     return Url(scheme, host, target if target.startswith("/") else f"/{target}")
+
+
+def _split_target(rest: str) -> tuple[str, str]:
+    """Split what follows `://` into host, without user information, and path with query."""
+    end = min((rest.find(char) for char in "/?" if char in rest), default=len(rest))
+    host, target = rest[:end].rpartition("@")[2].lower(), rest[end:]
+    if rest.isascii():
+        return host, target
+    # As Go does: what is no ASCII is encoded in a path, and has another spelling in a host's name.
+    return _ascii_host(host), _ascii_target(target.encode("utf-8", "surrogateescape"))
 
 
 def _is_port(text: str) -> bool:

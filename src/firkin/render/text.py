@@ -46,6 +46,10 @@ def decode(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+def _is_colour(sequence: str) -> bool:
+    return sequence.startswith("\x1b[") and sequence.endswith("m") and _is_sgr(sequence)
+
+
 def safe(text: str, *, colours: bool = False) -> str:
     """Return one line of a stranger's output without anything that moves the cursor or reprograms a terminal.
 
@@ -61,16 +65,12 @@ def safe(text: str, *, colours: bool = False) -> str:
     position = 0
     while position < len(text):
         char = text[position]
-        if char == "\x1b":
-            end = _escape_end(text, position)
-            sequence = text[position:end]
-            if colours and sequence.startswith("\x1b[") and sequence.endswith("m") and _is_sgr(sequence):
-                shown.append(sequence)
+        if char in ("\x1b", "\x9b"):  # the second is the one-character form of ESC [
+            end = _escape_end(text, position) if char == "\x1b" else _csi_end(text, position + 1)
+            if colours and _is_colour(text[position:end]):
+                shown.append(text[position:end])
                 coloured = True
             position = end
-            continue
-        if char == "\x9b":  # the one-character form of ESC [
-            position = _csi_end(text, position + 1)
             continue
         if char in _PRINTABLE_CONTROLS:
             shown.append("    ")

@@ -102,15 +102,8 @@ class Trace:
         if not self.began_s:
             self.began_s = event.time
         match event:
-            case Planned(vertices=vertices, source=source):
-                if source is not None:
-                    self.sources[source.name] = source
-                for vertex in vertices:
-                    known = self.vertices.get(vertex.id)
-                    if known is None:
-                        self.vertices[vertex.id] = VertexState(vertex)
-                    else:
-                        known.vertex = vertex
+            case Planned():
+                self._plan(event)
                 return None
             case Started(time=time, id=id):
                 state = self._begin(id, time)
@@ -140,6 +133,16 @@ class Trace:
                 return None
             case _:
                 assert_never(event)
+
+    def _plan(self, event: Planned) -> None:
+        if event.source is not None:
+            self.sources[event.source.name] = event.source
+        for vertex in event.vertices:
+            known = self.vertices.get(vertex.id)
+            if known is None:
+                self.vertices[vertex.id] = VertexState(vertex)
+            else:
+                known.vertex = vertex
 
     @property
     def done_of(self) -> tuple[int, int]:

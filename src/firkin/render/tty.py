@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 
 from rich.console import Console
 from rich.live import Live
@@ -75,18 +76,19 @@ class TtyRenderer:
         for state in self._trace.running():
             state.state, state.finished_s = "cancelled", time.time()
             self._console.print(_ended_line(state, self._console.width))
-        closing = []
-        if failed:
-            for state in self._trace.failed():
-                if state.tail:
-                    closing.append(output_tail(vertex_title(state.vertex), state.tail, terminal=True))
+        self._file.write("".join(text + "\n" for text in self._closing(failed)))
+        self._file.close()
+
+    def _closing(self, failed: bool) -> Iterator[str]:
+        """Yield what is said in the end: the output of failed steps, warnings, what was made."""
+        for state in self._trace.failed() if failed else ():
+            if state.tail:
+                yield output_tail(vertex_title(state.vertex), state.tail, terminal=True)
         for warning in self._trace.warnings:
             source = self._trace.sources.get(warning.span.name) if warning.span is not None else None
-            closing.append("\n".join(safe(line) for line in warning_text(warning, source).split("\n")))
+            yield "\n".join(safe(line) for line in warning_text(warning, source).split("\n"))
         if self._trace.completed is not None and not failed:
-            closing.append(summary(self._trace.completed))
-        self._file.write("".join(text + "\n" for text in closing))
-        self._file.close()
+            yield summary(self._trace.completed)
 
     def sources(self) -> tuple[Source, ...]:
         return tuple(self._trace.sources.values())
