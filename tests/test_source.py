@@ -558,6 +558,43 @@ def test_every_module_says_whether_it_does_io() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def public_functions(body: list[ast.stmt], inside: tuple[str, ...] = ()) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """Yield qualified name and node of the functions and methods that others may call."""
+    for node in body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            yield from public_functions(node.body, (*inside, node.name))
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            yield ".".join((*inside, node.name)), node
+
+
+def raised_by(node: ast.AST, caught: str = "") -> Iterator[str]:
+    """Yield what `raise X(...)` in a function's own body names, but for what the function catches itself."""
+    for name, value in ast.iter_fields(node):
+        here = caught
+        if isinstance(node, ast.Try) and name == "body":
+            here += " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type is not None)
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+                continue
+            if isinstance(child, ast.Raise) and isinstance(child.exc, ast.Call):
+                what = ast.unparse(child.exc.func).rpartition(".")[2]
+                if what not in here and what not in ("NotImplementedError", "AssertionError"):
+                    yield what
+            elif isinstance(child, ast.AST):
+                yield from raised_by(child, here)
+
+
+def test_public_functions_say_what_they_raise() -> None:
+    silent = []
+    for module, tree in MODULES.items():
+        for name, node in public_functions(tree.body):
+            told = ast.get_docstring(node) or ""
+            raised = set(raised_by(node))
+            if raised and not re.search(r"\b[Rr]aises?\b", told) and not any(what in told for what in raised):
+                silent.append(f"{module}:{node.lineno} {name} raises {', '.join(sorted(raised))}")
+    assert not silent, "\n".join(silent)
+
+
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names(package: str) -> None:
     code = (

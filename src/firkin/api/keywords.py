@@ -35,21 +35,21 @@ def given(read: Reader[T], name: str, value: object, default: D) -> T | D:
 
 
 def flag(name: str, value: object) -> bool:
-    """Read True or False; 0 and 1 are neither."""
+    """Read True or False; 0 and 1 are neither. Raises UsageError."""
     if not isinstance(value, bool):
         raise _wrong(name, value, "True or False")
     return value
 
 
 def integer(name: str, value: object) -> int:
-    """Read a whole number; its range is a matter of the request."""
+    """Read a whole number; its range is a matter of the request. Raises UsageError."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong(name, value, "an int")
     return value
 
 
 def seconds(name: str, value: object) -> float:
-    """Read a time span; one beyond all clocks is cut."""
+    """Read a time span; one beyond all clocks is cut. Raises UsageError."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise _wrong(name, value, "a number of seconds")
     if not value >= 0:  # NaN is neither
@@ -58,7 +58,7 @@ def seconds(name: str, value: object) -> float:
 
 
 def text(name: str, value: object) -> str:
-    """Read a text that ends in an image, a name or an environment."""
+    """Read a text that ends in an image, a name or an environment. Raises UsageError."""
     if not isinstance(value, str):
         raise _wrong(name, value, "a str")
     _check_text(f"`{name}`", value)
@@ -66,7 +66,7 @@ def text(name: str, value: object) -> str:
 
 
 def document(name: str, value: object) -> str:
-    """Read the text of a file."""
+    """Read the text of a file. Raises UsageError."""
     if not isinstance(value, str):
         raise _wrong(name, value, "a str")
     _refuse_surrogates(f"`{name}`", value)
@@ -74,7 +74,7 @@ def document(name: str, value: object) -> str:
 
 
 def path(name: str, value: object) -> str:
-    """Read a path; bytes of it that are not UTF-8 are surrogates, as os.fsdecode makes them."""
+    """Read a path; bytes of it that are not UTF-8 are surrogates, as os.fsdecode makes them. Raises UsageError."""
     found = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(found, str):
         raise _wrong(name, value, "a str or a path of str")
@@ -102,7 +102,7 @@ def choice(*choices: str) -> Reader[str]:
 def several(read: Reader[T], takes: str, name: str, value: object, *hints: str) -> tuple[T, ...]:
     """Read an iterable of `takes`, e.g. `str`, each of them with `read`.
 
-    One str is an iterable of str, too, but nobody means its letters.
+    One str is an iterable of str, too, but nobody means its letters. Raises UsageError.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise _wrong(name, value, f"an iterable of {takes}", *hints)
@@ -121,7 +121,7 @@ def text_or_texts(name: str, value: object) -> tuple[str, ...]:
 
 
 def mapping(read: Reader[T], takes: str, name: str, value: object) -> tuple[tuple[str, T], ...]:
-    """Read a mapping from str to `takes`, each value with `read`."""
+    """Read a mapping from str to `takes`, each value with `read`. Raises UsageError."""
     if not isinstance(value, Mapping):
         raise _wrong(name, value, f"a mapping from str to {takes}")
     for key in value:
@@ -194,14 +194,14 @@ def _reworded(name: str, message: str) -> str:
 
 
 def listener(name: str, value: object) -> Callable[..., object]:
-    """Read a function."""
+    """Read a function. Raises UsageError."""
     if not callable(value):
         raise _wrong(name, value, "a function")
     return value
 
 
 def check_cancel(name: str, value: object) -> None:
-    """Refuse what cannot be asked whether it is set."""
+    """Refuse what cannot be asked whether it is set. Raises UsageError."""
     if value is not None and not callable(getattr(value, "is_set", None)):
         raise _wrong(name, value, "what has `is_set()`, e.g. a threading.Event")
 

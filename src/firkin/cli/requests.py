@@ -20,7 +20,10 @@ MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
 
 
 def registry_host(arguments: Arguments, command: str) -> str:
-    """Return the host of the one registry that a command names, "docker.io" for none; docker drops paths, too."""
+    """Return the host of the one registry that a command names, "docker.io" for none; docker drops paths, too.
+
+    Raises UsageError.
+    """
     if len(arguments.operands) > 1:
         raise UsageError(f"`firkin {command}` takes one registry")
     address = arguments.operands[0] if arguments.operands else "docker.io"
@@ -260,7 +263,7 @@ class CallOption(NamedTuple):
 
 
 def call_of(arguments: Arguments) -> CallOption:
-    """Read `--check` and `--call`."""
+    """Read `--check` and `--call`. Raises UsageError."""
     if not arguments.given("call"):
         return CallOption("check" if arguments.flag("check") else "build")
     method, *fields = values.csv_fields("--call", arguments.text("call"))

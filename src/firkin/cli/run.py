@@ -121,7 +121,7 @@ def run_guarded(
 
 
 def read_ambient() -> Ambient:
-    """Read the surroundings of this process."""
+    """Read the surroundings of this process. Raises UsageError."""
     environ = text_environment(os.environ)
     home = environ.get("HOME", "")
     if not home:

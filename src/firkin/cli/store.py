@@ -28,7 +28,10 @@ def open_store(invocation: Invocation) -> tuple[Store, Settings]:
 
 
 def find_image(store: Store, text: str) -> Found:
-    """Return what a name, an id or a digest means in the store (images/find.py); suggests a name when it is none."""
+    """Return what a name, an id or a digest means in the store (images/find.py); suggests a name when it is none.
+
+    Raises UsageError.
+    """
     try:
         return find.find_image(store, text)
     except UsageError as error:

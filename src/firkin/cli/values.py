@@ -21,7 +21,10 @@ ENTITLEMENTS = ("network.host", "security.insecure")
 
 
 def csv_fields(option: str, text: str) -> tuple[str, ...]:
-    """Split one line of comma-separated values; a field in double quotes may hold commas. Mirrors: encoding/csv."""
+    """Split one line of comma-separated values; a field in double quotes may hold commas.
+
+    Raises UsageError. Mirrors: encoding/csv.
+    """
     fields = []
     rest = text
     while True:
@@ -57,7 +60,7 @@ def _quoted(option: str, text: str, rest: str) -> tuple[str, str]:
 
 
 def csv_pairs(option: str, text: str) -> Pairs:
-    """Split `key=value,...` into pairs with lower-case keys."""
+    """Split `key=value,...` into pairs with lower-case keys. Raises UsageError."""
     pairs = []
     for field in csv_fields(option, text):
         key, equals, value = field.partition("=")
@@ -68,7 +71,7 @@ def csv_pairs(option: str, text: str) -> Pairs:
 
 
 def key_value(option: str, text: str) -> tuple[str, str]:
-    """Split `KEY=VALUE`; a bare KEY has an empty value."""
+    """Split `KEY=VALUE`; a bare KEY has an empty value. Raises UsageError."""
     key, _, value = text.partition("=")
     if not key.strip():
         raise UsageError(f"option `{option}`: `{text}` has no name before `=`")
@@ -76,7 +79,7 @@ def key_value(option: str, text: str) -> tuple[str, str]:
 
 
 def build_args(texts: tuple[str, ...], environ: Mapping[str, str]) -> Pairs:
-    """Return build arguments; a bare name takes the environment's value, or is left out if unset."""
+    """Return build arguments; a bare name takes the environment's value, or is left out if unset. Raises UsageError."""
     chosen: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -90,7 +93,10 @@ def build_args(texts: tuple[str, ...], environ: Mapping[str, str]) -> Pairs:
 
 
 def boolean(option: str, key: str, value: str) -> bool:
-    """Read a field as Go's strconv.ParseBool does: `true`, `TRUE`, `True`, `t`, `T`, `1`, and the like for false."""
+    """Read a field as Go's strconv.ParseBool does: `true`, `TRUE`, `True`, `t`, `T`, `1`, and the like for false.
+
+    Raises UsageError.
+    """
     try:
         return parse_bool(value)
     except ValueError:
@@ -98,7 +104,7 @@ def boolean(option: str, key: str, value: str) -> bool:
 
 
 def size_bytes(option: str, text: str) -> int:
-    """Read a size like `64m`, `1g`, `1.5GiB` or a number of bytes."""
+    """Read a size like `64m`, `1g`, `1.5GiB` or a number of bytes. Raises UsageError."""
     try:
         return parse_size(text)
     except ValueError:
@@ -109,7 +115,8 @@ def size_bytes(option: str, text: str) -> int:
 def epoch(build_args: Pairs, text: str) -> tuple[int | None, Pairs]:
     """Read SOURCE_DATE_EPOCH: a build argument, else `text`. Return seconds, and the build arguments.
 
-    A name (`context`, a stage or a named context) stands in the build arguments; the seconds are None then.
+    A name (`context`, a stage or a named context) stands in the build arguments; the seconds are None then. Raises
+    UsageError.
     """
     text = dict(build_args).get("SOURCE_DATE_EPOCH") or text
     if not text:
@@ -126,7 +133,7 @@ def epoch(build_args: Pairs, text: str) -> tuple[int | None, Pairs]:
 
 
 def duration_s(option: str, text: str) -> float:
-    """Read a duration like `90s`, `30m`, `24h`, `7d` or `1h30m`."""
+    """Read a duration like `90s`, `30m`, `24h`, `7d` or `1h30m`. Raises UsageError."""
     seconds = parse_duration_s(text)
     if seconds is None:
         raise UsageError(f"option `{option}`: `{text}` is not a duration", hints=("write e.g. `30m`, `24h` or `7d`",))
@@ -134,7 +141,7 @@ def duration_s(option: str, text: str) -> float:
 
 
 def ulimit(text: str) -> Ulimit:
-    """Read `nofile=1024` or `nofile=1024:2048`. Mirrors: go-units ParseUlimit."""
+    """Read `nofile=1024` or `nofile=1024:2048`. Raises UsageError. Mirrors: go-units ParseUlimit."""
     name, equals, limits = text.partition("=")
     if not equals:
         raise UsageError(f"option `--ulimit`: `{text}` is not NAME=SOFT[:HARD]")
@@ -154,7 +161,7 @@ def ulimit(text: str) -> Ulimit:
 
 
 def add_host(text: str) -> tuple[str, str]:
-    """Read `name:address` or `name=address`; the address may be IPv6, bare or in brackets."""
+    """Read `name:address` or `name=address`; the address may be IPv6, bare or in brackets. Raises UsageError."""
     equals, colon = text.find("="), text.find(":")
     cut = equals if equals > 0 and (colon < 0 or equals < colon) else colon
     name, address = (text[:cut], text[cut + 1 :]) if cut > 0 else (text, "")
@@ -178,7 +185,7 @@ def _is_address(text: str) -> bool:
 
 
 def network(text: str) -> Literal["default", "host", "none"]:
-    """Read `--network`."""
+    """Read `--network`. Raises UsageError."""
     if text in ("", "default", "bridge"):
         return "default"
     if text == "host":
@@ -196,7 +203,7 @@ def split_list(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def entitlements(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Read `--allow`. Mirrors: buildkit util/entitlements."""
+    """Read `--allow`. Raises UsageError. Mirrors: buildkit util/entitlements."""
     allowed = split_list(texts)
     for name in allowed:
         if name not in ENTITLEMENTS:
@@ -206,7 +213,7 @@ def entitlements(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def annotation(text: str) -> tuple[str, str]:
-    """Read `[manifest:]KEY=VALUE`; other places than the manifest are refused."""
+    """Read `[manifest:]KEY=VALUE`; other places than the manifest are refused. Raises UsageError."""
     key, value = key_value("--annotation", text)
     head, colon, tail = key.partition(":")
     places = {place.partition("[")[0] for place in head.split(",")}
@@ -218,7 +225,7 @@ def annotation(text: str) -> tuple[str, str]:
 
 
 def compression(option: str, text: str) -> Compression:
-    """Read `compression=`."""
+    """Read `compression=`. Raises UsageError."""
     if text == "uncompressed":
         return "none"
     if text in ("gzip", "zstd"):
@@ -229,7 +236,8 @@ def compression(option: str, text: str) -> Compression:
 def cache_ref(option: str, text: str) -> CacheRef:
     """Read `--cache-from` or `--cache-to`; a bare reference is type=registry.
 
-    Mirrors: buildx buildflags.ParseCacheEntry; `ttl-seconds`, `mounts` and `max-mount-size` are firkin's own.
+    Raises UsageError. Mirrors: buildx buildflags.ParseCacheEntry; `ttl-seconds`, `mounts` and `max-mount-size` are
+    firkin's own.
     """
     if "=" not in text:
         return CacheRef("registry", text)
@@ -276,7 +284,10 @@ class SecretSpec:
 
 
 def secret(text: str, environ: Mapping[str, str]) -> SecretSpec:
-    """Read `--secret id=...`. Mirrors: buildx buildflags.ParseSecretSpecs, secretsprovider.NewStore."""
+    """Read `--secret id=...`.
+
+    Raises UsageError. Mirrors: buildx buildflags.ParseSecretSpecs, secretsprovider.NewStore.
+    """
     values = {{"source": "src"}.get(key, key): value for key, value in csv_pairs("--secret", text)}
     unknown = [key for key in values if key not in ("id", "src", "env", "type")]
     if unknown:
@@ -306,7 +317,7 @@ def _secret_source(
 
 
 def ssh(text: str, environ: Mapping[str, str]) -> SshAgent:
-    """Read `--ssh default|ID[=PATH[,PATH]]`; without a path it is the agent of SSH_AUTH_SOCK."""
+    """Read `--ssh default|ID[=PATH[,PATH]]`; without a path it is the agent of SSH_AUTH_SOCK. Raises UsageError."""
     name, _, paths = text.partition("=")
     if not name:
         raise UsageError("option `--ssh` is empty", hints=("e.g. `--ssh default`",))
@@ -323,7 +334,7 @@ def ssh(text: str, environ: Mapping[str, str]) -> SshAgent:
 
 
 def mirror(text: str) -> Mirror:
-    """Read `REGISTRY=[http[s]://]host[:port][/prefix]`; without REGISTRY it is docker.io's."""
+    """Read `REGISTRY=[http[s]://]host[:port][/prefix]`; without REGISTRY it is docker.io's. Raises UsageError."""
     registry, equals, location = text.partition("=")
     if not equals:
         registry, location = "docker.io", text
@@ -340,7 +351,7 @@ def host_file(text: str) -> tuple[str, str]:
 
 
 def client_cert(text: str) -> tuple[str, str, str]:
-    """Read `HOST=CERT,KEY`."""
+    """Read `HOST=CERT,KEY`. Raises UsageError."""
     host, _, files = text.partition("=")
     cert, comma, key = files.partition(",")
     if not (host and cert and comma and key):

@@ -35,7 +35,8 @@ class LayerIndexes:
     def ensure(self, ref: LayerRef, vertex: str, *, keep_blob: bool) -> LayerIndex:
         """Open the index of a layer that is not unpacked; makes it if missing.
 
-        `keep_blob`: the blob will be wanted as well, so it is kept when it is read for the index.
+        `keep_blob`: the blob will be wanted as well, so it is kept when it is read for the index. Raises StepFailed,
+        RegistryError or StoreError for a blob that cannot be read.
         """
         path = self._path(ref.tree_id)
         try:

@@ -83,7 +83,10 @@ def write_directory(
     images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], source: BlobSource, dest: str,
     *, alone: bool = False,
 ) -> None:
-    """Add the image to the layout in a directory (made if missing); its other images stay, unless it is `alone`."""
+    """Add the image to the layout in a directory (made if missing); its other images stay, unless it is `alone`.
+
+    Raises UsageError or StoreError.
+    """
     root = _root(images, index)
     entries = (root,) if alone else named(root, names, images[0].config.created)
     try:

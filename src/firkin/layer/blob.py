@@ -101,7 +101,10 @@ def read_tar(
     compression: Format | None,
     take: Callable[[Iterable[bytes]], T],
 ) -> tuple[T, DiffID]:
-    """Give the inflated tar to `take`, which reads it to its end; check what came against the image."""
+    """Give the inflated tar to `take`, which reads it to its end; check what came against the image.
+
+    Raises ValueError.
+    """
     hasher = new_hasher()
     with Background(chunks, depth=8) as verified:
         with (

@@ -293,7 +293,7 @@ def parse_records(body: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def parse_time_ns(text: bytes) -> int:
-    """Read decimal seconds of a PAX record into nanoseconds, without a float's loss."""
+    """Read decimal seconds of a PAX record into nanoseconds, without a float's loss. Raises ValueError."""
     whole, _, fraction = text.partition(b".")
     negative = whole.startswith(b"-")
     digits = whole[1:] if negative else whole
@@ -304,7 +304,7 @@ def parse_time_ns(text: bytes) -> int:
 
 
 def parse_decimal(text: bytes) -> int:
-    """Read a number of a PAX record that cannot be negative."""
+    """Read a number of a PAX record that cannot be negative. Raises ValueError."""
     if not text.isdigit() or len(text) > 18:
         raise ValueError(f"{decode_text(text[:40])!r} is no number")
     return int(text)

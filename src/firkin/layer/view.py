@@ -285,7 +285,10 @@ class StackView(MergedView):
         super().__init__([DiffTree(tree, indexes[at] if indexes else None) for at, tree in enumerate(trees)])
 
     def content(self, path: str) -> Content:
-        """Return the absolute path of a file in the highest layer that has it."""
+        """Return the absolute path of a file in the highest layer that has it.
+
+        Raises FileNotFoundError where none has it.
+        """
         found = self._find(path)
         if found is None:
             raise FileNotFoundError(path)

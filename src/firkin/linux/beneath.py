@@ -51,7 +51,7 @@ class Beneath:
     def open_parent(self, path: str, *, create: int | None = None) -> tuple[int, str]:
         """Return a descriptor of the directory that holds the last component, and that component.
 
-        With `create`, a mode, missing directories are made. `path` must name something in the root.
+        With `create`, a mode, missing directories are made. `path` must name something in the root. Raises OSError.
         """
         head, _, name = path.rstrip("/").rpartition("/")
         if name in ("", ".", ".."):

@@ -249,7 +249,7 @@ def landlock_abi() -> int:
 
 
 def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) -> None:
-    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE; ENOSYS where the number is not known."""
+    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE; ENOSYS where the number is not known. Raises OSError."""
     import errno
 
     number = _OLD_NUMBERS["renameat2"].get(os.uname().machine)

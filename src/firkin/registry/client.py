@@ -232,7 +232,7 @@ class RegistryClient:
         return response.status == 200
 
     def list_tags(self, ref: Reference) -> tuple[str, ...]:
-        """Return the tags of a repository, in the registry's order."""
+        """Return the tags of a repository, in the registry's order. Raises RegistryError."""
         endpoint = self._endpoint(ref.registry)
         what = f"cannot list the tags of `{ref.name}`"
         url = endpoint.url(ref.repository, "tags/list")
@@ -334,7 +334,10 @@ class RegistryClient:
         return False
 
     def push_manifest(self, ref: Reference, raw: bytes, media_type: str) -> Digest:
-        """Put a manifest or index under the tag (or else the digest) of `ref`; return its digest."""
+        """Put a manifest or index under the tag (or else the digest) of `ref`; return its digest.
+
+        Raises RegistryError.
+        """
         digest = _digest_as(raw, ref.digest or "sha256:")
         name = ref.tag or digest
         endpoint = self._endpoint(ref.registry, push=True)
@@ -355,7 +358,10 @@ class RegistryClient:
         return digest
 
     def manifest_digest(self, ref: Reference) -> Digest | None:
-        """Return what the registry itself (no mirror) has under a name now: one HEAD, never remembered."""
+        """Return what the registry itself (no mirror) has under a name now: one HEAD, never remembered.
+
+        Raises RegistryError.
+        """
         endpoint = self._endpoint(ref.registry, push=True)
         what = f"cannot look for `{ref}`"
         try:

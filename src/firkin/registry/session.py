@@ -152,7 +152,10 @@ class Session:
         accept: tuple[int, ...], headers: Headers = (), body: Upload | None = None, retries: int | None = None,
         push: bool = False, limit: int = 4 * 1024 * 1024,
     ) -> Response:
-        """Like `exchange`, and read the answer's (small) body, trying again when it breaks off."""
+        """Like `exchange`, and read the answer's (small) body, trying again when it breaks off.
+
+        Raises RegistryError.
+        """
         tries = self.settings.retries if retries is None else retries
         attempt = 0
         while True:

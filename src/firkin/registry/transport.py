@@ -425,7 +425,7 @@ class Exchange:
         self._chunks.append(data)
 
     def on_read(self, size: int) -> bytes | int:
-        """Give the next piece of the upload."""
+        """Give the next piece of the upload. Raises RegistryError."""
         upload, reader = self._upload, self._reader
         assert upload is not None and reader is not None
         try:

@@ -36,7 +36,7 @@ class DirectoryRoot:
         self._lowers = lowers
 
     def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
-        """Copy what changed to the diff directory `tree`; see `Root.seal`."""
+        """Copy what changed to the diff directory `tree`; see `Root.seal`. Raises StoreError."""
         try:
             self.tree.capture(tree, self._lowers, covered)
         except OSError as error:

@@ -57,7 +57,10 @@ class FlatTree:
         self._links.watch()
 
     def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
-        """Fill the diff directory `tree` with what changed since `list`; `lowers` from the top down."""
+        """Fill the diff directory `tree` with what changed since `list`; `lowers` from the top down.
+
+        Raises ValueError before `list`.
+        """
         before = self._before
         if before is None:
             raise ValueError("the tree was not listed")

@@ -105,7 +105,10 @@ class InplaceRootfs:
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[InplaceRoot]:
-        """Make `/` what the layers say; see `Rootfs.open`. Commands' scratch space lies in firkin's directory."""
+        """Make `/` what the layers say; see `Rootfs.open`. Commands' scratch space lies in firkin's directory.
+
+        Raises HostError.
+        """
         place = f"{self._own}/run-{secrets.token_hex(6)}"
         with self._busy:
             if self._closed:
@@ -130,7 +133,7 @@ class InplaceRootfs:
                 remove_tree(scratch)
 
     def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
-        """Fill `tree` with the changes of the step that has the root."""
+        """Fill `tree` with the changes of the step that has the root. Raises HostError and StoreError."""
         self._check_own()
         self._check_foreign()
         if self._tree is None:

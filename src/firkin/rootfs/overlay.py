@@ -31,7 +31,10 @@ class OverlayRoot:
         self.mount = Overlay(lowers, self.upper, f"{scratch}/work", self.scratch)
 
     def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
-        """Rename the upper directory to `tree`, which must not exist or be empty; see `Root.seal`."""
+        """Rename the upper directory to `tree`, which must not exist or be empty; see `Root.seal`.
+
+        Raises StoreError.
+        """
         try:
             os.rename(self.upper, tree)
         except OSError as error:
@@ -43,7 +46,7 @@ class OverlayRootfs:
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[OverlayRoot]:
-        """Make the directories of one overlay; see `Rootfs.open`."""
+        """Make the directories of one overlay; see `Rootfs.open`. Raises HostError."""
         if len(lowers) >= mounts.MAX_LOWERS:
             raise HostError(
                 f"an image of {len(lowers)} layers cannot be mounted",

@@ -39,7 +39,10 @@ class BareSandbox:
         on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
-        """Run one command; see `Sandbox.run`. Mounts on other file systems than that of `scratch` are copied."""
+        """Run one command; see `Sandbox.run`. Mounts on other file systems than that of `scratch` are copied.
+
+        Raises HostError.
+        """
         if root != "/":
             raise HostError("this sandbox runs commands on the container's own root only", code="sandbox-root")
         plan = emulated_plan.prepare(

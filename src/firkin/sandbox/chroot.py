@@ -57,7 +57,7 @@ class ChrootSandbox:
         on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
-        """Run one command; see `Sandbox.run`."""
+        """Run one command; see `Sandbox.run`. Raises HostError."""
         if not isinstance(root, str):
             raise HostError("an overlay needs a sandbox that may mount", code="sandbox-root")
         plan = emulated_plan.prepare(

@@ -38,7 +38,7 @@ class BlobWriter:
         return len(data)
 
     def commit(self, digest: Digest) -> None:
-        """Put the blob in its place. The caller computed `digest` over what was written."""
+        """Put the blob in its place. The caller computed `digest` over what was written. Raises StoreError."""
         try:
             os.fchmod(self._file.fileno(), 0o644)
             self._file.close()
@@ -73,7 +73,7 @@ class Blobs:
             return None
 
     def new(self) -> BlobWriter:
-        """Start a new blob."""
+        """Start a new blob. Raises StoreError."""
         try:
             return BlobWriter(self, self._layout.scratch_path("blob"))
         except OSError as error:
@@ -91,7 +91,7 @@ class Blobs:
             ) from None
 
     def read(self, digest: Digest) -> bytes:
-        """Read a small blob as a whole and verify it."""
+        """Read a small blob as a whole and verify it. Raises StoreError."""
         with self.open(digest) as file:
             data = file.read()
         hasher = new_hasher(digest.partition(":")[0])

@@ -158,7 +158,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the database's write lock; what is written is kept as a whole, or not at all after an exception."""
+        """Hold the database's write lock; what is written is kept as a whole, or not at all after an exception.
+
+        Raises StoreError.
+        """
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -172,7 +175,7 @@ class Database:
                 raise self._failed(error) from error
 
     def query(self, sql: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-        """Return all rows of a SELECT."""
+        """Return all rows of a SELECT. Raises StoreError."""
         with self._lock:
             try:
                 return self._connection.execute(sql, values).fetchall()

@@ -94,7 +94,7 @@ class Pool:
         self._closed = False
 
     def submit(self, call: Callable[[], T]) -> Task[T]:
-        """Queue a call; returns at once."""
+        """Queue a call; returns at once. Raises RuntimeError when the pool is closed."""
         task: Task[T] = Task(call)
         with self._condition:
             if self._closed:

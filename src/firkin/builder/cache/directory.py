@@ -97,7 +97,7 @@ class DirectoryCache:
             raise ValueError(f"blob {descriptor.digest} in {self._path} is damaged")
 
     def add(self, name: str, entry: CacheEntry, open_blob: Callable[[], BinaryIO], near: str) -> None:
-        """Write an entry's blobs; `close` lists it."""
+        """Write an entry's blobs; `close` lists it. Raises StoreError."""
         config, manifest = encode_entry(entry, self._platform)
         try:
             os.makedirs(f"{self._path}/blobs/sha256", exist_ok=True)

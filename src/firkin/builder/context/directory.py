@@ -67,7 +67,10 @@ class DirectoryContext:
         return _entry(status, self._place(path), xattrs)
 
     def iterdir(self, path: str) -> list[str]:
-        """Return the names in a directory that are not ignored, sorted by their bytes."""
+        """Return the names in a directory that are not ignored, sorted by their bytes.
+
+        Raises ContextError for one that cannot be read.
+        """
         if self._matcher is None:
             try:
                 return sorted(os.listdir(self._place(path)), key=os.fsencode)

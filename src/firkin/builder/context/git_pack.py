@@ -46,7 +46,7 @@ class Budget:
         self._entries = self._bytes = 0
 
     def take(self, entries: int, size_bytes: int) -> None:
-        """Count something, or refuse it."""
+        """Count something, or refuse it. Raises LimitReached."""
         self._entries += entries
         self._bytes += size_bytes
         if self._limits.entries and self._entries > self._limits.entries:
@@ -124,7 +124,7 @@ class Pack:
         return self._sizes[place]
 
     def pieces(self, place: int) -> Iterator[bytes]:
-        """Yield an object's content; a whole one is never held at once."""
+        """Yield an object's content; a whole one is never held at once. Raises ValueError."""
         if self._bases[place] != _NONE:
             with self._lock:
                 data = self._resolved(place)

@@ -96,7 +96,10 @@ class Remote:
             self._web.close()
 
     def resolve(self, ref: str) -> Found:
-        """Return what a branch, tag, other ref or commit is (HEAD for ""). A branch goes before a tag of its name."""
+        """Return what a branch, tag, other ref or commit is (HEAD for ""). A branch goes before a tag of its name.
+
+        Raises ContextError for a ref that is not there, ValueError for an empty repository.
+        """
         if len(ref) in (40, 64) and _HEX.issuperset(ref):
             return Found(ref, "", "")
         refs, head = self._refs()

@@ -38,7 +38,7 @@ class Talk:
         self._bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Count what came; a pack's bytes are taken back (negative) by who wrote them."""
+        """Count what came; a pack's bytes are taken back (negative) by who wrote them. Raises ValueError."""
         self._bytes += size_bytes
         if self._bytes > MAX_TALK_BYTES:
             raise ValueError(f"the server says more than {MAX_TALK_BYTES >> 20} MiB besides its objects")
@@ -181,7 +181,10 @@ class SshProgram(SSHVendor):
         ssh_command: str | None = None,
         protocol_version: int | None = None,
     ) -> SubprocessWrapper:
-        """Start the program on a host's git; it never asks anything."""
+        """Start the program on a host's git; it never asks anything.
+
+        Raises ValueError for a host or user that would be an option.
+        """
         if host.startswith("-") or (username or "").startswith("-"):
             raise ValueError(f"`{host}` is no host name")
         argv = shlex.split(self._environ.get("GIT_SSH_COMMAND", ""))

@@ -96,7 +96,10 @@ def _chunks(place: Place, tools: ObjectTools) -> Iterator[bytes]:
 
 
 def client_options(endpoint: str, tools: ObjectTools) -> ClientConfig:
-    """Return how to talk to an endpoint: the same proxies, certificates and time limits as for registries."""
+    """Return how to talk to an endpoint: the same proxies, certificates and time limits as for registries.
+
+    Raises UsageError.
+    """
     settings = tools.settings
     options: ClientConfig = {
         "connect_timeout": f"{min(_CONNECT_S, settings.timeout_s):.0f}s",

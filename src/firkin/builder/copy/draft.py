@@ -56,7 +56,10 @@ class Draft:
         self.nodes[put.path] = self.nodes[put.link] if put.link else Node(put.entry, put.content)
 
     def adopt(self, path: str) -> Node:
-        """Return the node of an existing path, for a hard link to it: it becomes part of the changes."""
+        """Return the node of an existing path, for a hard link to it: it becomes part of the changes.
+
+        Raises KeyError where nothing is.
+        """
         node = self.nodes.get(path)
         if node is None:
             entry = self.lstat(path)
@@ -76,7 +79,10 @@ class Draft:
             self._hidden.add(path)
 
     def make_dirs(self, path: str, template: Entry, *, owned: bool) -> None:
-        """Make a directory and its missing parents like `template`, as `make_dir` does."""
+        """Make a directory and its missing parents like `template`, as `make_dir` does.
+
+        Raises StepFailed for what is in the way and no directory.
+        """
         at = 0
         while at != len(path):
             at = path.find("/", at + 1)

@@ -76,7 +76,7 @@ class Exporter:
     def assemble(self, memory: Memory, graph: Graph, results: dict[StepId, Result]) -> None:
         """Write the layers' blobs and make the image of every target, in each form that is wanted.
 
-        `memory` knows the layers' times and the records of their steps.
+        `memory` knows the layers' times and the records of their steps. Raises TypeError for a target that is no root.
         """
         session, request = self._session, self._request
         for plan in graph.targets:

@@ -48,7 +48,7 @@ def reads_runs(step: Step, inputs: tuple[Result, ...]) -> bool:
 
 
 def root_of(inputs: tuple[Result, ...]) -> Snapshot:
-    """Return input 0, which is a root for every op that makes a layer."""
+    """Return input 0, which is a root for every op that makes a layer. Raises TypeError where it is none."""
     root = inputs[0]
     if not isinstance(root, Snapshot):
         raise TypeError("input 0 is not a root file system")

@@ -45,7 +45,7 @@ def run(invocation: Invocation) -> int:
 def build_request_in_worker(
     request: BuildRequest, arguments: Arguments, make_renderer: Callable[[], Renderer]
 ) -> int:
-    """Build the request in a worker, write --iidfile and --metadata-file."""
+    """Build the request in a worker, write --iidfile and --metadata-file. Raises Reported."""
     _prepare_results(arguments, request.cwd)
     ending, renderer = build_in_worker(request, make_renderer)
     if isinstance(ending, FirkinError):

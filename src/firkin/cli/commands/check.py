@@ -37,7 +37,7 @@ def run(invocation: Invocation) -> int:
 
 
 def answer(request: BuildRequest, *, as_json: bool) -> int:
-    """Have a worker answer `request.call`, print the answer and return the exit code."""
+    """Have a worker answer `request.call`, print the answer and return the exit code. Raises Reported."""
     from firkin.render import make_renderer
 
     ending, renderer = build_in_worker(request, lambda: make_renderer("quiet", 2, terminal=os.isatty(2)))

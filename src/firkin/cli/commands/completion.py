@@ -19,7 +19,7 @@ OPTIONS = tuple(row for row in COMMON if row.dest in ("help", "debug"))
 
 
 def run(invocation: Invocation) -> int:
-    """Print the script for the shell that was named."""
+    """Print the script for the shell that was named. Raises UsageError."""
     operands = invocation.arguments.operands
     if len(operands) != 1 or operands[0] not in SHELLS:
         raise UsageError("`firkin completion` needs the name of a shell", hints=(f"it is one of {', '.join(SHELLS)}",))

@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
 
 def run(invocation: Invocation) -> int:
-    """Print a line for each image and name."""
+    """Print a line for each image and name. Raises UsageError."""
     arguments = invocation.arguments
     if len(arguments.operands) > 1:
         raise UsageError("`firkin images` takes one name")

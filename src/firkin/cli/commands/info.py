@@ -30,7 +30,7 @@ OPTIONS = (Option(("--json",), "json", "flag", "print JSON", takes_value=False),
 
 
 def run(invocation: Invocation) -> int:
-    """Probe, and print what was found."""
+    """Probe, and print what was found. Raises StoreError."""
     settings = settings_of(invocation.arguments, invocation.ambient)
     try:
         os.makedirs(settings.root, mode=0o700, exist_ok=True)

@@ -28,7 +28,7 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Print a JSON array, or raw bytes."""
+    """Print a JSON array, or raw bytes. Raises UsageError."""
     arguments = invocation.arguments
     if not arguments.operands:
         raise UsageError("`firkin inspect` needs an image")

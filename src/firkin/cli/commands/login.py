@@ -32,7 +32,7 @@ _MAX_SECRET_BYTES = 64 * 1024
 
 
 def run(invocation: Invocation) -> int:
-    """Ask, check with the registry, store."""
+    """Ask, check with the registry, store. Raises UsageError."""
     arguments, ambient = invocation
     watch()
     host = registry_host(arguments, "login")

@@ -16,7 +16,7 @@ OPTIONS = REGISTRY + COMMON
 
 
 def run(invocation: Invocation) -> int:
-    """Remove the entry from the first config.json, and from its helper."""
+    """Remove the entry from the first config.json, and from its helper. Raises UsageError."""
     arguments, ambient = invocation
     watch()
     host = registry_host(arguments, "logout")

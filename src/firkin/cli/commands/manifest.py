@@ -21,7 +21,7 @@ OPTIONS = (*REGISTRY, *COMMON)
 
 
 def run(invocation: Invocation) -> int:
-    """Look the images up, push the index."""
+    """Look the images up, push the index. Raises UsageError."""
     operands = invocation.arguments.operands
     if operands and operands[0] != "create":
         raise UsageError(

@@ -28,7 +28,7 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Pull manifest, configuration and layers, then name the image."""
+    """Pull manifest, configuration and layers, then name the image. Raises UsageError."""
     arguments = invocation.arguments
     if not arguments.operands:
         raise UsageError("`firkin pull` needs the name of an image")

@@ -26,7 +26,7 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Push blobs, manifests, then the tag, for each name."""
+    """Push blobs, manifests, then the tag, for each name. Raises UsageError."""
     arguments = invocation.arguments
     if not arguments.operands:
         raise UsageError("`firkin push` needs an image")

@@ -15,7 +15,7 @@ OPTIONS = COMMON
 
 
 def run(invocation: Invocation) -> int:
-    """Let the names point to the image."""
+    """Let the names point to the image. Raises UsageError."""
     if len(invocation.arguments.operands) < 2:
         raise UsageError("`firkin tag` needs an image and a name")
     image, *names = invocation.arguments.operands

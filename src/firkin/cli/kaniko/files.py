@@ -38,7 +38,7 @@ def repository_name(name: Reference) -> str:
 
 
 def write_digest_file(flag: str, place: str, text: str, cwd: str, settings: RegistrySettings) -> None:
-    """Write a file (its directories are made), or PUT the text to an https URL."""
+    """Write a file (its directories are made), or PUT the text to an https URL. Raises UsageError."""
     if place.startswith("https://"):
         _put(flag, place, text, settings)
         return

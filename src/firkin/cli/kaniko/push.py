@@ -25,7 +25,7 @@ from firkin.tasks.pools import Pools
 
 
 def push(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
-    """Push the image of an artefact to every destination, in order."""
+    """Push the image of an artefact to every destination, in order. Raises ContextError and UsageError."""
     if len(flags.words) != 1:
         raise UsageError("`executor push` takes one tar or OCI layout", hints=("executor push image.tar -d NAME",))
     names = tuple(destination_of(text) for text in flags.many("destination"))

@@ -20,7 +20,7 @@ from firkin.tasks.cancel import Cancel
 
 
 def warm(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
-    """Fetch the images; fails only if none could be fetched."""
+    """Fetch the images; fails only if none could be fetched. Raises UsageError."""
     system = os.uname()
     host = host_platform(system.sysname, system.machine)
     try:

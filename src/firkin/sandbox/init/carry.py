@@ -40,7 +40,7 @@ class Copy:
         self.links: dict[tuple[int, int], str] = {}
 
     def make(self, source: At, target: At, path: str, depth: int) -> None:
-        """Copy one file or directory; `path` is where `target` is from the top."""
+        """Copy one file or directory; `path` is where `target` is from the top. Raises OSError."""
         status = os.lstat(source[1], dir_fd=source[0])
         kind = status.st_mode & S_IFMT
         if kind != S_IFDIR and status.st_nlink > 1:

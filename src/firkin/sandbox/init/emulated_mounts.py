@@ -69,6 +69,7 @@ class EmulatedMounts:
         self.pipes: dict[int, int] = {}  # read ends of /dev/stdout and /dev/stderr → the streams
 
     def perform(self, operations: Operations) -> None:
+        """Perform operations in their order. Raises Failed."""
         for operation in operations:
             method = self.METHODS[type(operation)]
             self.undoing.append(self.taking_away(len(self.root.made)))
@@ -202,6 +203,7 @@ class EmulatedMounts:
         self.place(op.source, op.target)
 
     def op_keep(self, op: Lend) -> None:
+        """Raises OSError for a home that is no directory."""
         folder, _, name = op.home.rpartition("/")
         kept = os.open(folder, O_FOLDER), name
         status = look(*kept)

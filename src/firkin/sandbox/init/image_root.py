@@ -26,7 +26,7 @@ class Walk:
         self.at_file = False  # the last name is not missing, but nothing can come after it
 
     def step(self, part: str, path: str) -> str | None:
-        """Go on to a part of a path, or return the text of the link that it is."""
+        """Go on to a part of a path, or return the text of the link that it is. Raises NotADirectoryError."""
         if self.at_file:
             raise NotADirectoryError(20, "not a directory", path)
         if part == "..":

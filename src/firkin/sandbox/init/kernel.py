@@ -64,6 +64,7 @@ def failed_operation(method: str, operation: Operation, error: OSError | ValueEr
 
 
 def check(op: str, detail: str, result: int) -> int:
+    """Return the result of a call of libc's. Raises Failed for a negative one."""
     if result < 0:
         raise Failed(op, ctypes.get_errno(), detail)
     return result

@@ -188,6 +188,7 @@ def signed(value: int) -> int:
 
 
 def read_memory(pid: int, address: int, size: int) -> bytes:
+    """Return so many bytes of a process's memory. Raises OSError where they are not there."""
     memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.pread(memory, size, address)
@@ -199,7 +200,7 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
 
 
 def read_text(pid: int, address: int) -> bytes:
-    """Return the path at an address of a process."""
+    """Return the path at an address of a process. Raises OSError."""
     memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     text = b""
     try:

@@ -160,7 +160,10 @@ def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attribute
 
 
 def pivot_into(root: int) -> None:
-    """Make a mount the root; the old one lies on top of it until it is taken away (pivot_root(2), "." twice)."""
+    """Make a mount the root; the old one lies on top of it until it is taken away (pivot_root(2), "." twice).
+
+    Raises Failed.
+    """
     os.fchdir(root)
     number = SYS_PIVOT_ROOT.get(os.uname().machine)
     if number is None:

@@ -190,7 +190,7 @@ class Notes:
         self.owners[inode] = (before[0] if uid == KEPT else uid, before[1] if gid == KEPT else gid)
 
     def open_target(self, pid: int, call: Call) -> int:
-        """Return a descriptor of the file that a call is about, found as its caller would find it."""
+        """Return a descriptor of the file that a call is about, found as its caller would find it. Raises OSError."""
         flags = os.O_PATH | os.O_CLOEXEC
         if call.directory < 0 and call.directory != FD_CWD:
             raise OSError(EBADF, "")
@@ -206,7 +206,10 @@ class Notes:
         return self.walk(pid, place, path, flags | (os.O_NOFOLLOW if call.flags & NO_FOLLOW else 0))
 
     def walk(self, pid: int, place: str, path: bytes, flags: int) -> int:
-        """Open a path from a place as a process does, in its root: a command may have changed it (chroot)."""
+        """Open a path from a place as a process does, in its root: a command may have changed it (chroot).
+
+        Raises OSError.
+        """
         top = f"/proc/{pid}/root"
         found = os.stat(top)
         same = (found.st_dev, found.st_ino) == (self.root.st_dev, self.root.st_ino)

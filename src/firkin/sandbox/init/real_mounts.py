@@ -90,6 +90,7 @@ class RealMounts:
         self.frozen = False
 
     def perform(self, operations: Operations) -> None:
+        """Perform operations in their order. Raises Failed."""
         for operation in operations:
             method = self.METHODS[type(operation)]
             try:
@@ -192,6 +193,7 @@ class RealMounts:
         check("umount", op.place, libc.umount2(os.fsencode(op.place), MNT_DETACH))
 
     def op_bind(self, op: Bind) -> None:
+        """Raises Failed for a link."""
         fd = os.open(op.source, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             if os.fstat(fd).st_mode & 0o170000 == 0o120000:
@@ -262,7 +264,7 @@ class RealMounts:
             os.close(tree)
 
     def op_own_point(self, op: OwnPoint) -> None:
-        """A link would put it where the image wants it."""
+        """A link would put it where the image wants it. Raises Failed."""
         if look(self.root.fd, op.name) is None:
             self.root.make(self.root.fd, op.name, directory=True)
         fd = os.open(op.name, O_ANY, dir_fd=self.root.fd)

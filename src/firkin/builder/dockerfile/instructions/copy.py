@@ -47,7 +47,7 @@ def parse(raw: RawInstruction) -> Copy:
 
 
 def lower(node: Copy, state: StageState, context: LowerContext) -> None:
-    """Emit the copy as one step and layer."""
+    """Emit the copy as one step and layer. Raises DockerfileError."""
     transfer = expand_transfer(node.transfer, node.span, state, context)
     inputs: tuple[StepId, ...] = ()
     keep_owner = False

@@ -28,7 +28,7 @@ def parse(raw: RawInstruction) -> Expose:
 
 
 def lower(node: Expose, state: StageState, context: LowerContext) -> None:
-    """Add the ports, ranges spelled out."""
+    """Add the ports, ranges spelled out. Raises DockerfileError."""
     found: list[str] = []
     for text in node.ports:
         try:

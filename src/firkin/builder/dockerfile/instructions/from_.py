@@ -51,5 +51,5 @@ def casing(raw: RawInstruction) -> Iterator[tuple[str, str]]:
 
 
 def lower(node: From, state: StageState, context: LowerContext) -> None:
-    """Refuse: FROM begins a stage, so it never stands in one."""
+    """Refuse: FROM begins a stage, so it never stands in one. Raises DockerfileError."""
     raise DockerfileError("FROM isn't allowed as an ONBUILD trigger", span=node.span)

@@ -71,7 +71,7 @@ def parse(raw: RawInstruction) -> Run:
 
 
 def lower(node: Run, state: StageState, context: LowerContext) -> None:
-    """Emit the command as one step and layer."""
+    """Emit the command as one step and layer. Raises DockerfileError."""
     words, files, summary = _command(node, state)
     if not words or not any(words):
         raise DockerfileError("RUN requires a command: its arguments are empty", span=node.span)

@@ -32,7 +32,7 @@ def parse(raw: RawInstruction) -> StopSignal:
 
 
 def lower(node: StopSignal, state: StageState, context: LowerContext) -> None:
-    """Set the signal, which must be one of Linux; its spelling is kept."""
+    """Set the signal, which must be one of Linux; its spelling is kept. Raises DockerfileError."""
     signal = state.expand(node.signal, node.span, context)
     if not _is_signal(signal):
         match = nearest(signal.upper(), (f"SIG{name}" for name in _NAMES))

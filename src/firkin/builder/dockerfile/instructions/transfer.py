@@ -106,7 +106,10 @@ def expand_transfer(transfer: Transfer, span: Span, state: StageState, context: 
 
 
 def check_path(text: str, span: Span, *, names_file: bool = False) -> None:
-    """Refuse what no file can be called; with `names_file` also what has no name, or one below another directory."""
+    """Refuse what no file can be called; with `names_file` also what has no name, or one below another directory.
+
+    Raises DockerfileError.
+    """
     data = text.encode("utf-8", "surrogateescape")
     longest = max(map(len, data.split(b"/")))
     why = ""
