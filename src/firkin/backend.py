@@ -16,8 +16,8 @@ from firkin.linux.probe import (
     CAP_SYS_CHROOT,
     MAKING_FILES,
     HostFacts,
+    IdMapping,
     Trial,
-    Way,
 )
 
 Isolation = Literal["auto", "namespaces", "chroot", "inplace"]
@@ -69,7 +69,7 @@ class Backend(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One way as `firkin info` shows it: what it is, or the missing fact and how to get it."""
+    """One backend as `firkin info` shows it: what it is, or the missing fact and how to get it."""
 
     name: str
     isolation: Isolation
@@ -78,7 +78,7 @@ class Offer(msgspec.Struct, frozen=True):
     how: AnyHint = ""
 
 
-_WAY_TEXT: dict[Way, str] = {
+_MAPPING_TEXT: dict[IdMapping, str] = {
     "root": "root, no user namespace",
     "identity": "user namespace with all ids of this one",
     "subordinate": "user namespace with subordinate ids",
@@ -147,9 +147,9 @@ def _forbidding(requirements: Requirements) -> tuple[str, ...]:
 
 
 def _namespaces(facts: HostFacts, trial: Trial) -> Backend:
-    maps = facts.maps(trial.way)
-    reasons = [_WAY_TEXT[trial.way]]
-    if trial.way == "single":
+    maps = facts.maps(trial.mapping)
+    reasons = [_MAPPING_TEXT[trial.mapping]]
+    if trial.mapping == "single":
         reasons.append(_missing_subordinate(facts)[0])
     if not trial.proc:
         reasons.append("/proc is masked here, so steps share the process list of this container")
@@ -170,17 +170,17 @@ def _without_namespaces(offer: Offer, facts: HostFacts, requirements: Requiremen
 
 
 def list_offers(facts: HostFacts, requirements: Requirements = NO_REQUIREMENTS) -> tuple[Offer, ...]:
-    """Return every way, available or not, best first; for `firkin info` with `facts` of every trial."""
+    """Return every backend, available or not, best first; for `firkin info` with `facts` of every trial."""
     offers = []
-    ways: tuple[Way, ...] = ("root", "identity") if facts.uid == 0 else ("subordinate",)
-    for way in (*ways, "single"):
-        trial = facts.trial(way)
-        name = f"namespaces ({_WAY_TEXT[way].partition(':')[0]})"
+    mappings: tuple[IdMapping, ...] = ("root", "identity") if facts.uid == 0 else ("subordinate",)
+    for mapping in (*mappings, "single"):
+        trial = facts.trial(mapping)
+        name = f"namespaces ({_MAPPING_TEXT[mapping].partition(':')[0]})"
         if trial is not None and trial.ok and facts.kernel >= _NEEDED_KERNEL:
             detail = "overlay mounts, " + ("own process list" if trial.proc else "process list shared: /proc is masked")
             offers.append(Offer(name, "namespaces", True, detail))
         else:
-            offers.append(Offer(name, "namespaces", False, *_missing_way(facts, way)))
+            offers.append(Offer(name, "namespaces", False, *_missing_for(facts, mapping)))
     offers.append(_offer_chroot(facts))
     offers.append(_offer_inplace(facts, requirements))
     return tuple(offers)
@@ -218,28 +218,28 @@ def _offer_inplace(facts: HostFacts, requirements: Requirements) -> Offer:
 
 def _missing_namespaces(facts: HostFacts) -> tuple[str, AnyHint]:
     """Return the fact and the way out that matter most for this user."""
-    way: Way = "root" if facts.can(CAP_SYS_ADMIN) and facts.uid == 0 else "single"
-    return _missing_way(facts, way)
+    mapping: IdMapping = "root" if facts.can(CAP_SYS_ADMIN) and facts.uid == 0 else "single"
+    return _missing_for(facts, mapping)
 
 
-def _missing_way(facts: HostFacts, way: Way) -> tuple[str, AnyHint]:
+def _missing_for(facts: HostFacts, mapping: IdMapping) -> tuple[str, AnyHint]:
     if facts.kernel < _NEEDED_KERNEL:
         have = ".".join(map(str, facts.kernel))
         return f"Linux {have} is too old", "use Linux 5.12 or newer"
-    missing = _missing_right(facts, way)
+    missing = _missing_right(facts, mapping)
     if missing[0]:
         return missing
-    if way != "root" and facts.restriction:
+    if mapping != "root" and facts.restriction:
         return _restriction_missing(facts.restriction)
-    trial = facts.trial(way)
+    trial = facts.trial(mapping)
     if trial is None:
         return "not tried, as a better way works", ""
     return _trial_missing(facts, trial)
 
 
-def _missing_right(facts: HostFacts, way: Way) -> tuple[str, str]:
+def _missing_right(facts: HostFacts, mapping: IdMapping) -> tuple[str, str]:
     """Return what the worker would need to be allowed to do, and what would allow it; nothing if nothing is missing."""
-    match way:
+    match mapping:
         case "root" if not (facts.uid == 0 and facts.can(CAP_SYS_ADMIN)):
             how = "run as root, in a container with `--privileged` or `--cap-add SYS_ADMIN`"
             return "CAP_SYS_ADMIN is missing", how

@@ -148,11 +148,11 @@ def test_every_unavailable_offer_says_how_to_get_it() -> None:
             assert offer.available or offer.how or "not tried" in offer.detail
 
 
-def test_ways_that_facts_rule_out_are_not_tried() -> None:
-    assert USER.ways() == ("subordinate", "single")
-    assert changed(USER, no_new_privs=True).ways() == ("single",)
-    assert ROOT.ways() == ("root", "identity", "single")
-    assert POD.ways() == ("identity", "single")
+def test_mappings_that_facts_rule_out_are_not_tried() -> None:
+    assert USER.mappings() == ("subordinate", "single")
+    assert changed(USER, no_new_privs=True).mappings() == ("single",)
+    assert ROOT.mappings() == ("root", "identity", "single")
+    assert POD.mappings() == ("identity", "single")
 
 
 def test_the_executor_under_an_ordinary_user_is_told_to_be_root_first() -> None:

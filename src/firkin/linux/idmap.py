@@ -1,6 +1,6 @@
 """Maps between ids inside and outside a user namespace. Does I/O. Any module from `linux` upwards may import it.
 
-Four ways, from best to least: none (root with the mount right needs no user namespace) · all ids of
+Four mappings, from best to least: none (root with the mount right needs no user namespace) · all ids of
 this namespace (root without it) · own id plus subordinate ids (`/etc/subuid`, written by the setuid
 programs newuidmap and newgidmap) · own id only. See user_namespaces(7), subuid(5), newuidmap(1).
 """

@@ -19,7 +19,8 @@ from firkin.linux.enter import NamespacePlan, fork_into_namespaces
 if TYPE_CHECKING:
     from firkin.linux.idmap import IdMaps
 
-Way = Literal["root", "identity", "subordinate", "single"]
+IdMapping = Literal["root", "identity", "subordinate", "single"]
+"""How the ids of a worker's user namespace are mapped, best first; root needs none."""
 
 CAP_CHOWN = 0
 CAP_DAC_OVERRIDE = 1
@@ -36,12 +37,12 @@ _HELPER_PATH = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/ru
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What became of one way into namespaces: `op` is "" when all went well, else what failed and why.
+    """What became of entering namespaces with one id mapping: `op` is "" when all went well, else what failed and why.
 
     `proc` says whether a PID namespace with a /proc of its own could be had too.
     """
 
-    way: Way
+    mapping: IdMapping
     op: str = ""
     errno: int = 0
     said: str = ""
@@ -49,7 +50,7 @@ class Trial(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Say whether overlay mounts work this way."""
+        """Say whether overlay mounts work with it."""
         return not self.op
 
 
@@ -76,13 +77,13 @@ class HostFacts(msgspec.Struct, frozen=True):
         """Say whether this process has a capability."""
         return bool(self.capabilities >> capability & 1)
 
-    def trial(self, way: Way) -> Trial | None:
-        """Return what became of a way, None if it was not tried."""
-        return next((trial for trial in self.trials if trial.way == way), None)
+    def trial(self, mapping: IdMapping) -> Trial | None:
+        """Return what became of a mapping, None if it was not tried."""
+        return next((trial for trial in self.trials if trial.mapping == mapping), None)
 
-    def maps(self, way: Way) -> IdMaps | None:
-        """Return the id maps of a way, None where it needs no user namespace. Raises OSError."""
-        match way:
+    def maps(self, mapping: IdMapping) -> IdMaps | None:
+        """Return the maps of a mapping, None where it needs no user namespace. Raises OSError."""
+        match mapping:
             case "root":
                 return None
             case "identity":
@@ -94,24 +95,24 @@ class HostFacts(msgspec.Struct, frozen=True):
                     self.uid, self.gid, self.subordinate_uids, self.subordinate_gids, self.helpers
                 )
 
-    def ways(self) -> tuple[Way, ...]:
-        """Return the ways that the cheap facts do not rule out, best first."""
-        ways: list[Way] = []
+    def mappings(self) -> tuple[IdMapping, ...]:
+        """Return the mappings that the cheap facts do not rule out, best first."""
+        mappings: list[IdMapping] = []
         if self.uid == 0 and self.can(CAP_SYS_ADMIN):
-            ways.append("root")
+            mappings.append("root")
         if self.can(CAP_SETUID) and self.can(CAP_SETGID) and self.uid == 0:
-            ways.append("identity")
+            mappings.append("identity")
         elif self.subordinate_uids and self.subordinate_gids and all(self.helpers) and not self.no_new_privs:
-            ways.append("subordinate")
-        ways.append("single")
-        return tuple(ways)
+            mappings.append("subordinate")
+        mappings.append("single")
+        return tuple(mappings)
 
 
 def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: bool = False) -> HostFacts:
     """Find out the facts.
 
     `user` is the name to look up in /etc/subuid (found by number too). With `trial_dir`, a directory
-    on the file system of the store, ways into namespaces are tried: until one works, or every one.
+    on the file system of the store, id mappings are tried: until one works, or every one.
     Must be called before the process has a second thread.
     """
     status = _read_status()
@@ -136,16 +137,16 @@ def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: boo
     if trial_dir is None:
         return facts
     trials: list[Trial] = []
-    for way in facts.ways():
-        trials.append(_try(way, facts.maps(way), trial_dir))
+    for mapping in facts.mappings():
+        trials.append(_try(mapping, facts.maps(mapping), trial_dir))
         if trials[-1].ok and not every_trial:
             break
     return msgspec.structs.replace(facts, trials=tuple(trials))
 
 
-def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
+def _try(mapping: IdMapping, maps: IdMaps | None, directory: str) -> Trial:
     """Enter namespaces and mount, in a child that tells how far it came."""
-    scratch = f"{directory}/trial-{os.urandom(6).hex()}-{way}"
+    scratch = f"{directory}/trial-{os.urandom(6).hex()}-{mapping}"
     read_end, write_end = os.pipe()
 
     def child() -> int:
@@ -160,7 +161,7 @@ def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
     except HostError as error:
         os.close(read_end)
         os.rmdir(scratch)
-        return Trial(way, error.code, 0, error.message)
+        return Trial(mapping, error.code, 0, error.message)
     except OSError as error:
         os.close(read_end)
         raise HostError(f"cannot write to `{directory}`: {(error.strerror or '').lower()}", code="trial") from error
@@ -170,12 +171,12 @@ def _try(way: Way, maps: IdMaps | None, directory: str) -> Trial:
         op, _, number = file.read().partition(" ")
     status = os.waitpid(pid, 0)[1]
     if status and not op:
-        return Trial(way, "trial", 0, f"it ended with {os.waitstatus_to_exitcode(status)}")
+        return Trial(mapping, "trial", 0, f"it ended with {os.waitstatus_to_exitcode(status)}")
     if op == "proc":
-        return Trial(way, proc=False)
+        return Trial(mapping, proc=False)
     if op:
-        return Trial(way, op, int(number), os.strerror(int(number)).lower())
-    return Trial(way, proc=True)
+        return Trial(mapping, op, int(number), os.strerror(int(number)).lower())
+    return Trial(mapping, proc=True)
 
 
 def _mount_as_a_step_would(scratch: str) -> str:
@@ -196,7 +197,7 @@ def _mount_as_a_step_would(scratch: str) -> str:
                 file.write(b"trial")
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise  # a full disk says nothing about the way
+                raise  # a full disk says nothing about the mapping
         op = "mount-api"
         tree = syscalls.open_tree_clone(scratch)
         syscalls.mount_setattr(tree, syscalls.MOUNT_ATTR_NODEV)
