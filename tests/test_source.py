@@ -238,7 +238,6 @@ VERSION_BOUND_S = 0.060
 # Functions with more paths than this stand here with a reason: module: (why, functions).
 MOST_PATHS = 12
 COMPLEX = {
-    "builder.cache.entry": ("to be simplified", "_entry"),
     "builder.context.git_address": ("to be simplified", "parse_address"),
     "builder.context.git_attributes": ("to be simplified", "_compile"),
     "builder.context.git_remote": ("to be simplified", "Remote.resolve"),
@@ -263,8 +262,6 @@ COMPLEX = {
     "builder.dockerfile.shellpattern": ("to be simplified", "_fill"),
     "builder.dockerfile.stages": ("to be simplified", "Plan.warn_unused_arguments Plan._epoch"),
     "builder.dockerfile.words": ("to be simplified", "_Expansion.until _Expansion.modified _Expansion.dollar _without_half_characters _Expansion.double_quoted"),
-    "builder.graph.assemble": ("to be simplified", "_with_times"),
-    "builder.graph.key": ("to be simplified", "op_parts"),
     "content.resolve": ("to be simplified", "ImageResolver._from_registry"),
     "layer.apply": ("to be simplified", "_Applier._make"),
     "layer.entry": ("to be simplified", "parse_header encode_member _encode_hard"),

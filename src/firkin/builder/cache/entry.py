@@ -149,20 +149,14 @@ def _is_key(text: str) -> bool:
 
 
 def _entry(line: _Line, manifest: Manifest) -> CacheEntry:
+    """Return the entry of a line; raises ValueError for one that is not what it should be."""
     if not _is_key(line.key) or not _is_key(line.layer):
         raise ValueError("its key or layer is not 64 hex digits")
     if not 0 <= line.position < len(manifest.layers):
         raise ValueError(f"it has no layer number {line.position}")
     found = manifest.layers[line.position]
-    compression = media.layer_compression(found.media_type)
-    if line.variant.count(":") < 2 or line.variant.partition(":")[0] != compression:
-        raise ValueError(f"its variant `{line.variant[:40]}` does not fit the media type `{found.media_type}`")
-    if not 0 < found.size <= MAX_LAYER_BYTES:
-        raise ValueError(f"its layer has {found.size} bytes")
-    if not all(math.isfinite(x) and 0 <= x < 1 << 36 for x in (line.created, line.saved, line.seconds)):
-        raise ValueError("its times are none")
-    if len(line.reads) > _MAX_READS or any(len(item) > 200 for item in line.reads):
-        raise ValueError("it read too much")
+    _check_layer(line, found)
+    _check_facts(line)
     # Without the descriptor's urls and annotations: nothing leads out of the place that holds the entry.
     descriptor = Descriptor(found.media_type, found.digest, found.size)
     title = "".join(char if char.isprintable() else " " for char in line.title[:_MAX_TITLE])
@@ -177,3 +171,18 @@ def _entry(line: _Line, manifest: Manifest) -> CacheEntry:
         title,
         line.reads,
     )
+
+
+def _check_layer(line: _Line, found: Descriptor) -> None:
+    compression = media.layer_compression(found.media_type)
+    if line.variant.count(":") < 2 or line.variant.partition(":")[0] != compression:
+        raise ValueError(f"its variant `{line.variant[:40]}` does not fit the media type `{found.media_type}`")
+    if not 0 < found.size <= MAX_LAYER_BYTES:
+        raise ValueError(f"its layer has {found.size} bytes")
+
+
+def _check_facts(line: _Line) -> None:
+    if not all(math.isfinite(x) and 0 <= x < 1 << 36 for x in (line.created, line.saved, line.seconds)):
+        raise ValueError("its times are none")
+    if len(line.reads) > _MAX_READS or any(len(item) > 200 for item in line.reads):
+        raise ValueError("it read too much")

@@ -100,34 +100,50 @@ def assemble_image(
 def _with_times(
     history: tuple[History, ...], layer_times: tuple[float | None, ...], epoch_s: int | None, base_s: int
 ) -> tuple[History, ...]:
-    number = 0
-    latest: float = base_s
-    timed: list[History] = []
-    for line in history:
-        time = None
-        if not line.empty_layer:
-            time = layer_times[number] if number < len(layer_times) else None
-            number += 1
-        if not line.created and epoch_s is not None:
-            line = msgspec.structs.replace(line, created=rfc3339(epoch_s))
-        elif not line.created and time is not None:
-            latest = max(latest, time)
-            line = msgspec.structs.replace(line, created=rfc3339(latest))
-        timed.append(line)
+    """Give every line a time: that of the epoch, of its layer, or of the lines around it."""
+    if epoch_s is None:
+        timed = _with_layer_times(history, layer_times, base_s)
+    else:
+        timed = tuple(line if line.created else _at(line, epoch_s) for line in history)
     first_new = next(
         (line.created for line, old in zip(timed, history, strict=True) if line.created and not old.created), ""
     )
-    last = first_new or _last_time(tuple(timed)) or rfc3339(base_s)
+    return _filled(timed, first_new or _last_time(timed) or rfc3339(base_s))
+
+
+def _with_layer_times(
+    history: tuple[History, ...], layer_times: tuple[float | None, ...], base_s: int
+) -> tuple[History, ...]:
+    """Give new lines of layers the time of their layer, but none before that of a line below."""
+    times = iter(layer_times)
+    latest: float = base_s
+    timed: list[History] = []
+    for line in history:
+        time = None if line.empty_layer else next(times, None)
+        if not line.created and time is not None:
+            latest = max(latest, time)
+            line = _at(line, latest)
+        timed.append(line)
+    return tuple(timed)
+
+
+def _filled(timed: tuple[History, ...], first: str) -> tuple[History, ...]:
+    """Give lines without a time that of the line before, the first of them `first`."""
+    last = first
     filled: list[History] = []
     seen_missing = False
     for line in timed:
-        if line.created:
-            last = line.created if seen_missing else last
-        else:
+        if not line.created:
             seen_missing = True
-            line = msgspec.structs.replace(line, created=last) if last else line
+            line = msgspec.structs.replace(line, created=last)
+        elif seen_missing:
+            last = line.created
         filled.append(line)
     return tuple(filled)
+
+
+def _at(line: History, seconds: float) -> History:
+    return msgspec.structs.replace(line, created=rfc3339(seconds))
 
 
 def _last_time(history: tuple[History, ...]) -> str:

@@ -87,36 +87,41 @@ def op_parts(op: Op, platform: Platform | None) -> tuple[Part, ...]:
         case Git():
             return (("git", _text(op)),)
         case Run():
-            return (
-                ("op", "run"),
-                *head,
-                ("command", _text(op.argv)),
-                *(("environment", variable) for variable in op.env),
-                ("workdir", op.cwd),
-                ("user", op.user),
-                *(("mount", _mount(mount)) for mount in op.mounts),
-                *(("file", _text(file)) for file in op.files),
-                ("network", op.network),
-                ("insecure", str(op.insecure)),
-                ("hostname", op.hostname),
-            )
+            return (("op", "run"), *head, *_run_parts(op))
         case Copy():
-            return (
-                ("op", "copy"),
-                ("sources", _text(op.sources)),
-                ("destination", op.dest),
-                ("chown", op.chown),
-                ("chmod", op.chmod),
-                ("keep_owner", str(op.keep_owner)),
-                ("unpack", op.unpack),
-                ("link", str(op.link)),
-                ("parents", str(op.parents)),
-                *(("exclude", pattern) for pattern in op.exclude),
-            )
+            return (("op", "copy"), *_copy_parts(op))
         case MakeDir():
             return (("op", "mkdir"), ("path", op.path), ("user", op.user))
         case _:
             assert_never(op)
+
+
+def _run_parts(op: Run) -> tuple[Part, ...]:
+    return (
+        ("command", _text(op.argv)),
+        *(("environment", variable) for variable in op.env),
+        ("workdir", op.cwd),
+        ("user", op.user),
+        *(("mount", _mount(mount)) for mount in op.mounts),
+        *(("file", _text(file)) for file in op.files),
+        ("network", op.network),
+        ("insecure", str(op.insecure)),
+        ("hostname", op.hostname),
+    )
+
+
+def _copy_parts(op: Copy) -> tuple[Part, ...]:
+    return (
+        ("sources", _text(op.sources)),
+        ("destination", op.dest),
+        ("chown", op.chown),
+        ("chmod", op.chmod),
+        ("keep_owner", str(op.keep_owner)),
+        ("unpack", op.unpack),
+        ("link", str(op.link)),
+        ("parents", str(op.parents)),
+        *(("exclude", pattern) for pattern in op.exclude),
+    )
 
 
 def _text(value: object) -> str:

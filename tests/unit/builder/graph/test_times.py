@@ -11,7 +11,7 @@ from support.lowering import BUSYBOX, build
 
 from firkin.builder.graph.assemble import assemble_image, rfc3339, seconds_of
 from firkin.builder.graph.step import ImagePlan, StepId
-from firkin.content.layers import LayerFormat
+from firkin.content.format import LayerFormat
 from firkin.content.snapshot import LayerRef
 from firkin.oci import media
 from firkin.oci.config import History, RuntimeConfig
