@@ -14,6 +14,7 @@ import msgspec
 
 from firkin.builder.request import BuildRequest, BuildResult
 from firkin.decode import decode_json
+from firkin.errors import FirkinError
 from firkin.events import Event, encode_line
 from firkin.worker.messages import INPLACE_GRACE_S, STOPPING, Decision, Line, Success, error_of, failure_of
 
@@ -33,37 +34,49 @@ def work(request: BuildRequest, events: int, decision_read: int, channel: Channe
     cancel = _listen()
     _keep_descriptors()
     try:
-        from firkin.backend import Backend
-        from firkin.linux.enter import NamespacePlan, enter
-        from firkin.linux.harden import hide_process
-
         build = build or load_engine()
         with open(decision_read, "rb") as stream:
             decision = decode_json(stream.read(), Decision)
-        if decision.missing is None:
-            backend = decode_json(decision.backend, Backend)
-            enter(backend.enter, channel)
-            if backend.shares_processes:
-                hide_process()
-            if backend.sandbox == "bare":
-                from firkin.sandbox.launcher import start_launcher
-
-                start_launcher()
-                request = _without_foreign_helpers(request)
-            _start_unpacker(request, at_once=backend.sandbox == "bare")
-            return serve(request, events, lambda: backend, build, cancel, inplace=backend.sandbox == "bare")
-        enter(NamespacePlan(mount=False), channel)
-        _start_unpacker(request, at_once=False)
-        missing = error_of(decision.missing)
+        request, backend = _enter(request, decision, channel)
+        inplace = not isinstance(backend, FirkinError) and backend.sandbox == "bare"
+        _start_unpacker(request, at_once=inplace)
     except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
         failure = failure_of(error)
         os.write(events, encode_line(failure) + b"\n")
         return failure.exit_code
 
-    def refuse() -> Backend:
-        raise missing
+    def chosen() -> Backend:
+        if isinstance(backend, FirkinError):
+            raise backend
+        return backend
 
-    return serve(request, events, refuse, build, cancel)
+    return serve(request, events, chosen, build, cancel, inplace=inplace)
+
+
+def _enter(
+    request: BuildRequest, decision: Decision, channel: Channel
+) -> tuple[BuildRequest, Backend | FirkinError]:
+    """Enter the namespaces that were decided on, and protect this process from what will run there.
+
+    Returns the request as it can be done there, and the backend, or the error that says why there is none.
+    """
+    from firkin.backend import Backend
+    from firkin.linux.enter import NamespacePlan, enter
+    from firkin.linux.harden import hide_process
+
+    if decision.missing is not None:
+        enter(NamespacePlan(mount=False), channel)
+        return request, error_of(decision.missing)
+    backend = decode_json(decision.backend, Backend)
+    enter(backend.enter, channel)
+    if backend.shares_processes:
+        hide_process()
+    if backend.sandbox == "bare":
+        from firkin.sandbox.launcher import start_launcher
+
+        start_launcher()
+        request = _without_foreign_helpers(request)
+    return request, backend
 
 
 def _start_unpacker(request: BuildRequest, *, at_once: bool) -> None:
