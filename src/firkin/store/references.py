@@ -34,7 +34,7 @@ from firkin.store.store import Store
 IMAGE, PROCESS = "image", "process"
 
 
-class Reference(msgspec.Struct, frozen=True):
+class StoreReference(msgspec.Struct, frozen=True):
     """What somebody needs: trees by id, blobs by digest, and with `since_s` all that was of use since then.
 
     `kind` says who it is (an image, a process, later a container), and with `name` makes it the only one.
@@ -47,7 +47,7 @@ class Reference(msgspec.Struct, frozen=True):
     since_s: float | None = None
 
 
-def references(store: Store) -> Iterator[Reference]:
+def references(store: Store) -> Iterator[StoreReference]:
     """Yield all references; raises StoreError when one cannot be read, for then nothing may be removed."""
     for provider in PROVIDERS:
         yield from provider(store)
@@ -82,7 +82,7 @@ def held_since(store: Store, now: float) -> float:
 # Images
 
 
-def _of_images(store: Store) -> Iterator[Reference]:
+def _of_images(store: Store) -> Iterator[StoreReference]:
     """Yield what the images in the store's list consist of; those without a name are known by their digest."""
     children: dict[Digest, tuple[Descriptor, ...]] = {}
     for image in store.images.entries():
@@ -95,7 +95,7 @@ def _of_images(store: Store) -> Iterator[Reference]:
                 if descriptor.digest not in children:
                     children[descriptor.digest] = _children(store, descriptor)
                 todo += children[descriptor.digest]
-        yield Reference(IMAGE, image.name or image.descriptor.digest, (), tuple(blobs))
+        yield StoreReference(IMAGE, image.name or image.descriptor.digest, (), tuple(blobs))
 
 
 def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
@@ -110,20 +110,20 @@ def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
 # Processes
 
 
-def _of_processes(store: Store) -> Iterator[Reference]:
+def _of_processes(store: Store) -> Iterator[StoreReference]:
     """Yield the processes that use this store, but for this one: each has scratch space since it began."""
     base = f"{store.layout.root}/tmp"
     own = os.path.basename(store.layout.scratch) + ".lock"
     for name in os.listdir(base):
         if name.endswith(".lock") and name != own:
             with suppress(FileNotFoundError):
-                yield Reference(PROCESS, name.removesuffix(".lock"), since_s=os.stat(f"{base}/{name}").st_mtime)
+                yield StoreReference(PROCESS, name.removesuffix(".lock"), since_s=os.stat(f"{base}/{name}").st_mtime)
 
 
 # Whoever registers
 
 
-def register(store: Store, reference: Reference) -> None:
+def register(store: Store, reference: StoreReference) -> None:
     """Keep a reference until it is released, in the place of one with its kind and name.
 
     Raises StoreError, and keeps nothing, when something that it names is not in the store (any more).
@@ -153,13 +153,13 @@ def release(store: Store, kind: str, name: str) -> None:
         os.unlink(_path(store, kind, name))
 
 
-def registered(store: Store) -> Iterator[Reference]:
+def registered(store: Store) -> Iterator[StoreReference]:
     """Yield what was registered and not released; raises StoreError for what cannot be read."""
     for name in sorted(os.listdir(store.layout.references)):
         path = f"{store.layout.references}/{name}"
         try:
             with open(path, "rb") as file:
-                yield decode_json(file.read(), Reference)
+                yield decode_json(file.read(), StoreReference)
         except FileNotFoundError:
             continue  # released just now
         except (OSError, msgspec.MsgspecError) as error:
@@ -174,8 +174,8 @@ def _path(store: Store, kind: str, name: str) -> str:
     return f"{store.layout.references}/{framed_hash((kind.encode(), name.encode()))}"
 
 
-def _encode(reference: Reference) -> bytes:
+def _encode(reference: StoreReference) -> bytes:
     return msgspec.json.encode(reference)
 
 
-PROVIDERS: tuple[Callable[[Store], Iterator[Reference]], ...] = (_of_images, _of_processes, registered)
+PROVIDERS: tuple[Callable[[Store], Iterator[StoreReference]], ...] = (_of_images, _of_processes, registered)

@@ -30,25 +30,6 @@ DAY = 86400.0
 KILO = 1 << 10
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 10_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    with Store(str(tmp_path / "store"), clock) as opened:
-        yield opened
-
-
 def add_layer(store: Store, name: str, kilobytes: int = 64) -> None:
     """Put a step's layer of one file into the store, as a build now would."""
     with store.stage_tree() as staged:

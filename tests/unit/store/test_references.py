@@ -20,7 +20,7 @@ from firkin.store.collect import collect, is_needed
 from firkin.store.gc import prune
 from firkin.store.pruned import WANTED
 from firkin.store.records import LayerBlob
-from firkin.store.references import Reference, held, register, registered, release
+from firkin.store.references import StoreReference, held, register, registered, release
 from firkin.store.rules import GcRules
 from firkin.store.store import Store
 
@@ -69,7 +69,7 @@ def pruned(store: Store) -> set[str]:
 @pytest.mark.parametrize("known", [True, False], ids=["known", "without a record"])
 def test_a_reference_of_an_unknown_kind_keeps_its_layers_and_frees_them_with_its_end(store, known) -> None:
     blobs = {tree: add_layer(store, tree, known=known) for tree in (TREE, OTHER)}
-    register(store, Reference("pod of a later version", "one", (TREE,), (blobs[TREE],)))
+    register(store, StoreReference("pod of a later version", "one", (TREE,), (blobs[TREE],)))
     assert pruned(store) == {OTHER, blobs[OTHER]}
     assert store.trees.has(TREE) and store.blobs.size(blobs[TREE]) == 64
     release(store, "pod of a later version", "other")
@@ -81,14 +81,14 @@ def test_a_reference_of_an_unknown_kind_keeps_its_layers_and_frees_them_with_its
 
 def test_a_layer_keeps_its_records_with_it(store) -> None:
     add_layer(store, TREE)
-    register(store, Reference("container", "one", (TREE,)))
+    register(store, StoreReference("container", "one", (TREE,)))
     pruned(store)
     assert StepRecords(store).find(CacheKey(TREE)) is not None
 
 
 def test_what_is_referenced_is_in_no_count_of_space(store) -> None:
     add_layer(store, TREE)
-    register(store, Reference("container", "one", (TREE,)))
+    register(store, StoreReference("container", "one", (TREE,)))
     later = time.time() + LONG
     for rules in (GcRules(max_used_bytes=1), GcRules(keep_age_s=1.0)):
         assert not is_needed(store, rules, later)
@@ -102,12 +102,12 @@ def test_what_is_referenced_is_in_no_count_of_space(store) -> None:
 def test_a_reference_outlives_its_process_and_the_database(tmp_path) -> None:
     with Store(str(tmp_path / "s"), time.time) as store:
         add_layer(store, TREE)
-        register(store, Reference("container", "one", (TREE,)))
+        register(store, StoreReference("container", "one", (TREE,)))
         database = os.path.realpath(store.layout.database)
     with open(database, "wb") as file:
         file.write(b"this is no database" * 1000)
     with Store(str(tmp_path / "s"), time.time) as store:
-        assert list(registered(store)) == [Reference("container", "one", (TREE,))]
+        assert list(registered(store)) == [StoreReference("container", "one", (TREE,))]
         assert TREE not in pruned(store)
         release(store, "container", "one")
         assert TREE in pruned(store)
@@ -130,7 +130,7 @@ def test_a_reference_to_what_is_gone_is_told_and_not_kept(store) -> None:
     blob = add_layer(store, TREE)
     for trees, blobs in (((TREE, OTHER), ()), ((TREE,), (blob, digest_of(b"gone")))):
         with pytest.raises(StoreError, match="not in the store any more") as caught:
-            register(store, Reference("container", "one", trees, blobs))
+            register(store, StoreReference("container", "one", trees, blobs))
         assert caught.value.code == "reference-gone"
     assert list(registered(store)) == []
 
@@ -145,7 +145,7 @@ def test_a_reference_that_is_made_while_a_prune_looks_keeps_its_layer(store, mon
 
     def asked(opened: Store):
         monkeypatch.undo()
-        reference = Reference("container", "one", (TREE,), (blob,))
+        reference = StoreReference("container", "one", (TREE,), (blob,))
         if moment == "before the look":
             register(opened, reference)
         found = list(ask(opened))
@@ -163,9 +163,9 @@ def test_a_reference_that_is_made_while_a_prune_looks_keeps_its_layer(store, mon
 def test_the_same_name_is_one_reference_for_each_kind(store) -> None:
     for tree in (TREE, OTHER):
         add_layer(store, tree)
-    register(store, Reference("container", "one", (TREE,)))
-    register(store, Reference("container", "one", (OTHER,)))
-    register(store, Reference("volume/of some/../kind", "one", (TREE,)))
+    register(store, StoreReference("container", "one", (TREE,)))
+    register(store, StoreReference("container", "one", (OTHER,)))
+    register(store, StoreReference("volume/of some/../kind", "one", (TREE,)))
     assert {(item.kind, item.trees) for item in registered(store)} == {
         ("container", (OTHER,)),
         ("volume/of some/../kind", (TREE,)),
@@ -184,7 +184,7 @@ def test_a_process_that_lives_needs_what_was_of_use_since_it_began(store) -> Non
 
 
 def test_a_reference_may_need_all_since_a_time(store) -> None:
-    register(store, Reference("container", "one", since_s=1000.0))
+    register(store, StoreReference("container", "one", since_s=1000.0))
     assert references.held_since(store, 2000.0) == 1000.0 and references.held_since(store, 500.0) == 500.0
 
 

@@ -22,7 +22,7 @@ from firkin.oci.reference import parse_reference
 from firkin.store import database, layout
 from firkin.store.gc import prune
 from firkin.store.layout import CONVERSIONS, StoreLayout
-from firkin.store.references import Reference
+from firkin.store.references import StoreReference
 from firkin.store.schema import MIGRATIONS, SCHEMA
 from firkin.store.store import Store
 from firkin.store.versions import DIRECTORIES, FORMAT, STORE_VERSION
@@ -74,7 +74,7 @@ def test_the_format_has_a_number() -> None:
     assert layout.__doc__ is not None
     places = re.findall(r"^ {6,8}(\S.*?)(?: {2,}|$)", layout.__doc__, re.MULTILINE)
     assert len(places) > 12 and set(places) > {"version", "trees/ID/fs", "records.db"}
-    reference = list(Reference.__annotations__.items())
+    reference = list(StoreReference.__annotations__.items())
     found = sha256(repr((STORE_VERSION, tables, places, DIRECTORIES, reference)).encode()).hexdigest()
     assert found == FORMAT, "the format is another one: follow the four steps in store/versions.py"
 

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol
 from firkin.builder.cache.entry import CacheEntry
 
 
-class Lookup(Protocol):
+class ReadableCache(Protocol):
     """Where entries can be found. Thread-safe; everything raises FirkinError."""
 
     @property
@@ -26,7 +26,7 @@ class Lookup(Protocol):
         """Return the entry of a name, checked; ValueError when it is not what it should be."""
 
 
-class Place(Lookup, Protocol):
+class WritableCache(ReadableCache, Protocol):
     """Where entries are kept, too."""
 
     def add(self, name: str, entry: CacheEntry, open_blob: Callable[[], BinaryIO], near: str) -> None:

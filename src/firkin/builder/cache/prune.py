@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
-from firkin.builder.cache import Place
+from firkin.builder.cache import WritableCache
 from firkin.builder.cache.entry import CacheEntry
 from firkin.errors import Cancelled
 from firkin.oci.digest import Digest
@@ -44,7 +44,7 @@ class Rules(NamedTuple):
     used: frozenset[Digest] | None
 
 
-def list_rows(place: Place, parallel: int) -> tuple[Row, ...]:
+def list_rows(place: WritableCache, parallel: int) -> tuple[Row, ...]:
     """Return all entries of a cache, the newest first; up to `parallel` are read at a time."""
 
     def row(name: str) -> Row:

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from firkin.builder.cache import Lookup, Place
+from firkin.builder.cache import ReadableCache, WritableCache
 from firkin.builder.cache.entry import MOUNT_PREFIX, CacheEntry, belongs
 from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.graph.key import CacheKey, Part, key_of, with_reads
@@ -41,14 +41,14 @@ class CacheSource(msgspec.Struct, frozen=True):
     """A cache to look in: `places` in the order in which they are asked."""
 
     ref: CacheRef
-    places: tuple[Lookup, ...]
+    places: tuple[ReadableCache, ...]
 
 
 class CacheTarget(msgspec.Struct, frozen=True):
     """A cache to add to."""
 
     ref: CacheRef
-    place: Place
+    place: WritableCache
 
 
 class RemoteCache:
@@ -77,7 +77,7 @@ class RemoteCache:
         self._cancel = cancel
         self._clock = clock
         self._lock = threading.Lock()
-        self._asked: dict[str, Task[tuple[CacheEntry, Lookup] | None]] = {}
+        self._asked: dict[str, Task[tuple[CacheEntry, ReadableCache] | None]] = {}
         self._seen: dict[tuple[str, str], CacheEntry | None] = {}  # what places said of names
         self._down: set[str] = set()  # places that cannot be read
         self._broken: set[str] = set()  # … written
@@ -138,7 +138,7 @@ class RemoteCache:
             self._step_records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record
 
-    def _look(self, sources: tuple[CacheSource, ...], name: str) -> tuple[CacheEntry, Lookup] | None:
+    def _look(self, sources: tuple[CacheSource, ...], name: str) -> tuple[CacheEntry, ReadableCache] | None:
         now = self._clock()
         for source in sources:
             for place in source.places:
@@ -147,7 +147,7 @@ class RemoteCache:
                     return entry, place
         return None
 
-    def _peek(self, place: Lookup, name: str) -> CacheEntry | None:
+    def _peek(self, place: ReadableCache, name: str) -> CacheEntry | None:
         """Ask one place; one that cannot be read is not asked again."""
         seen = (place.shown, name)
         if seen in self._seen:
@@ -172,7 +172,7 @@ class RemoteCache:
         self._seen[seen] = entry
         return entry
 
-    def _refuse(self, place: Lookup, name: str, why: str) -> None:
+    def _refuse(self, place: ReadableCache, name: str, why: str) -> None:
         self._warn("cache-refused", f"entry {name} of the cache {place.shown} is refused: {why}")
 
     def _warn(self, code: str, text: str) -> None:

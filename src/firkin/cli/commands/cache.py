@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 
 from firkin.ambient import Ambient, absolute
-from firkin.builder.cache import Place
+from firkin.builder.cache import WritableCache
 from firkin.builder.cache.directory import DirectoryCache
 from firkin.builder.cache.entry import MOUNT_PREFIX
 from firkin.builder.cache.prune import Row, Rules, choose, layer_bytes, layers_of, list_rows
@@ -78,7 +78,9 @@ def _check(arguments: Arguments) -> None:
         )
 
 
-def _prune(arguments: Arguments, client: RegistryClient, place: Place, rows: tuple[Row, ...], now_s: float) -> None:
+def _prune(
+    arguments: Arguments, client: RegistryClient, place: WritableCache, rows: tuple[Row, ...], now_s: float
+) -> None:
     images = map(read_reference, arguments.many("unused_by"))
     rules = Rules(
         values.duration_s("--older-than", arguments.text("older_than", "0s")),
@@ -93,7 +95,7 @@ def _prune(arguments: Arguments, client: RegistryClient, place: Place, rows: tup
     say(f"{verb} {len(gone)} of {counted(len(rows), 'entry', 'entries')}, with layers of {freed}")
 
 
-def _place(where: str, ambient: Ambient, client: RegistryClient) -> Place:
+def _place(where: str, ambient: Ambient, client: RegistryClient) -> WritableCache:
     system = os.uname()
     platform = host_platform(system.sysname, system.machine)
     path = absolute(ambient.cwd, where.removeprefix("oci:"))
