@@ -20,6 +20,7 @@ from support.small_engine import WORKER
 import firkin
 from firkin import errors
 from firkin.api import builds as api
+from firkin.api.hints import API
 from firkin.builder.request import BuildRequest, BuildResult, CacheRef, ImageResult, Output, SshAgent, decode_request
 from firkin.events import Started
 from firkin.registry.settings import RegistrySettings
@@ -57,8 +58,9 @@ def test_errors_are_raised_as_what_they_are_and_nothing_stays_open():
     with pytest.raises(errors.StepFailed) as caught:
         firkin.build("failed")
     assert caught.value.exit_code == 7
-    with pytest.raises(errors.InternalError, match="KeyError"):
+    with pytest.raises(errors.InternalError, match="KeyError") as fault:
         firkin.build("bug")
+    assert fault.value.hints == (API["bug"],)
     with pytest.raises(errors.InternalError, match="without a result"):
         firkin.build("die")
     assert descriptors() == before

@@ -91,6 +91,12 @@ def test_a_value_of_another_type_is_refused_by_the_name_of_its_argument(
     assert not (tmp_path / "store").exists()
 
 
+def test_hints_are_in_the_words_of_the_api(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="no image `app:1`") as caught:
+        firkin.tag("app:1", "app:2", root=tmp_path / "store")
+    assert caught.value.hints == ("`firkin.list_images()` returns what is in the store",)
+
+
 def test_every_argument_is_tried() -> None:
     for call, arguments in TAKES.items():
         assert list(inspect.signature(getattr(firkin, call)).parameters) == list(arguments)

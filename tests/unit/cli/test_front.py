@@ -1,5 +1,6 @@
 """The front watches a worker: results, errors, signals, and a worker that is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,10 @@ FRONT = """
 import os, signal, sys, time
 import msgspec
 import firkin.worker.server
-from firkin.errors import StepFailed
+from firkin.errors import StepFailed, UsageError
 from firkin.events import Completed, Log, Planned, Started, Finished, Vertex, Warned
 from firkin.builder.request import BuildResult, ImageResult
+from firkin.hints import Hint
 from firkin.source import Source
 
 def build(request, emit, cancel, backend):
@@ -31,7 +33,11 @@ def build(request, emit, cancel, backend):
             return BuildResult(image, (image,), (), (), 1.0, msgspec.Raw(b'{"containerimage.digest":"sha256:aa"}'))
         case "failed":
             emit(Finished(2.0, "a", "failed", "exit code 7"))
-            raise StepFailed("`it` ended with 7", exit_code=7, span=source.span(2), hints=("fix it",))
+            raise StepFailed("`it` ended with 7", exit_code=7, span=source.span(2), hints=("fix it", Hint.of("no-cache")))
+        case "warned":
+            emit(Warned(2.0, "it", "a token can be read", hints=(Hint.of("prune"),), remedy=Hint.of("host-more-ids")))
+            emit(Finished(3.0, "a", "failed", "no key", Hint.of("option-ssh", id="x")))
+            raise UsageError("no key", option=Hint.of("option-ssh", id="x"))
         case "bug":
             raise KeyError("x")
         case "die":
@@ -95,7 +101,16 @@ def test_a_failed_step_ends_with_its_exit_code_and_shows_the_line(environ):
     assert result.returncode == 7
     assert result.stderr.endswith(
         "#1 ERROR: exit code 7\nerror: failed to solve: `it` ended with 7\nDockerfile:2:\n"
-        " 1 |     FROM busybox\n 2 | >>> RUN it\nhint: fix it\n")
+        " 1 |     FROM busybox\n 2 | >>> RUN it\nhint: fix it\nhint: build again with `--no-cache`\n")
+
+
+def test_what_the_worker_tells_is_put_into_the_words_of_the_command_line(environ):
+    result = run(environ, "--progress=json", "warned")
+    warned, finished = (json.loads(line) for line in result.stdout.splitlines()[-2:])
+    assert warned["message"] == "a token can be read; `firkin info` says how to get more ids"
+    assert warned["hints"] == ["`firkin prune` tells more"]
+    assert finished == {"event": "finished", "time": 3.0, "id": "a", "status": "failed", "detail": "--ssh x: no key"}
+    assert result.stderr.startswith("error: --ssh x: no key\n") and result.returncode == 2
 
 
 def test_a_bug_says_so_and_keeps_the_traceback_for_debug(environ):
