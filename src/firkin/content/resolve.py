@@ -24,6 +24,7 @@ from firkin.oci.image import Image, image_of
 from firkin.oci.manifest import Index, Manifest, choose_manifest, parse_manifest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import DIGEST_NAME, DOCKER_HUB, Reference, parse_reference
+from firkin.store.records import ResolvedName
 from firkin.store.store import Store
 
 if TYPE_CHECKING:
@@ -109,37 +110,38 @@ class ImageResolver:
 
     def _from_registry(self, reference: Reference, platform: Platform) -> Resolved:
         remembered = self._store.records.resolved(str(reference), str(platform))
-        if reference.digest is not None:
-            digest = reference.digest
-        elif remembered is not None and 0 <= self._clock() - remembered[2] < self._max_age_s:
-            digest = remembered[0]
-        else:
-            try:
-                digest = self._client().resolve(reference).digest
-            except RegistryError as error:
-                gone = error.temporary or error.code in ("registry-unreachable", "registry-proxy")
-                if remembered is None or error.status or not gone:
-                    raise
-                self._emit(
-                    Warned(
-                        self._clock(),
-                        "base-not-checked",
-                        f"{reference.familiar} could not be checked ({error.message}); "
-                        f"using what it was before: {remembered[0]}",
-                    )
-                )
-                digest = remembered[0]
-            else:
-                if remembered is not None and remembered[0] == digest and self._max_age_s:
-                    self._store.records.add_resolved(str(reference), str(platform), digest, remembered[1])
-        if remembered is not None and remembered[0] == digest:
-            descriptor = Descriptor("", remembered[1], self._store.blobs.size(remembered[1]) or 0)
-            image = self.stored(descriptor, platform)
-            if image is not None:
-                return Resolved(str(reference), digest, image, _origin(reference, image))
-        image = self._fetch(reference, digest, platform)
-        self._store.records.add_resolved(str(reference), str(platform), digest, image.manifest.digest)
+        digest = self._digest(reference, platform, remembered)
+        image = None
+        if remembered is not None and remembered.digest == digest:
+            size = self._store.blobs.size(remembered.manifest) or 0
+            image = self.stored(Descriptor("", remembered.manifest, size), platform)
+        if image is None:
+            image = self._fetch(reference, digest, platform)
+            self._store.records.add_resolved(str(reference), str(platform), digest, image.manifest.digest)
         return Resolved(str(reference), digest, image, _origin(reference, image))
+
+    def _digest(self, reference: Reference, platform: Platform, remembered: ResolvedName | None) -> Digest:
+        """Return what a name points to: asks the registry, unless the name says it or it was asked lately enough."""
+        if reference.digest is not None:
+            return reference.digest
+        if remembered is None:
+            return self._client().resolve(reference).digest
+        if 0 <= self._clock() - remembered.checked_s < self._max_age_s:
+            return remembered.digest
+        try:
+            digest = self._client().resolve(reference).digest
+        except RegistryError as error:
+            if not _is_out_of_reach(error):
+                raise
+            text = (
+                f"{reference.familiar} could not be checked ({error.message}); "
+                f"using what it was before: {remembered.digest}"
+            )
+            self._emit(Warned(self._clock(), "base-not-checked", text))
+            return remembered.digest
+        if remembered.digest == digest and self._max_age_s:  # it was asked just now
+            self._store.records.add_resolved(str(reference), str(platform), digest, remembered.manifest)
+        return digest
 
     def _fetch(self, reference: Reference, digest: Digest, platform: Platform) -> Image:
         document = self._document(reference, digest)
@@ -170,6 +172,11 @@ class ImageResolver:
         self._store.blobs.put(document.raw)
         self._store.records.add_blob(document.digest, len(document.raw))
         return document
+
+
+def _is_out_of_reach(error: RegistryError) -> bool:
+    """Tell whether a registry gave no answer, rather than one that says no."""
+    return not error.status and (error.temporary or error.code in ("registry-unreachable", "registry-proxy"))
 
 
 def _origin(reference: Reference, image: Image) -> str:

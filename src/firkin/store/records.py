@@ -22,6 +22,14 @@ class LayerBlob(msgspec.Struct, frozen=True):
     descriptor: Descriptor
 
 
+class ResolvedName(msgspec.Struct, frozen=True):
+    """What the name of an image was resolved to: the document that it points to, and its manifest for a platform."""
+
+    digest: Digest
+    manifest: Digest
+    checked_s: float
+
+
 USE_PRECISION_S = 30.0
 """A use is noted again only after this time, so that a cached build does not write."""
 
@@ -141,15 +149,15 @@ class Records(Database):
         )
         return tuple((str(registry), str(repository)) for registry, repository in rows)
 
-    def resolved(self, name: str, platform: str) -> tuple[Digest, Digest, float] | None:
-        """Return (document digest, manifest digest, when checked) of a name, if it was resolved before."""
+    def resolved(self, name: str, platform: str) -> ResolvedName | None:
+        """Return what a name was resolved to, if it was before."""
         rows = self.query(
             "SELECT digest, manifest, checked FROM names WHERE name = ? AND platform = ?", (name, platform)
         )
         if not rows:
             return None
         digest, manifest, checked = rows[0]
-        return Digest(str(digest)), Digest(str(manifest)), number(checked)
+        return ResolvedName(Digest(str(digest)), Digest(str(manifest)), number(checked))
 
     def add_resolved(self, name: str, platform: str, digest: Digest, manifest: Digest) -> None:
         """Note what a name resolved to just now."""
