@@ -157,10 +157,7 @@ class _Applier:
         entry = put.entry
         at, name = self._folders.split(path)
         if put.link:
-            if not is_beneath(put.link):
-                raise ValueError(f"`{path}` is a link to {put.link!r}, which leads out of the root")
-            source, first = self._folders.split(put.link)
-            os.link(first, name, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
+            self._make_link(path, at, name, put.link)
         elif entry.kind == "file":
             content = put.content
             if type(content) is not str:
@@ -173,14 +170,23 @@ class _Applier:
                 set_owner(name, entry, path, dir_fd=at)
             os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
         else:
-            why = make_special(at, name, entry) if self._chown or entry.kind == "fifo" else "devices need root"
-            if why:
-                self._skipped.append((path, why))
-                return
-            if self._chown:
-                set_owner(name, entry, path, dir_fd=at)
-            os.chmod(name, entry.mode, dir_fd=at)
-            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
+            self._make_special(path, at, name, entry)
+
+    def _make_link(self, path: str, at: int, name: str, target: str) -> None:
+        if not is_beneath(target):
+            raise ValueError(f"`{path}` is a link to {target!r}, which leads out of the root")
+        source, first = self._folders.split(target)
+        os.link(first, name, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
+
+    def _make_special(self, path: str, at: int, name: str, entry: Entry) -> None:
+        why = make_special(at, name, entry) if self._chown or entry.kind == "fifo" else "devices need root"
+        if why:
+            self._skipped.append((path, why))
+            return
+        if self._chown:
+            set_owner(name, entry, path, dir_fd=at)
+        os.chmod(name, entry.mode, dir_fd=at)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=at, follow_symlinks=False)
 
     def _write(self, path: str, at: int, name: str, entry: Entry, content: bytes) -> None:
         if len(content) != entry.size:

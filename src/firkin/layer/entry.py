@@ -11,6 +11,7 @@ Spec: POSIX.1-2017 pax, ustar and pax interchange format; GNU tar manual, Standa
 from __future__ import annotations
 
 import struct
+from typing import Literal
 from zlib import adler32
 
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind
@@ -28,8 +29,10 @@ MAX_PART_BYTES = 255
 MAX_TARGET_BYTES = 4095
 """What a symbolic link can hold."""
 
-_TYPES: dict[Kind, bytes] = {
+_Type = Kind | Literal["link"]
+_TYPES: dict[_Type, bytes] = {
     "file": b"0",
+    "link": b"1",
     "symlink": b"2",
     "char": b"3",
     "block": b"4",
@@ -41,13 +44,19 @@ _MAX_11 = 0o77777777777
 
 # name, numbers (mode uid gid size mtime), checksum, type, link name, magic to group name, device, prefix
 _pack = struct.Struct("100s48s8sc100s72s16s155s12x").pack
-# name mode uid gid size mtime checksum type link magic uname gname major minor prefix, star's trailer
-_unpack = struct.Struct("100s8s8s8s12s12s8sc100s8s32s32s8s8s155s12s").unpack
+# name, numbers and what ends each (mode uid gid size mtime), checksum, type, link name, magic, prefix, star's trailer
+_unpack = struct.Struct("100s7sB7sB7sB11sB11sB8sc100s8s80x155s12s").unpack
 
 _MAGIC = b"ustar\00000"
 _NO_DEVICE = b"0000000\x000000000\x00"
 _SPACES = b"        "
-_PAX_NAME = "PaxHeaders.0/entry"
+_OCTAL = b"01234567 "
+_NO_SPACE = 0xFF ^ 0x20
+_DEVICES = (b"3", b"4")
+_NUMBERS = b"%07o\0%07o\0%07o\0%011o\0%011o\0"  # mode uid gid size mtime
+_NUMBERS_BYTES = 48
+_PAX_NAME = b"PaxHeaders.0/entry"
+_NO_ENTRY = Entry("file")
 
 
 def padding(size: int) -> int:
@@ -61,39 +70,28 @@ def encode_member(path: str, entry: Entry, *, link: str = "", clamp_mtime_s: int
     `link` makes it a hard link. `clamp_mtime_s` is the latest time that is kept. Raises ValueError
     for what no tar can hold: a NUL in a name, an xattr with `=` in its name.
     """
-    kind = entry.kind
-    size = entry.size if kind == "file" and not link else 0
+    type: _Type
+    type, target = ("link", link) if link else (entry.kind, entry.target)
+    size = entry.size if type == "file" else 0
     mtime = entry.mtime_ns // 1_000_000_000
-    if clamp_mtime_s is not None and mtime > clamp_mtime_s:
-        mtime = clamp_mtime_s
-    name = (path or ".") + "/" if kind == "dir" else path
-    target = link or entry.target
+    if clamp_mtime_s is not None:
+        mtime = min(mtime, clamp_mtime_s)
+    name = path
+    if type == "dir":
+        name = path + "/" if path else "./"
+    numbers = _NUMBERS % (entry.mode, entry.uid, entry.gid, size, mtime)
+    # What passes here surely fits into one header. Numbers that are too big make the field too long.
+    text = name + target
     if (
-        len(name) <= 100
-        and len(target) <= 100
-        and name.isascii()
-        and target.isascii()
-        and 0 <= mtime <= _MAX_11
-        and size <= _MAX_11
-        and entry.uid <= _MAX_7
-        and entry.gid <= _MAX_7
+        len(text) <= 100
+        and text.isascii()
+        and "\0" not in text
+        and mtime >= 0
+        and len(numbers) == _NUMBERS_BYTES
         and not entry.xattrs
-        and "\0" not in name
-        and "\0" not in target
     ):
-        header = _pack(
-            name.encode(),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (entry.mode, entry.uid, entry.gid, size, mtime),
-            _SPACES,
-            b"1" if link else _TYPES[kind],
-            target.encode(),
-            _MAGIC,
-            b"%07o\0%07o\0" % (entry.major, entry.minor) if entry.major or entry.minor else _NO_DEVICE,
-            b"",
-        )
-        # Adler's low half is the sum of the bytes plus one, modulo 65521, and 512 ASCII bytes stay below it.
-        return b"%b%06o\0 %b" % (header[:148], (adler32(header) & 0xFFFF) - 1, header[156:])
-    return _encode_hard(name, entry, link, target, size, mtime)
+        return _header(name.encode(), numbers, _TYPES[type], target.encode(), entry)
+    return _encode_hard(type, name, entry, target, size, mtime)
 
 
 def encode_whiteout(path: str) -> bytes:
@@ -107,67 +105,74 @@ def encode_opaque(path: str) -> bytes:
     return encode_member(f"{path}/{OPAQUE_NAME}" if path else OPAQUE_NAME, Entry("file", mode=0))
 
 
-def _encode_hard(name: str, entry: Entry, link: str, target: str, size: int, mtime: int) -> bytes:
+def _encode_hard(type: _Type, name: str, entry: Entry, target: str, size: int, mtime: int) -> bytes:
     """Encode what needs a PAX header, or a name split in two."""
     raw_name, raw_target = encode_text(name), encode_text(target)
-    if b"\0" in raw_name or b"\0" in raw_target:
+    if b"\0" in raw_name + raw_target:
         raise ValueError(f"a name in a tar cannot hold a NUL: {name!r}")
-    records: dict[bytes, bytes] = {}
-    prefix, short = b"", raw_name
-    if not raw_name.isascii():
-        records[b"path"] = raw_name
-        short = _ascii(raw_name)
-    elif len(raw_name) > 100:
-        split = _split(raw_name)
-        if split is None:
-            records[b"path"] = raw_name
-        else:
-            prefix, short = split
-    short_target = raw_target
+    records = _attribute_records(name, entry)
+    prefix, short = _short_name(raw_name, records)
     if len(raw_target) > 100 or not raw_target.isascii():
         records[b"linkpath"] = raw_target
-        short_target = _ascii(raw_target)
-    numbers = {b"uid": entry.uid, b"gid": entry.gid, b"size": size, b"mtime": mtime}
-    for key, value in numbers.items():
-        if not 0 <= value <= (_MAX_7 if key in (b"uid", b"gid") else _MAX_11):
-            records[key] = b"%d" % value
-            numbers[key] = 0
+        raw_target = _ascii(raw_target)
+    numbers = _NUMBERS % (
+        entry.mode,
+        _short_number(b"uid", entry.uid, _MAX_7, records),
+        _short_number(b"gid", entry.gid, _MAX_7, records),
+        _short_number(b"size", size, _MAX_11, records),
+        _short_number(b"mtime", mtime, _MAX_11, records),
+    )
+    header = _header(short, numbers, _TYPES[type], raw_target, entry, prefix)
+    return _encode_records(name, records) + header if records else header
+
+
+def _attribute_records(name: str, entry: Entry) -> dict[bytes, bytes]:
+    records: dict[bytes, bytes] = {}
     for attribute, data in entry.xattrs:
         key = encode_text(attribute)
         if b"=" in key or b"\0" in key:
             raise ValueError(f"a tar cannot hold the extended attribute `{attribute}` of {name!r}")
         records[b"SCHILY.xattr." + key] = data
-    header = _sum(
-        _pack(
-            short[:100],
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0"
-            % (entry.mode, numbers[b"uid"], numbers[b"gid"], numbers[b"size"], numbers[b"mtime"]),
-            _SPACES,
-            b"1" if link else _TYPES[entry.kind],
-            short_target[:100],
-            _MAGIC,
-            b"%07o\0%07o\0" % (entry.major, entry.minor),
-            prefix,
-        )
-    )
-    if not records:
-        return header
+    return records
+
+
+def _short_name(name: bytes, records: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+    """Return the two parts of a name in a header; one that does not fit there becomes a record."""
+    if name.isascii():
+        if len(name) <= 100:
+            return b"", name
+        split = _split(name)
+        if split is not None:
+            return split
+    records[b"path"] = name
+    return b"", _ascii(name) if not name.isascii() else name[:100]
+
+
+def _short_number(key: bytes, value: int, most: int, records: dict[bytes, bytes]) -> int:
+    """Return a number as its header has it; one that does not fit there becomes a record."""
+    if 0 <= value <= most:
+        return value
+    records[key] = b"%d" % value
+    return 0
+
+
+def _encode_records(name: str, records: dict[bytes, bytes]) -> bytes:
+    """Return the PAX header of the member `name`."""
     if any(not _is_utf8(records.get(key, b"")) for key in (b"path", b"linkpath")):
         records[b"hdrcharset"] = b"BINARY"
     body = b"".join(encode_record(key, records[key]) for key in sorted(records))
     if len(body) > MAX_SPECIAL_BYTES:
         raise ValueError(f"the extended attributes of {name!r} are too big for a tar")
-    pax = _pack(
-        _PAX_NAME.encode(),
-        b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (0, 0, 0, len(body), 0),
-        _SPACES,
-        b"x",
-        b"",
-        _MAGIC,
-        _NO_DEVICE,
-        b"",
-    )
-    return _sum(pax) + body + bytes(padding(len(body))) + header
+    header = _header(_PAX_NAME, _NUMBERS % (0, 0, 0, len(body), 0), b"x", b"", _NO_ENTRY)
+    return header + body + bytes(padding(len(body)))
+
+
+def _header(name: bytes, numbers: bytes, typeflag: bytes, target: bytes, entry: Entry, prefix: bytes = b"") -> bytes:
+    """Return a header of ASCII bytes with its checksum."""
+    device = b"%07o\0%07o\0" % (entry.major, entry.minor) if entry.major or entry.minor else _NO_DEVICE
+    header = _pack(name, numbers, _SPACES, typeflag, target, _MAGIC, device, prefix)
+    # Adler's low half is the sum of the bytes plus one, modulo 65521, and 512 ASCII bytes stay below it.
+    return b"%b%06o\0 %b" % (header[:148], (adler32(header) & 0xFFFF) - 1, header[156:])
 
 
 def encode_record(key: bytes, value: bytes) -> bytes:
@@ -176,10 +181,6 @@ def encode_record(key: bytes, value: bytes) -> bytes:
     length = rest + len(str(rest))
     length = rest + len(str(length))
     return b"%d %b=%b\n" % (length, key, value)
-
-
-def _sum(header: bytes) -> bytes:
-    return b"%b%06o\0 %b" % (header[:148], sum(header), header[156:])
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
@@ -217,43 +218,64 @@ def decode_text(raw: bytes) -> str:
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
-def parse_header(block: bytes) -> tuple[bytes, bytes, int, int, int, int, int, bytes, int, int]:
+Header = tuple[bytes, bytes, int, int, int, int, int, bytes, int, int, bool]
+
+
+def parse_header(block: bytes) -> Header:
     """Return name, type, mode, uid, gid, size, mtime_s, link name, major, minor of a header block.
 
-    Raises ValueError for a wrong checksum or a field that is no number.
+    The last value says that it is a plain header: the name in one part, no device, and numbers of octal digits, so
+    that none is negative or out of range. Raises ValueError for a wrong checksum or a field that is no number.
     """
-    name, mode, uid, gid, size, mtime, check, kind, link, magic, _, _, major, minor, prefix, rest = _unpack(block)
+    (
+        name, mode, end1, uid, end2, gid, end3, size, end4, mtime, end5, check, kind, link, magic, prefix, rest
+    ) = _unpack(block)  # fmt: skip
     try:
         stored = int(check.rstrip(b"\0 ") or b"0", 8)
     except ValueError:
         raise ValueError("the checksum field is no number") from None
-    rest_of_sum = 256 - sum(check)
-    if (stored - rest_of_sum + 1) % 65521 != adler32(block) & 0xFFFF:
-        # Old archives sum signed bytes.
-        signed = sum(byte - 256 if byte > 127 else byte for byte in block)
-        if stored - rest_of_sum != signed - sum(byte - 256 if byte > 127 else byte for byte in check) + sum(check):
-            raise ValueError("the checksum is wrong: this is no tar header, or a damaged one")
+    if (stored + sum(check) - 255) % 65521 != adler32(block) & 0xFFFF:
+        _check_signed_sum(block, check, stored)
     name = name.partition(b"\0")[0]
+    link = link.partition(b"\0")[0]
+    digits = mode + uid + gid + size + mtime
+    ends = end1 | end2 | end3 | end4 | end5
+    if not digits.translate(None, _OCTAL) and not ends & _NO_SPACE and not prefix[0] and kind not in _DEVICES:
+        try:
+            return (
+                name, kind, int(mode, 8), int(uid, 8), int(gid, 8), int(size, 8), int(mtime, 8), link, 0, 0, True
+            )  # fmt: skip
+        except ValueError:
+            pass  # one of spaces alone
     if magic == _MAGIC and prefix[0]:
-        if rest.endswith(b"tar\0"):
-            prefix = prefix[:131]
-        name = prefix.partition(b"\0")[0] + b"/" + name
-    special = kind == b"3" or kind == b"4"
+        name = _joined(prefix, rest, name)
     try:
-        return (
-            name,
-            kind,
-            int(mode[:7], 8) if mode[7] == 0 and mode[0] == 48 else _number(mode),
-            int(uid[:7], 8) if uid[7] == 0 and uid[0] == 48 else _number(uid),
-            int(gid[:7], 8) if gid[7] == 0 and gid[0] == 48 else _number(gid),
-            int(size[:11], 8) if size[11] == 0 and size[0] == 48 else _number(size),
-            int(mtime[:11], 8) if mtime[11] == 0 and mtime[0] == 49 else _number(mtime),
-            link.partition(b"\0")[0],
-            _number(major) if special else 0,
-            _number(minor) if special else 0,
-        )
+        numbers = _loose_numbers(block, kind)
     except ValueError:
         raise ValueError(f"a number in the header of {decode_text(name)!r} is none") from None
+    return name, kind, *numbers[:5], link, *numbers[5:], False
+
+
+def _check_signed_sum(block: bytes, check: bytes, stored: int) -> None:
+    """Accept the checksum of old archives, which sum signed bytes; raises ValueError."""
+    signed = sum(byte - 256 if byte > 127 else byte for byte in block[:148] + block[156:])
+    if stored - 256 != signed:
+        raise ValueError("the checksum is wrong: this is no tar header, or a damaged one")
+
+
+def _joined(prefix: bytes, rest: bytes, name: bytes) -> bytes:
+    """Return a name that stands in two parts; the first is shorter in star's headers."""
+    if rest.endswith(b"tar\0"):
+        prefix = prefix[:131]
+    return prefix.partition(b"\0")[0] + b"/" + name
+
+
+def _loose_numbers(block: bytes, kind: bytes) -> tuple[int, ...]:
+    """Return mode, uid, gid, size, mtime, major and minor in whatever form; raises ValueError."""
+    fields = [block[100:108], block[108:116], block[116:124], block[124:136], block[136:148]]
+    if kind not in _DEVICES:
+        return (*map(_number, fields), 0, 0)
+    return tuple(map(_number, (*fields, block[329:337], block[337:345])))
 
 
 def _number(field: bytes) -> int:

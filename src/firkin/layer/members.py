@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -64,25 +64,35 @@ def compare_members(expected: dict[str, Content], found: dict[str, Content]) -> 
 
 
 def _differences(old: Content, new: Content) -> Iterator[str]:
-    a, b = old.entry, new.entry
-    if a.kind != b.kind:
-        yield f"kind {a.kind} → {b.kind}"
+    if old.entry.kind != new.entry.kind:
+        yield f"kind {old.entry.kind} → {new.entry.kind}"
         return
-    if old.link != new.link:
-        yield f"hard link {old.link or '(none)'} → {new.link or '(none)'}"
-    if a.target != b.target:
-        yield f"link target {a.target} → {b.target}"
-    if a.mode != b.mode:
-        yield f"mode {a.mode:04o} → {b.mode:04o}"
-    if (a.uid, a.gid) != (b.uid, b.gid):
-        yield f"owner {a.uid}:{a.gid} → {b.uid}:{b.gid}"
-    if old.sha256 != new.sha256:
-        size = f" ({a.size} → {b.size} bytes)" if a.size != b.size else f" ({a.size} bytes)"
-        yield f"content{size}"
-    if (a.major, a.minor) != (b.major, b.minor):
-        yield f"device {a.major}:{a.minor} → {b.major}:{b.minor}"
-    if a.xattrs != b.xattrs:
-        names = sorted({name for name, _ in set(a.xattrs) ^ set(b.xattrs)})
-        yield f"extended attributes {', '.join(names)}"
-    if a.mtime_ns != b.mtime_ns:
-        yield f"time {a.mtime_ns // 1_000_000_000} → {b.mtime_ns // 1_000_000_000}"
+    for what, value, told in _ASPECTS:
+        if value(old) != value(new):
+            yield f"{what} {told(old, new)}"
+
+
+def _both(show: Callable[[Content], object]) -> Callable[[Content, Content], str]:
+    return lambda old, new: f"{show(old)} → {show(new)}"
+
+
+def _sizes(old: Content, new: Content) -> str:
+    before, after = old.entry.size, new.entry.size
+    return f"({before} → {after} bytes)" if before != after else f"({before} bytes)"
+
+
+def _changed_attributes(old: Content, new: Content) -> str:
+    return ", ".join(sorted({name for name, _ in set(old.entry.xattrs) ^ set(new.entry.xattrs)}))
+
+
+_ASPECTS: tuple[tuple[str, Callable[[Content], object], Callable[[Content, Content], str]], ...] = (
+    ("hard link", lambda of: of.link, _both(lambda of: of.link or "(none)")),
+    ("link target", lambda of: of.entry.target, _both(lambda of: of.entry.target)),
+    ("mode", lambda of: of.entry.mode, _both(lambda of: f"{of.entry.mode:04o}")),
+    ("owner", lambda of: (of.entry.uid, of.entry.gid), _both(lambda of: f"{of.entry.uid}:{of.entry.gid}")),
+    ("content", lambda of: of.sha256, _sizes),
+    ("device", lambda of: (of.entry.major, of.entry.minor), _both(lambda of: f"{of.entry.major}:{of.entry.minor}")),
+    ("extended attributes", lambda of: of.entry.xattrs, _changed_attributes),
+    ("time", lambda of: of.entry.mtime_ns, _both(lambda of: of.entry.mtime_ns // 1_000_000_000)),
+)
+"""What may differ in a member, in the order in which it is told: its name, its value, how the two are told."""

@@ -28,6 +28,8 @@ _KINDS: dict[int, Kind] = {
     0o020000: "char",
     0o060000: "block",
 }
+_WITH_XATTRS = ("file", "dir")  # no user.* or security.capability can be on the other kinds
+_REDIRECTS = frozenset(("redirect", "metacopy"))
 _S_IFMT = 0o170000
 _S_IFDIR = 0o040000
 _S_IFCHR = 0o020000
@@ -69,10 +71,7 @@ def _iter_upper(
     upper: str, skip: frozenset[str], include_root: bool, owner_of: OwnerOf | None
 ) -> Iterator[Change]:
     if include_root:
-        entry, opaque = _read_entry(upper, os.lstat(upper), "", {}, owner_of)
-        yield Put("", entry)
-        if opaque:
-            yield Opaque("")
+        yield from _folder(upper, os.lstat(upper), "", owner_of)
     links: dict[tuple[int, int], str] = {}
     stack: list[Iterator[os.DirEntry[str]]] = [_list(upper)]
     prefixes = [""]
@@ -89,29 +88,29 @@ def _iter_upper(
         kind = status.st_mode & _S_IFMT
         if kind == _S_IFSOCK:
             continue
-        if kind == _S_IFCHR and status.st_rdev == 0:
-            yield Remove(path)
-            continue
-        marks: dict[str, bytes] = {}
         full = item.path
-        entry, opaque = _read_entry(full, status, path, marks, owner_of)
-        if marks and "whiteout" in marks and kind != _S_IFDIR:
-            yield Remove(path)
-            continue
         if kind == _S_IFDIR:
-            yield Put(path, entry)
-            if opaque:
-                yield Opaque(path)
+            yield from _folder(full, status, path, owner_of)
             stack.append(_list(full))
             prefixes.append(path + "/")
-        elif entry.inode is None:
+            continue
+        marks: dict[str, bytes] = {}
+        entry = _read_entry(full, status, path, marks, owner_of)
+        if "whiteout" in marks:
+            yield Remove(path)
+            continue
+        first = path if entry.inode is None else links.setdefault(entry.inode, path)
+        if first == path:
             yield Put(path, entry, full if entry.kind == "file" else None)
         else:
-            first = links.setdefault(entry.inode, path)
-            if first == path:
-                yield Put(path, entry, full if entry.kind == "file" else None)
-            else:
-                yield Put(path, entry, None, first)
+            yield Put(path, entry, None, first)
+
+
+def _folder(full: str, status: os.stat_result, path: str, owner_of: OwnerOf | None) -> Iterator[Change]:
+    marks: dict[str, bytes] = {}
+    yield Put(path, _read_entry(full, status, path, marks, owner_of))
+    if marks.get("opaque") == b"y":
+        yield Opaque(path)
 
 
 def _list(folder: str) -> Iterator[os.DirEntry[str]]:
@@ -128,40 +127,36 @@ def _list(folder: str) -> Iterator[os.DirEntry[str]]:
 
 def _read_entry(
     full: str, status: os.stat_result, path: str, marks: dict[str, bytes], owner_of: OwnerOf | None
-) -> tuple[Entry, bool]:
-    """Return the entry and whether it is an opaque directory; other overlayfs marks go into `marks`."""
+) -> Entry:
+    """Return the entry of a file; what it is for overlayfs goes into `marks`."""
     mode = status.st_mode
     kind = _KINDS[mode & _S_IFMT]
     uid, gid = status.st_uid, status.st_gid
     if owner_of is not None:
         uid, gid = owner_of(path, uid, gid)
     xattrs: tuple[tuple[str, bytes], ...] = ()
-    opaque = False
-    # No user.* or security.capability can be on the other kinds.
-    if kind == "file" or kind == "dir":
+    if kind in _WITH_XATTRS:
         names = os.listxattr(full, follow_symlinks=False)
         if names:
             xattrs = layer_xattrs(full, names, marks)
-            if marks:
-                opaque = marks.get("opaque") == b"y"
-                if "redirect" in marks or "metacopy" in marks:
-                    raise ValueError(f"`{full}` is an overlayfs redirect, which no layer can hold")
+            if not _REDIRECTS.isdisjoint(marks):
+                raise ValueError(f"`{full}` is an overlayfs redirect, which no layer can hold")
     rdev = status.st_rdev
-    return (
-        Entry(
-            kind,
-            mode & 0o7777,
-            uid,
-            gid,
-            status.st_size if kind == "file" else 0,
-            status.st_mtime_ns,
-            os.readlink(full) if kind == "symlink" else "",
-            os.major(rdev) if rdev else 0,
-            os.minor(rdev) if rdev else 0,
-            xattrs,
-            (status.st_dev, status.st_ino) if status.st_nlink > 1 and kind != "dir" else None,
-        ),
-        opaque,
+    if kind == "char" and not rdev:
+        marks["whiteout"] = b""
+    major, minor = (os.major(rdev), os.minor(rdev)) if rdev else (0, 0)
+    return Entry(
+        kind,
+        mode & 0o7777,
+        uid,
+        gid,
+        status.st_size if kind == "file" else 0,
+        status.st_mtime_ns,
+        os.readlink(full) if kind == "symlink" else "",
+        major,
+        minor,
+        xattrs,
+        (status.st_dev, status.st_ino) if status.st_nlink > 1 and kind != "dir" else None,
     )
 
 
@@ -191,7 +186,7 @@ def read_entry(full: str, status: os.stat_result | None = None, *, owner_of: Own
     status = status or os.lstat(full)
     if status.st_mode & _S_IFMT == _S_IFSOCK:
         return Entry("file", status.st_mode & 0o7777, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
-    return _read_entry(full, status, "", {}, owner_of)[0]
+    return _read_entry(full, status, "", {}, owner_of)
 
 
 # --- a whole tree -------------------------------------------------------------------------------------------------
@@ -282,11 +277,12 @@ def _put(root: str, difference: Difference, stat: Stat, links: dict[tuple[int, i
     full = f"{root}/{path}" if path else root
     kind = _KINDS[stat.mode & _S_IFMT]
     xattrs: tuple[tuple[str, bytes], ...] = ()
-    if kind == "file" or kind == "dir":
+    if kind in _WITH_XATTRS:
         names = os.listxattr(full, follow_symlinks=False)
         if names:
             xattrs = layer_xattrs(full, names)
     inode = (stat.dev, stat.ino) if stat.nlink > 1 and kind != "dir" else None
+    major, minor = (os.major(stat.rdev), os.minor(stat.rdev)) if stat.rdev else (0, 0)
     entry = Entry(
         kind,
         stat.mode & 0o7777,
@@ -295,8 +291,8 @@ def _put(root: str, difference: Difference, stat: Stat, links: dict[tuple[int, i
         stat.size if kind == "file" else 0,
         stat.mtime_ns,
         os.readlink(full) if kind == "symlink" else "",
-        os.major(stat.rdev) if stat.rdev else 0,
-        os.minor(stat.rdev) if stat.rdev else 0,
+        major,
+        minor,
         xattrs,
         inode,
     )

@@ -65,31 +65,14 @@ def write_layer(
     try:
         tar = _TarWriter(pipe)
         entries = 0
-        file, header = tar.file, tar.header
+        put, header = tar.put, tar.header
         for change in changes:
             entries += 1
             path = change.path
             if not is_beneath(path):
                 raise ValueError(f"a layer cannot hold {path!r}: it leads out of the root, or is no path")
             if type(change) is Put:
-                entry = change.entry
-                if ".wh." in path and path[path.rfind("/") + 1 :].startswith(WHITEOUT_PREFIX):
-                    raise ValueError(f"a layer cannot hold `{path}`: names that start with .wh. mean removals")
-                if change.link and not is_beneath(change.link):
-                    raise ValueError(f"`{path}` is a link to {change.link!r}, which leads out of the root")
-                header(encode_member(path, entry, link=change.link, clamp_mtime_s=clamp_mtime_s))
-                if entry.kind == "file" and not change.link:
-                    content = change.content
-                    if content is None:
-                        if entry.size:
-                            raise ValueError(f"`{path}` comes without its content")
-                    elif type(content) is str:
-                        if entry.size:
-                            file(content, entry.size)
-                    elif len(content) == entry.size:
-                        tar.data(content)  # type: ignore[arg-type]
-                    else:
-                        raise ValueError(f"`{path}` has {len(content)} bytes and should have {entry.size}")
+                put(change, clamp_mtime_s)
             elif type(change) is Remove:
                 header(encode_whiteout(path))
             else:
@@ -137,6 +120,28 @@ class _TarWriter:
         self._view = memoryview(self._buffer)
         self._at = 0
         self._one_more = bytearray(1)
+
+    def put(self, change: Put, clamp_mtime_s: int | None) -> None:
+        """Add a member with its content; raises ValueError for what a layer cannot hold."""
+        path, link, entry = change.path, change.link, change.entry
+        if ".wh." in path and path[path.rfind("/") + 1 :].startswith(WHITEOUT_PREFIX):
+            raise ValueError(f"a layer cannot hold `{path}`: names that start with .wh. mean removals")
+        if link and not is_beneath(link):
+            raise ValueError(f"`{path}` is a link to {link!r}, which leads out of the root")
+        self.header(encode_member(path, entry, link=link, clamp_mtime_s=clamp_mtime_s))
+        if entry.kind != "file" or link:
+            return
+        content = change.content
+        if type(content) is str:
+            if entry.size:
+                self.file(content, entry.size)
+        elif content is None:
+            if entry.size:
+                raise ValueError(f"`{path}` comes without its content")
+        elif len(content) == entry.size:
+            self.data(content)  # type: ignore[arg-type]
+        else:
+            raise ValueError(f"`{path}` has {len(content)} bytes and should have {entry.size}")
 
     def header(self, header: bytes) -> None:
         at = self._at

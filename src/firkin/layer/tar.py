@@ -21,6 +21,7 @@ from firkin.layer.entry import (
     MAX_PART_BYTES,
     MAX_SPECIAL_BYTES,
     MAX_TARGET_BYTES,
+    Header,
     decode_text,
     padding,
     parse_decimal,
@@ -44,6 +45,15 @@ _KINDS: dict[bytes, Kind] = {
     b"6": "fifo",
     b"D": "dir",
 }
+_BY_SLASH: dict[bytes, Kind] = {b"0": "dir", b"\0": "dir"}  # v7 knows directories by the end of the name only
+_BEFORE = b"xgXLKVM"
+"""Types of headers that stand before a member's own, or are no member's."""
+_PLAIN = frozenset((b"0", b"\0", b"7", b"1", b"2", b"5", b"6"))
+"""Types of members that a plain header says everything of."""
+_NUMERIC = frozenset((b"uid", b"gid", b"size", b"mtime"))
+_LONG_NAME, _LONG_LINK = b"=L", b"=K"
+"""What GNU's headers say, among PAX records: no key of one has a `=`."""
+_SPARSE = frozenset((b"GNU.sparse.major", b"GNU.sparse.size"))
 _WITH_CONTENT = frozenset((b"0", b"\0", b"7", b"S"))
 _MAX_ID = 0xFFFFFFFE  # the one above means "leave it"
 _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # linux/kdev_t.h
@@ -51,7 +61,8 @@ _MAX_SIZE = 1 << 62
 _MAX_GLOBAL_BYTES = 16 << 20
 _SLACK, _SLACK_OF_MEMBER = 16 << 20, 8192
 """What a stream may hold besides content: padding at its end, headers."""
-_MAX_TIME_S = 253402300800
+_LATEST_NS = 253402300800 * 1_000_000_000
+_EARLIEST_NS = -_LATEST_NS + 999_999_999  # in whole seconds, rounded down, it is one more than the latest
 _MAX_SPARSE = 65536
 
 
@@ -131,7 +142,10 @@ class TarReader:
 
     def next_member(self) -> Member | None:
         """Return the next member, skipping what is left of the last one's content; None at the end."""
-        member = self._next()
+        if rest := self._left + self._pad:
+            self._skip(rest)
+            self._left = self._pad = 0
+        member = None if self._ended else self._next()
         if member is not None:
             self._stream_left += _SLACK_OF_MEMBER
             self._entries_left -= 1
@@ -146,92 +160,83 @@ class TarReader:
         raise too_many_bytes(self._limits, "an archive")
 
     def _next(self) -> Member | None:
-        if self._left or self._pad:
-            self._skip(self._left + self._pad)
-            self._left = self._pad = 0
-        if self._ended:
-            return None
-        local: dict[bytes, bytes] | None = None
-        long_name: bytes | None = None
-        long_link: bytes | None = None
-        start = self._passed + self._at
+        before: dict[bytes, bytes] | None = None
+        start = at = self._passed + self._at
         self._special_left = 4 * MAX_SPECIAL_BYTES
-        while True:
-            header_at = self._passed + self._at
-            block = self._block()
-            if block is None:
-                if local is not None or long_name is not None or long_link is not None:
-                    self._fail(header_at, "the archive ends where a header must follow")
-                self._ended = True
-                return None
-            if block[0] == 0 and block == _ZERO:
-                self._end(header_at)
-                return None
+        while (block := self._block()) is not None and block != _ZERO:
             try:
-                name, kind, mode, uid, gid, size, mtime, link, major, minor = parse_header(block)
-                if size < 0:
-                    raise ValueError("a size is negative")
-                if kind in b"xgXLKVM":
-                    if kind in b"xX":
-                        local = {**(local or {}), **_records(self._special(size))}
-                    elif kind == b"g":
-                        self._global_left -= size
-                        if self._global_left < 0:
-                            raise ValueError("the headers for all members are too big")
-                        self._global.update(_records(self._special(size)))
-                    elif kind == b"L":
-                        long_name = self._special(size).partition(b"\0")[0]
-                    elif kind == b"K":
-                        long_link = self._special(size).partition(b"\0")[0]
-                    elif kind == b"V":
-                        self._skip(size + padding(size))
-                    else:
-                        raise ValueError("archives of several volumes are not supported")
+                header = parse_header(block)
+                name, kind, mode, uid, gid, size, mtime, link, _, _, plain = header
+                if kind in _BEFORE:
+                    before = self._read_before(before, kind, size)
+                    at = self._passed + self._at
                     continue
-                if kind not in _KINDS:
-                    raise ValueError(f"unknown type {kind!r} of {decode_text(name)!r}")
-                if long_name is not None:
-                    name = long_name
-                if long_link is not None:
-                    link = long_link
-                stored = size if kind in _WITH_CONTENT else 0
-                if kind == b"D":
-                    self._skip(size + padding(size))
-                if (local or self._global or kind == b"S" or uid > _MAX_ID or gid > _MAX_ID or uid < 0 or gid < 0
-                        or len(name) > 100 or len(link) > 100 or not -_MAX_TIME_S < mtime < _MAX_TIME_S
-                        or stored > _MAX_SIZE or not 0 <= major <= _MAX_MAJOR
-                        or not 0 <= minor <= _MAX_MINOR or (kind == b"2" and not link)):  # fmt: skip
-                    return self._special_member(
-                        start, block, local or {}, name, kind, mode, uid, gid, stored, mtime, link, major, minor
-                    )
+                if plain and before is None and not self._global and kind in _PLAIN:
+                    if kind not in _WITH_CONTENT:
+                        size = 0
+                    self._left = size
+                    self._pad = -size % BLOCK
+                    return self._member(start, kind, name, link, mode, uid, gid, size, mtime * 1_000_000_000)
+                return self._special_member(start, block, header, before or {})
             except ValueError as error:
-                self._fail(header_at, str(error))
-            self._left = stored
-            self._pad = -stored % BLOCK
-            kind_name = _KINDS[kind]
-            # v7 knows directories only by the slash.
-            if kind == b"\0" or kind == b"0":
-                if name[-1:] == b"/":
-                    kind_name = "dir"
-            return Member(
-                name.decode("utf-8", "surrogateescape"),
-                Entry(
-                    kind_name,
-                    mode & 0o7777,
-                    uid,
-                    gid,
-                    stored if kind_name == "file" else 0,
-                    mtime * 1_000_000_000,
-                    link.decode("utf-8", "surrogateescape") if kind_name == "symlink" else "",
-                    major,
-                    minor,
-                ),
-                link.decode("utf-8", "surrogateescape") if kind == b"1" else "",
-                kind == b"1",
-                stored,
-                None,
-                start,
-            )
+                self._fail(at, str(error))
+        self._end(at, block, before)
+        return None
+
+    def _read_before(self, before: dict[bytes, bytes] | None, kind: bytes, size: int) -> dict[bytes, bytes] | None:
+        """Read a header that says something of the member after it, or of all that follow."""
+        if size < 0:
+            raise ValueError("a size is negative")
+        if kind == b"x" or kind == b"X":
+            records = _records(self._special(size))
+            return {**before, **records} if before else records
+        elif kind == b"g":
+            self._global_left -= size
+            if self._global_left < 0:
+                raise ValueError("the headers for all members are too big")
+            self._global.update(_records(self._special(size)))
+        elif kind == b"V":
+            self._skip(size + padding(size))
+        elif kind == b"M":
+            raise ValueError("archives of several volumes are not supported")
+        else:
+            key = _LONG_NAME if kind == b"L" else _LONG_LINK
+            return {**(before or {}), key: self._special(size).partition(b"\0")[0]}
+        return before
+
+    def _member(
+        self, start: int, kind: bytes, name: bytes, link: bytes, mode: int, uid: int, gid: int, size: int,
+        mtime_ns: int, major: int = 0, minor: int = 0, xattrs: tuple[tuple[str, bytes], ...] = (),
+        sparse: tuple[tuple[int, int], ...] | None = None,
+    ) -> Member:  # fmt: skip
+        """Return the member that begins at `start`; `_left` of its bytes are stored. Raises ValueError."""
+        kind_name = _KINDS[kind]
+        if name[-1:] == b"/":
+            kind_name = _BY_SLASH.get(kind, kind_name)
+        if kind_name == "symlink" and not link:
+            raise ValueError(f"the link {decode_text(name)!r} leads to nothing")
+        target = link.decode("utf-8", "surrogateescape")
+        is_link = kind == b"1"
+        return Member(
+            name.decode("utf-8", "surrogateescape"),
+            Entry(
+                kind_name,
+                mode & 0o7777,
+                uid,
+                gid,
+                size if kind_name == "file" else 0,
+                mtime_ns,
+                target if kind_name == "symlink" else "",
+                major,
+                minor,
+                xattrs,
+            ),
+            target if is_link else "",
+            is_link,
+            self._left,
+            sparse,
+            start,
+        )
 
     def content(self) -> Iterator[memoryview]:
         """Yield what is stored of this member's content, in pieces of any size."""
@@ -315,9 +320,12 @@ class TarReader:
         self._skip(padding(size))
         return body
 
-    def _end(self, at: int) -> None:
-        block = self._block()
-        if block is not None and block != _ZERO:
+    def _end(self, at: int, block: bytes | None, before: dict[bytes, bytes] | None) -> None:
+        """See that the archive may end with this block of zeros, or where there is none."""
+        if block is None:
+            if before is not None:
+                self._fail(at, "the archive ends where a header must follow")
+        elif (following := self._block()) is not None and following != _ZERO:
             self._fail(at, "a block of zeros stands before another header")
         self._ended = True
 
@@ -328,78 +336,47 @@ class TarReader:
 
     # --- below: members that need more than the header ---
 
-    def _special_member(
-        self,
-        start: int,
-        block: bytes,
-        local: dict[bytes, bytes],
-        name: bytes,
-        kind: bytes,
-        mode: int,
-        uid: int,
-        gid: int,
-        stored: int,
-        mtime: int,
-        link: bytes,
-        major: int,
-        minor: int,
-    ) -> Member:
-        records = {**self._global, **local} if self._global else local
-        get = records.get
-        name = get(b"path") or name
-        link = get(b"linkpath") or link
-        if text := get(b"uid"):
-            uid = parse_decimal(text)
-        if text := get(b"gid"):
-            gid = parse_decimal(text)
-        if kind in _WITH_CONTENT and (text := get(b"size")):
-            stored = parse_decimal(text)
+    def _special_member(self, start: int, block: bytes, header: Header, before: dict[bytes, bytes]) -> Member:
+        name, kind, mode, uid, gid, size, mtime, link, major, minor, plain = header
+        if size < 0:
+            raise ValueError("a size is negative")
+        if kind not in _KINDS:
+            raise ValueError(f"unknown type {kind!r} of {decode_text(name)!r}")
+        if kind == b"D":
+            self._skip(size + padding(size))
+        records = {**self._global, **before} if self._global else before
+        name = records.get(b"path") or records.get(_LONG_NAME, name)
+        link = records.get(b"linkpath") or records.get(_LONG_LINK, link)
+        if kind not in _WITH_CONTENT:
+            size = 0
         mtime_ns = mtime * 1_000_000_000
-        if text := get(b"mtime"):
-            mtime_ns = parse_time_ns(text)
-        size = stored
-        sparse: tuple[tuple[int, int], ...] | None = None
-        self._left = stored
-        self._pad = padding(stored)
+        if not plain or not _NUMERIC.isdisjoint(records):
+            uid, gid, size, mtime_ns = _numbers(records, kind, uid, gid, size, mtime_ns)
+            _check_ranges(name, uid, gid, size, mtime_ns, major, minor)
+        self._left = size
+        self._pad = padding(size)
+        sparse = None
+        if kind == b"S" or not _SPARSE.isdisjoint(records):
+            sparse, size, name = self._sparse(kind, block, records, name)
+        _check_names(name, link, kind)
+        return self._member(
+            start, kind, name, link, mode, uid, gid, size, mtime_ns, major, minor, _attributes(records), sparse
+        )
+
+    def _sparse(
+        self, kind: bytes, block: bytes, records: dict[bytes, bytes], name: bytes
+    ) -> tuple[tuple[tuple[int, int], ...] | None, int, bytes]:
+        """Return where the pieces of a sparse file belong (None: it is none), its size and its name."""
+        stored = self._left
         if kind == b"S":
-            sparse, size = self._gnu_sparse(block)
-        elif (b"GNU.sparse.major" in records or b"GNU.sparse.size" in records) and kind in _WITH_CONTENT:
-            sparse, size = self._pax_sparse(records)
-            name = get(b"GNU.sparse.name") or name
-        if sparse is not None:
-            _check_sparse(sparse, self._left, size)
-        if not 0 <= uid <= _MAX_ID or not 0 <= gid <= _MAX_ID:
-            raise ValueError(f"an owner of {decode_text(name)!r} is out of range")
-        if not -_MAX_TIME_S < mtime_ns // 1_000_000_000 < _MAX_TIME_S:
-            raise ValueError(f"the time of {decode_text(name)!r} is out of range")
-        if not 0 <= major <= _MAX_MAJOR or not 0 <= minor <= _MAX_MINOR:
-            raise ValueError(f"the device number {major}:{minor} of {decode_text(name)!r} is out of range")
-        if stored > _MAX_SIZE:
-            raise ValueError(f"the size of {decode_text(name)!r} is out of range")
-        if kind == b"2" and not link:
-            raise ValueError(f"the link {decode_text(name)!r} leads to nothing")
-        _check_name(name, MAX_NAME_BYTES, "name")
-        _check_name(link, MAX_TARGET_BYTES if kind == b"2" else MAX_NAME_BYTES, "link")
-        kind_name = _KINDS[kind]
-        if kind in (b"\0", b"0") and name.endswith(b"/"):
-            kind_name = "dir"
-        xattrs = _attributes(records)
-        entry = Entry(
-            kind_name,
-            mode & 0o7777,
-            uid,
-            gid,
-            size if kind_name == "file" else 0,
-            mtime_ns,
-            decode_text(link) if kind_name == "symlink" else "",
-            major,
-            minor,
-            xattrs,
-        )
-        is_link = kind == b"1"
-        return Member(
-            decode_text(name), entry, decode_text(link) if is_link else "", is_link, self._left, sparse, start
-        )
+            pairs, size = self._gnu_sparse(block)
+        elif kind in _WITH_CONTENT:
+            pairs, size = self._pax_sparse(records)
+            name = records.get(b"GNU.sparse.name") or name
+        else:
+            return None, stored, name
+        _check_sparse(pairs, self._left, size)
+        return pairs, size, name
 
     def _gnu_sparse(self, block: bytes) -> tuple[tuple[tuple[int, int], ...], int]:
         """Read the old GNU form: four pairs in the header, twenty-one in each block that follows."""
@@ -475,17 +452,53 @@ def _records(body: bytes) -> dict[bytes, bytes]:
     return records
 
 
-def _check_name(name: bytes, most: int, what: str) -> None:
-    if b"\0" in name:
-        raise ValueError(f"a {what} holds a NUL")
-    if len(name) > most:
-        raise ValueError(f"the {what} `{decode_text(name[:60])}…` is longer than {most} bytes")
-    if what == "name" and len(name) > MAX_PART_BYTES:
-        *folders, last = name.rstrip(b"/").split(b"/")
-        # A removal is the name with a prefix, which no file ever bears.
-        part = max(*folders, last.removeprefix(WHITEOUT_PREFIX.encode()), b"", key=len)
-        if len(part) > MAX_PART_BYTES:
-            raise ValueError(f"`{decode_text(part[:60])}…` in a name is longer than {MAX_PART_BYTES} bytes")
+def _numbers(
+    records: dict[bytes, bytes], kind: bytes, uid: int, gid: int, size: int, mtime_ns: int
+) -> tuple[int, int, int, int]:
+    """Return a member's numbers as its records have them, or else as given."""
+    if text := records.get(b"uid"):
+        uid = parse_decimal(text)
+    if text := records.get(b"gid"):
+        gid = parse_decimal(text)
+    if kind in _WITH_CONTENT and (text := records.get(b"size")):
+        size = parse_decimal(text)
+    if text := records.get(b"mtime"):
+        mtime_ns = parse_time_ns(text)
+    return uid, gid, size, mtime_ns
+
+
+def _check_ranges(name: bytes, uid: int, gid: int, stored: int, mtime_ns: int, major: int, minor: int) -> None:
+    if not 0 <= uid <= _MAX_ID or not 0 <= gid <= _MAX_ID:
+        raise ValueError(f"an owner of {decode_text(name)!r} is out of range")
+    if not _EARLIEST_NS < mtime_ns < _LATEST_NS:
+        raise ValueError(f"the time of {decode_text(name)!r} is out of range")
+    if not 0 <= major <= _MAX_MAJOR or not 0 <= minor <= _MAX_MINOR:
+        raise ValueError(f"the device number {major}:{minor} of {decode_text(name)!r} is out of range")
+    if stored > _MAX_SIZE:
+        raise ValueError(f"the size of {decode_text(name)!r} is out of range")
+
+
+def _check_names(name: bytes, link: bytes, kind: bytes) -> None:
+    if b"\0" in name or b"\0" in link:
+        raise ValueError("a name holds a NUL" if b"\0" in name else "a link holds a NUL")
+    if len(name) > MAX_PART_BYTES:
+        _check_parts(name)
+    if len(link) > (MAX_TARGET_BYTES if kind == b"2" else MAX_NAME_BYTES):
+        raise _too_long("link", link, MAX_TARGET_BYTES if kind == b"2" else MAX_NAME_BYTES)
+
+
+def _check_parts(name: bytes) -> None:
+    if len(name) > MAX_NAME_BYTES:
+        raise _too_long("name", name, MAX_NAME_BYTES)
+    *folders, last = name.rstrip(b"/").split(b"/")
+    # A removal is the name with a prefix, which no file ever bears.
+    part = max(*folders, last.removeprefix(WHITEOUT_PREFIX.encode()), b"", key=len)
+    if len(part) > MAX_PART_BYTES:
+        raise ValueError(f"`{decode_text(part[:60])}…` in a name is longer than {MAX_PART_BYTES} bytes")
+
+
+def _too_long(what: str, name: bytes, most: int) -> ValueError:
+    return ValueError(f"the {what} `{decode_text(name[:60])}…` is longer than {most} bytes")
 
 
 def _attributes(records: dict[bytes, bytes]) -> tuple[tuple[str, bytes], ...]:

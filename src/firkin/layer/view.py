@@ -124,25 +124,29 @@ class DiffTree:
         try:
             status = os.lstat(full)
         except (FileNotFoundError, NotADirectoryError):
-            if self._index is not None and (record := self._index.lookup(path)) is not None:
-                # Devices, which could not be made.
-                return record if record.entry is not None and record.entry.kind in ("char", "block") else None
-            return None
+            return self._device(path)
         kind = status.st_mode & _S_IFMT
         if kind == _S_IFCHR and status.st_rdev == 0:
             return IndexRecord(path, None)
         if kind == _S_IFREG and status.st_size == 0 and get_xattr(full, WHITEOUT_XATTR) is not None:
             return IndexRecord(path, None)
         entry = read_entry(full, status)
-        opaque = kind == _S_IFDIR and _is_opaque(full)
         if self._index is not None:
-            record = self._index.lookup(path)
-            if record is not None and record.entry is not None and not record.implied:
-                known = record.entry
-                entry = msgspec.structs.replace(
-                    entry, uid=known.uid, gid=known.gid, mode=known.mode, xattrs=known.xattrs
-                )
-        return IndexRecord(path, entry, "", opaque)
+            entry = _with_attributes(entry, self._index.lookup(path))
+        return IndexRecord(path, entry, "", kind == _S_IFDIR and _is_opaque(full))
+
+    def _device(self, path: str) -> IndexRecord | None:
+        """Return what the index says of a device, which could not be made."""
+        record = None if self._index is None else self._index.lookup(path)
+        if record is None or record.entry is None or record.entry.kind not in ("char", "block"):
+            return None
+        return record
+
+    def _devices(self, path: str, there: set[str]) -> Iterator[tuple[str, bool]]:
+        if self._index is not None:
+            for name, removed in self._index.children(path):
+                if name not in there and not removed and self._device(f"{path}/{name}" if path else name):
+                    yield name, False
 
     def children(self, path: str) -> Iterator[tuple[str, bool]]:
         """Yield the names in a directory; True: removed."""
@@ -154,22 +158,29 @@ class DiffTree:
             return
         marked: bool | None = None
         for item in items:
-            removed = False
             if item.is_file(follow_symlinks=False):
                 if marked is None:
                     marked = get_xattr(full, OPAQUE_XATTR) == b"x"
-                removed = marked and get_xattr(item.path, WHITEOUT_XATTR) is not None
-            elif not item.is_dir(follow_symlinks=False) and not item.is_symlink():
-                status = item.stat(follow_symlinks=False)
-                removed = status.st_mode & _S_IFMT == _S_IFCHR and status.st_rdev == 0
-            yield item.name, removed
+                yield item.name, marked and get_xattr(item.path, WHITEOUT_XATTR) is not None
+            else:
+                yield item.name, _is_whiteout_device(item)
         if self._index is not None:
-            there = {item.name for item in items}
-            for name, removed in self._index.children(path):
-                if name not in there and not removed:
-                    record = self._index.lookup(f"{path}/{name}" if path else name)
-                    if record is not None and record.entry is not None and record.entry.kind in ("char", "block"):
-                        yield name, False
+            yield from self._devices(path, {item.name for item in items})
+
+
+def _with_attributes(entry: Entry, record: IndexRecord | None) -> Entry:
+    """Return an entry with the owner, mode and xattrs that an index knows."""
+    if record is None or record.entry is None or record.implied:
+        return entry
+    known = record.entry
+    return msgspec.structs.replace(entry, uid=known.uid, gid=known.gid, mode=known.mode, xattrs=known.xattrs)
+
+
+def _is_whiteout_device(item: os.DirEntry[str]) -> bool:
+    if item.is_dir(follow_symlinks=False) or item.is_symlink():
+        return False
+    status = item.stat(follow_symlinks=False)
+    return status.st_mode & _S_IFMT == _S_IFCHR and status.st_rdev == 0
 
 
 def _is_opaque(full: str) -> bool:
@@ -212,31 +223,32 @@ class MergedView:
 
     def _find(self, path: str, implied: tuple[int, Entry] | None = None) -> tuple[int, Entry] | None:
         """Return the layer that decides on a path, and the entry; implied directories take lower attributes."""
-        for number in self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers)):
+        for number in self._holders(path):
             record = self._layers[number].lookup(path)
             if record is None:
                 continue
             if record.entry is None:
                 return implied
             if not record.implied:
-                entry = record.entry
-                if implied is not None and entry.kind == "symlink":
-                    target = self._behind(number, path)
-                    if target is None:
-                        continue
-                    entry = target
-                if implied is not None and entry.kind != "dir":
-                    return implied
-                return number, self._numbered(entry, number)
+                if implied is None:
+                    return number, self._numbered(record.entry, number)
+                taken = self._behind(number, path, record.entry)
+                if taken is None:
+                    continue
+                return (number, self._numbered(taken, number)) if taken.kind == "dir" else implied
             implied = implied or (number, record.entry)
             if record.opaque:
                 return implied
-        if not path and implied is None:
-            return 0, Entry("dir", 0o755)
-        return implied
+        return implied if path or implied else (0, Entry("dir", 0o755))
 
-    def _behind(self, number: int, path: str) -> Entry | None:
-        """Return what a link leads to in its own layer."""
+    def _holders(self, path: str) -> Sequence[int]:
+        """Return the layers that may say something of a path, the highest first."""
+        return self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers))
+
+    def _behind(self, number: int, path: str, entry: Entry) -> Entry | None:
+        """Return an entry, or what a link leads to in its own layer."""
+        if entry.kind != "symlink":
+            return entry
         alone = MergedView((self._layers[number],))
         target = follow_links(alone.lstat, path)
         return None if target is None else alone.lstat(target)
