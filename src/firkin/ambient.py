@@ -59,12 +59,12 @@ def store_root(ambient: Ambient) -> str:
 
 
 def config_files(ambient: Ambient) -> tuple[str, ...]:
-    """Return the places of config.toml, later ones win."""
+    """Return the places of config.toml; later ones win."""
     return SYSTEM_CONFIG, f"{_xdg(ambient, 'XDG_CONFIG_HOME', '.config')}/firkin/config.toml"
 
 
 def auth_files(ambient: Ambient) -> tuple[str, ...]:
-    """Return the places where registry credentials are looked up, first match wins.
+    """Return the places where registry credentials are looked up; the first match wins.
 
     Mirrors: docker (DOCKER_CONFIG, HOME) and containers/image (REGISTRY_AUTH_FILE, runtime directory).
     """
@@ -80,7 +80,7 @@ def auth_files(ambient: Ambient) -> tuple[str, ...]:
 
 
 def private_paths(ambient: Ambient) -> tuple[str, ...]:
-    """Return the places of credentials besides those of registries; most are not there."""
+    """Return the places of credentials besides those of registries; most of them do not exist."""
     named = [path for name in _PRIVATE_NAMES for path in ambient.environ.get(name, "").split(":") if path]
     home = [f"{ambient.home.rstrip('/')}/{path}" for path in _PRIVATE_IN_HOME]
     return (*(absolute(ambient.cwd, path) for path in named), *home, _POD_SECRETS)
@@ -102,7 +102,7 @@ def registry_settings(ambient: Ambient) -> RegistrySettings:
 
 
 def request_template(ambient: Ambient, context: str, root: str, registry: RegistrySettings) -> BuildRequest:
-    """Return a request that holds what the surroundings say, and nothing that anybody asked for."""
+    """Return a request that holds what the surroundings say; the caller adds what was asked for."""
     environ = ambient.environ
     return BuildRequest(
         context=context,

@@ -125,7 +125,7 @@ def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolatio
     hints: list[AnyHint] = [how]
     inplace = offers["inplace"]
     if facts.uid and requirements.inplace:
-        # The executor's container offers what it needs to root, which is what always works.
+        # In the executor's container root has all that is needed, so this always works.
         hints.insert(0, "run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`")
         missing = f"uid {facts.uid} is not root, and {missing}"
     if inplace.available:
@@ -142,7 +142,7 @@ def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolatio
 
 
 def _forbidding(requirements: Requirements) -> tuple[str, ...]:
-    """Return the exposed files for whose sake no step runs on this container's own root, unless it was asked for."""
+    """Return the exposed files that keep steps off this container's own root, unless `inplace` was asked for."""
     return tuple(path for path in requirements.exposed if _POD_TOKEN not in path)
 
 
@@ -217,7 +217,7 @@ def _offer_inplace(facts: HostFacts, requirements: Requirements) -> Offer:
 
 
 def _missing_namespaces(facts: HostFacts) -> tuple[str, AnyHint]:
-    """Return the fact and the way out that matter most for this user."""
+    """Return the missing fact that matters most for this user, and how to get it."""
     mapping: IdMapping = "root" if facts.can(CAP_SYS_ADMIN) and facts.uid == 0 else "single"
     return _missing_for(facts, mapping)
 
@@ -238,7 +238,7 @@ def _missing_for(facts: HostFacts, mapping: IdMapping) -> tuple[str, AnyHint]:
 
 
 def _missing_right(facts: HostFacts, mapping: IdMapping) -> tuple[str, str]:
-    """Return what the worker would need to be allowed to do, and what would allow it; nothing if nothing is missing."""
+    """Return the right that the worker lacks and what would give it, empty texts if none is missing."""
     match mapping:
         case "root" if not (facts.uid == 0 and facts.can(CAP_SYS_ADMIN)):
             how = "run as root, in a container with `--privileged` or `--cap-add SYS_ADMIN`"

@@ -73,7 +73,7 @@ class Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finished"):
 
 
 class Warned(msgspec.Struct, frozen=True, tag_field="event", tag="warned"):
-    """Something that is allowed but probably not meant. `code` is stable."""
+    """Something that is allowed but probably a mistake. `code` is stable."""
 
     time: float
     code: str

@@ -72,7 +72,7 @@ def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings)
         try:
             settings = _read(settings, file)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            continue  # with HOME=/root under another uid, as in a pod, it is somebody else's
+            continue  # with HOME=/root and another uid, as in a pod, the file belongs to somebody else
         except OSError as error:
             raise UsageError(f"cannot read {file}: {(error.strerror or '').lower()}", code="config") from error
     if required:
@@ -87,7 +87,7 @@ def _read(settings: Settings, file: str) -> Settings:
     from firkin.linux.files import read_named
 
     data = read_named(file)
-    import tomllib  # mostly there is no such file
+    import tomllib  # few machines have such a file
 
     try:
         text = data.decode()

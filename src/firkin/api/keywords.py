@@ -49,7 +49,7 @@ def integer(name: str, value: object) -> int:
 
 
 def seconds(name: str, value: object) -> float:
-    """Read a time span; one beyond all clocks is cut. Raises UsageError."""
+    """Read a number of seconds; one that is too large for any clock is cut. Raises UsageError."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise _wrong(name, value, "a number of seconds")
     if not value >= 0:  # NaN is neither
@@ -81,13 +81,13 @@ def path(name: str, value: object) -> str:
     if not found:
         raise UsageError(f"`{name}` is empty: it takes a path", code="argument-value")
     _refuse_nul(f"`{name}`", found)
-    # Those that stand for bytes are left.
+    # Surrogates that stand for bytes are allowed.
     _refuse_surrogates(f"`{name}`", "".join(char for char in found if not "\udc80" <= char <= "\udcff"))
     return found
 
 
 def choice(*choices: str) -> Reader[str]:
-    """Return the reader of one of some words."""
+    """Return a reader that takes one of `choices`."""
 
     def read(name: str, value: object) -> str:
         if not isinstance(value, str):
@@ -201,7 +201,7 @@ def listener(name: str, value: object) -> Callable[..., object]:
 
 
 def check_cancel(name: str, value: object) -> None:
-    """Refuse what cannot be asked whether it is set. Raises UsageError."""
+    """Refuse what has no method `is_set`. Raises UsageError."""
     if value is not None and not callable(getattr(value, "is_set", None)):
         raise _wrong(name, value, "what has `is_set()`, e.g. a threading.Event")
 

@@ -38,7 +38,7 @@ def run_call(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Callabl
         source = session.contexts.read_dockerfile()
         emit(Planned(time.time(), (), source.shown()))
         document = msgspec.Raw(encode_line(_answer(request, session, source)))
-    cancel.check()  # bases that could not be asked any more are no answer
+    cancel.check()  # a stopped worker has not looked at every base image
     nothing = ImageResult("", "", "", (), "", 0)
     return BuildResult(nothing, (), (), (), time.time() - began, document)
 

@@ -1,4 +1,4 @@
-"""What a build is asked to do, and what came of it; with their JSON codec. Pure.
+"""What a build is asked to do, and what came of it, with their JSON codec. Pure.
 
 One BuildRequest serves the command line, the Kaniko executor and the Python API. It holds whatever
 the environment had to say (paths, variables, clock): nothing below `worker` asks the environment.
@@ -123,7 +123,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     dialect: Dialect = BUILDKIT
     annotations: Pairs = ()
     target: str = ""
-    also_targets: tuple[str, ...] = ()  # stages that must build as well; nothing comes of them
+    also_targets: tuple[str, ...] = ()  # stages that are built as well, but go to no output
     platforms: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = (Output(),)
@@ -132,7 +132,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     pull: bool = False
     cache_from: tuple[CacheRef, ...] = ()
     cache_to: tuple[CacheRef, ...] = ()
-    explain: bool = False  # tell of each step that is not cached what differs from last time
+    explain: bool = False  # say of each step that is not cached what differs from last time
     require_cached: bool = False  # fail where a step would have to run
     secrets: tuple[Secret, ...] = ()
     ssh: tuple[SshAgent, ...] = ()
@@ -146,16 +146,16 @@ class BuildRequest(msgspec.Struct, frozen=True):
     isolation: Literal["auto", "namespaces", "chroot", "inplace"] = "auto"
     registry: RegistrySettings = RegistrySettings()
     git_context: bool = False  # the context's address is that of a git repository, whatever it looks like
-    git_depth: int = 1  # commits that the `.git` of a git context tells of; 0: all
+    git_depth: int = 1  # how many commits the `.git` of a git context has; 0: all
     git_environ: Pairs = ()  # GIT_* and ssh settings for git contexts; secret
     object_store_environ: Pairs = ()  # AWS_*, S3_*, AZURE_*, GOOGLE_* for blob contexts; secret
     max_parallel_steps: int = 0  # 0: as many as the machine has cores, at least 2
     call: Call = "build"
-    check_compat: tuple[str, ...] = ()  # other builders whose traps `check` tells as well
+    check_compat: tuple[str, ...] = ()  # other builders; `check` warns of what they do differently
     verify: str = ""  # reference or digest that the result is compared with; nothing is written then
-    plan_only: bool = False  # tell the steps and stop
+    plan_only: bool = False  # list the steps and stop
     check_push: tuple[str, ...] = ()  # names whose repositories must take pushes, or nothing is built
-    media_family: Literal["", "base", "oci", "docker"] = ""  # of outputs that do not say; base: as the base image
+    media_family: Literal["", "base", "oci", "docker"] = ""  # of outputs without one; base: that of the base image
     squash: bool = False  # one layer for all of the target stage's instructions
     ignore_paths: tuple[str, ...] = ()  # image paths left out of new layers
     private_paths: tuple[str, ...] = ()  # files and directories that no step may read, beside `registry.auth_files`
@@ -194,7 +194,7 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 class BuildResult(msgspec.Struct, frozen=True):
-    """What a build came to. `image` is the (first) image, `images` one for each platform."""
+    """The outcome of a build. `image` is the (first) image, `images` one for each platform."""
 
     image: ImageResult
     images: tuple[ImageResult, ...]
@@ -205,7 +205,8 @@ class BuildResult(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-# What ends in an image, a name or an environment. Paths may have any bytes, and texts of files any characters.
+# Fields that end in an image, a name or an environment: their text must be UTF-8. Paths may have any bytes, and
+# texts of files any characters.
 _TEXTS = {
     "build_args": "a build argument", "labels": "a label", "annotations": "an annotation", "target": "the target",
     "also_targets": "a target", "platforms": "a platform", "tags": "a tag", "no_cache_filter": "a stage not to cache",
@@ -216,7 +217,7 @@ _TEXTS = {
 _FILES = ("dockerfile_text", "ignore_text")
 
 
-# From what number to what number fields go; others are looked at where they count.
+# First and last value of fields with numbers; other fields are checked where they are used.
 _RANGES: dict[str, tuple[float, float]] = {
     "source_date_epoch": (FIRST_S, LATEST_S),
     "max_parallel_steps": (0, 1 << 31),

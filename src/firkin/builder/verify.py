@@ -40,7 +40,7 @@ _OPTION = Hint.of("option-verify")
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What comparing came to; the JSON document of the result. `step` is a line of history."""
+    """The outcome of a comparison; the JSON document of the result. `step` is a line of history."""
 
     equal: bool
     expected: str
@@ -76,14 +76,14 @@ def _verify(
     epoch = request.source_date_epoch
     found = None
     for number, (seconds, rewrite) in enumerate(_guesses(request, expected.image)):
-        # The steps run once; what is tried then takes them from the cache and gives them other times.
+        # The steps run once; further attempts take them from the cache and give their files other times.
         attempt = msgspec.structs.replace(
             request, source_date_epoch=seconds, rewrite_timestamp=rewrite, no_cache=not number
         )
         prefix.enter(f"{platform} {number}", label)
         built = _build(session, attempt, source, prefix)
         same = built.image.manifest.digest == expected.image.manifest.digest
-        if number <= 1 or same:  # what differs is told of the likeliest: with the epoch that the image seems to have
+        if number <= 1 or same:  # if none is the same, the likeliest is compared
             found, epoch = built, seconds
         if same:
             break
@@ -191,7 +191,7 @@ def _compare_layers(
     except StoreError as missing:
         if missing.code != "blob-missing":
             raise
-        return None  # only layers of a base are not here: nothing made us fetch them
+        return None  # only layers of a base image can be missing here: no step needed them
 
 
 def _file_error(step: str, differences: list[FileDifference], hints: list[AnyHint], epoch: int | None) -> FirkinError:
@@ -209,7 +209,7 @@ def _file_error(step: str, differences: list[FileDifference], hints: list[AnyHin
 
 
 def _document_error(old: Image, new: Image, hints: list[AnyHint]) -> FirkinError:
-    """Say how configurations or manifests differ whose files are the same."""
+    """Return the error for images with the same files whose configurations or manifests differ."""
     for index, (line, other) in enumerate(zip(old.config.history, new.config.history, strict=False)):
         what = _differing_field(line, other, ("created_by", "empty_layer", "author", "comment", "created"))
         if what:

@@ -75,7 +75,7 @@ def _result_of(ending: Ending, asked: int) -> BuildResult | FirkinError:
 
 
 class _Signals:
-    """Passes signals on to the worker at once, and has them as bytes on a pipe, to be waited for with the events."""
+    """Passes signals on to the worker at once, and has them as bytes on a pipe, which ends the wait for events."""
 
     def __init__(self) -> None:
         self.read_end, self._write_end = os.pipe()
@@ -142,7 +142,7 @@ class _Signals:
 
 
 class _Front:
-    """Draws what a worker tells."""
+    """Draws the events of a worker."""
 
     def __init__(self, renderer: Renderer, signals: _Signals, texts: Texts) -> None:
         self._renderer = renderer
@@ -156,11 +156,11 @@ class _Front:
         self._renderer.event(in_words(event, self._texts))
 
     def wait_s(self) -> float | None:
-        """Return how long the drawing may stand still."""
+        """Return how often the drawing changes by itself, None for never."""
         return self._renderer.interval_s or None
 
     def look(self, worker: Worker) -> None:
-        """Say that the build is being stopped, and draw what changes with time only."""
+        """Say once that the build is being stopped, and draw what changes with time only."""
         for number in self._signals.waiting():
             if number in _STOPPING and not self._said:
                 self._said = True

@@ -33,7 +33,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Reported(Exception):
-    """A FirkinError together with the texts that it may point at."""
+    """A FirkinError together with the texts that it quotes lines of."""
 
     def __init__(self, error: FirkinError, sources: tuple[object, ...]) -> None:
         super().__init__(str(error))
@@ -46,7 +46,7 @@ def run_command(name: str, module: str, words: list[str]) -> int:
     debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
 
     def work() -> int:
-        handle(_interrupt)  # until the command has a better way
+        handle(_interrupt)  # until the command has a handler of its own
         command = load_command(module)
         main = getattr(command, "main", None)
         if main is not None and words not in (["--help"], ["-h"]):  # a program with a grammar of its own

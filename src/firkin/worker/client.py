@@ -19,13 +19,13 @@ from firkin.errors import HostError
 from firkin.events import Event
 from firkin.worker.messages import Failure, Success, decode_line
 
-# -P: the directory that we stand in may be somebody's build context and is not a place to import from.
+# -P: the working directory may be somebody's build context, from which nothing must be imported.
 COMMAND = ["-P", "-m", "firkin.worker"]
 _CHUNK = 1 << 16
 
 
 class Watcher(Protocol):
-    """Who wants to know of a worker. What its methods raise ends the worker and reaches the caller of `watch`."""
+    """Whoever watches a worker. What its methods raise ends the worker and reaches the caller of `watch`."""
 
     descriptor: int
     """Readable when `look` is to be called before its time; -1 for none."""

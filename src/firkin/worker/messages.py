@@ -89,7 +89,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def error_of(failure: Failure) -> FirkinError:
-    """Return the error that a Failure tells of, of the same class and with its causes."""
+    """Return the error that a Failure stands for, of the same class and with its causes."""
     kind = getattr(errors, failure.kind, FirkinError)
     error: FirkinError
     if kind is InternalError:
@@ -124,7 +124,7 @@ def _as_firkin_error(error: BaseException) -> FirkinError:
 
 
 def _limit_reached(error: BaseException) -> FirkinError | None:
-    """Return what an exception of Python's says of this machine's limits, None if it says nothing of the kind."""
+    """Return the error for a limit of this machine that a Python exception reports, None if it reports none."""
     if isinstance(error, KeyboardInterrupt):
         return Cancelled("the build was cancelled")
     if isinstance(error, MemoryError):

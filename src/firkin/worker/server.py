@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from firkin.linux.enter import Channel
     from firkin.tasks.cancel import Cancel
 
-# The engine: request, emit, cancel, and what returns the backend of RUN steps (or raises HostError).
+# The engine: a function of the request, emit, cancel, and what returns the backend of RUN steps (or raises HostError).
 Build = Callable[[BuildRequest, Callable[[Event], None], "Cancel", Callable[[], "Backend"]], BuildResult]
 
 
@@ -88,13 +88,13 @@ def _start_unpacker(request: BuildRequest, *, at_once: bool) -> None:
 
 
 def _keep_descriptors() -> None:
-    """Let no command inherit what our caller left open: a directory's descriptor leads out of any root."""
+    """Let no command inherit what the caller left open: with the descriptor of a directory it could leave its root."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:
                 os.set_inheritable(int(name), False)
             except OSError:
-                pass  # it was the listing's own
+                pass  # the descriptor of the listing itself, which is closed by now
 
 
 def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
@@ -107,7 +107,7 @@ def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
 
 
 def _listen() -> Cancel:
-    """Return what SIGTERM and SIGINT set from now on; those that came while they were held back come now."""
+    """Return what SIGTERM and SIGINT set from now on; signals that were blocked until now arrive now."""
     from firkin.tasks.cancel import Cancel
 
     cancel = Cancel()

@@ -56,7 +56,7 @@ def translate_context(
 
 
 def bucket_context(bucket: str) -> str:
-    """Return the context that the old `--bucket` names; without a scheme it is Google's."""
+    """Return the context that the old `--bucket` names; without a scheme it is one of Google Cloud Storage."""
     return bucket if "://" in bucket else f"gs://{bucket}"
 
 
@@ -71,7 +71,7 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
         raise UsageError(f"GIT_PULL_METHOD is `{method}`, neither https nor http")
     place, _, fragment = rest.partition("#")
     path = place.rstrip("/")
-    query = "?keep-git-dir=true"  # a clone has one, and steps ask it for versions
+    query = "?keep-git-dir=true"  # as in a clone, since steps ask git for versions
     if not parse_bool(options.get("recurse-submodules", "false")):
         query += "&submodules=false"
     tail = _fragment(fragment, options.get("branch", ""), sub_path)
@@ -87,7 +87,7 @@ def _check_git_options(options: Mapping[str, str]) -> None:
 
 
 def _fragment(fragment: str, branch: str, sub_path: str) -> str:
-    """Return the fragment of an address of git's that names a commit and a directory in it."""
+    """Return the fragment of a git address: a commit and a directory in it."""
     ref, _, commit = fragment.partition("#")
     wanted = commit or branch or ref
     if sub_path:

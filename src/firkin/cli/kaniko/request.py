@@ -25,7 +25,7 @@ _HELPERS = ("env", "google", "ecr", "acr", "gitlab")
 
 
 def executor_registry(flags: Values, ambient: Ambient) -> RegistrySettings:
-    """Return how registries are talked to: config.toml, then the environment in the executor's order, then flags."""
+    """Return the settings of registries: config.toml, then the environment in the executor's order, then flags."""
     environ, cwd = ambient.environ, ambient.cwd
     base = read_settings(config_files(ambient), "", registry_settings(ambient)).registry
     everywhere = flags.flag("skip-tls-verify")
@@ -86,7 +86,7 @@ def _client_certificates(flags: Values, cwd: str) -> list[tuple[str, str, str]]:
 
 
 def _auth_files(ambient: Ambient) -> tuple[str, ...]:
-    """Return the places of credentials: config.json before REGISTRY_AUTH_FILE, other than firkin has it."""
+    """Return the places of credentials: config.json before REGISTRY_AUTH_FILE, the other way round than firkin."""
     places = auth_files(ambient)
     return (places[1], places[0], *places[2:]) if ambient.environ.get("REGISTRY_AUTH_FILE") else places
 
@@ -136,7 +136,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         build_args=arguments,
         proxy_args=(),  # proxies of the environment are for registries; RUN gets those of --build-arg
         labels=tuple(_labelled(item) for item in flags.many("label")),
-        allow=("network.host",),  # the network of the container is all that there is
+        allow=("network.host",),  # steps have the network of the container anyway
         annotations=tuple(flags.pairs("annotation").items()),
         target=target,
         also_targets=tuple(others),
@@ -211,7 +211,7 @@ def _location(flags: Values, ambient: Ambient) -> Location:
 
 
 def _dockerfile(flags: Values, location: Location, cwd: str) -> tuple[str, str | None, str | None]:
-    """Return the Dockerfile's name, and its text and ignore file where it lies beside a context that is not here."""
+    """Return the Dockerfile's name, with its text and ignore file if it is a file here and the context is not."""
     name = flags.text("dockerfile")
     if name.startswith(("http://", "https://")) or os.path.isdir(absolute(cwd, location.context)):
         return name, None, None
@@ -237,10 +237,10 @@ def _build_args(flags: Values, environ: Mapping[str, str]) -> tuple[tuple[str, s
     for text in flags.many("build-arg"):
         key, equals, value = text.partition("=")
         if not text:
-            continue  # what a script makes of an unset variable in quotes
+            continue  # a script wrote an unset variable in quotes
         if not key.strip():
             raise UsageError(f"flag `--build-arg`: `{text}` has no name before `=`")
-        # Other than Docker, which leaves the argument unset: scripts count on the empty string.
+        # Docker leaves the argument unset instead, but scripts for Kaniko count on the empty string.
         chosen[key] = value if equals else environ.get(key, "")
     return tuple(chosen.items())
 
