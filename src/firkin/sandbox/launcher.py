@@ -170,5 +170,5 @@ def _become(
     for fd in (null, output_fd, error_fd):
         os.close(fd)
     with open(plan_fd, "rb") as file:
-        plan = marshal.load(file)
+        plan = marshal.loads(file.read())
     os._exit(names["main"](plan, status_fd))

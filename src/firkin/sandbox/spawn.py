@@ -36,9 +36,10 @@ _WITH_MOUNTS = ("init/real_mounts",)
 _WITHOUT_MOUNTS = ("../linux/sparse", "init/carry", "init/emulated_mounts")
 _ANSWERING = ("init/listener",)
 _ONE_ID = ("init/owners",)
-# A script would be compiled at every start; its code objects come with the plan instead.
+# A script would be compiled at every start; its code objects come with the plan instead. They are read as a whole:
+# marshal.load asks the file for each of its values.
 _LOADER = (
-    "import marshal, sys; codes, arguments = marshal.load(open(3, 'rb'))\n"
+    "import marshal, sys; codes, arguments = marshal.loads(open(3, 'rb').read())\n"
     "for code in codes: exec(code)\n"
     "sys.exit(main(*arguments))"
 )

@@ -1,6 +1,6 @@
 """The stand-alone program that every command starts under. Does I/O. Nothing imports it, and it nothing of firkin.
 
-    python -I -S -c 'import marshal, sys; codes, arguments = marshal.load(open(3, "rb")); …; main(*arguments)'
+    python -I -S -c 'import marshal, sys; codes, arguments = marshal.loads(open(3, "rb").read()); …; main(*arguments)'
 
 It needs os, sys, ctypes (and the built-in _signal) only, so it is ready in about 10 ms. Descriptor 3 holds its parts
 compiled (`sandbox/spawn.py` lists them), which are executed in one set of names, and the plan, which
