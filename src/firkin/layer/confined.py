@@ -19,6 +19,7 @@ import gc
 import os
 import signal
 from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,6 +36,7 @@ from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.tar import LimitReached
 from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.linux import syscalls
+from firkin.linux.server import fork_server
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
 
@@ -43,11 +45,9 @@ if TYPE_CHECKING:
 
 _PIPE_BYTES = 1 << 20
 _PIECE = 256 << 10
-_MAX_FD = 1 << 16
 _MAX_MESSAGE = 1 << 16
 _MAX_FDS = 4
 _F_SETPIPE_SZ = 1031
-_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _APART = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 # CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP: to make files of any owner and kind.
 _NEEDED = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
@@ -222,24 +222,8 @@ def start_confined(*, at_once: bool = False) -> Confined:
     What it needs is loaded with the first layer, or `at_once` where steps may replace the libraries.
     """
     global _current
-    from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
-
-    own, other = socketpair(AF_UNIX, SOCK_SEQPACKET)
-    parent = os.getpid()
-    # Collections pass over what is here now, and so leave its pages shared: copying them would cost ten times the fork.
-    gc.freeze()
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
-    try:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                own.close()
-                _serve(parent, other, unblocked, at_once)
-            finally:
-                os._exit(70)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-    other.close()
+    # The worker is who hears of other signals: when it ends, so does this.
+    pid, own = fork_server(partial(_serve, at_once), on_stop=signal.SIG_IGN, with_parent=signal.SIGKILL)
     _current = Confined(pid, own)
     return _current
 
@@ -273,21 +257,12 @@ def unpack_confined(
 # --- the server ---
 
 
-def _serve(parent: int, channel: Socket, unblocked: set[int], at_once: bool) -> NoReturn:
-    for number in _IGNORED:
-        signal.signal(number, signal.SIG_IGN)  # the worker's to hear: when it ends, so does this
-    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+def _serve(at_once: bool, channel: Socket) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-    signal.set_wakeup_fd(-1)
-    syscalls.set_parent_death_signal(signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(70)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in range(3):
         os.dup2(null, fd)
-    keep = channel.fileno()
-    os.closerange(3, keep)
-    os.closerange(keep + 1, _MAX_FD)
+    os.close(null)
     ready = False
     if at_once:
         ready = _make_ready()

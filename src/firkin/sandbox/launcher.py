@@ -14,20 +14,22 @@ import os
 import signal
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 from firkin.errors import HostError
 from firkin.linux import syscalls
+from firkin.linux.server import fork_server
 from firkin.sandbox.operations import pack
 from firkin.sandbox.spawn import emulated_codes, plan_file
 
 if TYPE_CHECKING:
+    from _socket import socket as Socket
+    from types import CodeType
     from typing import Any, NoReturn
 
     from firkin.sandbox.operations import Plan
     from firkin.sandbox.spawn import Wires
-
-_MAX_FD = 1 << 16
 
 
 class Launched:
@@ -102,18 +104,9 @@ _current: Launcher | None = None
 def start_launcher() -> Launcher:
     """Fork the launcher; this process must have one thread. `current_launcher` gives it later."""
     global _current
-    codes = emulated_codes()
-    own, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            own.close()
-            _serve(parent, other, codes)
-        finally:
-            os._exit(70)
-    other.close()
-    _current = Launcher(pid, own)
+    serve = partial(_serve, emulated_codes())
+    pid, own = fork_server(serve, on_stop=signal.SIG_DFL, with_parent=signal.SIGTERM)
+    _current = Launcher(pid, socket.socket(fileno=own.detach()))
     return _current
 
 
@@ -128,17 +121,9 @@ def _gone() -> HostError:
     return HostError("the process that starts commands has ended", code="launcher")
 
 
-def _serve(parent: int, channel: socket.socket, codes: tuple[Any, ...]) -> NoReturn:
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.set_wakeup_fd(-1)
-    syscalls.set_parent_death_signal(signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(70)
+def _serve(codes: tuple[CodeType, ...], end: Socket) -> NoReturn:
     os.setsid()
-    keep = channel.fileno()
-    os.closerange(3, keep)
-    os.closerange(keep + 1, _MAX_FD)
+    channel = socket.socket(fileno=end.detach())
     names: dict[str, Any] = {"__name__": "firkin_init"}
     for code in codes:
         exec(code, names)
