@@ -262,14 +262,6 @@ COMPLEX = {
     "builder.dockerfile.shellpattern": ("to be simplified", "_fill"),
     "builder.dockerfile.stages": ("to be simplified", "Plan.warn_unused_arguments Plan._epoch"),
     "builder.dockerfile.words": ("to be simplified", "_Expansion.until _Expansion.modified _Expansion.dollar _without_half_characters _Expansion.double_quoted"),
-    "linux.beneath": ("to be simplified", "_walk"),
-    "linux.harden": ("to be simplified", "load_everything"),
-    "oci.config": ("to be simplified", "parse_config encode_config"),
-    "oci.gojson": ("to be simplified", "_fit"),
-    "oci.image": ("to be simplified", "validate"),
-    "oci.manifest": ("to be simplified", "parse_manifest"),
-    "oci.platform": ("to be simplified", "match_rank"),
-    "oci.reference": ("to be simplified", "_check_registry parse_reference"),
     "testing.registry": ("to be simplified", "_Handler._receive _Handler.do_GET _Handler._token"),
 }  # fmt: skip
 

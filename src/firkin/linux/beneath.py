@@ -146,54 +146,82 @@ def _openat2_works(fd: int) -> bool:
     return True
 
 
+class _Walk:
+    """A walk by hand: directories held open from the root down, and the names that led on, missing ones last."""
+
+    def __init__(self, root_fd: int, path: str, *, missing_ok: bool) -> None:
+        self.held = [os.dup(root_fd)]
+        self.names: list[str] = []
+        self._path = path
+        self._missing_ok = missing_ok
+
+    def step(self, part: str, *, last: bool, follow: bool) -> str | None:
+        """Go on to a part of the path, or return the text of the link that it is and that is to be followed."""
+        if part == "..":
+            self._up()
+            return None
+        if len(self.held) < len(self.names) + 1:
+            self.names.append(part)  # nothing can exist below what is missing
+            return None
+        try:
+            fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.held[-1])
+        except FileNotFoundError:
+            if not self._missing_ok:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._path) from None
+            self.names.append(part)
+            return None
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISLNK(mode) and follow:
+            text = os.readlink("", dir_fd=fd)
+            os.close(fd)
+            return text
+        self.names.append(part)
+        self.held.append(fd)
+        if not last and not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self._path)
+        return None
+
+    def _up(self) -> None:
+        if self.names:
+            self.names.pop()
+            if len(self.held) > len(self.names) + 1:
+                os.close(self.held.pop())
+
+    def restart(self) -> None:
+        """Go back to the root."""
+        while len(self.held) > 1:
+            os.close(self.held.pop())
+        self.names.clear()
+
+
 def _walk(root_fd: int, path: str, flags: int, *, missing_ok: bool) -> tuple[int, str]:
     """Walk by hand; return the opened descriptor (-1 if missing and that is fine) and the resolved path."""
-    held = [os.dup(root_fd)]  # from the root down to the last component that exists
-    names: list[str] = []
-    todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    must_be_directory = path.endswith("/")
+    walk = _Walk(root_fd, path, missing_ok=missing_ok)
+    todo = _parts(path)
+    last_link = bool(flags & os.O_NOFOLLOW) and not path.endswith("/")
     links = 0
     try:
         while todo:
             part = todo.pop()
-            if part == "..":
-                if names:
-                    names.pop()
-                    if len(held) > len(names) + 1:
-                        os.close(held.pop())
-                continue
-            if len(held) < len(names) + 1:
-                names.append(part)  # nothing can exist below what is missing
-                continue
             last = not todo
-            try:
-                fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held[-1])
-            except FileNotFoundError:
-                if not missing_ok:
-                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from None
-                names.append(part)
+            text = walk.step(part, last=last, follow=not (last and last_link))
+            if text is None:
                 continue
-            mode = os.fstat(fd).st_mode
-            if stat.S_ISLNK(mode) and not (last and flags & os.O_NOFOLLOW and not must_be_directory):
-                target = os.readlink("", dir_fd=fd)
-                os.close(fd)
-                links += 1
-                if links > _MAX_LINKS:
-                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-                if target.startswith("/"):
-                    while len(held) > 1:
-                        os.close(held.pop())
-                    names.clear()
-                todo += [piece for piece in reversed(target.split("/")) if piece not in ("", ".")]
-                continue
-            names.append(part)
-            held.append(fd)
-            if not last and not stat.S_ISDIR(mode):
-                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
-        return (-1 if missing_ok else _reopen(held[-1], flags, path)), "/".join(names)
+            links += 1
+            if links > _MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if text.startswith("/"):
+                walk.restart()
+            todo += _parts(text)
+        return (-1 if missing_ok else _reopen(walk.held[-1], flags, path)), "/".join(walk.names)
     finally:
-        for fd in held:
+        for fd in walk.held:
             os.close(fd)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the parts of a path, the last one first."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
 def _reopen(fd: int, flags: int, path: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 
 from firkin.linux import syscalls
@@ -76,6 +77,15 @@ def load_everything(rooms: tuple[str, ...] = ()) -> None:
     glibc reads /etc/nsswitch.conf again when it changes and loads the libraries that it names.
     """
     sys.dont_write_bytecode = True
+    for module in _own_modules(rooms):
+        _import(module)
+    for name in () if rooms else _STANDARD:
+        _import(name)
+    _fix_name_service()
+
+
+def _own_modules(rooms: tuple[str, ...]) -> Iterator[str]:
+    """Yield the names of firkin's modules, or of those in `rooms`."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for folder, folders, names in os.walk(package):
         folders[:] = [name for name in folders if name not in _NOT_FOLDERS]
@@ -83,13 +93,9 @@ def load_everything(rooms: tuple[str, ...] = ()) -> None:
             folders[:] = [name for name in folders if name in rooms]
         for name in names:
             path = os.path.relpath(f"{folder}/{name}", package)
-            if not name.endswith(".py") or path in _NOT_MODULES:
-                continue
-            module = path[:-3].replace("/", ".").removesuffix("__init__").rstrip(".")
-            _import(f"firkin.{module}" if module else "firkin")
-    for name in () if rooms else _STANDARD:
-        _import(name)
-    _fix_name_service()
+            if name.endswith(".py") and path not in _NOT_MODULES:
+                module = path[:-3].replace("/", ".").removesuffix("__init__").rstrip(".")
+                yield f"firkin.{module}" if module else "firkin"
 
 
 def _import(name: str) -> None:

@@ -139,36 +139,41 @@ def _shape() -> Shape:
 def parse_config(raw: bytes, what: str = "image configuration") -> ImageConfig:
     """Read an image configuration; raises ValueError naming the key path."""
     data = codec.decode_like_go(raw, _Config, what, _shape)
-    runtime = data.config or _Runtime()
-    rootfs = data.rootfs or _Rootfs()
-    try:
-        diff_ids = tuple(DiffID(parse_digest(text)) for text in rootfs.diff_ids or ())
-    except ValueError as error:
-        raise ValueError(f"{what}: {error} - at `$.rootfs.diff_ids`") from None
     return ImageConfig(
         platform=Platform(
             data.os or "linux", data.architecture or "", data.variant or "", data.os_version or ""
         ),
-        runtime=RuntimeConfig(
-            user=runtime.User or "",
-            exposed_ports=tuple(runtime.ExposedPorts or ()),
-            env=tuple(runtime.Env or ()),
-            entrypoint=_words(runtime.Entrypoint),
-            cmd=_words(runtime.Cmd),
-            volumes=tuple(runtime.Volumes or ()),
-            working_dir=runtime.WorkingDir or "",
-            labels=tuple((key, value or "") for key, value in (runtime.Labels or {}).items()),
-            stop_signal=runtime.StopSignal or "",
-            args_escaped=bool(runtime.ArgsEscaped),
-            healthcheck=None if runtime.Healthcheck == _NO_HEALTHCHECK else runtime.Healthcheck,
-            on_build=tuple(runtime.OnBuild or ()),
-            shell=_words(runtime.Shell),
-        ),
-        diff_ids=diff_ids,
+        runtime=_runtime(data.config or _Runtime()),
+        diff_ids=_diff_ids(data.rootfs or _Rootfs(), what),
         history=tuple(data.history or ()),
         created=data.created or "",
         author=data.author or "",
         raw=raw,
+    )
+
+
+def _diff_ids(rootfs: _Rootfs, what: str) -> tuple[DiffID, ...]:
+    try:
+        return tuple(DiffID(parse_digest(text)) for text in rootfs.diff_ids or ())
+    except ValueError as error:
+        raise ValueError(f"{what}: {error} - at `$.rootfs.diff_ids`") from None
+
+
+def _runtime(data: _Runtime) -> RuntimeConfig:
+    return RuntimeConfig(
+        user=data.User or "",
+        exposed_ports=tuple(data.ExposedPorts or ()),
+        env=tuple(data.Env or ()),
+        entrypoint=_words(data.Entrypoint),
+        cmd=_words(data.Cmd),
+        volumes=tuple(data.Volumes or ()),
+        working_dir=data.WorkingDir or "",
+        labels=tuple((key, value or "") for key, value in (data.Labels or {}).items()),
+        stop_signal=data.StopSignal or "",
+        args_escaped=bool(data.ArgsEscaped),
+        healthcheck=None if data.Healthcheck == _NO_HEALTHCHECK else data.Healthcheck,
+        on_build=tuple(data.OnBuild or ()),
+        shell=_words(data.Shell),
     )
 
 
@@ -190,44 +195,40 @@ def field_with_nul(runtime: RuntimeConfig) -> str:
 def encode_config(config: ImageConfig) -> ImageConfig:
     """Return the configuration with `raw` written anew from its fields, deterministically."""
     runtime = config.runtime
-    inner: dict[str, Any] = {}
-    if runtime.user:
-        inner["User"] = runtime.user
-    if runtime.exposed_ports:
-        inner["ExposedPorts"] = {port: {} for port in sorted(runtime.exposed_ports)}
-    if runtime.env:
-        inner["Env"] = runtime.env
-    if runtime.entrypoint is not None:
-        inner["Entrypoint"] = runtime.entrypoint
-    if runtime.cmd is not None:
-        inner["Cmd"] = runtime.cmd
-    if runtime.volumes:
-        inner["Volumes"] = {path: {} for path in sorted(runtime.volumes)}
-    if runtime.working_dir:
-        inner["WorkingDir"] = runtime.working_dir
-    if runtime.labels:
-        inner["Labels"] = dict(sorted(runtime.labels))
-    if runtime.stop_signal:
-        inner["StopSignal"] = runtime.stop_signal
-    if runtime.args_escaped:
-        inner["ArgsEscaped"] = True
-    if runtime.healthcheck is not None:
-        inner["Healthcheck"] = runtime.healthcheck
-    if runtime.on_build:
-        inner["OnBuild"] = runtime.on_build
-    if runtime.shell is not None:
-        inner["Shell"] = runtime.shell
-    data: dict[str, Any] = {"architecture": config.platform.architecture}
-    if config.platform.variant:
-        data["variant"] = config.platform.variant
-    data["os"] = config.platform.os
-    if config.platform.os_version:
-        data["os.version"] = config.platform.os_version
-    if config.created:
-        data["created"] = config.created
-    if config.author:
-        data["author"] = config.author
-    data["config"] = inner
-    data["rootfs"] = {"type": "layers", "diff_ids": config.diff_ids}
-    data["history"] = config.history
+    inner = _without_empty({
+        "User": runtime.user,
+        "ExposedPorts": {port: {} for port in sorted(runtime.exposed_ports)},
+        "Env": runtime.env,
+        "Entrypoint": runtime.entrypoint,
+        "Cmd": runtime.cmd,
+        "Volumes": {path: {} for path in sorted(runtime.volumes)},
+        "WorkingDir": runtime.working_dir,
+        "Labels": dict(sorted(runtime.labels)),
+        "StopSignal": runtime.stop_signal,
+        "ArgsEscaped": runtime.args_escaped,
+        "Healthcheck": runtime.healthcheck,
+        "OnBuild": runtime.on_build,
+        "Shell": runtime.shell,
+    })
+    data = _without_empty({
+        "architecture": config.platform.architecture,
+        "variant": config.platform.variant,
+        "os": config.platform.os,
+        "os.version": config.platform.os_version,
+        "created": config.created,
+        "author": config.author,
+        "config": inner,
+        "rootfs": {"type": "layers", "diff_ids": config.diff_ids},
+        "history": config.history,
+    })
     return msgspec.structs.replace(config, raw=codec.encode(data))
+
+
+# Keys that are written although their value is empty; of these ENTRYPOINT, CMD and SHELL not where there is none.
+_WRITTEN_EMPTY = frozenset(("architecture", "os", "config", "history", "Entrypoint", "Cmd", "Shell"))
+
+
+def _without_empty(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value for key, value in fields.items() if value or (key in _WRITTEN_EMPTY and value is not None)
+    }

@@ -85,17 +85,23 @@ def _fit(value: Any, shape: Any, former: Any) -> Any:
     """Return a value as its place wants it; `former` is what an earlier key of the same name has left there."""
     if isinstance(value, (dict, _Pairs)):
         pairs = value.items() if isinstance(value, dict) else value
-        if isinstance(shape, Shape):
-            return _struct(pairs, shape, former)
-        below = shape["*"] if isinstance(shape, dict) else None
-        filled = dict(former) if isinstance(former, dict) else {}
-        for key, item in pairs:
-            filled[_text(key)] = _zero(below) if item is None else _fit(item, below, None)
-        return filled
+        return (_struct if isinstance(shape, Shape) else _map)(pairs, shape, former)
     if isinstance(value, list):
         below = shape[0] if isinstance(shape, list) else "text" if shape == TEXTS else None
-        return [_zero(below) if item is None else _fit(item, below, None) for item in value]
+        return [_element(item, below) for item in value]
     return _text(value) if isinstance(value, str) else value
+
+
+def _map(pairs: Any, shape: Any, former: Any) -> dict[str, Any]:
+    below = shape["*"] if isinstance(shape, dict) else None
+    filled = dict(former) if isinstance(former, dict) else {}
+    for key, item in pairs:
+        filled[_text(key)] = _element(item, below)
+    return filled
+
+
+def _element(item: Any, shape: Any) -> Any:
+    return _zero(shape) if item is None else _fit(item, shape, None)
 
 
 def _struct(pairs: Any, shape: Shape, former: Any) -> dict[str, Any]:

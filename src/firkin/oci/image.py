@@ -101,24 +101,20 @@ def image_of(config: ImageConfig, manifest: Manifest) -> Image:
 
 def validate(image: Image) -> tuple[str, ...]:
     """Say what is inconsistent in the image; empty when it is sound."""
-    problems = []
-    if image.manifest.config.digest != image.config.digest:
-        problems.append("the manifest names another configuration")
-    if image.manifest.config.size != len(image.config.raw):
-        problems.append("the manifest states another size of the configuration")
-    if image.config.diff_ids != tuple(layer.diff_id for layer in image.layers):
-        problems.append("the configuration's diff_ids do not fit the layers")
-    if image.manifest.layers != tuple(layer.descriptor for layer in image.layers):
-        problems.append("the manifest's layers do not fit")
-    families = set()
-    for layer in image.layers:
-        if not media.is_layer(layer.descriptor.media_type):
-            problems.append(f"`{layer.descriptor.media_type}` is not a file-system layer")
-        else:
-            families.add(media.layer_family(layer.descriptor.media_type))
-    if len(families) > 1:
-        problems.append("Docker and OCI media types are mixed")
+    kinds = [layer.descriptor.media_type for layer in image.layers]
+    families = {media.layer_family(kind) for kind in kinds if media.is_layer(kind)}
+    diff_ids = tuple(layer.diff_id for layer in image.layers)
+    descriptors = tuple(layer.descriptor for layer in image.layers)
     history = image.config.history
-    if history and sum(not line.empty_layer for line in history) != len(image.layers):
-        problems.append("the history does not fit the number of layers")
-    return tuple(problems)
+    steps = len(image.layers) if not history else sum(not line.empty_layer for line in history)
+    described = image.manifest.config
+    checks = (
+        (described.digest == image.config.digest, "the manifest names another configuration"),
+        (described.size == len(image.config.raw), "the manifest states another size of the configuration"),
+        (image.config.diff_ids == diff_ids, "the configuration's diff_ids do not fit the layers"),
+        (image.manifest.layers == descriptors, "the manifest's layers do not fit"),
+        *((media.is_layer(kind), f"`{kind}` is not a file-system layer") for kind in kinds),
+        (len(families) < 2, "Docker and OCI media types are mixed"),
+        (steps == len(image.layers), "the history does not fit the number of layers"),
+    )
+    return tuple(problem for holds, problem in checks if not holds)

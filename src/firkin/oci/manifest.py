@@ -111,31 +111,40 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
             f"{what}: schema version {document.schemaVersion} is not supported "
             "(Docker schema 1 images must be pushed again by a current tool)"
         )
+    kind = _kind(document.mediaType or "", media_type, what)
+    config, layers, manifests = document.config, document.layers, document.manifests
+    if manifests is not None and config is None and layers is None:
+        return _index(document, manifests, kind or media.OCI_INDEX, raw, what)
+    if config is None or layers is None or manifests is not None:
+        raise ValueError(f"{what}: neither an image manifest nor an index")
+    return _manifest(document, config, layers, kind or media.OCI_MANIFEST, raw, what)
+
+
+def _kind(own: str, media_type: str, what: str) -> str:
+    """Return the media type that counts: the document's own, else what the transport said, if that can be."""
     known = (*media.MANIFESTS, *media.INDEXES)
-    stated = media_type.partition(";")[0].strip() if media_type else ""
-    own = document.mediaType or ""
+    stated = media_type.partition(";")[0].strip()
     if stated in known and own in known and (stated in media.INDEXES) != (own in media.INDEXES):
         raise ValueError(f"{what}: sent as `{stated}` but says it is `{own}`")
-    kind = own or (stated if stated in known else "")
-    if document.manifests is not None and document.config is None and document.layers is None:
-        kind = kind or media.OCI_INDEX
-        if kind not in media.INDEXES:
-            raise ValueError(f"{what}: lists manifests but its media type is `{kind}`")
-        return Index(
-            kind,
-            tuple(_descriptor(item, what) for item in document.manifests),
-            _pairs(document.annotations),
-            raw,
-        )
-    if document.config is None or document.layers is None or document.manifests is not None:
-        raise ValueError(f"{what}: neither an image manifest nor an index")
-    kind = kind or media.OCI_MANIFEST
+    return own or (stated if stated in known else "")
+
+
+def _index(document: _Document, manifests: list[_Descriptor], kind: str, raw: bytes, what: str) -> Index:
+    if kind not in media.INDEXES:
+        raise ValueError(f"{what}: lists manifests but its media type is `{kind}`")
+    items = tuple(_descriptor(item, what) for item in manifests)
+    return Index(kind, items, _pairs(document.annotations), raw)
+
+
+def _manifest(
+    document: _Document, config: _Descriptor, layers: list[_Descriptor], kind: str, raw: bytes, what: str
+) -> Manifest:
     if kind not in media.MANIFESTS:
         raise ValueError(f"{what}: has layers but its media type is `{kind}`")
     return Manifest(
         kind,
-        _descriptor(document.config, what),
-        tuple(_descriptor(item, what) for item in document.layers),
+        _descriptor(config, what),
+        tuple(_descriptor(item, what) for item in layers),
         _pairs(document.annotations),
         _descriptor(document.subject, what) if document.subject else None,
         document.artifactType or "",

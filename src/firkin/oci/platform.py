@@ -15,6 +15,8 @@ _KNOWN = frozenset(
     "386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x wasm".split()
 )
 _SYSTEMS = frozenset("linux windows darwin freebsd netbsd openbsd wasip1 plan9 solaris dragonfly".split())
+# Variants that run all that come after them.
+_FALLBACKS = {"arm": ("v8", "v7", "v6", "v5"), "amd64": ("v4", "v3", "v2", "")}
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
@@ -90,20 +92,14 @@ def match_rank(wanted: Platform, offered: Platform) -> int | None:
     same choice as containerd's `Only` for the variants of one architecture.
     """
     offered = normalize(offered.os, offered.architecture, offered.variant, offered.os_version)
-    if wanted.os != offered.os:
-        return None
-    if wanted.architecture != offered.architecture:
+    if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):
         return None
     if wanted.variant == offered.variant:
         return 0
-    if wanted.architecture == "arm":
-        order = ["v8", "v7", "v6", "v5"]
-    elif wanted.architecture == "amd64":
-        order = ["v4", "v3", "v2", ""]
-    elif wanted.architecture == "arm64":
-        return 1 if not offered.variant else None
-    else:
-        return 1 if not wanted.variant or not offered.variant else None
+    order = _FALLBACKS.get(wanted.architecture, ())
+    if not order:
+        plain = (offered.variant,) if wanted.architecture == "arm64" else (wanted.variant, offered.variant)
+        return 1 if "" in plain else None
     if wanted.variant not in order or offered.variant not in order:
         return None
     distance = order.index(offered.variant) - order.index(wanted.variant)

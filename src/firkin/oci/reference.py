@@ -58,18 +58,8 @@ def parse_reference(text: str, default_tag: str = "latest") -> Reference:
     Raises ValueError that says what is wrong, e.g. upper-case letters in the repository.
     """
     rest, at, digest_text = text.partition("@")
-    digest = None
-    if at:
-        try:
-            digest = parse_digest(digest_text)
-        except ValueError as error:
-            raise ValueError(f"invalid reference format: `{text}`: {error}") from None
-    name, tag = rest, ""
-    colon = rest.rfind(":")
-    if colon > rest.rfind("/"):
-        name, tag = rest[:colon], rest[colon + 1 :]
-        if not tag or len(tag) > 128 or not _TAG.issuperset(tag) or tag[0] in ".-":
-            raise ValueError(f"invalid reference format: `{text}`: `{tag}` is not a tag")
+    digest = _parse_digest(text, digest_text) if at else None
+    name, tag = _split_tag(text, rest)
     registry, repository = _split_registry(name)
     _check_repository(text, repository)
     _check_registry(text, registry)
@@ -80,6 +70,23 @@ def parse_reference(text: str, default_tag: str = "latest") -> Reference:
     if not tag and digest is None:
         tag = default_tag
     return Reference(registry, repository, tag, digest)
+
+
+def _parse_digest(text: str, digest: str) -> Digest:
+    try:
+        return parse_digest(digest)
+    except ValueError as error:
+        raise ValueError(f"invalid reference format: `{text}`: {error}") from None
+
+
+def _split_tag(text: str, rest: str) -> tuple[str, str]:
+    colon = rest.rfind(":")
+    if colon <= rest.rfind("/"):
+        return rest, ""
+    tag = rest[colon + 1 :]
+    if not tag or len(tag) > 128 or not _TAG.issuperset(tag) or tag[0] in ".-":
+        raise ValueError(f"invalid reference format: `{text}`: `{tag}` is not a tag")
+    return rest[:colon], tag
 
 
 def _split_registry(name: str) -> tuple[str, str]:
@@ -120,17 +127,22 @@ def _is_component(part: str) -> bool:
 
 
 def _check_registry(text: str, registry: str) -> None:
-    host, port = registry, ""
-    if registry.startswith("["):
-        host, bracket, port = registry[1:].partition("]")
-        if not bracket or not set(host) <= frozenset("0123456789abcdefABCDEF:"):
-            raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
-        port = port.removeprefix(":")
-    else:
-        host, colon, port = registry.partition(":")
-        if not host or not _HOST.issuperset(host) or (colon and not port):
-            raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
-        if any(not label or label[0] == "-" or label[-1] == "-" for label in host.split(".")):
-            raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
+    is_host, port = (_split_address if registry.startswith("[") else _split_host)(registry)
+    if not is_host:
+        raise ValueError(f"invalid reference format: `{text}`: `{registry}` is not a host")
     if port and not (port.isascii() and port.isdigit()):
         raise ValueError(f"invalid reference format: `{text}`: `{port}` is not a port")
+
+
+def _split_address(registry: str) -> tuple[bool, str]:
+    """Say whether `[address]:port` has an IPv6 address; return the port."""
+    host, bracket, port = registry[1:].partition("]")
+    return bool(bracket) and set(host) <= frozenset("0123456789abcdefABCDEF:"), port.removeprefix(":")
+
+
+def _split_host(registry: str) -> tuple[bool, str]:
+    """Say whether `host:port` has the name of a host; return the port."""
+    host, colon, port = registry.partition(":")
+    labels = host.split(".")
+    is_host = _HOST.issuperset(host) and all(label and label[0] != "-" and label[-1] != "-" for label in labels)
+    return is_host and not (colon and not port), port
