@@ -20,6 +20,8 @@ Headers = tuple[tuple[str, str], ...]
 MAX_ERROR_BYTES = 64 * 1024
 DOCKER_DIGEST = "docker-content-digest"
 # How registries say that an upload may begin (202 is due), goes on (202), and is complete (201).
+# What a HEAD may be answered with where a GET works: registries and proxies that cannot do HEAD.
+BROKEN_HEAD = (405, 500, 501)
 OPENED = (202, 201, 200, 204)
 STORED = (201, 200, 202, 204)
 
@@ -344,3 +346,9 @@ def response_error(
         temporary=status in TEMPORARY,
         retry_after_s=retry_after_s,
     )
+
+
+def says_too_little(error: RegistryError) -> bool:
+    """Say whether a GET is to be tried as well: a HEAD's refusal has no words, and some registries refuse HEAD only."""
+    refused = 400 <= error.status < 500 and error.status != 401 and not error.temporary
+    return error.method == "HEAD" and (refused or error.status in BROKEN_HEAD)

@@ -188,7 +188,7 @@ def test_tags_are_listed_page_by_page(registry: FakeRegistry) -> None:
 def test_a_list_of_tags_without_end_is_an_error(
     registry: FakeRegistry, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("firkin.registry.client._MAX_TAG_PAGES", 30)
+    monkeypatch.setattr("firkin.registry.tags._MAX_TAG_PAGES", 30)
     for number in range(40):
         link = {
             "circle": f"/v2/team/app/tags/list?last={number % 3}", "no new tag": f"/v2/team/app/tags/list?last={number}",
