@@ -46,6 +46,7 @@ Kind = Literal[
     "no-cache",
     "no-cache-or-pull",
     "no-cache-or-remove",
+    "push-target",
     "save-format",
     "tag",
     # where the store is, and its room

@@ -133,7 +133,7 @@ def push(
     watch = _Watch(f"push {image}", on_event, cancel)
     with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
         found = find_image(transfer.store, image)
-        targets = targets_of(found, image, references, "name a place")
+        targets = targets_of(found, image, references)
 
         def work() -> tuple[str, ...]:
             digests = [push_image(transfer, found, target, watch) for target in targets]

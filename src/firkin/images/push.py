@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol
 import msgspec
 
 from firkin.errors import UsageError
+from firkin.hints import Hint
 from firkin.images.find import Found
 from firkin.images.names import read_tag
 from firkin.images.progress import Listener, Transfer
@@ -70,13 +71,14 @@ def push_image(transfer: Transfer, found: Found, target: Reference, listener: Li
     return push_name(transfer.client, content, target)
 
 
-def targets_of(found: Found, text: str, names: tuple[Reference, ...], hint: str) -> tuple[Reference, ...]:
+def targets_of(found: Found, text: str, names: tuple[Reference, ...]) -> tuple[Reference, ...]:
     """Return where an image that was asked for by `text` is to be pushed: to `names`, else to its own.
 
-    Raises UsageError with the hint for an id without names, since it says nothing about where to push.
+    Raises UsageError for an id without names, since it says nothing about where to push.
     """
     if not names and not found.by_name:
-        raise UsageError(f"`{text}` is no name, so it does not say where to push", hints=(hint,))
+        hints = (Hint.of("push-target", image=text),)
+        raise UsageError(f"`{text}` is no name, so it does not say where to push", hints=hints)
     return names or (read_tag(text),)
 
 

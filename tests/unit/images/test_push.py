@@ -8,6 +8,7 @@ import pytest
 from support.stored import Heard, keep, keep_index, moving
 
 from firkin.errors import Cancelled, RegistryError, UsageError
+from firkin.hints import Hint
 from firkin.images.find import find_image
 from firkin.images.names import read_tag
 from firkin.images.push import push_image, targets_of
@@ -102,8 +103,8 @@ def test_an_image_goes_where_its_name_says_or_where_it_is_told(store: Store) -> 
     image = keep(store, "example.com/app:1")
     by_name, by_id = find_image(store, "example.com/app:1"), find_image(store, image.config.digest)
     names = (read_tag("other:1"), read_tag("other:2"))
-    assert targets_of(by_name, "example.com/app:1", (), "") == (read_tag("example.com/app:1"),)
-    assert targets_of(by_name, "example.com/app:1", names, "") == targets_of(by_id, "x", names, "") == names
+    assert targets_of(by_name, "example.com/app:1", ()) == (read_tag("example.com/app:1"),)
+    assert targets_of(by_name, "example.com/app:1", names) == targets_of(by_id, "x", names) == names
     with pytest.raises(UsageError, match="does not say where to push") as caught:
-        targets_of(by_id, image.config.digest, (), "name a place")
-    assert caught.value.hints == ("name a place",)
+        targets_of(by_id, image.config.digest, ())
+    assert caught.value.hints == (Hint.of("push-target", image=image.config.digest),)

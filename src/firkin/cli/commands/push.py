@@ -37,7 +37,7 @@ def run(invocation: Invocation) -> int:
     def work(cancel: Cancel) -> int:
         with store:
             found = find_image(store, source)
-            targets = targets_of(found, source, references, f"firkin push {source} REGISTRY/NAME:TAG")
+            targets = targets_of(found, source, references)
             pushed = []
             name = progress_name(arguments, settings, invocation.ambient.environ)
             with Moving(name, "Pushing") as moving, open_client(settings, cancel, moving.warn) as client:
