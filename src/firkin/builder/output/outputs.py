@@ -101,7 +101,7 @@ class Exporter:
         return wanted or ((form_of(request, Output(), plan), request.media_family or "oci", ()),)
 
     def with_layers(
-        self, stories: dict[StepId, StepResult], results: dict[StepId, Result]
+        self, step_results: dict[StepId, StepResult], results: dict[StepId, Result]
     ) -> tuple[StepResult, ...]:
         """Return how steps ended, each with the layer that it made in the image assembled last, if it made one."""
         built = next(iter(self._built[-1].values()))
@@ -110,21 +110,21 @@ class Exporter:
             for ref, layer in zip(built.snapshot.layers, built.image.layers, strict=True)
             if ref.pulled is None
         }
-        told = []
-        for step, story in stories.items():
+        ended = []
+        for step, told in step_results.items():
             result = results[step]
             top = result.layers[-1].tree_id if isinstance(result, Snapshot) and result.layers else ""
             layer = layers.get(top)
             if layer is not None:
-                story = msgspec.structs.replace(story, diff_id=layer.diff_id, size_bytes=layer.descriptor.size)
-            told.append(story)
-        return tuple(told)
+                told = msgspec.structs.replace(told, diff_id=layer.diff_id, size_bytes=layer.descriptor.size)
+            ended.append(told)
+        return tuple(ended)
 
     def images(self) -> tuple[Built, ...]:
         """Return the image of every platform, in the form that is pushed, else kept, else wanted first."""
         return tuple(next(iter(forms.values())) for forms in self._built)
 
-    def export(self, stories: tuple[StepResult, ...], began: float) -> BuildResult:
+    def export(self, steps: tuple[StepResult, ...], began: float) -> BuildResult:
         """Write every output, those that others see last; then tell what came of the build."""
         written = [self._write(output) for output in sorted(self._request.outputs, key=_visibility)]
         first = self.images()
@@ -137,7 +137,7 @@ class Exporter:
             root, document = result_of_index(root, index, made), index
         seconds = time.time() - began
         described = metadata(root, len(document.raw), made[0].config.created, self._result_names)
-        return BuildResult(root, images, stories, tuple(filter(None, written)), seconds, described)
+        return BuildResult(root, images, steps, tuple(filter(None, written)), seconds, described)
 
     def _write(self, output: Output) -> str:
         """Write one output; return a line about it, or ""."""
