@@ -23,7 +23,10 @@ _DAMAGED = ".damaged"
 
 
 class Database:
-    """The database of one store: statements and transactions, and how it is made and renewed."""
+    """The database of one store: statements and transactions, and how it is made and renewed.
+
+    Raises StoreError, also when it is opened: it is locked, damaged, of another version, or the disk is full.
+    """
 
     def __init__(self, path: str) -> None:
         self._lock = threading.RLock()

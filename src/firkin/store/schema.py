@@ -7,7 +7,7 @@ be damaged or dropped.
 from __future__ import annotations
 
 SCHEMA = """
-CREATE TABLE records (
+CREATE TABLE records (             -- of steps; builder/cache/records.py, the store knows layer and used only
     key TEXT PRIMARY KEY,          -- cache key of the step
     layer TEXT NOT NULL,           -- id of its layer's tree: the key, or another after --no-cache
     slot TEXT NOT NULL,            -- where in which Dockerfile: what a miss is compared with

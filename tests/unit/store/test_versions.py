@@ -49,6 +49,10 @@ def tables_of(root: Path) -> int:
     return int(found)
 
 
+def without_comments(sql: str) -> str:
+    return " ".join(" ".join(line.partition("--")[0] for line in sql.splitlines()).split())
+
+
 def check(root: Path) -> None:
     """Open a store and look whether all that the old one held is there."""
     told: list[str] = []
@@ -70,7 +74,7 @@ def check(root: Path) -> None:
 
 def test_the_format_has_a_number() -> None:
     """Who changes the tables, the layout or a document counts the version up. See store/versions.py."""
-    tables = " ".join(" ".join(line.partition("--")[0] for line in SCHEMA.splitlines()).split())
+    tables = without_comments(SCHEMA)
     assert layout.__doc__ is not None
     places = re.findall(r"^ {6,8}(\S.*?)(?: {2,}|$)", layout.__doc__, re.MULTILINE)
     assert len(places) > 12 and set(places) > {"version", "trees/ID/fs", "records.db"}
@@ -99,7 +103,7 @@ def test_tables_that_were_migrated_are_those_of_a_new_store(old, tmp_path) -> No
     for root in (old, tmp_path / "new"):
         with Store(str(root), time.time) as store:
             rows = store.records.query("SELECT type, name, sql FROM sqlite_master ORDER BY name")
-            described.append([(kind, name, " ".join(str(sql).split())) for kind, name, sql in rows])
+            described.append([(kind, name, without_comments(str(sql))) for kind, name, sql in rows])
     assert described[0] == described[1]
 
 
