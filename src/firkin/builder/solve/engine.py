@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from firkin.builder.graph.ops import Copy, Git, Http, MakeDir, Pull, Run
 from firkin.builder.graph.step import Graph, Step, StepId
-from firkin.builder.solve.cache_mounts import CacheMounts
 from firkin.builder.solve.inputs import root_view
 from firkin.builder.solve.job import LayerJob
 from firkin.builder.solve.keys import StepKey, StepKeys
@@ -22,6 +22,9 @@ from firkin.builder.solve.wanted import Wanted
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.errors import StepFailed
 from firkin.events import Log, qualified
+
+if TYPE_CHECKING:
+    from firkin.builder.solve.cache_mounts import CacheMounts
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -61,7 +64,8 @@ class Engine:
         self._missed_before = threading.Lock()  # held from the first miss on
         self._keys = StepKeys(services.store, services.tools, services.file_digests)
         self.memory = Memory(services, self._keys, wanted, slot_prefix)
-        self._cache_mounts = CacheMounts(services)
+        self._loading = threading.Lock()
+        self._cache_mounts: CacheMounts | None = None
         self._results: dict[StepId, Result] = {}
         self._misses: dict[StepId, Miss] = {}
         self._found_late: set[StepId] = set()
@@ -185,7 +189,7 @@ class Engine:
             case Run() as op:
                 from firkin.builder.solve.ops.run import run
 
-                run(services, self._cache_mounts, job, op)
+                run(services, self._mounts(), job, op)
             case Copy() as op:
                 from firkin.builder.solve.ops.copy import copy
 
@@ -196,3 +200,12 @@ class Engine:
                 self.memory.created[layer_id] = make_dir(services, job, op)
             case _:
                 raise TypeError(f"{type(step.op).__name__} makes no layer")
+
+    def _mounts(self) -> CacheMounts:
+        """Return the build's cache mounts, which a build without commands does not load."""
+        with self._loading:
+            if self._cache_mounts is None:
+                from firkin.builder.solve.cache_mounts import CacheMounts
+
+                self._cache_mounts = CacheMounts(self._services)
+            return self._cache_mounts
