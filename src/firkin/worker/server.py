@@ -62,7 +62,6 @@ def _enter(
     """
     from firkin.backend import Backend
     from firkin.linux.enter import NamespacePlan, enter
-    from firkin.linux.harden import hide_process
 
     if decision.missing is not None:
         enter(NamespacePlan(mount=False), channel)
@@ -70,6 +69,8 @@ def _enter(
     backend = decode_json(decision.backend, Backend)
     enter(backend.enter, channel)
     if backend.shares_processes:
+        from firkin.linux.harden import hide_process
+
         hide_process()
     if backend.sandbox == "bare":
         from firkin.sandbox.launcher import start_launcher
