@@ -108,6 +108,16 @@ class HostFacts(msgspec.Struct, frozen=True):
         return tuple(mappings)
 
 
+def user_name() -> str:
+    """Return the login name of this process's user, "" where the id has none."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return ""
+
+
 def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: bool = False) -> HostFacts:
     """Find out the facts.
 

@@ -37,7 +37,7 @@ def find_backend(
     """
     from firkin.backend import Requirements, choose_backend
     from firkin.linux.harden import find_exposed, in_executor_image
-    from firkin.linux.probe import probe_host
+    from firkin.linux.probe import probe_host, user_name
     from firkin.store.layout import check_owner
 
     try:
@@ -51,20 +51,11 @@ def find_backend(
     try:
         inplace = in_executor_image()
         requirements = Requirements(isolation, inplace, find_exposed(credentials, needed) if inplace else ())
-        return choose_backend(probe_host(user=_user_name(), trial_dir=store_root), requirements)
+        return choose_backend(probe_host(user=user_name(), trial_dir=store_root), requirements)
     except HostError as error:
         if isolation != "auto":
             raise
         return error
-
-
-def _user_name() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return ""
 
 
 def start_worker(

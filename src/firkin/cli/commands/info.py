@@ -17,7 +17,7 @@ from firkin.cli.run import write_out
 from firkin.errors import HostError, StoreError
 from firkin.hints import hint_text
 from firkin.linux.harden import find_exposed, in_executor_image
-from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host
+from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host, user_name
 from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
 from firkin.store.layout import check_owner
 
@@ -40,7 +40,7 @@ def run(invocation: Invocation) -> int:
             hints=("`--root DIR` names another place",),
         ) from error
     check_owner(settings.root)
-    facts = probe_host(user=_user(), trial_dir=settings.root, every_trial=True)
+    facts = probe_host(user=user_name(), trial_dir=settings.root, every_trial=True)
     credentials = find_exposed((*settings.registry.auth_files, *private_paths(invocation.ambient)))
     requirements = Requirements(inplace=in_executor_image(), exposed=credentials)
     offers = list_offers(facts, requirements)
@@ -90,15 +90,6 @@ def _used(root: str) -> int | None:
         return None
     with Store(root, time.time) as store:
         return sum(use.size_bytes for use in recorded_use(store))
-
-
-def _user() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return ""
 
 
 def _chosen(facts: HostFacts, requirements: Requirements) -> str:
