@@ -115,19 +115,24 @@ def _transfers(node: Copy | Add, user: str, volumes: list[str]) -> Iterator[Find
         if transfer.destination.startswith("/") and (destination + "/").startswith(volume.rstrip("/") + "/"):
             message = f"`{transfer.destination}` is below the volume `{volume}`: Kaniko drops the files"
             yield "KanikoVolumeContentLost", message, node.span
-    if not isinstance(node, Add):
-        return
+    if isinstance(node, Add):
+        yield from _additions(node)
+
+
+def _additions(node: Add) -> Iterator[Finding]:
+    """Find what only ADD does: checksums, git repositories, archives."""
+    chown = node.transfer.chown
     if node.checksum:
         yield "KanikoChecksumIgnored", f"Kaniko does not verify --checksum={node.checksum}", node.span
-    for path in transfer.paths:
+    for path in node.transfer.paths:
         try:
             git = parse_git_url(path, known_git=node.keep_git_dir is not None)
         except ValueError:
             continue  # lowering says so
         if git is not None and not git.looks_local:
             yield "KanikoGitSource", f"Kaniko does not clone `{path}`", node.span
-        elif transfer.chown and path.endswith(_ARCHIVES) and "://" not in path:
-            message = f"Kaniko unpacks `{path}` with the owners that the archive names, not {transfer.chown}"
+        elif chown and path.endswith(_ARCHIVES) and "://" not in path:
+            message = f"Kaniko unpacks `{path}` with the owners that the archive names, not {chown}"
             yield "KanikoArchiveOwner", message, node.span
 
 

@@ -6,8 +6,8 @@ Mirrors: buildkit frontend/dockerfile/instructions/bflag.go and commands_runmoun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -66,17 +66,24 @@ def parse_flags(raw: RawInstruction, specs: tuple[FlagSpec, ...] = ()) -> Flags:
         if name in values and kind != "list":
             raise DockerfileError(f"duplicate flag specified: --{name}", span=raw.span)
         if kind == "bool":
-            if equals and not value:
-                raise DockerfileError(f"missing a value on flag: --{name}", span=raw.span)
-            lowered = value.lower() or "true"
-            if lowered not in ("true", "false"):
-                message = f"expecting boolean value for flag --{name}, not: {value}"
-                raise DockerfileError(message, span=raw.span)
-            value = lowered
+            value = _flag_bool(name, value if equals else "true", raw.span)
         elif not equals:
-            raise DockerfileError(f"missing a value on flag: --{name}", span=raw.span)
+            raise _missing_value(name, raw.span)
         values.setdefault(name, []).append(value)
     return Flags({name: tuple(found) for name, found in values.items()})
+
+
+def _flag_bool(name: str, value: str, span: Span) -> str:
+    if not value:
+        raise _missing_value(name, span)
+    lowered = value.lower()
+    if lowered not in ("true", "false"):
+        raise DockerfileError(f"expecting boolean value for flag --{name}, not: {value}", span=span)
+    return lowered
+
+
+def _missing_value(name: str, span: Span) -> DockerfileError:
+    return DockerfileError(f"missing a value on flag: --{name}", span=span)
 
 
 def _suggest(message: str, word: str, known: Iterable[str], prefix: str = "") -> str:
@@ -111,11 +118,6 @@ class MountSpec(msgspec.Struct, frozen=True):
 
 _MOUNT_TYPES: Final = ("bind", "cache", "tmpfs", "secret", "ssh")
 _SHARING: Final = ("shared", "private", "locked")
-_MOUNT_KEYS: Final = (
-    "type", "from", "source", "target", "readonly", "id", "sharing", "required", "size", "mode", "uid", "gid", "env",
-    "src", "dst", "destination", "ro", "rw", "readwrite",
-)  # fmt: skip
-_UNITS: Final = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
 def check_mount(text: str, span: Span) -> None:
@@ -161,84 +163,67 @@ def parse_mount(text: str, expand: Callable[[str], str], span: Span) -> MountSpe
 class _Mount:
     """A mount while its fields are read."""
 
-    __slots__ = ("found", "readonly", "type")
+    __slots__ = ("found",)
 
     def __init__(self) -> None:
-        self.type: str = "bind"
-        self.readonly: bool | None = None
-        self.found: dict[str, str | int | bool] = {}
+        self.found: dict[str, str | int | bool] = {"type": "bind"}
 
     def set_bare(self, key: str, field: str) -> None:
         """Take a field without a value."""
-        if key in ("readonly", "ro"):
-            self.readonly = True
-        elif key in ("readwrite", "rw"):
-            self.readonly = False
-        elif key == "required":
-            self.only(key, "secret", "ssh")
-            self.found["required"] = True
-        else:
+        if key not in _BARE_KEYS:
             raise ValueError(f"invalid field '{field}' must be a key=value pair")
+        self.set(key, "true", field)
 
     def set(self, key: str, value: str, field: str) -> None:
         """Take a field with its expanded value."""
-        if key == "type":
-            self.type = value.lower()
-            if self.type not in _MOUNT_TYPES:
-                raise ValueError(_suggest(f"unsupported mount type {quote(value)}", value, _MOUNT_TYPES))
-        elif key == "from":
-            self.found["from_"] = value
-        elif key in ("source", "src"):
-            self.found["source"] = value
-        elif key in ("target", "dst", "destination"):
-            self.found["target"] = value
-        elif key in ("id", "env"):
-            self.found[key] = value
-        elif key in ("readonly", "ro"):
-            self.readonly = _bool(key, value)
-        elif key in ("readwrite", "rw"):
-            self.readonly = not _bool(key, value)
-        elif key == "required":
-            self.only(key, "secret", "ssh")
-            self.found["required"] = _bool(key, value)
-        elif key == "size":
-            self.only(key, "tmpfs")
-            self.found["size_bytes"] = _size(key, value)
-        elif key == "sharing":
-            lowered = value.lower()
-            if lowered not in _SHARING:
-                raise ValueError(_suggest(f"unsupported sharing value {quote(value)}", value, _SHARING))
-            self.found["sharing"] = lowered
-        elif key in ("mode", "uid", "gid"):
-            number = _number(key, value, 8 if key == "mode" else 10)
-            self.found[key] = number & 0o7777 if key == "mode" else number
-        else:
+        known = _MOUNT_KEYS.get(key)
+        if known is None:
             raise ValueError(_suggest(f"unexpected key '{key}' in '{field}'", key, _MOUNT_KEYS))
-
-    def only(self, key: str, *types: str) -> None:
-        if self.type not in types:
-            raise ValueError(f"unexpected key '{key}' for mount type '{self.type}'")
+        if self.found["type"] not in known.types:
+            raise ValueError(f"unexpected key '{key}' for mount type '{self.found['type']}'")
+        self.found[known.field] = known.read(key, value)
 
     def finish(self) -> MountSpec:
         """Check the fields against one another. Mirrors: validateMount."""
-        kind, found = self.type, self.found
+        kind, found = str(self.found["type"]), self.found
         if kind not in ("secret", "ssh", "cache"):
             for key in ("mode", "uid", "gid"):
                 if key in found:
                     raise ValueError(f"{key} not allowed for {quote(kind)} type mounts")
         if kind == "secret":
-            if found.get("from_"):
-                raise ValueError("secret mount should not have a from")
-            if "sharing" in found:
-                raise ValueError("secret mount should not define sharing")
-            if not (found.get("source") or found.get("target") or found.get("id")):
-                raise ValueError("invalid secret mount. one of source, target required (or `id=`, the secret's name)")
-            if found.get("source") and found.get("id"):
-                raise ValueError("both source and id can't be set")
+            _check_secret(found)
         if "sharing" in found and kind != "cache":
             raise ValueError(f"invalid cache sharing set for {kind} mount")
-        readonly = kind not in ("cache", "tmpfs") if self.readonly is None else self.readonly
-        return convert({**found, "type": kind, "readonly": readonly}, MountSpec)
+        return convert({"readonly": kind not in ("cache", "tmpfs"), **found}, MountSpec)
+
+
+def _check_secret(found: Mapping[str, str | int | bool]) -> None:
+    if found.get("from_"):
+        raise ValueError("secret mount should not have a from")
+    if "sharing" in found:
+        raise ValueError("secret mount should not define sharing")
+    if not (found.get("source") or found.get("target") or found.get("id")):
+        raise ValueError("invalid secret mount. one of source, target required (or `id=`, the secret's name)")
+    if found.get("source") and found.get("id"):
+        raise ValueError("both source and id can't be set")
+
+
+def _text(_key: str, value: str) -> str:
+    return value
+
+
+def _type(_key: str, value: str) -> str:
+    lowered = value.lower()
+    if lowered not in _MOUNT_TYPES:
+        raise ValueError(_suggest(f"unsupported mount type {quote(value)}", value, _MOUNT_TYPES))
+    return lowered
+
+
+def _sharing(_key: str, value: str) -> str:
+    lowered = value.lower()
+    if lowered not in _SHARING:
+        raise ValueError(_suggest(f"unsupported sharing value {quote(value)}", value, _SHARING))
+    return lowered
 
 
 def _bool(key: str, value: str) -> bool:
@@ -246,6 +231,18 @@ def _bool(key: str, value: str) -> bool:
         return parse_bool(value)
     except ValueError:
         raise ValueError(f"invalid value for {key}: {value}") from None
+
+
+def _not_bool(key: str, value: str) -> bool:
+    return not _bool(key, value)
+
+
+def _mode(key: str, value: str) -> int:
+    return _number(key, value, 8) & 0o7777
+
+
+def _id(key: str, value: str) -> int:
+    return _number(key, value, 10)
 
 
 def _number(key: str, value: str, base: int) -> int:
@@ -262,6 +259,41 @@ def _size(key: str, value: str) -> int:
         return parse_size(value)
     except ValueError:
         raise ValueError(f"invalid value for {key}: {value}") from None
+
+
+class _MountKey(NamedTuple):
+    """A key of --mount: the field of MountSpec that it sets, and how its value is read.
+
+    `types`: the types of mounts that may have it.
+    """
+
+    field: str
+    read: Callable[[str, str], str | int | bool]
+    types: tuple[str, ...] = _MOUNT_TYPES
+
+
+_MOUNT_KEYS: Final = {
+    "type": _MountKey("type", _type),
+    "from": _MountKey("from_", _text),
+    "source": _MountKey("source", _text),
+    "target": _MountKey("target", _text),
+    "readonly": _MountKey("readonly", _bool),
+    "id": _MountKey("id", _text),
+    "sharing": _MountKey("sharing", _sharing),
+    "required": _MountKey("required", _bool, ("secret", "ssh")),
+    "size": _MountKey("size_bytes", _size, ("tmpfs",)),
+    "mode": _MountKey("mode", _mode),
+    "uid": _MountKey("uid", _id),
+    "gid": _MountKey("gid", _id),
+    "env": _MountKey("env", _text),
+    "src": _MountKey("source", _text),
+    "dst": _MountKey("target", _text),
+    "destination": _MountKey("target", _text),
+    "ro": _MountKey("readonly", _bool),
+    "rw": _MountKey("readonly", _not_bool),
+    "readwrite": _MountKey("readonly", _not_bool),
+}
+_BARE_KEYS: Final = ("readonly", "ro", "readwrite", "rw", "required")
 
 
 def _csv_fields(text: str, span: Span) -> list[str]:

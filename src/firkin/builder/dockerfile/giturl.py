@@ -5,6 +5,8 @@ Mirrors: buildkit frontend/dockerfile/dfgitutil (ParseGitRef) and util/gitutil (
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import msgspec
 
 from firkin.builder.dockerfile.words import quote
@@ -72,9 +74,35 @@ def _parse_scp(text: str) -> GitUrl | None:
 
 
 def _with_query(url: GitUrl, query: str) -> GitUrl:
-    ref, subdir, checksum = url.ref, url.subdir, ""
-    tag = branch = ""
+    texts = {"ref": url.ref, "subdir": url.subdir}
     flags: dict[str, bool] = {}
+    for name, value in _iter_query(query):
+        match name:
+            case "ref" | "subdir":
+                texts[name] = _agree(name, texts[name], value)
+            case "tag":
+                texts["tag"] = _below("refs/tags/", value)
+            case "branch":
+                texts["branch"] = _below("refs/heads/", value)
+            case "checksum" | "commit":
+                texts["checksum"] = value
+            case "keep-git-dir" | "submodules" | "fetch-by-commit":
+                flags[name] = _flag(name, value)
+            case "mtime":
+                if value not in ("checkout", "commit"):
+                    raise ValueError(f"invalid mtime value: {quote(value)}")
+            case _:
+                raise ValueError(f"unexpected query {quote(name)}")
+    ref, checksum = _ref_of(texts), texts.get("checksum", "")
+    if not ref and len(checksum) in (40, 64):
+        # A whole commit id can be asked for. A server knows nothing by the beginning of one, so then the
+        # default branch is fetched and its commit compared.
+        ref = checksum
+    return GitUrl(url.remote, ref, texts["subdir"], checksum, flags.get("keep-git-dir"), flags.get("submodules"))
+
+
+def _iter_query(query: str) -> Iterator[tuple[str, str]]:
+    """Yield names and values; raises ValueError for a name that is repeated, or lacks the value it needs."""
     seen = set()
     for pair in filter(None, query.split("&")):
         name, _, value = (_unquote(part.replace("+", " ")) for part in pair.partition("="))
@@ -83,36 +111,27 @@ def _with_query(url: GitUrl, query: str) -> GitUrl:
         seen.add(name)
         if not value and name not in ("submodules", "keep-git-dir", "fetch-by-commit"):
             raise ValueError(f"query {quote(name)} has no value")
-        match name:
-            case "ref":
-                ref = _agree("ref", ref, value)
-            case "tag":
-                tag = value if value.startswith("refs/tags/") else "refs/tags/" + value
-            case "branch":
-                branch = value if value.startswith("refs/heads/") else "refs/heads/" + value
-            case "subdir":
-                subdir = _agree("subdir", subdir, value)
-            case "checksum" | "commit":
-                checksum = value
-            case "keep-git-dir" | "submodules" | "fetch-by-commit":
-                try:
-                    flags[name] = parse_bool(value) if value else True
-                except ValueError:
-                    raise ValueError(f"invalid {name} value: {quote(value)}") from None
-            case "mtime":
-                if value not in ("checkout", "commit"):
-                    raise ValueError(f"invalid mtime value: {quote(value)}")
-            case _:
-                raise ValueError(f"unexpected query {quote(name)}")
+        yield name, value
+
+
+def _below(prefix: str, value: str) -> str:
+    return value if value.startswith(prefix) else prefix + value
+
+
+def _flag(name: str, value: str) -> bool:
+    try:
+        return parse_bool(value) if value else True
+    except ValueError:
+        raise ValueError(f"invalid {name} value: {quote(value)}") from None
+
+
+def _ref_of(texts: Mapping[str, str]) -> str:
+    """Return the ref that `ref`, `tag` and `branch` name together."""
+    tag, branch = texts.get("tag", ""), texts.get("branch", "")
     if tag and branch:
         raise ValueError("branch conflicts with tag")
-    if tag or branch:
-        ref = _agree("ref", ref, tag or branch)
-    # The beginning of a commit's id names nothing that a server could be asked for: the branch's commit is compared.
-    by_commit = checksum if len(checksum) in (40, 64) else ""
-    return GitUrl(
-        url.remote, ref or by_commit, subdir, checksum, flags.get("keep-git-dir"), flags.get("submodules")
-    )
+    named = tag or branch
+    return _agree("ref", texts["ref"], named) if named else texts["ref"]
 
 
 def _agree(what: str, old: str, new: str) -> str:

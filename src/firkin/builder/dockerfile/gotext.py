@@ -60,28 +60,32 @@ def parse_duration(text: str) -> int:
         raise ValueError(f"time: invalid duration {quote(text)}")
     total = 0
     while rest:
-        whole, rest = _digits(rest)
-        fraction = ""
-        if rest.startswith("."):
-            fraction, rest = _digits(rest[1:])
-        if not whole and not fraction:
-            raise ValueError(f"time: invalid duration {quote(text)}")
-        end = 0
-        while end < len(rest) and rest[end] != "." and not "0" <= rest[end] <= "9":
-            end += 1
-        unit, rest = rest[:end], rest[end:]
-        if not unit:
-            raise ValueError(f"time: missing unit in duration {quote(text)}")
-        if unit not in _UNITS_NS:
-            raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
-        scale = _UNITS_NS[unit]
-        fraction = fraction[:30]
-        total += int(whole[:30] or "0") * scale
-        if fraction:
-            total += int(fraction) * scale // 10 ** len(fraction)
+        ns, rest = _duration_part(text, rest)
+        total += ns
         if total > _MAX_NS:
             raise ValueError(f"time: invalid duration {quote(text)}")
     return -total if text.startswith("-") else total
+
+
+def _duration_part(text: str, rest: str) -> tuple[int, str]:
+    """Take one number with its unit from `rest`; return its nanoseconds and what follows."""
+    whole, rest = _digits(rest)
+    fraction = ""
+    if rest.startswith("."):
+        fraction, rest = _digits(rest[1:])
+    if not whole and not fraction:
+        raise ValueError(f"time: invalid duration {quote(text)}")
+    end = 0
+    while end < len(rest) and rest[end] != "." and not "0" <= rest[end] <= "9":
+        end += 1
+    unit, rest = rest[:end], rest[end:]
+    if not unit:
+        raise ValueError(f"time: missing unit in duration {quote(text)}")
+    if unit not in _UNITS_NS:
+        raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
+    scale = _UNITS_NS[unit]
+    fraction = fraction[:30]
+    return int(whole[:30] or "0") * scale + int(fraction or "0") * scale // 10 ** len(fraction), rest
 
 
 def _digits(text: str) -> tuple[str, str]:

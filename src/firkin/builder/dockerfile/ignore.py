@@ -91,22 +91,9 @@ class IgnoreMatcher:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Compile patterns in order (those of read_ignore, or of --exclude); raises DockerfileError."""
-        rules = []
-        kept = []
-        for written in patterns:
-            pattern = written.strip(BLANKS)
-            if not pattern:
-                continue
-            pattern = clean(pattern)
-            kept.append(pattern)
-            negated = pattern.startswith("!")
-            if negated:
-                pattern = pattern[1:]
-                if not pattern:
-                    raise DockerfileError('illegal exclusion pattern: "!"')
-            rules.append((_compile(pattern), negated))
-        self.patterns: tuple[str, ...] = tuple(kept)
-        self._rules = tuple(rules)
+        self.patterns: tuple[str, ...] = tuple(_cleaned(patterns))
+        self._rules = tuple(_read_rule(pattern) for pattern in self.patterns)
+        rules = self._rules
         self._negated = tuple(rule for rule, negated in rules if negated)
         # Without negation the order does not matter, so strings can be looked up in bulk.
         self._exact = frozenset(x for rule, _ in rules for x in rule.exact)
@@ -167,8 +154,15 @@ class IgnoreMatcher:
         return matched
 
 
+def _cleaned(patterns: Iterable[str]) -> Iterator[str]:
+    for written in patterns:
+        pattern = written.strip(BLANKS)
+        if pattern:
+            yield clean(pattern)
+
+
 class _Rule:
-    """One compiled pattern; where `is_string`, the other three say all there is to it."""
+    """One compiled pattern; where `is_string`, comparing `exact`, `prefixes` and `suffixes` decides alone."""
 
     __slots__ = ("exact", "is_string", "matches", "may_match_below", "prefixes", "suffixes")
 
@@ -200,30 +194,51 @@ def _always(_path: str) -> bool:
     return True
 
 
+def _read_rule(pattern: str) -> tuple[_Rule, bool]:
+    """Return the rule of a cleaned pattern, and whether the pattern is negated."""
+    if pattern == "!":
+        raise DockerfileError('illegal exclusion pattern: "!"')
+    return _compile(pattern.removeprefix("!")), pattern.startswith("!")
+
+
 def _compile(pattern: str) -> _Rule:
     """Choose how to match. Mirrors: Pattern.compile and its matchType."""
     elements = _parse(pattern)
-    special = [x for x in elements if len(x) != 1]
-    if not special and "\\" not in pattern:
-        return _exact_rule(pattern)
-    if special == [_DEEP] and "\\" not in pattern:
-        if elements[0] == _DEEP:
-            return _suffix_rule(pattern[2:])
-        if elements[-1] == _DEEP:
-            return _prefix_rule(pattern[:-2])
-    if not special:
-        return _exact_rule("".join(str(x) for x in elements))
+    rule = _string_rule(pattern, elements)
+    if rule is not None:
+        return rule
     components = _components(elements)
     if components is None:
         return _Rule(_Deep(elements).matches, _always)
-    last = components[-1]
-    if len(components) == 2 and components[0] is None and last is not None and last[0] == _MANY:
-        tail = last[1:]
-        if tail and all(len(x) == 1 for x in tail):  # `**/*.ext`
-            ending = "".join(str(x) for x in tail)
-            return _Rule(lambda path: path.endswith(ending), _always, suffixes=(ending,))
+    ending = _ending(components)
+    if ending:
+        return _Rule(lambda path: path.endswith(ending), _always, suffixes=(ending,))
     matcher = _Components(components)
     return _Rule(matcher.matches, matcher.may_match_below)
+
+
+def _string_rule(pattern: str, elements: list[_Element]) -> _Rule | None:
+    """Return the rule of a pattern that strings decide: no wildcard, or `**` alone at one end."""
+    special = [x for x in elements if len(x) != 1]
+    if not special:
+        return _exact_rule(_literal(elements))
+    if special != [_DEEP] or "\\" in pattern:
+        return None
+    if elements[0] == _DEEP:
+        return _suffix_rule(pattern[2:])
+    return _prefix_rule(pattern[:-2]) if elements[-1] == _DEEP else None
+
+
+def _literal(elements: Iterable[_Element]) -> str:
+    return "".join(str(x) for x in elements)
+
+
+def _ending(components: list[_Component | None]) -> str:
+    """Return `.ext` of the pattern `**/*.ext`, "" for any other pattern."""
+    if len(components) != 2 or components[0] is not None or components[1] is None:
+        return ""
+    first, *tail = components[1]
+    return _literal(tail) if first == _MANY and all(len(x) == 1 for x in tail) else ""
 
 
 def _exact_rule(text: str) -> _Rule:

@@ -82,7 +82,8 @@ MAX_LINE_BYTES: Final = 65535
 _HEREDOC_KEYWORDS: Final = frozenset(("add", "copy", "run"))
 _DIRECTIVES: Final = frozenset(("syntax", "escape", "check"))
 _ASCII_LETTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-_ASCII_WORD: Final = _ASCII_LETTERS | frozenset("0123456789")
+_DIGITS: Final = frozenset("0123456789")
+_ASCII_WORD: Final = _ASCII_LETTERS | _DIGITS
 _REGEXP_BLANKS: Final = "\t\n\f\r "  # `\s` of Go's regexp
 _FIND_LEXER: Final = Lexer(raw_quotes=True, raw_escapes=True, skip_unset_env=True)
 _NAME_LEXER: Final = Lexer(skip_unset_env=True)
@@ -113,21 +114,19 @@ def parse_heredoc(word: str) -> Heredoc | None:
     Raises ValueError for a word with an unclosed quote. Mirrors: ParseHeredoc.
     """
     digits, mark, name = word.partition("<<")
-    if not mark or "<" in name or (digits and not (digits.isascii() and digits.isdigit())):
+    if not mark or "<" in name or not _DIGITS.issuperset(digits):
         return None
     chomp = name.startswith("-")
-    name = (name[1:] if chomp else name).lstrip(_REGEXP_BLANKS)
+    name = name.removeprefix("-").lstrip(_REGEXP_BLANKS)
     if not name:
         return None
-    descriptor = int(digits) if digits and len(digits) < 10 else 0
+    descriptor = int(digits or "0") if len(digits) < 10 else 0
     if _ASCII_WORD.issuperset(name):
         return Heredoc(name, "", True, chomp, descriptor)
     # Read it with and without quotes: if their number differs, some part of it was quoted.
     words = _NAME_LEXER.expand_words(name, {}).words
-    if len(words) != 1:
-        return None
     raw_words = _RAW_NAME_LEXER.expand_words(name, {}).words
-    if len(raw_words) != 1:
+    if len(words) != 1 or len(raw_words) != 1:
         return None
     expand = _quotes(words[0]) == _quotes(raw_words[0])
     return Heredoc(words[0], "", expand, chomp, descriptor)

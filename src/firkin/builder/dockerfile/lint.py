@@ -153,21 +153,11 @@ class Checks:
         if not ignore or ignore.negates:
             return
         all_ignored = any(pattern in _EVERYTHING for pattern in ignore.patterns)
-        for step in graph.steps:
-            op = step.op
-            if not isinstance(op, Copy):
-                continue
-            for source in op.sources:
-                if not isinstance(source, PathSource):
-                    continue
-                origin = graph.steps[step.inputs[source.input]].op
-                if not isinstance(origin, Context) or origin.name:
-                    continue
-                path = source.path.strip("/")
-                if all_ignored if not path else ignore.ignored(path):
-                    verb = "Copy" if op.unpack == "never" else "Add"
-                    message = f"Attempting to {verb} file {quote(path or '.')} that is excluded by .dockerignore"
-                    self.warn("CopyIgnoredFile", message, step.meta.span)
+        for op, path, span in _copies_of_main_context(graph):
+            if all_ignored if not path else ignore.ignored(path):
+                verb = "Copy" if op.unpack == "never" else "Add"
+                message = f"Attempting to {verb} file {quote(path or '.')} that is excluded by .dockerignore"
+                self.warn("CopyIgnoredFile", message, span)
 
     def violation(self) -> DockerfileError | None:
         """Return the error that `error=true` makes of what was found, if any. Mirrors: Linter.Error."""
@@ -180,6 +170,19 @@ class Checks:
             hints=("the directive `# check=error=true` makes warnings errors; `skip=RULE` switches a rule off",),
             span=first,
         )
+
+
+def _copies_of_main_context(graph: Graph) -> Iterator[tuple[Copy, str, Span | None]]:
+    """Yield each path that is copied from the main context, with its operation and place."""
+    for step in graph.steps:
+        op = step.op
+        if not isinstance(op, Copy):
+            continue
+        for source in op.sources:
+            if isinstance(source, PathSource):
+                origin = graph.steps[step.inputs[source.input]].op
+                if isinstance(origin, Context) and not origin.name:
+                    yield op, source.path.strip("/"), step.meta.span
 
 
 class CheckResult(msgspec.Struct, frozen=True):

@@ -159,13 +159,8 @@ class _Reading:
             used |= self._names(text, self._plan.global_args, base.span)
         for instruction, variables in self._walk(node):
             if isinstance(instruction, Arg):
-                for item in instruction.items:
-                    inherited = item.default is None and item.name not in self._given
-                    if not (inherited and item.name in self._plan.global_args):
-                        value = self._value(item.name, item.default, variables, instruction.span)
-                        arg = OutlineArg(item.name, describe(instruction, item.name), value or "", instruction.span)
-                        known[item.name] = _Known(arg)
-                    used.add(item.name)
+                known.update(self._defined(instruction, variables))
+                used.update(item.name for item in instruction.items)
             elif isinstance(instruction, Run):
                 for text in instruction.mounts:
                     self._mount(text, instruction, variables)
@@ -173,6 +168,14 @@ class _Reading:
             used |= known[name].made_of if name in known else frozenset()
         for name in used & known.keys():
             self.args.setdefault(name, known[name].arg)
+
+    def _defined(self, node: Arg, variables: Mapping[str, str]) -> Iterator[tuple[str, _Known]]:
+        """Yield the arguments that an ARG of a stage defines, not those that it takes over from before FROM."""
+        for item in node.items:
+            inherited = item.default is None and item.name not in self._given
+            if not (inherited and item.name in self._plan.global_args):
+                value = self._value(item.name, item.default, variables, node.span)
+                yield item.name, _Known(OutlineArg(item.name, describe(node, item.name), value or "", node.span))
 
     def _walk(self, node: Node) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
         """Yield the instructions of a stage with the variables that hold before each."""

@@ -154,16 +154,19 @@ def _fill(template: str, match: str) -> str:
         if not piece and position < len(pieces):
             out.append("$" + pieces[position])  # `$$`
             position += 1
-            continue
-        braced = piece.startswith("{")
-        end = begin = 1 if braced else 0
-        while end < len(piece) and (piece[end] in _ALNUM or piece[end].isalpha()):
-            end += 1
-        name = piece[begin:end]
-        if not name or (braced and piece[end : end + 1] != "}"):
-            out.append("$" + piece)
-            continue
-        if name.isdigit() and int(name[:9]) == 0 and len(name) < 9:
-            out.append(match)
-        out.append(piece[end + 1 if braced else end :])
+        else:
+            out.append(_reference(piece, match))
     return "".join(out)
+
+
+def _reference(piece: str, match: str) -> str:
+    """Return what `$` and the text after it become: `$0` is the match, any other name is empty."""
+    braced = piece.startswith("{")
+    end = begin = 1 if braced else 0
+    while end < len(piece) and (piece[end] in _ALNUM or piece[end].isalpha()):
+        end += 1
+    name = piece[begin:end]
+    if not name or (braced and piece[end : end + 1] != "}"):
+        return "$" + piece
+    value = match if not name.strip("0") and len(name) < 9 else ""
+    return value + piece[end + 1 if braced else end :]

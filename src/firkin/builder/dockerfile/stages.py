@@ -5,7 +5,7 @@ Mirrors: buildkit dockerfile2llb convert.go (buildDispatchStates, resolveTarget,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from firkin.builder.dockerfile.flags import mount_from
 from firkin.builder.dockerfile.instructions.copy import Copy
@@ -171,15 +171,18 @@ class Plan:
             return None
         digits = text[1:] if text[0] in "+-" else text
         if not (digits.isascii() and digits.isdigit() and len(digits) < 19):
-            stages = [stage.name for stage in self.dockerfile.stages if stage.name]
-            if text != "context" and self.context_for(text) is None and text.lower() not in stages:
-                hint = "write seconds since 1970, `context`, or the name of a stage or named context"
-                raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}", hints=(hint,))
+            self._check_epoch_name(text)
             self.epoch_name = text
             return self.options.named_epoch
         if not FIRST_S <= int(text) <= LATEST_S:
             raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}: year outside of range [0,9999]")
         return int(text)
+
+    def _check_epoch_name(self, text: str) -> None:
+        stages = [stage.name for stage in self.dockerfile.stages if stage.name]
+        if text != "context" and self.context_for(text) is None and text.lower() not in stages:
+            hint = "write seconds since 1970, `context`, or the name of a stage or named context"
+            raise UsageError(f"invalid SOURCE_DATE_EPOCH: {text}", hints=(hint,))
 
     def _add_stage(self, stage: Stage) -> None:
         base = stage.base
@@ -350,23 +353,20 @@ class Plan:
                     stack.append(other)
         return [node for node in self.nodes if node in found]
 
+    def _declared_arguments(self) -> Iterator[str]:
+        for instruction in self.dockerfile.args:
+            yield from (item.name for item in instruction.items)
+        for stage in self.dockerfile.stages:
+            for node in stage.instructions:
+                if isinstance(node, Arg):
+                    yield from (item.name for item in node.items)
+                elif isinstance(node, OnBuild):
+                    yield from _onbuild_arguments(node.trigger)
+
     def warn_unused_arguments(self) -> None:
         """Warn of build arguments that nothing in the file declares."""
-        declared = {item.name for instruction in self.dockerfile.args for item in instruction.items}
-        for stage in self.dockerfile.stages:
-            for instruction in stage.instructions:
-                if isinstance(instruction, Arg):
-                    declared.update(item.name for item in instruction.items)
-                elif isinstance(instruction, OnBuild):
-                    declared.update(_onbuild_arguments(instruction.trigger))
-        unused = [
-            name
-            for name, _ in self.options.build_args
-            if name not in declared
-            and name not in _GLOBAL_NAMES
-            and name.upper() not in PROXY_NAMES
-            and not name.startswith("BUILDKIT_")
-        ]
+        declared = set(self._declared_arguments())
+        unused = [name for name, _ in self.options.build_args if name not in declared and not _is_predefined(name)]
         if unused:
             matches = ((name, nearest(name, declared)) for name in unused)
             hint = "".join(f"; did you mean {match} for {name}?" for name, match in matches if match)
@@ -375,6 +375,11 @@ class Plan:
                 f"One or more build-args [{' '.join(unused)}] were not consumed{hint}",
                 None,
             )
+
+
+def _is_predefined(name: str) -> bool:
+    """Say whether a build argument needs no ARG."""
+    return name in _GLOBAL_NAMES or name.upper() in PROXY_NAMES or name.startswith("BUILDKIT_")
 
 
 def _onbuild_arguments(trigger: str) -> list[str]:

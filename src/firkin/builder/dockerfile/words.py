@@ -1,4 +1,4 @@
-"""Words: quoting, `${}` expansion, splitting, JSON arrays, nearest word. Pure.
+"""Words: quoting, `${}` expansion, splitting, JSON arrays. Pure.
 
 Mirrors: buildkit frontend/dockerfile/shell/lex.go and parser/line_parsers.go. Anybody in `dockerfile/`
 may import it; it knows no spans, so it raises ValueError and callers add the position.
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from firkin.builder.dockerfile.shellpattern import parse_pattern, replace, trim_prefix, trim_suffix
+from firkin.builder.dockerfile.shellpattern import Pattern, parse_pattern, replace, trim_prefix, trim_suffix
 from firkin.decode import decode_json
 from firkin.text import valid_text
 
@@ -135,7 +135,7 @@ class _Expansion:
         self.used: set[str] = set()
         self.unmatched: set[str] = set()
         quotes = "" if lexer.skip_process_quotes else "'\""
-        self.special = frozenset("$<" + quotes + lexer.escape)
+        self.special = "$<" + quotes + lexer.escape
 
     def process(self, words: _Words | None) -> str:
         try:
@@ -148,63 +148,67 @@ class _Expansion:
         return self.text[self.position] if self.position < self.end else ""
 
     def until(self, stop: str, raw_escapes: bool, words: _Words | None = None) -> str:
-        """Expand up to the character `stop` ("": up to the end) and step over it."""
+        """Expand up to the character `stop` ("": up to the end) and step over it; `words` collects the pieces."""
         self.depth += 1
         if self.depth > _MAX_DEPTH:
             raise ValueError("substitutions are nested too deeply")
         outer, self.raw_escapes = self.raw_escapes, raw_escapes
-        text, end, special = self.text, self.end, self.special
-        out: list[str] = []
-        size = 0
         try:
-            while self.position < end:
-                start = self.position
-                char = text[start]
-                if char == stop:
-                    self.position = start + 1
-                    return "".join(out)
-                if char not in special:
-                    at = start + 1
-                    while at < end and text[at] not in special and text[at] != stop:
-                        at += 1
-                    self.position = at
-                    piece = text[start:at]
-                    out.append(piece)
-                    if words is not None:
-                        words.add(piece)
-                    continue
-                if char == "$":
-                    piece = self.dollar()
-                    size += len(piece)
-                    if size > _MAX_EXPANDED:
-                        raise ValueError("the expanded text is too long")
-                    out.append(piece)
-                    if words is not None:
-                        words.add(piece)
-                    continue
-                if char == self.escape:
-                    if self.raw_escapes:
-                        out.append(char)
-                        if words is not None:
-                            words.add_raw(char)
-                    if start + 1 >= end:
-                        self.position = end
-                        break
-                    self.position = start + 2
-                    piece = text[start + 1]
-                elif char == "<":
-                    piece = self.heredoc_mark()
-                else:
-                    piece = self.single_quoted() if char == "'" else self.double_quoted()
-                out.append(piece)
-                if words is not None:
-                    words.add_raw(piece)
+            return "".join(self.pieces(stop, words))
         finally:
             self.raw_escapes = outer
             self.depth -= 1
+
+    def pieces(self, stop: str, words: _Words | None) -> list[str]:
+        """Take the pieces of the text up to `stop`: plain text, values, quoted text."""
+        text, end, special = self.text, self.end, self.special
+        ordinary_until = special + stop
+        out: list[str] = []
+        size = 0
+        while self.position < end:
+            char = text[self.position]
+            if char == stop:
+                self.position += 1
+                return out
+            splits = True  # only blanks of plain text and of values separate words
+            if char == "$":
+                piece = self.dollar()
+                size += len(piece)
+                _check_expanded(size)
+            elif char in special:
+                piece = self.literal(char)
+                splits = False
+            else:
+                piece = self.ordinary(ordinary_until)
+            out.append(piece)
+            if words is not None:
+                (words.add if splits else words.add_raw)(piece)
         if stop:
             raise ValueError(f"unexpected end of statement while looking for matching {stop}")
-        return "".join(out)
+        return out
+
+    def ordinary(self, special: str) -> str:
+        """Take the characters before the next one that is in `special`."""
+        text, end, start = self.text, self.end, self.position
+        at = start + 1
+        while at < end and text[at] not in special:
+            at += 1
+        self.position = at
+        return text[start:at]
+
+    def literal(self, char: str) -> str:
+        """Take an escaped character, a heredoc's mark or a quoted text."""
+        if char == self.escape:
+            return self.escaped()
+        if char == "<":
+            return self.heredoc_mark()
+        return self.single_quoted() if char == "'" else self.double_quoted()
+
+    def escaped(self) -> str:
+        """Take an escape and the character after it; an escape at the end of the text is dropped."""
+        start = self.position
+        self.position = min(start + 2, self.end)
+        return self.text[start if self.raw_escapes else start + 1 : self.position]
 
     def heredoc_mark(self) -> str:
         """Take `<`, or `<<` with the blanks after it, which belong to a heredoc's word."""
@@ -227,39 +231,39 @@ class _Expansion:
 
     def double_quoted(self) -> str:
         text, end = self.text, self.end
-        out = ['"'] if self.lexer.raw_quotes else []
+        special = '"$' + self.escape
+        mark = '"' if self.lexer.raw_quotes else ""
+        out = [mark]
         size = 0
         self.position += 1
         while self.position < end:
-            start = self.position
-            char = text[start]
+            char = text[self.position]
             if char == '"':
-                self.position = start + 1
-                if self.lexer.raw_quotes:
-                    out.append('"')
+                self.position += 1
+                out.append(mark)
                 return "".join(out)
             if char == "$":
-                out.append(self.dollar())
-                size += len(out[-1])
-                if size > _MAX_EXPANDED:
-                    raise ValueError("the expanded text is too long")
+                piece = self.dollar()
+                size += len(piece)
+                _check_expanded(size)
             elif char == self.escape:
-                if self.raw_escapes:
-                    out.append(char)
-                self.position = start + 1
-                following = self.peek()
-                if following and following in '"$' + self.escape:
-                    self.position += 1
-                    out.append(following)
-                elif following:
-                    out.append(char)
+                piece = self.escaped_in_quotes(special)
             else:
-                at = start + 1
-                while at < end and text[at] != '"' and text[at] != "$" and text[at] != self.escape:
-                    at += 1
-                self.position = at
-                out.append(text[start:at])
+                piece = self.ordinary(special)
+            out.append(piece)
         raise ValueError("unexpected end of statement while looking for matching double-quote")
+
+    def escaped_in_quotes(self, special: str) -> str:
+        """Take an escape between double quotes: it stays before a character that needs none."""
+        raw = self.escape if self.raw_escapes else ""
+        self.position += 1
+        following = self.peek()
+        if not following:
+            return raw
+        if following not in special:
+            return raw + self.escape
+        self.position += 1
+        return raw + following
 
     def name(self) -> str:
         """Take a variable's name: a word, all digits, or one special parameter."""
@@ -283,45 +287,44 @@ class _Expansion:
         (self.unmatched if value is None else self.used).add(name)
         return value
 
+    def value_or(self, name: str, written: str) -> str:
+        """Return a variable's value; where it is not set, `written` if the lexer leaves such names alone, or ""."""
+        value = self.look_up(name)
+        if value is None:
+            return written if self.lexer.skip_unset_env else ""
+        return value
+
     def dollar(self) -> str:
-        """Take `$x` or `${x...}` and return what it stands for."""
+        """Take `$x` or `${x...}` and return its value."""
         self.position += 1
         if self.peek() != "{":
             name = self.name()
-            if not name:
-                return "$"
-            value = self.look_up(name)
-            if value is None:
-                return "$" + name if self.lexer.skip_unset_env else ""
-            return value
+            return self.value_or(name, "$" + name) if name else "$"
         self.position += 1
-        first = self.peek()
-        if not first:
-            raise ValueError("syntax error: missing '}'")
-        if first in "{}:":
+        if self.peek() in ("{", "}", ":"):
             raise ValueError("syntax error: bad substitution")
         name = self.name()
-        operator = self.peek()
-        self.position += 1
-        if not operator:
-            raise ValueError("syntax error: missing '}'")
+        operator = self.operator()
         if operator == "}":
-            value = self.look_up(name)
-            if value is None:
-                return f"${{{name}}}" if self.lexer.skip_unset_env else ""
-            return value
+            return self.value_or(name, f"${{{name}}}")
         if operator == "/":
             return self.substitution(name)
+        if operator in "#%":
+            return self.trimmed(name, operator)
         colon = ""
         if operator == ":":
-            colon = ":"
-            operator = self.peek()
-            self.position += 1
-            if not operator:
-                raise ValueError("syntax error: missing '}'")
-        if operator not in "+-?#%" or (colon and operator in "#%"):
+            colon, operator = operator, self.operator()
+        if operator not in "+-?":
             raise ValueError(f"unsupported modifier ({colon}{operator}) in substitution")
-        return self.modified(name, colon, operator)
+        return self.alternative(name, colon, operator)
+
+    def operator(self) -> str:
+        """Take one character after the name in `${`."""
+        char = self.peek()
+        if not char:
+            raise ValueError("syntax error: missing '}'")
+        self.position += 1
+        return char
 
     def operand(self, stop: str, raw_escapes: bool) -> str:
         """Take the text up to `stop`, expanded."""
@@ -333,30 +336,30 @@ class _Expansion:
                 raise ValueError(f"syntax error: missing {missing}") from None
             raise
 
-    def modified(self, name: str, colon: str, operator: str) -> str:
-        """Take what follows `${x-`, `${x:-` and their like."""
-        word = self.operand("}", operator in "#%")
+    def alternative(self, name: str, colon: str, operator: str) -> str:
+        """Take what follows `${x-`, `${x+` and `${x?`; with a `colon`, an empty value counts as none."""
+        word = self.operand("}", False)
         value = self.look_up(name)
         if value is None and self.lexer.skip_unset_env:
             return f"${{{name}{colon}{operator}{word}}}"
-        missing = value is None or (bool(colon) and not value)
-        if operator == "-":
-            return word if missing or value is None else value
+        present = None if colon and not value else value
         if operator == "+":
-            return "" if missing else word
-        if operator == "?":
-            if value is None:
-                raise ValueError(f"{name}: {word or 'is not allowed to be unset'}")
-            if missing:
-                raise ValueError(f"{name}: {word or 'is not allowed to be empty'}")
-            return value
+            return "" if present is None else word
+        if present is not None:
+            return present
+        if operator == "-":
+            return word
+        missing = "unset" if value is None else "empty"
+        raise ValueError(f"{name}: {word or f'is not allowed to be {missing}'}")
+
+    def trimmed(self, name: str, operator: str) -> str:
+        """Take what follows `${x#` and `${x%`; a second operator asks for the longest match."""
+        word = self.operand("}", True)
+        value = self.look_up(name)
+        if value is None and self.lexer.skip_unset_env:
+            return f"${{{name}{operator}{word}}}"
         longest = word.startswith(operator)
-        if longest:
-            word = word[1:]
-        try:
-            pattern = parse_pattern(word)
-        except ValueError as error:
-            raise ValueError(f"invalid pattern ({word}) in substitution: {error}") from None
+        pattern = _pattern(word.removeprefix(operator))
         trim = trim_suffix if operator == "%" else trim_prefix
         return trim(pattern, value or "", longest)
 
@@ -370,11 +373,19 @@ class _Expansion:
         value = self.look_up(name)
         if value is None and self.lexer.skip_unset_env:
             return f"${{{name}/{word}/{replacement}}}"
-        try:
-            pattern = parse_pattern(word)
-        except ValueError as error:
-            raise ValueError(f"invalid pattern ({word}) in substitution: {error}") from None
-        return replace(pattern, value or "", replacement, every)
+        return replace(_pattern(word), value or "", replacement, every)
+
+
+def _check_expanded(size: int) -> None:
+    if size > _MAX_EXPANDED:
+        raise ValueError("the expanded text is too long")
+
+
+def _pattern(word: str) -> Pattern:
+    try:
+        return parse_pattern(word)
+    except ValueError as error:
+        raise ValueError(f"invalid pattern ({word}) in substitution: {error}") from None
 
 
 def _is_digit(char: str) -> bool:
@@ -487,20 +498,24 @@ def _without_half_characters(text: str) -> str:
     """Replace JSON escapes of half a surrogate pair, as Go's decoder does; msgspec would refuse them."""
     head, *pieces = text.split("\\")
     out = [head]
-    high = quoted = False
-    for index, piece in enumerate(pieces):
-        unit = piece[1:5].lower() if not quoted and piece[:1] == "u" else ""
-        is_half = len(unit) == 4 and unit[0] == "d" and unit[1] in "89abcdef" and _HEX.issuperset(unit)
-        if is_half and unit[1] < "c":  # the first half: what follows decides
-            following = pieces[index + 1][:5].lower() if len(piece) == 5 and index + 1 < len(pieces) else ""
-            high = following[:2] == "ud" and following[2:3] in ("c", "d", "e", "f") and _HEX.issuperset(following[1:])
-            keep = high
-        else:
-            keep = high or not is_half
-            high = False
-        quoted = not quoted and not piece
-        out.append(piece if keep else "ufffd" + piece[5:])
+    literal = second = False  # the piece follows an escaped backslash; it is the second half of a pair
+    for piece, following in zip(pieces, (*pieces[1:], "")):
+        half = "" if literal else _surrogate(piece)
+        pairs = half == "high" and len(piece) == 5 and _surrogate(following) == "low"
+        out.append(piece if not half or pairs or second else "ufffd" + piece[5:])
+        literal = not literal and not piece
+        second = pairs
     return "\\".join(out)
+
+
+def _surrogate(piece: str) -> str:
+    """Return "high" or "low" for a piece that begins like `ud800`, the escape of half a pair; else ""."""
+    unit = piece[1:5].lower()
+    if piece[:1] != "u" or len(unit) < 4 or unit[0] != "d" or not _HEX.issuperset(unit):
+        return ""
+    if unit[1] in "89ab":
+        return "high"
+    return "low" if unit[1] in "cdef" else ""
 
 
 def quote(text: str) -> str:

@@ -11,6 +11,8 @@ from firkin.builder.dockerfile.words import split_whitespace
 from firkin.errors import DockerfileError
 from firkin.text import whole_number
 
+_HEX = frozenset("0123456789abcdefABCDEF")
+
 
 class Expose(Instruction, frozen=True):
     """EXPOSE: port specifications, unexpanded."""
@@ -93,20 +95,25 @@ def _port_range(text: str, what: str) -> tuple[int, int]:
 
 def _is_address(text: str) -> bool:
     text = text.removeprefix("[").removesuffix("]")
-    if ":" in text:
-        pieces = text.split(":")
-        if "." in pieces[-1]:
-            if not _is_address(pieces.pop()):
-                return False
-            pieces += ["0", "0"]
-        return (
-            len(pieces) <= 8
-            and text.count("::") <= 1
-            and (len(pieces) == 8 or "::" in text)
-            and all(len(piece) <= 4 and set(piece) <= set("0123456789abcdefABCDEF") for piece in pieces)
-        )
+    return _is_ipv6(text) if ":" in text else _is_ipv4(text)
+
+
+def _is_ipv6(text: str) -> bool:
+    pieces = text.split(":")
+    if "." in pieces[-1]:
+        if not _is_address(pieces.pop()):
+            return False
+        pieces += ["0", "0"]
+    shortened = text.count("::")
+    return (
+        len(pieces) <= 8
+        and (shortened == 1 or (shortened == 0 and len(pieces) == 8))
+        and all(len(piece) <= 4 and _HEX.issuperset(piece) for piece in pieces)
+    )
+
+
+def _is_ipv4(text: str) -> bool:
     octets = text.split(".")
     return len(octets) == 4 and all(
-        whole_number(part, 255) is not None and (part == "0" or part[0] != "0")
-        for part in octets
+        whole_number(octet, 255) is not None and (octet == "0" or octet[0] != "0") for octet in octets
     )

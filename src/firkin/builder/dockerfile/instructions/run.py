@@ -153,6 +153,17 @@ def _mount(
         return _secret(spec, node, state)
     if spec.type == "ssh":
         return _ssh(spec, node, state, sum(isinstance(mount, SshMount) for mount in earlier))
+    target = _shown_at(spec, node, state)
+    if spec.type == "tmpfs":
+        return TmpfsMount(target, spec.size_bytes)
+    number = _input(spec, source, node, state, context, inputs)
+    if spec.type == "bind":
+        return BindMount(target, number, clean_path(spec.source), spec.readonly)
+    return _cache(spec, target, number, context)
+
+
+def _shown_at(spec: MountSpec, node: Run, state: StageState) -> str:
+    """Return the target of a bind, cache or tmpfs mount; raises DockerfileError where it is no place for one."""
     target = _target(spec.target, state)
     check_path(target, node.span)
     if target == "/":
@@ -162,12 +173,12 @@ def _mount(
             else ("give the mount a `target=`",),
             span=node.span,
         )
-    if spec.type == "tmpfs":
-        return TmpfsMount(target, spec.size_bytes)
-    number = _input(spec, source, node, state, context, inputs)
+    return target
+
+
+def _cache(spec: MountSpec, target: str, number: int, context: LowerContext) -> CacheMount:
+    """Return a cache mount; `number` is the input that it begins with, -1 for none."""
     path = clean_path(spec.source)
-    if spec.type == "bind":
-        return BindMount(target, number, path, spec.readonly)
     mode, uid, gid = spec.mode, spec.uid, spec.gid
     if number >= 0 and (path != "/" or (mode, uid, gid) == (None, None, None)):
         mode, uid, gid = -1, 0, 0
