@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from support.trees import lines, tree
 
 from firkin.builder.context.archive import ArchiveOpener
-from firkin.builder.context.views import Member, MemoryView
+from firkin.builder.context.views import Matcher, Member, MemoryView
 from firkin.builder.copy.chmod import parse_chmod
 from firkin.builder.copy.content import FileDigests, copy_digests
-from firkin.builder.copy.plan import CopyTools, Matcher, plan_copy
+from firkin.builder.copy.plan import CopyTools, plan_copy
 from firkin.builder.copy.select import clean, follow, match_name
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.graph.ops import Copy, PathSource

@@ -11,9 +11,9 @@ from typing import Any, cast
 import msgspec
 
 from firkin.builder.cache.records import StepRecord, StepRecords
-from firkin.builder.context.views import MemoryView
+from firkin.builder.context.views import Matcher, MemoryView
 from firkin.builder.copy.content import FileDigests
-from firkin.builder.copy.plan import CopyTools, Matcher
+from firkin.builder.copy.plan import CopyTools
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.graph.key import CacheKey
 from firkin.builder.graph.ops import Git, Http, Op

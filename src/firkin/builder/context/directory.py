@@ -11,9 +11,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Container, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from firkin.builder.context.views import FileStat
+from firkin.builder.context.views import FileStat, Matcher
 from firkin.errors import ContextError
 from firkin.hints import Hint
 from firkin.layer.change import Content, Entry, Kind
@@ -31,18 +31,6 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFBLK: "block",
     stat.S_IFSOCK: "file",  # what listens is not here: an empty file stands for it
 }
-
-
-class Matcher(Protocol):
-    """Ordered patterns with `!`; see builder/dockerfile/ignore.py."""
-
-    def __bool__(self) -> bool: ...
-
-    def match(self, path: str, parent: int) -> tuple[bool, int]:
-        """Say whether a path is ignored, given its directory's state (0: the root), and its own state."""
-
-    def may_reinclude(self, path: str) -> bool:
-        """Say whether a `!` pattern can match below a directory."""
 
 
 class DirectoryContext:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from firkin.builder.context.directory import Matcher, matched, shows_something
+from firkin.builder.context.directory import matched, shows_something
+from firkin.builder.context.views import Matcher
 from firkin.layer.change import Content, Entry, View
 
 

@@ -12,7 +12,7 @@ whose entries need no xattrs (they are in the file's digest).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
@@ -33,6 +33,19 @@ class Member(NamedTuple):
     entry: Entry
     content: Content | None = None
     link: str = ""
+
+
+class Matcher(Protocol):
+    """Ordered patterns with `!`; see builder/dockerfile/ignore.py."""
+
+    def __bool__(self) -> bool:
+        """Say whether there is any pattern at all."""
+
+    def match(self, path: str, parent: int) -> tuple[bool, int]:
+        """Say whether a path matches, given its directory's state (0: the root), and its own state."""
+
+    def may_reinclude(self, path: str) -> bool:
+        """Say whether a `!` pattern can match below a directory."""
 
 
 class FileStat(NamedTuple):

@@ -87,50 +87,66 @@ def _parse_clause(clause: str, text: str) -> list[_Command]:
         if rest and rest[0] not in "+-=":
             raise ValueError(f"invalid chmod parameter: '{text}': unknown character '{rest[0]}'")
         who &= ~_STICKY
-        who = _permissions(commands, operator, letters, who)
+        reading = _Permissions(operator, who)
+        for letter in letters:
+            reading.take(letter)
+        reading.flush(final=True)
+        commands += reading.commands
+        who = reading.who
     return commands
 
 
-def _permissions(commands: list[_Command], operator: str, letters: str, who: int) -> int:
-    """Add the commands of one operator; return `who`, which `t` widens."""
-    bits = executable = 0
-    cleared = False
+_PERMISSIONS = {"r": 0o444, "w": 0o222, "x": 0o111}
 
-    def flush(final: bool) -> None:
-        nonlocal bits, executable, cleared
-        if bits or (final and operator == "=" and not cleared):
-            if operator == "=":
-                commands.append(_Command("-", who or _STANDARD))
-                cleared = True
-            commands.append(_Command("-" if operator == "-" else "+", bits & (who or _EVERY)))
-            bits = 0
-        if executable:
-            commands.append(_Command("X", executable & (who or _EVERY)))
-            executable = 0
 
-    for letter in letters:
-        match letter:
-            case "r":
-                bits |= 0o444
-            case "w":
-                bits |= 0o222
-            case "x":
-                bits |= 0o111
-            case "X" if operator == "-":  # what is not executable has nothing to lose
-                bits |= 0o111
-            case "X":
-                executable |= 0o111
-            case "s":
-                bits |= _SETUID | _SETGID if not who or who & ~0o007 else 0
-            case "t":
-                if not who or who & ~0o007:
-                    who |= _STICKY
-                    bits |= _STICKY
-            case source:
-                flush(final=False)
-                if operator == "=":
-                    cleared = True
-                classes = "".join(name for name, bit in (("u", 0o400), ("g", 0o040), ("o", 0o004)) if who & bit)
-                commands.append(_Command(source, 0o7777 if who else _EVERY, operator, classes if who else "ugo"))
-    flush(final=True)
-    return who
+class _Permissions:
+    """The commands of one operator, while its letters are read. `who`: the bits of its classes, which `t` widens."""
+
+    def __init__(self, operator: str, who: int) -> None:
+        self.commands: list[_Command] = []
+        self.who = who
+        self._operator = operator
+        self._bits = 0
+        self._if_executable = 0
+        self._cleared = False  # `=` has taken away what was there
+
+    def take(self, letter: str) -> None:
+        """Take one letter of `rwxXstugo`."""
+        if letter == "X" and self._operator != "-":  # what is not executable has nothing to lose
+            self._if_executable = 0o111
+        elif letter in "rwxX":
+            self._bits |= _PERMISSIONS[letter.lower()]
+        elif letter in "st":
+            self._special(letter)
+        else:
+            self._copy(letter)
+
+    def _special(self, letter: str) -> None:
+        if self.who and not self.who & ~0o007:
+            return  # others alone have neither setuid, setgid nor the sticky bit
+        if letter == "s":
+            self._bits |= _SETUID | _SETGID
+        else:
+            self.who |= _STICKY
+            self._bits |= _STICKY
+
+    def _copy(self, source: str) -> None:
+        """Take a class (u, g, o) whose permissions are copied."""
+        self.flush(final=False)
+        if self._operator == "=":
+            self._cleared = True
+        classes = "".join(name for name, bit in (("u", 0o400), ("g", 0o040), ("o", 0o004)) if self.who & bit)
+        self.commands.append(_Command(source, _EVERY, self._operator, classes if self.who else "ugo"))
+
+    def flush(self, *, final: bool) -> None:
+        """Add the commands of the letters so far; at the end, `=` clears even where no letter came."""
+        every = self.who or _EVERY
+        if self._bits or (final and self._operator == "=" and not self._cleared):
+            if self._operator == "=":
+                self.commands.append(_Command("-", self.who or _STANDARD))
+                self._cleared = True
+            self.commands.append(_Command("-" if self._operator == "-" else "+", self._bits & every))
+            self._bits = 0
+        if self._if_executable:
+            self.commands.append(_Command("X", self._if_executable & every))
+            self._if_executable = 0

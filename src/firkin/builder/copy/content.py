@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from firkin.builder.context.views import FileStat
-from firkin.builder.copy.plan import CopyTools, fixed_parts
+from firkin.builder.copy.plan import CopyTools
 from firkin.builder.copy.select import (
     Match,
     clean,
@@ -24,6 +24,7 @@ from firkin.builder.copy.select import (
     nothing_selected,
     split_parents,
 )
+from firkin.builder.copy.walk import Selection, names_of, selection_of
 from firkin.builder.graph.ops import Copy, FileSource, PathSource, TextSource
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
@@ -124,7 +125,7 @@ def _shown(view: View, path: str, files: FileDigests, kind: type[_Walk]) -> str:
     entry = view.lstat(target)
     if entry is None:
         raise not_found(view, target, path)
-    return kind(view, files, None, None, ()).digest((Match("", target, entry),), named=True)
+    return kind(view, files, Selection()).digest((Match("", target, entry),), named=True)
 
 
 def selects_same(
@@ -154,12 +155,11 @@ def _source_digest(
         return hashlib.sha256(text).hexdigest()
     if isinstance(source, FileSource):
         view = inputs[source.input]
-        exclude = tools.matcher(op.exclude) if op.exclude else None
         name = getattr(view, "filename", "")
         entry = view.lstat(name)
         if entry is None:
             raise not_found(view, name, name)
-        return _Walk(view, files, None, exclude, ()).digest((Match(name, name, entry),), named=True)
+        return _Walk(view, files, Selection()).digest((Match(name, name, entry),), named=True)
     walk, matches = _selection(op, source, inputs, tools, _Walk, files)
     digest = walk.digest(matches, named=False)
     if op.parents and not walk.selected and not has_wildcard(source.path):
@@ -178,38 +178,22 @@ def _selection(
     """Return a walk for a source and where it begins. Raises ContextError for what is missing."""
     view = inputs[source.input]
     files = files or FileDigests(None, 0)
-    exclude = tools.matcher(op.exclude) if op.exclude else None
     if not op.parents:
-        return kind(view, files, None, exclude, ()), find_matches(view, source.path, wildcard=source.wildcard)
+        walk = kind(view, files, selection_of(op, tools.matcher))
+        return walk, find_matches(view, source.path, wildcard=source.wildcard)
     start, pattern = split_parents(source)
-    include = tools.matcher((pattern,))
-    return kind(view, files, include, exclude, fixed_parts(pattern)), find_matches(view, "/" + start)
+    return kind(view, files, selection_of(op, tools.matcher, pattern)), find_matches(view, "/" + start)
 
 
-class _Matcher(Protocol):
-    def match(self, path: str, parent: int) -> tuple[bool, int]: ...
-
-    def may_reinclude(self, path: str) -> bool: ...
-
-
-Child = tuple[str, Entry, FileStat | None]
 _AnyWalk = TypeVar("_AnyWalk", bound="_Walk")
 
 
 class _Level:
-    """A directory that is being hashed: where it is, the matchers' states, and what to go back to if it is empty."""
+    """A directory that is being hashed; `kept` is the state to go back to if nothing in it is selected."""
 
-    __slots__ = ("any_wanted", "base", "base_below", "children", "excluded", "included", "kept")
+    __slots__ = ("any_wanted", "kept")
 
-    def __init__(
-        self, children: Iterable[Child], base: str, base_below: str, included: int, excluded: int,
-        kept: tuple[hashlib._Hash, dict[tuple[int, int], int]] | None,
-    ) -> None:  # fmt: skip
-        self.children = iter(children)
-        self.base = base
-        self.base_below = base_below
-        self.included = included
-        self.excluded = excluded
+    def __init__(self, kept: tuple[hashlib._Hash, dict[tuple[int, int], int]] | None) -> None:
         self.kept = kept
         self.any_wanted = False
 
@@ -217,19 +201,10 @@ class _Level:
 class _Walk:
     """One walk over a selection, hashing as it goes; `selected` says whether anything in a directory was."""
 
-    def __init__(
-        self,
-        view: View,
-        files: FileDigests,
-        include: _Matcher | None,
-        exclude: _Matcher | None,
-        prefix: tuple[str, ...],
-    ) -> None:
+    def __init__(self, view: View, files: FileDigests, selection: Selection) -> None:
         self._view = view
         self._files = files
-        self._include = include
-        self._exclude = exclude
-        self._prefix = prefix
+        self._selection = selection
         self._hasher = hashlib.sha256()
         self._links: dict[tuple[int, int], int] = {}
         self._files_seen = 0
@@ -278,67 +253,33 @@ class _Walk:
             content += "".join(f"+{value.hex()}" for key, value in entry.xattrs if key == _CAPABILITY)
         return content
 
-    def _children(self, path: str) -> Iterable[Child]:
-        children = getattr(self._view, "children", None)
-        if children is not None:
-            found: Iterable[Child] = children(path)
-            return found
-        return self._looked_up(path)
-
-    def _looked_up(self, path: str) -> Iterator[Child]:
-        view = self._view
-        for name in view.iterdir(path):
-            entry = view.lstat(f"{path}/{name}" if path else name)
-            if entry is not None:
-                yield name, entry, None
-
     def _tree(self, path: str) -> bool:
         """Hash a directory's selected contents; say whether there were any."""
-        include, exclude, prefix = self._include, self._exclude, self._prefix
-        top = _Level(self._children(path), path + "/" if path else "", "", 0, 0, None)
+        top = _Level(None)
         levels = [top]
-        while levels:
-            level = levels[-1]
-            for name, entry, stat in level.children:
-                below = level.base_below + name
-                wanted, included, excluded = True, 0, 0
-                if include is not None or exclude is not None:
-                    if len(levels) <= len(prefix) and name != prefix[len(levels) - 1]:
-                        continue
-                    if include is not None:
-                        wanted, included = include.match(below, level.included)
-                    if exclude is not None:
-                        hit, excluded = exclude.match(below, level.excluded)
-                        if hit:
-                            wanted = False
-                            if not exclude.may_reinclude(below):
-                                continue
-                if entry.kind != "dir":
-                    if wanted:
-                        level.any_wanted = True
-                        self._file(name, level.base + name, entry, stat)
-                    continue
-                # A directory that is not selected counts when something in it is: try on a copy.
-                kept = None if wanted else (self._hasher.copy(), dict(self._links))
-                self._feed(name, entry, "")
-                self._hasher.update(b"(")
-                source = level.base + name
-                levels.append(_Level(self._children(source), source + "/", below + "/", included, excluded, kept))
-                break
-            else:
+        children = getattr(self._view, "children", None) or names_of(self._view)
+        for found in self._selection.walk(self._view, path, children):
+            if found is None:
                 self._leave(levels)
+                continue
+            name, place, entry, stat, wanted = found
+            if entry.kind != "dir":
+                levels[-1].any_wanted = True
+                self._file(name, place, entry, stat)
+                continue
+            # A directory that is not selected counts when something in it is: try on a copy.
+            levels.append(_Level(None if wanted else (self._hasher.copy(), dict(self._links))))
+            self._feed(name, entry, "")
+            self._hasher.update(b"(")
         return top.any_wanted
 
     def _leave(self, levels: list[_Level]) -> None:
         done = levels.pop()
-        if not levels:
-            return
         if done.kept is None or done.any_wanted:
             levels[-1].any_wanted = True
             self._hasher.update(b")")
         else:
             self._hasher, self._links = done.kept
-
 
 
 class _Sizes(_Walk):

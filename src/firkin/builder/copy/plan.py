@@ -7,11 +7,11 @@ Mirrors: moby/buildkit solver/llbsolver/file/backend.go, tonistiigi/fsutil copy/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, assert_never
+from typing import NamedTuple, assert_never
 
 import msgspec
 
-from firkin.builder.context.views import Member, SingleFile, empty_view
+from firkin.builder.context.views import Matcher, Member, SingleFile, empty_view
 from firkin.builder.copy.archive import unpack
 from firkin.builder.copy.chmod import Chmod, parse_chmod
 from firkin.builder.copy.draft import Draft
@@ -25,19 +25,10 @@ from firkin.builder.copy.select import (
     nothing_selected,
     split_parents,
 )
+from firkin.builder.copy.walk import names_of, selection_of
 from firkin.builder.graph.ops import Copy, FileSource, MakeDir, PathSource, TextSource
 from firkin.errors import StepFailed
 from firkin.layer.change import Change, Content, Entry, Put, View
-
-
-class Matcher(Protocol):
-    """Ordered patterns with `!`; see builder/dockerfile/ignore.py."""
-
-    def match(self, path: str, parent: int) -> tuple[bool, int]:
-        """Say whether a path matches, given its directory's state (0: the root), and its own state."""
-
-    def may_reinclude(self, path: str) -> bool:
-        """Say whether a `!` pattern can match below a directory."""
 
 
 class CopyTools(NamedTuple):
@@ -66,7 +57,6 @@ class _Job(NamedTuple):
     contents: bool = True  # a directory's contents go to the destination, which is made
     include: str = ""  # --parents: the pattern of what to take
     required: PathSource | None = None  # --parents: it must give something
-    excludes: bool = True
     unpacks: bool = False
 
 
@@ -125,7 +115,7 @@ def _jobs(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[_Job]:
                 entry = msgspec.structs.replace(entry, mtime_ns=tools.made_ns)
                 view = SingleFile(source.name, entry, source.content.encode("utf-8", "surrogateescape"))
                 count += 1
-                yield _Job(view, Match(source.name, source.name, entry), contents=False, excludes=False)
+                yield _Job(view, Match(source.name, source.name, entry), contents=False)
             case FileSource():
                 view = inputs[source.input]
                 name = getattr(view, "filename", "")
@@ -157,23 +147,15 @@ def _parents_jobs(view: View, source: PathSource) -> list[_Job]:
 
 
 class _Frame:
-    """A directory that is being copied: where from, where to, and what is known of it."""
+    """A directory that is being copied into `target`."""
 
-    __slots__ = ("below", "copied", "entry", "excluded", "exists", "included", "names", "source", "target")
+    __slots__ = ("copied", "entry", "exists", "target")
 
-    def __init__(
-        self, source: str, below: str, target: str, entry: Entry, copied: bool, exists: bool, included: int,
-        excluded: int, names: list[str],
-    ) -> None:  # fmt: skip
-        self.source = source
-        self.below = below  # path below the directory that the source names
+    def __init__(self, target: str, entry: Entry, copied: bool, exists: bool) -> None:
         self.target = target
         self.entry = entry
         self.copied = copied  # False: made only once something in it is copied
         self.exists = exists  # False: new, so nothing in it can be in the way
-        self.included = included
-        self.excluded = excluded
-        self.names = iter(names)
 
 
 class _Planner:
@@ -234,101 +216,85 @@ class _Planner:
     def place(self, job: _Job) -> Iterator[Put]:
         """Make room for one source (now) and return what is put there."""
         draft = self.draft
-        ensured = self._dest if self._dest_is_dir else self._dest.rpartition("/")[0]
-        self._make_dirs(draft.follow(ensured))
+        self._make_dirs(draft.follow(self._dest if self._dest_is_dir else self._dest.rpartition("/")[0]))
         target = draft.follow(self._dest)
-        present = draft.lstat(target)
-        match = job.match
-        if match.entry.kind == "dir":
-            if present is None and job.contents:
-                self._make_dirs(target)
-            else:
-                self._make_dirs(target.rpartition("/")[0])
-            if present is not None and present.kind != "dir":
-                raise StepFailed(f"cannot copy to non-directory: /{target}", code="copy-over-file")
-            if target and (present is not None or job.contents):
-                draft.set_time(target, match.entry.mtime_ns)
-            return self._tree(job, target)
+        if job.match.entry.kind == "dir":
+            return self._place_directory(job, target)
         if job.required is not None:
             raise nothing_selected(job.view, job.required, self._op.exclude)
+        return iter((self._place_file(job, target),))
+
+    def _place_directory(self, job: _Job, target: str) -> Iterator[Put]:
+        present = self.draft.lstat(target)
+        if present is None and job.contents:
+            self._make_dirs(target)
+        else:
+            self._make_dirs(target.rpartition("/")[0])
+        _check_directory(target, present)
+        if target and (present is not None or job.contents):
+            self.draft.set_time(target, job.match.entry.mtime_ns)
+        return self._tree(job, target)
+
+    def _place_file(self, job: _Job, target: str) -> Put:
+        match = job.match
+        present = self.draft.lstat(target)
         if present is not None and present.kind == "dir":
             name = match.name.rpartition("/")[2]
             target = f"{target}/{name}" if target else name
-            present = draft.lstat(target)
+            present = self.draft.lstat(target)
         self._make_dirs(target.rpartition("/")[0])
-        self._not_over_directory(target, present)
+        _check_no_directory(target, present)
         content = job.view.content(match.path) if match.entry.kind == "file" else None
-        return iter((Put(target, self.entry(match.entry), content),))
+        return Put(target, self.entry(match.entry), content)
 
     def _make_dirs(self, path: str, template: Entry | None = None) -> None:
         self.draft.make_dirs(path, template or self._made, owned=self._owner is not None)
 
-    def _not_over_directory(self, target: str, present: Entry | None) -> None:
-        if present is not None and present.kind == "dir":
-            raise StepFailed(f"cannot replace to directory /{target} with file", code="copy-over-directory")
-
     def _tree(self, job: _Job, target: str) -> Iterator[Put]:
         """Yield what a directory holds, parents first. Mirrors: fsutil copier.copy."""
-        view, draft = job.view, self.draft
-        prefix = fixed_parts(job.include)
-        include = self._tools.matcher((job.include,)) if self._op.parents else None
-        exclude = self._tools.matcher(self._op.exclude) if self._op.exclude and job.excludes else None
-        top = job.match
+        view, draft, top = job.view, self.draft, job.match
         exists = draft.lstat(target) is not None
         if not exists:  # a git tree into a destination that is new: the root's own attributes count
             yield Put(target, self.entry(top.entry))
         links: dict[tuple[int, int], str] = {}
         selected = False
-        stack = [_Frame(top.path, "", target, top.entry, True, exists, 0, 0, view.iterdir(top.path))]
-        while stack:
-            frame = stack[-1]
-            for name in frame.names:
-                below = f"{frame.below}/{name}" if frame.below else name
-                if prefix and len(stack) <= len(prefix) and name != prefix[len(stack) - 1]:
-                    continue
-                wanted, included, excluded = True, 0, 0
-                if include is not None:
-                    wanted, included = include.match(below, frame.included)
-                if exclude is not None:
-                    hit, excluded = exclude.match(below, frame.excluded)
-                    if hit:
-                        wanted = False
-                        if not exclude.may_reinclude(below):
-                            continue
-                source = f"{frame.source}/{name}" if frame.source else name
-                entry = view.lstat(source)
-                if entry is None:
-                    continue  # gone since the directory was read
-                if entry.kind != "dir" and not wanted:
-                    continue
-                path = f"{frame.target}/{name}" if frame.target else name
-                if wanted:
-                    selected = True
-                    if not frame.copied:
-                        yield from self._held_back(stack)
-                present = draft.lstat(path) if frame.exists else None
-                if entry.kind == "dir":
-                    if wanted:
-                        if present is not None and present.kind != "dir":
-                            raise StepFailed(f"cannot copy to non-directory: /{path}", code="copy-over-file")
-                        yield Put(path, self.entry(entry))
-                    exists = present is not None and (not wanted or present.kind == "dir")
-                    names = view.iterdir(source)
-                    stack.append(_Frame(source, below, path, entry, wanted, exists, included, excluded, names))
-                    break
-                self._not_over_directory(path, present)
-                if entry.inode is not None:
-                    first = links.setdefault(entry.inode, path)
-                    if first != path:
-                        yield Put(path, self.entry(entry), None, first)
-                        continue
-                yield Put(path, self.entry(entry), view.content(source) if entry.kind == "file" else None)
-            else:
+        stack = [_Frame(target, top.entry, copied=True, exists=exists)]
+        for found in selection_of(self._op, self._tools.matcher, job.include).walk(view, top.path, names_of(view)):
+            if found is None:
                 stack.pop()
-        if not selected and include is not None:
-            if job.required is not None:
-                raise nothing_selected(view, job.required, self._op.exclude)
-            self._tools.warn("copy-nothing-matched", f"`{job.include}` matched nothing")
+                continue
+            name, source, entry, _, wanted = found
+            frame = stack[-1]
+            path = f"{frame.target}/{name}" if frame.target else name
+            if wanted:
+                selected = True
+                if not frame.copied:
+                    yield from self._held_back(stack)
+            present = draft.lstat(path) if frame.exists else None
+            if entry.kind != "dir":
+                _check_no_directory(path, present)
+                yield self._file(path, entry, view, source, links)
+                continue
+            if wanted:
+                _check_directory(path, present)
+                yield Put(path, self.entry(entry))
+            stack.append(_Frame(path, entry, wanted, present is not None))
+        if not selected and self._op.parents:
+            self._miss(job)
+
+    def _miss(self, job: _Job) -> None:
+        """Report a --parents source that selects nothing."""
+        if job.required is not None:
+            raise nothing_selected(job.view, job.required, self._op.exclude)
+        self._tools.warn("copy-nothing-matched", f"`{job.include}` matched nothing")
+
+    def _file(self, path: str, entry: Entry, view: View, source: str, links: dict[tuple[int, int], str]) -> Put:
+        """Return the change for anything but a directory; `links` knows the first path of each hard-linked file."""
+        if entry.inode is not None:
+            first = links.setdefault(entry.inode, path)
+            if first != path:
+                return Put(path, self.entry(entry), None, first)
+        return Put(path, self.entry(entry), view.content(source) if entry.kind == "file" else None)
 
     def _held_back(self, stack: list[_Frame]) -> Iterator[Put]:
         """Make the directories that waited for something to be copied into them."""
@@ -337,20 +303,21 @@ class _Planner:
                 continue
             frame.copied = True
             present = self.draft.lstat(frame.target) if frame.exists else None
+            _check_directory(frame.target, present)
             if present is None:
                 frame.exists = False
                 yield Put(frame.target, self.entry(frame.entry))
-            elif present.kind != "dir":
-                raise StepFailed(f"cannot copy to non-directory: /{frame.target}", code="copy-over-file")
             else:
                 yield Put(frame.target, msgspec.structs.replace(self.draft.limited(present), mode=frame.entry.mode))
 
 
-def fixed_parts(pattern: str) -> tuple[str, ...]:
-    """Return the leading parts of a --parents pattern that must be met literally."""
-    parts = []
-    for part in pattern.split("/"):
-        if not part or part.startswith("!") or has_wildcard(part) or "\\" in part:
-            break
-        parts.append(part)
-    return tuple(parts)
+def _check_directory(target: str, present: Entry | None) -> None:
+    """Refuse to put a directory where something else is."""
+    if present is not None and present.kind != "dir":
+        raise StepFailed(f"cannot copy to non-directory: /{target}", code="copy-over-file")
+
+
+def _check_no_directory(target: str, present: Entry | None) -> None:
+    """Refuse to put anything else where a directory is."""
+    if present is not None and present.kind == "dir":
+        raise StepFailed(f"cannot replace to directory /{target} with file", code="copy-over-directory")

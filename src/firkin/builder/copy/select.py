@@ -62,7 +62,14 @@ def has_wildcard(text: str) -> bool:
 
 def match_name(pattern: str, name: str) -> bool:
     """Match one path component. Raises ValueError for a malformed pattern. Mirrors: Go filepath.Match."""
-    tokens = _tokens(pattern)
+    return _fits(_tokens(pattern), name)
+
+
+_Tokens = list[Callable[[str], bool] | None]
+"""A pattern as tests of one character each; None is a star."""
+
+
+def _fits(tokens: _Tokens, name: str) -> bool:
     at = token = 0
     star_token = star_at = -1
     while at < len(name):
@@ -80,20 +87,10 @@ def match_name(pattern: str, name: str) -> bool:
     return all(test is None for test in tokens[token:])
 
 
-def _tokens(pattern: str) -> list[Callable[[str], bool] | None]:
-    """Split a pattern into tests of one character each; None is a star."""
-    tokens: list[Callable[[str], bool] | None] = []
+def _tokens(pattern: str) -> _Tokens:
+    """Split a pattern; raises ValueError for a malformed one."""
+    tokens: _Tokens = []
     at = 0
-
-    def escaped() -> str:
-        nonlocal at
-        if pattern[at : at + 1] == "\\":
-            at += 1
-        if at >= len(pattern):
-            raise ValueError("syntax error in pattern")
-        at += 1
-        return pattern[at - 1]
-
     while at < len(pattern):
         letter = pattern[at]
         if letter == "*":
@@ -103,27 +100,45 @@ def _tokens(pattern: str) -> list[Callable[[str], bool] | None]:
             tokens.append(lambda _: True)
             at += 1
         elif letter == "[":
-            at += 1
-            negated = pattern[at : at + 1] == "^"
-            at += negated
-            ranges: list[tuple[str, str]] = []
-            while not (ranges and pattern[at : at + 1] == "]"):
-                if pattern[at : at + 1] in ("", "-", "]"):
-                    raise ValueError("syntax error in pattern")
-                low = high = escaped()
-                if pattern[at : at + 1] == "-":
-                    at += 1
-                    if pattern[at : at + 1] in ("", "-", "]"):
-                        raise ValueError("syntax error in pattern")
-                    high = escaped()
-                if at >= len(pattern):
-                    raise ValueError("syntax error in pattern")
-                ranges.append((low, high))
-            at += 1
-            tokens.append(_class(tuple(ranges), negated))
+            test, at = _class_at(pattern, at + 1)
+            tokens.append(test)
         else:
-            tokens.append(escaped().__eq__)
+            literal, at = _character_at(pattern, at)
+            tokens.append(literal.__eq__)
     return tokens
+
+
+def _class_at(pattern: str, at: int) -> tuple[Callable[[str], bool], int]:
+    """Read what follows a `[`; return its test and where it ends."""
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges: list[tuple[str, str]] = []
+    while not (ranges and pattern.startswith("]", at)):
+        low, at = _bound_at(pattern, at)
+        high = low
+        if pattern.startswith("-", at):
+            high, at = _bound_at(pattern, at + 1)
+        ranges.append((low, high))
+    return _class(tuple(ranges), negated), at + 1
+
+
+def _bound_at(pattern: str, at: int) -> tuple[str, int]:
+    """Read one end of a range in a class; the class must go on after it."""
+    if pattern.startswith(("-", "]"), at):
+        raise ValueError("syntax error in pattern")
+    bound, at = _character_at(pattern, at)
+    if at >= len(pattern):
+        raise ValueError("syntax error in pattern")
+    return bound, at
+
+
+def _character_at(pattern: str, at: int) -> tuple[str, int]:
+    """Read one character, which a backslash may quote."""
+    if pattern.startswith("\\", at):
+        at += 1
+    if at >= len(pattern):
+        raise ValueError("syntax error in pattern")
+    return pattern[at], at + 1
 
 
 def _class(ranges: tuple[tuple[str, str], ...], negated: bool) -> Callable[[str], bool]:
@@ -148,27 +163,30 @@ def find_matches(view: View, path: str, *, wildcard: bool = True) -> list[Match]
     start = _found(view, "/".join(parts[:special]), path)
     if start.entry.kind != "dir":
         return []
-    patterns = parts[special:]
-    for pattern in patterns:
-        try:
-            match_name(pattern, "")
-        except ValueError:
-            raise ContextError(
-                f'"{path}": syntax error in pattern', code="copy-pattern", hints=("escape a literal `[` as `[[]`",)
-            ) from None
-    names = [start.path]
+    try:
+        patterns = [_tokens(part) for part in parts[special:]]
+    except ValueError:
+        raise ContextError(
+            f'"{path}": syntax error in pattern', code="copy-pattern", hints=("escape a literal `[` as `[[]`",)
+        ) from None
+    return [_found(view, name, "/" + name) for name in _expand(view, start.path, patterns)]
+
+
+def _expand(view: View, start: str, patterns: list[_Tokens]) -> list[str]:
+    """Return the paths below a directory whose parts fit the patterns, one each."""
+    paths = [start]
     for depth, pattern in enumerate(patterns):
-        found = []
-        for parent in names:
-            if depth:
-                entry = view.lstat(parent)
-                if entry is None or entry.kind != "dir":
-                    continue
-            found += [
-                f"{parent}/{name}" if parent else name for name in view.iterdir(parent) if match_name(pattern, name)
-            ]
-        names = found
-    return [_found(view, name, "/" + name) for name in names]
+        directories = paths if depth == 0 else [path for path in paths if _is_directory(view, path)]
+        paths = []
+        for directory in directories:
+            prefix = directory + "/" if directory else ""
+            paths += [prefix + name for name in view.iterdir(directory) if _fits(pattern, name)]
+    return paths
+
+
+def _is_directory(view: View, path: str) -> bool:
+    entry = view.lstat(path)
+    return entry is not None and entry.kind == "dir"
 
 
 def _found(view: View, path: str, shown: str) -> Match:

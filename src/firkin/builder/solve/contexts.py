@@ -12,8 +12,7 @@ from firkin.builder.context.directory import IGNORE_NAME, DirectoryContext, open
 from firkin.builder.context.remote import RemoteTools, fetch_source, is_remote, open_remote, parse_git_or_none
 from firkin.builder.context.stdin import nothing, open_stream, read_all
 from firkin.builder.context.tar import open_tar
-from firkin.builder.context.views import Below
-from firkin.builder.copy.plan import Matcher
+from firkin.builder.context.views import Below, Matcher
 from firkin.builder.graph.ops import Git, Http
 from firkin.builder.request import BuildRequest
 from firkin.builder.solve.result import Files

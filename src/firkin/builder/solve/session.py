@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from firkin.builder.cache.records import StepRecords
+from firkin.builder.context.views import Matcher
 from firkin.builder.copy.content import FileDigests
-from firkin.builder.copy.plan import CopyTools, Matcher
+from firkin.builder.copy.plan import CopyTools
 from firkin.builder.graph.step import Graph
 from firkin.builder.request import BuildRequest
 from firkin.builder.solve.contexts import Contexts, ParseGit, ReadIgnore

@@ -10,7 +10,8 @@ from typing import cast
 
 import pytest
 
-from firkin.builder.context.directory import DirectoryContext, Matcher, open_directory, read_ignore_file, read_texts
+from firkin.builder.context.directory import DirectoryContext, open_directory, read_ignore_file, read_texts
+from firkin.builder.context.views import Matcher
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.errors import ContextError
 

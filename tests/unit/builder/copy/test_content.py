@@ -10,9 +10,9 @@ import pytest
 from support.trees import tree
 
 from firkin.builder.context.directory import DirectoryContext
-from firkin.builder.context.views import MemoryView, SingleFile
+from firkin.builder.context.views import Matcher, MemoryView, SingleFile
 from firkin.builder.copy.content import FileDigests, copy_digests, copy_times, selects_same, shows_same, tree_digest
-from firkin.builder.copy.plan import CopyTools, Matcher
+from firkin.builder.copy.plan import CopyTools
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.graph.ops import Copy, FileSource, PathSource
 from firkin.errors import ContextError

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 from support.trees import lines, tree
 
-from firkin.builder.context.views import Member, MemoryView, SingleFile
+from firkin.builder.context.views import Matcher, Member, MemoryView, SingleFile
 from firkin.builder.copy.content import FileDigests, copy_digests
-from firkin.builder.copy.plan import CopyTools, Matcher, plan_copy, plan_mkdir
+from firkin.builder.copy.plan import CopyTools, plan_copy, plan_mkdir
 from firkin.builder.copy.select import clean
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.graph.ops import Copy, FileSource, MakeDir, PathSource, TextSource
