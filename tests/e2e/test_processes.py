@@ -4,6 +4,8 @@ import os
 import select
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +32,7 @@ class Command:
         self.root = place / "root"
         (self.root / "bin").mkdir(parents=True)
         shutil.copy("/bin/busybox", self.root / "bin/busybox")
-        for name in ("sh", "grep", "readlink", "hostname", "cat", "sleep", "stty", "ps", "touch", "id", "mount"):
+        for name in ("sh", "grep", "readlink", "hostname", "cat", "sleep", "stty", "ps", "touch", "id", "mount", "chown", "ls"):
             (self.root / "bin" / name).symlink_to("busybox")
         self.place = place
         self.sandbox = NamespaceSandbox()
@@ -120,6 +122,18 @@ def test_a_second_command_ends_with_the_first(command: Command, pipe: tuple[int,
         second.wait()
 
 
+def test_in_a_shared_pid_namespace_it_leaves_nothing_behind(command: Command, pipe: tuple[int, int]) -> None:
+    command.sandbox = NamespaceSandbox(fresh_proc=False)
+    reader, writer = pipe
+    first = command.spawn("echo ready; exec sleep 60", Stdio(None, writer, writer))
+    assert line_of(reader) == "ready"
+    second, said = command.join(first, "sleep 61 >/dev/null 2>&1 & echo $!")
+    assert second.exit_code == 0
+    assert not os.path.exists(f"/proc/{said.strip()}")
+    first.stop()
+    assert first.wait(cancelled=True).cancelled
+
+
 def test_it_can_be_stopped_alone(command: Command, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     first = command.spawn("echo ready; exec sleep 60", Stdio(None, writer, writer))
@@ -164,6 +178,41 @@ def test_a_terminal_has_a_size_and_tells_of_another(command: Command) -> None:
     os.write(master, b"\x03")  # the interrupt character reaches it, as it is its controlling terminal
     assert process.wait().signal == signal.SIGINT
     os.close(master)
+
+
+def test_with_one_id_changes_of_owner_of_a_second_command_have_no_effect(tmp_path: Path) -> None:
+    Command(tmp_path)
+    program = """
+import os, sys
+from firkin.linux.enter import NamespacePlan, fork_into_namespaces
+from firkin.linux.idmap import IdMaps, IdRange
+from firkin.oci.run import RunSpec
+from firkin.sandbox.namespaces import NamespaceSandbox
+from firkin.sandbox.spawn import Stdio
+
+def spec(script):
+    return RunSpec(("sh", "-c", script), "inside", (("PATH", "/bin"),), uid=5, gid=5)
+
+def child():
+    os.mkdir(sys.argv[1] + "/scratch")
+    sandbox = NamespaceSandbox(single_id=True)
+    stdio = Stdio(None, 1, 2)
+    plan = sandbox.prepare(spec("exec sleep 60"), sys.argv[1] + "/root", sys.argv[1] + "/scratch")
+    first = sandbox.spawn(plan, stdio)
+    script = "touch /made && chown 7:8 /made && ls -n /made"
+    print(sandbox.join(first.namespaces, spec(script), stdio).wait().exit_code, flush=True)
+    first.stop()
+    first.wait(cancelled=True)
+    return 0
+
+one = (IdRange(0, 0, 1),)
+pid = fork_into_namespaces(NamespacePlan(True, IdMaps(one, one, deny_setgroups=True)), child)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "0", done.stdout + done.stderr
+    assert (tmp_path / "root/made").stat().st_uid == 0
 
 
 def test_what_cannot_be_prepared_is_said_at_once(command: Command, pipe: tuple[int, int]) -> None:

@@ -73,7 +73,7 @@ class NamespaceSandbox:
         """Start a second command in the namespaces of one that runs, with the same limits. Raises HostError.
 
         It sees the mounts and processes of the first; what `spec` says of mounts, hosts and network does not count.
-        It ends with its command, and with the first one; what it leaves behind goes on until the first one ends.
+        It ends with the first one. Where the first has a PID namespace, what the second leaves behind goes on in it.
         """
         plan = mounted_plan.prepare_joined(
             spec, namespaces.flags, parent=os.getpid(), machine=os.uname().machine, single_id=self._single_id

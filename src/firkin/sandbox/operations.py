@@ -17,7 +17,7 @@ else:
         __slots__ = ()
 
         def __new__(cls, *values, **named):
-            values += tuple([named.pop(name) for name in tuple(cls.__annotations__)[len(values) :]])
+            values += tuple([named.pop(name) for name in tuple(cls.__annotations__)[len(values) :] if name in named])
             if named or len(values) != len(cls.__annotations__):
                 raise TypeError(f"{cls.__name__} has the fields {', '.join(cls.__annotations__)}")
             return tuple.__new__(cls, values)

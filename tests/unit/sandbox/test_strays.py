@@ -3,11 +3,6 @@
 import subprocess
 import sys
 
-import pytest
-
-from firkin.errors import HostError
-from firkin.sandbox.status import understand
-
 # A process of its own, since it becomes the parent of whatever is orphaned below it, and stays that.
 PROLOGUE = """
 import os, subprocess, sys, time
@@ -81,12 +76,3 @@ fails("sandbox-died", lambda: os.kill(strays[0], 9))
 os.waitpid(strays[0], 0)
 print("held")
 """)
-
-
-def test_an_end_counts_only_with_everything_undone() -> None:
-    assert understand(b"exit\0000\nundone\n", False).exit_code == 0
-    for status in (b"", b"exit\0000\n", b"signal\0009\n", b"undone\n"):
-        with pytest.raises(HostError) as died:
-            understand(status, False)
-        assert died.value.code == "sandbox-died"
-        assert understand(status, True).cancelled

@@ -69,11 +69,8 @@ def supervise(
 
 
 def shares_pids(plan: Plan) -> bool:
-    """Say whether the command shares a PID namespace with others, so that its end is not that of all it started.
-
-    What a command leaves behind that joined another one is the business of that one's process B.
-    """
-    return not plan.namespaces & CLONE_NEWPID and not plan.joins
+    """Say whether the command is in a PID namespace of firkin's, which does not end all that it started."""
+    return not plan.namespaces & CLONE_NEWPID
 
 
 def open_desk(plan: Plan, mounts: Any) -> Desk | None:
