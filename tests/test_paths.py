@@ -210,7 +210,7 @@ PATHS = {
     ),
     "builder.solve.saved_mounts": (
         "named by the store: digests and numbers; only real directories",
-        "is_sound restore_mount save_mount _size",
+        "restore_mount save_mount _size",
     ),
     "builder.copy.content": (
         "what a view gave: a file of a tree in the store, of scratch space or of the user's context, "
@@ -294,6 +294,10 @@ PATHS = {
     "store.leftovers": (
         "the store's own names",
         "remove_mounts remove_downloads _unused remove_orphan_trees _remove_orphan_tree _old_blobs _status unlink",
+    ),
+    "store.mounts": (
+        "the store's own names; looks without following links",
+        "is_sound stage_mount",
     ),
     "store.references": (
         "the store's own names, and hashes of others",

@@ -17,7 +17,7 @@ from firkin.builder.graph.ops import CacheMount
 from firkin.builder.solve.inputs import copy_subtree, trees_of
 from firkin.builder.solve.job import LayerJob
 from firkin.builder.solve.result import Result
-from firkin.builder.solve.saved_mounts import is_sound, restore_mount, save_mount, warn_of_mount
+from firkin.builder.solve.saved_mounts import restore_mount, save_mount, warn_of_mount
 from firkin.builder.solve.services import Services
 from firkin.content.snapshot import Snapshot
 from firkin.errors import HostError
@@ -25,6 +25,7 @@ from firkin.hints import Hint
 from firkin.layer.view import resolve_path
 from firkin.oci.digest import framed_hash
 from firkin.store.layout import locked, remove_tree, write_atomically
+from firkin.store.mounts import files_of, is_sound, stage_mount
 
 
 class CacheMounts:
@@ -74,7 +75,7 @@ class CacheMounts:
                 services.remote.use_mount(name, title, lambda ref: save_mount(services, mount.id, path, ref))
             os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
             try:
-                yield f"{path}/fs"
+                yield files_of(path)
             finally:
                 self._check_left(mount.id, path)
         finally:
@@ -115,29 +116,27 @@ class CacheMounts:
         """Make the directory: with what a cache elsewhere has of it, else with what its `from` gives."""
         services = self._services
         remove_tree(path)  # what is left when a command and all that watched it were killed at once, or a link
-        staged = services.store.layout.scratch_path("mount")
-        os.makedirs(f"{staged}/fs")
-        with open(f"{staged}/id", "w", encoding="utf-8") as file:
-            file.write(mount.id)
-        restored = name not in self._emptied and restore_mount(services, name, mount.id, f"{staged}/fs", job.vertex)
+        staged = stage_mount(services.store.layout, mount.id)
+        files = files_of(staged)
+        restored = name not in self._emptied and restore_mount(services, name, mount.id, files, job.vertex)
         mode, uid, gid = mount.mode, mount.uid, mount.gid
         if mount.input >= 0 and mode < 0:
             trees = trees_of(services, job.inputs[mount.input], job.vertex)
             if not restored:
-                copy_subtree(services, trees, mount.source, f"{staged}/fs")
+                copy_subtree(services, trees, mount.source, files)
             view = services.layers.trees.stack(tuple(reversed(trees)))
             top = view.lstat(resolve_path(view, mount.source))
             mode, uid, gid = (0o755, 0, 0) if top is None else (top.mode, top.uid, top.gid)
         try:
             if not services.layers.owner_free:  # with one id a command has it, whatever its USER, and may do everything
-                os.chown(f"{staged}/fs", uid, gid)
+                os.chown(files, uid, gid)
         except OSError as error:
             raise HostError(
                 f"cannot give the cache mount to {uid}:{gid}: {(error.strerror or '').lower()}",
                 code="cache-mount-owner",
                 hints=(Hint.of("host-ids"),),
             ) from error
-        os.chmod(f"{staged}/fs", mode)
+        os.chmod(files, mode)
         os.rename(staged, path)
 
     def _check_left(self, title: str, path: str) -> None:

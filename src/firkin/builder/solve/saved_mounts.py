@@ -4,7 +4,7 @@ Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under 
 owner, mode and origin; the newest replaces what was saved before.
 
 A command of a sandbox without mounts can put anything in the place of its cache mount. Only a real directory is
-handed out, kept or saved (`is_sound`): a link would give whatever it leads to to the next build.
+handed out, kept or saved (`store.mounts.is_sound`): a link would give whatever it leads to to the next build.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,17 +26,10 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
 from firkin.oci.image import Layer
 from firkin.store.layout import remove_tree
+from firkin.store.mounts import files_of, is_sound
 
 if TYPE_CHECKING:
     from firkin.builder.request import CacheRef
-
-
-def is_sound(path: str) -> bool:
-    """Say whether a cache mount is kept at `path`: a directory with a directory `fs`, and neither is a link."""
-    try:
-        return all(stat.S_ISDIR(os.lstat(place).st_mode) for place in (path, f"{path}/fs"))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def restore_mount(services: Services, name: str, title: str, place: str, vertex: str) -> bool:
@@ -75,18 +67,18 @@ def restore_mount(services: Services, name: str, title: str, place: str, vertex:
 
 
 def save_mount(services: Services, title: str, path: str, ref: CacheRef) -> Layer | None:
-    """Write the mount at `path` (its `fs` directory, its lock beside) as a blob; None where that must not be."""
+    """Write the mount at `path` (its lock beside it) as a blob; None where that must not be."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not is_sound(path):
             return None  # as was told when the command had ended
-        size = _size(f"{path}/fs", ref.max_mount_bytes)
+        size = _size(files_of(path), ref.max_mount_bytes)
         if size > ref.max_mount_bytes:
             text = f"cache mount `{title}` is not saved: it holds more than {ref.max_mount_bytes} bytes"
             warn_of_mount(services, text)
             return None
-        return _write(services, f"{path}/fs", ref)
+        return _write(services, files_of(path), ref)
     except BlockingIOError:
         warn_of_mount(services, f"cache mount `{title}` is not saved: another build uses it")
         return None

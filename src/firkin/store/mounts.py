@@ -1,0 +1,36 @@
+"""The directory of a cache mount: its id, and what commands see of it in a directory of its own. Does I/O.
+
+Only this module spells what lies in it. Where the directories are, who may use which and when they go:
+`builder/solve/cache_mounts.py` and `leftovers.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from firkin.store.layout import StoreLayout
+
+_FILES = "fs"
+
+
+def files_of(place: str) -> str:
+    """Return the directory that commands see of the cache mount at `place`."""
+    return f"{place}/{_FILES}"
+
+
+def is_sound(place: str) -> bool:
+    """Say whether a cache mount is kept at `place`, in two real directories: a command may have left links."""
+    try:
+        return all(stat.S_ISDIR(os.lstat(path).st_mode) for path in (place, files_of(place)))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def stage_mount(layout: StoreLayout, mount_id: str) -> str:
+    """Make an empty cache mount in the scratch space and return its place; whoever has filled it renames it."""
+    place = layout.scratch_path("mount")
+    os.makedirs(files_of(place))
+    with open(f"{place}/id", "w", encoding="utf-8") as file:
+        file.write(mount_id)
+    return place
