@@ -1,8 +1,8 @@
 """One build, top to bottom: parse → select → resolve → lower → solve → assemble → export. Does I/O.
 
-The only module that sees both the Dockerfile front end and the engine. `run_build` is the whole of a build,
-`make_images` all of it but the export, and `build_platform` what is done for each platform. Selecting is the
-first part of lowering (`dockerfile/stages.py`).
+`run_build` is the whole of a build, `make_images` all of it but the export, and `build_platform` what is done for each
+platform; the phases follow. Selecting stages is the first part of lowering (`dockerfile/stages.py`). The Dockerfile
+front end and the engine meet here and in the modules beside this one only.
 """
 
 from __future__ import annotations
@@ -68,17 +68,6 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Callab
     return result
 
 
-def _plan(
-    session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, began: float
-) -> BuildResult:
-    """Tell the steps of every platform, and run none."""
-    build = _begin(session, request, source, prefix, writes=False)
-    for platform in _platforms(build):
-        options, bases = _resolve(build, platform)
-        prefix(Planned(time.time(), vertices_of(_lower(build, options, bases)), source.shown()))
-    return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
-
-
 def _build(
     session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, began: float
 ) -> BuildResult:
@@ -109,6 +98,35 @@ def make_images(
     for platform in _platforms(build):
         steps += build_platform(build, platform)
     return build.exporter, tuple(steps)
+
+
+def build_platform(build: Build, platform: Platform | None) -> list[StepResult]:
+    """Make the image of one platform (None: that of this machine); return what became of the steps."""
+    options, bases = _resolve(build, platform)
+    graph = _lower(build, options, bases)
+    exporter = build.exporter
+    engine, outcome = _solve(
+        build, graph, exporter.formats(graph), exporter.wants_files, partial(exporter.send_bases, graph)
+    )
+    exporter.assemble(engine.memory, graph, outcome.results)
+    steps = [*exporter.with_layers(outcome.step_results, outcome.results)]
+    for target in build.request.also_targets:
+        build.prefix.enter(f"{platform or ''} {target}")
+        other = lower(build.dockerfile, msgspec.structs.replace(options, target=target), bases, build.checks.warn)
+        _, outcome = _solve(build, other, (), whole_files=True)
+        steps += outcome.step_results.values()
+    return steps
+
+
+def _plan(
+    session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, began: float
+) -> BuildResult:
+    """Tell the steps of every platform, and run none."""
+    build = _begin(session, request, source, prefix, writes=False)
+    for platform in _platforms(build):
+        options, bases = _resolve(build, platform)
+        prefix(Planned(time.time(), vertices_of(_lower(build, options, bases)), source.shown()))
+    return BuildResult(ImageResult("", "", "", (), "", 0), (), (), (), time.time() - began)
 
 
 class Build(NamedTuple):
@@ -145,24 +163,6 @@ def _platforms(build: Build) -> Iterator[Platform | None]:
             build.prefix.enter(str(platform), str(platform))
         yield platform
     build.prefix.enter("")
-
-
-def build_platform(build: Build, platform: Platform | None) -> list[StepResult]:
-    """Make the image of one platform (None: that of this machine); return what became of the steps."""
-    options, bases = _resolve(build, platform)
-    graph = _lower(build, options, bases)
-    exporter = build.exporter
-    engine, outcome = _solve(
-        build, graph, exporter.formats(graph), exporter.wants_files, partial(exporter.send_bases, graph)
-    )
-    exporter.assemble(engine.memory, graph, outcome.results)
-    steps = [*exporter.with_layers(outcome.step_results, outcome.results)]
-    for target in build.request.also_targets:
-        build.prefix.enter(f"{platform or ''} {target}")
-        other = lower(build.dockerfile, msgspec.structs.replace(options, target=target), bases, build.checks.warn)
-        _, outcome = _solve(build, other, (), whole_files=True)
-        steps += outcome.step_results.values()
-    return steps
 
 
 def _resolve(build: Build, platform: Platform | None) -> tuple[LowerOptions, Bases]:
