@@ -238,13 +238,6 @@ VERSION_BOUND_S = 0.060
 # Functions with more paths than this stand here with a reason: module: (why, functions).
 MOST_PATHS = 12
 COMPLEX = {
-    "builder.context.git_address": ("to be simplified", "parse_address"),
-    "builder.context.git_attributes": ("to be simplified", "_compile"),
-    "builder.context.git_remote": ("to be simplified", "Remote.resolve"),
-    "builder.context.https": ("to be simplified", "Web._follow"),
-    "builder.context.oci_layout": ("to be simplified", "OciLayout._find"),
-    "builder.context.s3": ("to be simplified", "s3_config"),
-    "builder.context.views": ("to be simplified", "check_names"),
     "testing.registry": ("to be simplified", "_Handler._receive _Handler.do_GET _Handler._token"),
 }  # fmt: skip
 

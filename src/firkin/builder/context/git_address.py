@@ -50,6 +50,16 @@ def parse_address(url: str) -> Address:
     """
     if any(ord(char) < 32 or ord(char) == 127 for char in url):
         raise ValueError(f"{redact_url(url)!r} has control characters")
+    address = _split(url)
+    if not _names_host(address):
+        raise ValueError(f"`{redact_url(url)}` names no host")
+    if address.login.startswith("-") or not address.path.strip("/") or address.path.startswith(("-", ":")):
+        raise ValueError(f"`{redact_url(url)}` names no repository")
+    return address
+
+
+def _split(url: str) -> Address:
+    """Split an address into its parts, unchecked but for the scheme."""
     scheme, separator, rest = url.partition("://")
     if separator:
         scheme = scheme.lower()
@@ -57,24 +67,22 @@ def parse_address(url: str) -> Address:
             raise ValueError(f"the scheme `{scheme}` is not one of {', '.join(_SCHEMES)}")
         place, _, path = rest.partition("/")
         login, _, host = place.rpartition("@")
-        address = Address(scheme, login, host, path if scheme in DEFAULT_PORTS else "/" + path)
-    else:
-        head, colon, path = url.partition(":")
-        if colon and "/" not in head:
-            login, _, host = head.rpartition("@")
-            address = Address("ssh", login, host, path)
-        else:
-            host, _, path = url.partition("/")
-            address = Address("https", "", host, path)
+        return Address(scheme, login, host, path if scheme in DEFAULT_PORTS else "/" + path)
+    head, colon, path = url.partition(":")
+    if colon and "/" not in head:
+        login, _, host = head.rpartition("@")
+        return Address("ssh", login, host, path)
+    host, _, path = url.partition("/")
+    return Address("https", "", host, path)
+
+
+def _names_host(address: Address) -> bool:
     name, port = split_host(address.host)
-    known = name and not name.startswith("-") and (_HOST.issuperset(name) or address.host.startswith("["))
-    if not known or (port and not (port.isascii() and port.isdigit())):
-        raise ValueError(f"`{redact_url(url)}` names no host")
-    if set("?#\\").intersection(address.login):  # who reads an address in another way sees the host elsewhere
-        raise ValueError(f"`{redact_url(url)}` names no host")
-    if address.login.startswith("-") or not address.path.strip("/") or address.path.startswith(("-", ":")):
-        raise ValueError(f"`{redact_url(url)}` names no repository")
-    return address
+    if not name or name.startswith("-") or not (_HOST.issuperset(name) or address.host.startswith("[")):
+        return False
+    if port and not (port.isascii() and port.isdigit()):
+        return False
+    return not set("?#\\").intersection(address.login)  # who reads it in another way sees the host elsewhere
 
 
 def submodule_url(base: str, address: str) -> str:

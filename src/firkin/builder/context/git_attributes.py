@@ -265,13 +265,18 @@ def _compile(text: bytes) -> list[list[Test] | None]:
             at, test = _bracket(text, at)
             tests.append(test)
         else:
-            if char == b"\\":
-                if at >= len(text):
-                    raise ValueError("a backslash at the end")
-                char = text[at : at + 1]
-                at += 1
-            tests.append(char[0].__eq__)
+            byte, at = _literal(text, at - 1)
+            tests.append(byte.__eq__)
     return segments
+
+
+def _literal(text: bytes, at: int) -> tuple[int, int]:
+    """Read one byte, which a backslash may quote; return it and where the next one is."""
+    if text[at : at + 1] == b"\\":
+        at += 1
+        if at >= len(text):
+            raise ValueError("a backslash at the end")
+    return text[at], at + 1
 
 
 def _bracket(text: bytes, at: int) -> tuple[int, Test]:

@@ -5,6 +5,7 @@ Every object has the id that its content has, whatever the server called it. Onl
 
 from __future__ import annotations
 
+import mmap
 import os
 import zlib
 from collections.abc import Iterator
@@ -13,13 +14,12 @@ from typing import NamedTuple
 from dulwich.object_format import SHA1, SHA256
 from dulwich.objects import Commit, ObjectID, ShaFile
 
-from firkin.builder.context.git_pack import KIND_NAMES, Budget, Pack, new_hash
+from firkin.builder.context.git_pack import KIND_NAMES, Budget, Pack, inflated, new_hash
 
 COMMIT, TREE, BLOB, TAG = 1, 2, 3, 4
 _KINDS = {name: kind for kind, name in KIND_NAMES.items()}
 _MAX_PARSED_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 32
-_PIECE = 256 << 10
 
 
 class _Single(NamedTuple):
@@ -144,17 +144,6 @@ class Objects:
 
 def _inflated(path: str, size: int) -> Iterator[bytes]:
     """Yield exactly `size` inflated bytes of a file; raises ValueError where there are more or fewer."""
-    stream = zlib.decompressobj()
     with open(path, "rb") as file:
-        waiting = b""
-        while not stream.eof:
-            waiting = waiting or file.read(_PIECE)
-            piece = stream.decompress(waiting, min(size + 1, _PIECE))
-            size -= len(piece)
-            if size < 0 or not (piece or waiting):
-                raise ValueError("an object is not as large as it says")
-            waiting = stream.unconsumed_tail
-            if piece:
-                yield piece
-    if size:
-        raise ValueError("an object is not as large as it says")
+        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    yield from inflated(data, 0, size)

@@ -15,7 +15,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -60,8 +60,11 @@ def new_hash(id_bytes: int) -> _Hash:
     return hashlib.sha1(usedforsecurity=False) if id_bytes == 20 else hashlib.sha256()
 
 
-def inflate(data: memoryview, at: int, size: int, sink: Callable[[bytes], object]) -> int:
-    """Inflate exactly `size` bytes in pieces; return where they end. Raises ValueError, zlib.error."""
+def inflated(data: memoryview, at: int, size: int) -> Generator[bytes, None, int]:
+    """Yield exactly `size` bytes in pieces, inflated from `at` on; return where they end.
+
+    Raises ValueError, zlib.error.
+    """
     stream = zlib.decompressobj()
     ended = False
     while not ended:
@@ -75,13 +78,24 @@ def inflate(data: memoryview, at: int, size: int, sink: Callable[[bytes], object
             if size < 0:
                 raise ValueError("an object is larger than it says")
             if piece:
-                sink(piece)
+                yield piece
             waiting, ended = stream.unconsumed_tail, stream.eof
             if ended or not (waiting or piece):
                 break
     if size:
         raise ValueError("an object is smaller than it says")
     return at - len(stream.unused_data)
+
+
+def _inflate(data: memoryview, at: int, size: int, sink: Callable[[bytes], object]) -> int:
+    """Give what is `inflated` to `sink`; return where it ends. Raises ValueError, zlib.error."""
+    pieces = inflated(data, at, size)
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            return int(end.value)
+        sink(piece)
 
 
 class Pack:
@@ -130,21 +144,7 @@ class Pack:
                 data = self._resolved(place)
             yield data
             return
-        stream = zlib.decompressobj()
-        at = self._starts[place]
-        left = self._sizes[place]
-        waiting: memoryview | bytes = b""
-        while left:
-            if not waiting:
-                waiting = self._data[at : at + min(_PIECE, left + 64)]
-                at += len(waiting)
-            piece = stream.decompress(waiting, min(left, _PIECE))
-            waiting = stream.unconsumed_tail
-            left -= len(piece)
-            if piece:
-                yield piece
-            elif not waiting and at >= len(self._data):
-                raise ValueError("an object is cut short")
+        yield from inflated(self._data, self._starts[place], self._sizes[place])
 
     def write_index(self, path: str) -> None:
         """Write the `.idx` that git wants beside the pack."""
@@ -217,11 +217,11 @@ class Pack:
             budget.take(1, size)
             hasher = new_hash(self._id_bytes)
             hasher.update(b"%s %d\0" % (KIND_NAMES[kind], size))
-            at = inflate(data, at, size, hasher.update)
+            at = _inflate(data, at, size, hasher.update)
             self.ids.setdefault(hasher.digest(), place)
         else:
             budget.take(1, 0)
-            at = inflate(data, at, size, _ignore)
+            at = _inflate(data, at, size, _ignore)
         self._sums.append(zlib.crc32(data[start:at]))
         return at
 
@@ -292,7 +292,7 @@ class Pack:
         if size > MAX_DELTA_BYTES:
             raise _too_large_to_differ(size)
         pieces: list[bytes] = []
-        inflate(self._data, self._starts[place], size, pieces.append)
+        _inflate(self._data, self._starts[place], size, pieces.append)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _hold(self, place: int, data: bytes) -> None:

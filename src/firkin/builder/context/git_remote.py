@@ -106,22 +106,11 @@ class Remote:
         if not refs:
             raise ValueError("the repository is empty")
         wanted = ref or "HEAD"
-        names = (wanted,) if wanted == "HEAD" or wanted.startswith("refs/") else (
-            f"refs/heads/{wanted}", f"refs/tags/{wanted}", f"refs/{wanted}", wanted,
-        )  # fmt: skip
-        for name in names:
+        for name in _candidates(wanted):
             sha = refs.get(name)
             if sha is not None:
                 return Found(sha, refs.get(name + "^{}", sha), head if name == "HEAD" else name)
-        near = sorted(name.partition("/")[2].partition("/")[2] for name in refs if not name.endswith("^{}"))
-        from difflib import get_close_matches
-
-        close = get_close_matches(wanted, [name for name in near if name], 1)
-        raise ContextError(
-            f"repository does not contain ref {wanted}",
-            code="git-ref",
-            hints=(f"did you mean `{close[0]}`?",) if close else (),
-        )
+        raise _no_ref(wanted, refs)
 
     def _refs(self) -> tuple[dict[str, str], str]:
         """Return the ids of all refs, `REF^{}` included, and what HEAD stands for."""
@@ -206,6 +195,25 @@ class Remote:
             return bytes(data)
         finally:
             exchange.close()
+
+
+def _candidates(ref: str) -> tuple[str, ...]:
+    """Return the whole names that a ref may stand for, the first that exists counting."""
+    if ref == "HEAD" or ref.startswith("refs/"):
+        return (ref,)
+    return f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}", ref
+
+
+def _no_ref(wanted: str, refs: Mapping[str, str]) -> ContextError:
+    from difflib import get_close_matches
+
+    known = sorted(name.partition("/")[2].partition("/")[2] for name in refs if not name.endswith("^{}"))
+    close = get_close_matches(wanted, filter(None, known), 1)
+    return ContextError(
+        f"repository does not contain ref {wanted}",
+        code="git-ref",
+        hints=(f"did you mean `{close[0]}`?",) if close else (),
+    )
 
 
 def _branches_and_tags(refs: Mapping[Ref, ObjectID]) -> list[ObjectID]:

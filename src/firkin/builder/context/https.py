@@ -89,24 +89,29 @@ class Web:
 
     def _follow(self, url: Url, headers: Headers, body: bytes | None, secret: str) -> Exchange:
         origin = url.origin
+        method = "GET" if body is None else "POST"
+        plain = body is None and not any(name.lower() in ("accept-encoding", "range") for name, _ in headers)
+        encoding = (_ENCODING,) if plain else ()
         for _ in range(_MAX_REDIRECTS):
-            sent = (*headers, ("Authorization", secret)) if secret and url.origin == origin else headers
-            method = "GET" if body is None else "POST"
-            if body is None and not any(name.lower() in ("accept-encoding", "range") for name, _ in headers):
-                sent = (*sent, _ENCODING)
-            exchange = self._transport.open(method, url, sent, upload_of(body) if body is not None else None)
+            authorization = (("Authorization", secret),) if secret and url.origin == origin else ()
+            upload = upload_of(body) if body is not None else None
+            exchange = self._transport.open(method, url, (*headers, *authorization, *encoding), upload)
             location = exchange.head().header("location")
             if exchange.status not in _REDIRECTS or not location:
                 return exchange
             exchange.close()
-            try:
-                target = join_url(url, location)
-            except ValueError as error:
-                raise RegistryError(f"a redirect leads nowhere: {error}") from error
-            if url.scheme == "https" and target.scheme == "http":
-                raise RegistryError(f"a redirect leads from https to http ({target.host})")
-            url = target
+            url = _redirected(url, location)
         raise RegistryError(f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _redirected(url: Url, location: str) -> Url:
+    try:
+        target = join_url(url, location)
+    except ValueError as error:
+        raise RegistryError(f"a redirect leads nowhere: {error}") from error
+    if url.scheme == "https" and target.scheme == "http":
+        raise RegistryError(f"a redirect leads from https to http ({target.host})")
+    return target
 
 
 def _refused(shown: str, status: int) -> ContextError:

@@ -103,6 +103,10 @@ class OciLayout:
             raise ContextError(f"oci-layout://{name.shown}: {error}", code="layout") from error
 
     def _find(self, name: LayoutName) -> Descriptor:
+        index = self._index()
+        return self._by_digest(index, name) if name.digest else self._by_tag(index, name)
+
+    def _index(self) -> Index:
         raw = self._read("index.json", MAX_DOCUMENT_BYTES)
         if raw is None:
             raise ContextError(f"{self.path} has no index.json", code="layout")
@@ -112,11 +116,10 @@ class OciLayout:
             raise ContextError(f"{self.path}: {error}", code="layout") from error
         if isinstance(index, Manifest):
             raise ContextError(f"{self.path}: index.json is a manifest", code="layout")
-        if name.digest:
-            for item in index.manifests:
-                if item.digest == name.digest:
-                    return item
-            return self._by_digest(name)
+        return index
+
+    def _by_tag(self, index: Index, name: LayoutName) -> Descriptor:
+        """Return what has the tag (`latest`, if none is asked for), or else the only image there is."""
         wanted = name.tag or "latest"
         for item in index.manifests:
             annotations = dict(item.annotations)
@@ -132,8 +135,11 @@ class OciLayout:
             hints=(f"it has {', '.join(f'`{tag}`' for tag in tags[:20])}",) if tags else (),
         )
 
-    def _by_digest(self, name: LayoutName) -> Descriptor:
-        """Return a descriptor for a manifest that the index does not list by itself (a part of an index)."""
+    def _by_digest(self, index: Index, name: LayoutName) -> Descriptor:
+        """Return a descriptor from the index, or one made for a manifest that it does not list (a part of an index)."""
+        for item in index.manifests:
+            if item.digest == name.digest:
+                return item
         digest = parse_digest(name.digest)
         raw = self._read(_blob_path(digest), MAX_DOCUMENT_BYTES)
         if raw is None:

@@ -26,6 +26,7 @@ _OWN_CREDENTIALS = (
     "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )  # fmt: skip
+_ENDPOINTS = ("S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _HINTS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role",
     "for a public bucket set AWS_SKIP_SIGNATURE=true",
@@ -55,22 +56,9 @@ def s3_config(bucket: str, environ: Mapping[str, str]) -> S3Config:
             found[name] = value
     profile = _profile(environ)
     if not any(environ.get(name) for name in _OWN_CREDENTIALS) and profile.get("aws_access_key_id"):
-        for name in ("access_key_id", "secret_access_key", "session_token"):
-            if profile.get(f"aws_{name}"):
-                found[name] = profile[f"aws_{name}"]
-    found["region"] = (
-        environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or profile.get("region") or "us-east-1"
-    )
-    endpoint = (
-        environ.get("S3_ENDPOINT")
-        or environ.get("AWS_ENDPOINT_URL_S3")
-        or environ.get("AWS_ENDPOINT_URL")
-        or environ.get("AWS_ENDPOINT")
-        or profile.get("endpoint_url")
-        or ""
-    )
-    if endpoint and "://" not in endpoint:
-        endpoint = f"https://{endpoint}"
+        found.update(_keys(profile))
+    found["region"] = _first(environ, ("AWS_REGION", "AWS_DEFAULT_REGION")) or profile.get("region") or "us-east-1"
+    endpoint = _endpoint(environ, profile)
     in_path = environ.get("S3_FORCE_PATH_STYLE", "").lower() in _TRUE or not _is_host_label(bucket)
     if endpoint:
         found["endpoint"], in_host = _addressed(endpoint.rstrip("/"), bucket, in_path)
@@ -78,6 +66,21 @@ def s3_config(bucket: str, environ: Mapping[str, str]) -> S3Config:
         in_host = not in_path
     found["virtual_hosted_style_request"] = in_host
     return found  # type: ignore[return-value]
+
+
+def _keys(profile: Mapping[str, str]) -> dict[str, str]:
+    names = ("access_key_id", "secret_access_key", "session_token")
+    return {name: profile[f"aws_{name}"] for name in names if profile.get(f"aws_{name}")}
+
+
+def _endpoint(environ: Mapping[str, str], profile: Mapping[str, str]) -> str:
+    endpoint = _first(environ, _ENDPOINTS) or profile.get("endpoint_url", "")
+    return f"https://{endpoint}" if endpoint and "://" not in endpoint else endpoint
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+    """Return the first variable that is set and not empty, or ""."""
+    return next(filter(None, map(environ.get, names)), "")
 
 
 def _addressed(endpoint: str, bucket: str, in_path: bool) -> tuple[str, bool]:
