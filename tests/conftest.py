@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.accounts import Firkin, account, make_firkin, remove_tree
+from support.accounts import Firkin, account, make_firkin, remove_with_subordinate_ids
 from support.marks import ROOT_AND_USER
 from support.places import REPOSITORY
 from support.registry import Registry, running_registry
@@ -114,7 +114,7 @@ def scratch_root() -> Iterator[Path]:
     place.chmod(0o755)
     spread(str(place))
     yield place
-    remove_tree(place)
+    remove_with_subordinate_ids(place)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def scratch(scratch_root: Path) -> Iterator[Path]:
     place = Path(tempfile.mkdtemp(dir=scratch_root))
     place.chmod(0o755)
     yield place
-    remove_tree(place)
+    remove_with_subordinate_ids(place)
 
 
 @pytest.fixture(scope="session")
@@ -153,4 +153,4 @@ def shared_firkin(request: pytest.FixtureRequest, scratch_root: Path, registry: 
     place = Path(tempfile.mkdtemp(dir=scratch_root))
     place.chmod(0o755)
     yield make_firkin(request.param, place / "firkin", registry.url)
-    remove_tree(place)
+    remove_with_subordinate_ids(place)

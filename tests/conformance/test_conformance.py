@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from support import corpus
-from support.accounts import make_firkin, remove_tree
+from support.accounts import make_firkin, remove_with_subordinate_ids
 from support.marks import ROOT_AND_USER
 from support.registry import Registry
 
@@ -27,7 +27,7 @@ def runner(request: pytest.FixtureRequest, scratch_root: Path, registry: Registr
     before = os.umask(0o022)
     yield request.param, corpus.make_runner(make_firkin(request.param, place / "firkin", registry.url))
     os.umask(before)
-    remove_tree(place)
+    remove_with_subordinate_ids(place)
 
 
 @pytest.mark.registry

@@ -294,7 +294,7 @@ def make_firkin(kind: str, place: Path, registry_url: str = "") -> Firkin:
     return Firkin(somebody, place, registry_url)
 
 
-def remove_tree(path: Path) -> None:
+def remove_with_subordinate_ids(path: Path) -> None:
     """Remove a directory although an account's subordinate ids may own things in it."""
     if os.geteuid() == 0:
         shutil.rmtree(path, ignore_errors=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from support.accounts import Account, Firkin, make_firkin, remove_tree
+from support.accounts import Account, Firkin, make_firkin, remove_with_subordinate_ids
 from support.bases import ensure_base
 from support.places import REPOSITORY
 from support.registry import running_registry
@@ -122,7 +122,7 @@ def main() -> int:
             runner = make_runner(firkin, arguments.keep, ("--no-cache",) if arguments.no_cache else ())
             outcomes = module.run_all(cases, arguments.jobs, runner.check, arguments.quiet)
     finally:
-        remove_tree(place)
+        remove_with_subordinate_ids(place)
     failed = sum(bool(outcome.problems) for outcome in outcomes)
     print(f"{len(outcomes) - failed} passed, {failed} failed")
     return 1 if failed else 0

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from firkin.errors import StoreError
+from firkin.linux.folders import remove_tree
 from firkin.rootfs.flat import FlatTree
-from firkin.store.layout import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

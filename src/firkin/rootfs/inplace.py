@@ -24,10 +24,10 @@ from firkin.hints import Hint
 from firkin.layer.compare import TreeIndex, compare
 from firkin.layer.scan import scan_tree
 from firkin.layer.view import StackView
+from firkin.linux.folders import remove_tree
 from firkin.linux.mounts import iter_mount_points
 from firkin.rootfs.directory import identity_of
 from firkin.rootfs.flat import FlatTree
-from firkin.store.layout import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

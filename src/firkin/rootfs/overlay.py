@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import HostError, StoreError
 from firkin.linux import mounts
+from firkin.linux.folders import remove_tree
 from firkin.linux.mounts import Overlay
-from firkin.store.layout import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

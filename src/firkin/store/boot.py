@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from firkin.linux.folders import remove_tree
 from firkin.oci.digest import finish, new_hasher
-from firkin.store.layout import StoreLayout, locked, remove_tree, write_atomically
+from firkin.store.layout import StoreLayout, locked, write_atomically
 
 DOUBTFUL_S = 180.0
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"

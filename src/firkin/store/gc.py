@@ -41,8 +41,8 @@ from collections.abc import Container, Iterator
 from math import inf
 from typing import NamedTuple
 
+from firkin.linux.folders import remove_tree
 from firkin.oci.digest import Digest
-from firkin.store.layout import remove_tree
 from firkin.store.leftovers import (
     remove_downloads,
     remove_files,

@@ -35,7 +35,7 @@ from types import TracebackType
 from firkin.errors import StoreError
 from firkin.hints import Hint
 from firkin.linux.ending import at_end
-from firkin.linux.folders import remove_tree as remove_tree
+from firkin.linux.folders import remove_tree
 from firkin.store.versions import DIRECTORIES, STORE_VERSION
 
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h

@@ -12,8 +12,8 @@ import os
 import stat
 from collections.abc import Container, Iterator
 
+from firkin.linux.folders import remove_tree
 from firkin.oci.digest import Digest
-from firkin.store.layout import remove_tree
 from firkin.store.pruned import HELD, RECENT, Freed, Tally
 from firkin.store.store import Store
 from firkin.store.usage import disk_size

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from types import TracebackType
 
 from firkin.layer.index import IndexWriter
-from firkin.store.layout import StoreLayout, remove_tree, store_error
+from firkin.linux.folders import remove_tree
+from firkin.store.layout import StoreLayout, store_error
 
 _FILES = "fs"
 _INDEX = "index"

@@ -14,13 +14,13 @@ import pytest
 from firkin.builder.cache.records import StepRecord, StepRecords
 from firkin.builder.graph.key import CacheKey
 from firkin.errors import StoreError
+from firkin.linux.folders import remove_tree
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.gc import prune
-from firkin.store.layout import remove_tree
 from firkin.store.records import LayerBlob
 from firkin.store.store import Store
 

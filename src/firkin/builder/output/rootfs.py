@@ -19,7 +19,7 @@ from firkin.images.archive import output_error, output_file, standard_output
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Content, Entry, Put, View
 from firkin.layer.stream import write_layer
-from firkin.store.layout import remove_tree
+from firkin.linux.folders import remove_tree
 
 
 class _Files(NamedTuple):

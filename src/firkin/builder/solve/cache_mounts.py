@@ -23,8 +23,9 @@ from firkin.content.snapshot import Snapshot
 from firkin.errors import HostError
 from firkin.hints import Hint
 from firkin.layer.view import resolve_path
+from firkin.linux.folders import remove_tree
 from firkin.oci.digest import framed_hash
-from firkin.store.layout import locked, remove_tree, write_atomically
+from firkin.store.layout import locked, write_atomically
 from firkin.store.mounts import files_of, is_sound, stage_mount
 
 

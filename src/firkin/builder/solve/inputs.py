@@ -19,8 +19,8 @@ from firkin.errors import ContextError
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, View
 from firkin.layer.view import StackView
+from firkin.linux.folders import remove_tree
 from firkin.oci.digest import framed_hash
-from firkin.store.layout import remove_tree
 
 
 def root_view(layers: Layers, wanted: Wanted, step: Step, root: Snapshot, owner: str) -> View:

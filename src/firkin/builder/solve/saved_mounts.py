@@ -21,11 +21,11 @@ from firkin.events import Warned
 from firkin.layer.confined import unpack_confined
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.stream import write_layer
+from firkin.linux.folders import remove_tree
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
 from firkin.oci.image import Layer
-from firkin.store.layout import remove_tree
 from firkin.store.mounts import files_of, is_sound
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from firkin.builder.request import SshAgent
 from firkin.errors import HostError, UsageError
 from firkin.hints import Hint
 from firkin.linux.files import read_named
-from firkin.store.layout import remove_tree
+from firkin.linux.folders import remove_tree
 from firkin.tasks.pools import Pool
 
 _REQUEST_IDENTITIES, _SIGN_REQUEST, _EXTENSION = 11, 13, 27

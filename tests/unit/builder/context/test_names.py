@@ -21,7 +21,7 @@ from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Content, Entry, Opaque, Put, Remove, is_beneath
 from firkin.layer.stream import write_layer
 from firkin.layer.view import DirectoryView, StackView
-from firkin.store.layout import remove_tree
+from firkin.linux.folders import remove_tree
 
 FILE = Entry("file", size=1)
 DIRECTORY = Entry("dir", 0o755)

@@ -15,8 +15,8 @@ from firkin.builder.solve.services import Services
 from firkin.errors import StepFailed
 from firkin.hints import Hint
 from firkin.layer.view import resolve_path
+from firkin.linux.folders import remove_tree
 from firkin.oci.run import FileMount, HostMount, MemoryMount, Mount
-from firkin.store.layout import remove_tree
 
 
 class RunMounts:
