@@ -9,6 +9,12 @@ import time
 
 import pytest
 
+from firkin import errors
+from firkin.builder.request import BuildResult, ImageResult
+from firkin.cli import front
+from firkin.worker.client import Ending
+from firkin.worker.messages import Success, failure_of
+
 # `firkin build` with an engine of a few lines in place of the real one; argv as for firkin.
 FRONT = """
 import os, signal, sys, time
@@ -232,3 +238,48 @@ def test_files_of_results_are_looked_at_before_the_build(environ, tmp_path):
     (tmp_path / "iid").write_text("sha256:of-another-image")
     assert run(environ, "--iidfile", str(tmp_path / "iid"), "failed").returncode == 7
     assert not (tmp_path / "iid").exists()
+
+
+class FakeWorker:
+    """A worker that notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, float]] = []
+
+    def send(self, number: int) -> None:
+        self.done.append(("send", number))
+
+    def kill_after(self, grace_s: float) -> None:
+        self.done.append(("kill_after", grace_s))
+
+
+@pytest.mark.parametrize(
+    ("number", "passed_on"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM), (signal.SIGHUP, signal.SIGTERM)],
+)
+def test_signals_reach_a_worker_that_was_not_there_yet(number, passed_on):
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signals = front._Signals()
+    try:
+        os.kill(os.getpid(), number)
+        worker = FakeWorker()
+        signals.pass_to(worker)
+        assert worker.done == [("kill_after", front.GRACE_S), ("send", passed_on)] and signals.asked == number
+        os.kill(os.getpid(), signal.SIGTERM)  # the time runs from the first one
+        assert worker.done[2:] == [("send", signal.SIGTERM)] and signals.asked == number
+        assert signals.waiting() == bytes([number, signal.SIGTERM]) and signals.waiting() == b""
+    finally:
+        signals.restore()
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_what_came_of_a_build():
+    image = ImageResult("sha256:aa", "sha256:bb", "m", (), "linux/amd64", 1)
+    result = BuildResult(image, (image,), (), (), 1.0)
+    assert front._result_of(Ending(Success(result), 0), signal.SIGINT) is result  # it was done all the same
+    stopped = front._result_of(Ending(failure_of(errors.StepFailed("it")), 1), signal.SIGINT)
+    assert isinstance(stopped, errors.Cancelled) and stopped.exit_code == 130
+    assert isinstance(front._result_of(Ending(failure_of(errors.StepFailed("it")), 1), 0), errors.StepFailed)
+    killed = front._result_of(Ending(None, -signal.SIGKILL), 0)
+    assert isinstance(killed, errors.InternalError) and "dmesg" in str(killed.hints)
+    assert "status 3" in str(front._result_of(Ending(None, 3), 0))
