@@ -42,14 +42,14 @@ class BlobWriter:
         try:
             os.fchmod(self._file.fileno(), 0o644)
             self._file.close()
-            # In the place of what may be there: that may be cut short, or old enough for `firkin prune` to take it now.
+            # An existing blob is replaced: it may be cut short, or old enough for `firkin prune` to remove it now.
             os.rename(self._path, self._blobs.path(digest))
             self._path = ""
         except OSError as error:
             raise store_error("cannot keep a blob", error) from error
 
     def abort(self) -> None:
-        """Drop what was written; nothing after a commit."""
+        """Drop what was written. Does nothing after a commit."""
         self._file.close()
         if self._path and os.path.exists(self._path):
             os.unlink(self._path)
@@ -62,7 +62,7 @@ class Blobs:
         self._layout = layout
 
     def path(self, digest: Digest) -> str:
-        """Return where the blob lies, or would."""
+        """Return the path of the blob, whether it is there or not."""
         return self._layout.blob_path(digest)
 
     def size(self, digest: Digest) -> int | None:
@@ -109,10 +109,10 @@ class Blobs:
         digest = digest_of(data)
         if self.size(digest) == len(data):
             try:
-                os.utime(self.path(digest))  # `firkin prune` leaves alone what is wanted now
+                os.utime(self.path(digest))  # `firkin prune` spares what was used now
                 return digest
             except FileNotFoundError:
-                pass  # it did not, just before
+                pass  # `firkin prune` removed it just before
         writer = self.new()
         try:
             writer.write(data)

@@ -1,10 +1,10 @@
-"""After the machine went down: what was written last may not have reached the disk. Does I/O.
+"""Checks the store after the machine went down: the last writes may not have reached the disk. Does I/O.
 
-Trees and blobs are renamed into place without waiting for the disk, which would cost seconds a build. A
-killed process loses nothing by that, a power failure may: names can be there without their bytes. So the
-store knows in which boot it was used last, and when that was another one, what was made in its last
-minutes (the kernel writes everything back well within that) is checked: blobs by their digest, trees are
-given up, for they are a cache.
+Trees and blobs are renamed into place without waiting for the disk: waiting would cost seconds a build. A
+killed process loses nothing by that. After a power failure, names can be there without their bytes. So the
+store notes in which boot it was used last. In a new boot it checks what was made in the last minutes of the
+old one (the kernel writes everything back well within that): blobs are compared with their digest, trees are
+removed, because they are a cache.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20
 
 
 def read_boot_id(path: str = _BOOT_ID) -> str:
-    """Return what tells this boot from others, "" where the kernel does not say."""
+    """Return the identifier of this boot, "" where the kernel gives none."""
     try:
         with open(path, encoding="ascii") as file:
             return file.read().strip()
@@ -37,7 +37,7 @@ def _made_at(entry: os.DirEntry[str]) -> float:
 def check_after_boot(
     layout: StoreLayout, boot_id: str, made_at: Callable[[os.DirEntry[str]], float] = _made_at
 ) -> tuple[str, ...]:
-    """Remove what a crash may have damaged, once a boot; returns the names that went."""
+    """Remove what a crash may have damaged, once a boot; returns the names of what was removed."""
     marker = f"{layout.root}/boot"
     if not boot_id or _read(marker) == boot_id:
         return ()

@@ -1,14 +1,14 @@
 """Keeps the store within the rules of config.toml (`[gc]`), at the end of a build. Does I/O.
 
-What is in the store and why it stays stands on top of store/gc.py; here it is decided when to look.
+The docstring of store/gc.py says what is in the store and why it stays. This module decides when to prune.
 
-* A rule of space (`max_used_bytes`) is broken when layers and blobs that nobody references take more.
-* A rule of age (`keep_age_s`) is broken by one of these that was of no use for so long.
-* With both, things go that break both: old ones, the oldest first, until the rest fits.
+* A rule of space (`max_used_bytes`) is broken when unreferenced layers and blobs take more space.
+* A rule of age (`keep_age_s`) is broken when an unreferenced layer or blob was not used for that long.
+* With both rules, a prune removes what breaks both: items that are old enough, oldest first, until the others fit.
 
-The time of a rule is that at which the build began: what it used is never removed, whatever the rules. Whether one is
-broken is found out by a few queries; a tree is walked once in its life, for its size. Only a broken rule makes a prune.
-A failure is a warning, for the build has succeeded.
+Ages are counted back from the time when the build began, so what the build used is never removed. A few queries find
+out whether a rule is broken; each tree is walked once in its life, for its size. Only a broken rule starts a prune.
+A failure is a warning, because the build has succeeded.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _VERTEX = "gc"
 
 
 def collect(store: Store, rules: GcRules, began_s: float, emit: Emit) -> None:
-    """Remove what the rules do not keep; a failure is a warning, for the build has succeeded.
+    """Remove what the rules do not keep; a failure is a warning, because the build has succeeded.
 
-    `began_s` is when the build began: what was of use since is kept, whatever the rules. Cache mounts and
-    downloads are in no count of space; they go by age alone.
+    `began_s` is when the build began: what was used since then is kept, whatever the rules. Cache mounts and
+    downloads do not count as used space; they are removed by age alone.
     """
     started = False
     try:
@@ -57,10 +57,10 @@ def collect(store: Store, rules: GcRules, began_s: float, emit: Emit) -> None:
 
 
 def is_needed(store: Store, rules: GcRules, began_s: float) -> bool:
-    """Say whether a rule is broken by something that may go; walks what was never measured, and nothing else."""
+    """Say whether something removable breaks a rule; walks only trees that were never measured."""
     measure_trees(store)
     if rules.max_used_bytes and sum(use.size_bytes for use in recorded_use(store)) <= rules.max_used_bytes:
-        return False  # with all images, so without them as well
+        return False  # all layers and blobs fit, so the unreferenced ones fit as well
     found = candidates(store, held(store))
     if rules.max_used_bytes and sum(item.with_bytes for item in found) <= rules.max_used_bytes:
         return False

@@ -1,8 +1,8 @@
-"""The store's database: SQLite in WAL mode, made whole, renewed when it is damaged. Does I/O.
+"""The store's database: SQLite in WAL mode, replaced by an empty one when it is damaged. Does I/O.
 
-Every write is one transaction. Contract: docs/dev/store.md. The connection is used under a lock of its
-own, from any thread; other processes are kept out by SQLite. What is in the tables is known to
-`store/records.py` and, for the records of steps, `builder/cache/records.py`.
+Every write is one transaction. Contract: docs/dev/store.md. Any thread may use the connection, under a lock;
+SQLite keeps other processes out. `store/records.py` knows what is in the tables, and `builder/cache/records.py`
+knows the records of steps.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ _DAMAGED = ".damaged"
 
 
 class Database:
-    """The database of one store: statements and transactions, and how it is made and renewed.
+    """The database of one store: runs statements and transactions, creates the file, replaces a damaged one.
 
-    Raises StoreError, also when it is opened: it is locked, damaged, of another version, or the disk is full.
+    Everything raises StoreError, opening included: when the database is locked, damaged or of another version, or
+    when the disk is full.
     """
 
     def __init__(self, path: str) -> None:
         self._lock = threading.RLock()
         self._link = path
-        self.lost = ""  # why what was remembered before is gone, if it is
+        self.lost = ""  # why the earlier contents are gone; "" if they are not
         try:
             self._open()
         except sqlite3.OperationalError as error:
-            raise self._failed(error) from error  # locked, full, not readable: nothing that a new one would mend
+            raise self._failed(error) from error  # locked, full or unreadable: a new database would not help
         except sqlite3.DatabaseError:
             self._renew()
 
@@ -53,13 +54,14 @@ class Database:
             except sqlite3.Error:
                 if self._path == self._current() and not _is_missing(self._path):
                     raise
-                # Another process is putting a new one in its place.
+                # Another process is replacing the database.
 
     def _current(self) -> str:
-        """Return the database's own path.
+        """Return the path of the current database.
 
-        Each one has a name of its own, and a link says which one counts. SQLite finds a log by name and removes it
-        with the last connection: under one name, who still holds a damaged database would meet the log of the new one.
+        Each database has its own name, and a link points to the current one. SQLite finds a log by name and removes it
+        with the last connection: with a shared name, a process that still has the damaged database open would use the
+        log of the new one.
         """
         return os.path.realpath(self._link)
 
@@ -68,8 +70,8 @@ class Database:
             raise sqlite3.DatabaseError("the last process found it damaged")
         self._connection = _connection(self._path, "rw")
         try:
-            # A killed process loses nothing in WAL mode; NORMAL may lose the last transactions when the
-            # power fails, never the database (sqlite.org/wal.html): they are a cache.
+            # A killed process loses nothing in WAL mode. With NORMAL, a power failure may lose the last transactions
+            # but never the database (sqlite.org/wal.html). They are a cache, so that is acceptable.
             self._connection.execute("PRAGMA synchronous=NORMAL")
             if self._connection.execute("PRAGMA user_version").fetchone() != (STORE_VERSION,):
                 self._make_tables(self._connection)
@@ -78,9 +80,10 @@ class Database:
             raise
 
     def _make_database(self) -> None:
-        """Remove what there is, a killed process's remains too, and make an empty database; under the lock.
+        """Remove all databases, also those that a killed process left, and make an empty one. The lock is held.
 
-        It appears whole: SQLite does not wait for other connections when it changes to WAL, it fails.
+        The new one is complete before the link points to it: SQLite fails when it changes to WAL while others are
+        connected, instead of waiting for them.
         """
         place, link = os.path.split(self._link)
         stem = link.removesuffix(".db") + "-"
@@ -89,19 +92,20 @@ class Database:
                 with suppress(FileNotFoundError):  # its last user has just removed it
                     os.unlink(f"{place}/{left}")
         name = f"{stem}{os.urandom(6).hex()}.db"
-        # Parts of keys tell the values of build arguments: they are for the owner alone, and SQLite's logs follow suit.
+        # Parts of keys contain the values of build arguments, so only the owner may read them. SQLite's logs get the
+        # same mode.
         os.close(os.open(f"{place}/{name}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection = _connection(f"{place}/{name}", "rw")
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             self._make_tables(connection)
         finally:
-            connection.close()  # the only connection: what its WAL holds goes into the file now
+            connection.close()  # the only connection: SQLite writes its WAL into the file now
         os.symlink(name, self._link + ".new")
         os.rename(self._link + ".new", self._link)
 
     def _make_tables(self, connection: sqlite3.Connection) -> None:
-        """Make the tables, or bring them up to date. Those of an unknown version go: all that is lost is time."""
+        """Make the tables, or migrate them. Those of an unknown version are dropped: only time is lost."""
         connection.execute("BEGIN IMMEDIATE")
         try:
             (found,) = connection.execute("PRAGMA user_version").fetchone()
@@ -125,7 +129,7 @@ class Database:
             self.lost = "it was written by another version of firkin"
 
     def _renew(self) -> None:
-        """Put an empty database in the place of a damaged one; one process does it, the others wait."""
+        """Replace a damaged database by an empty one; one process does it, the others wait."""
         damaged = self._path
         try:
             with locked(self._link + ".lock"):
@@ -139,12 +143,12 @@ class Database:
             raise store_error("cannot renew the store's database", error) from error
 
     def close(self) -> None:
-        """Close the database; whoever still uses it gets an error."""
+        """Close the database; a thread that still uses it gets an error."""
         with self._lock:  # SQLite does not survive a connection that is closed in the middle of a statement
             self._connection.close()
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
-        """Return what to tell of an error. A damaged database is noted, and the next process makes a new one."""
+        """Return the StoreError for an error. Marks a damaged database, so that the next process makes a new one."""
         text = str(error)
         damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
         if damaged and ("malformed" in text or "not a database" in text):
@@ -155,13 +159,13 @@ class Database:
                 code="store-damaged",
                 hints=("build again: what was remembered is then forgotten, images and layers stay",),
             )
-        # A shared-memory file or a log that cannot grow is "disk I/O error" to SQLite.
+        # SQLite says "disk I/O error" when a shared-memory file or a log cannot grow.
         full = "disk I/O error" in text and is_full(os.path.dirname(self._path))
         return _database_error(sqlite3.OperationalError("database or disk is full") if full else error)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the database's write lock; what is written is kept as a whole, or not at all after an exception.
+        """Hold the database's write lock; commits at the end of the block, rolls back after an exception.
 
         Raises StoreError.
         """
@@ -187,7 +191,7 @@ class Database:
 
 
 def _connection(path: str, mode: str) -> sqlite3.Connection:
-    """Open a database; `mode` as in sqlite.org/uri.html: "rw" does not make one."""
+    """Open a database; `mode` as in sqlite.org/uri.html: "rw" does not create one."""
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")  # urllib.parse takes 3 ms to import
     return sqlite3.connect(
         f"file:{quoted}?mode={mode}",
@@ -212,7 +216,7 @@ def _is_missing(path: str) -> bool:
 
 
 def number(value: object) -> float:
-    """Return a number of a row; raises StoreError for anything else."""
+    """Return a value of a row as a number; raises StoreError for anything else."""
     if isinstance(value, (int, float)):
         return value
     raise StoreError("the store's database is damaged: a number was expected", code="store-database")

@@ -1,11 +1,11 @@
-"""Digests of files on this machine by what stat says of them: one file of the store for each context. Does I/O.
+"""Digests of a context's files, kept by path and stat: one file of the store for each context. Does I/O.
 
-What makes a digest fit for keeping is decided where files are hashed (builder/copy/content.py). The file is read
-when first asked for and written once, as a whole, when something new was learned; when two builds of one
-context end at the same time, the last one's knowledge stays, which is no loss but time.
+builder/copy/content.py hashes the files and decides which digests may be kept. The store's file is read at the
+first look-up and written once, as a whole, if there are new digests. When two builds of one context end at the
+same time, the digests of the last one stay: that loses only time.
 
-A context may have a million files, of which a build looks at one directory after the other: what is known
-of a directory stays packed, about 90 bytes a file, until somebody asks for a file in it.
+A context may have a million files, and a build looks at one directory after the other. So the digests of a
+directory stay packed, about 90 bytes a file, until one of its files is looked up.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from firkin.store.layout import StoreLayout, write_atomically
 
 VERSION = 2
 _OPEN_DIRECTORIES = 32
-"""Enough for some walks at a time, each with the directories above the one it is in."""
+"""Enough for several walks at once, each with all directories above the current one."""
 
 _pack_stat = struct.Struct("<QqqQQ").pack
 """size, mtime_ns, ctime_ns, inode, dev; the digest's bytes follow, then those of a capability."""
@@ -48,7 +48,7 @@ class StoredDigests:
         self._scratch = layout.scratch
         self._lock = threading.Lock()
         self._packed: dict[str, bytes] | None = None
-        self._open: dict[str, dict[str, bytes]] = {}  # the last used at the end
+        self._open: dict[str, dict[str, bytes]] = {}  # the last used is at the end
         self._changed: set[str] = set()
         self._learned = False
         self._last = ""
@@ -73,7 +73,7 @@ class StoredDigests:
             self._learned = True
 
     def save(self) -> None:
-        """Write what was learned."""
+        """Write the new digests."""
         with self._lock:
             if not self._learned or self._packed is None:
                 return
@@ -83,7 +83,7 @@ class StoredDigests:
             write_atomically(self._path, msgspec.msgpack.encode(_Known(VERSION, self._packed)), self._scratch)
 
     def _directory(self, path: str) -> dict[str, bytes]:
-        """Return what is known of a directory's files, by name."""
+        """Return the packed stat and digest of each known file of a directory, by name."""
         if path == self._last and path in self._open:
             return self._open[path]
         self._last = path
@@ -114,7 +114,7 @@ class StoredDigests:
                 with open(self._path, "rb") as file:
                     known = decode_msgpack(file.read(), _Known)
             except (OSError, msgspec.MsgspecError):
-                return self._packed  # no knowledge, or damaged: files are hashed again
+                return self._packed  # no file yet, or a damaged one: the context's files are hashed again
             if known.version == VERSION:
                 self._packed = known.directories
         return self._packed

@@ -1,36 +1,37 @@
-"""Frees what is not of use any more: `firkin prune`. Does I/O.
+"""Removes what is not needed any more: `firkin prune`. Does I/O.
 
-What is in the store, and when it goes
---------------------------------------
-* **What the user owns** never goes by itself: names of images (`oci/index.json`) and references that were registered
-  (`references/`). `firkin rmi` and `release` remove them. Only images that have lost their name go here, and only if
-  the caller wants that (`unnamed_images`).
-* **What is referenced** stays, however old it is and whatever the space: blobs of images, trees and blobs of registered
-  references, all that was of use since a process began that still lives. `store/references.py` collects these.
-* **All else is a cache** and can be made again: layers of steps (a tree, its records, its blobs), blobs of bases, cache
-  mounts, downloads, small files. It goes by its last use, the oldest first.
+What is in the store, and when it is removed
+--------------------------------------------
+* **What the user owns** is never removed here: names of images (`oci/index.json`) and registered references
+  (`references/`). `firkin rmi` and `release` remove them. The exception are images that have lost their name, and only
+  if the caller asks for that (`unnamed_images`).
+* **What is referenced** stays, however old and large it is: blobs of images, trees and blobs of registered
+  references, everything that was used since the oldest living process began. `store/references.py` collects these.
+* **Everything else is a cache** and can be made again: layers of steps (a tree, its records, its blobs), blobs of
+  bases, cache mounts, downloads, small files. It is removed by its last use, oldest first.
 
-A layer is one thing here. Its tree, the records that stand for it and its blobs go together, and it was last of use
-when any of them was; a blob of no layer stands alone. A layer that was fetched and never unpacked has no tree: it is a
-`record`, and its bytes are those of its blob.
+A layer is one item here. Its tree, its records and its blobs are removed together, and its last use is the latest of
+theirs. A blob that belongs to no layer is an item of its own. A layer that was fetched and never unpacked has no tree:
+it is a `record`, and its bytes are those of its blob.
 
-Which of the cache goes
------------------------
-`limit` is the time since when all stays: `older_than_s` ago, or when the oldest living process began, if that is
-earlier; less a minute, for uses are noted with that precision. What was last of use before `limit` goes until
-`keep_bytes` are left. These count layers and blobs that nobody references, for the others would be here anyway.
+Which part of the cache is removed
+----------------------------------
+Everything that was used since `limit` stays. `limit` is `older_than_s` ago or, if that is earlier, a minute before the
+oldest living process began; the minute is there because uses are not noted more precisely. Items that were last used
+before `limit` are removed until `keep_bytes` are left. Only unreferenced layers and blobs count for `keep_bytes`,
+because the others stay anyway.
 
 Beside running builds
 ---------------------
-Nobody waits for a prune, and a prune waits for nobody. A build notes that a tree or blob is of use before it relies on
-it (`use_trees`, `keeps`), and then looks whether it is there. A prune looks at what it may take, then takes the
-database's write lock, looks again whether it was of use meanwhile, and only then takes the name away: a tree is
-renamed into the scratch space, so whoever looks for it misses it and makes it again. The bytes go after the
-transaction. Names of images and references are kept from moving (`images.held`) from the last look at them until their
-blobs are safe or gone.
+Builds do not wait for a prune, and a prune does not wait for builds. A build notes that it uses a tree or blob before
+it relies on it (`use_trees`, `keeps`), and then checks that it is there. A prune lists what it may remove, takes the
+database's write lock, checks again that the item was not used meanwhile, and only then removes the name: a tree is
+renamed into the scratch space, so that a build that looks for it does not find it and makes it again. The bytes are
+removed after the transaction. `images.held` keeps names of images and references unchanged from the moment when they
+are read until the blobs are removed.
 
-Layers go in small transactions, so that on a full disk each makes room for the next. A prune that is killed has removed
-some things as a whole; what it had renamed goes with its scratch space.
+Layers are removed in small transactions, so that on a full disk each makes room for the next. A killed prune has
+removed some items completely; what it had renamed is removed with its scratch space.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ from firkin.store.store import Store
 from firkin.store.usage import disk_size
 
 GRACE_S = 60.0
-"""Uses are noted with this precision (records.py), so this much is added to every age."""
+"""Subtracted from the time since when everything is in use: uses are not noted more precisely (records.py)."""
 
 _BATCH = 64
-"""So many layers go in one transaction: on a full disk there is room for a short one only (layout.py, the reserve)."""
+"""Layers in one transaction: on a full disk there is room for a short one only (layout.py, the reserve)."""
 
 
 def prune(
@@ -73,11 +74,11 @@ def prune(
     only_counted: bool = False,
     dry: bool = False,
 ) -> Pruned:
-    """Remove what was of no use for `older_than_s`, oldest first, until `keep_bytes` (0: nothing) are left of it.
+    """Remove what was not used for `older_than_s`, oldest first, until `keep_bytes` (0: nothing) are left.
 
-    What is left counts as layers and blobs that nobody references. With `unnamed_images` images that lost their
-    name count as unused, too. `only_counted` leaves alone what is not in that count: cache mounts, downloads and
-    small files. Raises StoreError when it cannot be known what is referenced.
+    Only unreferenced layers and blobs count for `keep_bytes`. With `unnamed_images`, images that lost their name
+    are removed, too. `only_counted` spares what does not count: cache mounts, downloads and small files. Raises
+    StoreError when the references cannot be read.
     """
     tally = Tally()
     freed: list[Freed] = []
@@ -90,7 +91,7 @@ def prune(
     layers = _layers(store, limit, chosen, dry)
     freed += layers
     gone = {item.name for item in layers}
-    with store.images.held():  # no image gets a name between our look at them and the end of their blobs
+    with store.images.held():  # no image gets a name between reading the list and removing blobs
         kept = held(store, lost)
         freed += _blobs(store, limit, kept.blobs.keys() | spared, gone, dry)
         freed += remove_orphan_blobs(store, limit, kept.blobs, dry)
@@ -111,7 +112,7 @@ def _reason(kind: str) -> str:
 
 
 class Candidate(NamedTuple):
-    """What may go, with all that goes with it. `kind` is layer, record (a layer that is only a blob) or blob."""
+    """An item that may be removed, with its blobs. `kind` is layer, record (a layer that is only a blob) or blob."""
 
     last_used: float
     kind: str
@@ -121,7 +122,7 @@ class Candidate(NamedTuple):
 
 
 def candidates(store: Store, kept: Held) -> list[Candidate]:
-    """Return every layer, and every blob that belongs to none, that nobody references; by last use, oldest first."""
+    """Return every unreferenced layer, and every unreferenced blob that belongs to no layer; oldest use first."""
     blobs: dict[str, tuple[int, float]] = {
         str(digest): (int(str(size)), float(str(used)))
         for digest, size, used in store.records.query("SELECT digest, size, used FROM blobs")
@@ -135,7 +136,7 @@ def candidates(store: Store, kept: Held) -> list[Candidate]:
 
 
 def _owned(store: Store, blobs: dict[str, tuple[int, float]]) -> tuple[set[str], dict[str, int]]:
-    """Return which blobs belong to a layer that is remembered, and how many bytes they add to it."""
+    """Return the blobs that belong to a recorded layer, and how many bytes they add to each layer."""
     owned: set[str] = set()
     of_layer: dict[str, int] = {}
     for layer, digest in store.records.query(
@@ -148,7 +149,7 @@ def _owned(store: Store, blobs: dict[str, tuple[int, float]]) -> tuple[set[str],
 
 
 def _known_layers(store: Store, of_layer: dict[str, int]) -> Iterator[Candidate]:
-    """Yield layers that are unpacked, then those that are remembered only."""
+    """Yield layers that are unpacked, then those that are only recorded."""
     for tree_id, size, last in store.records.query(
         "SELECT trees.id, trees.size, max(trees.used, coalesce(max(records.used), 0)) AS last FROM trees "
         "LEFT JOIN records ON records.layer = trees.id GROUP BY trees.id"
@@ -165,7 +166,7 @@ def _known_layers(store: Store, of_layer: dict[str, int]) -> Iterator[Candidate]
 def choose(
     found: list[Candidate], limit: float, keep_bytes: int, tally: Tally
 ) -> tuple[list[Candidate], set[str]]:
-    """Return the layers that go, and the blobs that stay although nobody needs them."""
+    """Return the layers to remove, and the names of what is kept because it fits in `keep_bytes`."""
     left = sum(item.with_bytes for item in found)
     chosen: list[Candidate] = []
     kept: set[str] = set()
@@ -184,9 +185,9 @@ def choose(
 
 
 def _layers(store: Store, limit: float, chosen: list[Candidate], dry: bool) -> list[Freed]:
-    """Remove trees and records that were of no use since `limit`, oldest first.
+    """Remove trees and records that were not used since `limit`, oldest first.
 
-    A layer that was only ever a blob is a record here; its bytes are those of the blob, which goes next.
+    A layer that was never unpacked is a record here; its bytes are those of its blob, which is removed next.
     """
     going = [Freed(item.kind, item.name, item.own_bytes) for item in chosen]
     if dry:
@@ -212,7 +213,7 @@ def _remove_layers(store: Store, limit: float, chosen: list[Freed]) -> list[Free
                 (item.name,),
             ).fetchone()
             if used is None or float(used[0]) >= limit:
-                continue  # a build took it up meanwhile
+                continue  # a build used it meanwhile
             connection.execute("DELETE FROM records WHERE layer = ?", (item.name,))
             connection.execute("DELETE FROM trees WHERE id = ?", (item.name,))
             place = store.layout.scratch_path("gone")
@@ -228,7 +229,7 @@ def _remove_layers(store: Store, limit: float, chosen: list[Freed]) -> list[Free
 
 
 def _forget(connection: sqlite3.Connection, layer: str, limit: float) -> bool:
-    """Remove the records of a layer without a tree, unless a build took it up meanwhile."""
+    """Remove the records of a layer without a tree, unless a build used it meanwhile."""
     (used,) = connection.execute("SELECT max(used) FROM records WHERE layer = ?", (layer,)).fetchone()
     if used is None or float(used) >= limit:
         return False
@@ -242,7 +243,7 @@ def _forget(connection: sqlite3.Connection, layer: str, limit: float) -> bool:
 
 
 def _blobs(store: Store, limit: float, protected: Container[str], gone: set[str], dry: bool) -> list[Freed]:
-    """Remove blobs that neither an image nor a layer that stays needs."""
+    """Remove blobs that no image and no remaining layer needs."""
     rows = store.records.query("SELECT digest, size FROM blobs WHERE used < ?", (limit,))
     freed = []
     for digest, size in rows:
@@ -262,7 +263,7 @@ def _blobs(store: Store, limit: float, protected: Container[str], gone: set[str]
     with store.records.transaction() as connection:
         for item in freed:
             if not connection.execute("DELETE FROM blobs WHERE digest = ? AND used < ?", (item.name, limit)).rowcount:
-                continue  # a build took it up meanwhile
+                continue  # a build used it meanwhile
             connection.execute("DELETE FROM layer_blobs WHERE digest = ?", (item.name,))
             unlink(store.blobs.path(Digest(item.name)))
             really.append(item)

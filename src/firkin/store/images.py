@@ -1,8 +1,8 @@
 """Named images: the index.json of the store's OCI layout. Does I/O.
 
-Tags live where other tools look for them: an entry in `manifests` for each name, annotated with
-`org.opencontainers.image.ref.name` (the familiar name, as containerd and buildx write it in
-`io.containerd.image.name`). Changes are made under a lock, written beside and renamed.
+Tags are where other tools look for them: each name has an entry in `manifests`, annotated with
+`org.opencontainers.image.ref.name` (the familiar name) and `io.containerd.image.name` (the full name, as containerd
+and buildx write it). A change takes a lock, writes a temporary file and renames it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Images:
         )
 
     def find(self, reference: Reference) -> Descriptor | None:
-        """Return what a reference names here, as FROM has it: its digest if it has one, else its tag."""
+        """Return the image that a reference names here: by its digest if it has one, else by its tag, as in FROM."""
         for image in self.entries():
             if reference.digest is None:
                 same = image.name == str(reference)
@@ -62,9 +62,9 @@ class Images:
         return None
 
     def tag(self, descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> None:
-        """Let the names (all of them, or none when it fails) point to the image.
+        """Make all names point to the image; when that fails, no name is changed.
 
-        Without names the image is kept unnamed, once. Its manifest is in the store, or StoreError is raised.
+        Without names the image gets one entry without a name. Raises StoreError if its manifest is not in the store.
         """
         with locked(self._lock):
             if not os.path.exists(self._layout.blob_path(descriptor.digest)):
@@ -90,7 +90,7 @@ class Images:
             self._write(kept)
 
     def untag(self, names: tuple[str, ...]) -> tuple[StoredImage, ...]:
-        """Remove names (canonical) or digests; returns the entries that went."""
+        """Remove names (canonical) or digests; returns the removed entries."""
         gone: list[StoredImage] = []
         with locked(self._lock):
             kept = []
@@ -104,7 +104,7 @@ class Images:
         return tuple(gone)
 
     def drop_unnamed(self, before: float = inf, *, dry: bool = False) -> tuple[Digest, ...]:
-        """Remove entries without a name whose manifest was last used before; return images that no entry is left of."""
+        """Remove unnamed entries whose manifest was last used by `before`; return images without an entry left."""
         with locked(self._lock):
             manifests = self._read().manifests
             kept = [item for item in manifests if _name(item) or self._used(item.digest) > before]
@@ -121,7 +121,7 @@ class Images:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep others from naming images, for removing what no image needs (gc.py)."""
+        """Keep others from naming images while gc.py removes what no image needs."""
         with locked(self._lock):
             yield
 

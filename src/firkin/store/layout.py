@@ -1,25 +1,25 @@
-"""Where things lie in the store, its version, its locks and its scratch space. Does I/O.
+"""The store's directories, version, locks and scratch space. Does I/O.
 
     ROOT/
       version               "2\n"; an earlier store is converted, a later one is refused (store/versions.py)
       oci/                  an OCI image layout that other tools can read in place
         oci-layout, index.json, blobs/sha256/HEX
       trees/ID/fs           an unpacked layer: an overlay diff directory (whiteouts are 0:0 devices)
-      trees/ID/index        its compact index (layer/index.py), where one was written
+      trees/ID/index        its compact index (layer/index.py), if one was written
       trees/ID/root-changed where the step changed the attributes of `/`
       indexes/HEX           the index of a layer that need not be unpacked; named as its tree would be
-      mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock); ID-N more of them, of which
-                            those before the number in ID.first are not to be used again (--no-cache)
+      mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock); ID-N are further copies;
+                            those below the number in ID.first are not used again (--no-cache)
       digests/HEX           digests of a context's files by their stat, one file a context
-      downloads/HEX.json    what is known of an address that an ADD named; HEX.DIGEST is what it sent
+      downloads/HEX.json    facts about a URL that an ADD named; HEX.DIGEST is the content that it sent
       references/HEX        who needs which trees and blobs, one document each (store/references.py)
       records.db            SQLite (WAL): cache records, blobs, resolved names, uses; a link to records-HEX.db
-      reserve               a mebibyte that `firkin prune` gives up when the disk is full, to have room to work
+      reserve               a mebibyte that `firkin prune` frees when the disk is full, to have room to work
       tmp/NAME/             scratch of one process, which holds a lock on tmp/NAME.lock
 
-Nothing appears under its final name before it is complete: files and directories are made in
-`tmp/` and renamed. All locks are flock(2): the kernel drops them with the process that held them,
-so a killed process leaves nothing behind but scratch, which the next one sweeps.
+A file or directory gets its final name only when it is complete: it is made in `tmp/` and renamed. All locks are
+flock(2): the kernel drops them with the process that held them. So a killed process leaves only scratch space
+behind, which the next process removes.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linu
 RESERVE_BYTES = 1 << 20
 _NOBODY = 65534
 _TRIAL_S = 60.0
-"""A trial takes milliseconds; one so old was killed."""
+"""A trial takes milliseconds; one as old as this was killed."""
 
 
 def give_up_reserve(root: str) -> None:
-    """Free the room that was set aside."""
+    """Free the space that was set aside."""
     if os.path.exists(f"{root}/reserve"):
         os.unlink(f"{root}/reserve")
 
 
 def is_full(root: str) -> bool:
-    """Say whether there is hardly any room where the store is."""
+    """Say whether the store's file system is full, or nearly so."""
     facts = os.statvfs(root)
     return facts.f_bavail * facts.f_frsize < RESERVE_BYTES or (facts.f_files > 0 and facts.f_favail < 16)
 
@@ -62,10 +62,10 @@ def _token() -> str:
 
 
 def spread(directory: str) -> None:
-    """Ask ext4 to lay what is made in a directory far apart on the disk, as it does with home directories.
+    """Ask ext4 to place the subdirectories of a directory far apart on the disk, as it does with home directories.
 
-    Else all trees begin in the block group of the store. Where others have just removed many files there, and there is
-    no journal, each new file takes 20 times as long (`recently_deleted` in fs/ext4/ialloc.c). Mirrors: chattr +T.
+    Otherwise all trees begin in the block group of the store. If many files were just removed there, and there is no
+    journal, each new file takes 20 times as long (`recently_deleted` in fs/ext4/ialloc.c). Mirrors: chattr +T.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -78,7 +78,7 @@ def spread(directory: str) -> None:
 
 
 class StoreLayout:
-    """An opened store directory. Use as a context manager: leaving it removes the scratch space."""
+    """An open store directory. Use as a context manager: leaving it removes the scratch space."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -125,18 +125,18 @@ class StoreLayout:
             os.unlink(self.scratch + ".lock")
 
     def blob_path(self, digest: str) -> str:
-        """Return where a blob lies, or would."""
+        """Return the path of a blob, whether it is there or not."""
         algorithm, _, value = digest.partition(":")
         return f"{self.blobs}/{algorithm}/{value}"
 
     def _give_up(self) -> None:
-        """Leave what is there to the next process, which sweeps it."""
+        """Leave the scratch space to the next process, which removes it."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
     def _prepare(self) -> int:
-        """Return the store's version; 0 where there is none: then the directories are made, the documents are not."""
+        """Return the store's version, 0 if there is no store yet: then make the directories, but not the documents."""
         try:
             return self._version()
         except FileNotFoundError:
@@ -160,7 +160,7 @@ class StoreLayout:
     def _begin(self) -> None:
         """Write the documents of a new store, the version last."""
         index = f"{self.root}/oci/index.json"
-        with locked(self.images_lock):  # another process may have made them, and named an image, just now
+        with locked(self.images_lock):  # another process may have just made them, and named an image
             if not os.path.exists(index):
                 write_atomically(index, b'{"schemaVersion":2,"manifests":[]}', self.scratch)
             write_atomically(f"{self.root}/oci/oci-layout", b'{"imageLayoutVersion":"1.0.0"}', self.scratch)
@@ -168,21 +168,21 @@ class StoreLayout:
         self.set_aside()
 
     def _convert(self) -> None:
-        """Make a store of an earlier version one of this.
+        """Convert a store of an earlier version to this one.
 
-        What is made first is of no meaning to the earlier version, and making it again does no harm. Writing the number
-        is the moment: a process that is killed leaves a store of the version before, or of this. The database follows
-        when it is opened, in a transaction of its own (store/database.py).
+        The first part makes only what the earlier version ignores, and repeating it does no harm. Writing the number
+        completes the conversion: a killed process leaves a store of either the earlier version or this one. The
+        database is migrated when it is opened, in its own transaction (store/database.py).
         """
         with locked(self.images_lock):
-            found = self._version()  # another process may have converted it just now
+            found = self._version()  # another process may have just converted it
             for version in range(found, STORE_VERSION):
                 CONVERSIONS[version](self)
             if found != STORE_VERSION:
                 write_atomically(f"{self.root}/version", f"{STORE_VERSION}\n".encode(), self.scratch)
 
     def set_aside(self) -> None:
-        """Keep room for a prune on a full disk; where there is none, be it."""
+        """Set space aside for a prune on a full disk, if there is space."""
         try:
             descriptor = os.open(f"{self.root}/reserve", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             try:
@@ -200,13 +200,13 @@ class StoreLayout:
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             if os.fstat(self._lock).st_nlink:
                 break
-            os.close(self._lock)  # swept by another process before it was locked
+            os.close(self._lock)  # another process removed it before it was locked
         os.mkdir(name, 0o700)
         spread(name)
         self.scratch = name
 
     def _sweep(self) -> None:
-        """Remove scratch whose process is gone, and what trials of the host left (linux/probe.py)."""
+        """Remove scratch space whose process is gone, and leftovers of trials of the host (linux/probe.py)."""
         now = os.fstat(self._lock).st_mtime
         for entry in os.scandir(self.root):
             if entry.name.startswith("trial-"):
@@ -229,26 +229,26 @@ class StoreLayout:
                 remove_tree(path[: -len(".lock")])
                 os.unlink(path)
             except OSError:
-                continue  # its process lives, another one sweeps, or it has files of ids that are not ours here
+                continue  # its process is alive, another process removes it, or files in it have ids unknown here
             finally:
                 os.close(lock)
 
     def scratch_path(self, prefix: str) -> str:
-        """Return a fresh name in this process's scratch space; nothing is made there."""
+        """Return a new path in this process's scratch space, without creating it."""
         return f"{self.scratch}/{prefix}-{_token()}"
 
 
 def _convert_1(layout: StoreLayout) -> None:
-    """Version 2 has references: a firkin that does not know them would remove what they name."""
+    """Version 2 has references. A firkin of version 1 does not know them and would remove what they name."""
     os.makedirs(layout.references, mode=0o755, exist_ok=True)
 
 
 CONVERSIONS: dict[int, Callable[[StoreLayout], None]] = {1: _convert_1}
-"""How the files of a store become those of the next version, by the version that they have."""
+"""The conversion of a store's files to the next version, by their present version."""
 
 
 def check_owner(root: str) -> None:
-    """Refuse the store of another user before anything is done in it; raises StoreError."""
+    """Refuse the store of another user before anything is changed in it; raises StoreError."""
     try:
         owner = os.stat(f"{root}/version").st_uid
     except PermissionError:
@@ -260,7 +260,7 @@ def check_owner(root: str) -> None:
 
 def _refuse_foreign(root: str, owner: int) -> None:
     own = os.geteuid()
-    if owner in (own, _NOBODY):  # the latter: of an id that is not known here, as on NFS that squashes root
+    if owner in (own, _NOBODY):  # nobody: an id that is not known here, as on NFS that squashes root
         return
     theirs = _user(owner)
     raise StoreError(
@@ -275,7 +275,7 @@ def _refuse_foreign(root: str, owner: int) -> None:
 
 
 def _owner(path: str) -> int:
-    """Return the owner of a path, or of the nearest directory above it that can be looked at."""
+    """Return the owner of a path, or of the nearest directory above it that stat can reach."""
     while True:
         try:
             return os.stat(path).st_uid
@@ -294,7 +294,7 @@ def _user(uid: int) -> str:
 
 @contextmanager
 def locked(path: str, *, shared: bool = False) -> Iterator[None]:
-    """Hold a file lock; waits for it. The lock file stays (removing it would race)."""
+    """Wait for a file lock and hold it. The lock file stays (removing it would race)."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
@@ -304,7 +304,7 @@ def locked(path: str, *, shared: bool = False) -> Iterator[None]:
 
 
 def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) -> None:
-    """Write a small file as a whole or not at all: temporary file, fsync, rename."""
+    """Write a small file completely or not at all: temporary file, fsync, rename."""
     temporary = f"{scratch}/.{os.path.basename(path)}-{_token()}"
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
@@ -324,7 +324,7 @@ def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) ->
 
 
 def store_error(what: str, error: OSError) -> StoreError:
-    """Turn an operating-system error into one that names the cause and the way out."""
+    """Return a StoreError for an operating-system error, with its cause and hints."""
     hints: tuple[Hint, ...] = ()
     code = "store-io"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

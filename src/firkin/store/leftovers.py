@@ -1,8 +1,8 @@
-"""Frees what is in no table of the database, by the times of files: a part of `firkin prune`. Does I/O.
+"""Removes what is in no table of the database, by the times of files: a part of `firkin prune`. Does I/O.
 
-Cache mounts go when no build holds their lock. Downloads and small files go as they are: whoever needs one has a link
-of its own or makes it again. Trees and blobs that no table knows (their record was lost) go like those that are known:
-under the database's write lock, and only if nobody took them up meanwhile. See store/gc.py.
+Cache mounts are removed when no build holds their lock. Downloads and small files are removed without a lock: a build
+that needs one has its own link or makes it again. Trees and blobs in no table (their record was lost) are removed like
+recorded ones: under the database's write lock, and only if no build used them meanwhile. See store/gc.py.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def remove_mounts(store: Store, limit: float, dry: bool, tally: Tally) -> list[F
 
 
 def remove_downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
-    """Remove downloads that were not used since `limit`; a build that uses one has a link of its own."""
+    """Remove downloads that were not used since `limit`; a build that uses one has its own link."""
     base = store.layout.downloads
     groups: dict[str, list[str]] = {}
     for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
@@ -71,7 +71,7 @@ def remove_downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
 
 
 def remove_files(store: Store, limit: float, dry: bool) -> list[Freed]:
-    """Remove what is known of contexts and of layers that are not unpacked, by its last use."""
+    """Remove digests of contexts and indexes of layers that are not unpacked, by their last use."""
     return _unused(store.layout.digests, limit, dry) + _unused(store.layout.indexes, limit, dry)
 
 
@@ -96,7 +96,7 @@ def _remove_orphan_tree(store: Store, name: str) -> bool:
     place = store.layout.scratch_path("gone")
     with store.records.transaction() as connection:
         if connection.execute("SELECT 1 FROM trees WHERE id = ?", (name,)).fetchone():
-            return False  # a build took it up meanwhile
+            return False  # a build used it meanwhile
         try:
             os.rename(f"{store.layout.trees}/{name}", place)
         except FileNotFoundError:
@@ -119,7 +119,7 @@ def _unused(directory: str, limit: float, dry: bool) -> list[Freed]:
 
 
 def remove_orphan_blobs(store: Store, limit: float, held: Container[str], dry: bool) -> list[Freed]:
-    """Remove blobs that nobody remembers: of images without a name, or from before the database was renewed."""
+    """Remove blobs that are in no table: of images without a name, or older than the present database."""
     known = {str(row[0]) for row in store.records.query("SELECT digest FROM blobs")}
     found = [item for item in _old_blobs(store, limit) if item.name not in known and item.name not in held]
     if dry or not found:
@@ -149,7 +149,7 @@ def _is_old(status: os.stat_result | None, limit: float) -> bool:
 
 
 def _status(path: str) -> os.stat_result | None:
-    """Return what stat says; None for what another prune has taken meanwhile."""
+    """Return the status of a file, None if another prune has removed it meanwhile."""
     try:
         return os.stat(path)
     except FileNotFoundError:
@@ -157,7 +157,7 @@ def _status(path: str) -> os.stat_result | None:
 
 
 def unlink(path: str) -> None:
-    """Remove a file that another prune may have taken."""
+    """Remove a file that another prune may have removed already."""
     try:
         os.unlink(path)
     except FileNotFoundError:

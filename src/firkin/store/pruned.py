@@ -6,7 +6,7 @@ import msgspec
 
 
 class Freed(msgspec.Struct, frozen=True):
-    """What went: `kind` is layer, record, blob, mount, image, download or file; `size_bytes` on disk."""
+    """A removed item: `kind` is layer, record, blob, mount, image, download or file; `size_bytes` is on disk."""
 
     kind: str
     name: str
@@ -14,7 +14,7 @@ class Freed(msgspec.Struct, frozen=True):
 
 
 class Spared(msgspec.Struct, frozen=True):
-    """What stays for one reason: how many of a kind, and their bytes where they are known."""
+    """The items of one kind that stay for one reason: how many, and their bytes where they are known."""
 
     kind: str
     why: str

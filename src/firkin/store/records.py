@@ -1,7 +1,7 @@
-"""What the store knows of layers, blobs, registries and uses, in its database. Does I/O.
+"""The store's tables of layers, blobs, registries and uses. Does I/O.
 
-Contract: docs/dev/store.md. Records of steps are the builder's (`builder/cache/records.py`); of them the store knows
-which layer they stand for and when they were last of use.
+Contract: docs/dev/store.md. Records of steps belong to the builder (`builder/cache/records.py`). The store reads only
+which layer a record stands for and when it was last used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class LayerBlob(msgspec.Struct, frozen=True):
 
 
 class ResolvedName(msgspec.Struct, frozen=True):
-    """What the name of an image was resolved to: the document that it points to, and its manifest for a platform."""
+    """The result of resolving an image's name: the document that it points to, and the manifest for a platform."""
 
     digest: Digest
     manifest: Digest
@@ -31,18 +31,18 @@ class ResolvedName(msgspec.Struct, frozen=True):
 
 
 USE_PRECISION_S = 30.0
-"""A use is noted again only after this time, so that a cached build does not write."""
+"""A use is noted again only after this time, so that a fully cached build writes nothing."""
 
 
 class Records(Database):
-    """What one store knows; `clock` returns seconds since the epoch."""
+    """The tables of one store; `clock` returns seconds since the epoch."""
 
     def __init__(self, path: str, clock: Callable[[], float]) -> None:
         super().__init__(path)
         self.clock = clock
 
     def touch(self, keys: tuple[str, ...], trees: tuple[str, ...], blobs: tuple[str, ...]) -> None:
-        """Note that these were of use now: a running `prune` then leaves them alone."""
+        """Note that these are used now, so that a running `prune` spares them."""
         now = self.clock()
         with self.transaction() as connection:
             connection.executemany("UPDATE records SET used = ? WHERE key = ?", [(now, key) for key in keys])
@@ -50,7 +50,7 @@ class Records(Database):
             connection.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob) for blob in blobs])
 
     def use_trees(self, trees: Iterable[str]) -> None:
-        """Note that these trees are of use now, also those that were made before the database was."""
+        """Note that these trees are used now. Adds those that are older than the database."""
         now = self.clock()
         with self.transaction() as connection:
             connection.executemany(
@@ -59,7 +59,7 @@ class Records(Database):
             )
 
     def use_blob(self, digest: Digest, size: int) -> None:
-        """Note that a blob of the store is of use now."""
+        """Note that a blob of the store is used now."""
         rows = self.query("SELECT used FROM blobs WHERE digest = ?", (digest,))
         if not rows or self.clock() - number(rows[0][0]) > USE_PRECISION_S:
             self.add_blob(digest, size)
@@ -76,7 +76,7 @@ class Records(Database):
             )
 
     def measured_tree(self, tree_id: str, size: int) -> None:
-        """Note what a tree takes on disk, in bytes; that is no use of it."""
+        """Note a tree's size on disk in bytes; its time of last use stays."""
         with self.transaction() as connection:
             connection.execute("UPDATE trees SET size = ? WHERE id = ?", (size, tree_id))
 
@@ -90,7 +90,7 @@ class Records(Database):
             )
 
     def layer_blob(self, layer: str, variant: str) -> LayerBlob | None:
-        """Return the blob that a layer was written as, if it was."""
+        """Return the blob that a layer was written as, None if there is none."""
         rows = self.query(
             "SELECT diff_id, digest, size, media_type FROM layer_blobs WHERE layer = ? AND variant = ?",
             (layer, variant),
@@ -102,7 +102,7 @@ class Records(Database):
         return LayerBlob(DiffID(str(diff_id)), descriptor)
 
     def layer_blobs(self, layer: str) -> tuple[LayerBlob, ...]:
-        """Return every blob that a layer is known as."""
+        """Return every blob that a layer was written as."""
         rows = self.query(
             "SELECT diff_id, digest, size, media_type FROM layer_blobs WHERE layer = ? ORDER BY variant", (layer,)
         )
@@ -127,7 +127,7 @@ class Records(Database):
             )
 
     def forget_layer(self, layer: str) -> None:
-        """Let no step stand for a layer any more, e.g. because its blob turned out to be gone."""
+        """Remove all records of steps that stand for a layer, e.g. because its blob is gone."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM records WHERE layer = ?", (layer,))
 
@@ -142,7 +142,7 @@ class Records(Database):
             )
 
     def places(self, digest: Digest) -> tuple[tuple[str, str], ...]:
-        """Return (registry, repository) pairs that were seen to hold a blob, newest first."""
+        """Return the (registry, repository) pairs that held a blob, last seen first."""
         rows = self.query(
             "SELECT registry, repository FROM blob_places WHERE digest = ? ORDER BY seen DESC LIMIT 16",
             (digest,),
@@ -150,7 +150,7 @@ class Records(Database):
         return tuple((str(registry), str(repository)) for registry, repository in rows)
 
     def resolved(self, name: str, platform: str) -> ResolvedName | None:
-        """Return what a name was resolved to, if it was before."""
+        """Return the stored result of resolving a name, None if there is none."""
         rows = self.query(
             "SELECT digest, manifest, checked FROM names WHERE name = ? AND platform = ?", (name, platform)
         )
@@ -160,7 +160,7 @@ class Records(Database):
         return ResolvedName(Digest(str(digest)), Digest(str(manifest)), number(checked))
 
     def add_resolved(self, name: str, platform: str, digest: Digest, manifest: Digest) -> None:
-        """Note what a name resolved to just now."""
+        """Note the result of resolving a name now."""
         with self.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO names (name, platform, digest, manifest, checked) VALUES (?, ?, ?, ?, ?)",

@@ -1,16 +1,16 @@
-"""References: who needs what of the store. What is referenced is never removed. Does I/O.
+"""References: they say who needs which trees and blobs. What is referenced is never removed. Does I/O.
 
 Garbage collection (store/gc.py) knows nothing of images, builds or containers. It asks every provider in PROVIDERS for
 its references, and keeps what they name:
 
 * an image in the store's list needs the blobs of its documents and layers;
-* a process that uses the store now needs whatever was of use since it began, as a build looks up layers one by one;
-* whoever needs something for longer than a process lives (a container) registers a reference: a file in
-  `references/`, which stays until it is released. The collector needs not know of which kind it is.
+* a process that uses the store now needs everything that was used since it began: a build looks up layers one by one;
+* an owner that needs something for longer than a process lives (a container) registers a reference: a file in
+  `references/`, which stays until it is released. The collector need not know its kind.
 
-A reference is registered before what it names is relied on, and `register` looks whether all of it is there
-afterwards. So a collector that runs at this moment either finds the reference, or finds that the layers were of use
-just now, or has removed them before, which is told.
+An owner registers a reference before it relies on what it names. `register` writes the reference first and then checks
+that everything is there. So a collector that runs at the same time finds the reference, or finds that the layers were
+just used, or has removed them already; in the last case `register` raises an error.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ IMAGE, PROCESS = "image", "process"
 
 
 class StoreReference(msgspec.Struct, frozen=True):
-    """What somebody needs: trees by id, blobs by digest, and with `since_s` all that was of use since then.
+    """What one owner needs: trees by id, blobs by digest, and with `since_s` everything that was used since then.
 
-    `kind` says who it is (an image, a process, later a container), and with `name` makes it the only one.
+    `kind` says what the owner is (an image, a process, later a container); `kind` and `name` together are unique.
     """
 
     kind: str
@@ -48,20 +48,20 @@ class StoreReference(msgspec.Struct, frozen=True):
 
 
 def references(store: Store) -> Iterator[StoreReference]:
-    """Yield all references; raises StoreError when one cannot be read, for then nothing may be removed."""
+    """Yield all references; raises StoreError when one cannot be read, because nothing may be removed then."""
     for provider in PROVIDERS:
         yield from provider(store)
 
 
 class Held(NamedTuple):
-    """What all references name together: the kind of whoever needs it, by tree id and by digest."""
+    """Everything that references name: the kind of its (first) owner, by tree id and by digest."""
 
     trees: dict[str, str]
     blobs: dict[str, str]
 
 
 def held(store: Store, lost_images: Container[str] = ()) -> Held:
-    """Ask everyone; `lost_images` (digests of images without a name) count as removed already."""
+    """Ask all providers; `lost_images` (digests of images without a name) count as removed already."""
     found = Held({}, {})
     for reference in references(store):
         if reference.kind == IMAGE and reference.name in lost_images:
@@ -74,7 +74,10 @@ def held(store: Store, lost_images: Container[str] = ()) -> Held:
 
 
 def held_since(store: Store, now: float) -> float:
-    """Return since when all that was of use is needed; `now` when nobody says so. Images name what they need."""
+    """Return the time since when everything that was used is needed; `now` if no reference has such a time.
+
+    Images are not asked: they name what they need.
+    """
     asked = (*_of_processes(store), *registered(store))
     return min((now, *(reference.since_s for reference in asked if reference.since_s is not None)))
 
@@ -83,7 +86,7 @@ def held_since(store: Store, now: float) -> float:
 
 
 def _of_images(store: Store) -> Iterator[StoreReference]:
-    """Yield what the images in the store's list consist of; those without a name are known by their digest."""
+    """Yield a reference for each image in the store's list; one without a name has its digest as its name."""
     children: dict[Digest, tuple[Descriptor, ...]] = {}
     for image in store.images.entries():
         blobs: dict[Digest, None] = {}
@@ -111,7 +114,7 @@ def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
 
 
 def _of_processes(store: Store) -> Iterator[StoreReference]:
-    """Yield the processes that use this store, but for this one: each has scratch space since it began."""
+    """Yield a reference for each other process that uses this store; its scratch space is as old as the process."""
     base = f"{store.layout.root}/tmp"
     own = os.path.basename(store.layout.scratch) + ".lock"
     for name in os.listdir(base):
@@ -120,11 +123,11 @@ def _of_processes(store: Store) -> Iterator[StoreReference]:
                 yield StoreReference(PROCESS, name.removesuffix(".lock"), since_s=os.stat(f"{base}/{name}").st_mtime)
 
 
-# Whoever registers
+# Registered references
 
 
 def register(store: Store, reference: StoreReference) -> None:
-    """Keep a reference until it is released, in the place of one with its kind and name.
+    """Keep a reference until it is released; it replaces one with the same kind and name.
 
     Raises StoreError, and keeps nothing, when something that it names is not in the store (any more).
     """
@@ -148,20 +151,20 @@ def register(store: Store, reference: StoreReference) -> None:
 
 
 def release(store: Store, kind: str, name: str) -> None:
-    """Remove a reference; what it named is of no use from now on, unless others need it."""
+    """Remove a reference; what it named may be removed from now on, unless others need it."""
     with locked(store.layout.images_lock), suppress(FileNotFoundError):
         os.unlink(_path(store, kind, name))
 
 
 def registered(store: Store) -> Iterator[StoreReference]:
-    """Yield what was registered and not released; raises StoreError for what cannot be read."""
+    """Yield the registered references; raises StoreError for one that cannot be read."""
     for name in sorted(os.listdir(store.layout.references)):
         path = f"{store.layout.references}/{name}"
         try:
             with open(path, "rb") as file:
                 yield decode_json(file.read(), StoreReference)
         except FileNotFoundError:
-            continue  # released just now
+            continue  # it was just released
         except (OSError, msgspec.MsgspecError) as error:
             raise StoreError(
                 f"a reference to layers cannot be read: {error}",

@@ -1,4 +1,4 @@
-"""What garbage collection is asked to keep the store within. Pure."""
+"""The limits that garbage collection keeps the store within. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class GcRules(msgspec.Struct, frozen=True):
-    """What a build removes from the store when it has ended. 0: no such rule; both: old things, until it fits.
+    """What a build removes from the store when it has ended. 0: no such rule; with both: old items, until it fits.
 
     `max_used_bytes` counts layers and blobs that no image with a name needs.
     """

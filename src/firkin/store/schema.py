@@ -1,7 +1,7 @@
-"""The tables of the store's database, and how those of an earlier version become these. Pure.
+"""The tables of the store's database, and the migrations from earlier versions. Pure.
 
-All tables are a cache. What a user owns (names of images, references) is kept in files beside the database, which may
-be damaged or dropped.
+All tables are a cache: the database may be damaged or dropped. What a user owns (names of images, references) is kept
+in files beside it.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ CREATE TABLE names (
 ) WITHOUT ROWID;
 """
 
-_VERSION_1 = 849229820  # that of the tables of version 1, which was a checksum of their text
+_VERSION_1 = 849229820  # `user_version` of version 1: a checksum of the text of its tables
 MIGRATIONS: dict[int, tuple[int, str]] = {_VERSION_1: (2, "")}
-"""`user_version` of a database: that of the next version, and the statements that lead there."""
+"""By `user_version` of a database: the next version's number, and the statements that lead to it."""
 
 
 def statements(script: str) -> list[str]:
-    """Return the statements of a script one by one: SQLite's own way ends the transaction."""
+    """Return the statements of a script one by one, because `executescript` commits the open transaction."""
     return [statement for statement in script.split(";\n") if statement.strip()]

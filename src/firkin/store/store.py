@@ -1,4 +1,4 @@
-"""One opened store: everything under its root. Does I/O."""
+"""One open store: everything under its root. Does I/O."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from firkin.store.trees import StagedTree, Trees
 class Store:
     """The store at `root`; made if missing. Use as a context manager.
 
-    `clock` returns seconds since the epoch; `warn` gets the code and text of what is lost. Raises StoreError when
-    it cannot be used.
+    `clock` returns seconds since the epoch; `warn` gets the code and text of a warning about lost records. Raises
+    StoreError when the store cannot be used.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Store:
         known = self._records
         if known is not None:
             return known
-        with self._opening:  # bases are resolved side by side, and a second connection finds the database locked
+        with self._opening:  # bases are resolved in parallel, and a second connection would find the database locked
             if self._records is None:
                 self._records = Records(self.layout.database, self._clock)
                 if self._records.lost and self._warn is not None:
@@ -48,11 +48,11 @@ class Store:
             return self._records
 
     def keeps(self, descriptor: Descriptor) -> bool:
-        """Say whether a blob is here, whole; then `prune` leaves it alone from now on."""
+        """Say whether a blob is here and complete; if so, note its use, so that `prune` spares it from now on."""
         if self.blobs.size(descriptor.digest) != descriptor.size:
             return False
         self.records.use_blob(descriptor.digest, descriptor.size)
-        return self.blobs.size(descriptor.digest) == descriptor.size  # it may have gone just before that was noted
+        return self.blobs.size(descriptor.digest) == descriptor.size  # a prune may have removed it before that
 
     def stage_tree(self) -> StagedTree:
         """Begin a new tree; raises StoreError. See StagedTree."""

@@ -1,9 +1,9 @@
 """Unpacked layers: overlay diff directories under names that say what they hold. Does I/O.
 
 A tree's id is 64 hex digits: the chain id of a pulled layer (its attributes may depend on the layers
-below), or the cache key of the step that made it. Beside its diff directory lie its index, where one was
-written, and a mark, where its step changed the attributes of `/`. Only this module spells their names; all
-others know a tree by its id, or by the path of its diff directory.
+below), or the cache key of the step that made it. Beside its diff directory is its index, if one was
+written, and a mark, if its step changed the attributes of `/`. Only this module knows their file names. All
+other modules name a tree by its id, or by the path of its diff directory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Trees:
         self._layout = layout
 
     def path(self, tree_id: str) -> str:
-        """Return the diff directory, whether it is there or not."""
+        """Return the path of the diff directory, whether it is there or not."""
         return f"{self._layout.trees}/{tree_id}/{_FILES}"
 
     def has(self, tree_id: str) -> bool:
@@ -36,20 +36,20 @@ class Trees:
         return os.path.isdir(self.path(tree_id))
 
     def index_beside(self, tree: str) -> str | None:
-        """Return the path of the index that lies beside a diff directory, None where there is none."""
+        """Return the path of the index beside a diff directory, None if there is none."""
         path = f"{tree.removesuffix(f'/{_FILES}')}/{_INDEX}"
         return path if os.path.exists(path) else None
 
     def root_changed(self, tree: str) -> bool:
-        """Tell of a diff directory whether its step changed the attributes of `/` itself."""
+        """Say whether the step that made a diff directory changed the attributes of `/` itself."""
         return os.path.exists(f"{tree.removesuffix(f'/{_FILES}')}/{_ROOT_CHANGED}")
 
 
 class StagedTree:
-    """A tree that is being made, in the scratch space: fill the diff directory `path`, then `seal` it.
+    """A tree that is being made in the scratch space: fill the diff directory `path`, then `seal` it.
 
-    As a context manager it removes, when the block ends, what was not sealed. `note` is told the id of a
-    sealed tree.
+    As a context manager it removes the tree at the end of the block if it was not sealed. `note` is called with
+    the id of a sealed tree.
     """
 
     def __init__(self, layout: StoreLayout, note: Callable[[str], None]) -> None:
@@ -74,19 +74,19 @@ class StagedTree:
         self.drop()
 
     def write_index(self, index: IndexWriter) -> None:
-        """Write the tree's index, for owners and devices that files cannot have here."""
+        """Write the tree's index, which keeps owners and devices that files cannot have here."""
         with open(self.index_path, "wb") as file:
             index.write(file)
 
     def mark_root_changed(self) -> None:
-        """Note that the step changed the attributes of `/` itself, so that they are part of its layer."""
+        """Note that the step changed the attributes of `/` itself, so they are part of its layer."""
         with open(f"{self._place}/{_ROOT_CHANGED}", "wb"):
             pass
 
     def seal(self, tree_id: str) -> None:
         """Give the tree its name; raises StoreError.
 
-        When another process was faster its tree is kept: equal ids hold equal results.
+        If another process was faster, its tree is kept: equal ids hold equal results.
         """
         target = f"{self._layout.trees}/{tree_id}"
         try:

@@ -12,9 +12,9 @@ from firkin.store.store import Store
 
 
 class Use(msgspec.Struct, frozen=True):
-    """One kind of thing in the store: layer, blob, mount, download or file; bytes on disk.
+    """The items of one kind in the store: layer, blob, mount, download or file; bytes on disk.
 
-    `unmeasured` of the `count` have no size yet: what is unpacked is measured when somebody wants to know.
+    `unmeasured` of the `count` have no size yet: an unpacked tree is measured when its size is first needed.
     """
 
     kind: str
@@ -24,7 +24,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 def recorded_use(store: Store) -> tuple[Use, ...]:
-    """Return what the database says of layers and blobs; takes no look at the files."""
+    """Return the use of layers and blobs from the database; does not look at the files."""
     layers, measured, size = store.records.query("SELECT count(*), count(nullif(size, 0)), sum(size) FROM trees")[0]
     blobs, bytes_ = store.records.query("SELECT count(*), sum(size) FROM blobs")[0]
     return (
@@ -34,14 +34,14 @@ def recorded_use(store: Store) -> tuple[Use, ...]:
 
 
 def measured_use(store: Store) -> tuple[Use, ...]:
-    """Return what everything takes; measures what was not measured before."""
+    """Return the use of every kind; measures what was not measured before."""
     measure_trees(store)
     layout = store.layout
     mounts = [name for name in _names(layout.mounts) if not name.endswith((".lock", ".first"))]
     downloads = _names(layout.downloads)
     files = [f"{folder}/{name}" for folder in (layout.digests, layout.indexes) for name in _names(folder)]
     layers, _ = recorded_use(store)
-    # Small ones (manifests, configurations) are in no table.
+    # Small blobs (manifests, configurations) are in no table.
     kinds = [f"{layout.blobs}/{name}" for name in _names(layout.blobs)]
     blobs = [f"{folder}/{name}" for folder in kinds for name in _names(folder)]
     return (
@@ -75,7 +75,7 @@ def disk_size(path: str) -> int:
                 seen.add((status.st_dev, status.st_ino))
             total += status.st_blocks * 512
     except FileNotFoundError:
-        pass  # a prune took it
+        pass  # a prune removed it
     return total
 
 

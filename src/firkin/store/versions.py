@@ -1,20 +1,20 @@
 """The version of the store's format. Pure.
 
-One number stands for everything under the store's root: directories, documents, tables of the database. Whoever changes
-any of it
+One number stands for everything under the store's root: directories, documents, tables of the database. To change any
+of it:
 
-1. counts STORE_VERSION up,
-2. writes how a store of the version before becomes one of this: files in `CONVERSIONS` of store/layout.py, tables in
-   `MIGRATIONS` of store/schema.py,
-3. keeps a store of the version before in tests/data (tests/support/old_stores.py makes it),
-4. writes the new FORMAT, which tests/unit/store/test_versions.py tells.
+1. Count STORE_VERSION up.
+2. Write the conversion from the previous version: files in `CONVERSIONS` of store/layout.py, tables in `MIGRATIONS` of
+   store/schema.py.
+3. Keep a store of the previous version in tests/data (tests/support/old_stores.py makes it).
+4. Write the new FORMAT: tests/unit/store/test_versions.py computes it.
 
-Caches that carry a version of their own (digests of contexts, indexes of layers) are made anew instead.
+Caches with their own version (digests of contexts, indexes of layers) are not converted but made again.
 """
 
 from __future__ import annotations
 
 STORE_VERSION = 2
 FORMAT = "8c2a1c61af9c9c698dc4dd7bf145ecf77be0dec012b3f45bb29ee534cef2fde6"
-"""Digest of tables and layout; a test compares it, so that nobody changes them and forgets the number."""
+"""Digest of tables and layout; a test compares it, so that nobody changes them without a new version."""
 DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "references", "tmp")
