@@ -77,7 +77,7 @@ def encode_member(path: str, entry: Entry, *, link: str = "", clamp_mtime_s: int
     if clamp_mtime_s is not None:
         mtime = min(mtime, clamp_mtime_s)
     name = path
-    if type == "dir":
+    if entry.kind == "dir":
         name = path + "/" if path else "./"
     numbers = _NUMBERS % (entry.mode, entry.uid, entry.gid, size, mtime)
     # What passes here surely fits into one header. Numbers that are too big make the field too long.
