@@ -6,9 +6,10 @@ A place holds entries under names: the cache key of a step, or `mount-` and the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from firkin.builder.cache.entry import CacheEntry
+if TYPE_CHECKING:
+    from firkin.builder.cache.entry import CacheEntry
 
 
 class ReadableCache(Protocol):
