@@ -88,9 +88,10 @@ from typing import Any
 
 import pytest
 from support.accounts import Firkin
+from support.git_commits import COMMIT_TIME
 from support.image import BuiltImage, build_image, read_layout
 from support.registry import Registry
-from support.web import COMMIT_TIME, FileServer, GitServer, serving_files, serving_git
+from support.web import FileServer, GitServer, serving_files, serving_git
 
 pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("language")]
 

@@ -34,11 +34,13 @@ class ExecutorImage:
 
 def executor_image(target: str, registry: Registry) -> ExecutorImage:
     """Return the image, building it when sources changed. The registry must be one that tests may seed."""
-    place = cache_directory() / f"executor-{_sources()}"
+    checkout = cache_directory() / f"executor-{hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]}"
+    place = checkout / _sources()
     with locked(cache_directory() / "executor.lock"):
         if not (place / "done").exists():
-            for old in cache_directory().glob("executor-*"):
-                shutil.rmtree(old)
+            if checkout.exists():
+                shutil.rmtree(checkout)  # what it was made of has changed; other checkouts keep theirs
+            checkout.mkdir()
             registry.seed_bases(*BASES)
             command = [sys.executable, str(REPOSITORY / "images/build.py"), "--output", str(place), "--"]
             command += ["--root", str(place / "store"), "--registry-mirror", f"docker.io={registry.url}"]

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from dulwich.objects import Blob, Commit, ObjectID, Tag, Tree
+from dulwich.objects import Commit, ObjectID, Tag
 from dulwich.repo import MemoryRepo
 from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
+from support.git_commits import COMMIT_TIME, commit_files
 from support.web import running
 
-TIME = 1_600_000_000
 Answer = Callable[[str, str], tuple[str, str, str] | None]
 """Takes path and query; returns status, and a header's name and value, None to go on."""
 
@@ -75,43 +75,13 @@ class Server:
         ref: bytes = b"refs/heads/main",
         parents: Sequence[bytes] = (),
     ) -> str:
-        repo = self.repos.setdefault(f"/{name}", MemoryRepo())
-        store = repo.object_store
-
-        def tree_of(prefix: str) -> bytes:
-            tree = Tree()
-            names = {path[len(prefix) :].partition("/")[0] for path in files if path.startswith(prefix)}
-            for item in names:
-                if prefix + item in files:
-                    mode, data = files[prefix + item]
-                    if mode == 0o160000:
-                        tree.add(item.encode(), mode, data)  # type: ignore[arg-type]
-                        continue
-                    blob = Blob.from_string(data)
-                    store.add_object(blob)
-                    tree.add(item.encode(), mode, blob.id)
-                else:
-                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))  # type: ignore[arg-type]
-            store.add_object(tree)
-            return tree.id
-
-        commit = Commit()
-        commit.tree = tree_of("")  # type: ignore[assignment]
-        commit.author = commit.committer = b"A <a@b>"
-        commit.author_time = commit.commit_time = TIME
-        commit.author_timezone = commit.commit_timezone = 0
-        commit.message = b"message"
-        commit.parents = list(parents)  # type: ignore[arg-type]
-        store.add_object(commit)
-        repo.refs[ref] = commit.id  # type: ignore[index]
-        repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
-        return commit.id.decode()
+        return commit_files(self.repos.setdefault(f"/{name}", MemoryRepo()), files, ref, parents)
 
     def tag(self, name: str, tag: str, sha: str) -> str:
         repo = self.repos[f"/{name}"]
         found = Tag()
         found.name, found.tagger, found.message = tag.encode(), b"A <a@b>", b"m"
-        found.tag_time, found.tag_timezone = TIME, 0
+        found.tag_time, found.tag_timezone = COMMIT_TIME, 0
         found.object = Commit, sha.encode()  # type: ignore[assignment]
         repo.object_store.add_object(found)
         repo.refs[b"refs/tags/" + tag.encode()] = found.id  # type: ignore[index]

@@ -8,12 +8,11 @@ from socketserver import BaseServer
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from dulwich.objects import Blob, Commit, Tree
 from dulwich.repo import MemoryRepo
 from dulwich.server import DictBackend
 from dulwich.web import make_wsgi_chain
 
-COMMIT_TIME = 1_600_000_000
+from support.git_commits import commit_files
 
 
 @contextmanager
@@ -77,32 +76,7 @@ class GitServer:
 
     def commit(self, name: str, files: Mapping[str, tuple[int, bytes]], ref: str = "refs/heads/main") -> str:
         """Make a commit of files (mode and bytes by path) and return its id; the URL is `url` + `/name`."""
-        repo = self.repos.setdefault(f"/{name}", MemoryRepo())
-        store = repo.object_store
-
-        def tree_of(prefix: str) -> Any:
-            tree = Tree()
-            for item in sorted({path[len(prefix) :].partition("/")[0] for path in files if path.startswith(prefix)}):
-                if prefix + item in files:
-                    mode, data = files[prefix + item]
-                    blob = Blob.from_string(data)
-                    store.add_object(blob)
-                    tree.add(item.encode(), mode, blob.id)
-                else:
-                    tree.add(item.encode(), 0o040000, tree_of(prefix + item + "/"))
-            store.add_object(tree)
-            return tree.id
-
-        commit = Commit()
-        commit.tree = tree_of("")
-        commit.author = commit.committer = b"A <a@b>"
-        commit.author_time = commit.commit_time = COMMIT_TIME
-        commit.author_timezone = commit.commit_timezone = 0
-        commit.message = b"message"
-        store.add_object(commit)
-        repo.refs[ref.encode()] = commit.id  # type: ignore[index]
-        repo.refs.set_symbolic_ref(b"HEAD", b"refs/heads/main")  # type: ignore[arg-type]
-        return commit.id.decode()
+        return commit_files(self.repos.setdefault(f"/{name}", MemoryRepo()), files, ref.encode())
 
 
 class _Quiet(WSGIRequestHandler):

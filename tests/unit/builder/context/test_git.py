@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from dulwich.objects import Blob, Commit, ObjectID, Tree
 from dulwich.repo import MemoryRepo, Repo
-from support.git_server import TIME, Server
+from support.git_commits import COMMIT_TIME
+from support.git_server import Server
 
 from firkin.builder.context.git import GitTools, open_git
 from firkin.builder.context.git_address import GitCredentials, join_remote, parse_address, submodule_url
@@ -58,7 +59,7 @@ def test_default_branch(server: Server, tools: GitTools) -> None:
     assert modes == {"Dockerfile": 0o644, "bin": 0o755, "bin/run": 0o755}
     entry = view.lstat("Dockerfile")
     assert entry is not None
-    assert (entry.uid, entry.gid, entry.size, entry.mtime_ns) == (0, 0, 13, TIME * 10**9)
+    assert (entry.uid, entry.gid, entry.size, entry.mtime_ns) == (0, 0, 13, COMMIT_TIME * 10**9)
     assert view.lstat("nothing") is None
     assert view.lstat("Dockerfile/x") is None
 
@@ -170,8 +171,8 @@ def test_a_server_that_says_nothing_is_not_waited_for(said: bytes, tools: GitToo
 
 def test_the_time_of_a_source(server: Server, tools: GitTools) -> None:
     server.commit("a.git", FILES)
-    assert Files(open_git(Git(server.url + "/a.git"), tools)).time_s == TIME
-    assert Files(open_git(Git(server.url + "/a.git", subdir="sub"), tools)).time_s == TIME
+    assert Files(open_git(Git(server.url + "/a.git"), tools)).time_s == COMMIT_TIME
+    assert Files(open_git(Git(server.url + "/a.git", subdir="sub"), tools)).time_s == COMMIT_TIME
     assert Files(MemoryView({"f": Entry("file")}, {})).time_s is None
     assert MemoryView({"f": Entry("file", mtime_ns=7 * 10**9), "d": Entry("dir")}, {}).newest_s() == 7
     assert Files(SingleFile("f", Entry("file", mtime_ns=9 * 10**9), b"")).time_s == 9
@@ -437,7 +438,7 @@ def plant(server: Server, name: str, *entries: tuple[bytes, int, bytes]) -> None
     tree = Tree.from_string(raw)
     commit = Commit()
     commit.tree, commit.author, commit.committer, commit.message = tree.id, b"A <a@b>", b"A <a@b>", b"m"
-    commit.author_time = commit.commit_time = TIME
+    commit.author_time = commit.commit_time = COMMIT_TIME
     commit.author_timezone = commit.commit_timezone = 0
     for made in (tree, commit):
         repo.object_store.add_object(made)
