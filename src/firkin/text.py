@@ -6,7 +6,8 @@ No such text can be encoded again as it is: JSON and SQLite get `valid_text` of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 Pairs = tuple[tuple[str, str], ...]
 """Names with their values, in order."""
@@ -200,3 +201,45 @@ def _edit_distance(left: str, right: str, limit: int) -> int:
             return limit
         before = above
     return row[-1]
+
+
+def clean(path: str) -> str:
+    """Return a path relative to the root without empty, `.` and `..` parts; `..` stops at the root."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            if parts:
+                parts.pop()
+        elif part and part != ".":
+            parts.append(part)
+    return "/".join(parts)
+
+
+_Item = TypeVar("_Item")
+
+
+def fits_tests(tests: Sequence[Callable[[_Item], bool] | None], name: Sequence[_Item]) -> bool:
+    """Match a name with a wildcard pattern, given as one test for each character (or byte); None is a star.
+
+    A star that failed takes one character more, and only the last star is tried again.
+    """
+    at = step = 0
+    star, star_at = -1, 0
+    while at < len(name):
+        test = tests[step] if step < len(tests) else _never
+        if test is None:
+            star, star_at = step, at
+            step += 1
+        elif test(name[at]):
+            step += 1
+            at += 1
+        elif star >= 0:
+            star_at += 1
+            step, at = star + 1, star_at
+        else:
+            return False
+    return all(test is None for test in tests[step:])
+
+
+def _never(item: object) -> bool:
+    return False

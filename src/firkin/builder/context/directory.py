@@ -1,7 +1,7 @@
 """A directory on this machine as a build context, behind its ignore file. Does I/O.
 
-Solve imports it. Nothing outside the directory is ever read: links are entries like others, and who
-follows them does so within the view. Files belong to 0:0 whoever owns them here, as BuildKit has it.
+Solve imports it. Nothing outside the directory is ever read: links are ordinary entries, and callers
+follow them within the view. All files belong to 0:0, as in BuildKit.
 Mirrors: docker/buildx build/dockerfile.go, moby/buildkit client (excludes), tonistiigi/fsutil filter.go.
 """
 

@@ -118,12 +118,12 @@ def join_remote(base: str, address: str) -> str:
 
 
 class GitCredentials(NamedTuple):
-    """What may be sent to whom.
+    """Credentials, and which hosts may get them.
 
     `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER, and `NAME.HOST`; `environ` has GIT_TOKEN, GIT_USERNAME and
-    GIT_PASSWORD. What names no host belongs to `home`, the scheme and host that the user gave it for: never to a
-    host that a .gitmodules, a redirect or somebody else's Dockerfile names. What names one goes there over
-    https, and over the scheme that the user wrote.
+    GIT_PASSWORD. A credential that names no host belongs to `home`, the scheme and host that the user gave it for:
+    never to a host that a .gitmodules, a redirect or somebody else's Dockerfile names. One that names a host goes
+    there over https, and over the scheme that the user wrote.
     Mirrors: moby/buildkit source/git, authSecretNames and tokenScope (which knows the repository only).
     """
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from firkin.errors import ContextError
+from firkin.text import fits_tests
 
 NAME = ".gitattributes"
 Value = bool | bytes | None
@@ -211,32 +212,8 @@ class Pattern:
                     return first < len(parts)
                 here = set(range(first, len(parts)))
             else:
-                here = {at + 1 for at in here if at < len(parts) and _match_name(segment, parts[at])}
+                here = {at + 1 for at in here if at < len(parts) and fits_tests(segment, parts[at])}
         return len(parts) in here
-
-
-def _match_name(tests: list[Test], name: bytes) -> bool:
-    """Match one name: a star that failed takes one byte more, and only the last one is tried again."""
-    at = step = 0
-    star, star_at = -1, 0
-    while at < len(name):
-        test = tests[step] if step < len(tests) else _never
-        if test is None:
-            star, star_at = step, at
-            step += 1
-        elif test(name[at]):
-            step += 1
-            at += 1
-        elif star >= 0:
-            star_at += 1
-            step, at = star + 1, star_at
-        else:
-            return False
-    return all(test is None for test in tests[step:])
-
-
-def _never(byte: int) -> bool:
-    return False
 
 
 def _compile(text: bytes) -> list[list[Test] | None]:

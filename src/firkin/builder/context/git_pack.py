@@ -1,8 +1,9 @@
 """One pack of git objects in a file: its ids, found by reading it once, and its objects. Does I/O.
 
-A pack comes from strangers. Whole objects are read in pieces, whatever their size. Differences are applied in memory:
-git makes none of files above `core.bigFileThreshold`, and no longer chains than `pack.depth` may be; who sends others
-is refused. What all objects come to is limited by a `Budget`. Only the git modules of context/ import it.
+A pack comes from strangers. Whole objects are read in pieces, whatever their size. Differences are applied in memory.
+git makes none of files above `core.bigFileThreshold`, and no chains longer than `pack.depth` may be; a pack that has
+such is refused. A `Budget` limits the number and the total size of all objects.
+Only the git modules of context/ import it.
 Spec: git gitformat-pack. Mirrors: git index-pack.
 """
 

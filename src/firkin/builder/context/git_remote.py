@@ -40,8 +40,11 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class Found(NamedTuple):
-    """What a ref names: the object, a commit or an annotated tag; the tag's commit, or the commit again ("" for an
-    object by its id, which nobody has told about); the ref by its whole name, "" without one."""
+    """What a ref names.
+
+    `wanted` is the object, a commit or an annotated tag. `commit` is the commit that it leads to, "" where only an
+    object's id was given. `ref` is the full name of the ref, "" for an object's id.
+    """
 
     wanted: str
     commit: str

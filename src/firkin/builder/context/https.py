@@ -155,9 +155,9 @@ class Fetched(NamedTuple):
 
 
 class Downloads:
-    """Downloads of one build, and in `directory` those of earlier ones, asked for anew each time.
+    """The downloads of one build. `directory` keeps those of earlier builds, which are revalidated each time.
 
-    A file with a known checksum is not asked for again.
+    A file whose checksum is given and known is not asked for again.
     """
 
     def __init__(self, web: Web, scratch: Scratch, directory: str = "") -> None:

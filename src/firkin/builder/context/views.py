@@ -1,4 +1,4 @@
-"""Trees that are no directory on this machine: nothing, one file, files held in memory. Pure.
+"""Views of trees that are no directory on this machine: an empty tree, one file, files in memory. Pure.
 
 Solve and the contexts may import it. Beside what View asks for, a context's view may have
     filename: str                                            the name of the one file, of a download
@@ -136,10 +136,10 @@ class SingleFile:
 
 
 class CheckedView:
-    """A View of another one whose names have been looked at: what is joined from them stays below its root.
+    """A View that checks the names of another one, so that paths joined from them stay below its root.
 
-    Whoever made a git tree, an archive or a download chose the names in it. Every one passes here before a step
-    sees it (`solve.result.Files` makes this view), whatever the scheme. Raises ContextError for what is no name.
+    Strangers chose the names in a git tree, an archive or a download. Whatever the scheme, all of them are checked
+    here before a step sees them (`solve.result.Files` makes this view). Raises ContextError for an invalid name.
     """
 
     __slots__ = ("_base", "_children", "content", "exclusion_reason", "file_stat", "filename", "time_s")

@@ -1,4 +1,4 @@
-"""Unpacks an archive into a draft, as a process would that has the destination as its root. Pure.
+"""Unpacks an archive into a draft, as if the destination were the root directory. Pure.
 
 The copy planner imports it.
 Mirrors: moby/go-archive Unpack inside chroot, as BuildKit's ADD calls it.
@@ -13,10 +13,11 @@ import msgspec
 from firkin.builder.context.views import Member, check_lengths
 from firkin.builder.copy.draft import Draft, Node
 from firkin.builder.copy.owner import Owner
-from firkin.builder.copy.select import clean, follow
+from firkin.builder.copy.select import follow
 from firkin.errors import StepFailed
 from firkin.layer.change import Entry
 from firkin.layer.tar import limit_hints
+from firkin.text import clean
 
 
 def unpack(draft: Draft, dest: str, members: Iterable[Member], owner: Owner | None, made_ns: int, archive: str) -> None:

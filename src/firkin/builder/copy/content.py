@@ -16,7 +16,6 @@ from firkin.builder.context.views import FileStat
 from firkin.builder.copy.plan import CopyTools
 from firkin.builder.copy.select import (
     Match,
-    clean,
     find_matches,
     follow,
     has_wildcard,
@@ -28,6 +27,7 @@ from firkin.builder.copy.walk import Selection, names_of, selection_of
 from firkin.builder.graph.ops import Copy, FileSource, PathSource, TextSource
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
+from firkin.text import clean
 
 _PIECE = 1 << 20
 _SETTLED_NS = 2_000_000_000
@@ -99,9 +99,9 @@ def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: File
 def copy_times(op: Copy, inputs: Sequence[View], tools: CopyTools) -> str:
     """Return a digest of the times that somebody set on the selected files; "" where there are none.
 
-    No cache key holds it: a file that was only touched or checked out again has not changed. But a time far
-    before the inode's last change was given on purpose (an archive, `touch -d`, `cp -p`), and a layer that
-    another project made of equal files with other times is not what this one asked for.
+    Cache keys leave it out, since a file that was only touched or checked out again has not changed. But an mtime
+    far before the inode's last change was set on purpose (by an archive, `touch -d`, `cp -p`). A layer that another
+    project made from equal files with other mtimes must not be taken then.
     """
     found = []
     for source in op.sources:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import msgspec
 
 from firkin.builder.copy.owner import is_numeric
-from firkin.builder.copy.select import clean, follow, has_wildcard
+from firkin.builder.copy.select import follow, has_wildcard
 from firkin.builder.graph.ops import Copy, PathSource
 from firkin.layer.change import Entry, View
 from firkin.oci.digest import framed_hash
+from firkin.text import clean
 
 _json = msgspec.json.Encoder()
 

@@ -16,28 +16,22 @@ from firkin.builder.copy.archive import unpack
 from firkin.builder.copy.chmod import Chmod, parse_chmod
 from firkin.builder.copy.draft import Draft
 from firkin.builder.copy.owner import Owner, find_owner
-from firkin.builder.copy.select import (
-    Match,
-    clean,
-    find_matches,
-    has_wildcard,
-    not_found,
-    nothing_selected,
-    split_parents,
-)
+from firkin.builder.copy.select import Match, find_matches, has_wildcard, not_found, nothing_selected, split_parents
 from firkin.builder.copy.walk import names_of, selection_of
 from firkin.builder.graph.ops import Copy, FileSource, MakeDir, PathSource, TextSource
 from firkin.errors import StepFailed
 from firkin.layer.change import Change, Content, Entry, Put, View
+from firkin.text import clean
 
 
 class CopyTools(NamedTuple):
     """What a plan needs of the world.
 
     `read` returns a small file's bytes. `open_archive` returns an archive's members, or None where
-    the content is none. `warn` takes a code and a text. `made_ns` is the time of what has none, unless
-    `like_sources`: then directories that a copy makes are as old as the newest thing it names. `latest_ns`
-    limits the times of directories that are only repeated from below.
+    the content is none. `warn` takes a code and a text. `made_ns` is the mtime of directories
+    and texts that have none of their own; with `like_sources`, directories that a copy makes get the newest mtime
+    of its sources instead. `latest_ns` is the latest mtime that a directory of the layers below keeps where this
+    layer repeats it.
     """
 
     read: Callable[[Content], bytes]
@@ -183,7 +177,7 @@ class _Planner:
         self._dest_is_dir = last in ("", ".")
 
     def entry(self, entry: Entry) -> Entry:
-        """Return an entry as it will be: --chown, then --chmod. Which files are links, the Put says."""
+        """Return an entry with --chown and --chmod applied, and without its inode: the Put names hard links."""
         owner, chmod = self._owner, self._chmod
         if entry.inode is not None:
             entry = msgspec.structs.replace(entry, inode=None)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from firkin.builder.graph.ops import PathSource
 from firkin.errors import ContextError
 from firkin.layer.change import Entry, Lookup, View, follow_links
+from firkin.text import clean, fits_tests
 
 _SPECIAL = frozenset("*?[")
 
@@ -22,18 +23,6 @@ class Match(NamedTuple):
     name: str
     path: str
     entry: Entry
-
-
-def clean(path: str) -> str:
-    """Return a path relative to the root without empty, `.` and `..` parts; `..` stops at the root."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts:
-                parts.pop()
-        elif part and part != ".":
-            parts.append(part)
-    return "/".join(parts)
 
 
 def follow(lookup: Lookup, path: str, *, last: bool = True) -> str:
@@ -62,29 +51,11 @@ def has_wildcard(text: str) -> bool:
 
 def match_name(pattern: str, name: str) -> bool:
     """Match one path component. Raises ValueError for a malformed pattern. Mirrors: Go filepath.Match."""
-    return _fits(_tokens(pattern), name)
+    return fits_tests(_tokens(pattern), name)
 
 
 _Tokens = list[Callable[[str], bool] | None]
 """A pattern as tests of one character each; None is a star."""
-
-
-def _fits(tokens: _Tokens, name: str) -> bool:
-    at = token = 0
-    star_token = star_at = -1
-    while at < len(name):
-        if token < len(tokens) and tokens[token] is None:
-            star_token, star_at = token, at
-            token += 1
-        elif token < len(tokens) and (test := tokens[token]) is not None and test(name[at]):
-            token += 1
-            at += 1
-        elif star_token >= 0:
-            star_at += 1
-            token, at = star_token + 1, star_at
-        else:
-            return False
-    return all(test is None for test in tokens[token:])
 
 
 def _tokens(pattern: str) -> _Tokens:
@@ -180,7 +151,7 @@ def _expand(view: View, start: str, patterns: list[_Tokens]) -> list[str]:
         paths = []
         for directory in directories:
             prefix = directory + "/" if directory else ""
-            paths += [prefix + name for name in view.iterdir(directory) if _fits(pattern, name)]
+            paths += [prefix + name for name in view.iterdir(directory) if fits_tests(pattern, name)]
     return paths
 
 

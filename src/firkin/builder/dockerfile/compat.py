@@ -1,4 +1,4 @@
-"""Checks for people who build the same file with another builder: constructs it drops or gets wrong. Pure.
+"""Checks for files that are built by another builder, too: what it ignores or gets wrong. Pure.
 
 `firkin check --compat kaniko` runs them; lint imports COMPAT and COMPAT_RULES. Each finding says what
 the other builder does, so that nobody learns it from a broken image.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from firkin.builder.dockerfile.words import quote
+from firkin.text import clean
 
 _UNITS_NS = {
     "ns": 1,
@@ -34,14 +35,7 @@ def plain_list(texts: Iterable[str]) -> str:
 
 def clean_path(path: str) -> str:
     """Return the path from the root, without `.`, `..`, doubled and trailing slashes; `..` clamps."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            if parts:
-                parts.pop()
-        elif part and part != ".":
-            parts.append(part)
-    return "/" + "/".join(parts)
+    return "/" + clean(path)
 
 
 def base_name(path: str) -> str:

@@ -3,8 +3,8 @@
 Mirrors: moby/patternmatcher (MatchesUsingParentResults) and its ignorefile.ReadAll. Patterns are not
 turned into regular expressions: most become a comparison of strings, the others are matched component
 by component, so that no pattern costs more than pattern length times path length.
-Knowingly otherwise: a backslash makes any character literal, and `*` and `?` between brackets stand
-for themselves (as Go's filepath.Match has it; patternmatcher hands both to the regexp package).
+Two deliberate differences: a backslash makes any character literal, and `*` and `?` between brackets are
+literal (as Go's filepath.Match has it; patternmatcher hands both to the regexp package).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def clean(path: str) -> str:
 
 
 class IgnoreMatcher:
-    """Decides path by path, parents first, what is left out.
+    """Decides for each path whether it is left out; parents come before what is in them.
 
     A walker keeps the state that `match` gave for a directory and passes it on for its children:
 

@@ -16,7 +16,7 @@ from firkin.source import Position, Source, Span
 
 
 class ParseWarning(msgspec.Struct, frozen=True):
-    """Something that is accepted but may not be meant; `rule` is a build check's name, or ""."""
+    """Something that is accepted but may be a mistake; `rule` is a build check's name, or ""."""
 
     rule: str
     message: str

@@ -1,6 +1,6 @@
-"""Build checks: which are on, what the text alone tells, and `firkin check`. Pure.
+"""Build checks: which are on, those that need only the text, and `firkin check`. Pure.
 
-The checks that need variables or base images speak up while the file is lowered, through the same
+Checks that need variables or base images run while the file is lowered, and report to the same
 Warn. build and the command line import this. Mirrors: buildkit frontend/dockerfile/linter and
 dockerfile2llb/validations.go.
 """
@@ -246,7 +246,7 @@ def _instructions(dockerfile: Dockerfile) -> Iterator[Instruction]:
 
 
 def _local_options(dockerfile: Dockerfile) -> dict[int, CheckOptions]:
-    """Return, by line, what `# check=` comments right before an instruction say; bad ones say nothing."""
+    """Return, by line, what `# check=` comments right before an instruction say; invalid ones are ignored."""
     found: dict[int, CheckOptions] = {}
     for node in (*dockerfile.args, *_instructions(dockerfile)):
         for comment in node.raw.prev_comment:
@@ -266,7 +266,7 @@ Finding = tuple[str, str, Span]
 
 
 def _frontend(dockerfile: Dockerfile) -> Iterator[Finding]:
-    """Tell that a frontend image of somebody else is not run."""
+    """Warn of a `syntax` directive that names another frontend: that image is not run."""
     image = dockerfile.directives.syntax
     name = image.partition("@")[0].removeprefix("docker.io/")
     if image and name.rpartition(":")[0] not in _FRONTENDS and name not in _FRONTENDS:

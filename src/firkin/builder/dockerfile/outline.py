@@ -105,7 +105,7 @@ def outline(dockerfile: Dockerfile, options: LowerOptions) -> Outline:
 
 
 def _ignore(code: str, message: str, span: Span | None) -> None:
-    """Take a warning: those are for the checks."""
+    """Drop a warning: only the checks report them."""
 
 
 def _line(item: OutlineArg | OutlineMount) -> int:
@@ -120,10 +120,9 @@ class _Known(NamedTuple):
 
 
 class _Reading:
-    """What was found so far; the first stage that names something describes it.
+    """What was found so far. The description is that of the first stage that names something.
 
-    Mirrors: outlineCapture. Arguments that have no value are no part of FROM, nor are those that the platform
-    gives part of the outline.
+    Mirrors: outlineCapture. The arguments that the platform sets are not part of the outline.
     """
 
     def __init__(self, dockerfile: Dockerfile, plan: Plan, options: LowerOptions) -> None:

@@ -10,11 +10,11 @@ from support.trees import lines, tree
 from firkin.builder.context.views import Matcher, Member, MemoryView, SingleFile
 from firkin.builder.copy.content import FileDigests, copy_digests
 from firkin.builder.copy.plan import CopyTools, plan_copy, plan_mkdir
-from firkin.builder.copy.select import clean
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.graph.ops import Copy, FileSource, MakeDir, PathSource, TextSource
 from firkin.errors import ContextError, FirkinError, StepFailed
 from firkin.layer.change import Content, Entry, View
+from firkin.text import clean
 
 ARCHIVE = b"archive:"
 archives: dict[bytes, list[Member]] = {}
