@@ -77,10 +77,6 @@ PATHS = {
         "a place that the user named",
         "_special _appearing prepare_place",
     ),
-    "images.archive_reader": (
-        "a place that the user named; names in a directory are digests, fixed words, or looked at first",
-        "_Directory.open",
-    ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
         "write_directory _held _kept_entries _replace",

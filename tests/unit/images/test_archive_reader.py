@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,24 @@ def test_a_tar_without_a_layer_that_it_names_is_refused(tmp_path: Path) -> None:
             archive.add(tmp_path / name, name)
     with pytest.raises(ValueError, match=r"the layer `layer\.tar` is missing"):
         read_image(open_files(str(tmp_path / "image.tar")))
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "link", "deep/link", "pipe", "deep"])
+def test_nothing_outside_of_a_directory_is_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_text("secret")
+    place = tmp_path / "archive"
+    (place / "deep").mkdir(parents=True)
+    (place / "link").symlink_to(tmp_path / "outside")
+    (place / "deep/link").symlink_to("../../outside")
+    os.mkfifo(place / "pipe")
+    assert open_files(str(place)).open(name) is None
+
+
+def test_links_within_a_directory_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/layer.tar").write_bytes(b"layer")
+    (tmp_path / "two").symlink_to("one")
+    file = open_files(str(tmp_path)).open("two/layer.tar")
+    assert file is not None
+    with file:
+        assert file.read() == b"layer"
