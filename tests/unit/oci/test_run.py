@@ -1,8 +1,8 @@
-"""USER, as BuildKit reads it."""
+"""What a run is made of: USER, as BuildKit reads it, and secrets."""
 
 import pytest
 
-from firkin.oci.run import ResolvedUser, UserError, resolve_user
+from firkin.oci.run import FileMount, ResolvedUser, UserError, resolve_user
 
 PASSWD = (
     b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:App:/home/app:/bin/sh\n42:x:7:7::/seven:\nbroken:x:one:1::/:\n"
@@ -46,3 +46,7 @@ def test_refuses(text: str, code: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve_user(text, PASSWD, GROUP)
     assert caught.value.code == code
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hidden" not in repr(FileMount("/run/secrets/x", b"hidden"))
