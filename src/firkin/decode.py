@@ -1,8 +1,8 @@
-"""Decoders of Structs, made by one thread at a time. Pure. Every module may import it, and none decodes otherwise.
+"""Decoders of Structs, made by one thread at a time. Pure. Every module may import it; all decode with it.
 
-msgspec finds out what a Struct consists of when it first decodes one, and notes it at the class while it is still
-finding out: another thread that decodes the same Struct at that moment ends the process with a segmentation fault
-(msgspec 0.22, `StructInfo_Convert`). What was found out once can be used by all.
+msgspec collects the fields of a Struct when it first decodes one, and stores an unfinished result at the class
+meanwhile. Another thread that decodes the same Struct at that moment ends the process with a segmentation fault
+(msgspec 0.22, `StructInfo_Convert`). A finished decoder can be used by all threads.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ def decode_msgpack(data: bytes, kind: type[T]) -> T:
 
 
 def convert(value: object, kind: type[T], **options: Any) -> T:
-    """Return what plain values mean; takes and raises what `msgspec.convert` does."""
+    """Convert plain values to a type; takes the options and raises the errors of `msgspec.convert`."""
     json_decoder(kind)
     converted: T = msgspec.convert(value, kind, **options)
     return converted
 
 
 def json_decoder(kind: Any) -> msgspec.json.Decoder[Any]:
-    """Return the decoder of a type, which may be a union, from JSON. It is made with the first call for that type."""
+    """Return the JSON decoder of a type, which may be a union. The first call for a type makes it."""
     return _made(_json, msgspec.json.Decoder, kind)
 
 
 def msgpack_decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    """Return the decoder of a type, which may be a union, from MessagePack."""
+    """Return the MessagePack decoder of a type, which may be a union. The first call for a type makes it."""
     return _made(_msgpack, msgspec.msgpack.Decoder, kind)
 
 

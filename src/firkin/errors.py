@@ -1,8 +1,8 @@
-"""The error tree. Pure. Anybody may import it.
+"""The error tree. Pure. Any module may import it.
 
-An error says what failed (`message`: lower case, no full stop), which kind it is (`code`), how the process ends
-(`exit_code`), what to do (`hints`), where (`span`) and which argument it is about (`option`). `render/report.py` prints
-it, nobody else does. Passwords in addresses are hidden here, other secrets before they get in here.
+An error says what failed (`message`: lower case, no full stop), which kind of error it is (`code`), how the process
+ends (`exit_code`), what to do (`hints`), where it is (`span`) and which argument it is about (`option`). Only
+`render/report.py` prints errors. Passwords in URLs are hidden here; callers hide other secrets.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FirkinError(Exception):
         self.option = option
 
     def put(self, texts: Texts) -> None:
-        """Put it into the words of a front: hints become texts, the option stands before the message."""
+        """Put the error into the words of a front: hints become texts, the option is put before the message."""
         self.hints = hint_texts(self.hints, texts)
         if self.option is not None:
             self.message = f"{hint_text(self.option, texts)}: {self.message}"
@@ -53,13 +53,13 @@ class FirkinError(Exception):
 
 
 class DockerfileError(FirkinError):
-    """The Dockerfile (or .dockerignore) says something that cannot be meant."""
+    """The Dockerfile (or .dockerignore) is invalid."""
 
     default_code = "dockerfile"
 
 
 class ContextError(FirkinError):
-    """The build context cannot be read, or lacks what the Dockerfile asks of it."""
+    """The build context cannot be read, or lacks something that the Dockerfile needs."""
 
     default_code = "context"
 
@@ -67,7 +67,7 @@ class ContextError(FirkinError):
 class StepFailed(FirkinError):
     """A step of the build failed; a failed RUN carries its command's exit code.
 
-    `output` is the end (64 KiB) of what the step wrote, both streams as they came; the Python API fills it in.
+    `output` is the end (64 KiB) of the step's output, both streams in the order of arrival; the Python API sets it.
     """
 
     default_code = "step"
@@ -89,10 +89,10 @@ class HostError(FirkinError):
 
 
 class RegistryError(FirkinError):
-    """A registry could not be reached, refused, or sent what it must not send.
+    """A registry could not be reached, refused a request, or sent an invalid answer.
 
-    `method`, `url` (redacted) and `status` (0: no answer) tell the request; `temporary` says that
-    the same request may succeed later, `retry_after_s` when at the earliest, if the other side said so.
+    `method`, `url` (redacted) and `status` (0: no answer) describe the request. `temporary` says that
+    the same request may succeed later; `retry_after_s` is the shortest wait, if the registry gave one.
     """
 
     default_code = "registry"
@@ -135,7 +135,7 @@ class Cancelled(FirkinError):
 
 
 class InternalError(FirkinError):
-    """A fault of firkin's own. `traceback` is for the report that we ask for."""
+    """A bug in firkin. `traceback` is for the bug report that we ask for."""
 
     default_code = "bug"
     default_exit_code = 70
@@ -146,7 +146,7 @@ class InternalError(FirkinError):
 
 
 def cause_texts(error: BaseException) -> tuple[str, ...]:
-    """Return what led to the error, nearest first, leaving out what its message says already."""
+    """Return the causes of the error, nearest first, without those that its message contains already."""
     told = [error.message if isinstance(error, FirkinError) else str(error)]
     cause = error.__cause__
     while cause is not None and len(told) < 8:

@@ -1,8 +1,8 @@
 """The build's one event stream: what renderers, `--progress=json` and API callers see. Pure.
 
-Events are frozen, stamped when emitted (`time`: seconds since the epoch), and never raise. On the
-wire (worker pipe, `--progress=json`) each is one JSON line with its kind under "event"; output of
-steps goes as base64, so that every byte arrives.
+Events are frozen and carry the time when they were emitted (`time`: seconds since the epoch). Emitting never raises.
+On the wire (worker pipe, `--progress=json`) each event is one JSON line with its kind under "event"; output of
+steps is base64, so that every byte arrives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Vertex(msgspec.Struct, frozen=True):
 
 
 class Planned(msgspec.Struct, frozen=True, tag_field="event", tag="planned"):
-    """What this build consists of; may come again when more becomes known."""
+    """The vertices of this build; emitted again when more become known."""
 
     time: float
     vertices: tuple[Vertex, ...]
@@ -45,7 +45,7 @@ class Started(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
 
 
 class Log(msgspec.Struct, frozen=True, tag_field="event", tag="log"):
-    """Output of a RUN step, as it came. `data` keeps the exact bytes (base64 in JSON)."""
+    """Output of a RUN step. `data` keeps the exact bytes (base64 in JSON)."""
 
     time: float
     id: str
@@ -69,7 +69,7 @@ class Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finished"):
     id: str
     status: Literal["done", "cached", "failed", "cancelled"]
     detail: str = ""
-    option: Hint | msgspec.UnsetType = msgspec.UNSET  # what `detail` is about; a front puts it before it
+    option: Hint | msgspec.UnsetType = msgspec.UNSET  # what `detail` is about; a front puts it before `detail`
 
 
 class Warned(msgspec.Struct, frozen=True, tag_field="event", tag="warned"):
@@ -100,7 +100,7 @@ Emit = Callable[[Event], None]
 
 
 def in_words(event: Event, texts: Texts) -> Event:
-    """Return the event in the words of a front, as renderers and callers see it."""
+    """Return the event with its hints in the words of a front, as renderers and callers see it."""
     match event:
         case Warned(message=message, hints=hints, remedy=remedy) if hints or remedy:
             if remedy:
@@ -111,11 +111,13 @@ def in_words(event: Event, texts: Texts) -> Event:
             return msgspec.structs.replace(event, detail=told, option=msgspec.UNSET)
         case _:
             return event
-class PlatformPrefix:
-    """An Emit for a build of several graphs, one for each platform (or further target), whose steps are numbered alike.
 
-    The ids of steps get the name of their graph as a prefix, which makes them different. Without a name events pass
-    as they are.
+
+class PlatformPrefix:
+    """An Emit for a build of several graphs, one for each platform or target, whose steps have the same numbers.
+
+    The name of the graph is put before the ids of its steps, which makes them unique. Without a name, events pass
+    unchanged.
     """
 
     def __init__(self, emit: Emit) -> None:
@@ -124,14 +126,14 @@ class PlatformPrefix:
         self._label = ""
 
     def enter(self, name: str, label: str = "") -> None:
-        """Let steps from now on belong to `name`; `label` goes before their stage."""
+        """Make steps from now on belong to graph `name`; `label` is put before their stage."""
         self._name, self._label = name, label
 
     def __call__(self, event: Event) -> None:
         self._emit(self._prefixed(event) if self._name else event)
 
     def qualified(self, id: str) -> str:
-        """Return the id that a step has outside of its graph."""
+        """Return the unique id of a step: with the prefix, if there is one."""
         return self._id(id) if self._name else id
 
     def _prefixed(self, event: Event) -> Event:
@@ -154,7 +156,7 @@ class PlatformPrefix:
 
 
 def qualified(emit: Emit, id: str) -> str:
-    """Return the id under which a step's events arrive, whichever graph is built when they are emitted."""
+    """Return the id under which a step's events arrive, even if another graph is built when they are emitted."""
     return emit.qualified(id) if isinstance(emit, PlatformPrefix) else id
 
 
@@ -168,7 +170,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def encode_line(value: msgspec.Struct) -> bytes:
-    """Return one line of a stream as JSON; never raises for what a text holds.
+    """Return one line of a stream as JSON; no content of a text makes it raise.
 
     Texts may quote a file or its name: bytes that are not UTF-8 become U+FFFD.
     """
@@ -179,7 +181,7 @@ def encode_line(value: msgspec.Struct) -> bytes:
 
 
 def _valid(value: object) -> object:
-    """Return a value whose texts can be encoded."""
+    """Return the value with texts that can be encoded."""
     if isinstance(value, str):
         return valid_text(value)
     if isinstance(value, msgspec.Struct):

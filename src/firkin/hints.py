@@ -1,8 +1,9 @@
-"""Ways out of an error as values, which every front puts into its own words. Pure. Anybody may import it.
+"""Hints: what a user can do about an error, as values that every front puts into its own words. Pure. Any module may
+import it.
 
-A hint that is the same for everybody is a text. One that names an option, an argument or a command is a Hint: its
-kind, and the names that belong into its text. The command line (`cli/hints.py`), the Kaniko executor
-(`cli/kaniko/hints.py`) and the Python API (`api/hints.py`) have a table each with a text for every kind.
+A hint that reads the same in every front is a text. One that names an option, an argument or a command is a Hint: its
+kind, and the values that its text names. The command line (`cli/hints.py`), the Kaniko executor
+(`cli/kaniko/hints.py`) and the Python API (`api/hints.py`) each have a table with a text for every kind.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Kind = Literal[
     "push-target",
     "save-format",
     "tag",
-    # where the store is, and its room
+    # the store's place and space
     "disk-full",
     "prune",
     "store-full",
@@ -79,12 +80,12 @@ Kind = Literal[
     "isolation-chroot",
     "isolation-inplace",
     "root-mount",
-    # what a warning ends with
+    # the end of a warning
     "host-more-ids",
     "isolation-for-credentials",
     # firkin itself
     "bug",
-    # what an error is about: it stands before the message
+    # what an error is about: put before the message
     "option-build-context",
     "option-platform",
     "option-ssh",
@@ -95,14 +96,14 @@ Texts = Mapping[Kind, str]
 
 
 class Hint(msgspec.Struct, frozen=True):
-    """One thing that each front says in its own way; `values` are what its text names."""
+    """A hint that each front words differently; `values` are the names in its text."""
 
     kind: Kind
     values: Pairs = ()
 
     @classmethod
     def of(cls, kind: Kind, **values: str) -> Hint:
-        """Return the hint of a kind with its values, which may come from anywhere."""
+        """Return the hint of a kind. Its values may come from outside: passwords in them are hidden."""
         return cls(kind, tuple((name, hide_passwords(valid_text(value))) for name, value in values.items()))
 
 

@@ -1,4 +1,4 @@
-"""Text with positions: what a message points at. Pure. Anybody may import it."""
+"""Texts and positions in them, for messages that point at a place. Pure. Any module may import it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Source(msgspec.Struct, frozen=True):
     text: str
 
     def shown(self) -> Source:
-        """Return the text as events and reports may show it: without the passwords of addresses."""
+        """Return the text without the passwords in its URLs, so that events and reports may show it."""
         return Source(self.name, hide_passwords(self.text))
 
     def span(self, first_line: int, last_line: int | None = None, column: int = 1) -> Span:
@@ -44,7 +44,7 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def excerpt(source: Source, span: Span, context_lines: int = 2) -> str:
-    """Return the lines around the span, numbered, with `>>>` before the lines meant.
+    """Return the numbered lines around the span, with `>>>` before the lines of the span.
 
     Mirrors: buildkit solver/errdefs/source.go (Print).
     """

@@ -1,7 +1,7 @@
-"""Texts and numbers as strangers write them, made fit for encoders and the kernel. Pure. Anybody may import it.
+"""Texts and numbers from outside, checked and converted for encoders and the kernel. Pure. Any module may import it.
 
-What is read as UTF-8 keeps other bytes as surrogates (PEP 383), so that files and their names survive.
-No such text can be encoded again as it is: JSON and SQLite get `valid_text` of it.
+Text that is read as UTF-8 keeps invalid bytes as surrogates (PEP 383), so that files and their names survive.
+Such a text cannot be encoded as JSON or for SQLite; those get `valid_text` of it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def is_valid(text: str) -> bool:
 
 
 def whole_number(text: str, largest: int) -> int | None:
-    """Return the number that ASCII digits write, None for anything else and beyond `largest`.
+    """Return the number of a text of ASCII digits, None for anything else and above `largest`.
 
-    Nothing is converted that is longer than it may be: `int` takes up to 4300 digits, slowly.
+    A text with too many digits is not converted: `int` takes up to 4300 digits, slowly.
     """
     if not (text.isascii() and text.isdigit()):
         return None
@@ -105,10 +105,10 @@ _ADDRESS_ENDS = frozenset(" \t\r\n\"'`<>")
 
 
 def hide_passwords(text: str, user: str = "xxxxx@") -> str:
-    """Return the text with `xxxxx` for what its addresses (`SCHEME://…`) hold to authenticate somebody.
+    """Return the text with `xxxxx` in place of the credentials in its URLs (`SCHEME://…`).
 
-    That is their user information (but a user alone in ssh and git addresses), for which `user` stands, and the
-    values of query parameters whose names tell of secrets. Texts go through here when they are stored: errors,
+    These are the user information, which is replaced by `user` (a user name alone in ssh and git URLs stays), and the
+    values of query parameters whose names suggest a secret. Texts go through here when they are stored: errors,
     events, titles, records, images.
     """
     if "://" not in text:
@@ -118,7 +118,7 @@ def hide_passwords(text: str, user: str = "xxxxx@") -> str:
     for rest in others:
         scheme = before[-8:].lower()
         end = next((at for at, char in enumerate(rest) if char in _ADDRESS_ENDS), len(rest))
-        end = len(rest[:end].rstrip(":,;."))  # they belong to the sentence around it
+        end = len(rest[:end].rstrip(":,;."))  # these belong to the sentence around the URL
         before = rest
         shown.append(_without_secrets(rest[:end], scheme, user) + rest[end:])
     return "://".join(shown)
@@ -182,9 +182,9 @@ def nearest(word: str, known: Iterable[str], case_sensitive: bool = True, limit:
 
 
 def _edit_distance(left: str, right: str, limit: int) -> int:
-    """Return the edit distance, or any number >= limit where it is not below it.
+    """Return the edit distance if it is below the limit, else any number >= limit.
 
-    Swapping two neighbours counts as one edit, unlike in BuildKit: it is the likeliest slip.
+    Swapping two neighbours counts as one edit, unlike in BuildKit: it is the most likely typing error.
     """
     if abs(len(left) - len(right)) >= limit:
         return limit

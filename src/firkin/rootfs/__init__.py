@@ -1,7 +1,7 @@
-"""How the root of a step comes to be, and what it turned into: one Protocol, three ways to keep it. Does I/O.
+"""Makes the root of a step and captures what the step changed: one Protocol, three implementations. Does I/O.
 
 Modules from `rootfs` upwards may import it. `overlay` merges layer trees by a mount · `directory`
-copies them · `inplace` unpacks them over `/`. Nothing here knows how commands are run (`sandbox` does).
+copies them · `inplace` unpacks them over `/`. No module here knows how commands are run (`sandbox` does).
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Root(Protocol):
         ...
 
     def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
-        """Make what the step wrote the diff directory `tree`, an empty directory beside the scratch space.
+        """Turn the step's changes into the diff directory `tree`, an empty directory beside the scratch space.
 
-        `covered` are paths of the image that the sandbox put something else over for a while. The
+        `covered` are paths of the image that the sandbox covered with other files while the command ran. The
         root cannot be used afterwards. Raises StoreError.
         """
         ...
@@ -40,9 +40,9 @@ class Rootfs(Protocol):
     """Makes roots out of layer trees (overlay diff directories)."""
 
     def open(self, lowers: tuple[str, ...], scratch: str) -> AbstractContextManager[Root]:
-        """Return the root made of `lowers`, from the top down, none for an empty one.
+        """Return the root made of `lowers`, from the top down; without lowers it is empty.
 
-        `scratch` is a new directory of the caller's, in the store; whatever was not sealed goes when
+        The caller makes the directory `scratch` in the store. What was not sealed is removed when
         the context ends. Raises StoreError, HostError.
         """
         ...

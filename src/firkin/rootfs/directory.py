@@ -1,9 +1,9 @@
-"""Roots as plain directories, for machines that grant no mounts: layers copied in, changes found by comparison. Does
-I/O. See `rootfs`.
+"""Roots as plain directories, for machines that allow no mounts: layers are copied in, changes found by comparison.
+Does I/O. See `rootfs`.
 
-The directory of a step lives on as that of the next: the tree that was captured is the new top layer,
-so a step that starts from it (or from it and the trees of some COPY steps) unpacks only what is new.
-Another stage that starts from the same layers gets a directory of its own.
+The next step reuses the directory of a step: the captured tree is the new top layer, so a step that
+starts from it (or from it and the trees of some COPY steps) unpacks only what is new.
+Another stage that starts from the same layers gets its own directory.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _Identity = tuple[tuple[int, int], ...]
-_KEPT = 4  # directories of chains that nobody has gone on with
+_KEPT = 4  # directories that wait for a next step
 
 
 class DirectoryRoot:
-    """One live directory, while a step has it."""
+    """The directory that a step uses as its root."""
 
     def __init__(self, tree: FlatTree, lowers: tuple[str, ...], scratch: str) -> None:
         self.tree = tree
@@ -45,7 +45,7 @@ class DirectoryRoot:
 
 
 class DirectoryRootfs:
-    """Needs no right but that to give files their owners. Thread-safe."""
+    """Makes roots as plain directories. Needs only the right to change owners of files. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class DirectoryRootfs:
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[DirectoryRoot]:
-        """Fill a directory, or take the one that holds most of the layers already; see `Rootfs.open`."""
+        """Fill a new directory, or add to the one that has most of the layers already; see `Rootfs.open`."""
         tree, missing = self._take(lowers, os.path.dirname(scratch))
         root = DirectoryRoot(tree, lowers, scratch)
         try:
@@ -93,5 +93,5 @@ class DirectoryRootfs:
 
 
 def identity_of(lowers: tuple[str, ...]) -> _Identity:
-    """Return what stays the same when a staged tree gets its name: device and inode of each directory."""
+    """Return device and inode of each directory: they stay the same when a staged tree is renamed."""
     return tuple((status.st_dev, status.st_ino) for status in map(os.stat, lowers))

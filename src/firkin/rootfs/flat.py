@@ -1,8 +1,8 @@
-"""A plain directory made of layer trees, and what changed in it since. Does I/O. `directory` and `inplace` use it.
+"""A plain directory made of layer trees, and the changes in it since. Does I/O. `directory` and `inplace` use it.
 
-Changes are found by one lstat a file: inode, ctime, size, mode and owner. Three things change a ctime
-and are no change of a layer: a mount point that was put over something for a while (`covered`),
-names that came and went in a directory whose time was put back, and other names of a file (`links`).
+Changes are found by one lstat a file: inode, ctime, size, mode and owner. Three things change a ctime without
+changing the layer: a mount point that covered a path while the command ran (`covered`), names that were added to a
+directory and removed again while its mtime was restored, and other names of a file (`links`).
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _S_IFMT, _S_IFDIR = 0o170000, 0o040000
 class FlatTree:
     """A directory that layers are unpacked into, one after the other. Not thread-safe.
 
-    `ignored` are paths in it that belong to somebody else: never written to, never looked at.
+    `ignored` are paths in it that do not belong to the image: they are never written or read.
     """
 
     def __init__(self, path: str, ignored: frozenset[str] = frozenset()) -> None:
         self.path = path
         self.ignored = ignored
         self._guarded = _ancestors(ignored)
-        self.spent = False  # a shared file was changed, so that it is wrong under its other names
+        self.spent = False  # True: a shared file was changed, so its other names have wrong contents
         self._before: TreeIndex | None = None
         self._links = Links(path)
 
     def add(self, tree: str, *, apart: bool = True) -> None:
-        """Unpack one more layer tree, by reflink or copy: a step may write to every file here.
+        """Unpack one more layer tree, by reflink or copy, because a step may write to every file here.
 
-        With `apart` names that are hard links of each other get a file each.
+        With `apart`, each name of a file with hard links gets its own file.
         """
         self._before = None
         changes = iter_upper_changes(tree, skip=self.ignored, include_root=True)
@@ -51,15 +51,15 @@ class FlatTree:
         apply_changes(self._allowed(changes) if self._guarded else changes, self.path, form="flat")
 
     def list(self) -> None:
-        """Note how the tree looks now, unless that is known: what differs later was changed since."""
+        """Record the present state of the tree, unless it is known: `capture` compares with it."""
         if self._before is None:
             self._before = scan_tree(self.path, self.ignored)
         self._links.watch()
 
     def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
-        """Fill the diff directory `tree` with what changed since `list`; `lowers` from the top down.
+        """Fill the diff directory `tree` with the changes since `list`; `lowers` are given from the top down.
 
-        Raises ValueError before `list`.
+        Raises ValueError if `list` was not called.
         """
         before = self._before
         if before is None:
@@ -85,7 +85,7 @@ class FlatTree:
             self._take_apart()
 
     def _take_apart(self) -> None:
-        """Make links of the step that has ended files of their own, for the next one."""
+        """Replace hard links that the last step made by separate files, for the next step."""
         copies = self._links.copies()
         if not copies:
             return
@@ -97,16 +97,16 @@ class FlatTree:
         self._before = None
 
     def copy_to(self, tree: str) -> None:
-        """Fill an empty directory with everything that is there and not ignored."""
+        """Copy everything that is not ignored to an empty directory."""
         after = scan_tree(self.path, self.ignored)
         apply_changes(iter_tree_changes(self.path, TreeIndex(after.root), after), tree)
 
     def forget(self) -> None:
-        """End what `list` began, if the tree was not captured."""
+        """Stop the watch that `list` began, if the tree was not captured."""
         self._links.changed()
 
     def clear(self) -> None:
-        """Remove everything but what is ignored and what leads there."""
+        """Remove everything except ignored paths and the directories above them."""
         self._before = None
         self.spent = False
         self._links = Links(self.path)
@@ -139,7 +139,7 @@ class FlatTree:
         if was is None or now is None:
             return False
         if was.is_dir and now.is_dir:
-            # Its link count and size follow from its names, which are compared by themselves.
+            # A directory's link count and size follow from its names, which are compared separately.
             same = was._replace(ctime_ns=0, nlink=0, size=0) == now._replace(ctime_ns=0, nlink=0, size=0)
             return same and not self._has_xattrs(difference.path)
         return difference.path in covered and was._replace(ctime_ns=0) == now._replace(ctime_ns=0)
@@ -150,7 +150,7 @@ class FlatTree:
         return bool(names and layer_xattrs(full, names))
 
     def _allowed(self, changes: Iterable[Change]) -> Iterator[Change]:
-        """Pass on what leaves the ignored paths reachable; a file in the place of their parents is left out."""
+        """Pass on changes that leave the ignored paths reachable; skip a file that would replace a parent of them."""
         blocked: set[str] = set()
         for change in changes:
             path = change.path

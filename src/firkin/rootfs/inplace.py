@@ -1,13 +1,13 @@
-"""This container's own root as the root of every step, in turn (the executor image). Does I/O. See `rootfs`.
+"""This container's own root as the root of one step after another (the executor image). Does I/O. See `rootfs`.
 
-    OWN/original/fs    what stood in `/` before the first step, until the build ends
-    OWN/run-N/         scratch of one command
-    OWN/.inplace.lock  held by the build that has `/`
+    OWN/original/fs    the contents of `/` before the first step, kept until the build ends
+    OWN/run-N/         scratch space of one command
+    OWN/.inplace.lock  held by the build that uses `/`
 
-What belongs to somebody else is never touched: firkin's own directory, mount points, /proc, /sys, /dev,
-the network's files, the store, the context, outputs. When a step does not start from what the last one
-left, everything else in `/` is removed and its layers are unpacked. Files are removed and made anew,
-never written over, so what runs keeps what it has open. At the end `/` is as it was before.
+What does not belong to the image is never touched: firkin's own directory, mount points, /proc, /sys, /dev,
+files of the network configuration, the store, the context, outputs. When a step does not start from the result of
+the last one, everything else in `/` is removed and the step's layers are unpacked. Files are removed and created
+again, never overwritten, so running programs keep their open files. At the end `/` is as it was before.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from firkin.rootfs.flat import FlatTree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Of the container, not of the image; most are mounts, but not everywhere.
+# These belong to the container, not to the image; most of them are mounts, but not everywhere.
 SYSTEM_PATHS = ("proc", "sys", "dev", "etc/resolv.conf", "etc/hosts", "etc/hostname")
-# Directories that an image has anyway, and in which a mount does no harm.
+# Directories that images usually have; a mount in them does no harm.
 _USUAL = ("tmp", "run", "var/run", "var/tmp", "var/cache", "mnt", "media", "opt", "srv", "home", "root", "var/lib")
 
 
 class _Withheld:
-    """A file with credentials that is not there while commands run."""
+    """A file with credentials that is removed while commands run, and kept in memory."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class _Withheld:
 
 
 class InplaceRoot:
-    """`/`, while a step has it."""
+    """`/` while a step uses it."""
 
     mount = "/"
 
@@ -68,16 +68,16 @@ class InplaceRoot:
         self._lowers = lowers
 
     def seal(self, tree: str, covered: tuple[str, ...] = ()) -> None:
-        """Copy what changed to the diff directory `tree`; see `Root.seal`."""
+        """Copy the changes to the diff directory `tree`; see `Root.seal`."""
         self._rootfs.capture(tree, self._lowers, covered)
 
 
 class InplaceRootfs:
-    """One root at a time: whoever opens waits for the step before.
+    """Makes one root at a time: `open` waits for the previous step.
 
-    `own` is firkin's directory, `keep` names further paths that are not to be touched, `credentials`
-    files that are taken away while commands run, `foreign` directories among `keep` that no command
-    may write to, because nobody would keep it. `root` is "/" but in tests.
+    `own` is firkin's directory. `keep` are further paths that are never touched. `credentials` are files
+    that are removed while commands run. `foreign` are directories among `keep` that no command may write
+    to, because what it writes would be lost. `root` is "/" except in tests.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class InplaceRootfs:
         self._path = root
         self._busy = threading.Lock()
         self._tree: FlatTree | None = None
-        self._current: tuple[tuple[int, int], ...] | None = None  # None: something that no snapshot is
+        self._current: tuple[tuple[int, int], ...] | None = None  # None: `/` holds something that is no snapshot
         self._withheld: list[_Withheld] = []
         self._own_before: TreeIndex | None = None
         self._lock = -1
@@ -105,7 +105,7 @@ class InplaceRootfs:
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[InplaceRoot]:
-        """Make `/` what the layers say; see `Rootfs.open`. Commands' scratch space lies in firkin's directory.
+        """Make `/` the root of the given layers; see `Rootfs.open`. Scratch of commands is in firkin's directory.
 
         Raises HostError.
         """
@@ -133,7 +133,7 @@ class InplaceRootfs:
                 remove_tree(scratch)
 
     def capture(self, tree: str, lowers: tuple[str, ...], covered: tuple[str, ...]) -> None:
-        """Fill `tree` with the changes of the step that has the root. Raises HostError and StoreError."""
+        """Fill `tree` with the changes of the step that uses the root. Raises HostError and StoreError."""
         self._check_own()
         self._check_foreign()
         if self._tree is None:
@@ -142,7 +142,7 @@ class InplaceRootfs:
             self._tree.capture(tree, lowers, covered)
         except OSError as error:
             raise StoreError(f"cannot keep the layer of a step: {(error.strerror or '').lower()}") from error
-        # They are this container's here; where a root is made for a command, they are made in it.
+        # Here these directories belong to the container. Other backends make them in the root of the command.
         view = StackView(tuple(reversed(lowers)))
         for name in ("dev", "proc", "sys"):
             if view.lstat(name) is None and not os.path.lexists(f"{tree}/{name}"):
@@ -150,7 +150,7 @@ class InplaceRootfs:
         self._current = None if self._tree.spent else identity_of((tree, *lowers))
 
     def close(self) -> None:
-        """Put everything back as it was before the first step."""
+        """Restore everything as it was before the first step."""
         with self._busy:
             self._closed = True
             if self._tree is None:
@@ -165,7 +165,7 @@ class InplaceRootfs:
             os.close(self._lock)
 
     def _begin(self) -> FlatTree:
-        """Take the credentials away and put what is in `/` aside; waits for another build in this container."""
+        """Remove the credentials and save the contents of `/`; waits for another build in this container."""
         self._lock = os.open(f"{self._own}/.inplace.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         for name in os.listdir(self._own):
@@ -175,10 +175,10 @@ class InplaceRootfs:
             try:
                 self._withheld.append(_Withheld(path))
             except OSError:
-                pass  # on a mount that does not let it go, which is why `auto` chooses another way
+                pass  # it is on a mount and cannot be removed; for that reason `auto` chooses another backend
         tree = FlatTree(self._path, self._ignored())
         original = f"{self._own}/original"
-        # One that is there was left by a build that was killed: what is in `/` now is not worth keeping.
+        # An existing one was left by a killed build: then the present contents of `/` need not be saved.
         if not os.path.isdir(f"{original}/fs"):
             staged = f"{original}.new"
             remove_tree(staged)
@@ -198,7 +198,7 @@ class InplaceRootfs:
         return frozenset(found | set(SYSTEM_PATHS))
 
     def _missing(self, lowers: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the layers that `/` lacks, from the top down; all, if it holds something else."""
+        """Return the layers that `/` lacks, from the top down; all layers if it holds something else."""
         identity = identity_of(lowers)
         for number in range(len(identity)):
             if identity[number:] == self._current:
@@ -206,7 +206,7 @@ class InplaceRootfs:
         return lowers
 
     def _check_conflict(self, lower: str) -> None:
-        """Refuse an image that has files where this container has something that is not to be touched."""
+        """Refuse an image that has files at a path of this container that must not be touched."""
         own = self._own[len(self._path.rstrip("/")) :].strip("/")
         for path in self._ignored():
             full = f"{lower}/{path}"
@@ -228,7 +228,7 @@ class InplaceRootfs:
         return tuple(found)
 
     def _check_foreign(self) -> None:
-        """Refuse to lose what a command wrote to a directory of this container's."""
+        """Fail if a command wrote to a `foreign` directory, because the files would be lost."""
         for (path, before), (_, after) in zip(self._foreign_before, self._list_foreign(), strict=False):
             for difference in compare(before, after):
                 raise _conflict(f"the step wrote to `{path}/{difference.path}`", path)
@@ -241,11 +241,11 @@ class InplaceRootfs:
         return scan_tree(self._own, frozenset(changing))
 
     def _check_own(self) -> None:
-        """Refuse to go on when a command has changed firkin's own files: the next program there may not be ours."""
+        """Fail if a command has changed firkin's own files: they can no longer be trusted."""
         if self._own_before is None:
             return
         for difference in compare(self._own_before, self._list_own()):
-            # The scratch directory of commands comes and goes at the top.
+            # The top directory itself changes, because scratch directories are made and removed in it.
             if difference.path:
                 raise HostError(
                     f"the step changed firkin's own files (`{self._own}/{difference.path}`)",

@@ -1,9 +1,9 @@
-"""Hard links of lower layers in a plain directory: kept apart, as overlayfs does. Does I/O. `flat` uses it.
+"""Separates hard links of lower layers in a plain directory, as overlayfs does. Does I/O. `flat` uses it.
 
-On an overlay a write goes to a copy of the one name that was written to; other names of the file keep what they had.
-In a directory without a mount each name therefore gets a file of its own when a layer is unpacked. Files that would
-take too much for that (a busybox with 300 names) stay linked and are watched: inotify(7) tells the names by which a
-file was changed, where the file itself cannot.
+On an overlay, a write changes a copy under the one name that was written to; other names of the file keep the old
+contents. In a plain directory, each name therefore gets its own file when a layer is unpacked. Files whose copies would
+take too much space (a busybox with 300 names) stay linked and are watched: inotify(7) reports the name by which a file
+was changed; stat cannot.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EVENT = struct.Struct("iIII")
 
 
 class Links:
-    """The names of one tree that share a file with others because lower layers say so."""
+    """The names of one tree that are hard links in its lower layers and still share a file."""
 
     def __init__(self, root: str) -> None:
         self.shared: set[str] = set()
@@ -32,7 +32,7 @@ class Links:
         self._made: list[Put] = []
 
     def apart(self, changes: Iterable[Change], tree: str) -> Iterator[Change]:
-        """Pass on the changes of layer `tree` with as few hard links as can be."""
+        """Pass on the changes of layer `tree`; replace hard links by copies as far as the limits allow."""
         copied: dict[str, bool] = {}
         for change in changes:
             if type(change) is not Put or not change.link:
@@ -49,17 +49,17 @@ class Links:
                 yield change
 
     def watch(self) -> None:
-        """Begin to note by which names shared files are changed."""
+        """Begin to record the names by which shared files are changed."""
         self.shared = {path for path in self.shared if _is_linked(f"{self._root}/{path}")}
         self._watch = _Watch(self._root, self.shared) if self.shared else None
 
     def changed(self) -> frozenset[str] | None:
-        """Return the names by which shared files were changed since `watch`; None where that is not known."""
+        """Return the names by which shared files were changed since `watch`, None if that is not known."""
         watch, self._watch = self._watch, None
         return frozenset() if watch is None else watch.names()
 
     def separate(self, changes: Iterable[Change]) -> Iterator[Change]:
-        """Pass on the changes of a step, with two names of a shared file that were both changed as two files."""
+        """Pass on the changes of a step; if two names of a shared file were changed, make them two files."""
         self._made = []
         for change in changes:
             if type(change) is Put and change.link:
@@ -70,7 +70,7 @@ class Links:
             yield change
 
     def copies(self) -> list[Put]:
-        """Return what is to replace the links that `separate` has seen, now that they are those of a lower layer."""
+        """Return files that replace the links seen by `separate`: for the next step they belong to a lower layer."""
         found = []
         count = Counter(put.link for put in self._made)
         sizes = {put.link: put.entry.size for put in self._made}
@@ -94,7 +94,7 @@ class Links:
 
 
 class _Watch:
-    """The directories of some names, watched."""
+    """An inotify watch on the directories of some names."""
 
     def __init__(self, root: str, paths: set[str]) -> None:
         self._fd = -1
@@ -106,10 +106,10 @@ class _Watch:
                 number = syscalls.inotify_add_watch(self._fd, f"{root}/{folder}", syscalls.IN_CHANGED)
                 self._folders[number] = folder + "/" if folder else ""
         except OSError:
-            self._known = False  # the limits of this user are exhausted
+            self._known = False  # this user's limit of watches is reached
 
     def names(self) -> frozenset[str] | None:
-        """Return what was changed, and end."""
+        """Return the changed names and end the watch; None if events were lost."""
         found: set[str] = set()
         try:
             while self._known and (data := os.read(self._fd, 1 << 16)):
@@ -124,7 +124,7 @@ class _Watch:
                     elif number in self._folders:
                         found.add(self._folders[number] + name)
         except BlockingIOError:
-            pass  # that was all
+            pass  # there are no more events
         finally:
             if self._fd >= 0:
                 os.close(self._fd)

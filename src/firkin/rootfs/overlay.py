@@ -1,10 +1,10 @@
 """Roots as overlay mounts: layer trees below, an upper directory that takes the changes. Does I/O. See `rootfs`.
 
-    SCRATCH/upper     becomes the next layer's tree by rename
-    SCRATCH/work      overlayfs's own
+    SCRATCH/upper     is renamed to the next layer's tree
+    SCRATCH/work      used by overlayfs itself
     SCRATCH/run       for the sandbox: mount points, discarded writes
 
-The mount itself is the sandbox's business: it lives in the command's mount namespace and dies with it.
+The sandbox makes the mount itself, in the command's mount namespace; it vanishes with that.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OverlayRoot:
 
 
 class OverlayRootfs:
-    """Needs the mount right, of root or of a user namespace, in the sandbox."""
+    """Makes roots as overlay mounts. The sandbox needs the right to mount, as root or in a user namespace."""
 
     @contextmanager
     def open(self, lowers: tuple[str, ...], scratch: str) -> Iterator[OverlayRoot]:
@@ -65,16 +65,16 @@ class OverlayRootfs:
 
 
 def drop_stubs(upper: str, paths: Iterable[str], lent: Iterable[str] = ()) -> None:
-    """Take mount points, which the image lacks, out of an upper directory if nothing was put into them.
+    """Remove mount points that the image lacks from an upper directory, if they are empty.
 
-    They are there when the command changed their mode or owner, or put something beside them for a while.
-    `paths` are relative, the deepest first; `lent` are files that only the command was to see, which go
-    whatever it did with them. Mirrors: buildkit executor.MountStubsCleaner.
+    They are there if the command changed their mode or owner, or put something beside them and removed it again.
+    `paths` are relative, the deepest first. `lent` are files that only the command should see: they are removed
+    whatever the command did with them. Mirrors: buildkit executor.MountStubsCleaner.
     """
     real = os.path.realpath(upper)
 
     def is_there(full: str, folder: str) -> bool:
-        # A directory on the way may have become a link, which leads anywhere.
+        # The command may have replaced a directory of the path by a link that leads out of the root.
         return os.path.realpath(folder) == folder and os.path.lexists(full)
 
     for path in lent:
@@ -93,16 +93,16 @@ def drop_stubs(upper: str, paths: Iterable[str], lent: Iterable[str] = ()) -> No
             elif os.path.isfile(full) and not os.lstat(full).st_size:
                 os.unlink(full)
         except OSError:
-            continue  # there is something in it
+            continue  # it is not empty
         os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def _copy_attributes(source: str, target: str) -> None:
-    # Overlayfs shows the upper directory's own owner, mode and times as those of `/`.
+    # Overlayfs shows the owner, mode and times of the upper directory as those of `/`.
     info = os.stat(source)
     try:
         os.chown(target, info.st_uid, info.st_gid)
     except OSError:
-        pass  # an owner that this user namespace has no number for
+        pass  # the owner has no id in this user namespace
     os.chmod(target, info.st_mode & 0o7777)
     os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))

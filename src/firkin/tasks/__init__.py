@@ -1,1 +1,1 @@
-"""Threads and their ending: the pools that work runs in, and the sign to stop. Does I/O."""
+"""Threads: the pools that work runs in, and how a build is cancelled. Does I/O."""

@@ -8,9 +8,9 @@ from firkin.errors import Cancelled
 
 
 class Cancel:
-    """Set once, seen everywhere. Callbacks run in the thread that sets it, and must not block.
+    """A flag that is set once and can be read everywhere. Callbacks run in the thread that sets it and must not block.
 
-    Without locks on purpose: a signal handler may set it while the same thread is registering a
+    It has no locks on purpose: a signal handler may set it while the same thread is registering a
     callback (list operations are atomic).
     """
 
@@ -29,7 +29,7 @@ class Cancel:
                 callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Run `callback` when stopped (at once if that was before); returns its removal."""
+        """Run `callback` when the build is cancelled (at once if it is already); returns a call that removes it."""
         self._callbacks.append(callback)
         if self.signal:
             callback()

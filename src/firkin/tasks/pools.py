@@ -2,7 +2,7 @@
 elsewhere.
 
 A task may wait only for tasks of a pool to its right, so no pool can wait for itself. A task for an
-agent (one a mount of a step) waits for nothing but its step's end.
+agent (one for each ssh mount of a step) waits only for the end of its step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST_AGENTS = 256
 
 
 class Task(Generic[T]):
-    """A call that runs, or ran, in a pool."""
+    """A call that a pool runs."""
 
     def __init__(self, call: Callable[[], T]) -> None:
         self._call = call
@@ -33,7 +33,7 @@ class Task(Generic[T]):
         """Run the call (the pool does it)."""
         try:
             self._value = self._call()
-        except BaseException as error:  # handed to whoever waits  # noqa: BLE001
+        except BaseException as error:  # raised by `result`  # noqa: BLE001
             self._error = error
         finally:
             self._end()
@@ -63,7 +63,7 @@ class Task(Generic[T]):
         return self._done.is_set()
 
     def wait(self) -> None:
-        """Wait for the end, whatever it is."""
+        """Wait until the task has ended, in whatever way."""
         self._done.wait()
 
     def result(self) -> T:
@@ -101,7 +101,7 @@ class Pool:
                 raise RuntimeError(f"pool {self._name} is closed")
             self._queue.append(task)  # type: ignore[arg-type]
             if self._idle:
-                # Counted as busy from here on, not when it wakes: the next call must not rely on the same thread.
+                # The thread counts as busy now, not when it wakes: the next call must not rely on the same thread.
                 self._idle -= 1
                 self._condition.notify()
             elif self._threads < self._size:
