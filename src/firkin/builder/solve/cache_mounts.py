@@ -1,7 +1,7 @@
-"""Cache mounts of RUN: their directories, who may use them at a time, and emptying for --no-cache. Does I/O.
+"""Cache mounts of RUN: their directories, their locks, and emptying for --no-cache. Does I/O.
 
-A mount is a directory of the store below `mounts`, named by a digest of what it is, with a lock beside it. One that
-is used by nobody else (sharing=private) or that begins empty gets a number behind its name.
+A mount is a directory below `mounts` of the store, with a lock file beside it; its name is a digest (see `_name_of`).
+Further directories of one mount, for sharing=private or after emptying, get a number behind the name.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class CacheMounts:
     def empty(self, mount: CacheMount, inputs: tuple[Result, ...]) -> None:
         """Let a cache mount begin empty, once in a build: its next directory gets a new number.
 
-        A command of another build that uses the old one keeps it, and is not waited for; nobody uses it after that.
-        Mirrors: buildkit worker/base PruneCacheMounts, which llbsolver calls for what --no-cache executes.
+        A command of another build that uses the old directory keeps it, and is not waited for; later commands use
+        the new one. Mirrors: buildkit worker/base PruneCacheMounts, which llbsolver calls for steps of --no-cache.
         """
         name = _name_of(mount, inputs)
         with self._emptying:
@@ -59,9 +59,10 @@ class CacheMounts:
 
     @contextmanager
     def open(self, mount: CacheMount, job: LayerJob) -> Iterator[str]:
-        """Yield the directory of a cache mount, made on first use; held according to its sharing.
+        """Yield the directory of a cache mount, made on first use and locked as its sharing says.
 
-        Raises HostError when it cannot get its owner, Cancelled when the build ends while another command holds it.
+        Raises HostError when the directory cannot get its owner, Cancelled when the build ends while another command
+        holds it.
         """
         services = self._services
         name = _name_of(mount, job.inputs)
@@ -74,7 +75,7 @@ class CacheMounts:
             if services.remote is not None and not mount.readonly:
                 title = public_id(mount, job.step.meta.written)
                 services.remote.use_mount(name, title, lambda ref: save_mount(services, mount.id, path, ref))
-            os.utime(path + ".lock")  # when it was last of use, for `firkin prune`
+            os.utime(path + ".lock")  # when it was used last, for `firkin prune`
             try:
                 yield files_of(path)
             finally:
@@ -83,7 +84,7 @@ class CacheMounts:
             os.close(descriptor)
 
     def _lock(self, name: str, sharing: str) -> tuple[str, int]:
-        """Return a directory's place and its lock's descriptor: the first one, or for private use one that is free."""
+        """Return a directory's path and its lock's descriptor; for private use, those of the first that is free."""
         number = self._first_number(name)
         while True:
             path = self._path(name, number)
@@ -96,7 +97,7 @@ class CacheMounts:
                 else:
                     self._wait_for(descriptor)
                 return path, descriptor
-            except BlockingIOError:  # private, and in use: take one of our own
+            except BlockingIOError:  # private, and in use: try the next one
                 os.close(descriptor)
                 number += 1
             except BaseException:
@@ -104,7 +105,7 @@ class CacheMounts:
                 raise
 
     def _wait_for(self, descriptor: int) -> None:
-        """Lock a file when nobody else holds it any more; raises Cancelled."""
+        """Lock a file as soon as nobody else holds it; raises Cancelled."""
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -114,9 +115,9 @@ class CacheMounts:
                 time.sleep(0.05)
 
     def _make(self, path: str, name: str, mount: CacheMount, job: LayerJob) -> None:
-        """Make the directory: with what a cache elsewhere has of it, else with what its `from` gives."""
+        """Make the directory, filled with the copy in a remote cache, else with the files of its `from`."""
         services = self._services
-        remove_tree(path)  # what is left when a command and all that watched it were killed at once, or a link
+        remove_tree(path)  # a remnant of a command that was killed together with firkin, or a link
         staged = stage_mount(services.store.layout, mount.id)
         files = files_of(staged)
         restored = name not in self._emptied and restore_mount(services, name, mount.id, files, job.vertex)
@@ -129,7 +130,7 @@ class CacheMounts:
             top = view.lstat(resolve_path(view, mount.source))
             mode, uid, gid = (0o755, 0, 0) if top is None else (top.mode, top.uid, top.gid)
         try:
-            if not services.layers.owner_free:  # with one id a command has it, whatever its USER, and may do everything
+            if not services.layers.owner_free:  # with one id every USER owns it, with all rights
                 os.chown(files, uid, gid)
         except OSError as error:
             raise HostError(
@@ -141,7 +142,7 @@ class CacheMounts:
         os.rename(staged, path)
 
     def _check_left(self, title: str, path: str) -> None:
-        """Throw away what a command left at `path` if it is not the directory any more; the next one gets a new one."""
+        """Remove whatever a command put in the place of the directory `path`; the next command gets a new one."""
         if not is_sound(path):
             remove_tree(path)
             text = f"cache mount `{title}` starts empty next time: the command replaced its directory"
@@ -150,11 +151,11 @@ class CacheMounts:
     # Places
 
     def _path(self, name: str, number: int) -> str:
-        """Return the place of a directory of a cache mount, beside which its lock is."""
+        """Return the path of a cache mount's directory; its lock lies beside it."""
         return f"{self._mounts}/{name}" + (f"-{number}" if number else "")
 
     def _first_number(self, name: str) -> int:
-        """Return the number of the directory from which on those of the cache mount `name` are to be used."""
+        """Return the lowest number of a directory of the cache mount `name` that may still be used."""
         try:
             with open(f"{self._mounts}/{name}.first", encoding="ascii") as file:
                 return int(file.read())
@@ -192,9 +193,9 @@ def _name_of(mount: CacheMount, inputs: tuple[Result, ...]) -> str:
 
 
 def public_id(mount: CacheMount, written: str) -> str:
-    """Return a cache mount's id as other machines may see it: as it is written, or not at all.
+    """Return a cache mount's id as other machines may see it: as written in the Dockerfile, or a placeholder.
 
-    Where variables make it, it tells values of build arguments.
+    An id with variables in it would reveal values of build arguments.
     """
     own = mount.id.partition("/")[2]  # without the namespace, which is a build argument
     return own if own in written else "(its id is made of variables)"

@@ -1,4 +1,4 @@
-"""From `--cache-from` and `--cache-to` to the places that they mean. Does I/O. It looks for directories."""
+"""Opens the caches that `--cache-from` and `--cache-to` name. Does I/O. It looks for directories."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cache_places(
     layouts: dict[str, LayoutReader],
     warn: Callable[[str, str], None],
 ) -> tuple[tuple[CacheSource, ...], tuple[CacheTarget, ...]]:
-    """Return the caches of a request, to look in and to add to; those in directories are noted in `layouts`."""
+    """Return the caches to read and the caches to write; those in directories are added to `layouts`."""
 
     def repository(ref: CacheRef) -> RepositoryCache:
         return RepositoryCache(ref.ref, client, host)
@@ -48,7 +48,7 @@ def cache_places(
                 sources.append(CacheSource(ref, (ImageCache(ref.ref, client), repository(ref))))
             case "local":
                 place = directory(ref)
-                if not place.exists():  # as the first time, or misspelt
+                if not place.exists():  # the first build, or a misspelt path
                     warn("cache-unreadable", f"there is no cache at {place.shown}, so nothing is taken from it")
                 sources.append(CacheSource(ref, (place,)))
             case "inline":
@@ -72,7 +72,7 @@ def inline_cache(
 ) -> PairMap:
     """Return the annotation that makes an image a cache of its own layers (type=inline).
 
-    `known` has the records by which the build knows each layer.
+    `known` has the records of each layer that the build used.
     """
     entries: dict[str, tuple[int, CacheEntry]] = {}
     used = [record for ref in snapshot.layers for record in known.get(ref.tree_id, ())]

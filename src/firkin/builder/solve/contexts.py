@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class ContextMatcher(Matcher, Protocol):
-    """What an ignore file becomes; see builder/dockerfile/ignore.py."""
+    """A parsed ignore file; see builder/dockerfile/ignore.py."""
 
     def __bool__(self) -> bool: ...
 
@@ -45,7 +45,7 @@ ParseGit = Callable[[str, bool], Git | None]
 
 
 class Contexts:
-    """Opens what the request names. Use as a context manager."""
+    """Opens the contexts that the request names. Use as a context manager."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class Contexts:
         return source
 
     def _dockerfile_place(self, root: str) -> str:
-        """Return the path that -f means: from the working directory, else from the context."""
+        """Return the path of the file that -f names, relative to the working directory, else to the context."""
         if not self._request.dockerfile:
             return f"{root}/Dockerfile"
         place = os.path.normpath(os.path.join(self._request.cwd, self._request.dockerfile))
@@ -139,7 +139,7 @@ class Contexts:
         return place[len(prefix) :] if place.startswith(prefix) else place
 
     def _given_dockerfile(self) -> Source | None:
-        """Return the Dockerfile that does not come from the context."""
+        """Return the Dockerfile if it does not come from the context, else None."""
         request = self._request
         if request.dockerfile_text is not None:
             return Source(request.dockerfile or "Dockerfile", request.dockerfile_text)
@@ -179,7 +179,7 @@ class Contexts:
         return Source(name, data.decode("utf-8", "surrogateescape"))
 
     def _behind_ignore_file(self, view: View, what: str) -> View:
-        """Return a tree without what its ignore file names, where the request wants that."""
+        """Return a tree without the files that its ignore file names, if the request asks for that."""
         if not self._request.dialect.ignore_everywhere:
             return view
         from firkin.builder.context.ignored import IgnoredView
@@ -194,7 +194,7 @@ class Contexts:
         return view
 
     def check_named(self) -> None:
-        """Refuse named contexts that lead nowhere, also those that nothing uses; raises ContextError."""
+        """Check that named contexts exist, unused ones as well; raises ContextError."""
         for name, value in self._request.build_contexts:
             path = os.path.normpath(os.path.join(self._request.cwd, value))
             if "://" not in value and not os.path.exists(path) and not is_remote(value, self._remote):
@@ -236,9 +236,9 @@ class Contexts:
         return open_directory(root, self._read_ignore)
 
     def fetch(self, op: Http | Git, vertex: str, cancel: Cancel) -> Files:
-        """Download what an ADD names; raises ContextError.
+        """Download the source of an ADD; raises ContextError.
 
-        A Dockerfile from a repository may name other hosts, but does not decide that they get its credentials.
+        A Dockerfile from a repository may name other hosts, but these do not get the repository's credentials.
         """
         return Files(fetch_source(op, self._remote._replace(git_home=self._git_home)))
 
@@ -252,7 +252,7 @@ def _option(name: str) -> Hint:
 
 
 def _git_environ(request: BuildRequest) -> dict[str, str]:
-    """Return what git and ssh see; `--ssh default` is their agent, as it is BuildKit's for git."""
+    """Return the environment of git and ssh; `--ssh default` is their agent, as in BuildKit."""
     environ = dict(request.git_environ)
     for agent in request.ssh:
         if agent.id == "default" and len(agent.paths) == 1 and not os.path.isfile(agent.paths[0]):
@@ -261,7 +261,7 @@ def _git_environ(request: BuildRequest) -> dict[str, str]:
 
 
 def _sub_directory(place: str, sub_path: str) -> str:
-    """Return the directory that a sub path of a context means. A link in it stays inside; a `..` is the user's own."""
+    """Return the directory at a sub path of a context. Links in it stay inside; a `..` of the user may lead out."""
     if not sub_path or ".." in sub_path.split("/") or not os.path.isdir(place):
         return os.path.normpath(os.path.join(place, sub_path.lstrip("/")))
     with Beneath(place) as beneath:

@@ -1,4 +1,4 @@
-"""Runs the steps of one graph: dispatches each to the look-up, and where that misses to what executes it. Does I/O."""
+"""Runs the steps of one graph: looks each one up, and hands it to its executor on a miss. Does I/O."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Sources(msgspec.Struct, frozen=True):
-    """Where files come from that no step makes: contexts by name, and what fetches downloads and repositories.
+    """The sources of files that no step makes: contexts by name, and `fetch` for downloads and repositories.
 
     `fetch` takes an op and the name of its step in events.
     """
@@ -41,7 +41,7 @@ class Engine:
     """The StepRunner of one graph. Thread-safe.
 
     `slot_prefix` names the Dockerfile. `on_first_miss` is called once, before the first step that has to run.
-    `explain`: say of steps that run why they are not cached; `require_cached`: fail at the first of them.
+    `explain`: report why a step is not cached; `require_cached`: fail at the first step that is not.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Engine:
         self._lookup.ask_ahead()
 
     def _name_fetches(self, graph: Graph) -> None:
-        """Show the fetching of base images with the steps that pull them."""
+        """Show downloads of base images under the steps that pull them."""
         services = self._services
         for step in graph.needed():
             if isinstance(step.op, Pull) and step.meta.title:
@@ -108,7 +108,7 @@ class Engine:
         return True
 
     def fetch(self, step: Step, inputs: tuple[Result, ...]) -> None:
-        """Fetch what a step needs of its base, unless files of other inputs may show that it need not run."""
+        """Fetch what a step needs of its base, unless the late look-up may find that the step need not run."""
         if isinstance(step.op, (Http, Git)):
             return
         if self._missed_before.acquire(blocking=False):
@@ -126,7 +126,7 @@ class Engine:
                 root_view(layers, self._wanted, step, root, owner)
 
     def execute(self, step: Step, inputs: tuple[Result, ...]) -> Result:
-        """Make the result of a step that was not remembered; raises StepFailed where every step is to be cached."""
+        """Make the result of a step that was not remembered; raises StepFailed where every step must be cached."""
         if isinstance(step.op, (Http, Git)):
             result: Result = self._sources.fetch(step.op, str(step.id))
         else:
@@ -155,8 +155,8 @@ class Engine:
     def _execute(self, step: Step, inputs: tuple[Result, ...], miss: Miss) -> Snapshot:
         services = self._services
         self._tell_miss(step, miss.reason)
-        # A layer is named by the key that it was first made for. One that is made again on demand is another
-        # layer, or whoever uses the old one would see it change; its name still begins like the key (see
+        # A layer is named by the key that it was first made for. A layer made again for --no-cache needs another
+        # name, or users of the old one would see it change; the new name still begins like the key (see
         # cache.entry.belongs).
         key = miss.key.key
         layer_id = key[:32] + os.urandom(16).hex() if step.meta.no_cache else str(key)
@@ -202,7 +202,7 @@ class Engine:
                 raise TypeError(f"{type(step.op).__name__} makes no layer")
 
     def _mounts(self) -> CacheMounts:
-        """Return the build's cache mounts, which a build without commands does not load."""
+        """Return the build's cache mounts; a build without RUN does not load their module."""
         with self._loading:
             if self._cache_mounts is None:
                 from firkin.builder.solve.cache_mounts import CacheMounts

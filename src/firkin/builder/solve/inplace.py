@@ -1,4 +1,4 @@
-"""Builds on this container's own root: what has to be ready before it is replaced. Does I/O. See `rootfs.inplace`."""
+"""Prepares builds on this container's own root, before it is replaced. Does I/O. See `rootfs.inplace`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from firkin.sandbox.result import RunResult
 
 
-# Scripts of CI jobs run by the executor image's own shell, before and after.
+# CI jobs run their scripts with the executor image's own shell, before and after the build.
 _SHELL = "/busybox"
 
 
@@ -76,8 +76,8 @@ class _EitherSandbox:
 def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_too: bool) -> Runtime:
     """Return the root and sandbox of the executor image; `preload` reads credentials and certificates.
 
-    `chroot_too` takes a directory for images that have files where this container has mounts or the
-    context. Raises HostError.
+    With `chroot_too`, images that have files where this container has mounts or the context are built
+    in a directory. Raises HostError.
     """
     launcher = current_launcher()
     load_everything()
@@ -100,13 +100,13 @@ def make_inplace(request: BuildRequest, preload: Callable[[], None], *, chroot_t
 
 
 def _kept_paths(request: BuildRequest) -> tuple[str, ...]:
-    """Return the places of this build's own that are no part of an image."""
+    """Return the paths that belong to this build and must not get into an image."""
     shell = (_SHELL,) if os.path.isdir(_SHELL) else ()
     return tuple(filter(None, map(_local_path, (*_named_paths(request), *shell))))
 
 
 def _named_paths(request: BuildRequest) -> Iterator[str]:
-    """Yield all that the request names: paths, and addresses that may hold one."""
+    """Yield the paths that the request names, and the addresses that may contain one."""
     yield from (request.store_root, request.context, request.dockerfile, request.cwd, request.temp_dir)
     yield from (path for _, path in request.build_contexts)
     yield from (output.dest for output in request.outputs)

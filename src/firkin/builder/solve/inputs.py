@@ -24,7 +24,7 @@ from firkin.oci.digest import framed_hash
 
 
 def root_view(layers: Layers, wanted: Wanted, step: Step, root: Snapshot, owner: str) -> View:
-    """Return a view of what a step writes onto, which can look up `owner`; nothing is unpacked when names will do."""
+    """Return a view of a step's root in which `owner` can be looked up; unpacks nothing when names are enough."""
     if step.id in wanted.unpacked or not is_numeric(owner):
         return layers.trees.view(root, str(step.id))
     return layers.trees.names_view(root, str(step.id), keep_blobs=wanted.base_blobs)
@@ -38,9 +38,9 @@ def trees_of(services: Services, source: Result, vertex: str) -> tuple[str, ...]
 
 
 def materialize(services: Services, files: Files) -> str:
-    """Return a directory with all files of a context or download, as a RUN may mount it.
+    """Return a directory with all files of a context or download, for a RUN to mount.
 
-    It is kept as a tree under its content's digest, so that the next RUN finds it.
+    The store keeps it as a tree named by the digest of its content, so the next RUN finds it.
     """
     view = files.view()
     digest = tree_digest(view, "", services.file_digests)
@@ -53,7 +53,7 @@ def materialize(services: Services, files: Files) -> str:
 
 
 def _unchanged(services: Services, view: View, digest: str, changes: Iterable[Change]) -> Iterator[Change]:
-    """Pass changes on, and make sure that the files are those that were hashed: the tree bears their digest."""
+    """Pass changes on, then check that the files are still those that were hashed: the digest names the tree."""
     yield from changes
     if tree_digest(view, "", services.file_digests) != digest:
         raise ContextError(

@@ -25,5 +25,5 @@ class LayerJob(msgspec.Struct, frozen=True):
 
     @property
     def root(self) -> Snapshot:
-        """What the layer lies on."""
+        """The root that the layer is put on."""
         return root_of(self.inputs)

@@ -1,7 +1,7 @@
-"""Cache keys of steps: what of its inputs a step's result depends on. Does I/O. It reads files.
+"""Cache keys of steps: the parts of its inputs that a step's result depends on. Does I/O. It reads files.
 
-A step has a wide key, and up to two more under which the same layer is found again when what does not touch
-it has changed. docs/dev/cache-key.md says what each holds.
+A step has a wide key, and up to two more keys, which find the same layer again after unrelated inputs have
+changed. docs/dev/cache-key.md says what each holds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from firkin.layer.change import View
 from firkin.store.store import Store
 
 DESTINATION_PART = "landing"
-"""The part of a destination key that stands for the root: its name is hashed, so it stays what it was called first."""
+"""The part of a destination key that stands for the root. Its name is hashed, so it cannot be renamed."""
 
 
 class StepKey(msgspec.Struct, frozen=True):
@@ -48,14 +48,14 @@ class StepKeys:
         self._content: dict[StepId, tuple[str, ...]] = {}
 
     def wide(self, step: Step, inputs: tuple[Result, ...]) -> StepKey:
-        """Return a step's key. Snapshots that it reads count as wholes: so it is the same on every machine."""
+        """Return a step's key. Snapshots that it reads count as wholes, so the key is the same on every machine."""
         parts = self._parts(step, inputs, narrow=False)
         return StepKey(key_of(parts), parts)
 
     def narrow(self, step: Step, inputs: tuple[Result, ...]) -> StepKey | None:
-        """Return a second key, in which only those layers count that touch what is read; None where it is not known.
+        """Return a second key, which covers only the layers that touch the files read; None if they are not known.
 
-        It finds the layer again when something else in the stage that it copies from has changed.
+        It finds the layer again when other files in the stage that the step copies from have changed.
         """
         if not any(isinstance(item, Snapshot) for item in inputs[1:]):
             return None
@@ -76,7 +76,7 @@ class StepKeys:
         return tuple(parts)
 
     def set_times(self, op: Op, inputs: tuple[Result, ...]) -> str:
-        """Return a digest of the times that somebody gave the files a COPY takes from contexts, "" if none."""
+        """Return a digest of the times that somebody set on files that a COPY takes from contexts, "" if none."""
         if not isinstance(op, Copy):
             return ""
         own = tuple(
@@ -86,8 +86,8 @@ class StepKeys:
         )
         return copy_times(msgspec.structs.replace(op, sources=own), views_of(inputs), self._tools) if own else ""
 
-    # Files that a step reads: of a snapshot the layers that touch them count, so nothing is walked or
-    # read; of a context or a download the content counts.
+    # Files that a step reads: those of a snapshot count by the layers that touch them, so nothing is walked
+    # or read; those of a context or a download count by their content.
 
     def _copied(self, step: Step, op: Copy, inputs: tuple[Result, ...], narrow: bool) -> list[str]:
         digests = []
@@ -123,11 +123,11 @@ class StepKeys:
         return digests
 
     def destination(self, step: Step, inputs: tuple[Result, ...], view: Callable[[str], View]) -> StepKey | None:
-        """Return a third key for a COPY, with what it asks of its root instead of the whole root; None for others.
+        """Return a third key for a COPY, which covers its destination instead of the whole root; None for others.
 
-        It finds the layer again when something else in the COPY's own stage has changed. It holds the times
-        that the files were given, since nothing else of the root tells one project from another. `view` returns
-        a view of the root that can look up the owner it is given.
+        It finds the layer again when something else in the COPY's own stage has changed. It covers the times
+        that somebody set on the files, since no other part of it distinguishes two projects. `view` returns
+        a view of the root in which the given owner can be looked up.
         """
         if not isinstance(step.op, Copy) or not has_destination_key(step.op):
             return None

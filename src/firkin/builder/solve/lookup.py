@@ -1,6 +1,6 @@
 """Finds the layers of steps that need not run. Does I/O.
 
-A step is looked up twice, and each time ends as a Hit, which names the record of a layer, or as a Miss:
+A step is looked up at most twice; each look-up ends in a Hit, which names the record of a layer, or in a Miss:
 
     waiting  early   by the coordinator, when the step's inputs are known: compares keys, so it is quick, and fetches
                      nothing but answers of caches
@@ -10,17 +10,18 @@ A step is looked up twice, and each time ends as a Hit, which names the record o
 Each search asks its places in order and ends at the first that has a layer:
 
     early    own          the store, by the step's own key: the instruction, its root, and all that it reads as wholes.
-                          A layer that another project made, of equal files with other times, does not count; the times
-                          of the files are then a part of the own key
-             narrow       the store, by the key in which only those layers count that touch what is read
+                          A layer that another project made from equal files with other times does not count; the times
+                          of the files then become a part of the own key
+             narrow       the store, by the key that covers only the layers that touch the files read
              caches       the caches elsewhere, by the own key, then by the narrow one
     late     recalled     `narrow` and `caches` once more, where inputs had to be unpacked before the key was known
-             unchanged    the layer of the instruction's last build, if what it read was made anew and is the same
+             unchanged    the layer of the instruction's last build, if the stages it read were rebuilt with the same
+                          content
              destination  the store, by the key in which a COPY's destination stands for its root: the layer that the
                           same COPY made on another root
 
-With `--no-cache` every search misses. What is found otherwise is remembered under the step's own key as well, so the
-next build hits at `own`.
+With `--no-cache` every search misses. A layer that another place has is remembered under the step's own key as well,
+so the next build hits at `own`.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ if TYPE_CHECKING:
 Place = Literal["own", "narrow", "caches", "recalled", "unchanged", "destination"]
 
 Make = Callable[[Step, tuple[Result, ...], str], None]
-"""Makes a step's layer under an id: for layers that a cache promises and does not deliver."""
+"""Makes a step's layer under an id, if a cache has promised the layer and does not deliver it."""
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A layer that need not be made: `record` tells of it, `key` is the step's own."""
+    """A layer that need not be made: `record` describes it, `key` is the step's own key."""
 
     key: StepKey
     record: StepRecord
@@ -64,9 +65,9 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Miss(msgspec.Struct, frozen=True):
-    """No layer; when it is made it is remembered under `key`, and under that of its destination if it has one.
+    """No layer was found. The new layer is to be remembered under `key`, and under `destination` if it is not None.
 
-    `reason` says why, if that was wanted.
+    `reason` says why nothing was found, if the build asks for reasons.
     """
 
     key: StepKey
@@ -77,7 +78,7 @@ class Miss(msgspec.Struct, frozen=True):
 class Lookup:
     """Looks up the steps of one graph. Thread-safe.
 
-    `results` fills up while the graph runs. `explains`: the reasons of misses are wanted.
+    `results` fills up while the graph runs. `explains`: misses get a reason.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Lookup:
         return Miss(search.key, self._reason(search) if self._explains else "")
 
     def late(self, step: Step, inputs: tuple[Result, ...], miss: Miss) -> Hit | Miss:
-        """Look a step up once more that is to run now; what it reads of other steps is unpacked."""
+        """Look up once more a step that is about to run; unpacks what it reads of other steps."""
         search = _Search(step, inputs, miss.key)
         for place, find in _LATE:
             record = find(self, search)
@@ -162,7 +163,7 @@ class Lookup:
         if search.step.meta.no_cache or not search.sources:
             return None
         if self._keys.narrow(search.step, search.inputs) is not None:
-            return None  # it was looked up
+            return None  # `early` has looked it up
         for source in search.sources:  # the step needs them anyway
             self._services.layers.trees.ensure(source, str(search.step.id))
         narrow = self._keys.narrow(search.step, search.inputs)
@@ -202,7 +203,7 @@ class Lookup:
         return remote.find(step.op, key.key, key.parts, self._memory.slot(step), form, make)
 
     def ask_ahead(self) -> None:
-        """Ask the caches for every step that follows from what is known, as if each were there.
+        """Ask the caches for all later steps whose keys can be known, as if every step before them were cached.
 
         A layer is named by the key of its step, so the keys of later steps are known before any answer.
         """
@@ -218,13 +219,13 @@ class Lookup:
                     guessed[step.id] = found
 
     def _guess(self, remote: RemoteCache, step: Step, inputs: tuple[Result, ...]) -> Snapshot | None:
-        """Ask the caches for a step; return what its result is if they have it."""
+        """Ask the caches for a step; return the result that it has if they know it."""
         if isinstance(step.op, (Http, Git)) or step.meta.no_cache:
             return None
         try:
             key = self._keys.wide(step, inputs)
         except FirkinError:
-            return None  # it is told when the step's turn comes
+            return None  # the step raises it again when its turn comes
         layer = self._memory.layer_under(key.key)
         if layer is None and remote.reads(step.op):
             remote.ask(step.op, key.key)
@@ -232,7 +233,7 @@ class Lookup:
 
 
 class _Search:
-    """One search for a step's layer: what it has come to know of the step's keys."""
+    """One search for a step's layer, with the keys computed so far."""
 
     def __init__(self, step: Step, inputs: tuple[Result, ...], key: StepKey) -> None:
         self.step = step

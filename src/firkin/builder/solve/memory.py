@@ -1,8 +1,8 @@
-"""What is remembered of steps: in the store, in this build, in the caches that it writes. Does I/O.
+"""Remembers the results of steps: in the store, in this build, and in the caches that the build writes. Does I/O.
 
-A step's layer is remembered under its own key, and under up to two more by which it is found again when what does
-not touch it has changed (see `keys`). Records of a Dockerfile's instruction share a slot, so that a miss can be
-compared with the build before; the slots of second and third keys are marked, as those explain nothing.
+A step's layer is remembered under its own key, and under up to two more keys that do not change with unrelated
+inputs (see `keys`). The records of one Dockerfile instruction share a slot, so that a miss can be compared with the
+build before. The slots of second and third keys are marked, because those keys cannot explain a miss.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from firkin.builder.solve.wanted import Wanted
 from firkin.content.snapshot import LayerRef, Snapshot
 
 _NARROW_SLOT = "|narrow"
-"""Follows a step's slot in those of its second and third keys."""
+"""The suffix of a step's slot in records under its second and third keys."""
 
 _DATES = ("made", "times")
-"""Parts of keys that tell layers apart which differ in nothing but times."""
+"""Parts of keys that distinguish layers of equal files with different times."""
 
 
 class Memory:
     """The records of one graph's steps. Thread-safe.
 
     `created`: when the layers of this build were made, in seconds since the epoch.
-    `used`: the records by which this build knows a layer.
+    `used`: the records of each layer that this build used.
     """
 
     def __init__(self, services: Services, keys: StepKeys, wanted: Wanted, slot_prefix: str) -> None:
@@ -44,7 +44,7 @@ class Memory:
         self.used: dict[str, list[StepRecord]] = {}
 
     def slot(self, step: Step) -> str:
-        """Name the place of a step in its Dockerfile."""
+        """Return the slot of a step: its Dockerfile, stage and number."""
         return f"{self._slot_prefix}|{step.meta.stage}|{step.meta.number}"
 
     # Asking
@@ -58,7 +58,7 @@ class Memory:
         return record
 
     def layer_under(self, key: CacheKey) -> str | None:
-        """Return the layer that is at hand under a key."""
+        """Return the id of the layer under a key, if that layer is available."""
         record = self._records.find(key)
         return record.layer if record is not None and self._sources.available(record.layer) else None
 
@@ -73,7 +73,7 @@ class Memory:
 
     def put_on(self, root: Snapshot, key: StepKey, layer_id: str, *, from_run: bool) -> Snapshot:
         """Return a root with a step's layer on it; `key` is the step's own."""
-        # The epoch tells two layers apart, but what comes next does not care for the times below.
+        # The epoch is part of the layer's key, but keys of later steps do not depend on the times below.
         known_as = layer_id
         if key.parts[-1][0] in _DATES:
             first = key if layer_id == key.key else self._records.find(CacheKey(layer_id))
@@ -84,7 +84,7 @@ class Memory:
     # Remembering
 
     def adopt(self, step: Step, key: StepKey, record: StepRecord) -> StepRecord:
-        """Remember a layer that was found otherwise under the step's own key."""
+        """Record a layer, found by another key, under the step's own key."""
         own = msgspec.structs.replace(record, key=key.key, parts=key.parts, slot=self.slot(step))
         self._records.remember(own)
         return own
@@ -96,7 +96,7 @@ class Memory:
             self._records.remember(note, replace=True)
 
     def keep_found(self, step: Step, inputs: tuple[Result, ...], key: StepKey, record: StepRecord) -> None:
-        """Note that a layer is used that was found under the step's own key, or under its narrow one."""
+        """Note the use of a layer that was found under the step's own key, or under its narrow one."""
         if record.key != key.key:
             self._use(step, inputs, self.adopt(step, key, record))
         elif self._remote is not None and (narrow := self._keys.narrow(step, inputs)) is not None:
@@ -116,7 +116,7 @@ class Memory:
         ended: float,
         seconds: float,
     ) -> None:
-        """Remember a layer that the step has just made under all its keys; `ended`, `seconds`: when, and how long."""
+        """Record a layer that the step has just made under all its keys; it `ended` then and took `seconds`."""
         fresh, parts = step.meta.no_cache, key.parts
         if (times := self._keys.set_times(step.op, inputs)) and parts[-1] != ("times", times):
             parts = (*parts, ("times", times))  # no part of the key; see Lookup._own
@@ -136,7 +136,7 @@ class Memory:
             self._records.remember(third, replace=fresh)
 
     def _use(self, step: Step, inputs: tuple[Result, ...], record: StepRecord, *, fresh: bool = False) -> None:
-        """Note a record that this build used, and add it to the caches that it writes; `fresh`: in place of theirs."""
+        """Note a record that this build used, and add it to the caches that it writes; `fresh`: replace their entry."""
         self.used.setdefault(record.layer, []).append(record)
         if self._remote is not None:
             layer = LayerRef(record.layer, from_run=reads_runs(step, inputs))

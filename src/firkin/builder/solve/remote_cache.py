@@ -1,9 +1,9 @@
 """The caches of `--cache-from` and `--cache-to` in one build: look-ups ahead, uploads behind. Does I/O.
 
-Look-ups of a whole graph are asked at once (`ask`), so that `find` mostly has its answer. Uploads start
-when a layer's blob is written and run beside the build; `finish` waits for them. A cache that cannot be
-read is passed over with a warning; one that cannot be written fails the build in the end, when its
-outputs are out (as BuildKit does), unless its errors are to be ignored.
+`ask` starts the look-ups of a whole graph at once, so that `find` mostly has its answer already. An upload
+starts when a layer's blob is written and runs beside the build; `finish` waits for all. A cache that cannot
+be read is skipped with a warning. A cache that cannot be written fails the build after its outputs are
+written (as in BuildKit), unless its errors are to be ignored.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class RemoteCache:
         self._clock = clock
         self._lock = threading.Lock()
         self._asked: dict[str, Task[tuple[CacheEntry, ReadableCache] | None]] = {}
-        self._seen: dict[tuple[str, str], CacheEntry | None] = {}  # what places said of names
+        self._seen: dict[tuple[str, str], CacheEntry | None] = {}  # answers, by place and name
         self._down: set[str] = set()  # places that cannot be read
-        self._broken: set[str] = set()  # … written
+        self._broken: set[str] = set()  # places that cannot be written
         self._uploads: dict[tuple[str, str], _Upload] = {}
         self._blob_locks: dict[Digest, threading.Lock] = {}
         self._mounts: dict[str, tuple[str, Callable[[CacheRef], Layer | None]]] = {}
@@ -111,10 +111,10 @@ class RemoteCache:
         form: LayerFormat,
         make: Callable[[str], None],
     ) -> StepRecord | None:
-        """Return the record of a step that a cache has; its layer is then at hand for this build.
+        """Return the record of a step that a cache has; this build can then use its layer.
 
-        `form` is wanted of it in the end. `make` executes the step and gives its layer the id that it gets, in case
-        the cache does not deliver.
+        `form` is the form in which the layer will be shipped. If the cache does not deliver the layer, `make` executes
+        the step; its argument is the id for the layer.
         """
         self.ask(op, key)
         found = self._asked[key].result()
@@ -133,7 +133,7 @@ class RemoteCache:
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
         )
         self._step_records.remember(record, replace=True)
-        if entry.layer[:32] != key[:32]:  # the key that the layer was made under, for whoever is to believe us
+        if entry.layer[:32] != key[:32]:  # also under its first key, which entries that we write must prove
             first = with_reads(parts, entry.reads)
             self._step_records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record
@@ -148,7 +148,7 @@ class RemoteCache:
         return None
 
     def _peek(self, place: ReadableCache, name: str) -> CacheEntry | None:
-        """Ask one place; one that cannot be read is not asked again."""
+        """Ask one place. A place that cannot be read is not asked again."""
         seen = (place.shown, name)
         if seen in self._seen:
             return self._seen[seen]
@@ -189,7 +189,7 @@ class RemoteCache:
     def add(
         self, op: Op, record: StepRecord, layer: LayerRef, first: LayerFormat, *, exported: bool, fresh: bool
     ) -> None:
-        """Start adding a step's layer to the caches; `fresh`: in place of what they have."""
+        """Start adding a step's layer to the caches; `fresh`: replace the entries that they have."""
         for target in self._targets:
             if _covers(target.ref, op) and (exported or target.ref.mode == "max"):
                 self._upload(target, record, layer, self.form(first, target.ref).of(layer), fresh)
@@ -208,7 +208,7 @@ class RemoteCache:
     def _add(self, target: CacheTarget, record: StepRecord, form: LayerFormat, blob: Layer, fresh: bool) -> None:
         place, now = target.place, self._clock()
         if place.shown in self._broken:
-            return  # told already
+            return  # the first failure is reported
         if not fresh:
             known = self._peek(place, record.key)
             ttl_s = target.ref.ttl_s
@@ -220,7 +220,7 @@ class RemoteCache:
         self._cancel.check()
         digest = blob.descriptor.digest
         try:
-            # Registries take two uploads of one blob at a time badly: docker-registry then loses it for a moment.
+            # Registries handle two uploads of one blob at a time badly: docker-registry then loses it for a moment.
             with self._blob_lock(digest):
                 place.add(record.key, entry, lambda: self._open(blob), self._layers.cached.origin(digest))
         except FirkinError:
@@ -237,7 +237,7 @@ class RemoteCache:
         return self._store.blobs.open(blob.descriptor.digest)
 
     def use_mount(self, name: str, title: str, pack: Callable[[CacheRef], Layer | None]) -> None:
-        """Note that a cache mount was used: `finish` saves it, as the blob that `pack` makes of it."""
+        """Note that a cache mount was used: `finish` saves it as a blob, which `pack` makes."""
         self._mounts[name] = (title, pack)
 
     def _save_mounts(self, target: CacheTarget) -> None:
@@ -272,13 +272,13 @@ class RemoteCache:
         return frozenset(_registry(target) for target in self._targets) - {""}
 
     def settle(self, registries: set[str]) -> None:
-        """Wait for uploads to these registries, so that an image that is pushed there can take its layers over."""
+        """Wait for uploads to these registries, so that an image pushed there can mount their layers."""
         for upload in tuple(self._uploads.values()):
             if _registry(upload.target) in registries:
                 upload.wait()
 
     def close(self) -> None:
-        """Keep what was added so far, also when the build has failed."""
+        """Keep what was added so far, even if the build has failed."""
         for target in self._targets:
             try:
                 target.place.close()
@@ -319,7 +319,7 @@ class RemoteCache:
 
 
 class _Upload:
-    """One entry on its way: first its blob is awaited, then a transfer runs."""
+    """The upload of one entry: it waits for the entry's blob, then runs a transfer."""
 
     def __init__(self, target: CacheTarget) -> None:
         self.target = target
@@ -359,9 +359,9 @@ def _covers(ref: CacheRef, op: Op) -> bool:
 
 
 def entry_of(record: StepRecord, blob: Layer, form: LayerFormat, records: StepRecords, now: float) -> CacheEntry | None:
-    """Return the entry for a record whose layer is shipped as `blob`, which may have come in another form.
+    """Return the entry for a record whose layer is shipped as `blob`, which may have been pulled in another form.
 
-    None where it is not known any more under which key the layer was made first.
+    None if the key that the layer was first made under is not known any more.
     """
     compression = layer_compression(blob.descriptor.media_type)
     variant = form.variant if form.compression == compression else LayerFormat(compression).variant

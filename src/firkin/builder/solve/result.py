@@ -32,7 +32,7 @@ class Files:
 
     @property
     def time_s(self) -> int | None:
-        """When a remote source is from, in seconds since 1970: a commit's time; None for a local directory."""
+        """The time of a remote source (of a commit), in seconds since 1970; None for a local directory."""
         return self._view.time_s
 
 
@@ -41,7 +41,7 @@ Result = Snapshot | Files
 
 
 def reads_runs(step: Step, inputs: tuple[Result, ...]) -> bool:
-    """Say whether the layer's files may have times at which a RUN wrote them."""
+    """Say whether files of the step's layer may have mtimes from a RUN."""
     return isinstance(step.op, Run) or any(
         layer.from_run for found in inputs[1:] if isinstance(found, Snapshot) for layer in found.layers
     )
@@ -72,7 +72,7 @@ def base_snapshot(op: Scratch | Pull) -> Snapshot:
 
 
 def ready_result(op: Op, contexts: Mapping[str, Files]) -> Result | None:
-    """Return the result of an op that nothing has to be done for: a root or a context; None for others."""
+    """Return the result of an op that needs no work (a root or a context); None for others."""
     match op:
         case Scratch() | Pull():
             return base_snapshot(op)

@@ -1,10 +1,10 @@
-"""Cache mounts in a cache elsewhere: restored before the first use, saved when the build is done. Does I/O.
+"""Restores cache mounts from a remote cache before the first use, and saves them after the build. Does I/O.
 
-Off unless a cache is told to (`mounts=true`). A mount is one layer blob, under a name that covers its id,
+Off unless the cache has `mounts=true`. A mount is one layer blob, under a name that covers its id,
 owner, mode and origin; the newest replaces what was saved before.
 
-A command of a sandbox without mounts can put anything in the place of its cache mount. Only a real directory is
-handed out, kept or saved (`store.mounts.is_sound`): a link would give whatever it leads to to the next build.
+A command in a sandbox without mounts can replace its cache mount by anything. Only a real directory is handed out,
+kept or saved (`store.mounts.is_sound`): a link would expose its target to the next build.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 def restore_mount(services: Services, name: str, title: str, place: str, vertex: str) -> bool:
-    """Fill the new directory `place` with what a cache saved under `name`; say whether it had something.
+    """Fill the new directory `place` with what a cache saved under `name`; say whether there was anything.
 
-    What cannot be restored is told and left out: a cache mount may always be empty.
+    A mount that cannot be restored stays empty, with a warning: a cache mount may always be empty.
     """
     remote = services.remote
     if remote is None:
@@ -67,12 +67,12 @@ def restore_mount(services: Services, name: str, title: str, place: str, vertex:
 
 
 def save_mount(services: Services, title: str, path: str, ref: CacheRef) -> Layer | None:
-    """Write the mount at `path` (its lock beside it) as a blob; None where that must not be."""
+    """Write the mount at `path` (its lock beside it) as a blob; None if it is not to be saved."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if not is_sound(path):
-            return None  # as was told when the command had ended
+            return None  # the warning came when the command ended
         size = _size(files_of(path), ref.max_mount_bytes)
         if size > ref.max_mount_bytes:
             text = f"cache mount `{title}` is not saved: it holds more than {ref.max_mount_bytes} bytes"
@@ -82,7 +82,7 @@ def save_mount(services: Services, title: str, path: str, ref: CacheRef) -> Laye
     except BlockingIOError:
         warn_of_mount(services, f"cache mount `{title}` is not saved: another build uses it")
         return None
-    except (ValueError, StepFailed) as error:  # of what no layer can hold
+    except (ValueError, StepFailed) as error:  # a file that no layer can hold
         warn_of_mount(services, f"cache mount `{title}` is not saved: {error}")
         return None
     finally:
@@ -102,7 +102,7 @@ def _write(services: Services, root: str, ref: CacheRef) -> Layer:
 
 
 def _size(root: str, limit: int) -> int:
-    """Add the sizes of files up, until they are over the limit. Raises ValueError for a tree that no path can reach."""
+    """Add up the sizes of files until they exceed the limit. Raises ValueError for a tree too deep for any path."""
     total = 0
     stack = [root]
     try:
@@ -121,5 +121,5 @@ def _size(root: str, limit: int) -> int:
 
 
 def warn_of_mount(services: Services, text: str) -> None:
-    """Tell that a cache mount is not what somebody might expect."""
+    """Warn that a cache mount is not restored or not saved, or that it starts empty."""
     services.emit(Warned(services.clock(), "cache-mount", text))

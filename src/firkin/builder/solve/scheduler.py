@@ -1,8 +1,8 @@
 """Runs a graph: looks steps up, executes those that miss, in parallel where inputs allow. Does I/O.
 
-One coordinator (the caller's thread) owns all tables. A step is looked up as soon as its inputs are
-there; a hit costs no thread. The first failure stops the rest; what was already running is told to
-stop and waited for, so nothing of a build outlives it.
+One coordinator (the caller's thread) owns all tables. A step is looked up as soon as its inputs have
+results; a hit costs no thread. After the first failure no step starts; the scheduler asks running steps
+to stop and waits for them, so nothing of a build outlives it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class StepRunner(Protocol[T]):
-    """What the scheduler does not know: how to find and how to make a step's result."""
+    """Finds and makes the results of steps for the scheduler."""
 
     def look_up(self, step: Step, inputs: tuple[T, ...]) -> T | None:
         """Return the remembered result, or None; called by the coordinator, must be quick."""
@@ -36,7 +36,7 @@ class StepRunner(Protocol[T]):
         """Tell whether all of a remembered result is on this machine."""
 
     def fetch(self, step: Step, inputs: tuple[T, ...]) -> None:
-        """Fetch what the step needs, before it is said to begin; called in the pool of steps."""
+        """Fetch what the step needs, before its `Started` event; called in the pool of steps."""
 
     def execute(self, step: Step, inputs: tuple[T, ...]) -> T:
         """Make the result; called in the pool of steps."""
@@ -46,7 +46,7 @@ class StepRunner(Protocol[T]):
 
 
 class Outcome(msgspec.Struct, Generic[T]):
-    """Results of all steps of a graph, and how those that people wrote ended, in the order of the plan."""
+    """The results of all steps of a graph, and how the shown steps ended, in the order of the plan."""
 
     results: dict[StepId, T]
     step_results: dict[StepId, StepResult]
@@ -121,7 +121,7 @@ class Scheduler(Generic[T]):
         return self._error is not None or self._stop()
 
     def _start_ready(self, queue: _Queue) -> int:
-        """Start every step that can be; return how many are running now that were not."""
+        """Start every ready step; return how many of them are running now."""
         started = 0
         while queue and not self._failed():
             step = queue.pop()
@@ -132,7 +132,7 @@ class Scheduler(Generic[T]):
         return started
 
     def _settle(self, queue: _Queue) -> None:
-        """Wait until a running step has ended, and take what came of it."""
+        """Wait until a running step has ended, and take its result or error."""
         step, seconds, result, error = self._messages.get()
         if error is not None:
             self._fail(step, error)
@@ -192,12 +192,12 @@ class Scheduler(Generic[T]):
 
 
 def vertices_of(graph: Graph) -> tuple[Vertex, ...]:
-    """Return the steps that the graph's targets need, as people see them."""
+    """Return the shown steps that the graph's targets need."""
     return tuple(map(_vertex, filter(is_shown, graph.needed())))
 
 
 def is_shown(step: Step) -> bool:
-    """Tell whether people see a step: it is written in the Dockerfile, or does what is worth a line."""
+    """Tell whether progress shows a step; empty roots, contexts and pulls without a title are not shown."""
     return not isinstance(step.op, _HIDDEN) and not (isinstance(step.op, Pull) and not step.meta.title)
 
 

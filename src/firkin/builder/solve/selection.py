@@ -1,7 +1,7 @@
-"""Which layers of a snapshot make up what a step reads of it. Does I/O. A few lstat calls a layer.
+"""Finds the layers of a snapshot that hold the files that a step reads. Does I/O. A few lstat calls a layer.
 
 A step that reads `/app/node_modules` of a stage depends on the layers that touch that path, and on no
-other: when a layer above or below changes, the files have not. Nothing is walked and no file is read.
+others: a change of another layer does not change these files. No tree is walked and no file is read.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _fixed_part(source: PathSource) -> str:
 
 
 def _touching(trees: list[tuple[str, str]], components: list[str]) -> list[str] | None:
-    """Return the ids of the layers with anything at, below or hiding the path; None: a link is in the way."""
+    """Return the ids of the layers that have or hide the path or files below it; None if a link is on the way."""
     found = []
     for tree_id, root in trees:
         path = root

@@ -1,4 +1,4 @@
-"""What the session of a build offers to its steps, as values. Pure."""
+"""The services that the session of a build offers to its steps, as values. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(msgspec.Struct, frozen=True):
-    """How roots are made and commands are run here: what a `Backend`, which is a decision only, is made into.
+    """Makes roots and runs commands on this machine, as a `Backend` (only a decision) says.
 
     `moves_caches` says that a cache mount can be in one place only, so commands cannot share it.
     """
@@ -43,9 +43,9 @@ class SshSockets(Protocol):
 
 
 class RunSettings(msgspec.Struct, frozen=True):
-    """What RUN steps get from the request and the machine.
+    """The settings of RUN steps that come from the request and the machine.
 
-    `empties_mounts`: cache mounts of a step that --no-cache executes begin empty.
+    `empties_mounts`: cache mounts begin empty if --no-cache executes their step.
     """
 
     options: RunOptions
@@ -56,7 +56,7 @@ class RunSettings(msgspec.Struct, frozen=True):
 
 
 class Services(msgspec.Struct, frozen=True):
-    """What steps work with. All of it may be used from several threads.
+    """The services that steps use. All are thread-safe.
 
     `runtime` makes the root file systems and the sandbox on first use. `stop` is set when the build is cancelled or a
     step has failed, and `stop_fd` is then readable.

@@ -114,7 +114,7 @@ class BuildSession:
         self._stack.close()
 
     def begin(self, refused: frozenset[str]) -> None:
-        """Begin to work on layers, for the first time or anew; caches do not offer those that `refused` names."""
+        """Begin to work on layers, for the first time or again; caches do not offer the layers in `refused`."""
         fetcher = OriginFetcher(self.client, self.contexts.layouts, self.request.image_dir)
         self.layers = open_layers(
             self.store, self.pools, fetcher, self.emit, self.stop, self.clock, owner_free=self._owner_free(),
@@ -155,7 +155,7 @@ class BuildSession:
 
     def runtime(self) -> Runtime:
         """Root file system and sandbox, chosen from the facts about this machine on first use."""
-        with self._choosing:  # steps ask side by side, and there must be one
+        with self._choosing:  # steps ask in parallel, and there must be only one
             if self._runtime is None:
                 from firkin.builder.solve.runtime import make_runtime
 
@@ -180,8 +180,8 @@ class BuildSession:
     ) -> Engine:
         """Return an engine for one graph.
 
-        The layers of its targets are shipped in `formats`; `whole_files` says that an output wants the targets' files
-        themselves, `base_blobs` that one takes the blobs of all layers. `slot_prefix` and `on_first_miss` as for
+        The layers of its targets are shipped in `formats`; `whole_files` says that an output needs the targets' files
+        themselves, `base_blobs` that one needs the blobs of all layers. `slot_prefix` and `on_first_miss` as for
         Engine.
         """
         return Engine(
@@ -238,7 +238,7 @@ class BuildSession:
         return CopyTools(read_content, opener, self._matcher, self.warn)
 
     def newest_in_archive(self, files: Files) -> int | None:
-        """Return the latest time of a file in a download that is an archive; None where it is none."""
+        """Return the latest mtime of a file in a downloaded archive; None for other downloads."""
         name = files.filename
         if not name:
             return None

@@ -1,7 +1,7 @@
 """SSH agents for RUN --mount=type=ssh: the user's own, or one that serves private keys. Does I/O.
 
-A command never gets the agent's socket itself but one of firkin's own: it has the owner and mode that the
-mount asks for, and passes on only what asks for keys and signatures, never what changes the agent.
+A command never gets the agent's own socket but one that firkin serves. This socket has the owner and mode that
+the mount asks for, and passes on only requests for keys and signatures, never requests that change the agent.
 Mirrors: moby/buildkit session/sshforward. Protocol: draft-miller-ssh-agent.
 """
 
@@ -40,7 +40,7 @@ class SshAgents:
     """The agents of one build, by the ids of `--ssh`. Those for keys are started on first use. Thread-safe.
 
     `scratch` is a directory to be made, `path` the PATH in which programs are looked up. Raises
-    UsageError for what is neither a socket nor keys.
+    UsageError for a path that is neither a socket nor a key.
     """
 
     def __init__(self, agents: tuple[SshAgent, ...], scratch: str, path: str) -> None:
@@ -122,7 +122,7 @@ class _KeyServer:
                 hints=(Hint.of("ssh-agent"),),
             )
         os.mkdir(self._place, 0o700)
-        # The agent lives as long as the command it is given, which lives as long as this process holds its input.
+        # The agent ends with the command that it starts; that command ends when this process closes its input.
         command = [program, "-a", _NAME, "sh", "-c", "echo $SSH_AGENT_PID && exec cat"]
         self._shell = subprocess.Popen(
             command, cwd=self._place, env=self._environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -225,8 +225,8 @@ def _at(path: str, call: object) -> None:
 class _Forwarder:
     """Serves all connections of one mount; each has a connection of its own to the agent.
 
-    The protocol is one answer to one question, so nothing is read from a client before the agent has
-    answered, and the two ends never wait for each other.
+    The protocol has one answer to each question, so nothing is read from a client before the agent has
+    answered, and the two ends cannot block each other.
     """
 
     def __init__(self, agent: str, listener: socket.socket, stop: int) -> None:
@@ -236,7 +236,7 @@ class _Forwarder:
         self._waiting: dict[int, _Client] = {}
 
     def serve(self) -> None:
-        """Pass messages on until told to stop."""
+        """Pass messages on until `stop` is readable."""
         poll = select.poll()
         poll.register(self._stop, select.POLLIN)
         poll.register(self._listener, select.POLLIN)
@@ -261,11 +261,11 @@ class _Forwarder:
         try:
             return _Client(self._listener.accept()[0])
         except OSError:
-            return None  # it is gone already
+            return None  # the client has gone already
 
 
 class _Client:
-    """One connection of a command's."""
+    """One connection from a command."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(_START_S)

@@ -1,8 +1,9 @@
-"""Finds a layer again when what its step read of another stage or image was made anew, but is the same. Does I/O.
+"""Finds a layer again when stages or images that its step read were rebuilt with the same content. Does I/O.
 
-BuildKit keys a COPY --from and a mount by the content that they read, so it reads all of it, each time. Here nothing
-is read for a key: beside the record of a step that read snapshots another one notes their layers. When a step would
-have to run although all else is the same, what it read then is compared with what there is now. Times do not count.
+BuildKit keys a COPY --from and a mount by the content that they read, so it reads all of it, each time. firkin reads
+nothing for a key. Instead a second record of the step, its note, lists the layers of the snapshots that the step
+read. If only those have changed, the files read then are compared with those of now before the step runs. Times do
+not count.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from firkin.content.snapshot import Snapshot
 from firkin.errors import Cancelled, FirkinError
 
 READ_SLOT = "|read"
-"""Follows a step's slot in that of its note."""
+"""The suffix of a step's slot in its note."""
 
 _TREES = "trees of input "
 
 
 def note_of(record: StepRecord, inputs: tuple[Result, ...]) -> StepRecord | None:
-    """Return a record that tells which layers a step read, besides its root; None where it read none."""
+    """Return a record of the layers that a step read besides its root; None if it read none."""
     trees = tuple(
         (f"{_TREES}{number}", " ".join(layer.tree_id for layer in item.layers))
         for number, item in enumerate(inputs)
@@ -41,7 +42,7 @@ def note_of(record: StepRecord, inputs: tuple[Result, ...]) -> StepRecord | None
 def is_unchanged(
     services: Services, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...], note: StepRecord
 ) -> bool:
-    """Say whether the layer that `note` tells of is what the step would make now.
+    """Say whether the step would make the same layer now that `note` names.
 
     `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
     """
@@ -54,12 +55,12 @@ def is_unchanged(
     except Cancelled:
         raise
     except (FirkinError, OSError):
-        return False  # the step itself, which runs then, tells what is wrong
+        return False  # the step runs then, and reports the error
     return bool(changed)
 
 
 def _changed_reads(then: tuple[Part, ...], now: tuple[Part, ...]) -> list[int]:
-    """Return which of the things that a step reads have another identity; none where anything else differs, too."""
+    """Return the positions of the reads whose identity has changed; none if any other part has changed as well."""
     changed: list[int] = []
     position = -1
     if len(then) < len(now):
@@ -74,7 +75,7 @@ def _changed_reads(then: tuple[Part, ...], now: tuple[Part, ...]) -> list[int]:
 
 
 def _read(op: Op, inputs: tuple[Result, ...], position: int) -> tuple[int, PathSource | str] | None:
-    """Return the input of a thing that a step reads, and what of it; None for files of a context.
+    """Return the input and the path of a read, by its position; None for files of a context.
 
     The order is that of StepKeys: a COPY's snapshots come before its contexts.
     """

@@ -25,8 +25,8 @@ def read_file(view: View, path: str) -> bytes:
 def read_text(view: View, path: str, what: str) -> bytes | None:
     """Return the bytes of a Dockerfile or ignore file, None where there is none; `what` is the context, for messages.
 
-    Raises ContextError for a link that leads nowhere in the context, for what is no file, and for a huge one, as
-    `context.directory.read_text` does.
+    Raises ContextError for a link that leads nowhere in the context, for a path that is no file, and for a huge file,
+    as `context.directory.read_text` does.
     """
     found = follow_links(view.lstat, path)
     entry = view.lstat(found) if found else None

@@ -1,4 +1,4 @@
-"""What a build wants of its steps, known before the first one runs. Pure.
+"""Which forms of its steps' layers a build needs, known before the first step runs. Pure.
 
 A RUN needs its root unpacked, a COPY --from its source; a COPY only needs to know the names of what it writes onto.
 Layers that will be shipped are written as blobs while later steps run.
@@ -16,9 +16,9 @@ from firkin.content.format import LayerFormat
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """`unpacked`: steps whose files are wanted as a tree. `shipped`: steps whose layers are, in which `formats`.
+    """`unpacked`: steps whose files are needed as a tree. `shipped`: steps whose layers are shipped, in `formats`.
 
-    `base_blobs`: outputs take the blobs of base layers too, so one that is only indexed is kept, not fetched twice.
+    `base_blobs`: outputs need the blobs of base layers too, so a blob read for an index is kept, not fetched twice.
     """
 
     unpacked: frozenset[StepId] = frozenset()
@@ -42,7 +42,7 @@ def plan_wanted(
     shipped = {step.id for plan in graph.targets for step in chain_of(graph, plan.step)}
     unpacked: set[StepId] = set()
     if whole_files or any(form.ignore for form in formats):
-        # A layer with paths left out must not be all that is kept of a step.
+        # A blob with paths left out must not be the only form of a step's layer.
         unpacked.update(plan.step for plan in graph.targets)
     for step in reversed(graph.needed()):
         whole_root = isinstance(step.op, Run) or step.id in unpacked

@@ -1,4 +1,4 @@
-"""What COPY, ADD and WORKDIR do with the changes that they plan. Does I/O."""
+"""Keeps the changes that COPY, ADD and WORKDIR plan, as a tree or a blob. Does I/O."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from firkin.content.snapshot import Snapshot
 from firkin.layer.change import Change, Put
 from firkin.layer.index import IndexWriter
 
-_LATEST_S = (1 << 36) - 1  # year 4147: what a cache entry, and RFC 3339, can say
+_LATEST_S = (1 << 36) - 1  # year 4147: a cache entry, and RFC 3339, can hold it
 
 
 def tools_for(tools: CopyTools, step: Step) -> CopyTools:
-    """Return the tools with the time of what a step makes."""
+    """Return the tools with the times for files that a step makes."""
     meta = step.meta
     if meta.epoch_s is not None:
         epoch_ns = meta.epoch_s * 1_000_000_000
         return tools._replace(made_ns=epoch_ns, latest_ns=epoch_ns)
-    linked = isinstance(step.op, Copy) and step.op.link  # whatever it lies on, the layer is the same
+    linked = isinstance(step.op, Copy) and step.op.link  # the layer does not depend on the root
     return tools._replace(made_ns=0 if linked else meta.base_s * 1_000_000_000, like_sources=True)
 
 
 def keep_changes(services: Services, job: LayerJob, root: Snapshot, changes: Iterable[Change]) -> float:
-    """Keep the changes as a tree if another step wants to see it, else as the blob that is shipped.
+    """Keep the changes as a tree if another step needs it, else as the blob that is shipped.
 
-    `root` is what the layer lies on. Returns the time of the newest file in it, which is that of the layer.
+    `root` is what the layer is put on. Returns the time of the newest file in the layer: it is the layer's time.
     """
     dated = _Dated(changes)
     store, layers = services.store, services.layers
@@ -46,7 +46,7 @@ def keep_changes(services: Services, job: LayerJob, root: Snapshot, changes: Ite
 
 
 class _Dated:
-    """Passes changes on, and then knows the time of the newest."""
+    """Passes changes on; `newest_s` is the newest time among them, once all have passed."""
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self._changes = changes

@@ -27,7 +27,7 @@ from firkin.sandbox.mounted_plan import APT_AS_ROOT
 from firkin.sandbox.result import RunResult
 from firkin.store.trees import StagedTree
 
-_HOSTNAME = "buildkitsandbox"  # what steps write down of it should not depend on the builder
+_HOSTNAME = "buildkitsandbox"  # files that contain it should not depend on the builder
 
 
 def run(services: Services, caches: CacheMounts, job: LayerJob, op: ops.Run) -> None:
@@ -63,7 +63,7 @@ def _resolve_user(user: str, view: StackView) -> ResolvedUser:
 
 
 def _spec(services: Services, op: ops.Run, user: ResolvedUser, mounts: RunMounts) -> RunSpec:
-    """Describe the command and what surrounds it."""
+    """Describe the command and its surroundings."""
     settings = services.run
     return RunSpec(
         argv=op.argv,
@@ -86,7 +86,7 @@ def _spec(services: Services, op: ops.Run, user: ResolvedUser, mounts: RunMounts
 def _run_in(
     services: Services, job: LayerJob, op: ops.Run, spec: RunSpec, root: Root, view: StackView
 ) -> RunResult:
-    """Run the command in its root and tell what it says; raises what its failure means."""
+    """Run the command in its root and emit its output; raises StepFailed or Cancelled if it fails."""
     emit, clock = services.emit, services.clock
     said = Tail(lambda data: emit(Log(clock(), job.vertex, "stdout", data)))
     errors = Tail(lambda data: emit(Log(clock(), job.vertex, "stderr", data)))
@@ -118,7 +118,7 @@ def _owners_lost(number: int) -> str:
 def _keep_attributes(
     staged: StagedTree, view: StackView, user: ResolvedUser, result: RunResult, *, owner_free: bool
 ) -> None:
-    """Note what the tree alone does not tell: that `/` itself changed; owners, where files cannot have them."""
+    """Note what the tree alone cannot hold: that `/` itself changed; owners, where files cannot have them."""
     before, now = view.lstat(""), os.stat(staged.path)
     if before is not None and (before.mode, before.uid, before.gid) != (now.st_mode & 0o7777, now.st_uid, now.st_gid):
         staged.mark_root_changed()
@@ -153,7 +153,7 @@ def _keep_mount_points(root: Overlay | str, view: StackView) -> None:
 def _drop_mount_points(
     root: Overlay | str, view: StackView, mounts: tuple[Mount, ...], *, owner_free: bool
 ) -> None:
-    """Remove what was made in the upper directory for something to be mounted on."""
+    """Remove the mount points that were made in the upper directory."""
     if isinstance(root, Overlay):
         lent = "/".join(APT_AS_ROOT[:2])
         mine = (lent,) if owner_free and view.lstat(lent) is None else ()
@@ -175,12 +175,12 @@ def _environment(op: ops.Run, secrets: tuple[tuple[str, str], ...], home: str) -
         name, _, value = item.partition("=")
         variables[name] = value
     variables.setdefault("PATH", DEFAULT_PATH)
-    if not variables.get("HOME"):  # an empty one counts for none, as it does for runc
+    if not variables.get("HOME"):  # an empty value counts as unset, as for runc
         variables["HOME"] = home
     for name, value in secrets:  # a name with `=` in it is cut there, as the process itself would read it
         name, _, value = f"{name}={value}".partition("=")
         variables[name] = value
-    variables.pop("", None)  # no process could ask for it
+    variables.pop("", None)  # no process can look it up
     for name, value in variables.items():
         if "\0" in value:
             raise StepFailed(f"the value of variable `{name}` has a NUL character", code="run-nul",

@@ -1,4 +1,4 @@
-"""Why a RUN did not end well, and what can be done about it. Does I/O. `ops.run` loads it."""
+"""The errors of a RUN that failed, and their hints. Does I/O. `ops.run` loads it."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def fail(op: ops.Run, result: RunResult, described: RunSpec, view: StackView, sa
 
 
 def _full_hints(store: str) -> tuple[Hint, ...]:
-    # Not every command says why it fails; the files that it wrote are still there.
+    # Not every command says that the disk is full; here it still is, since the command's files still exist.
     if not is_full(store):
         return ()
     return (Hint.of("store-full-step", store=store),)
 
 
 def _owner_hints(said: bytes) -> tuple[str, ...]:
-    """Explain what `chown`, tar and package managers get for an owner that the user namespace does not have."""
+    """Explain the error of `chown`, tar and package managers for an owner that the user namespace does not have."""
     last = _last_id() if b"nvalid argument" in said else None
     if last is None:
         return ()
@@ -85,7 +85,7 @@ def _owner_hints(said: bytes) -> tuple[str, ...]:
 
 
 def _last_id() -> int | None:
-    """Return the last id that this user namespace has, None where it has all or does not say."""
+    """Return the highest id that this user namespace has, None if it has all ids or that cannot be read."""
     try:
         with open("/proc/self/uid_map") as file:
             ranges = [tuple(map(int, line.split())) for line in file]

@@ -1,4 +1,4 @@
-"""The mounts of a RUN: what is behind each, held until the command has ended. Does I/O. `ops.run` loads it."""
+"""Opens the mounts of a RUN, and holds them until the command has ended. Does I/O. `ops.run` loads it."""
 
 from __future__ import annotations
 
