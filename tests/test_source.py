@@ -238,7 +238,6 @@ VERSION_BOUND_S = 0.060
 # Functions with more paths than this stand here with a reason: module: (why, functions).
 MOST_PATHS = 12
 COMPLEX = {
-    "testing.registry": ("to be simplified", "_Handler._receive _Handler.do_GET _Handler._token"),
 }  # fmt: skip
 
 

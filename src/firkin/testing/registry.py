@@ -216,12 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = b"" if self._is_upload() else self._read()
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.fake.seen.append(Seen(self.command, self.path, headers, body))
-        if self.fault is not None:
-            time.sleep(self.fault.delay_s)
-            if self.fault.status:
-                self._read()
-                self._answer(self.fault.status, self.fault.body, self.fault.headers)
-                return
+        if self._failed():
+            return
         if parts.path == "/token":
             self._token(body)
         elif parts.path.startswith("/storage/") and self.fake.quirks.storage:
@@ -238,6 +234,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "NOT_FOUND")
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def _failed(self) -> bool:
+        """Answer as the fault for this request says; False where there is none, or it only takes time."""
+        if self.fault is None:
+            return False
+        time.sleep(self.fault.delay_s)
+        if self.fault.status:
+            self._read()
+            self._answer(self.fault.status, self.fault.body, self.fault.headers)
+        return bool(self.fault.status)
 
     def _is_upload(self) -> bool:
         return self.command in ("PUT", "PATCH") and "/blobs/uploads/" in self.path
@@ -300,25 +306,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fake.quirks.token_busy and fake.still("token", fake.quirks.token_busy):
             self._answer(429, b"slow down", (("Retry-After", "2"),))
             return
-        if self.command == "POST":
-            form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
-            refreshed = fake.identity_token and form.get("refresh_token") == fake.identity_token
-            named = fake.quirks.token_by_post and (
-                (form.get("username"), form.get("password")) == (fake.user, fake.password)
-            )
-            if not refreshed and not named:
-                self._error(401, "invalid_grant")
-                return
-            scopes = [form.get("scope", "")]
-        elif fake.quirks.token_by_post:
-            self._error(405, "UNSUPPORTED")
+        scopes = self._scopes(body)
+        if scopes is None:
             return
-        else:
-            given = self.headers.get("Authorization", "")
-            if given and given != fake.basic():
-                self._error(401, "UNAUTHORIZED")
-                return
-            scopes = self.query.get("scope", [])
         token, lifetime = fake.new_token(scopes), fake.token_lifetime_s
         answers: dict[str, dict[str, object]] = {
             "access_token": {"access_token": token, "token": "", "expires_in": 0, "issued_at": ""},
@@ -329,6 +319,26 @@ class _Handler(BaseHTTPRequestHandler):
         answer = answers.get(fake.quirks.token, {"token": token, "expires_in": lifetime})
         kind = "text/html" if fake.quirks.token == "html type" else "application/json"
         self._answer(200, json.dumps(answer).encode(), (("Content-Type", kind),))
+
+    def _scopes(self, body: bytes) -> list[str] | None:
+        """Return the scopes that a token is asked for; None after an error was answered."""
+        fake = self.fake
+        if self.command == "POST":
+            form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
+            refreshed = fake.identity_token and form.get("refresh_token") == fake.identity_token
+            named = fake.quirks.token_by_post and (
+                (form.get("username"), form.get("password")) == (fake.user, fake.password)
+            )
+            if refreshed or named:
+                return [form.get("scope", "")]
+            self._error(401, "invalid_grant")
+        elif fake.quirks.token_by_post:
+            self._error(405, "UNSUPPORTED")
+        elif self.headers.get("Authorization", "") not in ("", fake.basic()):
+            self._error(401, "UNAUTHORIZED")
+        else:
+            return self.query.get("scope", [])
+        return None
 
     def _manifest(self, repository: str, name: str, body: bytes) -> None:
         fake, quirks = self.fake, self.fake.quirks
@@ -414,21 +424,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _receive(self, repository: str, name: str, held: bytearray) -> None:
         fake = self.fake
-        length = int(self.headers.get("Content-Length") or 0)
-        if (self.command == "PUT" and length and fake.quirks.put) or (
-            self.command == "PATCH" and not fake.quirks.patch
-        ):
-            self._read()
-            self._error(fake.quirks.put if self.command == "PUT" else 405, "BLOB_UPLOAD_INVALID")
-            return
-        if self.command == "PUT" and 0 <= fake.max_put_bytes < length:
-            self.close_connection = True
-            self._answer(413, b"<html>too large</html>")
-            return
-        start = self.headers.get("Content-Range", "").partition("-")[0]
-        if start and int(start) != len(held):
-            self._read()
-            self._session(416, repository, name)
+        if self._refused(repository, name, held):
             return
         data = self._read(self.cut)
         if self.command == "PATCH" and fake.patch_keeps >= 0:
@@ -442,13 +438,38 @@ class _Handler(BaseHTTPRequestHandler):
                 name += "-moved"
             self._session(fake.quirks.patched, repository, name)
         else:
-            digest = self.query.get("digest", [""])[0]
-            if digest != f"sha256:{hashlib.sha256(held).hexdigest()}":
-                self._error(400, "DIGEST_INVALID")
-                return
-            fake.blobs[repository, digest] = bytes(held)
-            del fake.uploads[name]
-            self._answer(fake.quirks.stored, b"", self._digest(digest))
+            self._store(repository, name, held)
+
+    def _refused(self, repository: str, name: str, held: bytearray) -> bool:
+        """Say whether a request that brings bytes was answered with an error before they were taken."""
+        fake, put = self.fake, self.command == "PUT"
+        length = int(self.headers.get("Content-Length") or 0)
+        start = self.headers.get("Content-Range", "").partition("-")[0]
+        if length and put and fake.quirks.put:
+            self._read()
+            self._error(fake.quirks.put, "BLOB_UPLOAD_INVALID")
+        elif self.command == "PATCH" and not fake.quirks.patch:
+            self._read()
+            self._error(405, "BLOB_UPLOAD_INVALID")
+        elif put and 0 <= fake.max_put_bytes < length:
+            self.close_connection = True
+            self._answer(413, b"<html>too large</html>")
+        elif start and int(start) != len(held):
+            self._read()
+            self._session(416, repository, name)
+        else:
+            return False
+        return True
+
+    def _store(self, repository: str, name: str, held: bytearray) -> None:
+        """Make a blob of a finished upload."""
+        digest = self.query.get("digest", [""])[0]
+        if digest != f"sha256:{hashlib.sha256(held).hexdigest()}":
+            self._error(400, "DIGEST_INVALID")
+            return
+        self.fake.blobs[repository, digest] = bytes(held)
+        del self.fake.uploads[name]
+        self._answer(self.fake.quirks.stored, b"", self._digest(digest))
 
     def _session(self, status: int, repository: str, name: str) -> None:
         held, quirks = len(self.fake.uploads[name]), self.fake.quirks
