@@ -20,6 +20,7 @@ from firkin.builder.graph.key import key_of, op_parts
 from firkin.builder.request import BuildRequest, Output, Secret, check_request, encode_request
 from firkin.builder.solve.scheduler import vertices_of
 from firkin.cli import values
+from firkin.cli.outputs import read_output
 from firkin.errors import DockerfileError, FirkinError, RegistryError, StepFailed, UsageError
 from firkin.events import Event, Planned, Warned, encode_line
 from firkin.oci.config import parse_config
@@ -136,7 +137,7 @@ def names(text: str) -> None:
 
 def options(text: str) -> None:
     functions: tuple[Callable[[str], object], ...] = (
-        values.output,
+        read_output,
         lambda word: values.cache_ref("--cache-to", word),
         lambda word: values.secret(word, {}),
         lambda word: values.ssh(word, {}),
