@@ -1,7 +1,7 @@
-"""From an ImagePlan and the layers that were made to an Image. Pure.
+"""Makes an Image from an ImagePlan and the layers of its steps. Pure.
 
-Times: a history line of a layer has the layer's time (see docs/reproducible.md), but never one before
-the lines below it; lines without a layer take the time of the line before, or of the first new one.
+Times: a history line of a layer has the layer's time (see docs/reproducible.md), or that of an earlier line
+if this is later; lines without a layer take the time of the line before, or of the first new line.
 Mirrors: buildkit exporter/containerimage/writer.go (normalizeLayersAndHistory).
 """
 
@@ -37,9 +37,9 @@ def rfc3339(seconds: float) -> str:
 
 
 def seconds_of(text: str) -> int:
-    """Return the whole seconds since 1970 of `2026-01-02T03:04:05.678Z` or with `+01:00`; 0 for what is no time.
+    """Return the whole seconds since 1970 of `2026-01-02T03:04:05.678Z` or with `+01:00`; 0 if it is no time.
 
-    What RFC 3339 has no words for (years before 0 and after 9999) is none.
+    Years that RFC 3339 cannot express (before 0 and after 9999) are no times.
     """
     date, _, rest = text.strip().replace("t", "T").partition("T")
     clock, shift = rest[:8], rest[8:].lstrip(".0123456789")
@@ -100,7 +100,7 @@ def assemble_image(
 def _with_times(
     history: tuple[History, ...], layer_times: tuple[float | None, ...], epoch_s: int | None, base_s: int
 ) -> tuple[History, ...]:
-    """Give every line a time: that of the epoch, of its layer, or of the lines around it."""
+    """Give every line a time: the epoch, the time of its layer, or that of a line near it."""
     if epoch_s is None:
         timed = _with_layer_times(history, layer_times, base_s)
     else:
@@ -114,7 +114,7 @@ def _with_times(
 def _with_layer_times(
     history: tuple[History, ...], layer_times: tuple[float | None, ...], base_s: int
 ) -> tuple[History, ...]:
-    """Give new lines of layers the time of their layer, but none before that of a line below."""
+    """Give new lines of layers the time of their layer, or that of an earlier line if this is later."""
     times = iter(layer_times)
     latest: float = base_s
     timed: list[History] = []
@@ -128,7 +128,7 @@ def _with_layer_times(
 
 
 def _filled(timed: tuple[History, ...], first: str) -> tuple[History, ...]:
-    """Give lines without a time that of the line before, the first of them `first`."""
+    """Give each line without a time the time of the line before it; the first line gets `first`."""
     last = first
     filled: list[History] = []
     seen_missing = False

@@ -1,4 +1,4 @@
-"""Why a step is not cached: the first part of its key that differs from another key's. Pure."""
+"""Explains why a step is not cached: the first part of its key that differs from an earlier key. Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def explain(old: tuple[Part, ...], new: tuple[Part, ...]) -> str:
 
 
 def _variables(before: tuple[str, ...], after: tuple[str, ...]) -> str:
-    """Say which variable of the environment (ENV or ARG) is another."""
+    """Say which variable of the environment (ENV or ARG) has changed."""
     old, new = dict(map(_split, before)), dict(map(_split, after))
     for name in new:
         if name not in old:

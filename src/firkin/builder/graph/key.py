@@ -58,16 +58,16 @@ def root_identity(op: Scratch | Pull) -> str:
 
 
 READS = ("files", "mounted files")
-"""Names of the parts that tell what a step reads besides its root."""
+"""Names of the parts that identify the files that a step reads besides its root."""
 
 
 def reads_of(parts: tuple[Part, ...]) -> tuple[str, ...]:
-    """Return the identities of what a step reads."""
+    """Return the identities of the files that a step reads."""
     return tuple(value for name, value in parts if name in READS)
 
 
 def with_reads(parts: tuple[Part, ...], reads: tuple[str, ...]) -> tuple[Part, ...]:
-    """Return the parts with other identities of what is read; raises ValueError for a wrong number of them."""
+    """Return the parts with `reads` as the identities of files read; raises ValueError for a wrong number of them."""
     if len(reads) != len(reads_of(parts)):
         raise ValueError(f"{len(reads)} identities of what is read, not {len(reads_of(parts))}")
     rest = iter(reads)
@@ -132,5 +132,5 @@ def _text(value: object) -> str:
 
 
 def _mount(mount: BindMount | CacheMount | TmpfsMount | SecretMount | SshMount) -> str:
-    """Mounts count as written, but for what they bring in (source digests are parts of their own)."""
+    """Return a mount as written; the digests of files mounted are parts of their own."""
     return _text(mount)

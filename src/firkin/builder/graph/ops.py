@@ -1,8 +1,8 @@
 """Operations: what a step does. Pure. A closed union, to be taken apart with `match`.
 
-Paths in an image are absolute here, as the Dockerfile means them (`dest` keeps a trailing slash,
-which says "a directory"). Names of users stay text: who they are is known only in the root.
-An op is hashed into the cache key as a whole (see key.py), but for the fields listed there.
+Paths in an image are absolute here (`dest` keeps a trailing slash, which means "a directory"). Names of
+users stay text, because only the root's passwd says which ids they have. The cache key covers an op as a
+whole (see key.py), except for the fields listed there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pull(msgspec.Struct, frozen=True, tag_field="op", tag="pull"):
 
 
 class Context(msgspec.Struct, frozen=True, tag_field="op", tag="context"):
-    """A build context's files, behind its ignore file. No inputs; `name` is "" for the main one."""
+    """The files of a build context that its ignore file lets through. No inputs; `name` is "" for the main one."""
 
     name: str = ""
 
@@ -72,7 +72,7 @@ class BindMount(msgspec.Struct, frozen=True, tag_field="type", tag="bind"):
 class CacheMount(msgspec.Struct, frozen=True, tag_field="type", tag="cache"):
     """A directory that outlives the build, shared by all mounts of one `id`.
 
-    With `mode` -1 a new one is a copy of path `source` of an `input`, its owner and mode too; else it is empty.
+    With `mode` -1 a new directory is a copy of path `source` of an `input`, owner and mode included; else it is empty.
     """
 
     target: str
@@ -120,7 +120,7 @@ Mount = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
 
 
 class Run(msgspec.Struct, frozen=True, tag_field="op", tag="run"):
-    """A command in the root of input 0; what it changed becomes a layer.
+    """A command in the root of input 0; its changes become a layer.
 
     `env` holds `K=V` in order, arguments included (a later entry wins). `user` is the USER as
     written ("" is root). `files` are texts put at absolute paths for the time of the command

@@ -1,4 +1,4 @@
-"""Steps, graphs and walk orders; and what the finished image will say. Pure."""
+"""Steps, graphs and their order, and the plan of each finished image. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ StepId = NewType("StepId", int)
 
 
 class StepMeta(msgspec.Struct, frozen=True):
-    """What people see of a step, and how it is treated; never hashed.
+    """How a step is shown and treated; never hashed.
 
     `number` of `total` instructions in `stage`. `no_cache` (--no-cache, --no-cache-filter) skips
-    the look-up, not the record. What a step makes without a time of its own gets `epoch_s`
-    (SOURCE_DATE_EPOCH); without one the time of what it copies, or `base_s`, its base image's.
-    `written` is the instruction as it stands in the Dockerfile, for a title tells values of build
-    arguments: other machines may see that alone.
+    the look-up, not the record. New files without a time of their own get `epoch_s`
+    (SOURCE_DATE_EPOCH), or else the time of the files copied, or `base_s`, the base image's time.
+    `written` is the instruction as written in the Dockerfile. Other machines see this and not the
+    title, which contains values of build arguments.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class ImagePlan(msgspec.Struct, frozen=True):
-    """What the image of one target will say, but for its layers.
+    """The plan of one target's image: everything but its layers.
 
     `step` makes its root file system. `history` has a line for each layer of the snapshot (base
     layers included, in order) and `empty_layer` lines; lines without `created` are new and get the
@@ -72,7 +72,7 @@ class ImagePlan(msgspec.Struct, frozen=True):
 
 
 class Graph(msgspec.Struct, frozen=True):
-    """Steps in an order where inputs come first, and the images wanted of them."""
+    """Steps, inputs before the steps that use them, and the plans of the images to make."""
 
     steps: tuple[Step, ...]
     targets: tuple[ImagePlan, ...]
@@ -105,7 +105,7 @@ class GraphBuilder:
     def add(self, op: Op, inputs: tuple[StepId, ...], meta: StepMeta) -> StepId:
         """Add a step and return its id; an equal one is reused unless either must not be cached.
 
-        Raises DockerfileError for an op with a text that no kernel takes, or that is not UTF-8.
+        Raises DockerfileError for an op with a text that the kernel refuses (NUL), or that is not UTF-8.
         """
         _check_texts(op, meta.span)
         same = self._known.get((op, inputs))
@@ -125,7 +125,7 @@ class GraphBuilder:
 
 
 _WRITTEN_AS_THEY_ARE = frozenset(("content", "files"))
-"""Fields with the text of a file: it may have any bytes."""
+"""Fields that hold the content of a file, which may have any bytes."""
 
 
 def _check_texts(op: Op, span: Span | None) -> None:
@@ -149,7 +149,7 @@ def _check_texts(op: Op, span: Span | None) -> None:
 
 
 def _texts(value: Op | Mount | CopySource) -> Iterator[tuple[str, str]]:
-    """Yield the texts of an op with the fields that they stand in."""
+    """Yield the texts of an op with the names of their fields."""
     for field in value.__struct_fields__:
         if field in _WRITTEN_AS_THEY_ARE:
             continue
