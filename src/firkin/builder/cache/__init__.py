@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ReadableCache(Protocol):
-    """Where entries can be found. Thread-safe; everything raises FirkinError."""
+    """A place to find entries in. Thread-safe; all methods raise FirkinError."""
 
     @property
     def shown(self) -> str:
@@ -21,14 +21,14 @@ class ReadableCache(Protocol):
 
     @property
     def origin(self) -> str:
-        """Where the blobs of entries come from, as `graph.ops.Pull` says it."""
+        """Where the blobs of entries come from, in the form of `graph.ops.Pull`."""
 
     def find(self, name: str) -> CacheEntry | None:
-        """Return the entry of a name, checked; ValueError when it is not what it should be."""
+        """Return the entry of a name; raises ValueError if it is invalid."""
 
 
 class WritableCache(ReadableCache, Protocol):
-    """Where entries are kept, too."""
+    """A place to add entries to as well."""
 
     def add(self, name: str, entry: CacheEntry, open_blob: Callable[[], BinaryIO], near: str) -> None:
         """Put an entry, its blob first; `near` is another origin of the blob, or ""."""

@@ -1,8 +1,8 @@
 """A cache in a directory: an OCI image layout with the manifests of entries by name. Does I/O. See `cache`.
 
-Entries are listed in index.json under `org.opencontainers.image.ref.name`. Blobs appear under their
-digest when complete; the list is read, extended and replaced under a lock, so builds that run at the
-same time all add theirs. Spec: image-spec image-layout.md.
+index.json lists the entries under `org.opencontainers.image.ref.name`. Blobs appear under their digest
+when they are complete. The list is read, extended and replaced under a lock, so that builds that run at
+the same time keep each other's entries. Spec: image-spec image-layout.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 _LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _CHUNK = 1 << 20
 _GRACE_S = 3600.0
-"""A blob without an entry may belong to a build that runs, and is left alone for so long."""
+"""A blob without an entry may belong to a running build, so it is kept for this time."""
 
 
 class DirectoryCache:
@@ -52,7 +52,7 @@ class DirectoryCache:
 
     @property
     def origin(self) -> str:
-        """As `graph.ops.Pull` says where blobs come from."""
+        """Where blobs come from, in the form of `graph.ops.Pull`."""
         return f"oci-layout://{self._path}@"
 
     def exists(self) -> bool:
@@ -79,7 +79,7 @@ class DirectoryCache:
         return entry if _size(self._blob(blob.digest)) == blob.size else None
 
     def open_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
-        """Yield a blob's bytes; raises StoreError when they are not there, ValueError in the end if they are others."""
+        """Yield a blob's bytes; raises StoreError if it is missing, and in the end ValueError for wrong bytes."""
         hasher = new_hasher(descriptor.digest.partition(":")[0])
         size = 0
         try:
@@ -121,7 +121,7 @@ class DirectoryCache:
         return tuple(name for name in _by_name(self._read_index()) if is_name(name))
 
     def remove(self, names: tuple[str, ...]) -> None:
-        """Remove entries, and every blob that no entry needs and no build can be about to list."""
+        """Remove entries, and every blob that no entry needs and that is too old to belong to a running build."""
         gone = frozenset(names)
         self._known = None
         self._change(lambda item: _name(item) not in gone, ())
@@ -143,7 +143,7 @@ class DirectoryCache:
             with locked(f"{self._path}/index.lock"):
                 listed = (*filter(keeps, self._read_index().manifests), *added)
                 raw = encode_index(Index(media.OCI_INDEX, listed)).raw
-                while len(raw) > MAX_DOCUMENT_BYTES:  # the oldest stand first, and go
+                while len(raw) > MAX_DOCUMENT_BYTES:  # the oldest come first; remove them
                     listed = listed[len(listed) // 10 + 1 :]
                     raw = encode_index(Index(media.OCI_INDEX, listed)).raw
                 write_atomically(f"{self._path}/oci-layout", _LAYOUT, self._path)
@@ -212,7 +212,7 @@ def _name(item: Descriptor) -> str:
 
 
 def _size(path: str) -> int:
-    """Return the size of a file; -1 for none, and for what is no file: a cache may come from elsewhere."""
+    """Return the size of a file; -1 if it is missing or no file: other programs may have written the cache."""
     try:
         status = os.stat(path)
     except OSError:

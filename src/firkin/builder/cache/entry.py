@@ -1,8 +1,8 @@
 """Cache entries and the manifests that carry them. Pure.
 
-An entry is an OCI image of one layer, so that every registry takes it. What firkin knows of it is an
-annotation of the manifest: one GET finds an entry, its layer and where that is. An image made with an
-inline cache carries a line for each of its own layers in the same annotation. Contract: docs/cache.md.
+An entry is an OCI image of one layer, so that every registry accepts it. An annotation of the manifest
+describes it: one GET finds an entry, its layer and the layer's blob. In an image with an inline cache
+the same annotation has a line for each of the image's layers. Contract: docs/cache.md.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _MAX_READS = 1000
 
 
 class CacheEntry(msgspec.Struct, frozen=True):
-    """What a cache holds of one step: the layer that it made, and how it is shipped.
+    """A cache's entry for one step: the layer that the step made, and the blob that ships it.
 
-    `layer` is the layer's id: `key`, unless the step found its layer under another key; `reads` are then
-    the identities of what was read when it was made, which prove that (see `belongs`). `variant` is
-    what the blob's bytes depend on (content.format.LayerFormat). `created` is the time of the layer in the
-    image, which may be a fixed one; `saved` says when the entry was made. Both in seconds since the epoch.
+    `layer` is the layer's id: `key`, unless the step found its layer under another key. Then `reads`, the
+    identities of the files that were read when the layer was made, prove that key (see `belongs`). `variant`
+    names the form of the blob (content.format.LayerFormat). `created` is the time of the layer in the image,
+    which may be a fixed one; `saved` says when the entry was made. Both in seconds since the epoch.
     """
 
     key: str
@@ -51,7 +51,7 @@ class CacheEntry(msgspec.Struct, frozen=True):
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An entry as the annotation says it; `position` is that of its layer in the manifest."""
+    """An entry in the annotation; `position` is the index of its layer in the manifest."""
 
     key: str
     layer: str
@@ -69,7 +69,7 @@ def belongs(entry: CacheEntry, parts: tuple[Part, ...]) -> bool:
     """Say whether an entry may stand for the step with these parts.
 
     A layer's id is the key of the step that made it, or begins like it (--no-cache). So an entry cannot
-    slip a layer in under the name of a base image's, or of another step's.
+    pass its layer off as a layer of a base image or of another step.
     """
     if entry.layer[:32] == entry.key[:32]:
         return True
@@ -121,7 +121,7 @@ def encode_entry(entry: CacheEntry, platform: Platform) -> tuple[ImageConfig, Ma
 
 
 def read_entries(manifest: Manifest) -> tuple[CacheEntry, ...]:
-    """Return the entries that a manifest carries, none for any other image. Raises ValueError."""
+    """Return the entries in a manifest's annotation, none if it has no such annotation. Raises ValueError."""
     text = dict(manifest.annotations).get(ANNOTATION)
     if text is None:
         return ()
@@ -149,7 +149,7 @@ def _is_key(text: str) -> bool:
 
 
 def _entry(line: _Line, manifest: Manifest) -> CacheEntry:
-    """Return the entry of a line; raises ValueError for one that is not what it should be."""
+    """Return the entry of a line; raises ValueError for an invalid line."""
     if not _is_key(line.key) or not _is_key(line.layer):
         raise ValueError("its key or layer is not 64 hex digits")
     if not 0 <= line.position < len(manifest.layers):
@@ -157,7 +157,7 @@ def _entry(line: _Line, manifest: Manifest) -> CacheEntry:
     found = manifest.layers[line.position]
     _check_layer(line, found)
     _check_facts(line)
-    # Without the descriptor's urls and annotations: nothing leads out of the place that holds the entry.
+    # Without the descriptor's urls and annotations, so that the blob can only come from the entry's place.
     descriptor = Descriptor(found.media_type, found.digest, found.size)
     title = "".join(char if char.isprintable() else " " for char in line.title[:_MAX_TITLE])
     return CacheEntry(

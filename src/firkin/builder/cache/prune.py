@@ -1,4 +1,4 @@
-"""What is in a layer cache, and which of its entries may go. Does I/O."""
+"""Lists the entries of a layer cache, and chooses those to remove. Does I/O."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Row(NamedTuple):
-    """One entry and its name; `entry` is None for one that firkin would refuse."""
+    """One entry and its name; `entry` is None if it is invalid."""
 
     name: str
     entry: CacheEntry | None
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Which entries go."""
+    """The rules that choose the entries to remove."""
 
     older_than_s: float
     keep_bytes: int
@@ -81,7 +81,7 @@ def layers_of(client: RegistryClient, images: Iterable[Reference]) -> frozenset[
 
 
 def choose(rows: tuple[Row, ...], rules: Rules, now_s: float) -> list[Row]:
-    """Return the entries that go: a row of the listing goes when any of the rules says so."""
+    """Return the entries to remove: those rows of the listing that any of the rules applies to."""
     gone: list[Row] = []
     kept: list[Row] = []
     for row in rows:

@@ -1,7 +1,7 @@
 """The records of steps in the store: which layer a step made, under its cache key. Does I/O.
 
-They are a cache: whoever loses them loses time. They lie in the store's database (table `records`), so that a
-layer and its records go in one transaction. Contract: docs/dev/store.md.
+They are a cache: losing them costs time only. They lie in the store's database (table `records`), so that a
+layer and its records are removed in one transaction. Contract: docs/dev/store.md.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class StepRecords:
         return self._store.records
 
     def find(self, key: CacheKey) -> StepRecord | None:
-        """Return the record of a step and note that it was of use."""
+        """Return the record of a step and note that it was used."""
         rows = self._records.query(
             "SELECT layer, slot, title, parts, created, seconds, used FROM records WHERE key = ?", (key,)
         )
@@ -58,7 +58,7 @@ class StepRecords:
     def remember(self, record: StepRecord, *, replace: bool = False) -> None:
         """Keep the record of a step whose tree or blob is in the store.
 
-        The first one stays, unless `replace`: then the step now stands for another layer (--no-cache).
+        A record that is there stays, unless `replace`: then the key now stands for another layer (--no-cache).
         """
         update = "used = excluded.used"
         if replace:
@@ -80,19 +80,19 @@ class StepRecords:
             )
 
     def forget(self, key: CacheKey) -> None:
-        """Remove a record, e.g. because its tree turned out to be gone."""
+        """Remove a record, e.g. because its layer no longer exists."""
         with self._records.transaction() as connection:
             connection.execute("DELETE FROM records WHERE key = ?", (key,))
 
     def previous(self, slot: str) -> StepRecord | None:
-        """Return the last used record of the same place in the same Dockerfile."""
+        """Return the last used record of a slot: one place in one Dockerfile."""
         rows = self._records.query(
             "SELECT key FROM records WHERE slot = ? ORDER BY used DESC, created DESC LIMIT 1", (slot,)
         )
         return self.find(CacheKey(str(rows[0][0]))) if rows else None
 
     def reads(self, layer: str) -> tuple[str, ...]:
-        """Return the identities of what was read when a layer was made; () if that is not known here."""
+        """Return the identities of the files that were read when a layer was made; () if they are not known here."""
         for key, parts in self._records.query("SELECT key, parts FROM records WHERE layer = ?", (layer,)):
             if str(key)[:32] == layer[:32]:
                 return reads_of(_decode_parts(parts))

@@ -1,7 +1,7 @@
 """Caches in registries: a repository with a tag for each entry, and images that carry a cache. Does I/O. See `cache`.
 
-Each entry has a tag of its own, so that many builds add to one repository without overwriting each
-other's entries, and a look-up is one GET. Where the reference has a tag, it becomes a prefix.
+Each entry has a tag of its own, so that many builds can add to one repository without overwriting each
+other's entries, and a look-up is one GET. If the reference has a tag, that is the prefix of these tags.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RepositoryCache:
         return f"docker-image://{self._reference.name}@"
 
     def find(self, name: str) -> CacheEntry | None:
-        """Return an entry: one GET. Raises RegistryError, and ValueError for one that is refused."""
+        """Return an entry: one GET. Raises RegistryError, and ValueError for an invalid entry."""
         document = self._client().find_manifest(self._tagged(name))
         if document is None:
             return None
@@ -73,7 +73,7 @@ class RepositoryCache:
         return tuple(name for name in names if is_name(name))
 
     def remove(self, names: tuple[str, ...]) -> None:
-        """Remove entries; raises RegistryError where the registry does not allow that."""
+        """Remove entries; raises RegistryError if the registry does not allow that."""
         client = self._client()
         for name in names:
             digest = client.manifest_digest(self._tagged(name))
@@ -95,14 +95,14 @@ class RepositoryCache:
                 ) from error
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """There is nothing to do: `add` makes entries visible at once."""
 
     def _tagged(self, name: str) -> Reference:
         return Reference(self._reference.registry, self._reference.repository, self._prefix + name)
 
 
 class ImageCache:
-    """The entries that an image carries (type=inline); read once, when the first is asked for."""
+    """The entries in an image's annotation (type=inline); read once, when the first is asked for."""
 
     def __init__(self, text: str, client: Callable[[], RegistryClient]) -> None:
         self._reference = parse_cache_reference(text, "latest")
@@ -121,7 +121,7 @@ class ImageCache:
         return f"docker-image://{self._reference.name}@"
 
     def find(self, name: str) -> CacheEntry | None:
-        """Return an entry; at most one GET an image and platform in all. Raises RegistryError, ValueError."""
+        """Return an entry; sends at most one GET for the image and each platform. Raises RegistryError, ValueError."""
         with self._lock:
             if self._entries is None:
                 self._entries = {}
