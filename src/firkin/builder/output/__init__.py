@@ -1,4 +1,4 @@
-"""What becomes of a build: a file an output type, with its row here; it is loaded when it is reached. Pure."""
+"""The outputs of a build: one file for each type, loaded when it is used, with its row here. Pure."""
 
 # type: module, function of an Export (`built.py`) that returns a line about what it wrote, or "".
 WRITERS = {

@@ -1,4 +1,4 @@
-"""What a build has made, and what of it is written to one output. Pure."""
+"""The images that a build has made, and the part that one output gets. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firkin.oci.reference import Reference
 
 
 class Built(msgspec.Struct, frozen=True):
-    """An image in the form that some outputs want, with what is needed to find its layers."""
+    """An image in the form that some outputs need, and what is needed to find its layers."""
 
     plan: ImagePlan
     snapshot: Snapshot
@@ -24,7 +24,7 @@ class Built(msgspec.Struct, frozen=True):
 
 
 class Export(msgspec.Struct, frozen=True):
-    """What is written to one output. `index` joins several images; `dest` is absolute, `-`, or ""."""
+    """The data for one output. `index` joins several images; `dest` is absolute, `-`, or ""."""
 
     session: BuildSession
     request: BuildRequest

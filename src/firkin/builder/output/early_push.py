@@ -14,10 +14,10 @@ from firkin.oci.reference import Reference, parse_reference
 
 
 class EarlyPush:
-    """Sends layers while later steps still run, so that little is left to do when the image is known.
+    """Sends layers while later steps still run, so that little is left to do when the image is complete.
 
-    Nothing is named by this, and nothing depends on it: the push itself sends what is not there yet, and tells
-    what went wrong. Layers of bases are mounted from where they came, not fetched.
+    It names nothing, and nothing depends on it: the push itself sends the blobs that are still missing, and reports
+    errors. Layers of bases are mounted from the repositories they came from, not fetched.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class EarlyPush:
             self._start(layer)
 
     def send_bases(self, graph: Graph) -> None:
-        """Bring the layers of base images to where the image will be pushed, when there is something to build."""
+        """Send the layers of base images to the repositories of the push; called when a step has to run."""
         for plan in graph.targets:
             step = graph.steps[plan.step]
             while step.inputs and isinstance(step.op, (Run, Copy, MakeDir)):
@@ -53,7 +53,7 @@ class EarlyPush:
         caches = self._session.caches
         for target in self._targets:
             if not origin and caches is not None and target.registry in caches.registries:
-                continue  # a cache in the same registry gets it anyway; the push takes it over from there
+                continue  # a cache in the same registry gets it anyway; the push mounts it from there
             self._session.pools.transfers.submit(lambda target=target: self._send(target, layer, origin))  # type: ignore[misc]
 
     def _send(self, target: Reference, layer: Layer, origin: str) -> None:
@@ -68,4 +68,4 @@ class EarlyPush:
                 if source:
                     client.mount_blob(target, layer.descriptor.digest, source)
         except FirkinError:
-            return  # the push proper meets it again, and tells
+            return  # the push itself gets the same error, and reports it

@@ -1,4 +1,4 @@
-"""Has the bytes of every layer in the store, for outputs that need them. Does I/O."""
+"""Brings the blob of every layer into the store, for outputs that need them. Does I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firkin.builder.solve.session import BuildSession
 
 
 def gather(session: BuildSession, built: Iterable[Built]) -> None:
-    """Fetch the layers that are not in the store: those of a base may never have been needed."""
+    """Fetch the layers that are not in the store: those of a base that no step has needed."""
     sources = session.layers.sources
     tasks = [
         session.pools.transfers.submit(lambda layer=layer, origin=ref.origin: sources.ensure_blob(layer, origin))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Makes the image of a snapshot in the kind that is wanted: its layers as blobs, then manifest. Does I/O."""
+"""Makes the image of a snapshot in a given kind: its layers as blobs, then its manifest. Does I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REWRITTEN = "buildkit/rewritten-timestamp"
 def make_image(
     session: BuildSession, request: BuildRequest, memory: Memory, plan: ImagePlan, snapshot: Snapshot, kind: Kind
 ) -> Image:
-    """Write the layers' blobs and return the image; raises FirkinError for one that cannot be."""
+    """Write the layers' blobs and return the image; raises FirkinError for an image that cannot be made."""
     form, _, annotations = kind
     tasks = [session.layers.blobs.start(layer, form) for layer in snapshot.layers]
     layers = tuple(task.result() for task in tasks)
@@ -54,7 +54,7 @@ def _family(request: BuildRequest, kind: Kind, snapshot: Snapshot, layers: tuple
     wanted = kind[1]
     family = _family_of_base(snapshot) if wanted == "base" else wanted
     if family == "docker" and not insists_on_docker(request) and any(map(_is_zstd, layers)):
-        return "oci"  # Docker's media types know no such layers; those of a base may be
+        return "oci"  # Docker has no media type for such layers; those of a base may be
     return family
 
 
@@ -64,7 +64,7 @@ def _family_of_base(snapshot: Snapshot) -> media.Family:
 
 
 def _told_of_times(form: LayerFormat, snapshot: Snapshot, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """Let new layers say that no time in them is after the epoch, where that is so.
+    """Annotate new layers with the epoch, if no time in them is after it.
 
     Mirrors: buildkit util/converter.
     """
@@ -83,7 +83,7 @@ def _inline_cache(
     session: BuildSession, request: BuildRequest, memory: Memory, snapshot: Snapshot, layers: tuple[Layer, ...],
     form: LayerFormat,
 ) -> PairMap:
-    """Return what makes the image a cache of its own layers (--cache-to type=inline), if that was asked for."""
+    """Return the annotation that makes the image a cache of its own layers, if --cache-to has type=inline."""
     if not any(cache.type == "inline" for cache in request.cache_to):
         return ()
     from firkin.builder.solve.caches import inline_cache

@@ -1,4 +1,4 @@
-"""What a build does with its images: assembles them, and writes each output. Does I/O."""
+"""Assembles the images of a build, and writes each output. Does I/O."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Exporter:
         self._built: list[dict[Kind, Built]] = []
 
     def check_places(self) -> None:
-        """Make the directories that outputs are written to, and see that they can be; raises UsageError."""
+        """Make the directories of outputs, and check that they can be written to; raises UsageError."""
         for output in self._request.outputs:
             if output.dest not in ("", "-"):
                 from firkin.images.archive import prepare_place
@@ -56,25 +56,25 @@ class Exporter:
                 prepare_place(os.path.join(self._request.cwd, output.dest), directory=whole)
 
     def check_push(self) -> None:
-        """Ask registries whether they would take what the request names; raises RegistryError."""
+        """Ask registries whether the request's names can be pushed; raises RegistryError."""
         repositories = {name.name: name for name in parse_names(self._request.check_push)}
         for name in repositories.values():
             self._session.client().check_push(name)
 
     def formats(self, graph: Graph) -> tuple[LayerFormat, ...]:
-        """Return the forms in which a graph's layers will be wanted."""
+        """Return the forms in which a graph's layers will be needed."""
         if self._early is not None:
             self._early.expect(graph)
         request = self._request
         return tuple(dict.fromkeys(form_of(request, x, plan) for plan in graph.targets for x in request.outputs))
 
     def send_bases(self, graph: Graph) -> None:
-        """Bring the layers of base images to where the image will be pushed, when there is something to build."""
+        """Send the layers of base images to the repositories of the push; called when a step has to run."""
         if self._early is not None:
             self._early.send_bases(graph)
 
     def assemble(self, memory: Memory, graph: Graph, results: dict[StepId, Result]) -> None:
-        """Write the layers' blobs and make the image of every target, in each form that is wanted.
+        """Write the layers' blobs and make the image of every target, in each kind that an output needs.
 
         `memory` knows the layers' times and the records of their steps. Raises TypeError for a target that is no root.
         """
@@ -94,7 +94,7 @@ class Exporter:
             self._built.append(forms)
 
     def _kinds(self, plan: ImagePlan) -> tuple[Kind, ...]:
-        """Return the kinds of image that are wanted, first that of the output that others see."""
+        """Return the kinds of image that outputs need, first that of the output that others see."""
         request = self._request
         told_first = sorted(request.outputs, key=_visibility, reverse=True)
         wanted = tuple(dict.fromkeys(kind_of(request, output, plan) for output in told_first))
@@ -121,11 +121,11 @@ class Exporter:
         return tuple(ended)
 
     def images(self) -> tuple[Built, ...]:
-        """Return the image of every platform, in the form that is pushed, else kept, else wanted first."""
+        """Return the image of every platform, in the form that is pushed, else kept, else needed first."""
         return tuple(next(iter(forms.values())) for forms in self._built)
 
     def export(self, steps: tuple[StepResult, ...], began: float) -> BuildResult:
-        """Write every output, those that others see last; then tell what came of the build."""
+        """Write every output, those that others see last, and return the result of the build."""
         written = [self._write(output) for output in sorted(self._request.outputs, key=_visibility)]
         first = self.images()
         images = tuple(result_of(built, self._result_names) for built in first)
@@ -152,10 +152,10 @@ class Exporter:
 
 
 def _early_push(session: BuildSession, request: BuildRequest, names: tuple[Reference, ...]) -> EarlyPush | None:
-    """Return what pushes layers while the build runs, if something is pushed."""
+    """Return the object that pushes layers while the build runs; None if nothing is pushed."""
     output = next((output for output in request.outputs if output.type == "registry"), None)
     if output is None or request.squash:
-        return None  # what is squashed has no layers to send before the end
+        return None  # a squashed image has no layers to send before the end
     from firkin.builder.output.early_push import EarlyPush
 
     return EarlyPush(session, request, output, parse_names(output.names) or names)

@@ -1,8 +1,8 @@
 """Pushes what a build made, with the parts of `images/push.py`. Does I/O.
 
-What a repository has already is not sent: one HEAD finds out whether a name is right as it is, one more whether the
-image is there under another name. Layers of a base are mounted from where they came, and not even fetched when that
-works.
+Blobs that a repository has are not sent: one HEAD finds out whether a name points to the image already, a second one
+whether the image is there under another name. Layers of a base are mounted from the repository they came from; they
+are fetched only when that fails.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from firkin.registry.client import RegistryClient
 from firkin.tasks.pools import Pool
 
 _PROGRESS_S = 0.1
-# What Google and Amazon say of a tag that cannot be moved. Mirrors: kaniko pkg/executor/push.go, errTagImmutable.
+# The errors of Google and Amazon for a tag that cannot be moved. Mirrors: kaniko pkg/executor/push.go, errTagImmutable.
 _IMMUTABLE = (
     "The repository has enabled tag immutability",
     "cannot be overwritten because the repository is immutable",
@@ -35,7 +35,7 @@ _IMMUTABLE = (
 
 
 class LayerSource(Protocol):
-    """Where the bytes of layers are, and where else they can be had."""
+    """Where the bytes of layers are, and which image they were pulled with."""
 
     def open(self, descriptor: Descriptor) -> BinaryIO:
         """Open a layer's blob; it may be fetched first. Called from several threads."""
@@ -50,11 +50,11 @@ class PushJob(msgspec.Struct, frozen=True):
     content: Content
     names: tuple[Reference, ...]
     by_digest: bool = False
-    ignore_immutable: bool = False  # a tag that may not be changed is no error
+    ignore_immutable: bool = False  # a tag that cannot be moved is no error
 
     @property
     def digest(self) -> Digest:
-        """What the names will point to."""
+        """The digest that the names will point to."""
         return self.content.root[0].digest
 
 
@@ -74,7 +74,7 @@ def push(export: Export) -> str:
 
 
 class _StoreSource:
-    """Layers in the store, or from where their base image came."""
+    """Layers in the store, or in the repository of their base image."""
 
     def __init__(self, session: BuildSession, built: Iterable[Built]) -> None:
         self._session = session
@@ -110,7 +110,7 @@ class Push:
         self._pushed: dict[str, Reference] = {}  # registry -> a repository that has everything
 
     def run(self) -> None:
-        """Push to each repository's names; blobs of all before the manifests of any."""
+        """Push to each repository's names; the blobs for all repositories before any name."""
         repositories: dict[str, list[Reference]] = {}
         for name in self._job.names:
             repositories.setdefault(name.name, []).append(name)
@@ -133,7 +133,7 @@ class Push:
             self._emit(Finished(self._clock(), id, "done", self._job.digest))
 
     def fail(self, id: str, why: str) -> None:
-        """Tell that a repository's push has failed."""
+        """Emit that a repository's push has failed."""
         self._emit(Finished(self._clock(), id, "failed", why))
 
     def _missing_names(self, references: list[Reference]) -> list[Reference]:
@@ -154,13 +154,13 @@ class Push:
     def _push_blobs(self, target: Reference, id: str) -> None:
         source = _Blobs(self._client, self._source, self._pushed.get(target.registry))
         progress = _Progress(id, self._emit, self._clock)
-        # The configurations have the times of this build: where their manifest is missing, nobody has them.
+        # Configurations contain the times of this build: a repository without the manifest has none of them.
         push_blobs(
             self._client, self._job.content, target, source, progress, self._side_by_side, new_configs=True
         )
 
     def _side_by_side(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
-        """Do the work for every blob; none begins after one has failed, and all have ended when this returns."""
+        """Do the work for every blob, in parallel; none begins after a failure, and all have ended at the return."""
         failed: list[BaseException] = []
 
         def run(blob: Descriptor) -> None:
@@ -192,7 +192,7 @@ class Push:
 
 
 class _Blobs:
-    """The blobs of a push: layers are mounted from where they were pushed before, else from where they came."""
+    """The blobs of a push: layers are mounted from a repository of an earlier push, else from their base's."""
 
     def __init__(self, client: RegistryClient, source: LayerSource, pushed: Reference | None) -> None:
         self._client = client
@@ -207,11 +207,11 @@ class _Blobs:
         return self._client.mount_source(target, origin) if origin is not None else ""
 
     def arrived(self, target: Reference, digest: Digest) -> None:
-        """Nothing is to be noted: a build finds out where its layers are."""
+        """There is nothing to note: a build finds out where its layers are."""
 
 
 class _Progress:
-    """Shows how the layers of one push get on."""
+    """Shows the progress of one push's layers."""
 
     def __init__(self, id: str, emit: Emit, clock: Callable[[], float]) -> None:
         self._id = id
@@ -231,11 +231,11 @@ class _Progress:
         return moved
 
     def kept(self, blob: Descriptor, outcome: str) -> None:
-        """Nothing is to be shown."""
+        """There is nothing to show."""
 
 
 class _Failing:
-    """Tells of a vertex's failure when the block raises."""
+    """Emits that a vertex failed when the block raises."""
 
     def __init__(self, push: Push, id: str) -> None:
         self._push = push
@@ -250,5 +250,5 @@ class _Failing:
 
 
 def _tagged(name: Reference) -> Reference:
-    """Return the name by its tag; a digest in a name to push to says nothing."""
+    """Return the name with its tag only; a digest in a name to push to has no meaning."""
     return msgspec.structs.replace(name, digest=None) if name.tag else name

@@ -1,4 +1,4 @@
-"""What came of a build, as values: its images, and the document of --metadata-file. Pure."""
+"""The result of a build, as values: its images, and the document of --metadata-file. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def index_of(request: BuildRequest, images: Sequence[Image], family: Family) -> 
 
 
 def result_of(built: Built, names: tuple[Reference, ...]) -> ImageResult:
-    """Return one image, as it is told of."""
+    """Return the result for one image."""
     image = built.image
     return ImageResult(
         image.manifest.digest,
@@ -41,7 +41,7 @@ def result_of(built: Built, names: tuple[Reference, ...]) -> ImageResult:
 
 
 def result_of_index(first: ImageResult, index: Index, images: Sequence[Image]) -> ImageResult:
-    """Return the images of several platforms together, as they are told of."""
+    """Return the result for the images of several platforms together."""
     return msgspec.structs.replace(
         first, digest=index.digest, config_digest="", media_type=index.media_type, platform="",
         size_bytes=stored_bytes(images, index), config=msgspec.Raw(b"{}"),

@@ -23,7 +23,7 @@ from firkin.linux.folders import remove_tree
 
 
 class _Files(NamedTuple):
-    """The files of one image, where they are put, and the time that none is after."""
+    """The files of one image, the directory they are put into, and their latest time."""
 
     prefix: str
     view: View
@@ -31,7 +31,7 @@ class _Files(NamedTuple):
 
 
 def write_tar(export: Export) -> str:
-    """Write the merged files of the images to a tar; no time is after an image's epoch."""
+    """Write the merged files of the images to a tar; times are at most an image's epoch."""
     views = _views(export)
     with output_file(export.dest, standard_output(export.dest)) as stream:
         write_layer(_walk_all(views), stream, compression="none")
@@ -54,7 +54,7 @@ def write_directory(export: Export) -> str:
 
 
 def _views(export: Export) -> list[_Files]:
-    """Return the files of every image; several platforms get a directory each, if nothing else was asked for."""
+    """Return the files of every image; several platforms get a directory each, unless the request says otherwise."""
     split = export.output.platform_split
     split = len(export.built) > 1 if split is None else split
     return [
@@ -68,7 +68,7 @@ def _views(export: Export) -> list[_Files]:
 
 
 def _walk_all(views: Sequence[_Files]) -> Iterator[Put]:
-    """Yield everything in the views; those that share a place may have directories in common, and no file."""
+    """Yield everything in the views; views that share a directory may have directories in common, but no file."""
     shared = len(views) > 1 and not views[0].prefix
     kinds: dict[str, str] = {}
     for prefix, view, epoch_s in views:
@@ -90,7 +90,7 @@ def _walk_all(views: Sequence[_Files]) -> Iterator[Put]:
 
 
 def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
-    """Yield everything in a view but sockets as Puts, parents first, in the order of names; links by inode kept."""
+    """Yield everything in a view but sockets as Puts, parents first, in the order of names; hard links are kept."""
     links: dict[tuple[int, int], str] = {}
     top = view.lstat("") if prefix else None
     if top is not None:
@@ -107,7 +107,7 @@ def iter_view(view: View, prefix: str = "") -> Iterator[Put]:
 
 
 def _listed(view: View, path: str) -> Iterator[tuple[str, Entry]]:
-    """Yield what is in a directory, but sockets: no layer has them either."""
+    """Yield the entries of a directory but sockets, which no layer has either."""
     for name in view.iterdir(path):
         child = f"{path}/{name}" if path else name
         entry = view.lstat(child)
@@ -116,7 +116,7 @@ def _listed(view: View, path: str) -> Iterator[tuple[str, Entry]]:
 
 
 def _put(view: View, path: str, entry: Entry, shown: str, links: dict[tuple[int, int], str]) -> Put:
-    """Return what makes an entry; `links` has the first name of every inode so far."""
+    """Return the Put of an entry; `links` has the first name of every inode so far."""
     if entry.kind == "dir":
         return Put(shown, entry)
     first = shown if entry.inode is None else links.setdefault(entry.inode, shown)
@@ -130,7 +130,7 @@ def _is_socket(content: Content) -> bool:
 
 
 def _for_user(changes: Iterable[Put]) -> Iterator[Change]:
-    """Give everything to whoever builds, and leave out what only root may make, as buildx does."""
+    """Give every file to the user who builds, and leave out files that only root may make, as buildx does."""
     for put in changes:
         if put.entry.kind in ("char", "block"):
             continue

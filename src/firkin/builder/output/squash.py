@@ -1,7 +1,7 @@
-"""One layer for all that a target's instructions changed. Does I/O.
+"""Joins the layers of a target's instructions into one layer. Does I/O.
 
-The new layer is made from views: what its stages' layers show together, and names of the base that are gone. History
-keeps every line; all but the last stand without a layer.
+The new layer is made from views: the files of the target's own layers together, and removals of names of the base.
+History keeps every line; the last of the new lines has the layer.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from firkin.store.store import Store
 def squash(
     store: Store, trees: LayerTrees, created: dict[str, float], plan: ImagePlan, snapshot: Snapshot
 ) -> tuple[ImagePlan, Snapshot]:
-    """Return the plan and the snapshot of the image with one layer on top of its base's.
+    """Return the plan and the snapshot of the image with one layer on top of its base's layers.
 
-    `created` knows when layers were made, and gets to know it of the new one.
+    `created` has the times at which layers were made; the new layer's time is added to it.
     """
     base = tuple(ref for ref in snapshot.layers if ref.pulled is not None)
     made = snapshot.layers[len(base) :]
@@ -44,7 +44,7 @@ def squash(
 
 
 def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:
-    """Yield what turns `base` into `full`, which is `base` with the layers of `new` on top."""
+    """Yield the changes from `base` to `full`, which is `base` with the layers of `new` on top."""
     links: dict[tuple[int, int], str] = {}
     folders = [""]
     while folders:
@@ -66,7 +66,7 @@ def squashed_changes(new: View, base: View, full: View) -> Iterator[Change]:
 
 
 def _removed(base: View, full: View, folder: str, prefix: str) -> Iterator[Remove]:
-    """Yield what a directory of the base has and the whole has not."""
+    """Yield removals of what a directory of `base` has and `full` does not have."""
     here = base.lstat(folder)
     if here is not None and here.kind == "dir":
         for name in base.iterdir(folder):
@@ -75,7 +75,7 @@ def _removed(base: View, full: View, folder: str, prefix: str) -> Iterator[Remov
 
 
 def _folded(history: tuple[History, ...], below: int) -> tuple[History, ...]:
-    """Return the history with one line that has a layer after those of the base: the last."""
+    """Return the history in which, after the lines of the base, only the last line has a layer."""
     last = max(number for number, line in enumerate(history) if not line.empty_layer)
     seen = 0
     folded = []

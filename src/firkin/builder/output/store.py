@@ -16,7 +16,7 @@ def keep(export: Export) -> str:
         store.blobs.put(image.manifest.raw)
     if index is not None:
         store.blobs.put(index.raw)
-    # No name that was asked for is lost.
+    # Keep the names of -t as well as those of the output.
     names = tuple(dict.fromkeys((*parse_names(export.request.tags), *export.names)))
     root = index.descriptor if index is not None else images[0].manifest.descriptor
     store.images.tag(root, names, images[0].config.created)
