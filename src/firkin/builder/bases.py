@@ -1,4 +1,4 @@
-"""What lies outside a Dockerfile, for the lowering of one build: base images and named contexts. Does I/O.
+"""Resolves base images and named contexts for the lowering of one build. Does I/O.
 
 `build` and `check` import it.
 """
@@ -18,7 +18,7 @@ from firkin.source import Span
 
 
 class Bases:
-    """Gives lowering the images and contexts that lie outside the Dockerfile (a `Resolver` of the front end)."""
+    """Gives lowering the base images and named contexts of a Dockerfile (a `Resolver` of the front end)."""
 
     def __init__(self, session: BuildSession) -> None:
         self._session = session
@@ -29,7 +29,7 @@ class Bases:
             self._session.pools.transfers.submit(lambda n=name, p=platform: self._session.resolver.resolve(n, p))  # type: ignore[misc]
 
     def image(self, name: str, platform: Platform, span: Span | None) -> BaseImage:
-        """Resolve a name; an error gets the place that asked for it."""
+        """Resolve a name; an error gets the span of the instruction that names it."""
         try:
             found = self._session.resolver.resolve(name, platform)
         except FirkinError as error:
@@ -42,7 +42,7 @@ class Bases:
         return _base_image(found)
 
     def context(self, name: str, platform: Platform, span: Span | None) -> NamedContext:
-        """Return what a named context is."""
+        """Return a named context."""
         image = self._session.contexts.image(name, platform)
         if image is None:
             return NamedContext()

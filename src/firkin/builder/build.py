@@ -1,8 +1,8 @@
 """One build, top to bottom: parse → select → resolve → lower → solve → assemble → export. Does I/O.
 
-`run_build` is the whole of a build, `make_images` all of it but the export, and `build_platform` what is done for each
-platform; the phases follow. Selecting stages is the first part of lowering (`dockerfile/stages.py`). The Dockerfile
-front end and the engine meet here and in the modules beside this one only.
+`run_build` does a whole build, `make_images` does all of it but the export, and `build_platform` does the part for one
+platform; the phases follow. Selecting stages is the first part of lowering (`dockerfile/stages.py`). Only this module
+and the modules beside it know both the Dockerfile front end and the engine.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Callab
 def _build(
     session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, began: float
 ) -> BuildResult:
-    """Build and export; begin again without a cached layer that turns out to be of no use."""
+    """Build and export; begin again without a cached layer that its cache does not deliver."""
     refused: frozenset[str] = frozenset()
     while True:
         try:
@@ -92,7 +92,7 @@ def _build(
 def make_images(
     session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix
 ) -> tuple[Exporter, tuple[StepResult, ...]]:
-    """Do everything but the export: return who can export the images, and what became of the steps."""
+    """Do everything but the export; return the exporter of the images, and the results of the steps."""
     build = _begin(session, request, source, prefix, writes=True)
     steps: list[StepResult] = []
     for platform in _platforms(build):
@@ -101,7 +101,7 @@ def make_images(
 
 
 def build_platform(build: Build, platform: Platform | None) -> list[StepResult]:
-    """Make the image of one platform (None: that of this machine); return what became of the steps."""
+    """Make the image of one platform (None: that of this machine); return the results of the steps."""
     options, bases = _resolve(build, platform)
     graph = _lower(build, options, bases)
     exporter = build.exporter
@@ -121,7 +121,7 @@ def build_platform(build: Build, platform: Platform | None) -> list[StepResult]:
 def _plan(
     session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, began: float
 ) -> BuildResult:
-    """Tell the steps of every platform, and run none."""
+    """List the steps of every platform, and run none."""
     build = _begin(session, request, source, prefix, writes=False)
     for platform in _platforms(build):
         options, bases = _resolve(build, platform)
@@ -130,7 +130,7 @@ def _plan(
 
 
 class Build(NamedTuple):
-    """What the phases of one build share."""
+    """The values that the phases of one build share."""
 
     session: BuildSession
     request: BuildRequest
@@ -143,7 +143,7 @@ class Build(NamedTuple):
 def _begin(
     session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix, *, writes: bool
 ) -> Build:
-    """Parse the Dockerfile, and refuse what must not wait until steps have run. `writes`: outputs will be written."""
+    """Parse the Dockerfile, and check what must be known before steps run. `writes`: outputs will be written."""
     prefix(Planned(time.time(), (), source.shown()))  # so that an error can show the lines it is about
     dockerfile = parse(source)
     checks = Checks(dockerfile, _reporter(prefix), dict(request.build_args).get(CHECK_ARGUMENT))
@@ -157,7 +157,7 @@ def _begin(
 
 
 def _platforms(build: Build) -> Iterator[Platform | None]:
-    """Yield the platforms asked for; where there are several, the steps of each get its name as a prefix."""
+    """Yield the requested platforms; if there are several, the steps of each get its name as a prefix."""
     for platform in platforms_of(build.request):
         if len(build.request.platforms) > 1:
             build.prefix.enter(str(platform), str(platform))
@@ -193,7 +193,7 @@ def _solve(
     whole_files: bool,
     on_first_miss: Callable[[], None] = lambda: None,
 ) -> tuple[Engine, Outcome[Result]]:
-    """Run the steps that no cache has. `formats` are the forms in which the target's layers will be wanted."""
+    """Run the steps that no cache has. `formats` are the forms in which the target's layers will be needed."""
     session, source = build.session, build.dockerfile.source
     engine = session.engine(
         graph, slot_of(build.request, source), formats,
@@ -204,7 +204,7 @@ def _solve(
 
 
 def _reporter(emit: Emit) -> Warn:
-    """Return what passes the front end's warnings on, each with the page of its rule."""
+    """Return a function that emits the front end's warnings, each with the page of its rule."""
 
     def report(code: str, message: str, span: Span | None) -> None:
         rule = RULES.get(code)

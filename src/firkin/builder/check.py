@@ -1,6 +1,6 @@
 """Answers questions about a Dockerfile instead of building it: check, outline, targets. Does I/O.
 
-Between `build`, whose resolver it uses, and `worker`, which calls it. The answer is the JSON document of
+It uses the session and `Bases` that `build` uses; `worker` calls it. The answer is the JSON document of
 builder/dockerfile/report.py, as the result's metadata.
 """
 

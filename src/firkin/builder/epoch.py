@@ -1,6 +1,6 @@
-"""The time that SOURCE_DATE_EPOCH names where it is no number: of a commit or a download. Does I/O.
+"""Finds the time of the commit or the download that SOURCE_DATE_EPOCH names instead of a number. Does I/O.
 
-`build` imports it. What names such a time is in `dockerfile/epoch.py`.
+`build` imports it. `dockerfile/epoch.py` finds which one it names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from firkin.builder.solve.session import BuildSession
 
 
 def named_epoch(session: BuildSession, dockerfile: Dockerfile, options: LowerOptions, bases: Bases) -> int | None:
-    """Return the time of what SOURCE_DATE_EPOCH names: of a commit, or a download; None where there is none."""
+    """Return the time of the commit or download that SOURCE_DATE_EPOCH names; None if it names none."""
     if EPOCH not in options.arguments and EPOCH not in dockerfile.source.text:
         return None
     from firkin.builder.dockerfile.epoch import find_epoch_source

@@ -1,6 +1,6 @@
-"""Opens the session of a build: gives the engine what it needs of the front end, which it must not import. Does I/O.
+"""Opens the session of a build: passes it the parts of the front end that the engine must not import. Does I/O.
 
-That is how ignore files and the addresses of git repositories are read. `build`, `check` and `verify` import it.
+These parse ignore files and the addresses of git repositories. `build`, `check` and `verify` import it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 
 def open_session(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Callable[[], Backend]) -> BuildSession:
-    """Return what a build works with, to be entered; `backend` says how RUN steps can run, or raises HostError."""
+    """Return the session of a build, to be entered; `backend` says how RUN steps can run, or raises HostError."""
     return BuildSession(request, emit, cancel, time.time, IgnoreMatcher, _read_ignore, _parse_git, backend)
 
 
 def platforms_of(request: BuildRequest) -> tuple[Platform | None, ...]:
-    """Return the platforms asked for, or None for that of this machine; raises UsageError."""
+    """Return the requested platforms, None standing for that of this machine; raises UsageError."""
     system = os.uname()
     host = host_platform(system.sysname, system.machine)
     try:

@@ -1,7 +1,7 @@
-"""What a build is asked to do, and what came of it, with their JSON codec. Pure.
+"""The request for a build and its result, with their JSON codec. Pure.
 
-One BuildRequest serves the command line, the Kaniko executor and the Python API. It holds whatever
-the environment had to say (paths, variables, clock): nothing below `worker` asks the environment.
+One BuildRequest serves the command line, the Kaniko executor and the Python API. It holds everything
+that comes from the environment (paths, variables, clock): nothing below `worker` reads the environment.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ class SshAgent(msgspec.Struct, frozen=True):
 
 
 class RunOptions(msgspec.Struct, frozen=True):
-    """What every RUN step gets that is no part of its cache key."""
+    """The settings of every RUN step that are no part of its cache key."""
 
     network: Network = "default"
     add_hosts: Pairs = ()  # (name, address)
     shm_size_bytes: int = 64 * 1024 * 1024
     ulimits: tuple[Ulimit, ...] = ()
     dns: tuple[str, ...] = ()
-    split_output: bool = False  # standard error by itself, at the cost of the order between the two streams
+    split_output: bool = False  # keep standard error apart; the order between the two streams is then lost
 
 
 class CacheRef(msgspec.Struct, frozen=True):
@@ -98,8 +98,8 @@ class Dialect(msgspec.Struct, frozen=True):
 
     labels_yield: bool = False  # LABEL instructions of the target stage win over `labels`
     make_volumes: bool = False  # VOLUME makes its directories, as classic builders do
-    loose_from: bool = False  # FROM finds stages in any case, and empty arguments leave it the defaults
-    ignore_everywhere: bool = False  # .dockerignore counts for contexts that are no directory here as well
+    loose_from: bool = False  # FROM ignores the case of stage names, and empty arguments count as unset
+    ignore_everywhere: bool = False  # .dockerignore applies also to contexts that are no local directory
 
 
 BUILDKIT = Dialect()
@@ -232,9 +232,9 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def check_request(request: BuildRequest) -> None:
-    """Refuse what no encoder and no kernel takes; raises UsageError.
+    """Refuse values that an encoder or the kernel would refuse; raises UsageError.
 
-    That is NUL, bytes that are not UTF-8 but in paths, and numbers out of their range.
+    These are NUL, bytes that are not UTF-8 (except in paths), and numbers out of their range.
     """
     for field, found in _leaves(request, ""):
         what = _TEXTS.get(field, "")
@@ -267,7 +267,7 @@ def _leaves(value: object, field: str) -> Iterator[tuple[str, str | float]]:
 
 
 def encode_request(request: BuildRequest) -> bytes:
-    """Return the request as JSON; raises UsageError. It holds secrets: it goes through pipes only."""
+    """Return the request as JSON; raises UsageError. It holds secrets, so it is passed through pipes only."""
     try:
         return _encoder.encode(request)
     except UnicodeEncodeError:

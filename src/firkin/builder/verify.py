@@ -1,7 +1,7 @@
 """Builds again and compares with an image that exists: `firkin build --verify`. Does I/O.
 
-Between `build`, whose flow it runs, and `worker`, which calls it. Every step is executed again. Nothing is
-named or pushed; the layers stay in the store until `firkin prune`.
+It runs the flow of `build`; `worker` calls it. Every step is executed again. Nothing is named or pushed; the
+layers stay in the store until `firkin prune`.
 """
 
 from __future__ import annotations
@@ -76,14 +76,14 @@ def _verify(
     epoch = request.source_date_epoch
     found = None
     for number, (seconds, rewrite) in enumerate(_guesses(request, expected.image)):
-        # The steps run once; further attempts take them from the cache and give their files other times.
+        # The steps run once; further attempts find them in the cache and set other times on their files.
         attempt = msgspec.structs.replace(
             request, source_date_epoch=seconds, rewrite_timestamp=rewrite, no_cache=not number
         )
         prefix.enter(f"{platform} {number}", label)
         built = _build(session, attempt, source, prefix)
         same = built.image.manifest.digest == expected.image.manifest.digest
-        if number <= 1 or same:  # if none is the same, the likeliest is compared
+        if number <= 1 or same:  # if no attempt gives the same image, the likeliest is compared
             found, epoch = built, seconds
         if same:
             break
@@ -116,7 +116,7 @@ def _expected(session: BuildSession, text: str, platform: Platform) -> Resolved:
 
 
 def _like(request: BuildRequest, image: Image) -> BuildRequest:
-    """Return a request whose result has the form of an image: media types and compression of its last layer."""
+    """Return a request for the form of an image: its media types, and the compression of its last layer."""
     output = Output("store", media_family="docker" if image.manifest.media_type == media.DOCKER_MANIFEST else "oci")
     if image.layers:
         compression = media.layer_compression(image.layers[-1].descriptor.media_type)
@@ -135,7 +135,7 @@ def _like(request: BuildRequest, image: Image) -> BuildRequest:
 
 
 def _epoch_of(image: Image) -> int | None:
-    """Return the SOURCE_DATE_EPOCH that an image was built with, if it looks like one: equal times, whole seconds."""
+    """Return the likely SOURCE_DATE_EPOCH of an image: its times, if they are equal whole seconds; else None."""
     created = image.config.created
     epoch = seconds_of(created)
     last = image.config.history[-1].created if image.config.history else created
@@ -157,7 +157,7 @@ def _build(session: BuildSession, request: BuildRequest, source: Source, prefix:
 
 
 def _difference(session: BuildSession, expected: Resolved, found: Built, epoch: int | None) -> FirkinError:
-    """Return the error that says what differs first; files of which only the time differs, if nothing else does."""
+    """Return the error for the first difference; one in nothing but a file's time counts only if there is no other."""
     old, new = expected.image, found.image
     hints: list[AnyHint] = [f"expected {old.manifest.digest}, built {new.manifest.digest}"]
     lines = _layer_lines(old.config.history), _layer_lines(new.config.history)
