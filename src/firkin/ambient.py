@@ -1,6 +1,6 @@
-"""What the surroundings say about a build: environment, home, clock. Pure. It is handed in, read at the rim.
+"""What the environment, the home directory and the clock say about a build. Pure.
 
-The rim reads the process's state into an Ambient once; everything below gets fields of a BuildRequest.
+A front reads the state of its process into an Ambient once; everything below gets fields of a BuildRequest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SYSTEM_CONFIG = "/etc/firkin/config.toml"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 _GIT_PREFIXES = ("GIT_", "SSH_", "LC_")
 _GIT_NAMES = ("PATH", "USER", "LOGNAME", "LANG", "TERM", "TMPDIR")  # for the ssh program and what it starts
-# Files that variables name, and files and directories of a home, with credentials of clouds, git and clusters.
+# Places of credentials of clouds, git and clusters: variables that name one, then paths below the home directory.
 _PRIVATE_NAMES = (
     "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_CONFIG",
@@ -28,13 +28,13 @@ _PRIVATE_IN_HOME = (
     ".aws", ".azure", ".config/gcloud", ".config/git/credentials", ".docker/config.json", ".git-credentials",
     ".kube/config", ".netrc", ".ssh",
 )  # fmt: skip
-# Where Kubernetes puts the tokens of service accounts, its own and those of clouds.
+# Kubernetes puts the tokens of service accounts here, its own and those of clouds.
 _POD_SECRETS = "/var/run/secrets"
 _OBJECT_STORE_PREFIXES = ("AWS_", "S3_", "AZURE_", "GOOGLE_", "GCS_", "STORAGE_EMULATOR_HOST")
 
 
 def text_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment that can be sent: what is not UTF-8 becomes replacement characters."""
+    """Return the environment in a form that can be encoded: bytes that are not UTF-8 become replacement characters."""
     return {valid_text(name): valid_text(value) for name, value in environ.items()}
 
 
@@ -49,7 +49,7 @@ class Ambient(NamedTuple):
 
 
 def store_root(ambient: Ambient) -> str:
-    """Return where the store is by default: FIRKIN_ROOT, root's own place, or the user's by XDG."""
+    """Return the default place of the store: FIRKIN_ROOT, root's own place, or the user's by XDG."""
     chosen = ambient.environ.get("FIRKIN_ROOT", "")
     if chosen:
         return absolute(ambient.cwd, chosen)
@@ -80,14 +80,14 @@ def auth_files(ambient: Ambient) -> tuple[str, ...]:
 
 
 def private_paths(ambient: Ambient) -> tuple[str, ...]:
-    """Return the places of credentials besides those of registries; most of them do not exist."""
+    """Return the places of credentials other than those of registries; most of them do not exist."""
     named = [path for name in _PRIVATE_NAMES for path in ambient.environ.get(name, "").split(":") if path]
     home = [f"{ambient.home.rstrip('/')}/{path}" for path in _PRIVATE_IN_HOME]
     return (*(absolute(ambient.cwd, path) for path in named), *home, _POD_SECRETS)
 
 
 def registry_settings(ambient: Ambient) -> RegistrySettings:
-    """Return what the environment says about registries."""
+    """Return the settings for registries that the environment gives."""
     environ = ambient.environ
     return RegistrySettings(
         auth_files=auth_files(ambient),
@@ -102,7 +102,7 @@ def registry_settings(ambient: Ambient) -> RegistrySettings:
 
 
 def request_template(ambient: Ambient, context: str, root: str, registry: RegistrySettings) -> BuildRequest:
-    """Return a request that holds what the surroundings say; the caller adds what was asked for."""
+    """Return a request filled from the surroundings; the caller adds what the user asked for."""
     environ = ambient.environ
     return BuildRequest(
         context=context,
@@ -121,7 +121,7 @@ def request_template(ambient: Ambient, context: str, root: str, registry: Regist
 
 
 def absolute(cwd: str, path: str) -> str:
-    """Return the path as seen from `cwd`."""
+    """Return the path; a relative one starts at `cwd`."""
     return path if path.startswith("/") else f"{cwd.rstrip('/')}/{path}"
 
 

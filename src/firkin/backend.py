@@ -31,10 +31,10 @@ _EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
 
 
 class Requirements(msgspec.Struct, frozen=True):
-    """What the user asked for; `inplace` says that `/` may be overwritten (the executor image).
+    """What the user asked for; `inplace`: `/` may be overwritten (the executor image).
 
-    `exposed` are files with credentials that a step on this container's own root could read. They rule it out, but
-    for the token that Kubernetes mounts into every pod: without /proc/self, as in a chroot, many builds fail.
+    `exposed` are files with credentials that a step on this container's own root could read. They rule that root
+    out. The token that Kubernetes mounts into every pod does not: a chroot lacks /proc/self, so many builds fail.
     """
 
     isolation: Isolation = "auto"
@@ -47,10 +47,10 @@ _POD_TOKEN = "/secrets/kubernetes.io/serviceaccount/"
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """A decision. `enter` is for the worker; `fresh_proc` false shares the PID namespace of the host.
+    """A decision. The worker enters `enter`. With `fresh_proc` false, steps share the PID namespace of the host.
 
     `chroot_too` allows a chroot for images that this container's own root cannot become. `readable` are files with
-    credentials that steps can read all the same.
+    credentials that steps can read nevertheless.
     """
 
     rootfs: RootfsName
@@ -64,12 +64,12 @@ class Backend(msgspec.Struct, frozen=True):
 
     @property
     def shares_processes(self) -> bool:
-        """Whether steps see firkin's own processes, which then have to be kept from them."""
+        """Whether steps see firkin's own processes, which must then be protected from them."""
         return self.sandbox != "namespaces" or not self.fresh_proc
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One backend as `firkin info` shows it: what it is, or the missing fact and how to get it."""
+    """One backend as `firkin info` shows it: its description, or the missing fact and how to get it."""
 
     name: str
     isolation: Isolation
@@ -102,7 +102,7 @@ def choose_backend(facts: HostFacts, requirements: Requirements = NO_REQUIREMENT
 
 
 def _without_namespaces_order(requirements: Requirements) -> tuple[Isolation, ...]:
-    """Return what is tried after namespaces, in this order."""
+    """Return the isolations to try after namespaces, in this order."""
     match requirements.isolation:
         case "namespaces":
             return ()
@@ -113,7 +113,7 @@ def _without_namespaces_order(requirements: Requirements) -> tuple[Isolation, ..
 
 
 def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolation, Offer]) -> HostError:
-    """Return the error that says what is missing for what was required, and how to get it."""
+    """Return the error that names what the requirements lack, and how to get it."""
     missing, how = _missing_namespaces(facts)
     match requirements.isolation:
         case "namespaces":
@@ -125,7 +125,7 @@ def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolatio
     hints: list[AnyHint] = [how]
     inplace = offers["inplace"]
     if facts.uid and requirements.inplace:
-        # In the executor's container root has all that is needed, so this always works.
+        # In the executor's container root has all the rights that are needed, so this always works.
         hints.insert(0, "run the container as root: `--user 0`, in Kubernetes `runAsUser: 0`")
         missing = f"uid {facts.uid} is not root, and {missing}"
     if inplace.available:
@@ -142,7 +142,7 @@ def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolatio
 
 
 def _forbidding(requirements: Requirements) -> tuple[str, ...]:
-    """Return the exposed files that keep steps off this container's own root, unless `inplace` was asked for."""
+    """Return the exposed files that forbid steps on this container's own root, unless `inplace` was asked for."""
     return tuple(path for path in requirements.exposed if _POD_TOKEN not in path)
 
 
@@ -170,7 +170,7 @@ def _without_namespaces(offer: Offer, facts: HostFacts, requirements: Requiremen
 
 
 def list_offers(facts: HostFacts, requirements: Requirements = NO_REQUIREMENTS) -> tuple[Offer, ...]:
-    """Return every backend, available or not, best first; for `firkin info` with `facts` of every trial."""
+    """Return every backend, available or not, best first. For `firkin info`, whose `facts` hold every trial."""
     offers = []
     mappings: tuple[IdMapping, ...] = ("root", "identity") if facts.uid == 0 else ("subordinate",)
     for mapping in (*mappings, "single"):
@@ -238,7 +238,7 @@ def _missing_for(facts: HostFacts, mapping: IdMapping) -> tuple[str, AnyHint]:
 
 
 def _missing_right(facts: HostFacts, mapping: IdMapping) -> tuple[str, str]:
-    """Return the right that the worker lacks and what would give it, empty texts if none is missing."""
+    """Return the right that the worker lacks and how to get it; empty texts if it lacks none."""
     match mapping:
         case "root" if not (facts.uid == 0 and facts.can(CAP_SYS_ADMIN)):
             how = "run as root, in a container with `--privileged` or `--cap-add SYS_ADMIN`"
@@ -283,7 +283,7 @@ def _restriction_missing(setting: str) -> tuple[str, str]:
 
 
 def _trial_missing(facts: HostFacts, trial: Trial) -> tuple[str, AnyHint]:
-    """Return what a failed trial means."""
+    """Return the fact that a failed trial shows to be missing, and how to get it."""
     unconfined = "`--security-opt seccomp=unconfined`, in Kubernetes `seccompProfile: {type: Unconfined}`"
     match trial.op:
         case "namespaces":

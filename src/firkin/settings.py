@@ -1,6 +1,6 @@
-"""config.toml: what the machine's and the user's files say. Does I/O. `api` and `cli` may import it.
+"""config.toml: the settings in the machine's and the user's files. Does I/O. `api` and `cli` may import it.
 
-Files are read in order, later ones win key by key; an unknown key is an error with its place. `tomllib`
+Files are read in order, and later ones win key by key. An unknown key is an error that names its place. `tomllib`
 is loaded only where a file exists. docs/config.md describes the keys.
 """
 
@@ -21,7 +21,7 @@ from firkin.text import parse_duration_s, parse_size
 
 
 class Settings(NamedTuple):
-    """What the files say. `root` "" leaves the store where it is by default."""
+    """The settings in the files. With `root` "" the store stays in its default place."""
 
     root: str = ""
     isolation: str = ""
@@ -32,7 +32,7 @@ class Settings(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a value stands: file, its text, the key path."""
+    """The place of a value: its file, the file's text, the path of keys."""
 
     file: str
     text: str
@@ -55,7 +55,7 @@ class _Place(NamedTuple):
         return None
 
     def path(self, value: str) -> str:
-        """Return the path as seen from the file's directory."""
+        """Return the path; a relative one starts at the file's directory."""
         return value if value.startswith("/") else os.path.join(os.path.dirname(self.file), value)
 
 
@@ -65,7 +65,7 @@ Reader = Callable[[Settings, object, _Place], Settings]
 def read_settings(files: tuple[str, ...], required: str, base: RegistrySettings) -> Settings:
     """Read the files that exist, then `required` if not empty; raises UsageError.
 
-    `base` is what the environment says about registries; the files add to it.
+    `base` holds the registry settings of the environment; the files add to it.
     """
     settings = Settings(registry=base)
     for file in files:
@@ -94,7 +94,7 @@ def _read(settings: Settings, file: str) -> Settings:
         table = tomllib.loads(text)
     except RecursionError:
         raise UsageError(f"{file}: its values are nested too deep", code="config") from None
-    except ValueError as error:  # not UTF-8, no TOML, a number of thousands of digits
+    except ValueError as error:  # not UTF-8, not TOML, or a number with thousands of digits
         raise UsageError(f"{file}: {error}", code="config") from error
     return _apply(settings, table, _Place(file, text, ()), _TOP)
 

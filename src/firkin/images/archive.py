@@ -1,4 +1,4 @@
-"""Where exporters get an image's bytes from, and archives of them. Does I/O."""
+"""The source of an image's bytes for exporters, the files that they write, and tars. Does I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from firkin.oci.digest import Digest
 _CHUNK = 1 << 20
 _SIGPIPE = 13
 _PLACE_HINTS = ("does its directory exist, and may you write there?",)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the last by `ulimit -f`
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: larger than `ulimit -f` allows
 
 
 class BlobSource(Protocol):
@@ -31,7 +31,7 @@ class BlobSource(Protocol):
 
 
 class ArchiveWriter:
-    """A tar written in order, deterministic: fixed owner, mode and time."""
+    """A tar, written in order and deterministic: fixed owner, mode and time."""
 
     def __init__(self, stream: BinaryIO, mtime_s: int = 0) -> None:
         self._stream = stream
@@ -65,7 +65,7 @@ class ArchiveWriter:
 
 
 def copy_blob(source: BlobSource, descriptor: Descriptor, target: BinaryIO) -> None:
-    """Copy a blob's bytes; raises StoreError when they are not as many as its descriptor says."""
+    """Copy a blob's bytes; raises StoreError when their number differs from the size in the descriptor."""
     copied = 0
     with source.open(descriptor.digest) as file:
         while chunk := file.read(_CHUNK):
@@ -88,7 +88,7 @@ def standard_output(dest: str) -> BinaryIO | None:
 
 @contextmanager
 def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
-    """Yield the stream of an output: `-` is `stdout`, else a file that appears when it is complete.
+    """Yield the stream of an output: `stdout` for `-`, otherwise a file that appears when it is complete.
 
     Raises UsageError when the place cannot be written to.
     """
@@ -115,7 +115,7 @@ def _writing_to(stdout: BinaryIO | None) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _special(dest: str) -> Iterator[BinaryIO]:
-    """Yield a device or a pipe; nothing of it can be taken back."""
+    """Yield a device or a pipe; what was written to it cannot be taken back."""
     try:
         file = open(open_special(dest), "wb")
     except OSError as error:
@@ -129,8 +129,8 @@ def _special(dest: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _appearing(dest: str) -> Iterator[BinaryIO]:
-    """Yield a file beside `dest` that takes its place in the end, or vanishes when something goes wrong."""
-    # By chance, not by process: in two containers that share a directory both may be number 7.
+    """Yield a file beside `dest` that replaces it in the end, or is removed when something goes wrong."""
+    # A random name, not the process id: two containers that share a directory may both have a process 7.
     temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.urandom(6).hex()}"
     try:
         file = open(temporary, "wb")
@@ -152,7 +152,7 @@ def _appearing(dest: str) -> Iterator[BinaryIO]:
 
 
 def prepare_place(dest: str, *, directory: bool) -> None:
-    """Make the directory that an output is (or lies in) and see that files can be made there, before the build.
+    """Make the directory that an output is (or lies in), and check that files can be made there, before the build.
 
     Raises UsageError.
     """
@@ -160,7 +160,7 @@ def prepare_place(dest: str, *, directory: bool) -> None:
         if not directory and os.path.isdir(dest):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not directory and os.path.lexists(dest) and not os.path.isfile(dest):
-            return  # a device, a pipe; a link that leads nowhere is told of when it is written
+            return  # a device or a pipe; a dangling link is reported when it is written
         parent = dest if directory else os.path.dirname(dest) or "."
         os.makedirs(parent, exist_ok=True)
         probe = f"{parent}/.firkin-{os.urandom(6).hex()}"
@@ -171,7 +171,7 @@ def prepare_place(dest: str, *, directory: bool) -> None:
 
 
 def output_error(dest: str, error: OSError, *hints: str) -> FirkinError:
-    """Return what to tell of an output that cannot be written."""
+    """Return the error for an output that cannot be written."""
     message = f"cannot write {dest}: {(error.strerror or '').lower()}"
     if error.errno in _FULL:
         hint = "make room there, or name another place; nothing else of the build is lost"
@@ -180,5 +180,5 @@ def output_error(dest: str, error: OSError, *hints: str) -> FirkinError:
 
 
 def _named(error: OSError, dest: str) -> BaseException:
-    # Another error than these may be one of reading.
+    # Other errors may come from reading the blob.
     return output_error(dest, error) if error.errno in _FULL else error

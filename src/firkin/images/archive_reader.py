@@ -1,6 +1,6 @@
 """Reads an image from a docker archive or an OCI layout. Does I/O.
 
-It is a tar, compressed or not, or a directory. Exactly one image may be in it.
+The archive is a tar, compressed or not, or a directory. It must hold exactly one image.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Directory:
         self._path = path
 
     def open(self, name: str) -> BinaryIO | None:
-        # A job that somebody else wrote may have made it: neither names nor links in it lead out of it.
+        # A job of somebody else may have made the directory: no name and no link in it may lead out of it.
         try:
             with Beneath(self._path) as root:
                 fd = root.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -55,7 +55,7 @@ class _Tar:
         self._path = path
 
     def open(self, name: str) -> BinaryIO | None:
-        # A handle of its own for each reader: uploads read several layers at a time.
+        # Each reader has its own handle: uploads read several layers at a time.
         archive = tarfile.open(self._path)
         try:
             found = archive.extractfile(name)

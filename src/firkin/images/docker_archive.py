@@ -1,7 +1,7 @@
-"""Writes a tar that `docker load` accepts, and that is an OCI layout at the same time. Does I/O.
+"""Writes a tar that `docker load` accepts and that is also an OCI layout. Does I/O.
 
-As `docker save` has it since 25: blobs by digest, an `index.json`, and `manifest.json` with names,
-configuration and layers for older readers; or flat, with the files that go-containerregistry writes.
+The tar is like those of `docker save` since 25: blobs by digest, an `index.json`, and `manifest.json` with names,
+configuration and layers for older readers. Or it is flat, with the files that go-containerregistry writes.
 """
 
 from __future__ import annotations

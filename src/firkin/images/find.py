@@ -1,14 +1,14 @@
-"""What somebody means by a name, an id or a digest: one rule for every command. Does I/O.
+"""Finds the image that a name, an id or a digest means: one rule for every command. Does I/O.
 
-In this order, and the first that fits decides (as `docker` has it, moby daemon/images GetImage):
+The first of these that fits decides, in this order (as in `docker`, moby daemon/images GetImage):
 
 1. a whole digest, `sha256:` and 64 hex digits, or the 64 digits alone
-2. a name of the store; `NAME@DIGEST` is the digest, which an image of that repository must have
+2. a name in the store; `NAME@DIGEST` means the digest, which an image of that repository must have
 3. the beginning of a digest, at least four hex digits, with or without `sha256:`
 
 A digest is that of an index, of a manifest, or of a configuration (what docker calls the image id). Several
-images can share one: then the image that it names itself comes before one that only contains it, and the
-image that was named last before older ones. So a whole digest is never ambiguous.
+images can share one. An image whose own digest it is then comes before one that only contains it, and the
+image that was named last comes before older ones. So a whole digest is never ambiguous.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _SHOWN = 5
 class Found(msgspec.Struct, frozen=True):
     """An image of the store: what was asked for, the images in it, their index if there is one.
 
-    `names` are all names of `root`. `removes` are the names (or, of images without one, the digests) that go when
-    what was asked for is to be removed. `by_name` tells that a name was asked for, not an id or a digest.
+    `names` are all names of `root`. `removes` are the names (or, of images without one, the digests) to remove when the
+    user asks to remove this. `by_name`: the user gave a name, not an id or a digest.
     """
 
     names: tuple[str, ...]
@@ -52,13 +52,15 @@ class Found(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that a registry holds for it."""
+        """The bytes that a registry holds for it."""
         return stored_bytes(self.images, self.index)
 
 
 class _Holding(NamedTuple):
-    """One digest by which an image can be asked for. `rank`: 0 an entry's own, 1 its configuration's, 2 and 3 the
-    same of an image in its index. `image` is what the digest means, `entry` what holds it.
+    """One digest by which an image can be asked for.
+
+    `rank` is 0 for an entry's own digest, 1 for that of its configuration, 2 and 3 for those of an image in its index.
+    `image` is what the digest means, `entry` is the entry that holds it.
     """
 
     digest: Digest
@@ -70,10 +72,10 @@ class _Holding(NamedTuple):
 def find_image(store: Store, text: str) -> Found:
     """Return the image that a name, an id or a digest means.
 
-    An id or a digest removes all names of the images that have it; one of a single platform removes those of
-    the images that contain it, if no name points to it alone; `NAME@DIGEST` only names of that repository.
+    An id or a digest removes all names of the images that have it. The digest of a single platform removes the names of
+    the images that contain it, unless a name points to it alone. `NAME@DIGEST` removes only names of that repository.
 
-    Raises UsageError: `no-image` if there is none, `ambiguous-id` if a short id has several. StoreError when
+    Raises UsageError: `no-image` if there is none, `ambiguous-id` if a short id fits several. StoreError when
     the image is damaged.
     """
     entries = store.images.entries()
@@ -97,19 +99,19 @@ def find_image(store: Store, text: str) -> Found:
 
 
 def nearest_name(store: Store, text: str) -> str | None:
-    """Return the name of the store that may have been meant, in its short spelling."""
+    """Return the name in the store that is nearest to the text, in its short spelling."""
     from firkin.text import nearest
 
     return nearest(text, [familiar(entry.name) for entry in store.images.entries() if entry.name])
 
 
 def describe(store: Store, entries: Sequence[StoredImage]) -> Found:
-    """Return everything about an image of the store; `entries` are all, at least one, that have its digest."""
+    """Return everything about an image of the store; `entries` are all entries with its digest, at least one."""
     return _described(store, entries, entries[0].descriptor)
 
 
 def _reference(text: str) -> Reference | None:
-    """Return the text as a name; None if it cannot be one. `sha256:...` never is (as docker has it)."""
+    """Return the text as a name; None if it is invalid. `sha256:...` never is a name (as in docker)."""
     try:
         return None if text.startswith("sha256:") else parse_reference(text)
     except ValueError:
@@ -130,7 +132,7 @@ def _of_repository(held: Sequence[_Holding], reference: Reference) -> list[_Hold
 
 
 def _best(held: Sequence[_Holding], digest: Digest | None) -> list[_Holding]:
-    """Return what has the digest: where some are it themselves and others only contain it, the former."""
+    """Return the holdings of the lowest rank that have the digest: own digests before those of contained images."""
     meant = [holding for holding in held if holding.digest == digest]
     rank = min((holding.rank for holding in meant), default=0)
     return [holding for holding in meant if holding.rank == rank]
@@ -144,7 +146,7 @@ def _holdings(store: Store, entries: Sequence[StoredImage]) -> list[_Holding]:
         try:
             images, index = _images(store, root)
         except (StoreError, ValueError):
-            continue  # a damaged image keeps nobody from finding another
+            continue  # a damaged image must not keep others from being found
         for image in images:
             part = root if index is None else image.manifest.descriptor
             held.append(_Holding(part.digest, 0 if index is None else 2, part, entry))
@@ -153,7 +155,7 @@ def _holdings(store: Store, entries: Sequence[StoredImage]) -> list[_Holding]:
 
 
 def _completed(text: str, held: Sequence[_Holding]) -> Digest | None:
-    """Return the digest that begins so; raises UsageError (`ambiguous-id`) when there are several."""
+    """Return the digest that begins with the text; raises UsageError (`ambiguous-id`) when there are several."""
     start = text.removeprefix("sha256:")
     if not SHORTEST_ID <= len(start) < 64 or not _HEX.issuperset(start):
         return None

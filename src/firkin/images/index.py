@@ -16,7 +16,7 @@ from firkin.registry.client import RegistryClient
 
 
 def check_sources(target: Reference, sources: Iterable[Reference]) -> None:
-    """See that an index can be made of these; raises UsageError."""
+    """Check that an index can be made of these; raises UsageError."""
     if target.digest is not None:
         raise UsageError(f"`{target}` has a digest; push to a tag")
     for source in sources:
@@ -26,9 +26,9 @@ def check_sources(target: Reference, sources: Iterable[Reference]) -> None:
 
 
 def push_index(client: RegistryClient, target: Reference, sources: Iterable[Reference]) -> Digest:
-    """Push an index that lists the images which the sources mean, all of the target's repository; return its digest.
+    """Push an index of the images that the sources mean, all in the target's repository; return its digest.
 
-    Raises UsageError when two different images are for one platform.
+    Raises UsageError when two different images have the same platform.
     """
     entries = tuple(entry for source in sources for entry in _entries(client, source))
     _refuse_equal(entries)

@@ -15,10 +15,10 @@ from firkin.store.store import Store
 
 
 def list_images(store: Store, damaged: Callable[[str, StoreError], None], only: str | None = None) -> tuple[Found, ...]:
-    """Return every image of the store once, the newest last; `damaged` takes digest and error of those that are.
+    """Return every image of the store once, the newest last; `damaged` takes digest and error of each damaged one.
 
-    `only` is a repository, a name, an id or a digest: then the images that it means, with those of their names that
-    it means. Raises UsageError (`ambiguous-id`) for a short id that several images have.
+    `only` is a repository, a name, an id or a digest; it selects the images that it means, and of their names those
+    that it means. Raises UsageError (`ambiguous-id`) for a short id that several images have.
     """
     by_digest: dict[str, list[StoredImage]] = {}
     for entry in store.images.entries():
@@ -33,7 +33,7 @@ def list_images(store: Store, damaged: Callable[[str, StoreError], None], only: 
 
 
 def _chosen(store: Store, images: tuple[Found, ...], text: str) -> tuple[Found, ...]:
-    """Return the images of a repository or a name, or else the image that an id or a digest means."""
+    """Return the images of a repository or a name; if there are none, the image that an id or a digest means."""
     wanted = _as_listed(text)
 
     def is_wanted(name: str) -> bool:
@@ -53,7 +53,7 @@ def _chosen(store: Store, images: tuple[Found, ...], text: str) -> tuple[Found, 
 
 
 def _narrowed(images: tuple[Found, ...], is_wanted: Callable[[Found, str], bool]) -> tuple[Found, ...]:
-    """Return the images that have a name that is wanted ("" for those without one), each with these names only."""
+    """Return the images that have a wanted name ("" for those without one), each with its wanted names only."""
     chosen = []
     for found in images:
         names = [name for name in found.names or ("",) if is_wanted(found, name)]

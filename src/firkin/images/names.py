@@ -1,4 +1,4 @@
-"""Names of images as somebody types them. Pure."""
+"""Names of images as users type them. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NONE = "<none>"
 
 
 def read_reference(text: str) -> Reference:
-    """Parse the name of an image in a registry, or a new name, as somebody typed it; raises UsageError."""
+    """Parse the name of an image in a registry, or a new name, as the user typed it; raises UsageError."""
     if whole_digest(text) is not None or text.startswith("sha256:"):
         raise UsageError(f"`{text}` is a digest, not a name", hints=("a registry needs a name as well: `NAME@DIGEST`",))
     try:
@@ -20,7 +20,7 @@ def read_reference(text: str) -> Reference:
 
 
 def read_tag(text: str) -> Reference:
-    """Parse a name that is to point to an image; raises UsageError for one with a digest, too."""
+    """Parse a name that is to point to an image; raises UsageError, also for a name with a digest."""
     reference = read_reference(text)
     if reference.digest is not None:
         raise UsageError(f"`{reference}` has a digest; a tag is a name without one")

@@ -41,7 +41,7 @@ def named(descriptor: Descriptor, names: tuple[Reference, ...], created: str = "
 
 
 def blobs_of(images: tuple[Image, ...], index: Index | None) -> list[tuple[Descriptor, bytes | None]]:
-    """List every blob once, with its bytes where they are no file of the store."""
+    """List every blob once, with its bytes if it is not a file of the store."""
     listed: dict[str, tuple[Descriptor, bytes | None]] = {}
     for image in images:
         for layer in image.layers:
@@ -91,7 +91,7 @@ def write_directory(
     entries = (root,) if alone else named(root, names, images[0].config.created)
     try:
         if not alone:
-            _kept_entries(f"{dest}/index.json", entries)  # before anything is written
+            _kept_entries(f"{dest}/index.json", entries)  # fails before anything is written
         os.makedirs(f"{dest}/blobs/sha256", exist_ok=True)
         for descriptor, data in blobs_of(images, index):
             path = f"{dest}/blobs/{descriptor.digest.replace(':', '/')}"
@@ -112,7 +112,7 @@ def write_directory(
 
 @contextmanager
 def _held(directory: str) -> Iterator[None]:
-    """Keep other processes from adding to the layout meanwhile: both would write what they have read."""
+    """Lock out other processes that add to the layout: two at once would lose each other's entries."""
     import fcntl
 
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -120,7 +120,7 @@ def _held(directory: str) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
-            pass  # NFS locks no directories
+            pass  # NFS cannot lock directories
         yield
     finally:
         os.close(descriptor)

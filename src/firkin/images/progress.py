@@ -1,4 +1,4 @@
-"""What images are moved with, and who is told how their blobs get on. Does I/O."""
+"""What every transfer of images uses, and who receives the progress of their blobs. Does I/O."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from firkin.tasks.pools import Pools, Task
 
 
 class Listener(Protocol):
-    """Somebody who is told how the blobs of an image get on; called from several threads."""
+    """Receives the progress of an image's blobs; called from several threads."""
 
     def meter(self, digest: str, size_bytes: int, /) -> Callable[[int], None]:
-        """Return what takes the number of bytes of a blob that were moved so far."""
+        """Return a function that takes how many bytes of a blob were moved so far."""
 
     def kept(self, blob: Descriptor, outcome: str, /) -> None:
-        """Take note of a blob that needed not be moved: `exists` or `mounted`."""
+        """Take note of a blob that did not have to be moved: `exists` or `mounted`."""
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """What images are moved with. `wait` returns when all tasks have ended, or raises what the first raised."""
+    """What every transfer uses. `wait` returns when all tasks have ended, and raises the first failure."""
 
     store: Store
     client: RegistryClient
@@ -35,7 +35,7 @@ class Transfer(msgspec.Struct, frozen=True):
     wait: Callable[[Sequence[Task[None]]], None]
 
     def side_by_side(self, work: Callable[[Descriptor], None], blobs: Iterable[Descriptor]) -> None:
-        """Do the work for every blob, up to `parallel` at a time; raises what the first that failed raised."""
+        """Do the work for every blob, up to `parallel` at a time; raises the first failure."""
 
         def one(blob: Descriptor) -> None:
             self.cancel.check()

@@ -1,7 +1,7 @@
 """Pushes images to registries: blobs side by side, then manifests, the name last. Does I/O.
 
-So a name never points to something incomplete, and a failed push leaves it as it was. `push_image` pushes an image of
-the store; builds push to several names with the same parts (`builder/output/registry.py`).
+So a name never points to something incomplete, and a failed push leaves the name as it was. `push_image` pushes an
+image of the store; builds push to several names with the same parts (`builder/output/registry.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
 
 SideBySide = Callable[[Callable[[Descriptor], None], Iterable[Descriptor]], None]
-"""Does some work for every blob, several at a time; raises what the first that failed raised."""
+"""Does some work for every blob, several at a time; raises the first failure."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -42,22 +42,22 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class BlobSource(Protocol):
-    """Where the bytes of blobs are, and where else the registry may have them. Called from several threads."""
+    """Opens blobs, and knows where else the registry may have them. Called from several threads."""
 
     def open(self, blob: Descriptor, /) -> BinaryIO:
-        """Open a layer from its start; it may be fetched first."""
+        """Open a layer from its start; may fetch it first."""
 
     def mount_from(self, target: Reference, digest: Digest, /) -> str:
         """Return a repository of the target's registry that is likely to have a blob, or ""."""
 
     def arrived(self, target: Reference, digest: Digest, /) -> None:
-        """Take note that the target's repository has a blob now."""
+        """Take note that the target's repository now has a blob."""
 
 
 def push_image(transfer: Transfer, found: Found, target: Reference, listener: Listener) -> Digest:
     """Push an image of the store to one name; return the digest that the name has there.
 
-    Raises UsageError for an image of which only some platforms are here.
+    Raises UsageError if only some platforms of the image are in the store.
     """
     if found.index is not None and len(found.images) < len(found.index.manifests):
         raise UsageError(
@@ -72,9 +72,9 @@ def push_image(transfer: Transfer, found: Found, target: Reference, listener: Li
 
 
 def targets_of(found: Found, text: str, names: tuple[Reference, ...]) -> tuple[Reference, ...]:
-    """Return where an image that was asked for by `text` is to be pushed: to `names`, else to its own.
+    """Return where to push an image that the user named by `text`: to `names`, or else to its own name.
 
-    Raises UsageError for an id without names, since it says nothing about where to push.
+    Raises UsageError for an id without names, since an id does not say where to push.
     """
     if not names and not found.by_name:
         hints = (Hint.of("push-target", image=text),)
@@ -83,7 +83,7 @@ def targets_of(found: Found, text: str, names: tuple[Reference, ...]) -> tuple[R
 
 
 class _StoreBlobs:
-    """The blobs of a store, which remembers which repositories have them."""
+    """The blobs of a store, which records the repositories that have them."""
 
     def __init__(self, transfer: Transfer) -> None:
         self._store = transfer.store
@@ -130,13 +130,13 @@ def push_blobs(
 
 
 def push_listed(client: RegistryClient, content: Content, target: Reference) -> None:
-    """Put the manifests that an index lists; the root itself comes with its names."""
+    """Put the manifests that an index lists; `push_name` puts the index itself."""
     for image in content.images if content.index is not None else ():
         exact = Reference(target.registry, target.repository, "", image.manifest.digest)
         client.push_manifest(exact, image.manifest.raw, image.manifest.media_type)
 
 
 def push_name(client: RegistryClient, content: Content, name: Reference) -> Digest:
-    """Let a name point to the content, whose blobs and manifests are there; return the digest that it has."""
+    """Let a name point to the content, whose blobs and manifests are already there; return its digest."""
     descriptor, raw = content.root
     return client.push_manifest(name, raw, descriptor.media_type)

@@ -1,4 +1,4 @@
-"""Removes names of images from the store; what no name needs is garbage (`store/gc.py`). Does I/O."""
+"""Removes names of images from the store; `store/gc.py` then removes what no name needs. Does I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from firkin.store.store import Store
 
 
 def remove_images(store: Store, images: Iterable[Found]) -> tuple[StoredImage, ...]:
-    """Remove what was asked for (`Found.removes`), all at once; return the names that went.
+    """Remove what was asked for (`Found.removes`), all at once; return the removed names.
 
     A name removes itself only; an id or a digest removes all names of the images that have it.
     """

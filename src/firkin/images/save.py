@@ -16,9 +16,9 @@ Form = Literal["docker", "oci", "oci-dir"]
 
 
 def save_image(store: Store, found: Found, text: str, form: Form, dest: str, stdout: BinaryIO | None) -> None:
-    """Write an image under the name that it was asked for by, or under all its names.
+    """Write an image under the name that the user gave, or under all its names.
 
-    `dest` is a path, or `-` for `stdout`. Raises UsageError for several platforms in a form that has one only, and
+    `dest` is a path, or `-` for `stdout`. Raises UsageError for several platforms in a form that holds only one, and
     for a place that cannot be written to.
     """
     names = _names(text, found.names)

@@ -8,5 +8,5 @@ from firkin.store.store import Store
 
 
 def tag_image(store: Store, found: Found, names: tuple[Reference, ...]) -> None:
-    """Let the names point to the image; what they pointed to before stays, without them."""
+    """Let the names point to the image; an image that loses a name stays in the store."""
     store.images.tag(found.root, names, found.created)

@@ -26,9 +26,9 @@ from firkin.tasks.cancel import Cancel
 def warm_image(
     client: RegistryClient, place: str, name: Reference, platform: Platform, oldest_s: float, cancel: Cancel
 ) -> None:
-    """Have every blob of an image in the layout `place`; what is there already and not older than `oldest_s` stays.
+    """Bring every blob of an image into the layout `place`; keep those that are there and not older than `oldest_s`.
 
-    Raises UsageError when the place cannot be written to, ContextError for an image that has not the platform.
+    Raises UsageError when the place cannot be written to, ContextError for an image that lacks the platform.
     """
     image = _describe(client, name, platform)
     try:
