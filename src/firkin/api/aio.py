@@ -1,5 +1,4 @@
-"""The Python API for asyncio: one thin adapter over the thread API. Does I/O. It loads with `firkin.build_async` only.
-"""
+"""The Python API for asyncio: a thin adapter over the thread API. Does I/O. Loaded with `firkin.build_async` only."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ def _adapt(call: Callable[P, BuildResult]) -> Callable[P, Coroutine[None, None, 
     async def adapted(*args: P.args, **kwargs: P.kwargs) -> BuildResult:
         """Build as `firkin.build` does, with the same arguments, result and errors, and leave the event loop free.
 
-        `on_event` is called in the event loop's thread; what it raises stops the build and reaches the caller.
-        A task that is cancelled stops the build and ends (CancelledError) when nothing of it runs any more.
+        `on_event` is called in the event loop's thread; an exception in it stops the build and reaches the caller. A
+        task that is cancelled stops the build; it ends (CancelledError) when nothing of the build runs any more.
         """
         stop = threading.Event()
         inbox = _Inbox(asyncio.get_running_loop(), kwargs.get("on_event"), stop)
@@ -69,7 +68,7 @@ class _Inbox:
             return
         try:
             self.on_event(event)
-        except BaseException as error:  # handed to whoever waits for the build  # noqa: BLE001
+        except BaseException as error:  # raised to the caller who awaits the build  # noqa: BLE001
             self.error = error
             self._stop.set()
 
@@ -80,7 +79,7 @@ class _Inbox:
 
 
 class _Either:
-    """Set as soon as one of two is."""
+    """Is set as soon as one of two stop signs is."""
 
     def __init__(self, own: StopSign, other: object) -> None:
         self._own = own

@@ -1,6 +1,6 @@
-"""The Python API: `firkin.build(...)`. Does I/O. Each call starts a worker process of its own, so threads are welcome.
+"""The Python API: `firkin.build(...)`. Does I/O. Each call starts a worker process, so callers may use threads.
 
-Nothing is kept between calls. The surroundings (environment, home, clock) are read once a call.
+Nothing is kept between calls. Each call reads the surroundings (environment, home, clock) once.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _OUTPUT_BYTES = 1 << 16  # of a step, kept in case it fails
 
 
 class StopSign(Protocol):
-    """Something that is set to stop a build, e.g. a threading.Event."""
+    """Can be set to stop a build, e.g. a threading.Event."""
 
     def is_set(self) -> bool:
         """Tell whether the build is to stop."""
@@ -92,22 +92,22 @@ def build(
     cancel: StopSign | None = None,
     timeout_s: float | None = None,
 ) -> BuildResult:
-    """Build an image from a Dockerfile and return what came of it.
+    """Build an image from a Dockerfile and return the result.
 
     `context` is a directory or a URL; `dockerfile` is a path from the working directory (default:
-    `Dockerfile` in the context), `dockerfile_text` stands in for a file. `platform` is one or several of
+    `Dockerfile` in the context), `dockerfile_text` replaces a file. `platform` is one or several of
     `OS/ARCH[/VARIANT]`. `secrets` are values by id; `outputs` default to the store, with `push` to the
     registries of `tags` instead. `require_cached` fails where a step would have to run; `allow` names
     entitlements (`network.host`, `security.insecure`). `source_date_epoch` is in seconds since 1970;
-    `max_parallel_steps` 0 means as many as there are cores. `registry` replaces what the environment and
-    config.toml say; `root` is the store's place. `on_event` is called in this thread for each event; what
-    it raises stops the build and reaches the caller. `cancel` is looked at ten times a second, `timeout_s`
-    is in seconds; both stop the build.
+    `max_parallel_steps` 0 means as many as there are cores. `registry` replaces the settings of the
+    environment and config.toml; `root` is the place of the store. `on_event` is called in this thread for each
+    event; an exception in it stops the build and reaches the caller. `cancel` is checked ten times a second,
+    `timeout_s` is in seconds; both stop the build.
 
-    Raises FirkinError: the same classes as the command line. UsageError: the arguments; DockerfileError,
+    Raises FirkinError, of the same classes as the command line. UsageError: the arguments; DockerfileError,
     ContextError: the Dockerfile and its files; StepFailed: a RUN, with the command's exit code as
-    `exit_code` and the end of what it wrote as `output`; HostError: what this machine lacks; RegistryError,
-    StoreError; Cancelled: it was stopped.
+    `exit_code` and the end of its output as `output`; HostError: something that this machine lacks;
+    RegistryError, StoreError; Cancelled: the build was stopped.
     """
     if dockerfile is not None and dockerfile_text is not None:
         raise UsageError("`dockerfile` and `dockerfile_text` exclude each other")
@@ -154,7 +154,7 @@ def _seconds_since_1970(name: str, value: object) -> int:
 
 
 def _outputs(outputs: Iterable[Output] | None, push: bool) -> tuple[Output, ...]:
-    """Return where the image goes: to the store, unless something was said."""
+    """Return where the image goes: to the store, unless the caller chose something else."""
     written = optional(keywords.structures(Output, _OUTPUT_HINT), "outputs", outputs)
     pushed = (Output("registry"),) if keywords.flag("push", push) else ()
     return (*written, *pushed) if written is not None else pushed or (Output(),)
@@ -216,10 +216,10 @@ class _Watcher:
         self._deadline_s = deadline_s
         self._outputs: dict[str, bytes] = {}  # the end of what each running step wrote
         self._failed = ""  # the step that failed
-        self._why = ""  # it was stopped
+        self._why = ""  # why the caller stopped the build; "" if not
 
     def event(self, event: Event) -> None:
-        """Remember the end of what a step writes until it is known to have succeeded, and hand the event on."""
+        """Keep the end of a step's output until the step has succeeded, and hand the event on."""
         if isinstance(event, Log):
             self._outputs[event.id] = (self._outputs.get(event.id, b"") + event.data)[-_OUTPUT_BYTES:]
         elif isinstance(event, Finished):
@@ -231,11 +231,11 @@ class _Watcher:
             self._on_event(in_words(event, API))
 
     def wait_s(self) -> float | None:
-        """Return how often the caller's wish to stop is looked at, if there can be one."""
+        """Return how often to check whether the caller wants to stop; None if it cannot."""
         return None if self._cancel is None and self._deadline_s is None else _POLL_S
 
     def look(self, worker: Worker) -> None:
-        """Ask the worker to stop when the time is over or the caller says so."""
+        """Ask the worker to stop when the time is over or the caller wants to stop."""
         if self._why:
             return
         if self._deadline_s is not None and time.monotonic() >= self._deadline_s:
@@ -248,7 +248,7 @@ class _Watcher:
         worker.send(_SIGTERM)
 
     def result(self, ending: Ending) -> BuildResult:
-        """Return what came of the build; raises what it failed with, or Cancelled."""
+        """Return the result of the build; raises its failure, or Cancelled."""
         if isinstance(ending.last, Success):
             return ending.last.result
         if self._why:
@@ -266,7 +266,7 @@ def read_surroundings(
     registry: RegistrySettings | None,
     config: str | os.PathLike[str] | None = None,
 ) -> tuple[Ambient, Settings]:
-    """Return what surrounds this process, and what it and config.toml say where the caller says nothing."""
+    """Return the surroundings of this process, and the settings: the arguments, then config.toml, then environment."""
     place = optional(keywords.path, "root", root)
     chosen = optional(keywords.structure(RegistrySettings), "registry", registry)
     required = optional(keywords.path, "config", config)

@@ -1,6 +1,6 @@
 """Hints in the words of the Python API: its arguments and functions. Pure.
 
-What the API has no function for is a command of its own name: `firkin info`, `firkin prune`.
+Where the API has no function, the hint names the command: `firkin info`, `firkin prune`.
 """
 
 from __future__ import annotations

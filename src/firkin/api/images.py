@@ -1,7 +1,7 @@
-"""The Python API for images of the store: list, tag, pull, push. Does I/O. It loads on first use.
+"""The Python API for images of the store: list, tag, pull, push. Does I/O. Loaded on first use.
 
-Names, ids and digests mean what they mean on the command line (`images/find.py`). Nothing is kept between calls, and
-each works in the caller's thread and process; any number of threads may call at the same time.
+Names, ids and digests mean the same as on the command line (`images/find.py`). Nothing is kept between calls. Each
+call works in the caller's thread and process; any number of threads may call at the same time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class StoredImage(msgspec.Struct, frozen=True):
-    """An image of the store. Of several platforms `digest` is that of their index, and `config_digest` "".
+    """An image of the store. If it has several platforms, `digest` is that of their index and `config_digest` is "".
 
     `created` is a time of RFC 3339, or ""; `size_bytes` counts each compressed layer once.
     """
@@ -58,9 +58,9 @@ class StoredImage(msgspec.Struct, frozen=True):
 
 @in_own_words
 def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredImage, ...]:
-    """Return the images of the store, the newest last; those that are damaged are left out.
+    """Return the images of the store, the newest last; damaged ones are left out.
 
-    `root` is the store's place. Raises StoreError.
+    `root` is the place of the store. Raises StoreError.
     """
     with _store(read_surroundings(root, None)[1]) as store:
         return tuple(map(_stored, listing.list_images(store, lambda digest, error: None)))
@@ -70,7 +70,7 @@ def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredIm
 def tag(image: str, *names: str, root: str | os.PathLike[str] | None = None) -> StoredImage:
     """Give an image of the store further names, and return it.
 
-    Raises UsageError (`no-image`, `ambiguous-id`, a name that cannot be one), StoreError.
+    Raises UsageError (`no-image`, `ambiguous-id`, an invalid name), StoreError.
     """
     image = keywords.text("image", image)
     references = tuple(map(read_tag, keywords.texts("names", names)))
@@ -93,8 +93,8 @@ def pull(
 ) -> StoredImage:
     """Pull an image into the store and return it.
 
-    `platform` is OS/ARCH[/VARIANT], by default this machine's; `registry` replaces what the environment and
-    config.toml say. `on_event` is called in this thread for Progress and Warned; `cancel` is looked at ten times a
+    `platform` is OS/ARCH[/VARIANT], by default this machine's; `registry` replaces the settings of the environment and
+    config.toml. `on_event` is called in this thread for Progress and Warned; `cancel` is checked ten times a
     second. Raises UsageError, RegistryError, StoreError, Cancelled.
     """
     reference = read_reference(keywords.text("name", name))
@@ -172,7 +172,7 @@ def _stored(found: Found) -> StoredImage:
 
 
 class _Watch:
-    """Hands events of several threads to the caller in its own thread, and looks whether it wants to stop."""
+    """Hands events of several threads to the caller in its own thread, and checks whether the caller wants to stop."""
 
     def __init__(self, id: str, on_event: Callable[[Event], object] | None, stop: StopSign | None) -> None:
         optional(keywords.listener, "on_event", on_event)
@@ -192,15 +192,15 @@ class _Watch:
         self.emit(Warned(time.time(), code, message))
 
     def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
-        """Return what takes the number of bytes of a blob that were moved so far."""
+        """Return a function that takes how many bytes of a blob were moved so far."""
         return lambda current: self.emit(Progress(time.time(), self._id, digest, current, size_bytes))
 
     def kept(self, blob: Descriptor, outcome: str) -> None:
-        """Count a blob that needed not be moved as moved."""
+        """Count a blob that did not have to be moved as moved."""
         self.emit(Progress(time.time(), self._id, blob.digest, blob.size, blob.size))
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do the work in another thread, hand its events on in this one, and return what came of it."""
+        """Do the work in another thread, hand its events on in this one, and return its result."""
         pools = Pools(steps=1, transfers=1, cpu=1)
         task = pools.steps.submit(work)
         task.when_done(lambda: self._queue.put(None))
@@ -216,7 +216,7 @@ class _Watch:
         return task.result()
 
     def _next(self) -> Event | None:
-        """Wait for an event; None: the work has ended."""
+        """Wait for an event; None means that the work has ended."""
         while True:
             try:
                 return self._queue.get(timeout=_POLL_S if self._stop is not None else None)

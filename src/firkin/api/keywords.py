@@ -1,8 +1,8 @@
-"""What the arguments of the Python API may be, one reader for each kind of value. Pure. `builds`, `aio`, `images` only.
+"""Checks the arguments of the Python API, one reader for each kind of value. Pure. `builds`, `aio`, `images` only.
 
-A reader gets the argument's name and what the caller handed over, and returns it as the engine has it: paths as str,
-lists as tuples, mappings as pairs. All of them raise UsageError that names the argument, the type that it has (never
-the value, which may be a secret) and what it takes.
+A reader takes an argument's name and value, and returns the value in the engine's form: paths as str, lists as
+tuples, mappings as pairs. All readers raise UsageError, which names the argument, its type (never its value, which
+may be a secret) and what it takes.
 """
 
 from __future__ import annotations
@@ -21,44 +21,44 @@ from firkin.text import Pairs, is_valid
 T = TypeVar("T")
 D = TypeVar("D")
 Reader = Callable[[str, object], T]
-_PYTHON_NAMES = {"array": "tuple", "object": "dict", "null": "None"}  # of what msgspec calls as JSON does
+_PYTHON_NAMES = {"array": "tuple", "object": "dict", "null": "None"}  # msgspec names types as JSON does
 
 
 def optional(read: Reader[T], name: str, value: object) -> T | None:
-    """Return None for None, and what the reader makes of anything else."""
+    """Return None for None, otherwise what the reader returns."""
     return None if value is None else read(name, value)
 
 
 def given(read: Reader[T], name: str, value: object, default: D) -> T | D:
-    """Return the default for None, and what the reader makes of anything else."""
+    """Return the default for None, otherwise what the reader returns."""
     return default if value is None else read(name, value)
 
 
 def flag(name: str, value: object) -> bool:
-    """Read True or False; 0 and 1 are neither. Raises UsageError."""
+    """Read True or False; 0 and 1 are not accepted. Raises UsageError."""
     if not isinstance(value, bool):
         raise _wrong(name, value, "True or False")
     return value
 
 
 def integer(name: str, value: object) -> int:
-    """Read a whole number; its range is a matter of the request. Raises UsageError."""
+    """Read a whole number; the request checks its range. Raises UsageError."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise _wrong(name, value, "an int")
     return value
 
 
 def seconds(name: str, value: object) -> float:
-    """Read a number of seconds; one that is too large for any clock is cut. Raises UsageError."""
+    """Read a number of seconds; cut to 2^62, which no clock exceeds. Raises UsageError."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise _wrong(name, value, "a number of seconds")
-    if not value >= 0:  # NaN is neither
+    if not value >= 0:  # NaN is not >= 0 either
         raise UsageError(f"`{name}` is {value}: it takes a number of seconds, 0 or more", code="argument-value")
     return float(min(value, 1 << 62))
 
 
 def text(name: str, value: object) -> str:
-    """Read a text that ends in an image, a name or an environment. Raises UsageError."""
+    """Read a text that becomes part of an image, a name or an environment. Raises UsageError."""
     if not isinstance(value, str):
         raise _wrong(name, value, "a str")
     _check_text(f"`{name}`", value)
@@ -74,7 +74,7 @@ def document(name: str, value: object) -> str:
 
 
 def path(name: str, value: object) -> str:
-    """Read a path; bytes of it that are not UTF-8 are surrogates, as os.fsdecode makes them. Raises UsageError."""
+    """Read a path; bytes of it that are not UTF-8 become surrogates, as in os.fsdecode. Raises UsageError."""
     found = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(found, str):
         raise _wrong(name, value, "a str or a path of str")
@@ -87,7 +87,7 @@ def path(name: str, value: object) -> str:
 
 
 def choice(*choices: str) -> Reader[str]:
-    """Return a reader that takes one of `choices`."""
+    """Return a reader that accepts one of `choices`."""
 
     def read(name: str, value: object) -> str:
         if not isinstance(value, str):
@@ -102,7 +102,7 @@ def choice(*choices: str) -> Reader[str]:
 def several(read: Reader[T], takes: str, name: str, value: object, *hints: str) -> tuple[T, ...]:
     """Read an iterable of `takes`, e.g. `str`, each of them with `read`.
 
-    One str is an iterable of str, too, but nobody means its letters. Raises UsageError.
+    A single str is refused, although it is an iterable of str. Raises UsageError.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise _wrong(name, value, f"an iterable of {takes}", *hints)
@@ -156,7 +156,7 @@ def _secret(name: str, value: object) -> bytes:
 
 
 def structure(kind: type[T], *hints: str) -> Reader[T]:
-    """Return the reader of a Struct whose fields are checked; paths in them become str, iterables tuples."""
+    """Return a reader of a Struct that checks its fields; paths in them become str, iterables tuples."""
 
     def read(name: str, value: object) -> T:
         if not isinstance(value, kind):
@@ -171,7 +171,7 @@ def structure(kind: type[T], *hints: str) -> Reader[T]:
 
 
 def structures(kind: type[T], *hints: str) -> Reader[tuple[T, ...]]:
-    """Return the reader of an iterable of Structs."""
+    """Return a reader of an iterable of Structs."""
     read = structure(kind, *hints)
     return lambda name, value: several(read, f"firkin.builder.request.{kind.__name__}", name, value, *hints)
 
@@ -183,7 +183,7 @@ def _plain(value: object) -> object:
 
 
 def _reworded(name: str, message: str) -> str:
-    """Return what msgspec says (``Expected `str`, got `int` - at `$.dest```) in the words of this module."""
+    """Return a message of msgspec (``Expected `str`, got `int` - at `$.dest```) in the words of this module."""
     what, _, at = message.partition(" - at ")
     place = f"`{name}{at.strip('`').removeprefix('$')}`"
     words = what.split("`")
@@ -201,7 +201,7 @@ def listener(name: str, value: object) -> Callable[..., object]:
 
 
 def check_cancel(name: str, value: object) -> None:
-    """Refuse what has no method `is_set`. Raises UsageError."""
+    """Refuse a value without a method `is_set`. Raises UsageError."""
     if value is not None and not callable(getattr(value, "is_set", None)):
         raise _wrong(name, value, "what has `is_set()`, e.g. a threading.Event")
 
