@@ -1,6 +1,6 @@
 """Words of a command line → Arguments, by rows of options. Pure. Only `cli` may import it.
 
-Spelling as Go's pflag, which docker uses: `--tag x`, `--tag=x`, `-t x`, `-tx`, `-t=x`, `-qt x`; flags
+The spelling is that of Go's pflag, which docker uses: `--tag x`, `--tag=x`, `-t x`, `-tx`, `-t=x`, `-qt x`; flags
 take `=true` or `=false`; options and operands may be mixed; `--` ends the options. No abbreviations.
 """
 
@@ -17,7 +17,7 @@ _FALSE = ("0", "f", "false")
 
 
 class Arguments:
-    """What a command line says. `operands` are the words that belong to no option."""
+    """The parsed words of a command line. `operands` are the words that belong to no option."""
 
     def __init__(self, values: Mapping[str, tuple[str, ...]], operands: tuple[str, ...]) -> None:
         self._values = values
@@ -140,6 +140,6 @@ def _from_environment(row: Option, environ: Mapping[str, str], values: dict[str,
 
 
 def boolean_of(value: str) -> bool | None:
-    """Return what a word says of a flag, None where it says nothing."""
+    """Return the truth value of a word, None if it is no boolean."""
     lowered = value.lower()
     return True if lowered in _TRUE else False if lowered in _FALSE else None

@@ -1,4 +1,4 @@
-"""What a command is, and how one is loaded. Does I/O. Only `cli` may import it."""
+"""What a command consists of, and how one is loaded. Does I/O. Only `cli` may import it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Completion scripts for shells, made from the rows of options. Pure. `cli` only.
 
-Names of images are asked for when they are wanted: `firkin images --names`.
+The shell runs `firkin images --names` to complete names of images.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from firkin.cli.elsewhere import GROUPS, spellings
 from firkin.cli.options import Option
 
 Commands = Mapping[str, tuple[str, Command]]
-"""name → (one line about it, the command)"""
+"""name → (its summary, the command)"""
 
 _FILES = ("FILE", "PATH", "DIR")
-# Words that stand before a command, as docker has them.
+# Words before a command, as in docker: `image ls`.
 _GROUPS = {group: tuple(words) for group, words in GROUPS.items() if words}
 _ASK = "firkin images --names 2>/dev/null"
 
 
 def shown(rows: tuple[Option, ...]) -> tuple[Option, ...]:
-    """Return the options that do something."""
+    """Return the options that have an effect."""
     return tuple(row for row in rows if row.dest)
 
 
@@ -32,7 +32,7 @@ def takes_images(command: Command) -> bool:
 
 
 def bash(commands: Commands) -> str:
-    """Return a completion script for bash. Colons end words there, so what stands before one is taken off."""
+    """Return a completion script for bash. Colons end words there, so it removes what stands before one."""
     cases = []
     for name, (_, command) in commands.items():
         rows = shown(command.OPTIONS)
@@ -52,7 +52,7 @@ def bash(commands: Commands) -> str:
         "_firkin() {\n"
         '  local word="${COMP_WORDS[COMP_CWORD]}" before="${COMP_WORDS[COMP_CWORD-1]}" options=\'\' images=\'\' typed\n'
         "  local name=\"${COMP_WORDS[1]}\" words=''\n"
-        # bash takes `=` for a word of its own
+        # bash treats `=` as a word of its own
         '  if [ "$word" = = ]; then word=\'\'; elif [ "$before" = = ]; then before="${COMP_WORDS[COMP_CWORD-2]}"; fi\n'
         "  if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
         f"    COMPREPLY=($(compgen -W '{' '.join(commands)} --help --version' -- \"$word\")); return\n"
@@ -110,7 +110,7 @@ def zsh(commands: Commands) -> str:
         f"{''.join(cases)}"
         "  esac\n"
         "}\n"
-        # Loaded by compinit it is the body of the function; sourced, it has to be made known.
+        # compinit loads this as the body of the function; a shell that sources it must register the function.
         'if [ "$funcstack[1]" = _firkin ]; then _firkin "$@"; else compdef _firkin firkin; fi\n'
     )
 
@@ -141,7 +141,7 @@ def fish(commands: Commands) -> str:
 
 
 def _pattern(name: str) -> str:
-    """Return the pattern of a shell's `case` for all spellings of a command."""
+    """Return the pattern of a shell's `case` that matches all spellings of a command."""
     return "|".join((name, *(f"'{spelling}'" for spelling in spellings(name))))
 
 
@@ -173,7 +173,7 @@ def _fish_option(row: Option) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text that means nothing to _arguments and _describe."""
+    """Return the text without the characters that are special to _arguments and _describe."""
     for char in "\\[]:":
         text = text.replace(char, f"\\{char}")
     return text.replace("`", "")

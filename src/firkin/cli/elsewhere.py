@@ -1,8 +1,8 @@
-"""Words that people know from other tools: what they mean here, or what to type instead. Pure. `cli` only.
+"""Commands of other tools: their meaning here, or what to type instead. Pure. `cli` only.
 
-Loaded only when a word is not one of firkin's own. Commands of docker, podman, buildx, buildah, skopeo, crane, dive
-and the Kaniko executor. What firkin has under another name is run only where it does the same; a suggestion never
-leads to a command that removes or publishes something, unless that is what was asked for.
+Loaded only for a word that is no command of firkin. Covers docker, podman, buildx, buildah, skopeo, crane, dive and
+the Kaniko executor. A command with another name here runs only if it does the same. No suggestion leads to a command
+that removes or publishes something, unless the user asked for that.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 from firkin.errors import UsageError
 from firkin.text import nearest
 
-# Never suggested for a word that is merely spelt alike.
+# Never suggested for a word that is only spelt similarly.
 _NOT_SUGGESTED = ("rmi", "prune", "push", "logout")
-_CUT = 4  # letters by which a word that ends too soon is known
+_CUT = 4  # letters by which a shortened word is recognized
 
 
 class _Answer(NamedTuple):
-    """Why there is no such command, and what to do."""
+    """Why the command does not exist, and what to do."""
 
     why: str
     instead: str
@@ -91,7 +91,7 @@ _ANSWERS = _spread({
         "the name of another tool is no command", "leave that word out; `firkin --help` lists the commands"),
 })  # fmt: skip
 
-# Commands with other names, where they do the same.
+# Commands that have another name here and do the same.
 _SAME: Mapping[str, tuple[str, ...]] = {
     "bud": ("build",),
     "build-using-dockerfile": ("build",),
@@ -107,10 +107,10 @@ _BUILDER: Mapping[str, tuple[str, ...]] = {
     "build": ("build",),
     "b": ("build",),
     "du": ("du",),
-    "prune": ("prune", "--keep-unnamed"),  # docker's leaves images alone
+    "prune": ("prune", "--keep-unnamed"),  # docker's prune keeps images
     "version": ("version",),
 }
-# First words that others put before a command, and the commands that follow them.
+# First words of other tools, and the commands that follow them.
 GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "buildx": _BUILDER,
     "builder": _BUILDER,
@@ -147,7 +147,7 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
 def translate(words: list[str], commands: Collection[str]) -> list[str]:
     """Return the words of firkin that mean the same; raises UsageError that says what to type instead.
 
-    `words` begins with one that is not in `commands`.
+    `words` begins with a word that is not in `commands`.
     """
     first, *rest = words
     if first in _SAME:
@@ -167,14 +167,14 @@ def translate(words: list[str], commands: Collection[str]) -> list[str]:
 
 
 def spellings(command: str) -> tuple[str, ...]:
-    """Return the other ways to write a command: `images` is `image ls`, too."""
+    """Return the other spellings of a command: `images` is also `image ls`."""
     return tuple(
         f"{group} {word}" for group, words in GROUPS.items() for word, same in words.items() if same[0] == command
     )
 
 
 def _meant(word: str, commands: Collection[str]) -> str | None:
-    """Return the command that was misspelt or cut short, if it is clear and does no harm."""
+    """Return the command that was misspelt or cut short, if only one fits and it does no harm."""
     harmless = [command for command in commands if command not in _NOT_SUGGESTED]
     longer = [known for known in (*commands, *_ANSWERS) if len(word) >= _CUT and known.startswith(word)]
     return longer[0] if len(longer) == 1 and longer[0] in harmless else similar(word, harmless)

@@ -1,7 +1,7 @@
-"""Options that people know from other tools and that firkin does not have: what to write instead. Pure. `cli` only.
+"""Options of other tools that firkin does not have, and what to write instead. Pure. `cli` only.
 
-Loaded only when an option is unknown. Every option of `docker buildx build` is in `options`, with its answer in the
-reference page; here are those of podman, buildah, the Kaniko executor and docker's other commands.
+Loaded only when an option is unknown. `options` holds every option of `docker buildx build`, with its answer for the
+reference page; this table holds those of podman, buildah, the Kaniko executor and docker's other commands.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _ALWAYS = "firkin does that anyway; leave it out"
 _FLAGS = "Kaniko's flags are those of `firkin executor`"
 _REGISTRY_PULL = "for pulling and pushing alike: `--insecure-registry HOST` or `--tls-skip-verify HOST`"
 
-# (an option that the command must have, the options elsewhere, what to write instead)
+# (an option that the command must have, the other tools' options, what to write instead)
 _ROWS: tuple[tuple[str, str, str], ...] = (
     ("--tag", "--destination", "write `--tag NAME` and `--push`"),
     ("--file", "--dockerfile", "write `--file PATH`"),
@@ -79,5 +79,5 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
 
 
 def instead_of(name: str, known: Mapping[str, object]) -> str | None:
-    """Return what to write instead of an option that a command with the options `known` does not have."""
+    """Return what to write instead of an option `name` that a command with the options `known` does not have."""
     return next((text for needs, flags, text in _ROWS if needs in known and name in flags.split()), None)

@@ -1,8 +1,9 @@
 """The front process: starts the worker, draws its events, passes signals on. Does I/O. Only `cli` may import it.
 
 The worker is a fork without exec: the request stays in memory. A first SIGINT or SIGTERM asks the worker to stop, a
-second to do so at once; it sees to that itself (linux/ending.py). When it has not ended after GRACE_S the front kills
-it, and after LIMIT_S ends itself, whatever it is doing: a terminal may take no output. The worker dies with it.
+second one to stop at once; the worker sees to that (linux/ending.py). If it has not ended after GRACE_S, the front
+kills it. After LIMIT_S the front ends in any case: it may hang on a terminal that takes no output. The worker dies
+with the front.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def build_in_worker(
     request: BuildRequest, make_renderer: Callable[[], Renderer], texts: Texts = COMMAND_LINE
 ) -> tuple[BuildResult | FirkinError, Renderer]:
-    """Have a worker answer a request and draw its events; return what came of it and the closed renderer.
+    """Let a worker answer a request and draw its events; return the result or the error, and the closed renderer.
 
-    The renderer is made after the fork, so that the worker starts first and holds none of it. Raises FirkinError when
-    no worker can be started. Hints are in the words of `texts`, in events as in an error.
+    The renderer is made after the fork, so that the worker starts first and inherits nothing of it. Raises FirkinError
+    when no worker can be started. Hints are in the words of `texts`, both in events and in the error.
     """
     signals = _Signals()
     try:
@@ -59,7 +60,7 @@ def build_in_worker(
 
 
 def _result_of(ending: Ending, asked: int) -> BuildResult | FirkinError:
-    """Return what came of a build; `asked` is the signal that stopped it, or 0."""
+    """Return the result or the error of a build; `asked` is the signal that stopped it, or 0."""
     if isinstance(ending.last, Success):
         return ending.last.result
     if asked:
@@ -75,7 +76,7 @@ def _result_of(ending: Ending, asked: int) -> BuildResult | FirkinError:
 
 
 class _Signals:
-    """Passes signals on to the worker at once, and has them as bytes on a pipe, which ends the wait for events."""
+    """Passes signals on to the worker at once, and writes their numbers to a pipe, which ends the wait for events."""
 
     def __init__(self) -> None:
         self.read_end, self._write_end = os.pipe()
@@ -87,15 +88,15 @@ class _Signals:
         self._worker: Worker | None = None
         numbers = [*_STOPPING, signal.SIGWINCH, signal.SIGALRM]
         if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-            numbers.remove(signal.SIGHUP)  # as `nohup` wants it
+            numbers.remove(signal.SIGHUP)  # `nohup` asks for this
         self._before = {number: signal.signal(number, self._came) for number in numbers}
 
     def pass_to(self, worker: Worker) -> None:
-        """Pass on to the worker from now on, beginning with what came before."""
+        """Pass signals on to the worker from now on, first the one that came before."""
         from firkin.linux.harden import in_executor_image
 
         self._worker = worker
-        if in_executor_image():  # there is a root to be put back
+        if in_executor_image():  # the worker must first put its root back
             self._grace_s = self._limit_s = INPLACE_GRACE_S
         if self.asked:
             worker.kill_after(self._grace_s)
@@ -109,7 +110,7 @@ class _Signals:
             return b""
 
     def _came(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal in the middle of whatever the front is doing."""
+        """Handle a signal; it may interrupt the front anywhere."""
         if number in _STOPPING:
             if not self.asked:
                 self.asked = number
@@ -127,7 +128,7 @@ class _Signals:
             self._worker.send(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
 
     def forget(self) -> None:
-        """Undo everything in the fork, before it has handlers of its own."""
+        """Undo everything in the fork, before the fork has its own handlers."""
         self.restore()
         for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
@@ -156,11 +157,11 @@ class _Front:
         self._renderer.event(in_words(event, self._texts))
 
     def wait_s(self) -> float | None:
-        """Return how often the drawing changes by itself, None for never."""
+        """Return the interval at which the drawing changes by itself, None for never."""
         return self._renderer.interval_s or None
 
     def look(self, worker: Worker) -> None:
-        """Say once that the build is being stopped, and draw what changes with time only."""
+        """Say once that the build is being stopped, and draw what changes with time alone."""
         for number in self._signals.waiting():
             if number in _STOPPING and not self._said:
                 self._said = True

@@ -1,7 +1,7 @@
-"""The `firkin` command: `--version`, `--help`, and the way to a command. Does I/O. The console script imports it.
+"""The `firkin` command: `--version`, `--help`, and loading of commands. Does I/O. The console script imports it.
 
-Imports nothing but the table of commands that the interpreter has not loaded already, so that `firkin --version` costs
-next to nothing. A command loads itself.
+The interpreter has already loaded everything that this module imports, except the table of commands. So `firkin
+--version` costs almost nothing. A command is loaded when it is called.
 """
 
 import os
@@ -13,7 +13,7 @@ USAGE = "usage: firkin COMMAND [OPTIONS] [ARGUMENTS]"
 
 
 def main() -> int:
-    """Run the command that `sys.argv` asks for and return the exit code."""
+    """Run the command of `sys.argv` and return the exit code."""
     _open_standard()
     words = sys.argv[1:]
     if not words:
@@ -52,9 +52,9 @@ def command_list() -> str:
 
 
 def _open_standard() -> None:
-    """Fill the places of closed standard descriptors, or the next file opened would be taken for one of them.
+    """Fill the numbers of closed standard descriptors; otherwise the next opened file would get one of them.
 
-    Standard output stays unwritable, so that what it was to carry is not lost in silence.
+    Standard output stays unwritable, so that lost output is an error and not silent.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -70,7 +70,7 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _elsewhere(words: list[str]) -> int:
-    """Run what words of another tool mean here, or say what to type instead."""
+    """Run the command that words of another tool mean, or say what to type instead."""
     from firkin.cli.elsewhere import translate
     from firkin.cli.run import run_guarded
 
@@ -78,7 +78,7 @@ def _elsewhere(words: list[str]) -> int:
 
 
 def _write(descriptor: int, text: str) -> None:
-    """Write all; a reader who left early is no error worth a traceback, nor is a full disk."""
+    """Write everything. An early end of the reader or a full disk gives no traceback."""
     data = text.encode()
     try:
         while data:

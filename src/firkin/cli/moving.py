@@ -1,4 +1,4 @@
-"""Progress of `pull` and `push`: what their tasks move, drawn as a build is. Does I/O. `cli.commands` only."""
+"""Progress of `pull` and `push`: draws their transfers like a build. Does I/O. `cli.commands` only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EVERY_S = 0.2
 
 
 def progress_name(arguments: Arguments, settings: Settings, environ: Mapping[str, str]) -> str:
-    """Return which renderer is wanted: `--quiet`, `--progress`, config.toml, or what the terminal can do."""
+    """Return the renderer to use: from `--quiet`, `--progress`, config.toml, or what the terminal can do."""
     name = "quiet" if arguments.flag("quiet") else arguments.text("progress") or settings.progress or "auto"
     terminal = os.isatty(2)
     if name == "auto":
@@ -34,7 +34,7 @@ def progress_name(arguments: Arguments, settings: Settings, environ: Mapping[str
 
 
 class Moving:
-    """Draws events of several threads from this one. A context manager; one line (`line`) an image."""
+    """Draws events of several threads from this one. A context manager; one line (`line`) for each image."""
 
     def __init__(self, name: str, heading: str) -> None:
         self.as_json = name in ("json", "rawjson")
@@ -73,11 +73,11 @@ class Moving:
         self._queue.put(event)
 
     def warn(self, code: str, message: str) -> None:
-        """Take a warning; it is shown in the end."""
+        """Take a warning; it is shown at the end."""
         self.emit(Warned(time.time(), code, message))
 
     def wait(self, tasks: Sequence[Task[None]]) -> None:
-        """Draw until all tasks have ended, or one has failed; raises what it raised."""
+        """Draw until all tasks have ended or one has failed; raises that failure."""
         for task in tasks:
             task.when_done(lambda: self._queue.put(None))
         left = len(tasks)
@@ -88,7 +88,7 @@ class Moving:
                     task.result()
 
     def _draw(self, wait_s: float | None = 0.0) -> int:
-        """Draw what has come, waiting for the first (None: as long as it takes); returns how many tasks ended."""
+        """Draw the queued events, waiting `wait_s` for the first (None: without limit); return how many tasks ended."""
         ended = 0
         try:
             while True:
@@ -106,7 +106,7 @@ class Moving:
 
 
 class Line:
-    """One image on its way. `detail` is what its last event tells programs, e.g. its digest."""
+    """The line of one image. Its last event gives `detail` to programs, e.g. the digest."""
 
     def __init__(self, moving: Moving, id: str) -> None:
         self._moving = moving
@@ -114,7 +114,7 @@ class Line:
         self.detail = ""
 
     def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
-        """Return what takes the number of bytes that were moved of a blob so far."""
+        """Return a function that takes how many bytes of a blob were moved so far."""
         what, told = f"sha256:{digest.partition(':')[2][:12]}", 0.0
 
         def moved(current: int) -> None:
@@ -127,6 +127,6 @@ class Line:
         return moved
 
     def kept(self, blob: Descriptor, outcome: str) -> None:
-        """Tell what became of a blob that needed not be moved."""
+        """Tell what became of a blob that did not have to be moved."""
         text = f"{blob.digest} {human_size(blob.size)} {outcome}\n"
         self._moving.emit(Log(time.time(), self._id, "stderr", text.encode()))

@@ -1,7 +1,7 @@
 """Options: one row each. The parser, the reference pages, completion and the parity test come from these rows. Pure.
 
-Only `cli` may import this module. Environment variables in `environ` stand in for an option that was
-not given; the first that is set counts. What an option's value means is in `values` and `requests`.
+Only `cli` may import this module. The environment variables in `environ` replace an option that was not given; the
+first one that is set counts. `values` and `requests` define what an option's value means.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 # flag: true or false · text: last one wins · many: repeatable · count: a number · choice: one of `choices`
-# refused: known elsewhere, cannot work here (`help` says what to do) · off: may only be switched off
+# refused: other tools have it, it cannot work here (`help` says what to do) · off: may only be switched off
 # ignored: has no meaning here and does no harm
 Kind = Literal["flag", "text", "many", "count", "choice", "refused", "off", "ignored"]
 
@@ -168,5 +168,5 @@ CHECK = (
 
 
 def by_flag(rows: tuple[Option, ...]) -> Mapping[str, Option]:
-    """Return the rows by every spelling; a spelling that two rows share is a fault in the tables."""
+    """Return the rows by every spelling; two rows that share a spelling are an error in the tables."""
     return {flag: row for row in rows for flag in row.flags}

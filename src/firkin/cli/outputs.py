@@ -17,7 +17,7 @@ from firkin.text import LATEST_S, Pairs, whole_number
 
 _OPTION = "--output"
 _TYPES_HINT = "one of image, registry, docker, oci, tar, local, cacheonly"
-# Fields that other builders know and that change nothing here: about what is done when it is needed (unpack), or never.
+# Fields of other builders that change nothing here: they concern what is done on demand (unpack) or never.
 _OUTPUT_IGNORED = frozenset(
     "unpack prefer-nondist-layers buildinfo buildinfo-attrs context attestation-prefix nydus-fs-version".split()
 )
@@ -27,7 +27,7 @@ _OUTPUT_FIELDS = (
     "dangling-name-prefix".split()
 )
 _OF_IMAGES = frozenset("name compression compression-level force-compression oci-mediatypes annotation".split())
-# What a type has beside `type`, `dest`, `rewrite-timestamp` and `source-date-epoch`.
+# The fields of a type besides `type`, `dest`, `rewrite-timestamp` and `source-date-epoch`.
 _OUTPUT_FIELDS_OF: dict[str, frozenset[str]] = {
     "local": frozenset(("mode", "platform-split")),
     "tar": frozenset(("platform-split",)),
@@ -40,7 +40,7 @@ _OF_REGISTRIES = _OF_IMAGES | {
 
 
 class _Fields(NamedTuple):
-    """What is written: `key=value`, and the annotations."""
+    """The fields of an option: `key=value`, and the annotations."""
 
     values: Mapping[str, str]
     annotations: Pairs
@@ -56,9 +56,9 @@ class _Fields(NamedTuple):
 
 
 def read_output(text: str) -> tuple[tuple[Output, ...], bool]:
-    """Read one `--output`: what it asks for (nothing for cacheonly), and registry.insecure.
+    """Read one `--output`: its outputs (none for cacheonly), and registry.insecure.
 
-    An image that is pushed (`type=image,push=true`) is two Outputs: it is kept in the store as well. Raises UsageError.
+    A pushed image (`type=image,push=true`) is two Outputs, since the store keeps it as well. Raises UsageError.
     """
     fields = csv_fields(_OPTION, text)
     if not text:
@@ -106,7 +106,7 @@ def _typed(fields: _Fields) -> tuple[tuple[Output, ...], bool]:
     if kind == "docker" and not as_file:
         raise UsageError("option `--output`: type docker is always a tar", hints=("type=oci can be a directory",))
     if not fields.switch("store", True) and kind == "store":
-        return (), insecure  # an image that is neither kept nor pushed
+        return (), insecure  # neither keep nor push the image
     _check_kind_of_dest(fields, kind, as_file)
     asked = _asked(fields, kind, as_file)
     by_tag = fields.text("type") != "registry" and not asked.push_by_digest
@@ -116,7 +116,7 @@ def _typed(fields: _Fields) -> tuple[tuple[Output, ...], bool]:
 
 
 def _check_dest(fields: _Fields, kind: OutputType) -> None:
-    """Refuse an output that is written to a place, and names none."""
+    """Refuse an output that needs a place and names none."""
     if fields.text("dest") or kind not in ("local", "tar", "docker", "oci"):
         return
     place = {"local": "out", "docker": "image.tar"}.get(kind, f"{kind}.tar")
@@ -175,7 +175,7 @@ def _output_epoch(text: str) -> int | None:
 
 
 def _kept(output: Output) -> Output:
-    """Return the same image as one of the store."""
+    """Return the output that keeps the same image in the store."""
     return msgspec.structs.replace(output, type="store", push_by_digest=False)
 
 
@@ -207,7 +207,7 @@ def _level(text: str, form: Compression) -> int | None:
 
 
 def _check_fields(values: Mapping[str, str], kind: OutputType) -> None:
-    """Refuse fields that could have no effect on an output of this type."""
+    """Refuse fields that have no effect on an output of this type."""
     known = _OUTPUT_FIELDS_OF.get(kind, _OF_REGISTRIES)
     for key, value in values.items():
         if key in known or key in ("type", "dest", "rewrite-timestamp", "source-date-epoch") or value == "false":

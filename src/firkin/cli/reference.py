@@ -12,13 +12,13 @@ from firkin.cli.options import Option
 
 
 def spelling(row: Option) -> str:
-    """Return how an option is written, short form first: `-t, --tag NAME[:TAG]`."""
+    """Return the spelling of an option, short form first: `-t, --tag NAME[:TAG]`."""
     flags = ", ".join(sorted(row.flags, key=len))
     return f"{flags} {row.metavar}".rstrip()
 
 
 def help_of(row: Option) -> str:
-    """Return the help of an option with the environment variables that stand in for it."""
+    """Return the help of an option, with the environment variables that can replace it."""
     names = " or ".join(row.environ)
     return f"{row.help} [{names}]" if names else row.help
 

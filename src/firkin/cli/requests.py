@@ -20,7 +20,7 @@ MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
 
 
 def registry_host(arguments: Arguments, command: str) -> str:
-    """Return the host of the one registry that a command names, "docker.io" for none; docker drops paths, too.
+    """Return the host of the registry that a command names, "docker.io" for none; a path is dropped, as in docker.
 
     Raises UsageError.
     """
@@ -31,7 +31,7 @@ def registry_host(arguments: Arguments, command: str) -> str:
 
 
 def settings_of(arguments: Arguments, ambient: Ambient) -> Settings:
-    """Return what the environment, config.toml and the options say about store and registries, the last first."""
+    """Return the settings of store and registries: of the options, then of config.toml, then of the environment."""
     required = arguments.text("config")
     required = absolute(ambient.cwd, required) if required else ""
     settings = read_settings(config_files(ambient), required, registry_settings(ambient))
@@ -70,7 +70,7 @@ def _registry(base: RegistrySettings, arguments: Arguments, cwd: str) -> Registr
 
 
 def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) -> BuildRequest:
-    """Return the request that `firkin build` asks for; raises UsageError."""
+    """Return the request of a `firkin build`; raises UsageError."""
     context = _context("build", arguments)
     environ = ambient.environ
     outputs, insecure = _outputs(arguments)
@@ -130,7 +130,7 @@ def _unpack_limits(arguments: Arguments, base: UnpackLimits) -> UnpackLimits:
 
 
 def check_request(arguments: Arguments, ambient: Ambient, settings: Settings) -> BuildRequest:
-    """Return the request that `firkin check` asks for; raises UsageError."""
+    """Return the request of a `firkin check`; raises UsageError."""
     context = _context("check", arguments) if arguments.operands else "."
     return msgspec.structs.replace(
         request_template(ambient, context, settings.root, settings.registry),
@@ -182,7 +182,7 @@ def _tags(arguments: Arguments) -> tuple[str, ...]:
 def _checked_name(option: str, text: str) -> None:
     from firkin.oci.reference import parse_reference
 
-    if text.startswith("sha256:"):  # docker refuses to tag an image so, too
+    if text.startswith("sha256:"):  # docker also refuses such a tag
         raise UsageError(f"option `{option}`: `{text}` looks like a digest, and cannot be a name")
     try:
         parse_reference(text)
@@ -206,7 +206,7 @@ def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool]:
 
 
 def _add_implied(outputs: list[Output], arguments: Arguments) -> None:
-    """Add what `--push`, `--load` and a command line without `--output` ask for."""
+    """Add the outputs of `--push`, of `--load` and of a command line without `--output`."""
     by_type = {output.type: output for output in reversed(outputs)}
     if arguments.flag("push") and "registry" not in by_type:
         outputs.append(msgspec.structs.replace(by_type.get("store", Output()), type="registry"))
@@ -240,7 +240,7 @@ def _secrets(arguments: Arguments, ambient: Ambient) -> tuple[Secret, ...]:
 
 
 def secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
-    """Read a secret where its option says; raises UsageError."""
+    """Read a secret from its file or variable; raises UsageError."""
     if spec.variable:
         if spec.variable not in ambient.environ:
             raise UsageError(f"secret `{spec.id}`: the environment variable `{spec.variable}` is not set")
@@ -255,7 +255,7 @@ def secret_value(spec: values.SecretSpec, ambient: Ambient) -> bytes:
 
 
 class CallOption(NamedTuple):
-    """What `--check` or `--call` asks for; `ignore_status`: end with 0 whatever the answer is."""
+    """The call of `--check` or `--call`; `ignore_status`: exit with 0 whatever the answer is."""
 
     method: Call
     as_json: bool = False

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-# msgspec asks typing_extensions first where it is installed, which costs 8 ms; `typing` has the same since 3.11.
+# If typing_extensions is installed, msgspec imports it, which costs 8 ms; `typing` has the same names since 3.11.
 if "typing_extensions" not in sys.modules:
     sys.modules["typing_extensions"] = None  # type: ignore[assignment]
     import msgspec as _msgspec  # noqa: F401
@@ -33,7 +33,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Reported(Exception):
-    """A FirkinError together with the texts that it quotes lines of."""
+    """A FirkinError together with the source texts of the lines that it quotes."""
 
     def __init__(self, error: FirkinError, sources: tuple[object, ...]) -> None:
         super().__init__(str(error))
@@ -49,7 +49,7 @@ def run_command(name: str, module: str, words: list[str]) -> int:
         handle(_interrupt)  # until the command has a handler of its own
         command = load_command(module)
         main = getattr(command, "main", None)
-        if main is not None and words not in (["--help"], ["-h"]):  # a program with a grammar of its own
+        if main is not None and words not in (["--help"], ["-h"]):  # a program that parses its own arguments
             return cast(int, main(words))
         ambient = read_ambient()
         arguments = parse_arguments(words, command.OPTIONS, ambient.environ)
@@ -66,7 +66,7 @@ def run_command(name: str, module: str, words: list[str]) -> int:
 
 
 def handle(handler: Callable[[int, object], None]) -> None:
-    """Have `handler` called for the signals that ask a process to end, but for those that are ignored (`nohup`)."""
+    """Call `handler` for the signals that ask a process to end, except ignored ones (`nohup`)."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
@@ -86,7 +86,7 @@ def run_guarded(
 ) -> int:
     """Do the work of a program and return its exit code; every error is printed here.
 
-    Its hints are in the words of `texts`, by default those of the command line.
+    Hints are in the words of `texts`, by default those of the command line.
     """
 
     def fail(error: FirkinError, sources: tuple[object, ...] = ()) -> int:
@@ -111,7 +111,7 @@ def run_guarded(
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Nobody reads any more; keep the interpreter from complaining about it while it ends.
+        # Nobody reads any more: silence the interpreter's complaint at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except Exception as error:  # noqa: BLE001  the top of the command line
@@ -139,7 +139,7 @@ def read_ambient() -> Ambient:
 
 
 def write_out(text: str) -> None:
-    """Write to standard output, whole. Raises BrokenPipeError, HostError."""
+    """Write the whole text to standard output. Raises BrokenPipeError, HostError."""
     try:
         write_all(1, text)
     except BrokenPipeError:
@@ -149,7 +149,7 @@ def write_out(text: str) -> None:
 
 
 def write_all(descriptor: int, text: str) -> None:
-    """Write to a descriptor, whole."""
+    """Write the whole text to a descriptor."""
     data = text.encode("utf-8", "surrogateescape")
     while data:
         data = data[os.write(descriptor, data) :]

@@ -1,4 +1,4 @@
-"""The store and the registries as commands other than `build` reach them. Does I/O."""
+"""Access to the store and the registries for commands other than `build`. Does I/O."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _SIGINT = 2
 
 
 def open_store(invocation: Invocation) -> tuple[Store, Settings]:
-    """Return the store (to be entered) and the settings that an invocation means."""
+    """Return the store (a context manager) and the settings of an invocation."""
     settings = settings_of(invocation.arguments, invocation.ambient)
     watch()
     return Store(settings.root, time.time), settings
 
 
 def find_image(store: Store, text: str) -> Found:
-    """Return what a name, an id or a digest means in the store (images/find.py); suggests a name when it is none.
+    """Return the image of the store that a name, an id or a digest means (images/find.py); suggests a similar name.
 
-    Raises UsageError.
+    Raises UsageError if there is none.
     """
     try:
         return find.find_image(store, text)
@@ -49,12 +49,12 @@ def warn_plainly(code: str, message: str) -> None:
 def open_client(
     settings: Settings, cancel: Cancel, warn: Callable[[str, str], None] = warn_plainly
 ) -> RegistryClient:
-    """Return a client (to be entered)."""
+    """Return a client (a context manager)."""
     return RegistryClient(settings.registry, cancelled=cancel, warn=warn)
 
 
 def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
-    """Run work on a store in the namespaces of a build (layers may belong to subordinate ids); signals reach it."""
+    """Run work on a store in the namespaces of a build, since layers may belong to subordinate ids; pass signals on."""
     import os
     import signal
 
@@ -65,7 +65,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
     from firkin.worker.start import find_backend
 
     def child() -> int:
-        os.setsid()  # a terminal's Ctrl-C comes once, from the process outside
+        os.setsid()  # a terminal's Ctrl-C arrives once, from the process outside
         set_parent_death_signal(signal.SIGTERM)
         watch()
         try:
@@ -81,7 +81,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            pass  # it has ended just now
+            pass  # it has just ended
 
     backend = find_backend(root, "auto")
     plan = NamespacePlan(mount=False) if isinstance(backend, FirkinError) else backend.enter
@@ -92,12 +92,12 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
 
 
 def say(text: str) -> None:
-    """Tell people something that is no data."""
+    """Write a message for people, which is not data, to standard error."""
     write_all(2, text + "\n")
 
 
 def with_interrupts(work: Callable[[Cancel], int]) -> int:
-    """Run work that a Ctrl-C, SIGTERM or SIGHUP stops."""
+    """Run work that Ctrl-C, SIGTERM or SIGHUP stops."""
     cancel = Cancel()
     handle(lambda number, frame: cancel.set(number))
     watch()

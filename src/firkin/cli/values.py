@@ -1,6 +1,6 @@
 """The grammars of single option values. Pure. Only `cli` may import it.
 
-Spelling as `docker buildx build`; every function raises UsageError that names the option and the part.
+The spelling is that of `docker buildx build`; each function raises UsageError that names the option and the part.
 Mirrors: buildx util/buildflags, docker/go-units, docker opts.
 """
 
@@ -15,7 +15,7 @@ from firkin.oci.run import ULIMITS, Ulimit
 from firkin.registry.settings import Mirror
 from firkin.text import LATEST_S, Pairs, parse_bool, parse_duration_s, parse_size, whole_number
 
-_LARGEST = (1 << 63) - 1  # of an int64
+_LARGEST = (1 << 63) - 1  # the maximum of an int64
 Compression = Literal["gzip", "zstd", "none"]
 ENTITLEMENTS = ("network.host", "security.insecure")
 
@@ -113,9 +113,9 @@ def size_bytes(option: str, text: str) -> int:
 
 
 def epoch(build_args: Pairs, text: str) -> tuple[int | None, Pairs]:
-    """Read SOURCE_DATE_EPOCH: a build argument, else `text`. Return seconds, and the build arguments.
+    """Read SOURCE_DATE_EPOCH from the build arguments, else from `text`. Return seconds, and the build arguments.
 
-    A name (`context`, a stage or a named context) stands in the build arguments; the seconds are None then. Raises
+    A name (`context`, a stage or a named context) stays in the build arguments, and the seconds are None. Raises
     UsageError.
     """
     text = dict(build_args).get("SOURCE_DATE_EPOCH") or text
@@ -213,7 +213,7 @@ def entitlements(texts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def annotation(text: str) -> tuple[str, str]:
-    """Read `[manifest:]KEY=VALUE`; other places than the manifest are refused. Raises UsageError."""
+    """Read `[manifest:]KEY=VALUE`; only the manifest can be annotated. Raises UsageError."""
     key, value = key_value("--annotation", text)
     head, colon, tail = key.partition(":")
     places = {place.partition("[")[0] for place in head.split(",")}
@@ -277,7 +277,7 @@ def cache_ref(option: str, text: str) -> CacheRef:
 
 
 class SecretSpec:
-    """Where a secret is to be read: a file or an environment variable."""
+    """The source of a secret: a file or an environment variable."""
 
     def __init__(self, id: str, path: str, variable: str) -> None:
         self.id, self.path, self.variable = id, path, variable
@@ -305,7 +305,7 @@ def secret(text: str, environ: Mapping[str, str]) -> SecretSpec:
 def _secret_source(
     id: str, kind: str, path: str, variable: str, environ: Mapping[str, str]
 ) -> tuple[str, str]:
-    """Return the file or the variable that a secret comes from; by its name if neither is told."""
+    """Return the file or the variable of a secret; if neither is given, its id names one."""
     if kind == "env" and not variable:
         path, variable = "", path
     if path and variable:
@@ -345,7 +345,7 @@ def mirror(text: str) -> Mirror:
 
 
 def host_file(text: str) -> tuple[str, str]:
-    """Read `[HOST=]FILE`; without HOST it is for all (`*`)."""
+    """Read `[HOST=]FILE`; without HOST the file is for all hosts (`*`)."""
     host, equals, path = text.partition("=")
     return (host, path) if equals else ("*", text)
 

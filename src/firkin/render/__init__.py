@@ -1,7 +1,7 @@
 """Events → what people and programs see. Does I/O. Sees only errors, source and events.
 
-`trace` folds events · `plain`, `tty`, `jsonl`, `rawjson`, `quiet` one renderer each · `report` errors and
-warnings. A renderer is fed by one thread and writes to one file descriptor.
+`trace` folds events into states · `plain`, `tty`, `jsonl`, `rawjson`, `quiet` one renderer each · `report` errors
+and warnings. One thread feeds a renderer, and a renderer writes to one file descriptor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from firkin.source import Source
 
 
 class Renderer(Protocol):
-    """Draws one build. `interval_s`: how often `tick` wants to be called, 0 for never."""
+    """Draws one build. `interval_s`: how often to call `tick`, 0 for never."""
 
     interval_s: float
 
@@ -21,13 +21,13 @@ class Renderer(Protocol):
         """Take the next event."""
 
     def tick(self, now_s: float) -> None:
-        """Draw what changes with time only."""
+        """Draw what changes with time alone."""
 
     def message(self, text: str) -> None:
-        """Show a line that is no event, e.g. that the build is being stopped."""
+        """Show a line that is not an event, e.g. that the build is being stopped."""
 
     def close(self, failed: bool) -> None:
-        """Write what is left and give the terminal back; idempotent."""
+        """Write what is left and restore the terminal; idempotent."""
 
     def sources(self) -> tuple[Source, ...]:
         """Return the texts that errors may point at."""
@@ -44,9 +44,9 @@ RENDERERS = {
 
 
 def make_renderer(name: str, descriptor: int, *, terminal: bool, heading: str = "Building") -> Renderer:
-    """Return the renderer `name` of RENDERERS; `terminal` tells that `descriptor` is one.
+    """Return the renderer `name` of RENDERERS; `terminal`: `descriptor` is one.
 
-    `heading` says what is going on, where there is a line for it.
+    `heading` says what is being done, in renderers that have a line for it.
     """
     from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""What checks found, a target's outline and a file's targets, as text. Pure. `cli` only.
+"""The findings of checks, a target's outline and a file's targets, as text. Pure. `cli` only.
 
 Mirrors: what `docker build --check` and `--call=outline|targets` print.
 """
@@ -15,7 +15,7 @@ _RULE = "--------------------"
 
 
 class Finding(NamedTuple):
-    """One warning of a check; `detail` is about this place, `url` about the rule."""
+    """One warning of a check; `detail` describes this place, `url` the rule."""
 
     rule: str
     url: str
@@ -37,7 +37,7 @@ def findings_text(findings: Sequence[Finding], source: Source, *, terminal: bool
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], gap: int = 2) -> str:
-    """Return columns as wide as their widest cell."""
+    """Return a table whose columns are as wide as their widest cell."""
     lines = [tuple(heads), *(tuple(safe(cell) for cell in row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) + gap for column in range(len(heads))]
     return "".join(
@@ -46,7 +46,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], gap: int = 2) -> 
 
 
 def _excerpt(source: Source, span: Span) -> list[str]:
-    """Return the lines meant and some around them. Mirrors: buildkit solver/errdefs/source.go (Print)."""
+    """Return the lines of the span and some around them. Mirrors: buildkit solver/errdefs/source.go (Print)."""
     lines = source.text.split("\n")
     first, last = span.start.line, min(span.end.line, len(lines))
     if not 1 <= first <= len(lines):

@@ -9,7 +9,7 @@ from firkin.source import Source
 
 
 class JsonRenderer:
-    """One line an event."""
+    """One line for each event."""
 
     def __init__(self, descriptor: int, terminal: bool) -> None:
         self.interval_s = 0.0
@@ -30,7 +30,7 @@ class JsonRenderer:
         """Nothing changes with time."""
 
     def message(self, text: str) -> None:
-        """A line that is no event has no place here."""
+        """Messages are not events, so they are left out."""
 
     def close(self, failed: bool) -> None:
         """Everything is written already."""

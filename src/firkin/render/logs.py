@@ -1,6 +1,6 @@
-"""Progress as log lines, in the forms of logrus that the Kaniko executor writes. Does I/O. `cli.executor` makes it.
+"""Progress as log lines, in the logrus formats of the Kaniko executor. Does I/O. `cli.kaniko` makes it.
 
-Messages go to standard error. Output of steps goes to the stream that it came on, as it is, without prefixes.
+Messages go to standard error. The output of a step goes unchanged, without prefixes, to the stream that it came on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LogRenderer:
         self._trace = Trace()
         self._said_s: dict[str, float] = {}
         self._named: set[str] = set()  # base images; their layers may be fetched later, which is another event
-        self._held: dict[tuple[str, int], bytes] = {}  # begun lines of steps that run side by side
+        self._held: dict[tuple[str, int], bytes] = {}  # unfinished lines of steps that run at the same time
 
     @property
     def plan(self) -> tuple[Vertex, ...]:
@@ -76,7 +76,7 @@ class LogRenderer:
         _write(self._messages, (line + "\n").encode("utf-8", "surrogateescape"))
 
     def tick(self, now_s: float) -> None:
-        """Nothing changes with time only."""
+        """Nothing changes with time."""
 
     def message(self, text: str) -> None:
         self.log("warning", text, time.time())
@@ -91,7 +91,7 @@ class LogRenderer:
         return tuple(self._trace.sources.values())
 
     def _pass_on(self, id: str, descriptor: int, data: bytes) -> None:
-        """Write what a step said: at once if it runs alone, else whole lines."""
+        """Write output of a step: at once if it runs alone, otherwise in whole lines."""
         data = self._held.pop((id, descriptor), b"") + data
         if len(data) < _MAX_LINE and len(self._trace.running()) > 1:
             end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
@@ -125,7 +125,7 @@ class LogRenderer:
 
 
 def log_line(style: LogStyle, level: Level, message: str, time_s: float, began_s: float) -> str:
-    """Return a message without a line's end. Mirrors: sirupsen/logrus TextFormatter and JSONFormatter."""
+    """Return a message without a line end. Mirrors: sirupsen/logrus TextFormatter and JSONFormatter."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_s))
     if style.form == "json":
         import msgspec

@@ -1,7 +1,7 @@
 """Progress as lines, for CI and files. Does I/O. `render` only.
 
-Mirrors: buildkit util/progress/progressui (plain). Output of parallel steps is kept together: one step
-speaks until it ends or others have waited PATIENCE_S; what the others say meanwhile is kept.
+Mirrors: buildkit util/progress/progressui (plain). Output of parallel steps is kept together: one step writes until
+it ends or others have waited PATIENCE_S; meanwhile the output of the others is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROGRESS_EVERY_S = 5.0
 
 
 class PlainRenderer:
-    """Lines on a file descriptor, byte for byte what steps wrote unless it is a terminal."""
+    """Lines on a file descriptor; the output of steps is unchanged unless the descriptor is a terminal."""
 
     def __init__(self, descriptor: int, terminal: bool) -> None:
         self.interval_s = 1.0
@@ -29,7 +29,7 @@ class PlainRenderer:
         self._kept: dict[str, list[bytes]] = {}  # vertex id: lines not shown yet
         self._current: VertexState | None = None
         self._since_s = 0.0
-        self._shown = ""  # id of the vertex that spoke last
+        self._shown = ""  # id of the vertex that wrote last
         self._progress_s: dict[tuple[str, str], float] = {}
         self._closed = False
 

@@ -1,4 +1,4 @@
-"""No progress; warnings of no concern; the end of a failed step's output. Does I/O. `render` only."""
+"""No progress and no warnings; only the end of a failed step's output. Does I/O. `render` only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Events as BuildKit tells of a build: one JSON object of its client's SolveStatus a line. Does I/O. `render` only.
+"""Events in BuildKit's form: on each line a JSON object of its client's SolveStatus. Does I/O. `render` only.
 
-What reads `buildx build --progress=rawjson` reads this. Digests name vertices and nothing else; warnings about the
-Dockerfile belong to a vertex of their own, as there.
+Programs that read `buildx build --progress=rawjson` can read this. Digests only name vertices. Warnings about the
+Dockerfile belong to a vertex of their own, as in BuildKit.
 Mirrors: moby/buildkit client/graph.go, util/progress/progressui (rawJSONDisplay).
 """
 
@@ -78,7 +78,7 @@ class _Line(msgspec.Struct, omit_defaults=True):
 
 
 class RawJsonRenderer(JsonRenderer):
-    """One SolveStatus a line."""
+    """One SolveStatus on each line."""
 
     def __init__(self, descriptor: int, terminal: bool) -> None:
         super().__init__(descriptor, terminal)
@@ -104,7 +104,7 @@ class RawJsonRenderer(JsonRenderer):
             case Warned():
                 self._warned(event)
             case _:
-                pass  # what was made stands in the metadata file
+                pass  # the results are in the metadata file
 
     def _planned(self, event: Planned) -> None:
         new = []
@@ -168,7 +168,7 @@ def _digest(text: str) -> str:
 
 
 def _stamp(seconds: float) -> str:
-    """Return a time as Go's JSON has it: `2026-01-02T03:04:05.678901Z`, without trailing zeros."""
+    """Return a time in the form of Go's JSON: `2026-01-02T03:04:05.678901Z`, without trailing zeros."""
     whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
     text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
     return f"{text}.{micros:06}".rstrip("0").rstrip(".") + "Z"

@@ -1,6 +1,6 @@
 """Errors, warnings and the final line as text. Pure. `render` and `cli` only.
 
-The one place that knows how an error looks: `error: <what failed>`, causes, excerpt, then `hint: ...`.
+Only this module knows how an error looks: `error: <what failed>`, causes, excerpt, then `hint: ...`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from firkin.source import Source, Span, excerpt
 
 
 def error_text(error: FirkinError, sources: Iterable[Source] = (), *, terminal: bool = False) -> str:
-    """Return the report of an error, several lines without a final line end."""
+    """Return the report of an error: several lines, without a final line end."""
     lines = [f"error: {error.message}"]
     lines += [f"  caused by: {text}" for text in cause_texts(error)]
     if error.span is not None:

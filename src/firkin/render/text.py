@@ -1,4 +1,4 @@
-"""Small texts: sizes, times, titles, and output of strangers made safe for a terminal. Pure. `render` only."""
+"""Small texts: sizes, times, titles, and foreign output made safe for a terminal. Pure. `render` only."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def _is_colour(sequence: str) -> bool:
 
 
 def safe(text: str, *, colours: bool = False) -> str:
-    """Return one line of a stranger's output without anything that moves the cursor or reprograms a terminal.
+    """Return one line of foreign output without anything that moves the cursor or reprograms a terminal.
 
-    A carriage return means what was written before it is overwritten. With `colours` the sequences
-    that set colours (SGR) stay, and are ended.
+    A carriage return means that what was written before it is overwritten. With `colours` the sequences that set
+    colours (SGR) stay, and a reset ends them.
     """
     if text.isprintable():
         return text

@@ -1,7 +1,7 @@
 """Events folded into the state of a build. Pure. `render` only.
 
-Vertices get their numbers (`#4`) in the order in which they begin, as in BuildKit's progress. One that has
-ended may begin again: a base image, whose name is resolved first and whose layers are fetched when needed.
+Vertices get their numbers (`#4`) in the order in which they begin, as in BuildKit's progress. A vertex that has
+ended may begin again: a base image is first resolved, and its layers are fetched when they are needed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class VertexState:
         self.started_s = 0.0
         self.finished_s = 0.0
         self.detail = ""
-        self.worked = False  # it began, and did not only turn out to be at hand
+        self.worked = False  # it began and did something, so its result was not there already
         self.tail: deque[tuple[float, bytes]] = deque(maxlen=TAIL_LINES)
         self.progress: dict[str, Progress] = {}
         self._partial = {"stdout": b"", "stderr": b""}
@@ -49,12 +49,12 @@ class VertexState:
 
     @property
     def moved(self) -> tuple[int, int]:
-        """Return how many bytes were moved, and of how many (as far as that is known)."""
+        """Return how many bytes were moved, and of how many (as far as known)."""
         parts = [event for event in self.progress.values() if event.unit == "B"]
         return sum(event.current for event in parts), sum(max(event.total, event.current) for event in parts)
 
     def seconds(self, now_s: float) -> float:
-        """Return how long it ran, or has been running."""
+        """Return how long it ran, or has run so far."""
         return max(0.0, (self.finished_s if self.ended else now_s) - self.started_s)
 
     def take(self, log: Log) -> list[tuple[float, bytes]]:
@@ -68,13 +68,13 @@ class VertexState:
         return self._stamped(lines, log.time)
 
     def flush(self, time_s: float) -> list[tuple[float, bytes]]:
-        """Return what was written without a line's end."""
+        """Return the output after the last line end."""
         lines = [rest for rest in self._partial.values() if rest]
         self._partial = {"stdout": b"", "stderr": b""}
         return self._stamped(lines, time_s)
 
     def last_lines(self, count: int) -> list[bytes]:
-        """Return the newest lines of output, the unfinished one included."""
+        """Return the newest lines of output, including the unfinished one."""
         lines = [line for _, line in self.tail] + [rest for rest in self._partial.values() if rest]
         return lines[-count:] if count else []
 
@@ -85,7 +85,7 @@ class VertexState:
 
 
 class Trace:
-    """All that is known about one build."""
+    """Everything that is known about one build."""
 
     def __init__(self) -> None:
         self.vertices: dict[str, VertexState] = {}

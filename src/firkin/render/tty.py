@@ -1,7 +1,7 @@
-"""Progress on a terminal: what ended scrolls by, what runs is drawn below with its last lines. Does I/O. `render` only.
+"""Progress on a terminal: ended steps scroll up, running ones are drawn below with their last lines. Does I/O.
 
-rich draws; it is loaded with this module and with nothing else. `close` gives the cursor back, and
-whoever owns the process must call it however the build ends.
+Only `render` imports this module, and only this module loads rich, which draws. `close` gives the cursor back; the
+owner of the process must call it however the build ends.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TtyRenderer:
             self._resolved[state.vertex.id] = state
         else:
             self._resolved.pop(state.vertex.id, None)
-            # Printing draws the picture again below the line, so it must not show the step any more.
+            # Printing redraws the picture below the line, so the picture must not show the step any more.
             self._live.update(self._picture(event.time), refresh=True)
             self._console.print(_ended_line(state, self._console.width))
 
@@ -80,7 +80,7 @@ class TtyRenderer:
         self._file.close()
 
     def _closing(self, failed: bool) -> Iterator[str]:
-        """Yield what is said in the end: the output of failed steps, warnings, what was made."""
+        """Yield the final texts: the output of failed steps, warnings, the summary."""
         for state in self._trace.failed() if failed else ():
             if state.tail:
                 yield output_tail(vertex_title(state.vertex), state.tail, terminal=True)
@@ -130,7 +130,7 @@ def _ended_line(state: VertexState, width: int) -> Text:
 
 
 def _spread(left: Text, right: str, width: int) -> Text:
-    """Put `right` at the right edge; `left` gives way."""
+    """Put `right` at the right edge; `left` is cut if there is not enough room."""
     room = max(10, width - len(right) - 2)
     left = _fit(left, room)
     return Text.assemble(left, " " * (room - left.cell_len + 1), (right, "dim"))

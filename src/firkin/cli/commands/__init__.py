@@ -1,9 +1,9 @@
-"""The table of commands. One module a command: `USAGE`, `ABOUT`, `OPTIONS`, and `run(invocation) -> exit code`. Pure.
+"""The table of commands. Each module has `USAGE`, `ABOUT`, `OPTIONS`, and `run(invocation) -> exit code`. Pure.
 
-Each is imported when it is called (`firkin.cli.command.load_command`); this table is loaded at every start.
+A module is imported when it is called (`firkin.cli.command.load_command`); this table is loaded at every start.
 """
 
-# name: (module, one line about it)
+# name: (module, summary)
 COMMANDS = {
     "build": ("build", "Build an image from a Dockerfile"),
     "check": ("check", "Check a Dockerfile without building it"),

@@ -59,9 +59,9 @@ def build_request_in_worker(
 
 
 def _in_known_words(error: FirkinError) -> str:
-    """Return the message with what BuildKit says before it: scripts look for those words."""
+    """Return the message after BuildKit's first words, which scripts look for."""
     if not isinstance(error, (DockerfileError, ContextError, StepFailed)) and error.span is None:
-        return error.message  # it is not about the Dockerfile: the command line, this machine, a registry at the end
+        return error.message  # not about the Dockerfile, but about the command line, this machine or a registry
     key = "failed to compute cache key: " if error.code in ("copy-not-found", "mount-source") else ""
     return f"failed to solve: {key}{error.message}"
 
@@ -88,12 +88,12 @@ def _write_results(result: BuildResult, arguments: Arguments, cwd: str) -> None:
 
 
 def _image_id(result: BuildResult) -> str:
-    """Return what `docker build -q` prints: the digest of the configuration, or of an index."""
+    """Return the output of `docker build -q`: the digest of the configuration, or of an index."""
     return result.image.config_digest or result.image.digest
 
 
 def _prepare_results(arguments: Arguments, cwd: str) -> None:
-    """Refuse files that cannot be written before the build; leave no id of an earlier image if this one fails."""
+    """Refuse unwritable files before the build, and remove the id of an earlier image in case this build fails."""
     for dest, option in (("iidfile", "--iidfile"), ("metadata_file", "--metadata-file")):
         path = absolute(cwd, arguments.text(dest))
         if arguments.given(dest) and (not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path)):
@@ -108,7 +108,7 @@ def _prepare_results(arguments: Arguments, cwd: str) -> None:
 
 
 def _write_file(option: str, path: str, data: bytes) -> None:
-    """Write beside and rename: a reader sees the old file or the new one. Devices are written to."""
+    """Write a file beside and rename it: a reader sees the old file or the new one. Write to devices directly."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):
             from firkin.linux.files import open_special
@@ -138,7 +138,7 @@ def _refuse_terminal(request: BuildRequest) -> None:
 
 
 def _renderer(progress: str, request: BuildRequest, term: str) -> Callable[[], Renderer]:
-    """Choose where and how to draw: data goes to standard output, everything else to standard error."""
+    """Choose the renderer and its stream: data goes to standard output, everything else to standard error."""
     from firkin.render import make_renderer
 
     terminal = os.isatty(2)
@@ -147,7 +147,7 @@ def _renderer(progress: str, request: BuildRequest, term: str) -> Callable[[], R
     if progress == "tty" and not terminal:
         progress = "plain"
     name = {"none": "quiet"}.get(progress, progress)
-    descriptor = 2  # where buildx writes `rawjson`, too
+    descriptor = 2  # buildx also writes `rawjson` here
     if name == "json" and not any(output.dest == "-" for output in request.outputs):
         descriptor = 1
     return lambda: make_renderer(name, descriptor, terminal=terminal)

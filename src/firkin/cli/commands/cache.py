@@ -1,6 +1,4 @@
-"""`firkin cache`: layer caches in registries and directories, listed and pruned. Does I/O. Only `cli.run` may import
-it.
-"""
+"""`firkin cache`: lists and prunes layer caches in registries and directories. Does I/O. Only `cli.run` imports it."""
 
 from __future__ import annotations
 

@@ -30,20 +30,20 @@ OPTIONS = CHECK + REGISTRY + COMMON
 
 
 def run(invocation: Invocation) -> int:
-    """Check and print what was found."""
+    """Check and print the findings."""
     arguments, ambient = invocation
     request = check_request(arguments, ambient, settings_of(arguments, ambient))
     return answer(request, as_json=arguments.text("format") == "json")
 
 
 def answer(request: BuildRequest, *, as_json: bool) -> int:
-    """Have a worker answer `request.call`, print the answer and return the exit code. Raises Reported."""
+    """Let a worker answer `request.call`, print the answer and return the exit code. Raises Reported."""
     from firkin.render import make_renderer
 
     ending, renderer = build_in_worker(request, lambda: make_renderer("quiet", 2, terminal=os.isatty(2)))
     if isinstance(ending, FirkinError):
         if request.call == "check" and ending.exit_code == 1:
-            ending.exit_code = 2  # 1 says that the check was done, and found something
+            ending.exit_code = 2  # 1 means that the check worked and has findings
         raise Reported(ending, renderer.sources())
     data = bytes(ending.metadata)
     if request.call == "check":

@@ -34,7 +34,7 @@ OPTIONS = (
 
 
 class Row(NamedTuple):
-    """One name ("" for none) of one image."""
+    """One name of one image; "" for an image without one."""
 
     name: str
     found: Found

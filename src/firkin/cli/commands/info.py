@@ -30,7 +30,7 @@ OPTIONS = (Option(("--json",), "json", "flag", "print JSON", takes_value=False),
 
 
 def run(invocation: Invocation) -> int:
-    """Probe, and print what was found. Raises StoreError."""
+    """Probe, and print the facts. Raises StoreError."""
     settings = settings_of(invocation.arguments, invocation.ambient)
     try:
         os.makedirs(settings.root, mode=0o700, exist_ok=True)
@@ -82,7 +82,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _used(root: str) -> int | None:
-    """Return what the layers and blobs of the store take, as far as that was measured; None where there is no store."""
+    """Return the size of the layers and blobs in the store, as far as measured; None if there is no store."""
     from firkin.store.store import Store
     from firkin.store.usage import recorded_use
 
@@ -101,7 +101,7 @@ def _chosen(facts: HostFacts, requirements: Requirements) -> str:
 
 
 def _shared(facts: HostFacts, landlock: int) -> str:
-    """Return what of this machine steps share, whatever the isolation, and what the kernel keeps from them."""
+    """Return what steps share with this machine in every isolation, and what the kernel keeps from them."""
     network = "the network of this machine (not with `--network none`)"
     if landlock < LANDLOCK_SCOPES_ABI:
         return f"{network}; abstract sockets too: Landlock of Linux 6.12 would keep those apart"

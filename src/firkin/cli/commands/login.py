@@ -61,7 +61,7 @@ def run(invocation: Invocation) -> int:
         try:
             client.check_access(host)
         except RegistryError as error:
-            if error.status == 401:  # what the trial's error says of sources is about our own document
+            if error.status == 401:  # the original hints would describe the credentials document made above
                 error.hints = (f"`{host}` does not know this user name and password",)
             raise
     place = settings.registry.auth_files[0]

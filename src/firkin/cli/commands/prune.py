@@ -80,7 +80,7 @@ def _text(pruned: Pruned, *, dry: bool, verbose: bool) -> str:
 
 
 def _spared(pruned: Pruned, lately: str) -> str:
-    """Return what stays and why, a line for each reason."""
+    """Return what was kept and why, a line for each reason."""
     lines = []
     for spared in pruned.spared:
         kind = "cache mount" if spared.kind == "mount" else spared.kind

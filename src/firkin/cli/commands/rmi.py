@@ -23,7 +23,7 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Remove names; what was asked for must exist. Raises UsageError."""
+    """Remove names; every image that the user names must exist. Raises UsageError."""
     operands = invocation.arguments.operands
     if not operands:
         raise UsageError("`firkin rmi` needs an image")

@@ -24,7 +24,7 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Write one image under the name it was asked for, or all its names. Raises UsageError."""
+    """Write one image under the name that the user gave, or under all its names. Raises UsageError."""
     arguments, ambient = invocation
     if len(arguments.operands) != 1:
         raise UsageError("`firkin save` needs one image")

@@ -1,4 +1,4 @@
-"""The executor's context addresses → firkin's. Pure. Only `cli` may import it."""
+"""Context addresses of the executor → firkin's. Pure. Only `cli` may import it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _DEFAULT_OBJECT = "context.tar.gz"
 
 
 class Location(NamedTuple):
-    """A context as BuildRequest wants it. `skip_tls`: HOST whose certificate is not checked.
+    """A context in the form of BuildRequest. `skip_tls`: the HOST whose certificate is not checked.
 
-    `git`: it is a repository; `depth`: how much of the history goes with it, 0 is all.
+    `git`: the context is a repository; `depth`: how many commits of the history to fetch, 0 for all.
     """
 
     context: str
@@ -29,9 +29,9 @@ class Location(NamedTuple):
 def translate_context(
     text: str, sub_path: str, git: Mapping[str, str], environ: Mapping[str, str]
 ) -> Location:
-    """Return where a context is; raises UsageError for an unknown scheme.
+    """Return the location of a context; raises UsageError for an unknown scheme.
 
-    Mirrors: kaniko pkg/buildcontext. Unlike there, `sub_path` counts for plain directories as well.
+    Mirrors: kaniko pkg/buildcontext. Unlike there, `sub_path` also applies to plain directories.
     """
     scheme, separator, rest = text.partition("://")
     if not separator:
@@ -56,7 +56,7 @@ def translate_context(
 
 
 def bucket_context(bucket: str) -> str:
-    """Return the context that the old `--bucket` names; without a scheme it is one of Google Cloud Storage."""
+    """Return the context of the old `--bucket`; without a scheme it is in Google Cloud Storage."""
     return bucket if "://" in bucket else f"gs://{bucket}"
 
 
@@ -71,7 +71,7 @@ def _git(rest: str, sub_path: str, options: Mapping[str, str], environ: Mapping[
         raise UsageError(f"GIT_PULL_METHOD is `{method}`, neither https nor http")
     place, _, fragment = rest.partition("#")
     path = place.rstrip("/")
-    query = "?keep-git-dir=true"  # as in a clone, since steps ask git for versions
+    query = "?keep-git-dir=true"  # keep .git, since steps ask git for versions
     if not parse_bool(options.get("recurse-submodules", "false")):
         query += "&submodules=false"
     tail = _fragment(fragment, options.get("branch", ""), sub_path)

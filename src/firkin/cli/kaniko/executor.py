@@ -1,7 +1,7 @@
 """The programs `executor` and `warmer`: Kaniko's command line over firkin's engine. Does I/O. Console scripts import
 it.
 
-Exit codes are Kaniko's: that of a RUN's command that failed, else 1 for every error. docs/kaniko.md is the manual.
+Exit codes are Kaniko's: the exit code of a failed RUN command, 1 for any other error. docs/kaniko.md is the manual.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def _run(program: str, words: list[str], work: Callable[[Ambient], int]) -> int:
 
 
 def kaniko_exit_code(error: FirkinError) -> int:
-    """Return a failed command's own exit code, 128 + signal for a build that was stopped, else 1."""
+    """Return the exit code of a failed command, 128 + signal for a stopped build, otherwise 1."""
     return error.exit_code if isinstance(error, (StepFailed, Cancelled)) else 1
 
 
 def executor_command(words: list[str], ambient: Ambient) -> int:
-    """Run the subcommand that the words ask for, or a build."""
+    """Run the subcommand that the words name, or a build."""
     name = words[0] if words else ""
     if name == "version":
         from firkin import __version__
@@ -146,7 +146,7 @@ def build_image(request: BuildRequest, log: LogRenderer) -> BuildResult:
 
 
 def _login(flags: Values, ambient: Ambient) -> int:
-    """Keep credentials in config.json, without asking the registry. Mirrors: crane auth login."""
+    """Store credentials in config.json, without asking the registry. Mirrors: crane auth login."""
     from firkin.registry.keychain import login
 
     if len(flags.words) != 1:

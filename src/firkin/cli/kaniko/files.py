@@ -1,4 +1,4 @@
-"""What an executor writes when an image is done: digests and names. Does I/O. Only `cli.executor` may import it."""
+"""Files that an executor writes after a build: digests and names. Does I/O. Only `cli.kaniko.executor` imports it."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def write_results(flags: Values, ambient: Ambient, request: BuildRequest, result
 
 
 def repository_name(name: Reference) -> str:
-    """Return `registry/repository`; the Hub's registry is spelt as Go's libraries do."""
+    """Return `registry/repository`; Docker Hub's registry is spelt as in Go's libraries."""
     registry = "index.docker.io" if name.registry == "docker.io" else name.registry
     return f"{registry}/{name.repository}"
 
 
 def write_digest_file(flag: str, place: str, text: str, cwd: str, settings: RegistrySettings) -> None:
-    """Write a file (its directories are made), or PUT the text to an https URL. Raises UsageError."""
+    """Write a file and make its directories, or PUT the text to an https URL. Raises UsageError."""
     if place.startswith("https://"):
         _put(flag, place, text, settings)
         return
@@ -46,7 +46,7 @@ def write_digest_file(flag: str, place: str, text: str, cwd: str, settings: Regi
 
     path = absolute(cwd, place)
     try:
-        # Directories 0700, the file 0644 and written in place, as Kaniko does: it may be a device or a mount.
+        # As in Kaniko, directories are 0700, and the file is 0644 and written in place: it may be a device or a mount.
         _make_directory(os.path.dirname(path))
         with open(open_special(path), "wb") as file:
             file.write(text.encode())

@@ -1,7 +1,7 @@
 """The flags of `executor`, `warmer`, `executor push` and `executor login`, a row each. Pure. Only `cli` may import it.
 
-A row says how a flag is spelt and read, what its default is, and what firkin does with it; parsing, requests,
-`--explain-flags`, help, docs/cli.md and completion come from the rows.
+A row gives a flag's spelling, its kind, its default, and what firkin does with it. Parsing, requests,
+`--explain-flags`, help, docs/cli.md and completion are made from the rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from firkin.cli.options import Option
 # bool · text (last wins) · many (repeatable, commas are part of the value) · list (repeatable, split at commas)
 # pairs (`key=value`, last wins for a key) · lists (`a=b;c=d`, all values of a key are kept) · int · duration
 Kind = Literal["bool", "text", "many", "list", "pairs", "lists", "int", "duration"]
-# supported: does what it says · no-op: accepted, has no meaning here · refused: an error with a hint
+# supported: has its effect · no-op: accepted, has no meaning here · refused: an error with a hint
 # deprecated: another spelling, accepted with a warning
 State = Literal["supported", "no-op", "refused", "deprecated"]
 Command = Literal["executor", "warmer", "push", "login"]
@@ -31,7 +31,7 @@ class Flag(NamedTuple):
     environ: str = ""
     choices: str = ""
     alias: str = ""
-    case: str = ""  # "any": the value counts in lower case, as logrus.ParseLevel has it
+    case: str = ""  # "any": the value is lowered, as in logrus.ParseLevel
 
     @property
     def dest(self) -> str:
@@ -193,7 +193,7 @@ FLAGS: dict[Command, tuple[Flag, ...]] = {
 
 
 def takes_value(flag: Flag) -> bool:
-    """Say whether the next word belongs to the flag; `--x v` is no spelling for booleans."""
+    """Return whether the next word belongs to the flag; booleans cannot be written `--x v`."""
     return flag.kind != "bool"
 
 

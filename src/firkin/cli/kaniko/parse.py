@@ -1,7 +1,7 @@
-"""Words of an executor's command line → Values, as Go's pflag reads them. Pure. Only `cli` may import it.
+"""Parses the words of an executor's command line into Values, as Go's pflag does. Pure. Only `cli` may import it.
 
 `--x=v`, `--x v`; booleans are `--x` or `--x=true|false|1|0|t|f`, never `--x v`; `-dv`, `-d=v`, `-d v`; short booleans
-may be bundled; `--` ends the flags. Words of no flag are returned.
+may be bundled; `--` ends the flags. Words that belong to no flag are returned.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from firkin.text import parse_bool, parse_integer
 
 
 class Values:
-    """What a command line says. Flags that were not given have their defaults; `words` belong to no flag."""
+    """The parsed words of a command line. Flags that were not given have their defaults; `words` belong to no flag."""
 
     def __init__(self, rows: tuple[Flag, ...]) -> None:
         self._defaults = {row.name: row.default for row in rows}
@@ -48,7 +48,7 @@ class Values:
         return duration_s(self.text(name))
 
     def many(self, name: str) -> tuple[str, ...]:
-        """Return all values in their order; nothing stands in for them."""
+        """Return all values in their order, none if the flag was not given."""
         return tuple(self._given.get(name, ()))
 
     def pairs(self, name: str) -> dict[str, str]:
@@ -60,7 +60,7 @@ class Values:
         return tuple(_pair(name, part) for text in self.many(name) for part in text.split(";") if part)
 
     def take(self, row: Flag, value: str, who: str) -> None:
-        """Keep a value; raises UsageError where it is none for the flag."""
+        """Add a value; raises UsageError if the flag does not accept it."""
         value = value.lower() if row.case == "any" else value
         _check(row, value, who)
         self._given.setdefault(row.dest, []).append(value)
@@ -137,7 +137,7 @@ def _give(values: Values, row: Flag, value: str, who: str) -> None:
 
 
 def _from_environment(values: Values, row: Flag, value: str) -> None:
-    """Take a flag's environment variable: it adds to flags with many values and wins over booleans."""
+    """Apply a flag's environment variable: its value is added to flags with many values, and wins for booleans."""
     who = f"environment variable {row.environ}"
     if row.kind == "bool":
         if value:
@@ -184,12 +184,12 @@ def _pair(name: str, text: str) -> tuple[str, str]:
 
 
 def duration_s(text: str) -> float:
-    """Read a duration as Go writes it (`336h`, `1h30m`, `1.5s`), in seconds; raises ValueError."""
+    """Read a duration in Go's spelling (`336h`, `1h30m`, `1.5s`), in seconds; raises ValueError."""
     return parse_duration(text) / 1_000_000_000
 
 
 def is_boolean(text: str) -> bool:
-    """Say whether strconv.ParseBool takes a text."""
+    """Return whether strconv.ParseBool accepts a text."""
     try:
         parse_bool(text)
     except ValueError:

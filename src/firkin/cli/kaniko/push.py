@@ -1,7 +1,4 @@
-"""`executor push TAR|LAYOUT`: pushes an image that was written before. Does I/O.
-
-`images/archive_reader.py` says what it may be.
-"""
+"""`executor push TAR|LAYOUT`: pushes an image from a file (`images/archive_reader.py`). Does I/O."""
 
 from __future__ import annotations
 
@@ -52,7 +49,7 @@ def push(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
 
 
 class _Layers:
-    """Layers of the artefact, as a push reads them."""
+    """The layers of the artefact, as the source of a push."""
 
     def __init__(self, files: Files, places: dict[Digest, str]) -> None:
         self._files = files

@@ -1,4 +1,4 @@
-"""Flags of an executor and the surroundings → BuildRequest. Does I/O. `cli` may import it."""
+"""Flags of an executor and its surroundings → BuildRequest. Does I/O. `cli` may import it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def executor_registry(flags: Values, ambient: Ambient) -> RegistrySettings:
     base = read_settings(config_files(ambient), "", registry_settings(ambient)).registry
     everywhere = flags.flag("skip-tls-verify")
     pushing = "push-retry" in flags
-    # GitLab gives a variable of the type File as the path of one.
+    # GitLab passes a variable of the type File as the path of a file.
     in_a_file = environ.get("DOCKER_AUTH_CONFIG", "")
     in_a_file = in_a_file if in_a_file.startswith("/") and os.path.isfile(in_a_file) else ""
     return msgspec.structs.replace(
@@ -67,7 +67,7 @@ def _with_mirrors(base: RegistrySettings, flags: Values) -> RegistrySettings:
 
 
 def _number(flags: Values, name: str) -> int:
-    """Return the number of a flag that not every program has."""
+    """Return the number of a flag that some programs lack."""
     return flags.number(name) if name in flags else 0
 
 
@@ -86,7 +86,7 @@ def _client_certificates(flags: Values, cwd: str) -> list[tuple[str, str, str]]:
 
 
 def _auth_files(ambient: Ambient) -> tuple[str, ...]:
-    """Return the places of credentials: config.json before REGISTRY_AUTH_FILE, the other way round than firkin."""
+    """Return the paths of credentials: config.json before REGISTRY_AUTH_FILE, unlike in firkin."""
     places = auth_files(ambient)
     return (places[1], places[0], *places[2:]) if ambient.environ.get("REGISTRY_AUTH_FILE") else places
 
@@ -100,7 +100,7 @@ def _helpers(flags: Values) -> tuple[str, ...]:
 
 
 def executor_root(flags: Values, ambient: Ambient) -> str:
-    """Return where layers and images are kept: --root, FIRKIN_ROOT, below --kaniko-dir, or firkin's usual place."""
+    """Return the place of the store: --root, FIRKIN_ROOT, below --kaniko-dir, or firkin's default."""
     if flags.text("root"):
         return absolute(ambient.cwd, flags.text("root"))
     if "kaniko-dir" in flags and flags.text("kaniko-dir"):
@@ -109,7 +109,7 @@ def executor_root(flags: Values, ambient: Ambient) -> str:
 
 
 def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
-    """Return the request that an executor's flags ask for; raises UsageError."""
+    """Return the request of an executor's flags; raises UsageError."""
     environ, cwd = ambient.environ, ambient.cwd
     destinations = flags.many("destination")
     names = tuple(destination_of(text) for text in destinations)
@@ -134,7 +134,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         git_context=location.git,
         git_depth=location.depth,
         build_args=arguments,
-        proxy_args=(),  # proxies of the environment are for registries; RUN gets those of --build-arg
+        proxy_args=(),  # proxies of the environment are for registries; RUN gets only those of --build-arg
         labels=tuple(_labelled(item) for item in flags.many("label")),
         allow=("network.host",),  # steps have the network of the container anyway
         annotations=tuple(flags.pairs("annotation").items()),
@@ -169,7 +169,7 @@ def _check_without_destination(flags: Values) -> None:
 
 
 def _targets(flags: Values) -> list[str]:
-    """Return the stage that is wanted ("": the last one), and those that must build as well."""
+    """Return the wanted stage ("": the last one), and the others that must build as well."""
     return [part for text in flags.many("target") for part in text.split(",") if part] or [""]
 
 
@@ -184,7 +184,7 @@ def _epoch(flags: Values, environ: Mapping[str, str]) -> tuple[int | None, tuple
 def _names_to_check(
     flags: Values, destinations: tuple[str, ...], cache_names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Return the names whose repositories must take pushes."""
+    """Return the names whose repositories must accept pushes."""
     if flags.flag("skip-push-permission-check") or flags.flag("dryrun"):
         return ()
     return cache_names if flags.flag("no-push") else destinations + cache_names
@@ -211,7 +211,7 @@ def _location(flags: Values, ambient: Ambient) -> Location:
 
 
 def _dockerfile(flags: Values, location: Location, cwd: str) -> tuple[str, str | None, str | None]:
-    """Return the Dockerfile's name, with its text and ignore file if it is a file here and the context is not."""
+    """Return the Dockerfile's name; also its text and ignore file if it is a local file and the context is remote."""
     name = flags.text("dockerfile")
     if name.startswith(("http://", "https://")) or os.path.isdir(absolute(cwd, location.context)):
         return name, None, None
@@ -237,10 +237,10 @@ def _build_args(flags: Values, environ: Mapping[str, str]) -> tuple[tuple[str, s
     for text in flags.many("build-arg"):
         key, equals, value = text.partition("=")
         if not text:
-            continue  # a script wrote an unset variable in quotes
+            continue  # a script quoted an unset variable
         if not key.strip():
             raise UsageError(f"flag `--build-arg`: `{text}` has no name before `=`")
-        # Docker leaves the argument unset instead, but scripts for Kaniko count on the empty string.
+        # Docker leaves the argument unset instead, but scripts for Kaniko rely on the empty string.
         chosen[key] = value if equals else environ.get(key, "")
     return tuple(chosen.items())
 
@@ -290,7 +290,7 @@ def _outputs(flags: Values, cwd: str, names: tuple[Reference, ...]) -> tuple[Out
 def _caches(
     flags: Values, destinations: tuple[str, ...]
 ) -> tuple[tuple[CacheRef, ...], tuple[CacheRef, ...], tuple[str, ...]]:
-    """Return the caches to read and to write, and the repositories that must take pushes for it."""
+    """Return the caches to read and to write, and the repositories that must accept pushes for them."""
     if not flags.flag("cache"):
         return (), (), ()
     place, push = flags.text("cache-repo"), not flags.flag("no-push-cache")
@@ -309,7 +309,7 @@ def _caches(
         place.removeprefix("oci:"),
         mode="max",
         ttl_s=int(flags.seconds("cache-ttl")),
-        ignore_error=True,  # an upload that fails is a warning there, too
+        ignore_error=True,  # Kaniko also only warns about a failed upload
         compression=cast('values.Compression', flags.text("compression") or "gzip"),
         copy_layers=flags.flag("cache-copy-layers"),
         run_layers=flags.flag("cache-run-layers"),
