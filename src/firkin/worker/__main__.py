@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def main(build: Build | None = None) -> int:
     """Serve one request, and return the exit code."""
     events = os.dup(1)
-    os.dup2(2, 1)  # what helpers print must not get between the lines
+    os.dup2(2, 1)  # output of helpers must not get between the lines
     with open(0, "rb", closefd=False) as stream:
         data = stream.read()
     try:
@@ -39,7 +39,7 @@ def main(build: Build | None = None) -> int:
         from firkin.linux.syscalls import set_parent_death_signal
 
         set_parent_death_signal(signal.SIGKILL)
-        # Until both processes know what to do with them.
+        # Blocked until both processes know how to handle them.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         pid = start_worker(request, events, build=build)
     except FirkinError as error:
@@ -56,7 +56,7 @@ def _accompany(pid: int) -> int:
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            pass  # it has ended just now
+            pass  # it has just ended
 
     for number in STOPPING:
         signal.signal(number, pass_on)

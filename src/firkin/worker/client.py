@@ -1,7 +1,7 @@
 """A worker as its front sees it: two ways to start one, its events, signals to it, its end. Does I/O.
 
 `fork_worker` is for the command line, which has one thread: the request stays in memory. `spawn_worker` is for the
-Python API, whose caller may have any number of threads. Both give a `Worker`, and everything else is the same for both.
+Python API, whose caller may have any number of threads. Both return a `Worker` and differ in nothing else.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from firkin.errors import HostError
 from firkin.events import Event
 from firkin.worker.messages import Failure, Success, decode_line
 
-# -P: the working directory may be somebody's build context, from which nothing must be imported.
+# -P: the working directory may be a build context, and nothing must be imported from there.
 COMMAND = ["-P", "-m", "firkin.worker"]
 _CHUNK = 1 << 16
 
 
 class Watcher(Protocol):
-    """Whoever watches a worker. What its methods raise ends the worker and reaches the caller of `watch`."""
+    """Watches a worker. An exception in its methods ends the worker and reaches the caller of `watch`."""
 
     descriptor: int
-    """Readable when `look` is to be called before its time; -1 for none."""
+    """Readable when `look` is to be called early; -1 for none."""
 
     def event(self, event: Event) -> None:
         """Take the next event."""
 
     def wait_s(self) -> float | None:
-        """Return after which time `look` is called at the latest; None if events and the descriptor are enough."""
+        """Return after how many seconds to call `look` at the latest; None if events and the descriptor are enough."""
 
     def look(self, worker: Worker) -> None:
         """Do what is due now: stop the worker, draw."""
 
 
 class Ending(NamedTuple):
-    """What became of a worker: its last line, if there was one, and its status, negative for a signal."""
+    """How a worker ended: its last line, if there was one, and its status, negative for a signal."""
 
     last: Success | Failure | None
     status: int
@@ -60,9 +60,9 @@ class Worker:
         self._status: int | None = None
 
     def watch(self, watcher: Watcher) -> Ending:
-        """Hand events on until the last line, or until the worker has ended without one, and wait for its end.
+        """Hand events on until the last line, or until the worker ends without one; wait for its end.
 
-        It is killed when it has not ended in the time that `kill_after` gave it, and when the watcher raises.
+        The worker is killed when it outlives the time that `kill_after` gave it, and when the watcher raises.
         """
         try:
             self._follow(watcher)
@@ -78,7 +78,7 @@ class Worker:
         try:
             os.kill(self._pid, number)
         except ProcessLookupError:
-            pass  # where the caller ignores SIGCHLD, nothing is left of what has ended
+            pass  # an ended child leaves no trace where the caller ignores SIGCHLD
 
     def kill_after(self, grace_s: float) -> None:
         """Kill the worker if it has not ended when `grace_s` seconds have passed, beginning now."""
@@ -87,13 +87,13 @@ class Worker:
     def kill(self) -> None:
         """Kill the worker, and the programs that it started and did not end; steps have a session of their own."""
         if self._status is not None:
-            return  # its number may be another's by now
+            return  # its number may belong to another process by now
         self.send(signal.SIGKILL)
         if self._leads_group:
             try:
                 os.killpg(self._pid, signal.SIGKILL)
             except ProcessLookupError:
-                pass  # it had no time to lead a group
+                pass  # it ended before it led a group
 
     def end(self) -> None:
         """Kill the worker, wait for it, and close its events."""
@@ -122,7 +122,7 @@ class Worker:
         return None if wait_s is None else wait_s * 1000
 
     def _receive(self, watcher: Watcher) -> bool:
-        """Read what is there and hand the whole lines on; False at the end."""
+        """Read the available bytes and hand on the whole lines; False at the end."""
         data = os.read(self._events, _CHUNK)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
@@ -148,7 +148,7 @@ class Worker:
 def fork_worker(request: BuildRequest, undo: Callable[[], None]) -> Worker:
     """Fork a worker: it imports nothing again, and the request is in its memory. Needs a process with one thread.
 
-    `undo` is called in the worker first: it takes back what only this process is to have. Raises FirkinError; then the
+    The worker first calls `undo`, which takes back what only this process should have. Raises FirkinError; then the
     worker is gone.
     """
     from firkin.worker.start import start_worker
@@ -158,7 +158,7 @@ def fork_worker(request: BuildRequest, undo: Callable[[], None]) -> Worker:
     def prepare() -> None:
         os.close(read_end)
         undo()
-        os.setsid()  # a terminal's Ctrl-C reaches the front only; steps have no terminal
+        os.setsid()  # a terminal's Ctrl-C reaches only the front; steps have no terminal
 
     try:
         pid = start_worker(request, write_end, prepare=prepare)

@@ -1,4 +1,4 @@
-"""What worker and front tell each other: lines of events, and a Success or a Failure as the last one. Pure.
+"""The messages between worker and front: lines of events, the last one a Success or a Failure. Pure.
 
 A Failure carries an error over the pipe, with its class and causes (docs/dev/events.md).
 """
@@ -23,7 +23,7 @@ from firkin.text import hide_passwords
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 """The signals that ask a worker to stop."""
 INPLACE_GRACE_S = 20.0
-"""How long a build that was told to stop may put the root of the executor image back."""
+"""How many seconds a stopped build may take to put the root of the executor image back."""
 
 
 class Failure(msgspec.Struct, frozen=True, tag_field="event", tag="error"):
@@ -52,7 +52,7 @@ class Success(msgspec.Struct, frozen=True, tag_field="event", tag="result"):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What the process outside tells its fork: the Backend, as JSON, or why there is none."""
+    """The message of the process outside to its fork: the Backend, as JSON, or why there is none."""
 
     backend: msgspec.Raw = msgspec.Raw(b"null")
     missing: Failure | None = None
@@ -68,7 +68,7 @@ def decode_line(line: bytes) -> Line:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Return what a worker says of an error; one that is not a FirkinError is a fault of firkin's own."""
+    """Return the Failure for an error; one that is not a FirkinError is a bug of firkin."""
     known = _as_firkin_error(error)
     request = known if isinstance(known, RegistryError) else None
     return Failure(
@@ -89,7 +89,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def error_of(failure: Failure) -> FirkinError:
-    """Return the error that a Failure stands for, of the same class and with its causes."""
+    """Return the error in a Failure, of the same class and with its causes."""
     kind = getattr(errors, failure.kind, FirkinError)
     error: FirkinError
     if kind is InternalError:

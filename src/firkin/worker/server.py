@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from firkin.linux.enter import Channel
     from firkin.tasks.cancel import Cancel
 
-# The engine: a function of the request, emit, cancel, and what returns the backend of RUN steps (or raises HostError).
+# The engine: a function of the request, emit, cancel, and a function that returns RUN's backend or raises HostError.
 Build = Callable[[BuildRequest, Callable[[Event], None], "Cancel", Callable[[], "Backend"]], BuildResult]
 
 
@@ -56,9 +56,9 @@ def work(request: BuildRequest, events: int, decision_read: int, channel: Channe
 def _enter(
     request: BuildRequest, decision: Decision, channel: Channel
 ) -> tuple[BuildRequest, Backend | FirkinError]:
-    """Enter the namespaces that were decided on, and protect this process from what will run there.
+    """Enter the chosen namespaces, and protect this process from what will run there.
 
-    Returns the request as it can be done there, and the backend, or the error that says why there is none.
+    Returns the request as this backend can build it, and the backend, or the error that says why there is none.
     """
     from firkin.backend import Backend
     from firkin.linux.enter import NamespacePlan, enter
@@ -89,17 +89,17 @@ def _start_unpacker(request: BuildRequest, *, at_once: bool) -> None:
 
 
 def _keep_descriptors() -> None:
-    """Let no command inherit what the caller left open: with the descriptor of a directory it could leave its root."""
+    """Let no command inherit the caller's open descriptors: with one of a directory it could leave its root."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:
                 os.set_inheritable(int(name), False)
             except OSError:
-                pass  # the descriptor of the listing itself, which is closed by now
+                pass  # this descriptor was the listing's, which is closed by now
 
 
 def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
-    """Look for credential helpers in firkin's own directory only: the others may soon be the image's."""
+    """Look for credential helpers in firkin's own directory only: files elsewhere may soon be the image's."""
     from firkin.linux.harden import OWN_DIRECTORY
 
     own = [part for part in request.registry.helper_path.split(":") if f"{part}/".startswith(OWN_DIRECTORY + "/")]
@@ -108,7 +108,7 @@ def _without_foreign_helpers(request: BuildRequest) -> BuildRequest:
 
 
 def _listen() -> Cancel:
-    """Return what SIGTERM and SIGINT set from now on; signals that were blocked until now arrive now."""
+    """Return a Cancel that SIGTERM and SIGINT set from now on; signals blocked until now are delivered now."""
     from firkin.tasks.cancel import Cancel
 
     cancel = Cancel()
@@ -133,15 +133,15 @@ def serve(
 ) -> int:
     """Build in this process, write every event and the last line to `descriptor`, return the exit code.
 
-    `cancel`, which SIGTERM and SIGINT set, stops the build. What does not stop is ended (linux/ending.py); `inplace`
-    gives it the time to put the container's own root back.
+    SIGTERM and SIGINT set `cancel`, which stops the build. linux/ending.py ends what does not stop; `inplace` gives the
+    build time to put the container's own root back.
     """
     from firkin.linux.ending import PATIENCE_S, watch
     from firkin.linux.syscalls import set_parent_death_signal
 
     watch(INPLACE_GRACE_S - 1 if inplace else PATIENCE_S, cancel.signal)
 
-    # Set here and not earlier: entering a user namespace clears it.
+    # Set here and not earlier: entering a user namespace clears this.
     set_parent_death_signal(signal.SIGKILL)
     stream = EventStream(descriptor, cancel)
     try:
@@ -155,8 +155,8 @@ def serve(
 
 
 def load_engine() -> Build:
-    """Import the engine and return what answers a request."""
-    # Everything heavy is behind this import; the front never does it.
+    """Import the engine and return the function that answers a request."""
+    # This import loads everything heavy; the front never does it.
     from firkin.builder.build import run_build
 
     def run(
@@ -176,7 +176,7 @@ def load_engine() -> Build:
 
 
 class EventStream:
-    """Writes lines whole, from any thread. When nobody reads any more, the build is stopped."""
+    """Writes whole lines, from any thread. Stops the build when nobody reads them any more."""
 
     def __init__(self, descriptor: int, cancel: Cancel) -> None:
         from threading import Lock

@@ -1,7 +1,7 @@
 """The fork of a worker, seen from outside: the process that finds the backend and writes the id maps. Does I/O.
 
-Only the process outside may write them, so it lives as long as the worker. `worker.client`, `python -m firkin.worker`
-and commands that work in a build's namespaces import it.
+Only the process outside may write the maps, so it lives as long as the worker. `worker.client`, `python -m
+firkin.worker` and commands that work in a build's namespaces import this module.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def find_backend(
 ) -> Backend | HostError:
     """Return the backend of RUN steps on this machine, or the error that says why there is none.
 
-    `credentials` are places of files that no step may read, `needed` those that have to stay. A build
-    without RUN steps works without a backend. Needs a process with one thread. Raises HostError when the
-    isolation that was asked for cannot be had, StoreError when the store cannot be made.
+    `credentials` are paths of files that no step may read; `needed` are those of them that must stay. A build
+    without RUN steps works without a backend. Needs a process with one thread. Raises HostError when the machine
+    lacks the isolation that was asked for, StoreError when the store cannot be made.
     """
     from firkin.backend import Requirements, choose_backend
     from firkin.linux.harden import find_exposed, in_executor_image
@@ -61,15 +61,15 @@ def find_backend(
 def start_worker(
     request: BuildRequest, events: int, *, prepare: Callable[[], None] | None = None, build: Build | None = None
 ) -> int:
-    """Fork a worker that writes to `events`, see it into its namespaces and return its pid.
+    """Fork a worker that writes to `events`, bring it into its namespaces, and return its pid.
 
-    The worker imports the engine while this process finds the backend. `prepare` is called in the worker
-    first. Needs a process with one thread. Raises FirkinError; then the worker is gone.
+    The worker imports the engine while this process finds the backend. It first calls `prepare`. Needs a process with
+    one thread. Raises FirkinError; then the worker is gone.
     """
     from firkin.linux.enter import admit, open_channel
 
     check_request(request)
-    # Who started us may ignore it (`trap '' CHLD`), and exec keeps that: then nobody could be waited for.
+    # The parent may ignore SIGCHLD (`trap '' CHLD`), and exec keeps that: then no child could be waited for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     worker_side, own_side = open_channel()
     decision_read, decision_write = os.pipe()
@@ -116,6 +116,6 @@ def _decide(request: BuildRequest) -> tuple[NamespacePlan, Decision]:
     if backend.shares_processes:
         hide_process()
     if backend.sandbox == "bare":
-        # What this process may need when steps have had the chance to change firkin's files.
+        # Steps may change firkin's files: load now what this process may need afterwards.
         load_everything(("cli", "render"))
     return backend.enter, Decision(backend=msgspec.Raw(_encoder.encode(backend)))
