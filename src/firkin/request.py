@@ -18,7 +18,7 @@ from firkin.builder.request import (
     StepResult,
 )
 from firkin.layer.limits import UnpackLimits
-from firkin.oci.run import Ulimit
+from firkin.oci.run_settings import Ulimit
 from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.store.rules import GcRules
 

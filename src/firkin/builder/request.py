@@ -14,7 +14,7 @@ import msgspec
 from firkin.decode import decode_json
 from firkin.errors import UsageError
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
-from firkin.oci.run import Network, Ulimit
+from firkin.oci.run_settings import Network, Ulimit
 from firkin.registry.settings import RegistrySettings
 from firkin.store.rules import GcRules
 from firkin.text import FIRST_S, LATEST_S, Pairs, is_valid

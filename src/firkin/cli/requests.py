@@ -10,7 +10,6 @@ from firkin.ambient import Ambient, absolute, config_files, registry_settings, r
 from firkin.builder.request import BuildRequest, CacheRef, Call, Output, RunOptions, Secret
 from firkin.cli import values
 from firkin.cli.arguments import Arguments
-from firkin.cli.outputs import read_output
 from firkin.errors import UsageError
 from firkin.layer.limits import UnpackLimits
 from firkin.registry.settings import RegistrySettings
@@ -195,6 +194,8 @@ def _outputs(arguments: Arguments) -> tuple[tuple[Output, ...], bool]:
     outputs: list[Output] = []
     insecure = False
     for text in arguments.many("output"):
+        from firkin.cli.outputs import read_output
+
         asked, is_insecure = read_output(text)
         insecure = insecure or is_insecure
         for name in (name for output in asked for name in output.names):

@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 from firkin.builder.request import CacheRef, SshAgent
 from firkin.errors import UsageError
-from firkin.oci.run import ULIMITS, Ulimit
+from firkin.oci.run_settings import ULIMITS, Ulimit
 from firkin.registry.settings import Mirror
 from firkin.text import LATEST_S, Pairs, parse_bool, parse_duration_s, parse_size, whole_number
 

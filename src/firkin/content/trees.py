@@ -17,7 +17,6 @@ from firkin.content.progress import FetchProgress
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.content.sources import LayerSources
 from firkin.errors import FirkinError
-from firkin.layer.apply import apply_changes
 from firkin.layer.attributes import set_xattr
 from firkin.layer.change import Change, View
 from firkin.layer.confined import unpack_confined
@@ -181,6 +180,8 @@ class LayerTrees:
 
         `below` is the tree whose root attributes show through; `may_link` as in apply_changes.
         """
+        from firkin.layer.apply import apply_changes
+
         index = IndexWriter()
         with self._store.stage_tree() as staged:
             try:

@@ -1,4 +1,4 @@
-"""A command and what surrounds it: RunSpec, its mounts and limits, and the numbers behind a user's name. Pure.
+"""A command and what surrounds it: RunSpec, its mounts, and the numbers behind a user's name. Pure.
 
 Numbers are as the command sees them (inside its user namespace); targets of mounts are paths of the image, sources are
 paths of the host.
@@ -6,24 +6,12 @@ paths of the host.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import msgspec
 
+from firkin.oci.run_settings import DEFAULT_SHM_BYTES, DEFAULT_UMASK, Network, Security, Ulimit
 from firkin.text import LARGEST_ID, Pairs, whole_number
-
-Network = Literal["default", "host", "none"]
-Security = Literal["sandbox", "insecure"]
-
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEFAULT_SHM_BYTES = 64 << 20
-DEFAULT_UMASK = 0o022
-
-# Docker's names of limits and their numbers for getrlimit(2), which hold for x86, arm, riscv and s390.
-ULIMITS = {
-    "core": 4, "cpu": 0, "data": 2, "fsize": 1, "locks": 10, "memlock": 8, "msgqueue": 12, "nice": 13,
-    "nofile": 7, "nproc": 6, "rss": 5, "rtprio": 14, "rttime": 15, "sigpending": 11, "stack": 3,
-}  # fmt: skip
 
 
 class HostMount(msgspec.Struct, frozen=True):
@@ -63,14 +51,6 @@ class FileMount(msgspec.Struct, frozen=True):
 
 
 Mount = HostMount | MemoryMount | FileMount
-
-
-class Ulimit(msgspec.Struct, frozen=True):
-    """A resource limit by its Docker name (`nofile`); -1 is unlimited."""
-
-    name: str
-    soft: int
-    hard: int
 
 
 class RunSpec(msgspec.Struct, frozen=True):

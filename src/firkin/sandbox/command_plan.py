@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from firkin.errors import UsageError
-from firkin.oci.run import ULIMITS, Mount, RunSpec
+from firkin.oci.run import Mount, RunSpec
+from firkin.oci.run_settings import ULIMITS
 from firkin.sandbox.filters import ask_filter, asked_calls, deny_filter, limits_filter, strangers_filter
 from firkin.sandbox.operations import Command, Confinement, Questions
 

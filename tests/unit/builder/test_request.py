@@ -5,7 +5,7 @@ import pytest
 
 from firkin import errors
 from firkin.builder.request import BuildRequest, Output, RunOptions, Secret, check_request
-from firkin.oci.run import Ulimit
+from firkin.oci.run_settings import Ulimit
 from firkin.registry.settings import RegistrySettings
 
 REQUEST = BuildRequest(context=".", store_root="/store")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from firkin.builder.request import CacheRef, SshAgent
 from firkin.cli import values
 from firkin.errors import UsageError
-from firkin.oci.run import Ulimit
+from firkin.oci.run_settings import Ulimit
 from firkin.registry.settings import Mirror
 
 

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from firkin.errors import UsageError
 from firkin.linux.mounts import Overlay
-from firkin.oci.run import FileMount, HostMount, MemoryMount, Mount, RunSpec, Ulimit
+from firkin.oci.run import FileMount, HostMount, MemoryMount, Mount, RunSpec
+from firkin.oci.run_settings import Ulimit
 from firkin.sandbox import operations
 from firkin.sandbox.command_plan import hosts_file
 from firkin.sandbox.mounted_plan import prepare, prepare_joined

@@ -18,7 +18,7 @@ from firkin.errors import DockerfileError
 from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig
 from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
-from firkin.oci.run import DEFAULT_PATH, Network
+from firkin.oci.run_settings import DEFAULT_PATH, Network
 from firkin.source import Span
 from firkin.text import hide_passwords, nearest, valid_text
 

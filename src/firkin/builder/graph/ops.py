@@ -13,7 +13,7 @@ import msgspec
 
 from firkin.oci.image import Layer
 from firkin.oci.platform import Platform
-from firkin.oci.run import Network
+from firkin.oci.run_settings import Network
 
 
 class Scratch(msgspec.Struct, frozen=True, tag_field="op", tag="scratch"):

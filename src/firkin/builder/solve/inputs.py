@@ -16,7 +16,6 @@ from firkin.builder.solve.wanted import Wanted
 from firkin.content.layers import Layers
 from firkin.content.snapshot import Snapshot
 from firkin.errors import ContextError
-from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, View
 from firkin.layer.view import StackView
 from firkin.linux.folders import remove_tree
@@ -63,6 +62,8 @@ def _unchanged(services: Services, view: View, digest: str, changes: Iterable[Ch
 
 def copy_subtree(services: Services, trees: tuple[str, ...], source: str, target: str) -> None:
     """Fill a directory with a copy of path `source` of a stack of layers (from the top down)."""
+    from firkin.layer.apply import apply_changes
+
     view = StackView(tuple(reversed(trees)))
     everything = Copy((PathSource(1, source, wildcard=False),), "/", keep_owner=True)
     staged = target + ".new"

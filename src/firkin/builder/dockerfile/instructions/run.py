@@ -25,7 +25,7 @@ from firkin.builder.graph.ops import Run as RunOp
 from firkin.builder.graph.step import StepId
 from firkin.errors import DockerfileError
 from firkin.hints import Hint
-from firkin.oci.run import Network
+from firkin.oci.run_settings import Network
 
 _FLAGS = (FlagSpec("mount", "list"), FlagSpec("network"), FlagSpec("security"))
 _HEREDOC_DIR = "/dev/pipes"  # where BuildKit puts a heredoc that begins with `#!`

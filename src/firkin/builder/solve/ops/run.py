@@ -20,7 +20,8 @@ from firkin.layer.index import IndexWriter
 from firkin.layer.scan import iter_upper_changes
 from firkin.layer.view import StackView, resolve_path
 from firkin.linux.mounts import Overlay
-from firkin.oci.run import DEFAULT_PATH, Mount, ResolvedUser, RunSpec, UserError, resolve_user
+from firkin.oci.run import Mount, ResolvedUser, RunSpec, UserError, resolve_user
+from firkin.oci.run_settings import DEFAULT_PATH
 from firkin.rootfs import Root
 from firkin.rootfs.overlay import drop_stubs
 from firkin.sandbox.mounted_plan import APT_AS_ROOT
