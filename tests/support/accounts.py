@@ -1,7 +1,7 @@
 """Run firkin as root and as ordinary users.
 
 When the tests run as root, the users `firkin-test` (with subordinate ids) and `firkin-plain` (without) are made on
-first use. When they run as somebody else, that account is the ordinary user and there is no root.
+first use. Otherwise the user who runs the tests is the ordinary user, and there is no root account.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ SUBORDINATE_IDS = 65536
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who runs firkin."""
+    """A user who runs firkin."""
 
     name: str
     uid: int
@@ -40,7 +40,7 @@ class Account:
         return self.uid == 0
 
     def give(self, path: Path) -> None:
-        """Make a path and everything beneath it this account's."""
+        """Give a path and everything beneath it to this account."""
         if os.geteuid() != 0:
             return
         os.lchown(path, self.uid, self.gid)
@@ -53,7 +53,7 @@ class Account:
         return subprocess.Popen(command, **self._identity(), **options)
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command as this account and return what it printed."""
+        """Run a command as this account and return its output."""
         options = {"capture_output": True, "text": True, "errors": "surrogateescape", **options}
         return subprocess.run(command, **self._identity(), **options)
 
@@ -95,7 +95,7 @@ def _ensure_user(name: str, *, subordinate: bool) -> pwd.struct_passwd:
         try:
             pwd.getpwnam(name)
         except KeyError:
-            # No home of its own in /home: every test gives it one.
+            # No home below /home: every test makes one.
             subprocess.run(
                 [
                     "useradd",
@@ -133,7 +133,7 @@ def _free_range() -> int:
 
 @dataclass(frozen=True)
 class Installation:
-    """An interpreter, and where it finds firkin and its libraries."""
+    """An interpreter, and the paths where it finds firkin and its libraries."""
 
     python: str
     search: tuple[str, ...] = ()
@@ -141,7 +141,7 @@ class Installation:
 
 @functools.cache
 def installation(uid: int) -> Installation:
-    """Return a firkin that an account can start: the checkout's own, or a copy in a place that everybody can read."""
+    """Return a firkin that an account can start: the checkout's own, or a copy in a world-readable place."""
     own = Installation(sys.executable)
     if uid == os.geteuid() or _starts(own, uid):
         return own
@@ -177,7 +177,7 @@ def _same_version(python: str, uid: int) -> bool:
     return result.returncode == 0 and result.stdout.split() == [str(part) for part in sys.version_info[:2]]
 
 
-# Tools of the developer, and large.
+# Large developer tools.
 NOT_COPIED = (
     "boto*", "moto*", "mypy*", "pip*", "ruff*", "hypothesis*", "_pytest*", "cryptography*", "fake_gcs*",
 )  # fmt: skip
@@ -206,7 +206,7 @@ def _copy(name: str, source: Path) -> Path:
 
 @dataclass(frozen=True)
 class Firkin:
-    """firkin as one account runs it, with a home and a store of its own below `place`."""
+    """firkin as one account runs it, with its own home and store below `place`."""
 
     account: Account
     place: Path
@@ -221,14 +221,14 @@ class Firkin:
         return self.place / "store"
 
     def directory(self, name: str) -> Path:
-        """Return a new directory of the account's, for contexts and outputs."""
+        """Return a new directory that belongs to the account, for contexts and outputs."""
         path = self.place / name
         path.mkdir(mode=0o755, parents=True)
         self.account.give(path)
         return path
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return the whole environment firkin is started with."""
+        """Return the whole environment in which firkin is started."""
         installed = installation(self.account.uid)
         return {
             "PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -260,7 +260,7 @@ class Firkin:
         input: str | None = None,
         timeout: float = 240,
     ) -> subprocess.CompletedProcess[str]:
-        """Run firkin and return what it printed; a status other than 0 fails the test unless `check` is false."""
+        """Run firkin and return its output; a status other than 0 fails the test unless `check` is false."""
         result = self.account.run(
             self.command(*arguments),
             env=self.environment(env),
@@ -295,13 +295,13 @@ def make_firkin(kind: str, place: Path, registry_url: str = "") -> Firkin:
 
 
 def remove_with_subordinate_ids(path: Path) -> None:
-    """Remove a directory although an account's subordinate ids may own things in it."""
+    """Remove a directory in which an account's subordinate ids may own files."""
     if os.geteuid() == 0:
         shutil.rmtree(path, ignore_errors=True)
         return
 
     def open_up(function: Any, name: str, error: Any) -> None:
-        with contextlib.suppress(OSError):  # a subordinate id's
+        with contextlib.suppress(OSError):  # belongs to a subordinate id
             os.chmod(os.path.dirname(name), stat.S_IRWXU)
 
     shutil.rmtree(path, onerror=open_up)

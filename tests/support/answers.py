@@ -1,4 +1,4 @@
-"""A server on loopback that answers whatever comes with the same bytes, however wrong they are."""
+"""A server on loopback that answers every request with the same bytes, right or wrong."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def answering(answer: bytes, *, endless: bytes = b"") -> Iterator[str]:
-    """Yield the server's `host:port`. `endless` is sent after the answer until the client has had enough."""
+    """Yield the server's `host:port`. It sends `endless` after the answer until the client hangs up."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def talk(connection: socket.socket) -> None:

@@ -1,8 +1,8 @@
 """Base images of the tests, made from Debian packages and served under the names that Dockerfiles use.
 
-Each is an OCI layout in the cache directory, made once. The language images stand on the `debian` one and share its
-layer. `python -m support.bases` (with tests/ on the path) makes all of them and prints how long each took. Those of
-another architecture are packages that were unpacked and not set up: nothing of them runs.
+Each is an OCI layout in the cache directory, made once. The language images build on the `debian` image and share
+its layer. `python -m support.bases` (with tests/ on the path) makes all of them and prints how long each took. Images
+of another architecture hold packages that were unpacked but not configured: nothing in them runs.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from support.places import REPOSITORY, cache_directory, locked
 
 SUITE = "bookworm"
 PATH_ENV = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Made of what changes the result, so that an edit here makes a new image.
+# Part of each recipe's digest: a new version makes all images anew.
 RECIPE_VERSION = "1"
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
 @dataclass(frozen=True)
 class Base:
-    """One base image: the repositories and tags it is served under, and what it is made of.
+    """One base image: the repositories and tags it is served under, and its contents.
 
-    `architecture` names another one than this machine's, whose images are the packages alone, `on` nothing.
+    `architecture` is another one than this machine's; images for it hold the packages alone, without `on`.
     """
 
     key: str
@@ -50,19 +50,19 @@ BASES = {
         Base("php", ("library/php:8.2", "library/php:8.2-cli"), ("php8.2-cli",), cmd=("php", "-a")),
         Base("ruby", ("library/ruby:3.1", "library/ruby:3.1-slim"), ("ruby",), cmd=("irb",)),
         Base("gcc", ("library/gcc:12", "library/gcc:12-bookworm"), ("gcc", "libc6-dev", "make")),
-        # What the executor image is made of where it is for arm64 and this machine is not.
+        # Contents of the executor image for arm64, on a machine of another architecture.
         Base("gcc-for-arm64", ("library/gcc:12",),
              ("gcc", "libc6-dev", "make", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross")),
         Base("busybox-arm64", ("library/busybox:1.35",), ("busybox-static",), cmd=("sh",), architecture="arm64"),
         Base("python-arm64", ("library/python:3.11-slim",), ("python3",), cmd=("python3",), architecture="arm64"),
-        # What the benchmarks build on: see bench/make_workloads.py.
+        # The base of the benchmarks: see bench/make_workloads.py.
         Base("bench", ("library/bench:bookworm",), ("python3", "nodejs", "npm", "gcc", "libc6-dev")),
     )
 }
 
 
 def ensure_base(key: str) -> Path:
-    """Return the OCI layout of a base image, making it when it is not in the cache."""
+    """Return the OCI layout of a base image; makes it if it is not in the cache."""
     base = BASES[key]
     place = cache_directory() / "bases" / f"{key}-{_recipe(base)}"
     if (place / "index.json").exists():
@@ -84,7 +84,7 @@ def ensure_base(key: str) -> Path:
 
 
 def _recipe(base: Base) -> str:
-    """Return a short digest of everything that goes into a base image."""
+    """Return a short digest of everything that a base image is made of."""
     if base.architecture:
         parts = [RECIPE_VERSION, SUITE, base.architecture, *base.packages, "|", *base.cmd]
     elif base.key == "busybox":
@@ -116,7 +116,7 @@ def _tarball(base: Base) -> Path:
         command += [f"--include={','.join(base.packages)}"]
     else:
         command += ["--variant=minbase"]
-    # Machine-made names and times must not enter an image that is to be the same twice.
+    # Generated names and times must not enter an image that is to be reproducible.
     command += [
         '--customize-hook=rm -f "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/log/*.log "$1"/var/log/apt/*',
         '--customize-hook=rm -rf "$1"/var/cache/ldconfig/aux-cache "$1"/var/cache/debconf/*-old',
@@ -177,7 +177,7 @@ def _layers_of(layout: Path) -> list[layouts.LayerBlob]:
 
 
 def main() -> None:
-    """Make the base images named on the command line, or all but the one for benchmarks."""
+    """Make the base images named on the command line, by default all except the one for benchmarks."""
     for key in sys.argv[1:] or [key for key in BASES if key != "bench"]:
         begin = time.monotonic()
         place = ensure_base(key)

@@ -1,6 +1,6 @@
 """Unprivileged containers, as a pod or `docker run` gives them: Docker's capabilities, no mounts, no new namespaces.
 
-`runc` runs them on an overlay of a base image's files, in a mount namespace that goes with the run, so nothing is left
+`runc` runs them on an overlay of a base image's files. The mount namespace ends with the run, so nothing stays
 mounted. The network is the host's, for the tests' registry. Needs root.
 """
 
@@ -24,7 +24,7 @@ DEFAULT_CAPABILITIES = (
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP",
     "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_CHROOT", "CAP_MKNOD", "CAP_AUDIT_WRITE", "CAP_SETFCAP",
 )  # fmt: skip
-# A part of Docker's default profile: what a build would need for a sandbox of namespaces.
+# The part of Docker's default profile that refuses what a sandbox of namespaces would need.
 DENIED_CALLS = (
     "mount", "umount", "umount2", "pivot_root", "unshare", "setns", "open_tree", "move_mount", "fsopen", "fsconfig",
     "fsmount", "fspick", "mount_setattr", "bpf", "perf_event_open", "keyctl", "add_key", "request_key", "userfaultfd",
@@ -47,7 +47,7 @@ class Bind:
 
 @dataclass(frozen=True)
 class Container:
-    """A container to be. `files` is its image; what it writes goes to `place`, which outlives it."""
+    """A container that can be run. `files` is its image; its changes go to `place`, which outlives it."""
 
     files: Path
     place: Path
@@ -59,11 +59,11 @@ class Container:
 
     @property
     def written(self) -> Path:
-        """What was written to the root, as an overlay's upper directory."""
+        """The changes to the root, as an overlay's upper directory."""
         return self.place / "upper"
 
     def as_user(self, uid: int) -> "Container":
-        """Return the same without any right: a user, no capabilities, no way to gain some."""
+        """Return the same container without rights: a user, no capabilities, no way to gain any."""
         return replace(self, uid=uid, capabilities=(), no_new_privs=True)
 
     def command(self, argv: list[str], *, cwd: str = "/", env: Mapping[str, str] | None = None) -> list[str]:
@@ -91,7 +91,7 @@ class Container:
         timeout: float = 240,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside and return what it printed; a status other than 0 fails unless `check` is false."""
+        """Run a command inside and return its output; a status other than 0 fails unless `check` is false."""
         options = {"stdin": subprocess.DEVNULL, **options} if "input" not in options else options
         result = subprocess.run(
             self.command(argv, cwd=cwd, env=env),
@@ -106,7 +106,7 @@ class Container:
         return result
 
     def kill(self) -> None:
-        """Kill every process of every command that runs inside, at once."""
+        """Kill all processes of all commands that run inside, at once."""
         root = str(self.place / "runc")
         listed = subprocess.run(["runc", "--root", root, "list", "-q"], capture_output=True, text=True)
         for name in listed.stdout.split():
@@ -167,7 +167,7 @@ _SYSTEM_MOUNTS: list[dict[str, Any]] = [
     },
     {"destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts", "options": ["bind", "rprivate"]},
 ]
-# As Docker: making any device file is allowed, opening only the harmless ones.
+# As in Docker: any device file may be made, only the harmless ones may be opened.
 _DEVICE_RULES: list[dict[str, Any]] = [
     {"allow": False, "access": "rwm"},
     {"allow": True, "type": "c", "access": "m"},
@@ -200,14 +200,14 @@ def seccomp_profile() -> dict[str, Any]:
                 }
                 for flag in NAMESPACE_FLAGS
             ),
-            # Its flags cannot be read by a filter; glibc then takes clone.
+            # A filter cannot read its flags; glibc then falls back to clone.
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38},
         ],
     }
 
 
 def image_files(key: str) -> Path:
-    """Return the unpacked files of a base image of the tests, made once; nobody may write to them."""
+    """Return the unpacked files of a base image of the tests, made once; they must not be changed."""
     layout = ensure_base(key)
     place = cache_directory() / "files" / layout.name
     if not (place / "done").exists():
@@ -225,7 +225,7 @@ def image_files(key: str) -> Path:
 
 
 def checkout_binds() -> tuple[Bind, ...]:
-    """Return what the interpreter of these tests and firkin's sources need to be seen under their own paths."""
+    """Return binds that show the interpreter of these tests and firkin's sources under their own paths."""
     prefix = Path(sys.prefix)
     binds = [Bind(REPOSITORY, str(REPOSITORY))]
     if not prefix.is_relative_to(REPOSITORY):

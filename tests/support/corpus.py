@@ -1,4 +1,4 @@
-"""Run the conformance corpus against firkin as some account: for the tests, and by hand.
+"""Run the conformance corpus against firkin under an account: for the tests, and by hand.
 
 `make conformance CASE='copy-*'` runs `python -m support.corpus --case 'copy-*'`.
 """
@@ -21,14 +21,14 @@ from support.registry import running_registry
 
 CORPUS = REPOSITORY / "tests" / "conformance"
 TIMEOUT_S = 120
-# What an ordinary user cannot do, whoever builds: the kernel lets nobody make devices in a user namespace.
+# No ordinary user can do this with any builder: the kernel lets nobody make devices in a user namespace.
 NEEDS_ROOT = frozenset({"mknod"})
-# Times are not part of a cache key, here or in the reference builder: another case's layer may have others.
+# Times are no part of a cache key, here or in the reference builder: a layer of another case may have other times.
 NEEDS_NO_CACHE = frozenset({"mtime", "created"})
 
 
 def load_runner() -> ModuleType:
-    """Return the corpus's own runner, which is a script and not a package."""
+    """Return the corpus's runner, which is a script and not a package."""
     if "firkin_conformance" not in sys.modules:
         spec = importlib.util.spec_from_file_location("firkin_conformance", CORPUS / "conformance.py")
         assert spec is not None and spec.loader is not None
@@ -72,7 +72,7 @@ def make_runner(firkin: Firkin, keep: Path | None = None, options: tuple[str, ..
 
 
 def _readable_base(firkin: Firkin) -> Path:
-    """Copy the busybox layout to where the account can read it, under one of its two tags: the runner wants one."""
+    """Copy the busybox layout to where the account can read it, under one of its two tags: the runner needs one."""
     place = firkin.place / "busybox-layout"
     if not place.exists():
         shutil.copytree(ensure_base("busybox"), place)
@@ -84,7 +84,7 @@ def _readable_base(firkin: Firkin) -> Path:
 
 
 def _hand_over(place: Path, account: Account) -> None:
-    """Give a case's private copy to the account; modes stay (chown takes set-user-id away), times do, too."""
+    """Give a case's private copy to the account; restore modes (chown clears set-user-id) and times."""
     if os.geteuid() == account.uid:
         return
     for directory, directories, files in os.walk(place):

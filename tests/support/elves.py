@@ -1,15 +1,15 @@
-"""Small ELF files that hold what a program loader reads, and nothing to run."""
+"""Small ELF files with everything that a program loader reads, and no code."""
 
 import struct
 
 MACHINES = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
-ADDRESS = 0x40000  # so that an address is never an offset by chance
+ADDRESS = 0x40000  # so large that no offset equals an address
 
 
 def make_elf(
     *needed: str, machine: str = "x86_64", interpreter: str = "", rpath: str = "", runpath: str = "", data: bytes = b""
 ) -> bytes:
-    """Return a file with these headers; `data` follows them, loaded as well."""
+    """Return a file with these headers; `data` follows them and is loaded as well."""
     strings = b"\0"
     entries = []
     for tag, text in (*((1, name) for name in needed), (15, rpath), (29, runpath)):

@@ -1,4 +1,4 @@
-"""The executor image for tests: built by firkin itself from the sources as they are, kept until they change."""
+"""The executor image for tests: firkin builds it from the current sources; it is kept until they change."""
 
 import hashlib
 import json
@@ -27,19 +27,19 @@ class ExecutorImage:
     archive: Path
 
     def container(self, place: Path, *binds: Bind) -> Container:
-        """Return an unprivileged container of the image; what it writes goes below `place`."""
+        """Return an unprivileged container of the image; its changes go below `place`."""
         env = dict(item.split("=", 1) for item in self.config["Env"])
         return Container(self.files, place, binds=binds, env=env)
 
 
 def executor_image(target: str, registry: Registry) -> ExecutorImage:
-    """Return the image, building it when sources changed. The registry must be one that tests may seed."""
+    """Return the image; builds it when the sources have changed. Tests must be allowed to seed the registry."""
     checkout = cache_directory() / f"executor-{hashlib.sha256(str(REPOSITORY).encode()).hexdigest()[:8]}"
     place = checkout / _sources()
     with locked(cache_directory() / "executor.lock"):
         if not (place / "done").exists():
             if checkout.exists():
-                shutil.rmtree(checkout)  # what it was made of has changed; other checkouts keep theirs
+                shutil.rmtree(checkout)  # its sources have changed; images of other checkouts stay
             checkout.mkdir()
             registry.seed_bases(*BASES)
             command = [sys.executable, str(REPOSITORY / "images/build.py"), "--output", str(place), "--"]
@@ -58,7 +58,7 @@ def executor_image(target: str, registry: Registry) -> ExecutorImage:
 
 @cache
 def _sources() -> str:
-    """Return a short digest of everything that the image is made of, as it was when the tests began."""
+    """Return a short digest of the image's sources, as they were when the tests began."""
     places = [REPOSITORY / "pyproject.toml", *(REPOSITORY / "images").rglob("*"), *(REPOSITORY / "src").rglob("*.py")]
     hasher = hashlib.sha256()
     for path in sorted(path for path in places if path.is_file() and path.suffix != ".pyc"):

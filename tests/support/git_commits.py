@@ -1,4 +1,4 @@
-"""Commits in repositories of dulwich's, for the git servers of the tests."""
+"""Commits in dulwich repositories, for the git servers of the tests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def commit_files(
     ref: bytes = b"refs/heads/main",
     parents: Sequence[bytes] = (),
 ) -> str:
-    """Make a commit of files (mode and bytes by path; a submodule's bytes are its commit's id) and return its id."""
+    """Make a commit of files (mode and bytes by path; the bytes of a submodule are its commit's id); return its id."""
     store = repo.object_store
 
     def tree_of(prefix: str) -> Any:

@@ -1,4 +1,4 @@
-"""Packs and repositories of git that are made by hand, as no git would make them."""
+"""Git packs and repositories made by hand, with contents that git would not write."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def delta(base: int, result: int, *instructions: bytes) -> bytes:
 
 
 def back(distance: int) -> bytes:
-    """Return the base of a difference that is so many bytes before it."""
+    """Return the encoded offset of a base that is `distance` bytes before its difference."""
     out = [distance & 127]
     while distance := distance >> 7:
         distance -= 1
@@ -67,7 +67,7 @@ def pack_of(*entries: bytes, number_of: int | None = None) -> bytes:
 
 
 class Repository:
-    """Objects that are put into one pack."""
+    """Objects that go into one pack."""
 
     def __init__(self) -> None:
         self.objects: dict[bytes, tuple[int, bytes]] = {}

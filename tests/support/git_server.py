@@ -1,4 +1,4 @@
-"""A git server on loopback, made of dulwich: no git program takes part."""
+"""A git server on loopback, made with dulwich: the tests need no git program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.git_commits import COMMIT_TIME, commit_files
 from support.web import running
 
 Answer = Callable[[str, str], tuple[str, str, str] | None]
-"""Takes path and query; returns status, and a header's name and value, None to go on."""
+"""Takes path and query; returns status, and a header's name and value, or None to go on."""
 
 
 class Quiet(WSGIRequestHandler):
@@ -28,10 +28,10 @@ class Server:
         self.repos: dict[str, MemoryRepo] = {}
         self.authorizations: list[str] = []
         self.asked: list[tuple[str, str, str]] = []  # host, path and authorization of each request
-        self.redirects = ""  # where everything is instead
+        self.redirects = ""  # a server to which all requests are redirected
         self.answer: Answer | None = None
-        self.plain = False  # files only
-        self.peeled: dict[str, str] = {}  # what it says (as plain files) that tags stand for
+        self.plain = False  # serve plain files only
+        self.peeled: dict[str, str] = {}  # the commits that tags stand for, in the plain files
         inner = make_wsgi_chain(DictBackend(self.repos))
 
         def application(environ: dict[str, Any], start_response: Any) -> Any:
@@ -54,7 +54,7 @@ class Server:
         self.url = f"http://127.0.0.1:{self.http.server_port}"
 
     def _file(self, path: str, start_response: Any) -> Any:
-        """Answer as a server of plain files does."""
+        """Answer like a server of plain files."""
         name, _, file = path.partition(".git/")
         repo = self.repos[f"{name}.git"]
         data = b""

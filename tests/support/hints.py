@@ -1,4 +1,4 @@
-"""Hints as people at the command line read them."""
+"""Hints as users of the command line read them."""
 
 from firkin.cli.hints import COMMAND_LINE
 from firkin.errors import FirkinError

@@ -21,7 +21,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class BuiltImage:
-    """Manifest, configuration and layers; `log` is what firkin told while it built."""
+    """Manifest, configuration and layers; `log` is firkin's output during the build."""
 
     manifest: dict[str, Any]
     config: dict[str, Any]
@@ -72,7 +72,7 @@ def read_layout(place: Path, log: str = "") -> BuiltImage:
 
 
 def build_image(firkin: Firkin, *arguments: Any, **options: Any) -> BuiltImage:
-    """Build and read the result; arguments as for `firkin build`."""
+    """Build an image and read it; takes the arguments of `firkin build`."""
     number = sum(1 for path in firkin.place.iterdir() if path.name.startswith("image-"))
     place = firkin.directory(f"image-{number}")
     result = firkin.run("build", "-o", f"type=oci,dest={place},tar=false", *arguments, **options)

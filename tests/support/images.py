@@ -1,4 +1,4 @@
-"""The programs of images/, which are no package: what makes the executor image, for tests of its parts."""
+"""Loads the programs of images/, which is no package: they make the executor image, and tests check their parts."""
 
 import importlib.util
 import sys
@@ -8,12 +8,12 @@ from support.places import REPOSITORY
 
 
 def load(path: str) -> ModuleType:
-    """Return images/`path` as a module; what lies beside it can be imported by it."""
+    """Return images/`path` as a module, which can import its neighbours."""
     place = REPOSITORY / "images" / path
     spec = importlib.util.spec_from_file_location(f"images_{place.stem}", place)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for the names in their annotations
+    sys.modules[spec.name] = module  # dataclasses look up the names in their annotations there
     sys.path.insert(0, str(place.parent))
     try:
         spec.loader.exec_module(module)

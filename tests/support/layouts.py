@@ -1,4 +1,4 @@
-"""Write OCI image layouts from tars, with nothing of firkin's, so that its tests stand on foreign ground."""
+"""Write OCI image layouts from tars without firkin's code, so that its tests use independent images."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ class LayerBlob:
 
 
 class _Tee:
-    """A file object that hashes and counts what is written through it."""
+    """A file object that hashes and counts the bytes written through it."""
 
     def __init__(self, target: Any) -> None:
         self.target = target
@@ -65,7 +65,7 @@ def compress_layer(tar: Path, blobs: Path) -> LayerBlob:
 
 
 def subtract_tar(full: Path, base: Path, out: Path) -> None:
-    """Write the tar of what `full` adds to or changes in `base`, whiteouts for what it lacks, sorted by name."""
+    """Write a tar of what `full` adds to or changes in `base`, with whiteouts for what it lacks, sorted by name."""
     seen = {}
     with tarfile.open(base) as tar:
         for member in tar:
@@ -86,7 +86,7 @@ def subtract_tar(full: Path, base: Path, out: Path) -> None:
             if os.path.dirname(name) in gone:
                 continue
             target.addfile(tarfile.TarInfo(os.path.join(os.path.dirname(name), ".wh." + os.path.basename(name))))
-        # A hard link follows its target, whatever the order of names.
+        # A hard link must follow its target in any case.
         for name in sorted(changed, key=lambda n: (changed[n].islnk(), n)):
             member = changed[name]
             if member.islnk() and member.linkname not in changed:
@@ -107,7 +107,7 @@ def _facts(tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[Any, ...]:
         handle = tar.extractfile(member)
         assert handle is not None
         content = hashlib.sha256(handle.read()).digest()
-    # The time of a directory changes with its entries and says nothing.
+    # The time of a directory changes with its entries, so it is ignored.
     mtime = 0 if member.isdir() else member.mtime
     return (
         member.type,

@@ -1,4 +1,4 @@
-"""Drive the front end alone: a resolver that knows some images, and Dockerfiles from strings."""
+"""Run the front end alone: a resolver that knows some images, and Dockerfiles from strings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def base_image(name: str, config: Mapping[str, Any]) -> BaseImage:
 
 
 class FakeResolver:
-    """Images by canonical name, contexts by the name given; remembers what it was asked for."""
+    """Images by canonical name, contexts by the given name; remembers what it was asked for."""
 
     def __init__(
         self, images: Mapping[str, Mapping[str, Any]] | None = None, contexts: Mapping[str, NamedContext] | None = None
@@ -89,7 +89,7 @@ class Lowered:
 
     @property
     def created_by(self) -> list[str]:
-        """The history that the Dockerfile itself wrote."""
+        """The history entries of the Dockerfile itself."""
         return [line.created_by for line in self.plan.history if not line.created]
 
     def ops(self) -> list[Op]:
@@ -102,7 +102,7 @@ class Lowered:
         return found
 
     def encoded_config(self) -> bytes:
-        """The image configuration that would come of it, with fake layers."""
+        """The image configuration that the build would have, with fake layers."""
         plan = self.plan
         count = sum(not line.empty_layer for line in plan.history)
         diff_ids = tuple(DiffID(digest_of(bytes([number]))) for number in range(count))

@@ -1,4 +1,4 @@
-"""Parameters with the markers that say what they need."""
+"""Parameters with markers for what they need."""
 
 import pytest
 

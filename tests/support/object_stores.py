@@ -1,4 +1,4 @@
-"""Object stores of this machine's own: S3 by moto, Google's by fake-gcs-server, Azure's by azurite (npm)."""
+"""Object stores on this machine: S3 by moto, Google's by fake-gcs-server, Azure's by azurite (npm)."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """A running store with the bucket `contexts`: where its objects are for firkin, and what the environment holds."""
+    """A running store with the bucket `contexts`: addresses of its objects, environment for firkin."""
 
     url: str
     environ: dict[str, str]
@@ -40,7 +40,7 @@ class ObjectStore:
         raise NotImplementedError
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep an object in the bucket."""
+        """Put an object into the bucket."""
         raise NotImplementedError
 
 
@@ -53,7 +53,7 @@ class S3(ObjectStore):
         _send("PUT", f"{self.url}/contexts/{key}", data, headers)
 
     def check_credentials(self, check: bool) -> None:
-        """Have moto look at signatures from now on, or not."""
+        """Let moto check signatures from now on, or not."""
         _send("POST", f"{self.url}/moto-api/reset-auth", b"0" if check else b"inf", {"Content-Type": "text/plain"})
 
 
@@ -77,7 +77,7 @@ class Azure(ObjectStore):
         self._signed("contexts", "restype=container", b"", {})
 
     def _signed(self, path: str, query: str, data: bytes, extra: dict[str, str]) -> None:
-        """Send a PUT as https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key has it."""
+        """Send a PUT as in https://learn.microsoft.com/rest/api/storageservices/authorize-with-shared-key."""
         headers = {**extra, "x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
         listed = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
         length = str(len(data)) if data else ""
@@ -119,7 +119,7 @@ def running_s3() -> Iterator[S3]:
 
 
 def missing_gcs() -> str:
-    """Say what running_gcs lacks, or nothing."""
+    """Return what running_gcs lacks, or ""."""
     return "" if _fake_gcs() else "no fake-gcs-server for this machine"
 
 
@@ -146,7 +146,7 @@ def running_gcs() -> Iterator[Gcs]:
 
 
 def missing_azure() -> str:
-    """Say what running_azure lacks, or nothing."""
+    """Return what running_azure lacks, or ""."""
     return "" if shutil.which("npm") else "npm is not installed"
 
 

@@ -1,6 +1,6 @@
 """Stores that earlier versions of firkin made, kept in `tests/data`, and how each was made.
 
-A change of the store's format needs a store of the format before it. Make it with the last commit of that one:
+A change of the store's format needs a store in the previous format. Make it with the last commit of that format:
 
     git worktree add --detach /tmp/before COMMIT
     PYTHONPATH=/tmp/before/src:tests python -m support.old_stores tests/data/store-vN.tar.xz
@@ -20,7 +20,7 @@ from pathlib import Path
 from support.places import REPOSITORY
 
 DATA = REPOSITORY / "tests" / "data"
-# What was built, byte by byte: with these files a later version finds its steps in the cache.
+# The exact files that were built: with these a later version finds its steps in the cache.
 DOCKERFILE = """FROM scratch
 COPY tool /tool
 RUN --mount=type=cache,target=/cache ["/tool"]
@@ -76,9 +76,9 @@ def old_stores() -> dict[int, Path]:
 
 
 def unpack_store(version: int, place: Path) -> Path:
-    """Unpack a store of a version as `place`/store; it belongs to whoever unpacks it."""
+    """Unpack a store of a version as `place`/store; it belongs to the user who unpacks it."""
     with tarfile.open(old_stores()[version]) as archive:
-        archive.extraction_filter = getattr(tarfile, "tar_filter", None)  # modes as they are
+        archive.extraction_filter = getattr(tarfile, "tar_filter", None)  # keep modes
         archive.extractall(place)
     return place / "store"
 
@@ -90,7 +90,7 @@ def _make(archive: Path) -> None:
         for name, file, platforms in BUILDS:
             command = [sys.executable, "-m", "firkin", "build", "--root", str(place / "store"), "-t", name]
             subprocess.run([*command, "-f", str(context / file), "--platform", platforms, str(context)], check=True)
-        for name in ("boot", "boot.lock", "reserve"):  # of this machine; empty room
+        for name in ("boot", "boot.lock", "reserve"):  # specific to this machine; free space
             (place / "store" / name).unlink(missing_ok=True)
         with tarfile.open(archive, "w:xz") as made:
             made.add(place / "store", "store", filter=_of_nobody)

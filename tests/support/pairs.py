@@ -1,8 +1,8 @@
-"""Firkin in the three surroundings that it must give the same result in: one interface, `Pair.build`.
+"""Firkin in the three environments in which it must give the same result: one interface, `Pair.build`.
 
 namespaces   root on this machine
 chroot       a pod: Docker's capabilities, no mounts, no namespaces; firkin is this checkout
-inplace      the same pod, of an image that holds firkin and nothing else
+inplace      the same pod, with an image that holds only firkin
 """
 
 import hashlib
@@ -27,14 +27,14 @@ FIRKIN = ("-m", "firkin")
 
 @dataclass
 class Built:
-    """What came of one build: the process and, if it went well, the image's files."""
+    """The result of one build: the process and, if it succeeded, the image's files."""
 
     status: int
     said: str
     image: Path
 
     def tree(self) -> dict[str, tuple[object, ...]]:
-        """Return path → kind, mode, owner, content and attributes, of all layers on top of each other."""
+        """Return path → kind, mode, owner, content and attributes, with all layers applied."""
         return flatten(self.image)
 
     def layer_names(self, number: int) -> list[str]:
@@ -43,13 +43,13 @@ class Built:
             return [member.name for member in _layers(outer)[number][1]]
 
     def members(self) -> list[list[tarfile.TarInfo]]:
-        """Return what stands in each layer, the lowest first."""
+        """Return the entries of each layer, the lowest first."""
         with tarfile.open(self.image) as outer:
             return [members for _, members in _layers(outer)]
 
 
 class Pair:
-    """One of the surroundings, with a place of its own below `place` that outlives its commands."""
+    """One of the environments, with its own directory below `place` that outlives its commands."""
 
     def __init__(self, name: str, place: Path) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Pair:
         return PYTHON if self.name == "inplace" else sys.executable
 
     def inside(self, path: Path) -> str:
-        """Return a path below `shared` as firkin sees it."""
+        """Return firkin's view of a path below `shared`."""
         return str(path) if self.name == "namespaces" else f"/shared/{path.relative_to(self.shared)}"
 
     def context(self, dockerfile: str, files: Mapping[str, str | bytes] | None = None) -> Path:

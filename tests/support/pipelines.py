@@ -1,4 +1,4 @@
-"""Runs jobs of GitLab CI, containers of Kubernetes manifests and Tekton steps in containers, as their runners would."""
+"""Runs jobs of GitLab CI, containers of Kubernetes manifests and Tekton steps in containers, as their runners do."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ from support.executor import ExecutorImage
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job runs: the image, a directory for what its container writes, variables of its surroundings."""
+    """Where a job runs: the image, a directory for the changes of its container, variables of its environment."""
 
     image: ExecutorImage
     box: Path
@@ -48,10 +48,10 @@ def _matrix(job: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def run_gitlab_job(job: dict[str, Any], place: Place, project: Path) -> str:
-    """Run a job's script in its image with the project's files; return what it printed."""
+    """Run a job's script in its image with the project's files; return its output."""
     assert job["image"]["entrypoint"] == [""]
     project_dir = "/builds/team/site"
-    # As the runner: one shell that stops at the first line that fails.
+    # Like the runner: one shell that stops at the first line that fails.
     lines = [*job.get("before_script", []), *job["script"]]
     script = "set -eo pipefail\n" + "\n".join(lines)
     container = place.image.container(place.box, Bind(project, project_dir, writable=True))
@@ -67,9 +67,9 @@ def containers_of(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_pod(spec: dict[str, Any], place: Place, sources: Mapping[str, Path], change: Mapping[str, str]) -> str:
-    """Run the container of a pod as a kubelet would; `sources` are the volumes by name. Returns its last message.
+    """Run the container of a pod like a kubelet; `sources` are the volumes by name. Returns its last message.
 
-    `change` replaces texts in the arguments: names of hosts, which are not those of the examples.
+    `change` replaces texts in the arguments, since the tests use other host names than the examples.
     """
     (container,) = spec["containers"]
     assert spec["restartPolicy"] == "Never" and "command" not in container
@@ -121,7 +121,7 @@ def substitute(text: str, change: Mapping[str, str]) -> str:
 
 @contextmanager
 def git_server(files: Path, place: Path) -> Iterator[tuple[str, str]]:
-    """Serve the files as the repository `/team/site.git`; gives HOST:PORT and the commit of `main`."""
+    """Serve the files as the repository `/team/site.git`; yields HOST:PORT and the commit of `main`."""
     from wsgiref.simple_server import make_server
 
     from dulwich import porcelain

@@ -1,4 +1,4 @@
-"""Where the tests keep things that outlive a run."""
+"""Where the tests keep files that outlive a run."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ EXAMPLES = REPOSITORY / "examples"
 
 
 def cache_directory() -> Path:
-    """Return the directory for things that are slow to make: $FIRKIN_TEST_CACHE, or one in the user's cache."""
+    """Return the directory for files that are slow to make: $FIRKIN_TEST_CACHE, or one in the user's cache."""
     chosen = os.environ.get("FIRKIN_TEST_CACHE")
     if chosen:
         place = Path(chosen)
@@ -23,7 +23,7 @@ def cache_directory() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock, so that parallel test processes make each thing once."""
+    """Hold an exclusive lock, so that parallel test processes make each file once."""
     with open(path, "w") as handle:
         flock(handle, LOCK_EX)
         yield

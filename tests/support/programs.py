@@ -6,7 +6,7 @@ import subprocess
 
 from support.places import cache_directory, locked
 
-# Tries everything that one process may know of another, and says of whom it learned something.
+# Tries to read everything that one process may know of another, and prints from whom it learned something.
 THIEF = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -68,7 +68,7 @@ int main(void) {
 }
 """
 
-# Says whether the internet protocols can be had.
+# Prints whether the internet protocols are available.
 DIALER = r"""
 #include <stdio.h>
 #include <sys/socket.h>
@@ -83,7 +83,7 @@ int main(void) {
 }
 """
 
-# What one process may do to another and which sockets it may have; a line for each attempt, with the errno it met.
+# What one process may do to another, and which sockets it may open; a line for each attempt, with its errno.
 NEIGHBOUR = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -209,7 +209,7 @@ int main(void) {
 }
 """
 
-# Says as whom it really acts, for setuid programs.
+# Prints as which user it really acts, for setuid programs.
 ACTOR = r"""
 #include <stdio.h>
 #include <unistd.h>
@@ -228,7 +228,7 @@ def compiled(source: str) -> bytes:
             subprocess.run(command, input=source.encode(), check=True)
     return place.read_bytes()
 
-# How programs begin that pass descriptors to each other over a socket.
+# The beginning of programs that pass descriptors to each other over a socket.
 _PASSING = r"""
 #define _GNU_SOURCE
 #include <errno.h>
@@ -249,7 +249,7 @@ int main(int count, char **arg) {
     struct stat found;
 """
 
-# Two steps that run at once: `give` passes its root to whoever connects, `take` walks up from there and looks for a
+# Two steps that run at once: `give` passes its root to any client, `take` walks up from there and looks for a
 # directory that only the machine has.
 PASSER = _PASSING + r"""
     int fd = socket(AF_UNIX, SOCK_STREAM, 0), giving = !strcmp(arg[1], "give");
@@ -278,8 +278,8 @@ PASSER = _PASSING + r"""
 }
 """
 
-# Two steps that run at once and share a directory with a socket: `give` passes a directory or file of its own to
-# `take`, which goes on writing to it until that is refused, for five seconds at most (files: two).
+# Two steps that run at once and share a directory with a socket: `give` passes one of its directories or files to
+# `take`, which writes to it until that is refused, for five seconds at most (files: two).
 KEEPER = _PASSING + r"""
     int fd = socket(AF_UNIX, SOCK_STREAM, 0), given;
     strcpy(address.sun_path, arg[2]);
@@ -315,7 +315,7 @@ KEEPER = _PASSING + r"""
 }
 """
 
-# Leaves N processes, each of which is a new one all the time: it forks and ends. After so many seconds they stop.
+# Leaves N chains of processes: each process forks and ends, over and over. They stop after so many seconds.
 HOPPER = r"""
 #include <stdlib.h>
 #include <time.h>

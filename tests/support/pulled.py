@@ -1,4 +1,4 @@
-"""Images made of tars, and where their blobs are fetched from; for tests of layers of bases."""
+"""Images made of tars, and a source of their blobs; for tests of base layers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Registry:
         yield blob[len(blob) // 2 :]
 
     def image(self, *tars: bytes, diff_ids: tuple[str, ...] = ()) -> Snapshot:
-        """Return an image's snapshot; `diff_ids` are what its configuration claims, the truth by default."""
+        """Return an image's snapshot; `diff_ids` are those in its configuration, by default the right ones."""
         layers = []
         for number, tar in enumerate(tars):
             made, blob = blob_of(tar)
@@ -82,7 +82,7 @@ class Registry:
 
 
 class Builds:
-    """Begins builds on one store; `events` are those of all, `cancel` stops all."""
+    """Starts builds on one store; `events` holds those of all builds, `cancel` stops all."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self.store = store

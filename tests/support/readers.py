@@ -16,7 +16,7 @@ from support.registry import Registry
 
 
 def tool(*command: str | os.PathLike[str], env: dict[str, str] | None = None) -> str:
-    """Run a tool and return its output; its complaint becomes the test's failure."""
+    """Run a tool and return its output; if the tool fails, so does the test, with the tool's message."""
     argv = [os.fspath(part) for part in command]
     result = subprocess.run(
         argv,
@@ -32,7 +32,7 @@ def tool(*command: str | os.PathLike[str], env: dict[str, str] | None = None) ->
 
 
 def skopeo_inspect(source: str) -> dict[str, Any]:
-    """Return what `skopeo inspect` says of docker://… or oci:…."""
+    """Return the answer of `skopeo inspect` for docker://… or oci:…."""
     options = ["--tls-verify=false"] if source.startswith("docker:") else []
     return dict(json.loads(tool("skopeo", "inspect", *options, source)))
 
@@ -51,7 +51,7 @@ def pull_layout(registry: Registry, name: str, place: Path) -> Path:
 
 
 def unpack(layout: Path, place: Path) -> Path:
-    """Unpack a layout's `image` into a runtime bundle with umoci; rootless where the tests are."""
+    """Unpack a layout's `image` into a runtime bundle with umoci; rootless if the tests are."""
     rootless = [] if os.geteuid() == 0 else ["--rootless"]
     tool("umoci", "unpack", *rootless, "--image", f"{layout}:image", place)
     return place
@@ -68,7 +68,7 @@ class Member:
 
 
 def tar_listing(archive: Path) -> dict[str, Member]:
-    """Return what GNU tar lists of a layer blob or an archive."""
+    """Return GNU tar's listing of a layer blob or an archive."""
     found = {}
     line_format = re.compile(r"(\S{10})\S? (\S+) +(\d+|\d+,\d+) \S+ \S+ (.*)")
     for line in tool("tar", "--numeric-owner", "--quoting-style=literal", "-tvf", archive).splitlines():
@@ -108,7 +108,7 @@ else:
 
 @dataclass(frozen=True)
 class Container:
-    """A process that runc runs in an unpacked image, in a network of its own."""
+    """A process that runc runs in an unpacked image, with its own network."""
 
     name: str
     state: Path
@@ -134,14 +134,14 @@ class Container:
         )
 
     def stop(self, timeout: float = 10) -> int:
-        """Send TERM to the first process and return runc's exit status, which is that process's."""
+        """Send TERM to the first process and return runc's exit status, which is the process's."""
         tool("runc", "--root", self.state, "kill", self.name, "TERM")
         return self.process.wait(timeout)
 
 
 @contextmanager
 def running(bundle: Path, arguments: Sequence[str] | None = None) -> Iterator[Container]:
-    """Run an unpacked image with runc as its configuration says; needs root."""
+    """Run an unpacked image with runc, according to the image's configuration; needs root."""
     path = bundle / "config.json"
     spec = json.loads(path.read_text())
     spec["process"]["terminal"] = False
@@ -178,7 +178,7 @@ def run_to_end(bundle: Path, *arguments: str) -> str:
 
 
 def buildah_reads(source: str, place: Path) -> dict[str, Any]:
-    """Let `buildah from` read an image, and return the configuration it understood."""
+    """Let `buildah from` read an image, and return the configuration as buildah understood it."""
     storage = ["--root", str(place / "storage"), "--runroot", str(place / "run"), "--storage-driver", "vfs"]
     policy = place / "policy.json"
     place.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,7 @@ ACCEPT = ", ".join(
 
 @dataclass(frozen=True)
 class Registry:
-    """A running registry: `host` is HOST:PORT, `url` what `--registry-mirror` wants."""
+    """A running registry: `host` is HOST:PORT, `url` is a value for `--registry-mirror`."""
 
     host: str
     storage: Path
@@ -137,7 +137,7 @@ class Registry:
 
 
 def _tag(place: Path, tag: str, value: str) -> None:
-    """Give a manifest whose bytes are there, with this sha256, a tag in the repository that is stored at `place`."""
+    """Give a tag to a manifest whose bytes are there, with this sha256, in the repository that is stored at `place`."""
     for link in (
         f"_manifests/revisions/sha256/{value}",
         f"_manifests/tags/{tag}/current",
@@ -188,7 +188,7 @@ def _start(place: Path, settings: dict[str, Any], headers: Mapping[str, str]) ->
     tls = settings.pop("tls", None)
     storage, log = place / "storage", place / "registry.log"
     storage.mkdir()
-    for _ in range(5):  # somebody else may take the port before the registry does
+    for _ in range(5):  # another process may take the port first
         host = f"127.0.0.1:{free_port()}"
         http = {"addr": host, "secret": "tests", "relativeurls": True}
         if tls:
@@ -233,7 +233,7 @@ def _answers(host: str, process: subprocess.Popen[bytes]) -> bool:
         except OSError:
             time.sleep(0.02)
         else:
-            # Another process may have had the port: then ours ends at once.
+            # Another process may have taken the port: then ours ends at once.
             time.sleep(0.05)
             return process.poll() is None
     return False
@@ -251,7 +251,7 @@ def _bcrypt(password: str) -> str:
 
 
 def make_certificate(key: Path, certificate: Path, host: str = "127.0.0.1") -> None:
-    """Write a fresh key and a certificate signed by itself for a loopback server."""
+    """Write a new key and a self-signed certificate for a loopback server."""
     import ipaddress
 
     from cryptography import x509
@@ -306,7 +306,7 @@ class TokenServer:
         }
 
     def token(self, account: str, scopes: list[str]) -> str:
-        """Return a signed token that grants what the scopes ask for; anonymous callers may only pull."""
+        """Return a signed token that grants the scopes; anonymous callers may only pull."""
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec, utils
@@ -344,7 +344,7 @@ def _b64url(data: bytes) -> bytes:
 
 @contextmanager
 def running_token_server(place: Path) -> Iterator[TokenServer]:
-    """Serve tokens for USER with PASSWORD, and anonymous ones for pulling, until the block ends."""
+    """Serve tokens for USER with PASSWORD, and anonymous pull tokens, until the block ends."""
     server = TokenServer(place)
     make_certificate(place / "token.key", place / "token.crt")
 
@@ -406,7 +406,7 @@ def docker_config(host: str, user: str = USER, password: str = PASSWORD) -> str:
 
 
 def push_layout(registry: Registry, layout: Path, name: str, *, tag: str = "") -> None:
-    """Push an OCI layout with skopeo, as a tool that knows nothing of firkin."""
+    """Push an OCI layout with skopeo, a tool independent of firkin."""
     source = f"oci:{layout}:{tag}" if tag else f"oci:{layout}"
     credentials = ["--dest-creds", f"{USER}:{PASSWORD}"] if registry.headers else []
     subprocess.run(
@@ -425,5 +425,5 @@ def push_layout(registry: Registry, layout: Path, name: str, *, tag: str = "") -
 
 
 def sha256(data: bytes) -> str:
-    """Return the digest of some bytes in the spelling of the specs."""
+    """Return the digest of some bytes, as the specs spell it."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

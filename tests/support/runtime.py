@@ -1,7 +1,7 @@
-"""A root file system that holds nothing but firkin and its own interpreter below /kaniko, as the executor image does.
+"""A root file system with only firkin and its own interpreter below /kaniko, as in the executor image.
 
-The interpreter of these tests is copied with all libraries it needs; a small static program starts it through its own
-loader, so that whatever happens to /lib and /usr does not matter to it.
+The interpreter of these tests is copied with all libraries it needs. A small static program starts it through its own
+loader, so changes to /lib and /usr do not affect it.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
 
 
 def executor_files() -> Path:
-    """Return a root with firkin of this checkout and nothing of a distribution; nobody may write to it."""
+    """Return a root with firkin of this checkout and nothing of a distribution; it must not be changed."""
     state = hashlib.sha256(f"{Path(__file__).read_text()}{sys.version}".encode())
     for place, folders, names in os.walk(REPOSITORY / "src"):
         folders[:] = sorted(name for name in folders if name != "__pycache__")

@@ -1,6 +1,6 @@
-"""A worker process with an engine of a few lines, for tests of the process boundary."""
+"""A worker process with a tiny engine, for tests of the process boundary."""
 
-# A worker whose engine is a few lines; the request says which.
+# A worker with small engines; the request chooses one.
 WORKER = """
 import os, signal, sys, time
 from firkin.errors import StepFailed

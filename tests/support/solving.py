@@ -1,4 +1,4 @@
-"""The services of a build over a store of its own, and graphs of a few steps: for tests of the engine, without root."""
+"""The services of a build on a store of its own, and graphs of a few steps: for tests of the engine, without root."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from firkin.tasks.pools import Pools
 
 
 class NoBlobs:
-    """A fetcher of layers in a place that has no registry."""
+    """A fetcher of layers that has no registry."""
 
     def fetch(self, origin: str, descriptor: Descriptor) -> Iterator[bytes]:
         raise AssertionError(f"nothing is to be fetched: {origin}")
@@ -50,7 +50,7 @@ def no_runtime() -> Runtime:
 
 @contextmanager
 def open_services(place: Path, **changes: Any) -> Iterator[Services]:
-    """Yield services over the store at `place`; `emit` fills the list `events` if one is given."""
+    """Yield services over the store at `place`; `emit` adds to the list `events` if one is given."""
     events: list[object] = changes.pop("events", [])
     clock: Callable[[], float] = changes.pop("clock", lambda: 1e6)
     stop = Cancel()
@@ -82,7 +82,7 @@ def open_services(place: Path, **changes: Any) -> Iterator[Services]:
 
 
 def files(mtime_s: int = 1, **contents: str) -> Files:
-    """Return a context of files by name, `.` written as `_`."""
+    """Return a context of files by name, in which `_` stands for `.`."""
     named = {name.replace("_", "."): content.encode() for name, content in contents.items()}
     entries = {
         name: Entry("file", 0o644, 0, 0, len(content), mtime_s * 10**9) for name, content in named.items()
@@ -103,7 +103,7 @@ def graph(*steps: Step, target: int | None = None) -> Graph:
 
 
 class OtherCaches:
-    """Stands for the caches of a build: knows layers by key, and notes what it is asked and given."""
+    """Stands in for the caches of a build: knows layers by key, and records what is asked and added."""
 
     def __init__(self, services: Services, layers: dict[str, str] | None = None) -> None:
         self._records = services.records
@@ -142,7 +142,7 @@ class OtherCaches:
 class Build:
     """One build of a graph: its engine, and how each step got its result.
 
-    `how` says "ready", "found", "found late" or "made". The steps run one after another.
+    `how` maps a step to "ready", "found", "found late" or "made". The steps run one after another.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Images made for a store, and what moves them: for tests of the operations in `firkin/images/`."""
+"""Images made for a store, and a Transfer for them: for tests of the operations in `firkin/images/`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from firkin.tasks.cancel import Cancel
 
 
 def make_image(*layers: bytes, author: str = "", annotation: str = "", architecture: str = "amd64") -> Image:
-    """Return an image with these blobs as layers. The annotation makes another manifest of one configuration."""
+    """Return an image with these blobs as layers. The annotation gives one configuration different manifests."""
     digests = [digest_of(data) for data in layers]
     raw = json.dumps({
         "architecture": architecture, "os": "linux", "author": author,
@@ -35,7 +35,7 @@ def make_image(*layers: bytes, author: str = "", annotation: str = "", architect
 
 
 def keep(store: Store, *names: str, layers: tuple[bytes, ...] = (), **fields: str) -> Image:
-    """Put an image into the store, under names if there are some."""
+    """Put an image into the store, under the given names if any."""
     image = make_image(*layers, **fields)
     for raw in (*layers, image.config.raw, image.manifest.raw):
         store.blobs.put(raw)
@@ -53,7 +53,7 @@ def keep_index(store: Store, name: str, *images: Image) -> Index:
 
 
 class Heard:
-    """A listener that keeps what it hears: bytes moved of each blob, and outcomes of those that needed not be."""
+    """A listener that records what it receives: moved bytes of each blob, and outcomes of blobs that were not moved."""
 
     def __init__(self) -> None:
         self.moved: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Heard:
 
 @contextmanager
 def moving(store: Store, cancel: Cancel | None = None) -> Iterator[Transfer]:
-    """Yield what images of the store are moved with."""
+    """Yield a Transfer for images of the store."""
     stop = cancel or Cancel()
     with RegistryClient(RegistrySettings(retries=0), cancelled=stop) as client:
         yield Transfer(store, client, stop, 3, lambda tasks: [task.result() for task in tasks] and None)

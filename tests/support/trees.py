@@ -1,4 +1,4 @@
-"""Trees written as lines, for tests of whatever reads a View.
+"""Trees written as lines, for tests of code that reads a View.
 
     dir  /etc 0755 0:0
     file /etc/passwd 0644 0:0 @5 root:x:0:0::/root:/bin/sh
@@ -6,7 +6,7 @@
     fifo /p
     hard /other = /etc/passwd
 
-Mode, owner and time (`@` seconds) may be left out; the rest of a file's line is its content.
+Mode, owner and time (`@` seconds) may be left out; the remaining text of a file's line is its content.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def tree(*lines: str) -> MemoryView:
 
 
 def lines(changes: Iterable[Change], *, times: bool = False) -> list[str]:
-    """Return changes in the same spelling, in their order."""
+    """Return changes in the same form, in their order."""
     found = []
     for change in changes:
         match change:

@@ -1,4 +1,4 @@
-"""Servers on loopback for what a Dockerfile may fetch: files over http, and git repositories made by dulwich."""
+"""Loopback servers of what a Dockerfile may fetch: files over http, and git repositories made with dulwich."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from support.git_commits import commit_files
 
 @contextmanager
 def running(server: BaseServer) -> Iterator[None]:
-    """Let a server answer in a thread of its own, and close it in the end."""
+    """Let a server answer in its own thread, and close it at the end."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
