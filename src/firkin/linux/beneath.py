@@ -1,9 +1,9 @@
-"""Paths inside a root that must not lead out of it. Does I/O. Layer, context, rootfs and what is above may import it.
+"""Paths inside a root that must not lead out of it. Does I/O. Any module above `linux` may import it.
 
-A root is a directory of somebody else's making: a layer, a context, an image. `..` and links in it are
-read as a process would that has it for its `/`. The kernel does that with openat2(2), RESOLVE_IN_ROOT;
-where a seccomp filter older than the call refuses it, the same walk is done here, one component at a
-time, with O_NOFOLLOW, so that nobody can swap a directory for a link between look and use.
+A root is a directory whose contents are not trusted: a layer, a context, an image. `..` and links in it are
+resolved as in a process whose `/` is this root. The kernel does that with openat2(2), RESOLVE_IN_ROOT.
+If a seccomp filter older than the call refuses it, this module walks the path itself, one component at a
+time, with O_NOFOLLOW, so that nobody can swap a directory for a link between check and use.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _kernel_walk = True
 
 
 class Beneath:
-    """One root, held open. Use as a context manager. Paths are relative to it, a leading `/` is ignored.
+    """One root, held open. Use as a context manager. Paths are relative to it; a leading `/` is ignored.
 
-    `follow` is about the last component only: links on the way are always followed, inside the root.
-    Every method raises OSError as the plain call would.
+    `follow` applies to the last component only: other links are always followed, inside the root.
+    Every method raises OSError like the plain call.
     """
 
     def __init__(self, root: str) -> None:
@@ -39,7 +39,7 @@ class Beneath:
         os.close(self._fd)
 
     def open(self, path: str, flags: int, mode: int = 0o644, *, follow: bool = True) -> int:
-        """Open `path` and return the descriptor; with O_CREAT a link in last place is refused, not written through."""
+        """Open `path` and return the descriptor; with O_CREAT a link as the last component is refused."""
         if flags & os.O_CREAT:
             parent, name = self.open_parent(path)
             try:
@@ -51,7 +51,7 @@ class Beneath:
     def open_parent(self, path: str, *, create: int | None = None) -> tuple[int, str]:
         """Return a descriptor of the directory that holds the last component, and that component.
 
-        With `create`, a mode, missing directories are made. `path` must name something in the root. Raises OSError.
+        With `create`, a mode, missing directories are made. `path` must end in a name. Raises OSError.
         """
         head, _, name = path.rstrip("/").rpartition("/")
         if name in ("", ".", ".."):
@@ -75,7 +75,7 @@ class Beneath:
                     os.mkdir(part, mode, dir_fd=current)
                     following = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=current)
                 except OSError as error:
-                    # A link to nowhere stands here: making what it names could surprise.
+                    # The component is a broken link: its target is not made, because nobody would expect that.
                     os.close(current)
                     error.filename = path
                     raise
@@ -87,7 +87,7 @@ class Beneath:
         return current
 
     def lstat(self, path: str) -> os.stat_result:
-        """Return what `path` is, not following a link in last place."""
+        """Return the status of `path`; a link as the last component is not followed."""
         fd = self._resolve(path, os.O_PATH | os.O_NOFOLLOW)
         try:
             return os.fstat(fd)
@@ -95,7 +95,7 @@ class Beneath:
             os.close(fd)
 
     def exists(self, path: str) -> bool:
-        """Say whether there is anything, be it a link to nowhere."""
+        """Say whether `path` exists, also as a broken link."""
         try:
             self.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -120,8 +120,8 @@ class Beneath:
     def _resolve(self, path: str, flags: int) -> int:
         global _kernel_walk
         resolve = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS
-        # While anything on the machine is renamed or mounted the kernel does not vouch for a `..`: EAGAIN. Where that
-        # goes on, the walk by hand needs no luck.
+        # While anything on the machine is renamed or mounted, the kernel fails for paths with `..`: EAGAIN. If that
+        # goes on, the walk by hand still works.
         for _ in range(_ATTEMPTS if _kernel_walk else 0):
             try:
                 return syscalls.openat2(self._fd, path.lstrip("/") or ".", flags, resolve=resolve)
@@ -147,7 +147,7 @@ def _openat2_works(fd: int) -> bool:
 
 
 class _Walk:
-    """A walk by hand: directories held open from the root down, and the names that led on, missing ones last."""
+    """A walk by hand: the open directories from the root down, and the names of the path so far, missing ones last."""
 
     def __init__(self, root_fd: int, path: str, *, missing_ok: bool) -> None:
         self.held = [os.dup(root_fd)]
@@ -156,12 +156,12 @@ class _Walk:
         self._missing_ok = missing_ok
 
     def step(self, part: str, *, last: bool, follow: bool) -> str | None:
-        """Go on to a part of the path, or return the text of the link that it is and that is to be followed."""
+        """Go on to a part of the path. If it is a link to follow, return its target instead."""
         if part == "..":
             self._up()
             return None
         if len(self.held) < len(self.names) + 1:
-            self.names.append(part)  # nothing can exist below what is missing
+            self.names.append(part)  # its parent is missing, so it is missing, too
             return None
         try:
             fd = os.open(part, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.held[-1])
@@ -195,7 +195,7 @@ class _Walk:
 
 
 def _walk(root_fd: int, path: str, flags: int, *, missing_ok: bool) -> tuple[int, str]:
-    """Walk by hand; return the opened descriptor (-1 if missing and that is fine) and the resolved path."""
+    """Walk by hand; return the opened descriptor (-1 with `missing_ok`) and the resolved path."""
     walk = _Walk(root_fd, path, missing_ok=missing_ok)
     todo = _parts(path)
     last_link = bool(flags & os.O_NOFOLLOW) and not path.endswith("/")
@@ -225,7 +225,7 @@ def _parts(path: str) -> list[str]:
 
 
 def _reopen(fd: int, flags: int, path: str) -> int:
-    """Open what an O_PATH descriptor refers to with real flags."""
+    """Open the file of an O_PATH descriptor again, with real flags."""
     mode = os.fstat(fd).st_mode
     if flags & os.O_DIRECTORY and not stat.S_ISDIR(mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)

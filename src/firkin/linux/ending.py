@@ -1,10 +1,9 @@
-"""How a process ends that is told to (SIGTERM, SIGINT, SIGHUP): soon, whatever it does, with nothing left behind. Does
-I/O.
+"""Ends this process soon after SIGTERM, SIGINT or SIGHUP, whatever it does, and leaves nothing behind. Does I/O.
 
-A signal asks first: its handler sets a Cancel or raises, and the work unwinds. Some calls cannot be asked (opening a
-FIFO, waiting for a lock, a database, a name server or a disk), nor does a handler run meanwhile. So a thread waits
-for signals beside the work. When the process is still there after its patience, or a second signal comes, the thread
-does what has to be done (`at_end`) and ends the process with 128 + the signal's number.
+The first signal asks: its handler sets a Cancel or raises, and the work unwinds. Some calls cannot be interrupted
+(opening a FIFO, waiting for a lock, a database, a name server or a disk), and no handler runs meanwhile. So a thread
+waits for signals beside the work. If the process still runs after `patience_s`, or if a second signal comes, the thread
+runs the cleanups (`at_end`) and ends the process with 128 + the signal's number.
 
 `linux` and the modules above may import it.
 """
@@ -19,31 +18,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 PATIENCE_S = 1.0
-_WORDS_S = 0.5  # what the last words may take
+_CLEANUP_S = 0.5  # time limit of all cleanups
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-_last_words: list[Callable[[], None]] = []
+_cleanups: list[Callable[[], None]] = []
 _holders: list[None] = []
-_watched = 0  # the process that is
+_watched = 0  # pid of the watched process
 
 
-def at_end(word: Callable[[], None]) -> Callable[[], None]:
-    """Have `word` called when this process is ended in the middle of its work; returns its removal.
+def at_end(cleanup: Callable[[], None]) -> Callable[[], None]:
+    """Have `cleanup` called if this process is ended in the middle of its work; returns a call that cancels that.
 
-    It runs in another thread while the work may go on. An OSError of it is ignored.
+    It runs in another thread, and the work may go on meanwhile. Its OSErrors are ignored.
     """
-    _last_words.append(word)
+    _cleanups.append(cleanup)
 
     def remove() -> None:
-        if word in _last_words:
-            _last_words.remove(word)
+        if cleanup in _cleanups:
+            _cleanups.remove(cleanup)
 
     return remove
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Say no last words while the block runs: another process, which ends as well, needs what they would take away."""
+    """Run no cleanups during the block: another process, which ends as well, still needs what they would remove."""
     _holders.append(None)
     try:
         yield
@@ -52,9 +51,9 @@ def held() -> Iterator[None]:
 
 
 def watch(patience_s: float = PATIENCE_S, asked: int = 0) -> None:
-    """Begin to watch, if not begun; for the main thread, which has handlers for the signals. Forks are not watched.
+    """Start the thread, once a process. Only the main thread may call this: it has the signal handlers.
 
-    `asked` is the signal that came already, if one did.
+    Forks are not watched. `asked` is a signal that has come already, or 0.
     """
     global _watched
     import threading
@@ -83,26 +82,26 @@ def _attend(descriptor: int, patience_s: float, asked: int) -> None:
 
 
 def end(number: int) -> None:
-    """Say the last words and end this process as a signal would have."""
+    """Run the cleanups and end this process with the exit code of a signal."""
     import threading
 
     if not _holders:
-        words = threading.Thread(target=_speak, name="last-words", daemon=True)
-        words.start()
-        words.join(_WORDS_S)
+        thread = threading.Thread(target=_clean_up, name="cleanup", daemon=True)
+        thread.start()
+        thread.join(_CLEANUP_S)
     os._exit(128 + number)
 
 
-def _speak() -> None:
-    for word in reversed(_last_words):
+def _clean_up() -> None:
+    for cleanup in reversed(_cleanups):
         try:
-            word()
+            cleanup()
         except OSError:
             continue
 
 
 def children_by_parent() -> dict[int, list[int]]:
-    """Return the processes that this one can see, by the process that they belong to: proc_pid_stat(5), ppid."""
+    """Return all visible processes by their parent: proc_pid_stat(5), ppid."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -117,11 +116,11 @@ def children_by_parent() -> dict[int, list[int]]:
 
 
 def own_children() -> set[int]:
-    """Return the processes that belong to this one, those included that have ended and were not waited for.
+    """Return the children of this process, including those that have ended and were not waited for.
 
-    Each thread has a list of those that it started, and orphans come to any of them (proc_tid_children(5)).
-    Such a list is read at once, while a walk through all of /proc takes so long that processes which fork and end over
-    and over are never met alive.
+    The kernel lists the children of each thread; an orphan is added to any of the lists (proc_tid_children(5)).
+    Such a list is read at once. A walk through all of /proc takes so long that it never finds processes which fork and
+    end over and over.
     """
     found: set[int] = set()
     try:
@@ -131,7 +130,7 @@ def own_children() -> set[int]:
                     found.update(map(int, file.read().split()))
             except FileNotFoundError:
                 if os.path.exists(f"/proc/self/task/{task}"):
-                    raise  # a kernel without CONFIG_PROC_CHILDREN
+                    raise  # the kernel has no CONFIG_PROC_CHILDREN
     except OSError:
         return set(children_by_parent().get(os.getpid(), ()))
     return found
@@ -147,4 +146,4 @@ def kill_tree(pid: int) -> None:
         try:
             os.kill(each, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
-            continue  # it has ended, or became somebody else's
+            continue  # it has ended, or belongs to another user now

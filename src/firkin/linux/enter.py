@@ -1,6 +1,6 @@
-"""The way of the worker into its namespaces. Does I/O. `worker`, `cli` and the Python API may import it.
+"""Moves the worker into its namespaces. Does I/O. Any module above `linux` may import it.
 
-The kernel wants an outsider to write the maps of a user namespace, so two processes take part, over
+A process outside of a user namespace has to write its id maps, so two processes take part, over
 two pipes (drawn in docs/dev/sandbox.md):
 
     worker: enter(plan, channel)          outsider: admit(pid, plan, channel)
@@ -10,7 +10,7 @@ two pipes (drawn in docs/dev/sandbox.md):
       read `go`                   ◀─────    write b"g" to `go`
       become uid 0, mounts private
 
-The worker may be a fork of the outsider (`fork_into_namespaces`, the command line) or a fresh program
+The worker may be a fork of the outsider (`fork_into_namespaces`, the command line) or a new program
 that inherited the pipes (the Python API). It must not have a second thread yet: unshare gives EINVAL.
 """
 
@@ -37,7 +37,7 @@ ROOT_MOUNT_HINT = Hint.of("root-mount")
 
 
 class NamespacePlan(msgspec.Struct, frozen=True):
-    """What the worker unshares: with `mount` a mount namespace, with `maps` a user namespace too."""
+    """The namespaces that the worker unshares: with `mount` a mount namespace, with `maps` a user namespace, too."""
 
     mount: bool = True
     maps: IdMaps | None = None
@@ -56,16 +56,16 @@ class Channel(msgspec.Struct, frozen=True):
 
 
 def open_channel() -> tuple[Channel, Channel]:
-    """Return the worker's and the outsider's side; not inheritable by exec unless made so."""
+    """Return the worker's and the outsider's side; a program started by exec does not inherit them by default."""
     go_read, go_write = os.pipe()
     ready_read, ready_write = os.pipe()
     return Channel(go_read, ready_write), Channel(go_write, ready_read)
 
 
 def enter(plan: NamespacePlan, channel: Channel | None) -> None:
-    """Move this single-threaded process into the namespaces of `plan`; it is uid 0 afterwards if they have maps.
+    """Move this single-threaded process into the namespaces of `plan`; with maps it is uid 0 afterwards.
 
-    `channel` is needed with maps only, and closed. Raises HostError.
+    `channel` is needed only with maps, and is closed. Raises HostError.
     """
     if plan.maps is None:
         if channel is not None:
@@ -93,7 +93,7 @@ def enter(plan: NamespacePlan, channel: Channel | None) -> None:
 def admit(pid: int, plan: NamespacePlan, channel: Channel) -> None:
     """Write the maps for worker `pid` when it asks for them; closes `channel`.
 
-    Returns without a word when the worker ended first: its own error says why.
+    Returns without an error when the worker ended first: the worker reports its own error.
     Raises HostError when the maps cannot be written; the worker then ends with an error too.
     """
     try:
@@ -105,7 +105,7 @@ def admit(pid: int, plan: NamespacePlan, channel: Channel) -> None:
 
 
 class _Report(msgspec.Struct, frozen=True):
-    """What the fork tells of an error before it ends."""
+    """The error that the fork reports before it ends."""
 
     message: str
     code: str
@@ -115,8 +115,8 @@ class _Report(msgspec.Struct, frozen=True):
 def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
     """Fork, move the fork into the namespaces of `plan`, run `child` there and exit with its result.
 
-    Returns the fork's pid as soon as it is inside. `child` handles its own errors and flushes its
-    own files: the fork leaves by `os._exit`.
+    Returns the fork's pid as soon as the fork is in the namespaces. `child` handles its own errors and flushes
+    its own files: the fork ends by `os._exit`.
     Raises HostError when either side failed; the fork is reaped then.
     """
     worker_side, own_side = open_channel()
@@ -159,7 +159,7 @@ def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
 
 
 def _make_private() -> None:
-    """Keep mounts to this namespace; in a chroot, whose root is a mere directory of some mount, that cannot be done."""
+    """Keep mounts inside this namespace. Raises HostError, e.g. in a chroot whose root is no mount point."""
     try:
         mounts.make_private()
     except OSError as error:

@@ -1,9 +1,9 @@
-"""Small files whose place somebody names: read whole, never waited for. Does I/O. Any module above `linux` may import
-it.
+"""Reads small files that users or contexts name, without ever blocking on one. Does I/O. Any module above `linux` may
+import it.
 
-A pipe, socket or device where a file is expected would be waited for without end, or never end. So files are
-opened without blocking and looked at before they are read. `/dev/stdin`, `/dev/fd/N` and the like, which
-the shell's `<(...)` gives, are read whatever they are: who names them has something to say there.
+Reading a pipe, socket or device in place of a file could block or go on forever. So files are opened with O_NONBLOCK
+and checked before they are read. `/dev/stdin`, `/dev/fd/N` and the like, which the shell's `<(...)` gives, are read
+whatever they are: a user who names them provides the content there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import stat
 
 MAX_TEXT_BYTES = 16 << 20
-"""The most that a Dockerfile, an ignore file or a file of settings may have."""
+"""The largest size of a Dockerfile, an ignore file or a file of settings."""
 
 _PIECE = 1 << 16
 _DESCRIPTORS = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/", "/dev/null")
@@ -32,8 +32,8 @@ def is_descriptor(path: str) -> bool:
 
 
 def read_named(path: str, limit_bytes: int = MAX_TEXT_BYTES) -> bytes:
-    """Return the bytes of a file that the user names, links followed. Raises OSError, also where it is no file
-    (EINVAL) or has more than the limit (EFBIG)."""
+    """Return the bytes of a file that the user names, following links. Raises OSError, also if it is no file
+    (EINVAL) or larger than the limit (EFBIG)."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if is_descriptor(path):
@@ -46,7 +46,7 @@ def read_named(path: str, limit_bytes: int = MAX_TEXT_BYTES) -> bytes:
 
 
 def read_beneath(root: str, path: str, limit_bytes: int = MAX_TEXT_BYTES) -> bytes:
-    """Return the bytes of a file in a directory that others may have filled: links are followed inside it only.
+    """Return the bytes of a file in an untrusted directory: links are followed only inside it.
 
     Raises OSError as `read_named` does.
     """
@@ -63,7 +63,7 @@ def read_beneath(root: str, path: str, limit_bytes: int = MAX_TEXT_BYTES) -> byt
 
 
 def open_named(path: str) -> int:
-    """Open a file that the user names, links followed, to read it. Raises OSError, also where it is none (EINVAL)."""
+    """Open a file that the user names for reading, following links. Raises OSError, also if it is no file (EINVAL)."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _check_regular(fd, path)
@@ -74,7 +74,7 @@ def open_named(path: str) -> int:
 
 
 def open_content(path: str) -> int:
-    """Open a file that was seen a moment ago, to read it. Raises ValueError where it is no longer that; OSError."""
+    """Open a file that was just listed, for reading. Raises ValueError if it vanished or became a link; OSError."""
     try:
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):

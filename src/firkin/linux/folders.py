@@ -1,9 +1,9 @@
-"""Directories beneath a root, reached component by component and held by descriptors; and their removal. Does I/O. Any
+"""Opens directories beneath a root component by component and holds their descriptors; removes trees. Does I/O. Any
 module above `linux` may import it.
 
-For trees that are being made out of somebody else's names: the kernel gets one component at a time, relative to
-the descriptor of the directory before, and refuses one that is a link. So no name leads out of the root, whatever
-stands in it by now, and a path may be longer than PATH_MAX.
+For trees that are made from untrusted names: the kernel gets one component at a time, relative to the descriptor of
+its parent directory, and refuses a link. So no name leads out of the root, whatever is in it by now, and a path may be
+longer than PATH_MAX.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 _FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MOST = 64  # descriptors of one tree that is being made
-_DEEP = 64  # descriptors of one removal
+_MOST = 64  # open descriptors of one tree that is being made
+_DEEP = 64  # open descriptors of one removal
 
 
 class Folders:
@@ -40,7 +40,7 @@ class Folders:
         self._held.clear()
 
     def open(self, path: str) -> int:
-        """Return an O_PATH descriptor of a directory; it and that of the call before stay open until the next call."""
+        """Return an O_PATH descriptor of a directory; it and that of the last call stay open until the next call."""
         if path == self._last:
             return self._last_fd
         fd = self._held.get(path)
@@ -58,9 +58,9 @@ class Folders:
         return self.open(folder), name
 
     def readable(self, path: str, *, own: bool = True) -> int:
-        """Return a new descriptor of a directory that can be listed and changed; the caller closes it.
+        """Return a new descriptor of a directory for listing and changing it; the caller closes it.
 
-        `own`: a directory of one's own that forbids it gets another mode.
+        With `own`, a directory of this user whose mode forbids that gets another mode.
         """
         if not path:
             return os.open(".", _LIST, dir_fd=self._held[""])
@@ -68,7 +68,7 @@ class Folders:
         return _open_listing(name, parent) if own else os.open(name, _LIST, dir_fd=parent)
 
     def forget(self, path: str) -> None:
-        """Let go of a directory that was removed, and of those beneath it."""
+        """Close the descriptors of a directory that was removed, and of those beneath it."""
         beneath = path + "/"
         for known in [known for known in self._held if known == path or known.startswith(beneath)]:
             os.close(self._held.pop(known))
@@ -82,7 +82,7 @@ class Folders:
             _check(above, slash, name)
             names.append(name)
         fd = self._held[above]
-        passing = -1  # one that is too far up to be held
+        passing = -1  # a directory too far up to be kept open
         try:
             while names:
                 name = names.pop()
@@ -104,7 +104,7 @@ class Folders:
         return fd
 
     def _let_go(self) -> None:
-        """Close the older half, but not what was asked for last."""
+        """Close the older half of the descriptors, except the last one returned."""
         for known in list(self._held)[1 : _MOST // 2]:
             if known != self._last:
                 os.close(self._held.pop(known))
@@ -116,7 +116,7 @@ def _check(folder: str, slash: str, name: str) -> None:
 
 
 def _open_listing(name: str, dir_fd: int | None) -> int:
-    """Open a directory for listing and changing, not following a link; one's own that forbids it is changed."""
+    """Open a directory for listing and changing; a link is refused. Changes the mode of an own one that forbids it."""
     try:
         fd = os.open(name, _LIST, dir_fd=dir_fd)
     except PermissionError:
@@ -130,9 +130,9 @@ def _open_listing(name: str, dir_fd: int | None) -> int:
 
 
 def iter_statuses(path: str) -> Iterator[os.stat_result]:
-    """Yield what stat says of a directory and of all beneath it, however deep; links are not followed.
+    """Yield the status of a directory and of everything beneath it, however deep; links are not followed.
 
-    What goes meanwhile, and what cannot be listed, is passed over. Raises OSError for the directory itself.
+    Files that vanish meanwhile and directories that cannot be listed are skipped. Raises OSError for `path` itself.
     """
     with Folders(path) as folders:
         yield os.stat(path)
@@ -158,9 +158,9 @@ def iter_statuses(path: str) -> Iterator[os.stat_result]:
 
 
 def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
-    """Remove a file, or a directory with all beneath it, however deep; no link is followed, what is missing is fine.
+    """Remove a file, or a directory with everything beneath it, however deep; does nothing if it is missing.
 
-    Directories that their owner may not change are made so first. Raises OSError.
+    Links are not followed. Directories whose mode forbids changes get another mode first. Raises OSError.
     """
     try:
         os.unlink(path, dir_fd=dir_fd)
@@ -187,7 +187,7 @@ def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
 
 
 def _empty(top: int) -> bool:
-    """Remove what is in a directory; what is too deep is moved up into it, and then there is more to remove."""
+    """Remove the contents of a directory. What is too deep is moved up into it: then return True, for another call."""
     more = False
     fds = [top]
     names = [""]
@@ -232,7 +232,7 @@ def _open_own(name: str, dir_fd: int | None) -> int:
         try:
             os.fchmod(fd, 0o700)
         except PermissionError:
-            pass  # somebody else's; what is in it tells
+            pass  # another user's directory; removing its contents fails if that matters
     return fd
 
 

@@ -1,8 +1,8 @@
-"""Keeping what a build runs away from what firkin holds, where both share a process list or a root. Does I/O. `worker`
-and `solve` use it.
+"""Protects firkin from the commands of a build if both share a process list or a root. Does I/O. `worker`, `cli` and
+`builder/solve` use it.
 
 Without namespaces a command sees firkin's processes, and in place it can replace every file that firkin
-might still load. So: nobody may look into this process, and all code is loaded before the first command.
+might still load. So no process may read this one's memory, and all code is loaded before the first command.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from importlib import import_module
 from firkin.linux import syscalls
 from firkin.linux.mounts import iter_mount_points
 
-# The executor image keeps all that is firkin's here.
+# The executor image has all files of firkin here.
 OWN_DIRECTORY = "/kaniko"
 
-# Loaded by the interpreter on occasions of its own choosing.
+# The interpreter may load these at any time.
 _STANDARD = (
     "encodings.idna", "encodings.ascii", "encodings.latin_1", "encodings.utf_8_sig", "traceback", "linecache", "ctypes",
     "socket", "select", "ssl", "sqlite3", "shutil", "subprocess", "tempfile", "tarfile", "zlib", "bz2", "lzma",
     "pycurl", "isal.isal_zlib", "zstandard", "msgspec", "hashlib", "hmac", "secrets", "random", "base64", "fnmatch",
 )  # fmt: skip
-# Programs of their own, and what only tests use.
+# Separate programs, and modules that only tests use.
 _NOT_MODULES = ("__main__.py",)
 _NOT_FOLDERS = ("testing", "__pycache__", "init")
 
 
 def in_executor_image() -> bool:
-    """Say whether this is firkin's own image, whose root nobody else needs."""
+    """Say whether this is firkin's own image, whose root no other program needs."""
     return os.path.realpath(sys.executable).startswith(OWN_DIRECTORY + "/")
 
 
@@ -47,9 +47,9 @@ def list_private(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def find_exposed(paths: tuple[str, ...], needed: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Return those of the files at these paths that should not be taken away for the time of a build.
+    """Return those of the files at these paths that a build should not remove while it runs.
 
-    Those on mounts belong to somebody else, who may not get them back; what lies at or below `needed` is in use.
+    Files on mounts belong to others, who might not get them back; files at or below `needed` are in use.
     """
     found = list_private(paths)
     if not found:
@@ -66,15 +66,15 @@ def find_exposed(paths: tuple[str, ...], needed: tuple[str, ...] = ()) -> tuple[
 def hide_process() -> None:
     """Keep others from reading this process's memory, environment and descriptors; inherited by forks.
 
-    To be called after id maps were written.
+    Call it after the id maps were written.
     """
     syscalls.set_dumpable(False)
 
 
 def load_everything(rooms: tuple[str, ...] = ()) -> None:
-    """Import all of firkin, or the packages `rooms`, with what it may import later; fix how names are looked up.
+    """Import all of firkin, or the packages `rooms`, and all that may be imported later; fix how names are looked up.
 
-    glibc reads /etc/nsswitch.conf again when it changes and loads the libraries that it names.
+    glibc reads /etc/nsswitch.conf again when the file changes, and loads the libraries that it names.
     """
     sys.dont_write_bytecode = True
     for module in _own_modules(rooms):
@@ -102,7 +102,7 @@ def _import(name: str) -> None:
     try:
         import_module(name)
     except ImportError:
-        pass  # of an optional package
+        pass  # it needs an optional package
 
 
 def _fix_name_service() -> None:
@@ -111,6 +111,6 @@ def _fix_name_service() -> None:
     try:
         configure = ctypes.CDLL(None).__nss_configure_lookup
     except AttributeError:
-        return  # not glibc, and nothing to fix
+        return  # this is not glibc: nothing to fix
     for database, services in ((b"hosts", b"files dns"), (b"passwd", b"files"), (b"group", b"files")):
         configure(database, services)

@@ -1,8 +1,8 @@
 """Maps between ids inside and outside a user namespace. Does I/O. Any module from `linux` upwards may import it.
 
-Four mappings, from best to least: none (root with the mount right needs no user namespace) · all ids of
-this namespace (root without it) · own id plus subordinate ids (`/etc/subuid`, written by the setuid
-programs newuidmap and newgidmap) · own id only. See user_namespaces(7), subuid(5), newuidmap(1).
+Four mappings, best first: none (root with the right to mount needs no user namespace) · all ids of
+this namespace (root without that right) · own id plus subordinate ids (from `/etc/subuid`; the setuid programs
+newuidmap and newgidmap write the maps) · own id only. See user_namespaces(7), subuid(5), newuidmap(1).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SUBGID = "/etc/subgid"
 
 
 class IdRange(msgspec.Struct, frozen=True):
-    """`count` ids that are `inside`, `inside`+1, ... in the namespace and `outside`, ... out of it."""
+    """`count` ids: `inside`, `inside`+1, ... in the namespace are `outside`, `outside`+1, ... outside of it."""
 
     inside: int
     outside: int
@@ -35,7 +35,7 @@ class IdMaps(msgspec.Struct, frozen=True):
 
     @property
     def single_id(self) -> bool:
-        """Say whether there is one id only, so that changes of owner cannot happen."""
+        """Say whether there is only one id, so that owners cannot be changed."""
         return sum(entry.count for entry in self.uids) == 1
 
 
@@ -51,7 +51,7 @@ def read_subordinate_ids(text: str, name: str, uid: int) -> tuple[tuple[int, int
 
 
 def read_subid_file(path: str, name: str, uid: int) -> tuple[tuple[int, int], ...]:
-    """Return the ranges of one file; none where it cannot be read."""
+    """Return the ranges of one file; none if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return read_subordinate_ids(file.read(), name, uid)
@@ -104,9 +104,9 @@ def _stack(own: int, ranges: tuple[tuple[int, int], ...]) -> tuple[IdRange, ...]
 
 
 def write_id_maps(pid: int, maps: IdMaps) -> None:
-    """Write the maps of the user namespace that process `pid` has just made; from outside of it.
+    """Write the maps of the user namespace that process `pid` has just made; this process is outside of it.
 
-    Raises HostError with what newuidmap said or the kernel's refusal.
+    Raises HostError with the message of newuidmap or the kernel's error.
     """
     for name, ranges, helper in (("uid", maps.uids, maps.helpers[0]), ("gid", maps.gids, maps.helpers[1])):
         if helper:
@@ -125,7 +125,7 @@ def write_id_maps(pid: int, maps: IdMaps) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    # The kernel takes a map in one write only.
+    # The kernel takes a map only in a single write.
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode("ascii"))

@@ -1,4 +1,4 @@
-"""Overlay mounts and what is mounted where. Does I/O. Any module from `linux` upwards may import it."""
+"""Overlay mounts, and the list of mount points. Does I/O. Any module from `linux` upwards may import it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_LOWERS = 500  # OVL_MAX_STACK of the kernel
 
 
 class Overlay(msgspec.Struct, frozen=True):
-    """A recipe for a writable root; whoever runs a command mounts it, in a mount namespace of its own.
+    """A writable root that is not mounted yet; the sandbox mounts it in the command's mount namespace.
 
-    `lowers` from the top down, may be empty. `upper`, `work` and `scratch` are on one file system;
-    `scratch` is an empty directory for mount points and discarded writes, and goes when the step ends.
+    `lowers` are given from the top down and may be empty. `upper`, `work` and `scratch` are on one file system;
+    `scratch` is an empty directory for mount points and discarded writes, which is removed when the step ends.
     """
 
     lowers: tuple[str, ...]
@@ -29,7 +29,7 @@ class Overlay(msgspec.Struct, frozen=True):
 
 
 def make_private() -> None:
-    """Keep mounts of this mount namespace from spreading to others, and theirs from here."""
+    """Stop mount propagation between this mount namespace and others, in both directions."""
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE, None)
 
 

@@ -1,7 +1,7 @@
 """Facts of this machine that decide how builds can run. Does I/O. The modules above may import it.
 
-Cheap facts are read from files. What only a trial can tell (may this process make namespaces, mount
-an overlay in the store, mount /proc?) is tried in a forked child and left no trace of.
+Cheap facts are read from files. Others need a trial (may this process make namespaces, mount an overlay in the
+store, mount /proc?): it runs in a forked child and leaves no trace.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
 CAP_MKNOD = 27
 MAKING_FILES = (("CAP_CHOWN", CAP_CHOWN), ("CAP_FOWNER", CAP_FOWNER), ("CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE))
-"""To make the files of an image, whatever their owners and modes, and write into its directories."""
+"""The capabilities for making an image's files with any owner and mode, and for writing into its directories."""
 
 _HELPER_PATH = ("/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/run/wrappers/bin")
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """What became of entering namespaces with one id mapping: `op` is "" when all went well, else what failed and why.
+    """The result of entering namespaces with one id mapping: `op` is "" on success, else the operation that failed.
 
-    `proc` says whether a PID namespace with a /proc of its own could be had too.
+    `proc` says whether a PID namespace with its own /proc worked, too.
     """
 
     mapping: IdMapping
@@ -50,12 +50,12 @@ class Trial(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """Say whether overlay mounts work with it."""
+        """Say whether overlay mounts work with this mapping."""
         return not self.op
 
 
 class HostFacts(msgspec.Struct, frozen=True):
-    """What was found out; `trials` is empty if none were asked for."""
+    """The facts; `trials` is empty if none were requested."""
 
     uid: int
     gid: int
@@ -78,11 +78,11 @@ class HostFacts(msgspec.Struct, frozen=True):
         return bool(self.capabilities >> capability & 1)
 
     def trial(self, mapping: IdMapping) -> Trial | None:
-        """Return what became of a mapping, None if it was not tried."""
+        """Return the trial of a mapping, None if it was not tried."""
         return next((trial for trial in self.trials if trial.mapping == mapping), None)
 
     def maps(self, mapping: IdMapping) -> IdMaps | None:
-        """Return the maps of a mapping, None where it needs no user namespace. Raises OSError."""
+        """Return the maps of a mapping, None if it needs no user namespace. Raises OSError."""
         match mapping:
             case "root":
                 return None
@@ -109,7 +109,7 @@ class HostFacts(msgspec.Struct, frozen=True):
 
 
 def user_name() -> str:
-    """Return the login name of this process's user, "" where the id has none."""
+    """Return the login name of this process's user, "" if the id has none."""
     import pwd
 
     try:
@@ -121,9 +121,9 @@ def user_name() -> str:
 def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: bool = False) -> HostFacts:
     """Find out the facts.
 
-    `user` is the name to look up in /etc/subuid (found by number too). With `trial_dir`, a directory
-    on the file system of the store, id mappings are tried: until one works, or every one.
-    Must be called before the process has a second thread.
+    `user` is the name to look up in /etc/subuid (entries by number count, too). With `trial_dir`, a directory
+    on the file system of the store, id mappings are tried until one works, or all of them with `every_trial`.
+    Call it before the process has a second thread.
     """
     status = _read_status()
     capabilities = int(status.get("CapEff", "0"), 16)
@@ -155,13 +155,13 @@ def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: boo
 
 
 def _try(mapping: IdMapping, maps: IdMaps | None, directory: str) -> Trial:
-    """Enter namespaces and mount, in a child that tells how far it came."""
+    """Enter namespaces and mount in a child, which reports the operation that failed."""
     scratch = f"{directory}/trial-{os.urandom(6).hex()}-{mapping}"
     read_end, write_end = os.pipe()
 
     def child() -> int:
         os.write(write_end, _mount_as_a_step_would(scratch).encode())
-        # Here, as some of it may belong to ids that the outside has no right to.
+        # Removed in the child: some files may belong to ids that the process outside has no right to.
         _remove(scratch)
         return 0
 
@@ -190,7 +190,7 @@ def _try(mapping: IdMapping, maps: IdMaps | None, directory: str) -> Trial:
 
 
 def _mount_as_a_step_would(scratch: str) -> str:
-    """Return "" if all went well, else what failed and its errno."""
+    """Return "" on success, else the operation that failed and its errno."""
     op = "overlay"
     mounted = False
     try:
@@ -198,7 +198,7 @@ def _mount_as_a_step_would(scratch: str) -> str:
             os.mkdir(f"{scratch}/{name}")
         options = {"lowerdir": "lower", "upperdir": "upper", "workdir": "work"}
         data = ",".join(f"{key}={scratch}/{name}" for key, name in options.items())
-        # Without `volatile` the kernel writes the whole file system back when it is unmounted.
+        # Without `volatile` the kernel flushes the whole file system to disk at unmounting.
         syscalls.mount("overlay", f"{scratch}/lower", "overlay", 0, f"{data},userxattr,volatile")
         mounted = True
         op = "overlay-write"
@@ -212,7 +212,7 @@ def _mount_as_a_step_would(scratch: str) -> str:
         tree = syscalls.open_tree_clone(scratch)
         syscalls.mount_setattr(tree, syscalls.MOUNT_ATTR_NODEV)
         os.close(tree)
-        # Unmounted for the sake of the work directory, which can be removed only then.
+        # The work directory can be removed only after unmounting.
         mounted = False
         syscalls.umount2(f"{scratch}/lower", syscalls.MNT_DETACH)
         op = "pid-namespace"
@@ -230,7 +230,7 @@ def _mount_as_a_step_would(scratch: str) -> str:
             syscalls.fsmount(context)
             code = 0
         except OSError:
-            pass  # a container's /proc with masked paths: the kernel grants no fresh one
+            pass  # in a container whose /proc has masked paths, the kernel allows no new /proc
         finally:
             os._exit(code)
     return "proc 1" if os.waitpid(pid, 0)[1] else ""
@@ -252,7 +252,7 @@ def may_make_any_file() -> bool:
 
 
 def has_capability(number: int) -> bool:
-    """Say whether this process has a capability; `HostFacts.can` says it of the process that was probed."""
+    """Say whether this process has a capability; `HostFacts.can` says that about the process that was probed."""
     return bool(int(_read_status().get("CapEff", "0"), 16) >> number & 1)
 
 
@@ -277,7 +277,7 @@ def _read_number(path: str, default: int) -> int:
 
 
 def _restriction(uid: int) -> str:
-    """Return the setting that keeps users, or everybody, from making user namespaces."""
+    """Return the sysctl that forbids users, or everybody, to make user namespaces; "" if none does."""
     if _read_number("/proc/sys/user/max_user_namespaces", 0) == 0:
         return "user.max_user_namespaces=0"
     if uid == 0:
@@ -290,7 +290,7 @@ def _restriction(uid: int) -> str:
 
 
 def _has_overlay() -> bool:
-    # A module that is not loaded is not listed, and is loaded by the first mount of root only.
+    # A kernel module that is not loaded is not listed. Only a mount by root loads it.
     try:
         with open("/proc/filesystems", encoding="ascii") as file:
             return any(line.split()[-1:] == ["overlay"] for line in file)

@@ -1,5 +1,4 @@
-"""Helper programs that this process waits for, without ever hanging on one. Does I/O. The modules above may import it.
-"""
+"""Runs helper programs and waits for them, with a time limit. Does I/O. The modules above may import it."""
 
 from __future__ import annotations
 
@@ -24,10 +23,10 @@ def run_program(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program with `data` on its standard input and return what it printed.
 
-    When it takes too long, when `cancelled` says so or anything is raised, it is killed with all that it started.
-    Raises subprocess.TimeoutExpired, Cancelled, OSError.
+    The program is killed with all its children after the time limit, when `cancelled` returns True, or when anything
+    is raised. Raises subprocess.TimeoutExpired, Cancelled, OSError.
     """
-    # A file in memory: `communicate` does not go on with its input after a time limit (CPython's subprocess).
+    # The input is a file in memory: `communicate` does not resume its input after a time-out (CPython's subprocess).
     with open(os.memfd_create("input"), "w+b") as file:
         file.write(data)
         file.seek(0)

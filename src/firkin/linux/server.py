@@ -23,14 +23,15 @@ def fork_server(
 ) -> tuple[int, Socket]:
     """Fork a process that calls `serve` with one end of a socket; return its number and the other end.
 
-    This process must have one thread. The fork has no descriptors but the standard ones and its socket. It treats
-    signals that stop a build as `on_stop` says, and gets the signal `with_parent` when this process ends.
+    This process must have only one thread. The fork keeps only the standard descriptors and its socket. It handles
+    signals that stop a build with `on_stop`, and gets the signal `with_parent` when this process ends.
     """
     from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 
     own, other = socketpair(AF_UNIX, SOCK_SEQPACKET)
     parent = os.getpid()
-    # Collections pass over what is here now, and so leave its pages shared: copying them would cost ten times the fork.
+    # Garbage collection then skips all present objects, so their pages stay shared: copying them would cost ten times
+    # as much as the fork.
     gc.freeze()
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:

@@ -1,7 +1,7 @@
-"""Contents of files from descriptor to descriptor, holes staying holes. Does I/O. Any module above `linux` may import
-it.
+"""Copies the contents of files between descriptors and keeps holes. Does I/O. Any module above `linux` may import it.
 
-Also a part of the stand-alone program `sandbox/init`, in whose names it is executed: it imports `os` only.
+It is also part of the stand-alone program `sandbox/init`, which executes it in its own name space: it imports only
+`os`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SPARSE_FROM = 64 << 10  # smaller files are not asked for holes
+SPARSE_FROM = 64 << 10  # smaller files are not searched for holes
 _STEP = 64 << 20
 _ENXIO = 6
 _NOT_IN_KERNEL = (1, 18, 22, 38, 95)  # EPERM, EXDEV, EINVAL, ENOSYS, EOPNOTSUPP
@@ -21,7 +21,7 @@ _range_ok = True
 
 
 def iter_data(fd: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the parts of a file's first `size` bytes that are no holes; all of it, if unknown.
+    """Yield start and end of the parts of a file's first `size` bytes that are no holes; the whole range if unknown.
 
     The descriptor's offset is moved.
     """
@@ -35,16 +35,16 @@ def iter_data(fd: int, size: int) -> Iterator[tuple[int, int]]:
             end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
         except OSError as error:
             if error.errno == _ENXIO:
-                return  # nothing but a hole is left
+                return  # only a hole is left
             if error.errno != 22:
                 raise
-            start, end = end, size  # a file system that cannot say
+            start, end = end, size  # the file system cannot report holes
         if start < size:
             yield start, end
 
 
 def copy_data(source: int, target: int, size: int) -> int:
-    """Copy the first `size` bytes of a file to a new one, in the kernel; return how many were no holes.
+    """Copy the first `size` bytes of a file to a new one, in the kernel; return the number of bytes outside of holes.
 
     Raises OSError; ValueError for a source that has fewer bytes.
     """

@@ -1,8 +1,8 @@
 """System calls that Python's `os` lacks, one function each. Does I/O. Any module from `linux` upwards may import it.
 
-Every function raises OSError with the errno and, where there is one, the path. ctypes is loaded with
-the first call, because the start path of the command line must not pay for it. Calls that came after
-Linux 5.1 have one number on every architecture; the few older ones without a libc wrapper are in
+Every function raises OSError with the errno and, if there is one, the path. The first call loads ctypes,
+because the start of the command line must not pay for it. Calls newer than
+Linux 5.1 have the same number on every architecture; the few older ones without a libc wrapper are in
 `_OLD_NUMBERS`.
 """
 
@@ -36,7 +36,7 @@ MOUNT_ATTR_NODEV = 0x4
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 
-# inotify(7): written to, its metadata changed, closed after writing; and events were lost.
+# inotify(7): file written to, metadata changed, closed after writing; and events were lost.
 IN_CHANGED = 0x2 | 0x4 | 0x8
 IN_Q_OVERFLOW = 0x4000
 _IN_CLOEXEC, _IN_NONBLOCK = os.O_CLOEXEC, os.O_NONBLOCK
@@ -104,7 +104,7 @@ def _libc_call(name: str, *args: object, path: str | None = None) -> int:
 
 
 def _syscall(number: int, *args: object, path: str | None = None) -> int:
-    # A variadic C function takes int-sized arguments as such; the kernel reads longs.
+    # ctypes passes Python ints to a variadic C function as C ints; the kernel reads longs.
     libc = _load()
     import ctypes
 
@@ -120,7 +120,7 @@ def _bytes(path: str | None) -> bytes | None:
 
 
 def _prctl(option: int, value: int) -> None:
-    # Variadic in C: the unused arguments must be zero as longs, some options check them.
+    # prctl is variadic in C: the unused arguments must be zero as longs, because some options check them.
     import ctypes
 
     _libc_call("prctl", option, *(ctypes.c_ulong(arg) for arg in (value, 0, 0, 0)))
@@ -132,7 +132,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None) -> None:
-    """Mount by the old call, whose `data` is cut at one page (4096 bytes)."""
+    """Mount with the old call, which cuts `data` at one page (4096 bytes)."""
     import ctypes
 
     _libc_call(
@@ -141,22 +141,22 @@ def mount(source: str | None, target: str, fstype: str | None, flags: int, data:
 
 
 def umount2(target: str, flags: int) -> None:
-    """Unmount what is on top of `target`; MNT_DETACH takes it out of sight at once and frees it later."""
+    """Unmount the topmost mount at `target`; MNT_DETACH hides it at once and frees it later."""
     _libc_call("umount2", _bytes(target), flags, path=target)
 
 
 def set_parent_death_signal(signal: int) -> None:
-    """Have the kernel send `signal` to this process when the thread that started it ends."""
+    """Make the kernel send `signal` to this process when the thread that started it ends."""
     _prctl(_PR_SET_PDEATHSIG, signal)
 
 
 def set_no_new_privs() -> None:
-    """Give up setuid programs and file capabilities, for this process and all it starts."""
+    """Make setuid bits and file capabilities ineffective for this process and all that it starts."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
 def keep_capabilities(kept: int) -> None:
-    """Give up all capabilities of this thread but those in the mask; threads that it starts later have no more.
+    """Give up all capabilities of this thread except those in the mask; threads that it starts later inherit that.
 
     Spec: capset(2), version 3 of its structures: effective, permitted, inheritable, low halves first.
     """
@@ -184,14 +184,14 @@ def set_child_subreaper() -> None:
 def set_dumpable(dumpable: bool) -> None:
     """Say whether processes of the same user may ptrace this one and read its memory and environment.
 
-    A process that is not dumpable has its `/proc` files owned by the initial root, so id maps must be
+    The `/proc` files of a process that is not dumpable belong to the initial root, so id maps must be
     written before.
     """
     _prctl(_PR_SET_DUMPABLE, int(dumpable))
 
 
 def pidfd_open(pid: int) -> int:
-    """Return a descriptor of a process that cannot come to mean another one."""
+    """Return a descriptor of a process; unlike a pid, it never refers to another process."""
     return _syscall(_SYS_PIDFD_OPEN, pid, 0)
 
 
@@ -226,7 +226,7 @@ def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:
 
 
 def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
-    """Open `path` relative to `dir_fd` with RESOLVE_* rules for every step of the way.
+    """Open `path` relative to `dir_fd` with RESOLVE_* rules for every component.
 
     Raises OSError; ENOSYS or EPERM where a seccomp filter older than the call is in force.
     """
@@ -237,11 +237,11 @@ def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int =
 
 
 LANDLOCK_SCOPES_ABI = 6
-"""From which on abstract sockets and signals can be kept apart: Linux 6.12, landlock(7)."""
+"""The first version that can restrict abstract sockets and signals: Linux 6.12, landlock(7)."""
 
 
 def landlock_abi() -> int:
-    """Return what the kernel's Landlock can do (landlock(7)), 0 where it has none or a filter refuses the question."""
+    """Return the kernel's Landlock version (landlock(7)), 0 if it has none or a seccomp filter forbids the call."""
     try:
         return _syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
     except OSError:
@@ -249,7 +249,7 @@ def landlock_abi() -> int:
 
 
 def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) -> None:
-    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE; ENOSYS where the number is not known. Raises OSError."""
+    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE. Raises OSError: ENOSYS if the call's number is unknown here."""
     import errno
 
     number = _OLD_NUMBERS["renameat2"].get(os.uname().machine)
@@ -259,17 +259,17 @@ def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) 
 
 
 def inotify_init() -> int:
-    """Return a descriptor from which events can be read, and which does not block; EMFILE beyond the user's limit."""
+    """Return a non-blocking descriptor from which events can be read; EMFILE above the user's limit."""
     return _libc_call("inotify_init1", _IN_CLOEXEC | _IN_NONBLOCK)
 
 
 def inotify_add_watch(fd: int, path: str, mask: int) -> int:
-    """Watch a file, or a directory with the names in it; return the number that events will have."""
+    """Watch a file, or a directory and its entries; return the watch's number, which its events have."""
     return _libc_call("inotify_add_watch", fd, os.fsencode(path), mask, path=path)
 
 
 def clone_file(source_fd: int, target_fd: int) -> None:
-    """Share the blocks of one file with another (reflink); EOPNOTSUPP or EXDEV where that cannot be."""
+    """Share the blocks of one file with another (reflink); EOPNOTSUPP or EXDEV if that is impossible."""
     import fcntl
 
     fcntl.ioctl(target_fd, _FICLONE, source_fd)
