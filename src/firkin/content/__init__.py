@@ -1,1 +1,1 @@
-"""An image's layers as trees, blobs and indexes; where they come from; what names mean. Does I/O."""
+"""An image's layers as trees, blobs and indexes; the sources of layers; names resolved to images. Does I/O."""

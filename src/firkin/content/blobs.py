@@ -1,4 +1,4 @@
-"""Layers as blobs: chooses the one that a layer is shipped as, writes or recompresses it. Does I/O."""
+"""Layers as blobs: chooses the blob that a layer is shipped as, and writes or recompresses it. Does I/O."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LayerBlobs:
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
-        """Have each new blob told when it is in the store, by the thread that wrote it."""
+        """Call the listener for each new blob in the store, in the thread that wrote it."""
         self._listeners.append(listener)
 
     def start(self, ref: LayerRef, form: LayerFormat) -> Task[Layer]:
@@ -97,7 +97,7 @@ class LayerBlobs:
         return self.write(ref.tree_id, changes, form)
 
     def _recompress(self, ref: LayerRef, form: LayerFormat) -> Layer:
-        """Give a layer of a base, whose tar stays what it is, another compression."""
+        """Give a layer of a base another compression; its tar stays the same."""
         known, origin = self._sources.find(ref)
         descriptor = known.descriptor
         writer = self._store.blobs.new()
@@ -116,9 +116,9 @@ class LayerBlobs:
     def write(
         self, tree_id: str, changes: Iterable[Change], form: LayerFormat, index: IndexWriter | None = None
     ) -> Layer:
-        """Write changes as the layer's blob into the store and record it; `index` hears of them.
+        """Write changes as the layer's blob into the store and record it; `index` gets every change.
 
-        Raises StepFailed for what no layer can hold.
+        Raises StepFailed for a file that no layer can hold.
         """
         writer = self._store.blobs.new()
         try:

@@ -1,9 +1,9 @@
-"""Layers that caches elsewhere offer for steps of this build, and what is done when one is not delivered. Does I/O.
+"""Layers that caches elsewhere offer for steps of this build, and their replacement if not delivered. Does I/O.
 
-A cache's word is taken before its blob is fetched, which may be much later or never. When the blob cannot be had
-then, there are two ways out. While the build still runs, the step that the layer stands for is executed after all
-(`replace`). Once only the bytes themselves are wanted, e.g. to be shipped, LostLayer asks for the build to be done
-again without that layer.
+The build relies on a cache's entry before it fetches the blob, which may be much later or never. If the blob cannot
+be fetched then, there are two ways out. While steps still run, the step of the layer is executed after all
+(`replace`). Once only the bytes themselves are needed, e.g. to be shipped, LostLayer asks for a new build without
+that layer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from firkin.tasks.cancel import Cancel
 
 
 class CachedLayer(msgspec.Struct, frozen=True):
-    """A built layer's blob in a cache elsewhere: `variant` says in which form, `origin` where."""
+    """A built layer's blob in a cache elsewhere: `variant` is its form, `origin` its place."""
 
     layer: Layer
     variant: str
@@ -30,7 +30,7 @@ class CachedLayer(msgspec.Struct, frozen=True):
 
 
 class LostLayer(FirkinError):
-    """A layer that a cache promised cannot be had now that it is to be shipped; without it the build can be done."""
+    """A layer that a cache promised cannot be fetched to be shipped; a build without that cached layer is possible."""
 
     def __init__(self, layer: str, error: FirkinError) -> None:
         super().__init__(error.message, code=error.code, exit_code=error.exit_code, hints=error.hints)
@@ -43,7 +43,7 @@ class _Offer(NamedTuple):
 
 
 class CachedLayers:
-    """What caches offer to one build. Thread-safe."""
+    """The layers that caches offer to one build. Thread-safe."""
 
     def __init__(self, emit: Emit, cancel: Cancel, clock: Callable[[], float]) -> None:
         self._emit = emit
@@ -51,20 +51,20 @@ class CachedLayers:
         self._clock = clock
         self._lock = threading.Lock()
         self._offers: dict[str, _Offer] = {}
-        self._promised: dict[Digest, str] = {}  # what caches said of layers, also when another step found it untrue
+        self._promised: dict[Digest, str] = {}  # layers by blob, including offers that were withdrawn
         self._origins: dict[Digest, str] = {}
         self._replacing = threading.RLock()
         self._replaced: set[str] = set()
 
     def offer(self, tree_id: str, cached: CachedLayer, make: Callable[[], None]) -> None:
-        """Note that a layer's blob can be had from a cache; `make` executes the layer's step if it cannot."""
+        """Note that a cache has a layer's blob; `make` executes the layer's step if the cache does not deliver it."""
         with self._lock:
             self._offers[tree_id] = _Offer(cached, make)
             self._promised[cached.layer.descriptor.digest] = tree_id
             self._origins[cached.layer.descriptor.digest] = cached.origin
 
     def get(self, tree_id: str) -> CachedLayer | None:
-        """Return what a cache offers for a layer."""
+        """Return the blob that a cache offers for a layer."""
         offer = self._offers.get(tree_id)
         return None if offer is None else offer.cached
 
@@ -73,20 +73,20 @@ class CachedLayers:
         return self._promised.get(digest)
 
     def origin(self, digest: Digest) -> str:
-        """Return where the blob of a built layer can be had besides the store, "" for nowhere."""
+        """Return a place besides the store that has the blob of a built layer, "" if there is none."""
         return self._origins.get(digest, "")
 
     def add_origin(self, digest: Digest, origin: str) -> None:
-        """Note where the blob of a built layer is now, unless a place is known."""
+        """Note a place of a built layer's blob, unless one is known."""
         with self._lock:
             self._origins.setdefault(digest, origin)
 
     def replaced(self, tree_id: str) -> bool:
-        """Tell whether the layer was made after all: what was found out about the one of the cache is void."""
+        """Tell whether the layer was made after all: then facts about the cache's blob no longer apply."""
         return tree_id in self._replaced
 
     def replace(self, tree_id: str, error: FirkinError) -> bool:
-        """Make a layer that its cache does not deliver, which `error` tells of; say whether that was possible."""
+        """Make a layer that its cache does not deliver, for the reason `error`; say whether that was possible."""
         with self._replacing:
             if tree_id in self._replaced:
                 return True  # another step was here first

@@ -1,4 +1,4 @@
-"""What is told of a layer that cannot be unpacked, or cannot be written. Pure."""
+"""The errors for a layer that cannot be unpacked, or cannot be written. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firkin.oci.descriptor import Descriptor
 
 
 def damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinError:
-    """Return the error for a layer's blob that is not what it should be, or that is more than may be unpacked."""
+    """Return the error for a layer's blob that is invalid, or that exceeds the limits of unpacking."""
     what = f"layer {descriptor.digest} cannot be unpacked: {error}"
     if hints := limit_hints(error):
         return StepFailed(what, code="unpack-limit", hints=hints)
@@ -21,7 +21,7 @@ def damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinErr
 
 
 def unfit(error: ValueError) -> StepFailed:
-    """Return the error for a file that a layer cannot take: its name means a removal, or it changed meanwhile."""
+    """Return the error for a file that a layer cannot hold: its name means a removal, or it changed meanwhile."""
     return StepFailed(
         str(error),
         code="layer-content",

@@ -1,9 +1,9 @@
-"""Where the blobs of base images come from (a registry, a layout on this machine), and how they are kept. Does I/O.
+"""Fetches the blobs of base images (from a registry, or a layout on this machine) and keeps them. Does I/O.
 
     chunks = fetcher.fetch(origin, descriptor)         or: with client.open_blob(name, descriptor) as chunks
     keep_blob(store, descriptor, verified(chunks, descriptor), cancel)
 
-`copy_chunks` is the one loop that moves a blob from where it is to where it is kept.
+`copy_chunks` is the one loop that moves a blob from its source to its target.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CHUNK = 1 << 20
 
 
 class Target(Protocol):
-    """What a blob is written to: a writer of the store, a file."""
+    """A place to write a blob to: a writer of the store, a file."""
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
@@ -37,10 +37,10 @@ class Target(Protocol):
 def copy_chunks(
     chunks: Iterable[bytes], target: Target, cancel: Cancel, moved: Callable[[int], None] | None = None
 ) -> None:
-    """Write a blob's bytes to where they are kept; `moved` is told how many there are so far.
+    """Write a blob's bytes to a target; `moved` is called with their number so far.
 
     `chunks` verify themselves in the end, as those of `RegistryClient.open_blob` and of `verified` do. Raises
-    Cancelled when the build is told to stop.
+    Cancelled when `cancel` is set.
     """
     done = 0
     for chunk in chunks:
@@ -69,7 +69,7 @@ def keep_blob(
 
 
 def verified(chunks: Iterable[bytes], descriptor: Descriptor) -> Iterator[bytes]:
-    """Pass a blob's bytes on; raises ValueError in the end if they are not those that its descriptor states."""
+    """Pass a blob's bytes on; raises ValueError in the end if they do not match the descriptor."""
     hasher = new_hasher(descriptor.digest.partition(":")[0])
     size = 0
     for chunk in chunks:
@@ -81,7 +81,7 @@ def verified(chunks: Iterable[bytes], descriptor: Descriptor) -> Iterator[bytes]
 
 
 class BlobFetcher(Protocol):
-    """Where blobs that are not in the store come from."""
+    """Fetches blobs that are not in the store."""
 
     def fetch(self, origin: str, descriptor: Descriptor) -> Iterator[bytes]:
         """Yield the blob's bytes, not yet verified; raises FirkinError."""
@@ -95,7 +95,7 @@ class LayoutReader(Protocol):
 
 
 class OriginFetcher:
-    """Reads blobs by the origin that a Pull op states."""
+    """Reads blobs by the origin in a Pull op."""
 
     def __init__(
         self, client: Callable[[], RegistryClient], layouts: Mapping[str, LayoutReader], image_dir: str = ""
@@ -128,7 +128,7 @@ class OriginFetcher:
         )
 
     def _near(self, descriptor: Descriptor) -> BinaryIO | None:
-        """Open a blob of the directory of images that a warmer filled; whoever reads it verifies it."""
+        """Open a blob in the directory of images that a warmer filled; the reader verifies it."""
         if not self._image_dir:
             return None
         try:

@@ -1,4 +1,4 @@
-"""The form of a layer's blob: what its bytes depend on besides its tree. Pure."""
+"""The form of a layer's blob: everything that its bytes depend on besides its tree. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from firkin.oci import media
 
 
 class LayerFormat(msgspec.Struct, frozen=True):
-    """What the bytes of a layer's blob depend on, besides its tree."""
+    """Everything that the bytes of a layer's blob depend on besides its tree."""
 
     compression: media.Compression = "gzip"
     level: int | None = None
     clamp_s: int | None = None  # latest mtime, seconds since the epoch
-    clamp_all: bool = True  # or else only what a RUN wrote
+    clamp_all: bool = True  # False: clamp only layers with times from a RUN
     force: bool = False  # recompress pulled layers that are compressed otherwise
     ignore: tuple[str, ...] = ()  # paths left out
 
@@ -26,7 +26,7 @@ class LayerFormat(msgspec.Struct, frozen=True):
         return ":".join((self.compression, level, clamp, *self.ignore))
 
     def of(self, ref: LayerRef) -> LayerFormat:
-        """Return the form of one layer: those of a base keep their times, whatever is wanted of the others."""
+        """Return the form of one layer: layers of a base always keep their times."""
         return self.when(from_run=ref.from_run) if ref.pulled is None else self.unclamped()
 
     def when(self, *, from_run: bool) -> LayerFormat:
@@ -38,11 +38,11 @@ class LayerFormat(msgspec.Struct, frozen=True):
         return self if self.clamp_s is None else msgspec.structs.replace(self, clamp_s=None)
 
     def accepts(self, variant: str) -> bool:
-        """Say whether a layer that was written in another form will do: one of another level does."""
+        """Say whether a blob of another form can be used as it is: another level alone is accepted."""
         theirs, ours = variant.split(":"), self.variant.split(":")
         return theirs == ours or (not self.force and (theirs[0], theirs[2:]) == (ours[0], ours[2:]))
 
     def can_be_made_of(self, variant: str) -> bool:
-        """Say whether nothing is lost in another form that this one needs: paths, or times."""
+        """Say whether a blob of another form still has all paths and times that this form needs."""
         theirs, ours = variant.split(":"), self.variant.split(":")
         return theirs[3:] == ours[3:] and theirs[2] in ("", ours[2])

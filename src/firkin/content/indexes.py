@@ -1,7 +1,7 @@
-"""Indexes of layers: what their files are called, without the files. Does I/O.
+"""Indexes of layers: the metadata of their files, without the contents. Does I/O.
 
-A tree has its index beside it where files cannot have their owners; `stacked` reads it. A layer that is not
-unpacked gets one of its own in the store (`ensure`), made from its blob as that passes by.
+A tree has its index beside it where files cannot have their owners (`of_tree`). A layer that is not unpacked
+gets one of its own in the store (`ensure`), made while its blob is read.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ class LayerIndexes:
         self._limits = limits
 
     def of_tree(self, tree: str) -> LayerIndex | None:
-        """Open the index beside a tree, which knows the owners where files have none; None where it is not needed."""
+        """Open the index beside a tree, which has the owners that files cannot have; None where it is not needed."""
         path = self._store.trees.index_beside(tree) if self._owner_free else None
         return None if path is None else open_index(path)
 
     def ensure(self, ref: LayerRef, vertex: str, *, keep_blob: bool) -> LayerIndex:
         """Open the index of a layer that is not unpacked; makes it if missing.
 
-        `keep_blob`: the blob will be wanted as well, so it is kept when it is read for the index. Raises StepFailed,
+        `keep_blob`: the blob will be needed as well, so it is kept when it is read for the index. Raises StepFailed,
         RegistryError or StoreError for a blob that cannot be read.
         """
         path = self._path(ref.tree_id)
         try:
-            os.utime(path)  # `prune` goes by it
+            os.utime(path)  # `prune` reads this time
             return open_index(path)
         except (FileNotFoundError, ValueError):
-            pass  # there is none, or one of another version, or one that a power failure cut short
+            pass  # it is missing, or of another version, or cut short by a power failure
         known, origin = self._sources.find(ref)
         descriptor = known.descriptor
         if keep_blob:
@@ -69,7 +69,7 @@ class LayerIndexes:
 
 
 def owners_of(index: LayerIndex) -> OwnerOf:
-    """Return what gives the files of a tree the owners that its index knows."""
+    """Return a function that gives the files of a tree the owners that its index has."""
 
     def owner_of(path: str, uid: int, gid: int) -> tuple[int, int]:
         record = index.lookup(path)

@@ -10,7 +10,7 @@ one task, and kept in the store.
     cached    what caches elsewhere offer: `offer`, `origin`, `add_origin`
     progress  the lines of base images that are being fetched: `belongs`
 
-That is all that builds use of them; the parts use each other from the bottom up, as `open_layers` hands them out.
+Builds use no other methods. The parts use each other only as the arguments in `open_layers` show.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from firkin.tasks.pools import Pools
 
 
 class Layers(msgspec.Struct, frozen=True):
-    """What a build does with layers.
+    """The layers of one build, by form.
 
-    `owner_free`: files cannot get owners here, so that indexes know them. `limits` are those of unpacking.
+    `owner_free`: files cannot get owners here, so indexes hold these. `limits` are those of unpacking.
     """
 
     trees: LayerTrees

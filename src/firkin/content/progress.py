@@ -1,8 +1,8 @@
-"""Under which line of the plan a base image's bytes are shown. Pure. All that it does is to emit events.
+"""Shows downloads of a base image's layers under the vertex of its FROM. Pure. It only emits events.
 
-The layers of a base are fetched when a step needs them, by whichever needs them first. What they are is their
-FROM: its vertex begins (again, for it has ended when its name was resolved) with the first byte and ends with
-the last, so that a step is not charged for a download.
+The first step that needs the layers of a base fetches them. The vertex of their FROM starts with the first byte
+(a second time, because it ended when its name was resolved) and ends with the last, so that the download does not
+count as time of the step.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class FetchProgress:
         self._users: dict[str, int] = {}
 
     def belongs(self, digest: Digest, vertex: str) -> None:
-        """Show a blob under a vertex; the first that claims it has it."""
+        """Show a blob under a vertex; the first vertex given for a blob counts."""
         with self._lock:
             self._vertices.setdefault(digest, vertex)
 
     def vertex(self, digest: Digest, waiting: str) -> str:
-        """Return the vertex of a blob: its base image's, else that of the step which waits for it."""
+        """Return the vertex of a blob: that of its base image, else `waiting`, the step that waits for it."""
         return self._vertices.get(digest, waiting)
 
     @contextmanager
     def shown(self, digests: Iterable[Digest]) -> Iterator[None]:
-        """Let the base images of these blobs be running while they are fetched; blocks may overlap."""
+        """Show the base images of these blobs as running during the block; blocks may overlap."""
         own = tuple({self._vertices[digest] for digest in digests if digest in self._vertices})
         for vertex in own:
             self._enter(vertex)

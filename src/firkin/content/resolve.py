@@ -1,9 +1,9 @@
-"""Names to base images: the store, the records of earlier builds, the registry. Does I/O.
+"""Resolves names to base images: from the store, records of earlier builds, the registry. Does I/O.
 
-A name that `firkin build -t` (or `pull`) put into the store is used as it is, as docker does, unless
-fresh ones are asked for (`--pull`). Otherwise one manifest HEAD asks whether the name still means what
-it meant, unless that was asked lately enough (`--base-max-age`); manifests and configurations that are
-known are not fetched again.
+A name that `firkin build -t` (or `pull`) put into the store is used without asking the registry, as in
+docker, unless `--pull` is given. Otherwise one manifest HEAD asks whether the name still points to the
+same digest, unless the last such check is recent enough (`--base-max-age`). Manifests and configurations
+in the store are not fetched again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ImageResolver:
         self._busy: dict[tuple[str, str], threading.Lock] = {}
 
     def resolve(self, name: str, platform: Platform) -> Resolved:
-        """Return the image that a name means; raises RegistryError, DockerfileError."""
+        """Return the image that a name points to; raises RegistryError, DockerfileError."""
         key = (name, str(platform))
         with self._lock:
             busy = self._busy.setdefault(key, threading.Lock())
@@ -85,7 +85,7 @@ class ImageResolver:
                 f"failed to parse stage name `{name}`: {error}", code="reference", exit_code=1, hints=hints
             ) from error
         if reference.name == f"{DOCKER_HUB}/library/{DIGEST_NAME}":
-            # BuildKit asks the Hub for a repository `sha256`, which nobody can have.
+            # BuildKit asks the Hub for a repository `sha256`, which cannot exist.
             raise RegistryError(f"`{name}` is a digest, not a name", code="reference", exit_code=1, hints=(_ID_HINT,))
         if not self._pull:
             stored = self._store.images.find(reference)
@@ -121,7 +121,7 @@ class ImageResolver:
         return Resolved(str(reference), digest, image, _origin(reference, image))
 
     def _digest(self, reference: Reference, platform: Platform, remembered: ResolvedName | None) -> Digest:
-        """Return what a name points to: asks the registry, unless the name says it or it was asked lately enough."""
+        """Return the digest that a name points to; asks the registry unless the name has it or a check is recent."""
         if reference.digest is not None:
             return reference.digest
         if remembered is None:
@@ -139,7 +139,7 @@ class ImageResolver:
             )
             self._emit(Warned(self._clock(), "base-not-checked", text))
             return remembered.digest
-        if remembered.digest == digest and self._max_age_s:  # it was asked just now
+        if remembered.digest == digest and self._max_age_s:  # it was checked just now
             self._store.records.add_resolved(str(reference), str(platform), digest, remembered.manifest)
         return digest
 
@@ -175,7 +175,7 @@ class ImageResolver:
 
 
 def _is_out_of_reach(error: RegistryError) -> bool:
-    """Tell whether a registry gave no answer, rather than one that says no."""
+    """Tell whether a registry gave no answer at all."""
     return not error.status and (error.temporary or error.code in ("registry-unreachable", "registry-proxy"))
 
 

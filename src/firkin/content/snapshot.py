@@ -1,4 +1,4 @@
-"""Snapshots: stacks of layers as the engine handles them, and what identifies them. Pure."""
+"""Snapshots: stacks of layers as the engine handles them, and their identities. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class LayerRef(msgspec.Struct, frozen=True):
     """One layer. `tree_id` is the name of its unpacked form in the store.
 
     `pulled` and `origin` (see ops.Pull) are set for the layers of a base image. `from_run`: its files
-    may have times at which a RUN happened to write them.
+    may have mtimes from a RUN, which differ in every build.
     """
 
     tree_id: str
@@ -22,12 +22,12 @@ class LayerRef(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A root file system: layers bottom first. `identity` is what cache keys see of it."""
+    """A root file system: layers bottom first. `identity` stands for it in cache keys."""
 
     layers: tuple[LayerRef, ...]
     identity: str
 
     def add(self, layer_id: str, *, known_as: str = "", from_run: bool = False) -> Snapshot:
-        """Return the snapshot with the layer of a step on top; `known_as` identifies it, if not its id."""
+        """Return the snapshot with the layer of a step on top; `known_as` identifies the layer instead of its id."""
         identity = framed_hash((self.identity.encode(), (known_as or layer_id).encode()))
         return Snapshot((*self.layers, LayerRef(layer_id, from_run=from_run)), identity)

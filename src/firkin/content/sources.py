@@ -1,4 +1,4 @@
-"""Where the bytes of layers come from: the store, a base image's registry or layout, a cache. Does I/O."""
+"""Finds the bytes of layers: in the store, a base image's registry or layout, a cache. Does I/O."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LayerSources:
         self._clock = clock
 
     def available(self, tree_id: str) -> bool:
-        """Say whether a built layer is here in any form, or in a cache that this build found."""
+        """Say whether a built layer is in the store in any form, or offered by a cache."""
         if self._cached.get(tree_id) is not None or self._store.trees.has(tree_id):
             return True
         blobs = self._store.records.layer_blobs(tree_id)
@@ -94,10 +94,10 @@ class LayerSources:
                 yield chunk
 
     def ensure_blob(self, layer: Layer, origin: str, vertex: str = "") -> None:
-        """Have the bytes of a described layer in the store; fetches them if they are not.
+        """Ensure that the store has the bytes of a described layer; fetches them if missing.
 
-        `vertex` is the step that waits for them; without one, it is a line of its own. Raises LostLayer for one
-        that only a cache had.
+        `vertex` is the step that waits for them; without one the download gets a line of its own. Raises LostLayer
+        for a layer that only a cache had.
         """
         descriptor = layer.descriptor
         if self._store.keeps(descriptor):
@@ -131,7 +131,7 @@ class LayerSources:
             raise
 
     def _tell_lost(self, digest: Digest, error: FirkinError) -> None:
-        """Raise LostLayer if only a cache has the blob; what it said is forgotten."""
+        """Raise LostLayer if only a cache has the blob, and forget what the cache said of the layer."""
         tree_id = self._cached.promised(digest)
         if tree_id is not None:
             self._store.records.forget_layer(tree_id)

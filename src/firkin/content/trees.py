@@ -1,7 +1,7 @@
-"""Layers as trees: fetches and unpacks what is missing, keeps what steps change, shows stacks of them. Does I/O.
+"""Layers as trees: fetches and unpacks missing ones, keeps the changes of steps, shows stacks of trees. Does I/O.
 
-A tree is made once, by one task, and kept in the store. The trees of a base are unpacked side by side; what depends
-on the layers below (attributes of directories that a layer's tar only implies) is mended when those are there.
+A tree is made once, by one task, and kept in the store. The layers of a base are unpacked in parallel. Attributes of
+directories that a layer's tar only implies depend on the layers below, so they are set once those are unpacked.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _Unpacking = Task[tuple[StagedTree, Unpacked]]
 class LayerTrees:
     """The unpacked layers of one build. Thread-safe.
 
-    `owner_free`: files cannot get owners here, so the index beside a tree knows them.
+    `owner_free`: files cannot get owners here, so the index beside a tree holds them.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class LayerTrees:
         self._sealing = threading.Lock()
 
     def has_base(self, snapshot: Snapshot) -> bool:
-        """Tell whether the layers of a base image are here, in either form."""
+        """Tell whether the store has the layers of a base image, as trees or blobs."""
         return not self._missing(snapshot)
 
     def ensure(self, snapshot: Snapshot, vertex: str) -> tuple[str, ...]:
-        """Return the diff directories of a snapshot, bottom first; makes what is missing.
+        """Return the diff directories of a snapshot, bottom first; makes missing ones.
 
-        Downloads and unpacks all missing layers side by side; `vertex` gets the progress of what is no base image's.
+        Downloads and unpacks missing layers in parallel; `vertex` gets the progress of those of no base image.
         """
         with self._progress.shown(self._missing(snapshot)):
             self._use(snapshot)
@@ -97,13 +97,13 @@ class LayerTrees:
         ]
 
     def _use(self, snapshot: Snapshot) -> None:
-        """Keep `prune` from the trees that are here, before anybody relies on them."""
+        """Protect the trees in the store from `prune`, before anybody relies on them."""
         here = tuple(ref.tree_id for ref in snapshot.layers if self._store.trees.has(ref.tree_id))
         if here:
             self._store.records.use_trees(here)
 
     def _begin(self, snapshot: Snapshot, vertex: str) -> dict[str, _Unpacking]:
-        """Start unpacking each layer that has no tree, unless another step did; return the tasks by layer."""
+        """Start unpacking each layer that has no tree, unless another step has; return the tasks by layer."""
         tasks: dict[str, _Unpacking] = {}
         with self._lock:
             for ref in snapshot.layers:
@@ -116,7 +116,7 @@ class LayerTrees:
         return tasks
 
     def _finish(self, ref: LayerRef, task: _Unpacking, below: tuple[str, ...], vertex: str) -> None:
-        """Wait for a layer and give it its name, once it has what it takes from the trees below."""
+        """Wait for a layer, give it the attributes from the trees below, and put it into the store under its name."""
         try:
             staged, result = task.result()
         except FirkinError as error:
@@ -198,20 +198,20 @@ class LayerTrees:
     # Views
 
     def stack(self, trees: tuple[str, ...]) -> StackView:
-        """Return the merged view of trees, bottom first; their indexes know the owners where files have none."""
+        """Return the merged view of trees, bottom first; their indexes have the owners that files cannot have."""
         if not self._owner_free:
             return StackView(trees)
         return StackView(trees, [self._indexes.of_tree(tree) for tree in trees])
 
     def view(self, snapshot: Snapshot, vertex: str) -> StackView:
-        """Return the merged view of a snapshot with all contents at hand; unpacks what is not."""
+        """Return the merged view of a snapshot with all contents; unpacks missing layers."""
         return self.stack(self.ensure(snapshot, vertex))
 
     def names_view(self, snapshot: Snapshot, vertex: str, *, keep_blobs: bool = False) -> View:
-        """Return a view that knows every name of a snapshot, and the contents only where they are unpacked.
+        """Return a view that has every name of a snapshot, but contents of unpacked layers only.
 
-        A layer that is not gets an index, made once from its blob as it passes. The files are not kept, nor is the
-        blob, unless `keep_blobs` says that it will be wanted.
+        A layer that is not unpacked gets an index, made once while its blob is read. Its files are not kept; its
+        blob is kept only with `keep_blobs`, if it will be needed.
         """
         readers: list[LayerReader] = []
         self._use(snapshot)
@@ -236,7 +236,7 @@ def _heard(changes: Iterable[Change], index: IndexWriter) -> Iterator[Change]:
 
 
 def _take_attributes(below: str, path: str) -> None:
-    """Give a new diff directory the attributes of the root below: overlayfs shows those of the topmost."""
+    """Give a new diff directory the attributes of the root below, since overlayfs shows those of the topmost."""
     try:
         status = os.stat(below)
     except FileNotFoundError:
@@ -248,7 +248,7 @@ def _take_attributes(below: str, path: str) -> None:
 
 
 def _take_from_below(root: str, paths: tuple[str, ...], below: StackView, owner_free: bool) -> None:
-    """Give directories that a layer's tar only implies what they have in the layers below.
+    """Give directories that a layer's tar only implies the attributes that they have in the layers below.
 
     Overlayfs shows the attributes of the topmost layer, so without this a `usr/bin/tool` alone would hide
     the mode and owner of `/usr`.
