@@ -1,7 +1,7 @@
-"""Changes to a tree on disk, contents by reflink, hard link or copy in the kernel. Does I/O. `solve` and `rootfs` use
-it.
+"""Applies changes to a tree on disk; contents by reflink, hard link or copy in the kernel. Does I/O.
 
-The twin of `stream.write_layer`: the same changes, as a diff tree (what overlayfs wants) or onto a flat one.
+The twin of `stream.write_layer`: it takes the same changes, and makes a diff tree (what overlayfs needs) or changes a
+flat tree. `content`, `rootfs`, `sandbox` and `builder` use it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PLAIN = Entry("dir", 0o755)
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """How it went: `linked` and `cloned` files cost nothing, `copied_bytes` did; `skipped` as in Unpacked."""
+    """What was done: `linked` and `cloned` files cost nothing, `copied_bytes` were copied; `skipped` as in Unpacked."""
 
     entries: int
     linked: int = 0
@@ -56,11 +56,11 @@ def apply_changes(
 ) -> Applied:
     """Make the changes beneath `root`: a diff tree (fresh, or a former one of the same layer) or a flat tree.
 
-    Contents that `may_link` (those in trees that nobody writes to, and that will not be seen together
-    with this one) are hard-linked where owner, mode, time and xattrs are what they should be already;
-    never into a flat tree. `below` gives directories that the changes
-    presume their attributes. Raises ValueError for a file that shrank or grew and for parents that are
-    no directories, HostError for owners that are not mapped, OSError.
+    Contents for which `may_link` is true (those in trees that nobody writes to, and that are never seen
+    together with this one) are hard-linked if their owner, mode, time and xattrs are right already; never into
+    a flat tree. Parents without a change of their own get their attributes from `below`. Raises ValueError for
+    a file that shrank or grew and for parents that are no directories, HostError for owners that are not
+    mapped, OSError.
     """
     with Folders(root) as folders:
         applier = _Applier(folders, form, may_link, chown, below)
@@ -73,7 +73,7 @@ def apply_changes(
 
 
 class _Applier:
-    """The tree being made. `_known` are its directories, with what to set on them at the end."""
+    """The tree being made. `_known` has its directories, with the attributes to set on them at the end."""
 
     def __init__(
         self, folders: Folders, form: Form, may_link: Callable[[str], bool] | None, chown: bool, below: View | None
@@ -110,7 +110,7 @@ class _Applier:
             self._hide(path)
 
     def end(self) -> Applied:
-        """Set what is set on directories last: making files in them changes their times."""
+        """Set the attributes of directories last, because making files in them changes their times."""
         for path in reversed(self._known):
             entry = self._known[path]
             if entry is not None:
@@ -135,7 +135,7 @@ class _Applier:
         self._known[path] = entry
 
     def _hide(self, path: str) -> None:
-        """Make a directory show nothing of what was there before."""
+        """Hide what a directory held before."""
         fd = self._folders.readable(path)
         try:
             if not self._flat:
@@ -202,7 +202,7 @@ class _Applier:
             os.close(fd)
 
     def _link(self, source: str, at: int, name: str, entry: Entry) -> bool:
-        """Link where that is the same as a copy; False where it is not, or cannot be."""
+        """Hard-link a file if that equals a copy; return False if it does not, or if it cannot be linked."""
         status = os.lstat(source)
         if (
             status.st_mtime_ns != entry.mtime_ns
@@ -281,7 +281,7 @@ class _Applier:
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     def _ensure(self, folder: str) -> None:
-        """Make the parents that the changes presume, looking as they do below."""
+        """Make the parents that have no change of their own, with the attributes that they have below."""
         missing = []
         while folder not in self._known:
             missing.append(folder)

@@ -1,4 +1,4 @@
-"""Owners, attributes, special files and removals on disk. Does I/O. `layer` and `rootfs` use it.
+"""Owners, attributes, special files and removals on disk. Does I/O. `layer` and `content` use it.
 
 Files are named by the descriptor of their directory and one name in it. Spec: Linux
 Documentation/filesystems/overlayfs.rst (whiteouts and opaque directories, userxattr).
@@ -22,7 +22,7 @@ _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ELOOP, err
 
 
 def unmakable(path: str, error: OSError) -> ValueError | None:
-    """Return the error for what no file system takes under this name; None where the machine is to blame."""
+    """Return the error for a file that no file system can hold under this name; None for a fault of the machine."""
     if error.errno not in _OF_THE_NAME:
         return None
     shown = path if len(path) <= 120 else f"{path[:100]}…"
@@ -50,10 +50,10 @@ def set_owner(target: str | int, entry: Entry, shown: str, *, dir_fd: int | None
 
 
 def set_xattr(target: int, attribute: str, value: bytes, shown: str, *, escape: bool) -> str:
-    """Set what a layer may carry, ignore the rest; return why it was refused, or "".
+    """Set an attribute that a layer may carry, ignore any other; return why it was refused, or "".
 
-    `escape` is for trees that overlayfs will read: a layer must not give it orders, and escaped
-    attributes show under their own name once mounted. Raises ValueError for what no file can have.
+    `escape` is for trees that overlayfs will read: a layer must not control overlayfs, and escaped attributes
+    appear under their own name once mounted. Raises ValueError for an attribute that no file can have.
     """
     if attribute.startswith("user."):
         if escape and attribute.startswith("user.overlay."):
@@ -88,7 +88,7 @@ def make_special(dir_fd: int, name: str, entry: Entry) -> str:
 
 
 def make_whiteout(dir_fd: int, name: str) -> None:
-    """Make what overlayfs takes for a removal; raises FileExistsError.
+    """Make a file that overlayfs takes for a removal; raises FileExistsError.
 
     Where even the device 0:0 is refused (kernels before 5.8 in user namespaces), the form by
     attributes is used, which kernels from 6.7 understand.
@@ -125,7 +125,7 @@ def is_whiteout(dir_fd: int, name: str) -> bool:
     try:
         fd = os.open(name, _READ, dir_fd=dir_fd)
     except PermissionError:
-        return False  # the marks are readable
+        return False  # a file with the mark is always readable
     try:
         return WHITEOUT_XATTR in os.listxattr(fd)
     finally:
@@ -133,7 +133,7 @@ def is_whiteout(dir_fd: int, name: str) -> bool:
 
 
 def get_xattr(full: str, name: str) -> bytes | None:
-    """Return an extended attribute of a file that is not followed; None: it has none."""
+    """Return an extended attribute of a file, whose links are not followed; None if it has none."""
     try:
         return os.getxattr(full, name, follow_symlinks=False)
     except OSError:

@@ -1,9 +1,9 @@
-"""An iterator that runs ahead in a thread of its own. Does I/O. `layer`, `solve` and `export` use it.
+"""An iterator that runs ahead in a thread of its own. Does I/O. `layer` uses it.
 
     with Background(chunks, depth=4) as ahead:
         for chunk in ahead: ...
 
-At most `depth` items wait. What the iterator raises is raised where the items are taken. Leaving the
+At most `depth` items wait. An error of the iterator is raised where the items are taken. Leaving the
 `with` early stops the iterator at its next item and waits for it.
 """
 

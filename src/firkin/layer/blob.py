@@ -1,7 +1,7 @@
-"""A layer's blob on its way in, in one pass: verify, tee, inflate, verify, unpack or index. Does I/O. `solve` uses it.
+"""Reads a layer's blob in one pass: verify, tee, inflate, verify, unpack or index. Does I/O. `content` uses it.
 
-Nothing that is made of a blob counts before its digest, its size and the digest of its tar are what the
-image says of them: whatever bears the name of a layer holds that layer.
+A result counts only once the digest and size of the blob and the digest of its tar match the image, so
+that everything stored under the name of a layer really holds that layer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class BlobSink(Protocol):
-    """Where the blob goes as it comes in. Called from one other thread."""
+    """Takes the blob as it comes in. Called from one other thread."""
 
     def write(self, data: Buffer, /) -> object: ...
 
@@ -45,13 +45,13 @@ def unpack_blob(
     progress: Callable[[int], None] | None = None,
     limits: UnpackLimits = UNPACK_LIMITS,
 ) -> tuple[Unpacked, DiffID]:
-    """Unpack a layer blob while it comes in; return what came of it and its diff_id.
+    """Unpack a layer blob while it comes in; return the result and the blob's diff_id.
 
     Digest and size are verified against `descriptor`, the tar against `diff_id` (None: not known).
-    `chunks` is pulled and `blob_sink` written in one thread, inflating and the tar's digest have
-    threads of their own, the caller's unpacks. `progress` gets the count of blob bytes so far, in the
-    first thread. Raises ValueError for what does not match, besides all that `unpack_layer` raises;
-    the tree is then to be thrown away.
+    One thread pulls `chunks` and writes `blob_sink`; inflating and the tar's digest have a thread each;
+    the caller's thread unpacks. `progress` gets the count of blob bytes so far, in the first thread.
+    Raises ValueError for a mismatch, besides all that `unpack_layer` raises; the tree must then be
+    removed.
     """
 
     def unpack(tar: Iterable[bytes]) -> Unpacked:
@@ -70,7 +70,7 @@ def index_blob(
 ) -> DiffID:
     """Note every member of a layer blob in `writer`, without unpacking; return its diff_id.
 
-    Verifies as `unpack_blob` does. Raises ValueError; what was noted is then to be thrown away.
+    Verifies as `unpack_blob` does. Raises ValueError; the notes must then be discarded.
     """
     verified = verified_blob(chunks, descriptor)
     return read_tar(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer, limits))[1]
@@ -87,7 +87,7 @@ def recompress_blob(
 ) -> LayerDigests:
     """Write the tar of a layer blob, byte for byte, as a blob of another compression.
 
-    Verifies as `unpack_blob` does. Raises ValueError; what was written is then to be thrown away.
+    Verifies as `unpack_blob` does. Raises ValueError; the bytes written must then be discarded.
     """
     verified = verified_blob(chunks, descriptor)
     take = partial(write_tar, sink=sink, compression=compression, level=level)
@@ -101,7 +101,7 @@ def read_tar(
     compression: Format | None,
     take: Callable[[Iterable[bytes]], T],
 ) -> tuple[T, DiffID]:
-    """Give the inflated tar to `take`, which reads it to its end; check what came against the image.
+    """Give the inflated tar to `take`, which reads it to its end; check blob and tar against the image.
 
     Raises ValueError.
     """
@@ -112,7 +112,7 @@ def read_tar(
             Background(_hashed(inflated, hasher), depth=4) as tar,
         ):
             result = take(tar)
-        # What may stand behind the last compressed stream counts for the digest too.
+        # Bytes behind the last compressed stream count for the digest too.
         for _ in verified:
             pass
     found = DiffID(finish(hasher))
@@ -127,7 +127,7 @@ def verified_blob(
     sink: BlobSink | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[bytes]:
-    """Pass the blob on, in pieces of some size; raises ValueError where it is not what it should be."""
+    """Pass the blob on in pieces of limited size; raises ValueError if it does not match the descriptor."""
     hasher = new_hasher(descriptor.digest.partition(":")[0])
     size = 0
     small: list[bytes] = []
@@ -164,7 +164,7 @@ def verified_blob(
 
 
 def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut what is large: a fast connection delivers megabytes at once, and several pieces wait in each queue."""
+    """Cut large chunks: a fast connection delivers megabytes at once, and several pieces wait in each queue."""
     for chunk in chunks:
         if len(chunk) <= _PIECE:
             yield chunk

@@ -18,7 +18,7 @@ OPAQUE_NAME = ".wh..wh..opq"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What a name in a tree stands for.
+    """The file behind a name in a tree.
 
     `mode` is the permission bits with setuid, setgid and sticky (07777). `target` is a symbolic
     link's text. `inode` is set for a file with several names: entries with an equal one are hard
@@ -74,10 +74,10 @@ _MAX_LINKS = 255
 
 
 def is_beneath(path: str) -> bool:
-    """Say whether a change's path is one: made of names alone, so that it stays beneath whatever it is joined to.
+    """Say whether a change's path consists of names alone, so that it stays beneath any directory it is joined to.
 
-    Sources are checked where they are opened (`context.views.CheckedView`, `layer.tar.clean_name`); those who write
-    layers and trees ask again, so that a path that slipped through is a fault that stops here.
+    Sources are checked where they are opened (`context.views.CheckedView`, `layer.tar.clean_name`); writers of
+    layers and trees check again, so that a path that slipped through is stopped as a fault.
     """
     if path[:1] not in "/." and "/." not in path and "//" not in path and "\0" not in path and path[-1:] != "/":
         return True

@@ -1,4 +1,4 @@
-"""Two listings of one tree to what changed between them. Pure. `rootfs` uses it through `scan`.
+"""Compares two listings of one tree. Pure. `rootfs` uses it through `scan`.
 
 A listing costs one lstat a file and no read: a file is unchanged if its inode, ctime, size, mtime,
 mode and owner are. It holds about 140 bytes a file: a directory's names in one tuple, what lstat said
@@ -40,12 +40,12 @@ LATEST_NS = (1 << 63) - 1
 
 
 def clamp_ns(time_ns: int) -> int:
-    """Return the nearest time that 64 bits hold: file systems know years after 2262."""
+    """Return the nearest time that fits into 64 bits: file systems support years after 2262."""
     return max(-LATEST_NS, min(time_ns, LATEST_NS))
 
 
 def pack_far_stat(stat: Stat) -> bytes:
-    """The same as pack_stat, for times that do not fit."""
+    """Do the same as pack_stat, for times that do not fit."""
     return pack_stat(*stat._replace(ctime_ns=clamp_ns(stat.ctime_ns), mtime_ns=clamp_ns(stat.mtime_ns)))
 
 
@@ -67,7 +67,7 @@ class TreeIndex:
 
 
 class Difference(NamedTuple):
-    """`path` is new or changed (`stat`), or gone (None). `was` is what it was before, if it was."""
+    """`path` is new or changed (`stat`), or gone (`stat` is None). `was` is its earlier Stat, if there was one."""
 
     path: str
     stat: Stat | None
@@ -75,7 +75,7 @@ class Difference(NamedTuple):
 
 
 def compare(before: TreeIndex, after: TreeIndex) -> Iterator[Difference]:
-    """Yield what changed, parents first and names by their bytes; of a tree that is gone, its top only."""
+    """Yield the differences, parents first and names by their bytes; for a removed tree, its top only."""
     if before.root != after.root:
         yield Difference("", after.root, before.root)
     # A stack of directories would yield them in the wrong order: keep each one's walk alive instead.

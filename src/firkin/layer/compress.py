@@ -1,4 +1,4 @@
-"""Compression of streams, out and in. Pure. It computes over iterators; `layer`, `context` and `solve` may import it.
+"""Compression of streams, out and in. Pure. It computes over iterators; `layer`, `registry` and `builder` import it.
 
 Out: a stream is cut into blocks of BLOCK_BYTES that are compressed independently of each other: gzip
 as one member (deflate blocks end at a byte, as with `pigz -i`), zstd as one frame a block, as
@@ -34,7 +34,7 @@ MAGIC_BYTES = 6
 
 
 def detect_format(start: bytes) -> Format:
-    """Return the compression that a file's first bytes tell; "none" where they tell nothing."""
+    """Return the compression that a file's first bytes show; "none" if they show none."""
     for magic, name in _MAGIC:
         if start.startswith(magic):
             return name
@@ -83,7 +83,7 @@ class _GzipEncoder(Encoder):
             fast = isal_zlib.compressobj
             self._make: Callable[[], Any] = lambda: fast(level, isal_zlib.DEFLATED, -15)
         else:
-            # ISA-L has no 0 that stores, and ends at 3; who asks for more wants small files and has time.
+            # ISA-L has no level 0 (stored) and none above 3, which ask for small files at the cost of time.
             import zlib
 
             self._make = lambda: zlib.compressobj(level, zlib.DEFLATED, -15)
@@ -192,7 +192,7 @@ class _Inflater(Protocol):
 
 
 def _inflaters(compression: Format) -> tuple[Callable[[], _Inflater], tuple[type[Exception], ...]]:
-    """Return how to make one for the next stream, and what it raises."""
+    """Return a function that makes an inflater for the next stream, and the errors that it raises."""
     if compression == "gzip":
         from isal import igzip_lib
 
@@ -227,7 +227,7 @@ def _iter_inflated(source: Iterator[bytes], compression: Format) -> Iterator[byt
                 piece = chunk[at : at + _PIECE_IN]
                 while piece or not inflater.needs_input:
                     if fresh and not (piece := piece.lstrip(b"\0")):
-                        break  # zeros may pad the end, as tapes and gzip have it
+                        break  # zeros may pad the end, as on tapes; gzip allows it
                     fresh = empty = False
                     data = inflater.decompress(piece, _PIECE_OUT)
                     piece = b""
@@ -244,7 +244,7 @@ def _iter_inflated(source: Iterator[bytes], compression: Format) -> Iterator[byt
 
 
 class _Source:
-    """The `read` that zstandard wants, over an iterator; it takes shorter answers."""
+    """Gives zstandard the `read` that it needs, over an iterator; zstandard accepts short reads."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -263,7 +263,7 @@ class _Source:
 
 
 def _iter_zstd(source: Iterator[bytes]) -> Iterator[bytes]:
-    # The library does not tell a stream that is cut short from one that ends; the tar reader and the
+    # The library does not distinguish a truncated stream from a complete one; the tar reader and the
     # digests do.
     import zstandard
 

@@ -1,12 +1,12 @@
-"""Unpacking where it can do no harm: in processes that have given up all but what it needs. Does I/O. `solve` uses it.
+"""Unpacks layers in processes that have dropped all rights but those they need. Does I/O.
 
     worker ── fork, before its first thread ──▶ server ── fork, one a layer ──▶ inflates, digests, unpacks
 
 The server lives in mount, network, IPC and UTS namespaces of its own and has no descriptor but its socket. The
-process of a layer has its tree for a root (chroot), the capabilities to make files there and no others, and
-cannot get any. It reads the blob from a pipe, which the worker fills with what it has verified and kept on the
-way; what came of it goes back by another one. Where a right to do one of these things is missing, the rest is
-done all the same.
+process of a layer has its tree as its root (chroot), has only the capabilities to make files there, and cannot
+gain others. It reads the blob from a pipe, which the worker fills with bytes that it has verified and kept on the
+way; the result goes back through a second pipe. If a right for one of these measures is missing, the others are
+still taken. `content`, `builder.solve` and `worker` use it.
 Messages, over a socket: a Job with the descriptors of tree, blob, answer and, if wanted, index ─▶. The answer is
 a Done or a Failed. Mirrors: moby chrootarchive; containers/storage.
 """
@@ -63,7 +63,7 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """What came of it. Names are bytes, since they need not be text."""
+    """The result of a Job. Names are bytes, since they need not be text."""
 
     diff_id: str
     entries: int
@@ -137,7 +137,7 @@ class Confined:
 
 
 def _fill(pipe: int, pieces: Iterator[bytes]) -> None:
-    """Write the blob into the pipe and close it; who does not want all of it says why in its answer."""
+    """Write the blob into the pipe and close it; a reader that stops early says why in its answer."""
     reads = True
     try:
         _widen(pipe)
@@ -188,7 +188,7 @@ def _widen(pipe: int) -> None:
     try:
         fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
     except OSError:
-        pass  # the user has enough of them
+        pass  # the user's limit of pipe pages is reached
 
 
 def _write_all(fd: int, data: bytes) -> None:
@@ -219,10 +219,10 @@ _current: Confined | None = None
 def start_confined(*, at_once: bool = False) -> Confined:
     """Fork the server; this process must have one thread. `unpack_confined` uses it from now on.
 
-    What it needs is loaded with the first layer, or `at_once` where steps may replace the libraries.
+    It loads its libraries with the first layer, or `at_once` if steps may replace them.
     """
     global _current
-    # The worker is who hears of other signals: when it ends, so does this.
+    # Other signals are for the worker to handle: when it ends, so does this.
     pid, own = fork_server(partial(_serve, at_once), on_stop=signal.SIG_IGN, with_parent=signal.SIGKILL)
     _current = Confined(pid, own)
     return _current
@@ -298,7 +298,7 @@ def _make_ready() -> bool:
 
 
 def _move_apart() -> None:
-    """Leave the namespaces of mounts and networks, each where that is allowed."""
+    """Enter new namespaces of mounts, networks, IPC and UTS, each if that is allowed."""
     try:
         syscalls.unshare(_APART)
         return
@@ -330,12 +330,12 @@ def _unpack(message: bytes, fds: list[int]) -> None:
         implied = tuple(map(os.fsencode, unpacked.implied))
         done = Done(diff_id, unpacked.entries, implied, unpacked.root is not None)
         _write_all(answer, msgspec.msgpack.encode(done))
-    except BaseException as error:  # noqa: BLE001  the process's top: whatever happened is its answer
+    except BaseException as error:  # noqa: BLE001  the process's top: any error becomes its answer
         _answer(answer, error)
 
 
 def _confine(root: int) -> None:
-    """Have the tree for a root and nothing else; give up what making files does not need."""
+    """Make the tree the root, with nothing else in reach; drop the rights that making files does not need."""
     os.fchdir(root)
     os.close(root)
     try:

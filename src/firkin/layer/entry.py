@@ -1,8 +1,8 @@
-"""Tar headers to and from bytes, one member at a time. Pure. `layer` and `context` may import it.
+"""Tar headers to and from bytes, one member at a time. Pure. `layer`, `images` and `builder.context` import it.
 
-Written form: ustar, with a PAX header before it only where ustar cannot say it (long or non-ASCII
-names, big numbers, xattrs). Times are whole seconds, as in the layers of other builders. Nothing of
-this machine gets in: no user names, no access times, a fixed name for PAX headers.
+Written form: ustar, with a PAX header before it only for what ustar cannot express (long or non-ASCII
+names, big numbers, xattrs). Times are whole seconds, as in the layers of other builders. Headers hold
+no facts about this machine: no user names, no access times, a fixed name for PAX headers.
 Read form: v7, ustar, PAX (local and global), GNU and star, as bytes of a header and text of records;
 `tar.py` turns a stream into members with it.
 Spec: POSIX.1-2017 pax, ustar and pax interchange format; GNU tar manual, Standard and Sparse.
@@ -23,11 +23,11 @@ TRAILER = bytes(2 * BLOCK)
 MAX_SPECIAL_BYTES = 1 << 20
 """The most that a PAX header or a GNU long name may hold; Go's archive/tar has the same limit."""
 MAX_NAME_BYTES = 4000
-"""PATH_MAX, less what the place of a tree takes of it: no file can be reached under a longer name."""
+"""PATH_MAX, less the length of a tree's own path: no file can be reached under a longer name."""
 MAX_PART_BYTES = 255
-"""NAME_MAX: of one part of a name, and of an extended attribute's."""
+"""NAME_MAX: the limit for one part of a name, and for the name of an extended attribute."""
 MAX_TARGET_BYTES = 4095
-"""What a symbolic link can hold."""
+"""The longest text of a symbolic link."""
 
 _Type = Kind | Literal["link"]
 _TYPES: dict[_Type, bytes] = {
@@ -68,7 +68,7 @@ def encode_member(path: str, entry: Entry, *, link: str = "", clamp_mtime_s: int
     """Return all headers of one member; the content of a file and its padding follow.
 
     `link` makes it a hard link. `clamp_mtime_s` is the latest time that is kept. Raises ValueError
-    for what no tar can hold: a NUL in a name, an xattr with `=` in its name.
+    for an entry that no tar can hold: a NUL in a name, an xattr with `=` in its name.
     """
     type: _Type
     type, target = ("link", link) if link else (entry.kind, entry.target)
@@ -80,7 +80,7 @@ def encode_member(path: str, entry: Entry, *, link: str = "", clamp_mtime_s: int
     if entry.kind == "dir":
         name = path + "/" if path else "./"
     numbers = _NUMBERS % (entry.mode, entry.uid, entry.gid, size, mtime)
-    # What passes here surely fits into one header. Numbers that are too big make the field too long.
+    # A member that passes here fits into one header. Numbers that are too big make the field too long.
     text = name + target
     if (
         len(text) <= 100
@@ -106,7 +106,7 @@ def encode_opaque(path: str) -> bytes:
 
 
 def _encode_hard(type: _Type, name: str, entry: Entry, target: str, size: int, mtime: int) -> bytes:
-    """Encode what needs a PAX header, or a name split in two."""
+    """Encode a member that needs a PAX header, or its name split in two."""
     raw_name, raw_target = encode_text(name), encode_text(target)
     if b"\0" in raw_name + raw_target:
         raise ValueError(f"a name in a tar cannot hold a NUL: {name!r}")
@@ -149,7 +149,7 @@ def _short_name(name: bytes, records: dict[bytes, bytes]) -> tuple[bytes, bytes]
 
 
 def _short_number(key: bytes, value: int, most: int, records: dict[bytes, bytes]) -> int:
-    """Return a number as its header has it; one that does not fit there becomes a record."""
+    """Return a number for its header field; one that does not fit there becomes a record."""
     if 0 <= value <= most:
         return value
     records[key] = b"%d" % value
@@ -192,7 +192,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _ascii(raw: bytes) -> bytes:
-    # A reader without PAX sees this; the slash at the end must survive, it may be all that says "directory".
+    # A reader without PAX sees this. The slash at the end must survive: it may be the only mark of a directory.
     kept = bytes(byte for byte in raw if byte < 128)
     return kept[:99] + b"/" if kept.endswith(b"/") else kept[:100]
 
@@ -264,14 +264,14 @@ def _check_signed_sum(block: bytes, check: bytes, stored: int) -> None:
 
 
 def _joined(prefix: bytes, rest: bytes, name: bytes) -> bytes:
-    """Return a name that stands in two parts; the first is shorter in star's headers."""
+    """Return a name that is stored in two parts; the first is shorter in star's headers."""
     if rest.endswith(b"tar\0"):
         prefix = prefix[:131]
     return prefix.partition(b"\0")[0] + b"/" + name
 
 
 def _loose_numbers(block: bytes, kind: bytes) -> tuple[int, ...]:
-    """Return mode, uid, gid, size, mtime, major and minor in whatever form; raises ValueError."""
+    """Return mode, uid, gid, size, mtime, major and minor from any of their forms; raises ValueError."""
     fields = [block[100:108], block[108:116], block[116:124], block[124:136], block[136:148]]
     if kind not in _DEVICES:
         return (*map(_number, fields), 0, 0)

@@ -1,6 +1,6 @@
 """A layer's metadata in one small file: every member, sorted, found by bisection without reading the rest. Does I/O.
 
-`store` keeps one for each layer that it wants to answer for without a tree; `solve` reads them as views.
+`content` keeps one for each layer whose names are needed without a tree, and reads them as views.
 
 Layout, little endian:
   magic    16 bytes
@@ -41,8 +41,9 @@ _FLAG_OPAQUE, _FLAG_LINKED = 1, 2
 
 
 class IndexRecord(NamedTuple):
-    """What one layer says of a path. `entry` None: removed. `opaque`: hides what lies below;
-    `implied`: the layer only says that, or only has members beneath it, and the attributes are not its own."""
+    """One layer's record of a path. `entry` None: removed. `opaque`: hides what lies below;
+    `implied`: the layer says no more than `opaque`, or only has members beneath it, so the attributes are not its own.
+    """
 
     path: str
     entry: Entry | None
@@ -66,7 +67,7 @@ class IndexWriter:
 
     def add(self, change: Change) -> None:
         """Note one change."""
-        # The ordinal keeps several words on one path in their order.
+        # The ordinal keeps several changes of one path in their order.
         ordinal = _ordinal.pack(len(self._records))
         key = key_of(change.path)
         if type(change) is Put:
@@ -103,7 +104,7 @@ class IndexWriter:
             self._records.append(b"".join((key, b"\0\0", ordinal, _fixed.pack(number, 0, 0, 0, 0, 0, 0, 0, 0, 0))))
 
     def write(self, file: IndexFile) -> None:
-        """Write the index; the writer is empty then. Raises ValueError for one above 4 GiB."""
+        """Write the index and empty the writer. Raises ValueError for an index above 4 GiB."""
         from array import array
 
         records = self._records
@@ -124,7 +125,7 @@ class IndexWriter:
                 body = _merge(body, records[index][cut + 4 :])
                 index += 1
             if body[0] == _REMOVE and index < count and records[index].startswith(record[: cut - 1]):
-                # Something is put beneath what is removed: the directory is there, and new.
+                # The layer puts something beneath a path that it removes: so it makes a new directory there.
                 body = bytes((_OPAQUE_ONLY,)) + body[1:]
             if record[: cut - 2] in self._linked:
                 body = body[:1] + bytes((body[1] | _FLAG_LINKED,)) + body[2:]
@@ -154,7 +155,7 @@ def _pack_attribute(name: str, value: bytes) -> bytes:
 
 
 def _merge(old: bytes, new: bytes) -> bytes:
-    """Return what two records of one path mean: what a layer puts wins over what it removes."""
+    """Return the meaning of two records of one path: a Put wins over a removal."""
     old_word, new_word = old[0], new[0]
     opaque = old_word in (_REMOVE, _OPAQUE_ONLY) or new_word in (_REMOVE, _OPAQUE_ONLY) or bool(old[1] & _FLAG_OPAQUE)
     if new_word in (_REMOVE, _OPAQUE_ONLY):
@@ -194,7 +195,7 @@ class LayerIndex:
         self._data.close()
 
     def lookup(self, path: str) -> IndexRecord | None:
-        """Return what the layer says of a path; None: nothing, not even by something beneath it."""
+        """Return the layer's record of a path; None if it has neither the path nor anything beneath it."""
         key = key_of(path)
         at = self._bisect(key + b"\0\0")
         if at == self._count:
@@ -219,7 +220,7 @@ class LayerIndex:
             at += 1
 
     def children(self, path: str) -> Iterator[tuple[str, bool]]:
-        """Yield the names that the layer says something of in a directory, with True for removed ones."""
+        """Yield the names that the layer has or removes in a directory, with True for removed ones."""
         key = key_of(path)
         prefix = key + b"\0" if key else b""
         at = self._bisect(prefix)
@@ -316,7 +317,7 @@ def _unpack_attributes(data: bytes) -> tuple[tuple[str, bytes], ...]:
 
 
 def open_index(path: str) -> LayerIndex:
-    """Map an index; raises ValueError for a file that is none, or not of this version, and OSError."""
+    """Map an index; raises ValueError for a file that is no index of this version, and OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
@@ -347,7 +348,7 @@ def index_tar(chunks: Iterable[bytes], writer: IndexWriter, limits: UnpackLimits
         if name == OPAQUE_NAME:
             writer.add(Opaque(folder))
         elif name.startswith(WHITEOUT_PREFIX * 2):
-            continue  # what aufs kept for itself
+            continue  # internal files of aufs
         elif name.startswith(WHITEOUT_PREFIX):
             bare = name[len(WHITEOUT_PREFIX) :]
             writer.add(Remove(f"{folder}/{bare}" if folder else bare))

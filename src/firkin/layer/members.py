@@ -1,4 +1,4 @@
-"""What a layer's tar says of each path, and how two layers differ. Does I/O. Verify uses it."""
+"""Reads the members of a layer's tar, and compares two layers. Does I/O. `builder.verify` uses it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Content(msgspec.Struct, frozen=True):
 
 
 def read_members(chunks: Iterable[bytes], limits: UnpackLimits = UNPACK_LIMITS) -> dict[str, Content]:
-    """Return what a layer's blob holds, in its order; names without a slash at the end.
+    """Return the members of a layer's tar, in its order; names without a slash at the end.
 
     Whiteouts keep their `.wh.` names. Raises ValueError for a damaged archive.
     """
@@ -39,7 +39,7 @@ def read_members(chunks: Iterable[bytes], limits: UnpackLimits = UNPACK_LIMITS) 
 
 
 class FileDifference(msgspec.Struct, frozen=True):
-    """A path that is not the same in two layers; `what` says how, first the layer that was expected."""
+    """A path that differs in two layers; `what` says how, the expected layer first."""
 
     path: str
     what: tuple[str, ...]
@@ -51,7 +51,7 @@ class FileDifference(msgspec.Struct, frozen=True):
 
 
 def compare_members(expected: dict[str, Content], found: dict[str, Content]) -> Iterator[FileDifference]:
-    """Yield what differs, in the order of names."""
+    """Yield the differences, in the order of names."""
     for path in sorted(expected.keys() | found.keys()):
         old, new = expected.get(path), found.get(path)
         if old is None or new is None:
@@ -95,4 +95,4 @@ _ASPECTS: tuple[tuple[str, Callable[[Content], object], Callable[[Content, Conte
     ("extended attributes", lambda of: of.entry.xattrs, _changed_attributes),
     ("time", lambda of: of.entry.mtime_ns, _both(lambda of: of.entry.mtime_ns // 1_000_000_000)),
 )
-"""What may differ in a member, in the order in which it is told: its name, its value, how the two are told."""
+"""What may differ in a member, in the order of reports: its name, its value, the text for the two values."""

@@ -1,6 +1,6 @@
-"""Where the members of an archive come to lie: links that it made before are followed on the way. Pure.
+"""Finds the paths at which members of an archive land: links that it made before are followed. Pure.
 
-Unpacking and indexing share it, so that a tree and the index of the same layer say the same.
+Unpacking and indexing share it, so that a tree and the index of the same layer agree.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Places:
         self._plain = {""}  # directories that no link leads to
 
     def put(self, path: str, target: str | None, *, is_folder: bool) -> None:
-        """Note what is at a path now: a link with its text, or anything else."""
+        """Note that a link with the text `target`, or anything else (None), is now at a path."""
         if is_folder:
             self._links.pop(path, None)
             return
@@ -30,7 +30,7 @@ class Places:
             self._links.pop(path, None)
 
     def of(self, path: str) -> str:
-        """Return where the member of that name is. Raises ValueError for links without end."""
+        """Return the path at which the member of that name lands. Raises ValueError for links without end."""
         folder, _, name = path.rpartition("/")
         if folder in self._plain:
             return path

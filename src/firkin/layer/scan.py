@@ -1,5 +1,4 @@
-"""Directories to changes: an overlay's upper directory, or a tree against an earlier listing. Does I/O. `rootfs` uses
-it.
+"""Reads changes from directories: an overlay's upper directory, or a tree and an earlier listing of it. Does I/O.
 
 Order: parents first, names by their bytes, a directory's content right behind it. One lstat and one
 listxattr a file; contents are not read here.
@@ -36,13 +35,13 @@ _S_IFCHR = 0o020000
 _S_IFSOCK = 0o140000
 
 OwnerOf = Callable[[str, int, int], tuple[int, int]]
-"""Path, uid and gid on disk to the owner that the layer shall name (trees kept under one id)."""
+"""From path, uid and gid on disk to the owner in the layer (for trees kept under one id)."""
 
 
 def iter_upper_changes(
     upper: str, *, skip: frozenset[str] = frozenset(), include_root: bool = False, owner_of: OwnerOf | None = None
 ) -> Iterator[Change]:
-    """Yield what an overlay's upper directory (or a stored tree) says of the layers below it.
+    """Yield the changes that an overlay's upper directory (or a stored tree) makes to the layers below it.
 
     `skip` names paths that are left out with all beneath them. `include_root` starts with a Put of ""
     (other builders leave the root's own attributes out). Sockets are left out, as by tar. Raises
@@ -56,7 +55,7 @@ def iter_upper_changes(
 
 
 def _unreachable(error: OSError) -> StepFailed | None:
-    """Return the error for a tree that is deeper than a path can be long."""
+    """Return the error for a tree that is deeper than the longest path."""
     if error.errno != errno.ENAMETOOLONG:
         return None
     shown = os.fsdecode(error.filename)[-60:] if isinstance(error.filename, (str, bytes)) else ""
@@ -128,7 +127,7 @@ def _list(folder: str) -> Iterator[os.DirEntry[str]]:
 def _read_entry(
     full: str, status: os.stat_result, path: str, marks: dict[str, bytes], owner_of: OwnerOf | None
 ) -> Entry:
-    """Return the entry of a file; what it is for overlayfs goes into `marks`."""
+    """Return the entry of a file; its attributes for overlayfs go into `marks`."""
     mode = status.st_mode
     kind = _KINDS[mode & _S_IFMT]
     uid, gid = status.st_uid, status.st_gid
@@ -161,7 +160,7 @@ def _read_entry(
 
 
 def layer_xattrs(full: str, names: list[str], marks: dict[str, bytes] | None = None) -> tuple[tuple[str, bytes], ...]:
-    """Return those of a file's extended attributes that a layer carries, sorted by name.
+    """Return the extended attributes of a file that a layer carries, sorted by name.
 
     Overlayfs's own go into `marks` without their prefix; escaped ones get their name back.
     """
@@ -259,7 +258,7 @@ def iter_tree_changes(
 ) -> Iterator[Change]:
     """Yield the changes of the tree at `root` between two listings, `after` being the present one.
 
-    `wanted` says which differences count; none given, all do.
+    `wanted` says which differences count; without it all do.
     """
     links: dict[tuple[int, int], str] = {}
     for difference in compare(before, after):

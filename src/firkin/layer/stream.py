@@ -1,10 +1,10 @@
-"""Layer out, in one pass: changes, tar, sha256, deflate, sha256 and count, sink. Does I/O. `solve` and `export` use it.
+"""Writes a layer in one pass: changes, tar, sha256, deflate, sha256 and count, sink. Does I/O.
 
 The caller's thread walks the changes and reads files straight into blocks of a small pool. Compressors
-take the blocks in any order; one finisher takes them in order, feeds both digests and writes. All of
-that releases the interpreter lock. A layer that fits into one block starts no thread.
+take the blocks in any order; one finisher takes them in order, feeds both digests and writes. All these
+threads release the interpreter lock. A layer that fits into one block starts no thread.
 
-Memory: the pool and what is compressed of it, whatever the layer's size.
+Memory: the pool and its compressed blocks, whatever the layer's size. `content` and `builder` use it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _ZEROS = bytes(512)
 
 
 class Sink(Protocol):
-    """Where the blob goes: a file opened unbuffered, a store's blob writer. Called from one other thread."""
+    """The target of a blob: a file opened unbuffered, a store's blob writer. Called from one other thread."""
 
     def write(self, data: Buffer, /) -> object:
         """Take all of the data; it may not be kept."""
 
 
 class LayerDigests(msgspec.Struct, frozen=True):
-    """What became of a layer: `digest` and `size` of the blob, `diff_id` and length of its tar, and
+    """The result of a layer: `digest` and `size` of the blob, `diff_id` and length of its tar, and
     `entries`, the number of members (whiteouts and opaque markers included)."""
 
     diff_id: DiffID
@@ -59,7 +59,7 @@ def write_layer(
 
     `clamp_mtime_s` is the latest time that is kept (SOURCE_DATE_EPOCH). `threads` compress beside the
     caller's. `observe` sees every change as it is written (the layer index). Raises ValueError for a
-    file that shrinks or grows while it is read, and for what a layer cannot hold; OSError.
+    file that shrinks or grows while it is read, and for a file that a layer cannot hold; OSError.
     """
     pipe = _Pipe(sink, new_encoder(compression, level), threads)
     try:
@@ -122,7 +122,7 @@ class _TarWriter:
         self._one_more = bytearray(1)
 
     def put(self, change: Put, clamp_mtime_s: int | None) -> None:
-        """Add a member with its content; raises ValueError for what a layer cannot hold."""
+        """Add a member with its content; raises ValueError for a member that a layer cannot hold."""
         path, link, entry = change.path, change.link, change.entry
         if ".wh." in path and path[path.rfind("/") + 1 :].startswith(WHITEOUT_PREFIX):
             raise ValueError(f"a layer cannot hold `{path}`: names that start with .wh. mean removals")
@@ -196,7 +196,7 @@ class _TarWriter:
                 at = 0
             room = BLOCK_BYTES - at
             if left <= room:
-                # One byte more tells, at no further call, whether the file has grown.
+                # One byte more shows, without another call, whether the file has grown.
                 got = os.readv(fd, (self._view[at : at + left], self._one_more))
                 if got > left:
                     if last:
@@ -283,14 +283,14 @@ class _Pipe:
         self._compressed_zeros: Buffer = b""
 
     def buffer(self) -> bytearray:
-        """Return a free block; waits for one once the pool is at its size."""
+        """Return a free block; waits for one once the pool has its full size."""
         if self._made < self._most and self._free.empty():
             self._made += 1
             return bytearray(BLOCK_BYTES)
         return self._free.get()
 
     def submit(self, buffer: bytearray, length: int, *, last: bool = False) -> None:
-        """Send a block on; raises what a thread has failed with."""
+        """Send a block on; raises the error of a thread that has failed."""
         if self._failure is not None:
             raise self._failure
         data = memoryview(buffer)[:length]
@@ -311,7 +311,7 @@ class _Pipe:
             self._ordered.put(slot)
 
     def submit_zeros(self, buffer: bytearray) -> None:
-        """Send a block of zeros on, in the turn of `buffer`; one is compressed, for all."""
+        """Send on a block of zeros in the place of `buffer`; all share one compressed block."""
         if self._failure is not None:
             raise self._failure
         if not self._started:
@@ -335,7 +335,7 @@ class _Pipe:
         return diff_id, diff_id if self._plain else finish(self._blob), self._size, self._total
 
     def close(self) -> None:
-        """End the threads; what was submitted is still worked off."""
+        """End the threads after they have finished the submitted blocks."""
         if self._threads:
             for _ in range(self._compressors):
                 self._work.put(None)
@@ -372,7 +372,7 @@ class _Pipe:
                     self._note(slot.data)
                     slot.lock.acquire()
                     self._write(slot.result)
-                except BaseException as error:  # noqa: BLE001 - the caller's thread raises it  # noqa: BLE001 - the caller's thread raises it
+                except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
                     self._failure = error
             self._free.put(slot.buffer)
 

@@ -1,11 +1,11 @@
-"""A stream of tar blocks to members. Pure. It takes an iterator of bytes; `layer`, `context` and `solve` may import it.
+"""Reads members from a stream of tar blocks. Pure. It takes an iterator of bytes; `layer` and above import it.
 
     reader = TarReader(chunks)
     while (member := reader.next_member()) is not None:
         for piece in reader.content():  # memoryviews, valid until the next one
             ...
 
-Nothing of a member is held in memory but its headers, which are capped.
+Only the headers of a member are held in memory, and their size is limited.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _KINDS: dict[bytes, Kind] = {
     b"6": "fifo",
     b"D": "dir",
 }
-_BY_SLASH: dict[bytes, Kind] = {b"0": "dir", b"\0": "dir"}  # v7 knows directories by the end of the name only
+_BY_SLASH: dict[bytes, Kind] = {b"0": "dir", b"\0": "dir"}  # v7 marks directories by the end of the name only
 _BEFORE = b"xgXLKVM"
-"""Types of headers that stand before a member's own, or are no member's."""
+"""Types of headers that come before a member's own header, or belong to no member."""
 _PLAIN = frozenset((b"0", b"\0", b"7", b"1", b"2", b"5", b"6"))
-"""Types of members that a plain header says everything of."""
+"""Types of members that a plain header describes completely."""
 _NUMERIC = frozenset((b"uid", b"gid", b"size", b"mtime"))
 _LONG_NAME, _LONG_LINK = b"=L", b"=K"
-"""What GNU's headers say, among PAX records: no key of one has a `=`."""
+"""Keys for the values of GNU's headers among PAX records, whose own keys have no `=`."""
 _SPARSE = frozenset((b"GNU.sparse.major", b"GNU.sparse.size"))
 _WITH_CONTENT = frozenset((b"0", b"\0", b"7", b"S"))
 _MAX_ID = 0xFFFFFFFE  # the one above means "leave it"
@@ -60,9 +60,9 @@ _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # linux/kdev_t.h
 _MAX_SIZE = 1 << 62
 _MAX_GLOBAL_BYTES = 16 << 20
 _SLACK, _SLACK_OF_MEMBER = 16 << 20, 8192
-"""What a stream may hold besides content: padding at its end, headers."""
+"""The bytes that a stream may hold besides content: padding at its end, headers of each member."""
 _LATEST_NS = 253402300800 * 1_000_000_000
-_EARLIEST_NS = -_LATEST_NS + 999_999_999  # in whole seconds, rounded down, it is one more than the latest
+_EARLIEST_NS = -_LATEST_NS + 999_999_999  # rounded down to whole seconds, a time is at least 1 s - latest
 _MAX_SPARSE = 65536
 
 
@@ -91,7 +91,7 @@ class LimitReached(ValueError):
 
 
 def limit_hints(error: ValueError) -> tuple[AnyHint, ...]:
-    """Return how to allow what an error refused, where it was a limit."""
+    """Return the hint of an error that is a reached limit: how to raise the limit."""
     return (error.hint,) if isinstance(error, LimitReached) else ()
 
 
@@ -133,7 +133,7 @@ class TarReader:
         self._limits = limits
         self._bytes_left = limits.size_bytes or _MAX_SIZE << 20
         self._entries_left = limits.entries or _MAX_SIZE
-        self._stream_left = self._bytes_left + _SLACK  # for all that is no content, too
+        self._stream_left = self._bytes_left + _SLACK  # includes headers and padding
 
     @property
     def offset(self) -> int:
@@ -184,7 +184,7 @@ class TarReader:
         return None
 
     def _read_before(self, before: dict[bytes, bytes] | None, kind: bytes, size: int) -> dict[bytes, bytes] | None:
-        """Read a header that says something of the member after it, or of all that follow."""
+        """Read a header that applies to the member after it, or to all that follow."""
         if size < 0:
             raise ValueError("a size is negative")
         if kind == b"x" or kind == b"X":
@@ -256,7 +256,7 @@ class TarReader:
         return self._view[at : at + count]
 
     def drain(self) -> None:
-        """Read to the end of the stream, for what computes digests on the way."""
+        """Read to the end of the stream, so that digests computed on the way are complete."""
         self._passed += self._size
         self._at = self._size = 0
         for chunk in self._chunks:
@@ -321,7 +321,7 @@ class TarReader:
         return body
 
     def _end(self, at: int, block: bytes | None, before: dict[bytes, bytes] | None) -> None:
-        """See that the archive may end with this block of zeros, or where there is none."""
+        """Check that the archive may end here, with this block of zeros or without one."""
         if block is None:
             if before is not None:
                 self._fail(at, "the archive ends where a header must follow")
@@ -366,7 +366,7 @@ class TarReader:
     def _sparse(
         self, kind: bytes, block: bytes, records: dict[bytes, bytes], name: bytes
     ) -> tuple[tuple[tuple[int, int], ...] | None, int, bytes]:
-        """Return where the pieces of a sparse file belong (None: it is none), its size and its name."""
+        """Return where the pieces of a sparse file belong (None: it is not sparse), its size and its name."""
         stored = self._left
         if kind == b"S":
             pairs, size = self._gnu_sparse(block)
@@ -423,7 +423,7 @@ class TarReader:
 def clean_name(name: str, *, strict: bool = False) -> str:
     """Return a member's name relative to the root, "" for the root itself: no empty, `.` or `..` parts.
 
-    A `..` above the root stays at the root, as containerd has it; with `strict` it is a ValueError.
+    A `..` above the root stays at the root, as in containerd; with `strict` it is a ValueError.
     """
     if name[:1] not in "/." and "//" not in name and "/." not in name:
         return name[:-1] if name[-1:] == "/" else name
@@ -455,7 +455,7 @@ def _records(body: bytes) -> dict[bytes, bytes]:
 def _numbers(
     records: dict[bytes, bytes], kind: bytes, uid: int, gid: int, size: int, mtime_ns: int
 ) -> tuple[int, int, int, int]:
-    """Return a member's numbers as its records have them, or else as given."""
+    """Return a member's numbers from its records, or else as given."""
     if text := records.get(b"uid"):
         uid = parse_decimal(text)
     if text := records.get(b"gid"):
@@ -491,7 +491,7 @@ def _check_parts(name: bytes) -> None:
     if len(name) > MAX_NAME_BYTES:
         raise _too_long("name", name, MAX_NAME_BYTES)
     *folders, last = name.rstrip(b"/").split(b"/")
-    # A removal is the name with a prefix, which no file ever bears.
+    # The prefix of a removal does not count, because no file is made under the name with it.
     part = max(*folders, last.removeprefix(WHITEOUT_PREFIX.encode()), b"", key=len)
     if len(part) > MAX_PART_BYTES:
         raise ValueError(f"`{decode_text(part[:60])}…` in a name is longer than {MAX_PART_BYTES} bytes")

@@ -1,9 +1,10 @@
-"""A layer's tar to an overlay diff tree beneath a fresh root. Does I/O. `layer.blob`, `solve` and `context` use it.
+"""Unpacks a layer's tar to an overlay diff tree beneath a fresh root. Does I/O.
 
 A removal is a character device 0:0, an opaque directory has the xattr `user.overlay.opaque`. Every file is made
 relative to a descriptor of its directory (`linux.folders`), so nothing is ever written through a link; links that
-the archive itself made on the way to a member are read with the root as their "/", and `..` stays there.
+the archive itself made on the way to a member are resolved with the root as their "/", and `..` stays there.
 Spec: image-spec layer.md; Linux Documentation/filesystems/overlayfs.rst. Mirrors: containerd archive.Apply.
+`layer.blob` and `layer.confined` use it.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ _FOUND = Entry("dir", 0o755, size=-1)
 
 
 class Unpacked(msgspec.Struct, frozen=True):
-    """What came of a layer.
+    """The result of unpacking a layer.
 
-    `implied` are directories that the layer needs and does not name, and that hide none below (the caller may
-    give them the attributes they have there). `skipped` are (path, why) of what this machine did not let us make.
+    `implied` are directories that the layer needs and does not name, and that hide none below (the caller may give
+    them the attributes they have there). `skipped` has (path, why) of files that this machine did not let us make.
     `root` is the root's own entry, if the layer has one.
     """
 
@@ -61,11 +62,11 @@ def unpack_layer(
 ) -> Unpacked:
     """Unpack a tar (not compressed) beneath `root`, which is empty: owners, modes, times, xattrs, links, devices.
 
-    With `chown` False owners stay the caller's, and what only root may do is skipped: the metadata is
-    what `observe` sees, every member as a Change in the order of the tar. `strict` refuses names that
-    climb above the root instead of stopping them there. The stream is read to its end. Raises
-    ValueError for a damaged or impossible archive and one beyond the limits, HostError for an owner that this
-    user namespace does not map, OSError for what the machine is to blame for.
+    With `chown` False files belong to the caller, and what only root may do is skipped; `observe` gets the
+    metadata, every member as a Change in the order of the tar. `strict` refuses names that climb above the
+    root instead of stopping them there. The stream is read to its end. Raises ValueError for a damaged or
+    impossible archive and one beyond the limits, HostError for an owner that this user namespace does not map,
+    OSError for faults of the machine.
     """
     reader = TarReader(chunks, limits)
     with Folders(root) as folders:
@@ -80,7 +81,7 @@ def unpack_layer(
 
 
 class _Unpacker:
-    """The tree being made. `_known` are its directories, with what to set on them at the end."""
+    """The tree being made. `_known` has its directories, with the attributes to set on them at the end."""
 
     def __init__(self, folders: Folders, chown: bool, strict: bool, observe: Callable[[Change], None] | None) -> None:
         self._folders = folders
@@ -139,7 +140,7 @@ class _Unpacker:
             self._tell(Put(path, entry))
 
     def end(self) -> Unpacked:
-        """Set what is set on directories last: making files in them changes their times."""
+        """Set the attributes of directories last, because making files in them changes their times."""
         implied = []
         root: Entry | None = None
         for path in reversed(self._known):
@@ -203,7 +204,7 @@ class _Unpacker:
                 self._clear(path, at, base)
                 os.mkdir(base, 0o755, dir_fd=at)
                 if was_whiteout:
-                    # Removed and made anew: nothing of the old one may shine through.
+                    # Removed and made anew: nothing of the lower directory may show through.
                     self._set_opaque(path)
         self._known[path] = entry
 
@@ -225,7 +226,7 @@ class _Unpacker:
             raise ValueError(f"`{member.link}` is not there to be linked to")
         try:
             source = self._folders.open(folder)
-            # As root, the links to a directory and to itself are the kernel's to refuse, but too late.
+            # The kernel refuses links to a directory or to the member itself even for root, but too late.
             if not name or target in self._known or target == path:
                 raise ValueError(f"`{path}` cannot be a hard link to `{member.link}`")
             status = os.lstat(name, dir_fd=source)
@@ -273,7 +274,7 @@ class _Unpacker:
             self._tell(Opaque(folder))
             return
         if base.startswith(WHITEOUT_PREFIX * 2):
-            return  # what aufs kept for itself
+            return  # internal files of aufs
         base = base[len(WHITEOUT_PREFIX) :]
         if base in ("", ".", ".."):
             raise ValueError(f"a removal of {base!r} in `{folder}` means nothing")
@@ -281,7 +282,7 @@ class _Unpacker:
         try:
             make_whiteout(self._folders.open(folder), base)
         except FileExistsError:
-            # The order in the archive says nothing: what the same layer puts there stays.
+            # The order in the archive has no meaning: a file that the same layer puts there stays.
             if path in self._known:
                 self._set_opaque(path)
             return
@@ -317,7 +318,7 @@ class _Unpacker:
     # --- parents ---
 
     def _make_implied(self, folder: str, shown: str) -> None:
-        """Make a directory, and those above it, that members lie in and that the archive has not named so far."""
+        """Make a parent directory that the archive has not named so far, and those above it."""
         missing = []
         while folder not in self._known:
             missing.append(folder)

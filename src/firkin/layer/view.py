@@ -1,8 +1,7 @@
-"""Read access to file trees: a directory, a stack of diff trees, a stack of indexes. Does I/O. `store` and above use
-it.
+"""Read access to file trees: a directory, a stack of diff trees, a stack of indexes. Does I/O.
 
-Views remember which directories are real, so they are for trees that do not change while they are
-looked at: make a new one after a change.
+Views remember which directories are real, so a tree must not change while a view of it is used: make a
+new view after a change.
 """
 
 from __future__ import annotations
@@ -103,15 +102,15 @@ class LayerReader(Protocol):
     """One layer of a stack: an index, or a diff tree."""
 
     def lookup(self, path: str) -> IndexRecord | None:
-        """Return what this layer alone says of a path."""
+        """Return this layer's own record of a path."""
 
     def children(self, path: str) -> Iterator[tuple[str, bool]]:
-        """Yield the names it says something of in a directory; True: removed."""
+        """Yield the names that it has or removes in a directory; True: removed."""
 
 
 class DiffTree:
-    """An overlay diff directory as one layer; an index, if given, knows owner, mode and xattrs better
-    (trees that were unpacked under a single id)."""
+    """An overlay diff directory as one layer. An index, if given, has the right owners, modes and xattrs
+    (for trees that were unpacked under a single id)."""
 
     def __init__(self, root: str, index: LayerIndex | None = None) -> None:
         self.root = root
@@ -119,7 +118,7 @@ class DiffTree:
         self._index = index
 
     def lookup(self, path: str) -> IndexRecord | None:
-        """Return what this layer alone says of a path; the path's parents must be directories in it."""
+        """Return this layer's own record of a path; the path's parents must be directories in it."""
         full = self._prefix + path if path else self.root
         try:
             status = os.lstat(full)
@@ -136,7 +135,7 @@ class DiffTree:
         return IndexRecord(path, entry, "", kind == _S_IFDIR and _is_opaque(full))
 
     def _device(self, path: str) -> IndexRecord | None:
-        """Return what the index says of a device, which could not be made."""
+        """Return the index's record of a device that could not be made."""
         record = None if self._index is None else self._index.lookup(path)
         if record is None or record.entry is None or record.entry.kind not in ("char", "block"):
             return None
@@ -169,7 +168,7 @@ class DiffTree:
 
 
 def _with_attributes(entry: Entry, record: IndexRecord | None) -> Entry:
-    """Return an entry with the owner, mode and xattrs that an index knows."""
+    """Return an entry with the owner, mode and xattrs from an index."""
     if record is None or record.entry is None or record.implied:
         return entry
     known = record.entry
@@ -212,10 +211,10 @@ class MergedView:
         raise FileNotFoundError(path)
 
     def implied(self, path: str) -> Entry | None:
-        """Return what a directory takes over from these layers that one above has without saying what it is.
+        """Return the entry whose attributes a directory takes over if a layer above only implies it.
 
-        None: nothing. A link here is hidden by that directory, which then takes over what the link leads to
-        within its layer. Mirrors: containerd archive, mkparent.
+        None: there is none. A link here is hidden by that directory, which then takes over the attributes of the
+        link's target within its layer. Mirrors: containerd archive, mkparent.
         """
         unknown = (-1, Entry("dir", 0o755))
         found = self._find(path, unknown)
@@ -242,11 +241,11 @@ class MergedView:
         return implied if path or implied else (0, Entry("dir", 0o755))
 
     def _holders(self, path: str) -> Sequence[int]:
-        """Return the layers that may say something of a path, the highest first."""
+        """Return the layers that may have a record of a path, the highest first."""
         return self._contributors(path.rpartition("/")[0]) if path else range(len(self._layers))
 
     def _behind(self, number: int, path: str, entry: Entry) -> Entry | None:
-        """Return an entry, or what a link leads to in its own layer."""
+        """Return an entry, or for a link the entry of its target in its own layer."""
         if entry.kind != "symlink":
             return entry
         alone = MergedView((self._layers[number],))
@@ -268,7 +267,7 @@ class MergedView:
         return known or ()
 
     def _shown_by(self, path: str) -> tuple[int, ...]:
-        """Return what `_contributors` does, those of the directory above being known."""
+        """Do what `_contributors` does, once the layers of the directory above are known."""
         found: list[int] = []
         for number in self._visible[path.rpartition("/")[0]] if path else range(len(self._layers)):
             record = self._layers[number].lookup(path)
@@ -283,14 +282,14 @@ class MergedView:
 
 
 class IndexView(MergedView):
-    """Layers known by their indexes alone: all but contents."""
+    """Layers of which only the indexes are read: everything but contents."""
 
     def __init__(self, indexes: Sequence[LayerIndex]) -> None:
         super().__init__(indexes)
 
 
 class StackView(MergedView):
-    """Diff trees, the lowest first, without mounting them; `indexes`, where given, know the owners."""
+    """Diff trees, the lowest first, without mounting them; `indexes`, where given, have the owners."""
 
     def __init__(self, trees: Sequence[str], indexes: Sequence[LayerIndex | None] | None = None) -> None:
         self._roots = tuple(reversed(trees))
