@@ -1,7 +1,7 @@
-"""How a registry's challenge becomes an Authorization header: the token flow as a generator. Pure.
+"""Turns a registry's challenge into an Authorization header: the token flow as a generator. Pure.
 
-`token_flow` yields Requests and is sent Responses; whoever drives it does the I/O. Spec: distribution docs,
-"Token Authentication" and "OAuth2 Token Authentication". registry/ and testing/ only.
+`token_flow` yields Requests and is sent Responses; its caller does the I/O. Spec: distribution docs,
+"Token Authentication" and "OAuth2 Token Authentication". registry/ only.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from firkin.oci.gojson import Shape
 
 CLIENT_ID = "firkin"
-DEFAULT_LIFETIME_S = 60.0  # of a token whose server states none
+DEFAULT_LIFETIME_S = 60.0  # of a token whose server gives no lifetime
 _LONGEST_LIFETIME_S = 86400.0
-_NO_GET = frozenset((404, 405, 501))  # how a token server says that it takes the OAuth2 form only
+_NO_GET = frozenset((404, 405, 501))  # statuses of a token server that takes only the OAuth2 form
 IDENTITY_USER = "<token>"  # the user name under which helpers keep identity tokens
 
 
 class Credentials(msgspec.Struct, frozen=True):
     """A user's secrets for a registry, and where they come from. Its repr never shows a secret.
 
-    `source` is for people: `~/.docker/config.json (auths)`. `identity_token` is an OAuth2 refresh token,
-    `registry_token` a bearer token as it is.
+    `source` is for messages: `~/.docker/config.json (auths)`. `identity_token` is an OAuth2 refresh token,
+    `registry_token` a bearer token that is sent unchanged.
     """
 
     username: str = ""
@@ -46,8 +46,8 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A bearer token for merged scopes, to be used until `expires_s` (on the clock `token_flow` was given), which is a
-    little before its server stops taking it."""
+    """A bearer token for merged scopes. It is used until `expires_s` (on the clock given to `token_flow`), a little
+    before it expires at its server."""
 
     value: str
     scopes: tuple[str, ...]
@@ -64,7 +64,7 @@ class Token(msgspec.Struct, frozen=True):
 class _TokenAnswer(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     token: str | None = None
     access_token: str | None = None
-    expires_in: object = None  # a number, the digits of one, null: servers differ
+    expires_in: object = None  # servers send a number, its digits as text, or null
 
 
 def _token_shape() -> Shape:
@@ -74,7 +74,7 @@ def _token_shape() -> Shape:
 
 
 def choose_challenge(challenges: tuple[Challenge, ...]) -> Challenge | None:
-    """Return the challenge to answer: Bearer, if it has a realm, before Basic; None when neither is offered."""
+    """Return the challenge to answer: Bearer if it has a realm, else Basic; None if neither is offered."""
     for challenge in challenges:
         if challenge.scheme == "bearer" and challenge.param("realm"):
             return challenge
@@ -90,9 +90,9 @@ def basic_authorization(credentials: Credentials) -> str:
 def check_realm(realm: str, registry: Url, *, plain: bool) -> Url:
     """Return a token server's URL if credentials may go there; raises RegistryError.
 
-    Whoever answers for the registry names the realm. https is always enough; plain HTTP only where the registry
-    itself is talked to in plain HTTP (`plain`) or both are this machine, so an https registry can never make
-    firkin send a password in the clear.
+    The realm comes from the registry's answer. https is always allowed; plain HTTP only if the registry
+    itself is used over plain HTTP (`plain`) or both are this machine. So an https registry can never make
+    firkin send a password in clear text.
     """
     try:
         url = split_url(realm)
@@ -115,9 +115,9 @@ def token_flow(
     challenge: Challenge, registry: Url, credentials: Credentials | None, scopes: tuple[str, ...], now_s: float,
     *, plain: bool = False,
 ) -> Generator[Request, Response, Token]:
-    """Get a bearer token for what the challenge and `scopes` ask for; anonymous without credentials.
+    """Get a bearer token for the scopes of the challenge and `scopes`; anonymous without credentials.
 
-    Yields one to three Requests (redirects must not be followed with a body); returns the Token. Raises
+    Yields one to three Requests (a redirect of one with a body must not be followed); returns the Token. Raises
     RegistryError when the server refuses or sends no token. Mirrors: containerd remotes/docker/auth.
     """
     realm = check_realm(challenge.param("realm"), registry, plain=plain)
@@ -141,7 +141,7 @@ def _ask_by_identity(
     realm: Url, service: str, credentials: Credentials, scopes: tuple[str, ...]
 ) -> Generator[Request, Response, Response]:
     response = yield _refresh_request(realm, service, credentials, scopes)
-    # Some servers know the GET form only and say so in various ways; then the token serves as a password.
+    # Some servers know only the GET form and answer with various statuses; then the token is sent as a password.
     if response.status in (400, 401, 404, 405) and credentials.username not in ("", IDENTITY_USER):
         password = msgspec.structs.replace(credentials, password=credentials.identity_token)
         response = yield _get_request(realm, service, password, scopes)
@@ -155,7 +155,7 @@ def _ask_by_password(
     if response.status in _NO_GET and credentials is not None and credentials.password:
         response = yield _password_request(realm, service, credentials, scopes)
         if response.status == 401:
-            # The form is of no use to a server that looks for the password where GET has it.
+            # This server does not read the form: it expects the password in the header, as with GET.
             authorization = ("Authorization", basic_authorization(credentials))
             request = _password_request(realm, service, credentials, scopes)
             response = yield msgspec.structs.replace(request, headers=(*request.headers, authorization))
@@ -215,7 +215,7 @@ def _seconds(stated: object) -> float:
 
 
 def credential_hints(host: str, credentials: Credentials | None, notes: tuple[str, ...] = ()) -> tuple[AnyHint, ...]:
-    """Return what to tell somebody whose request was refused; `notes` are the keychain's own troubles."""
+    """Return the hints for a refused request; `notes` are problems of the keychain."""
     if credentials is None:
         return (Hint.of("login", host=host), *notes)
     user = f" (user `{credentials.username}`)" if credentials.username not in ("", IDENTITY_USER) else ""
@@ -226,9 +226,9 @@ def refusal(
     what: str, response: Response, host: str, credentials: Credentials | None, notes: tuple[str, ...] = (), *,
     sent: bool = True,
 ) -> RegistryError:
-    """Return the error for a 401 or 403 that no token helped against: the two are told apart.
+    """Return the error for a 401 or a 403 that remains after authentication; each has its own message.
 
-    `sent` says whether the credentials were part of the request: only then the registry has judged them.
+    `sent` says whether the request had the credentials: only then the registry has rejected them.
     """
     hints = credential_hints(host, credentials, notes)
     if credentials is not None and not sent:

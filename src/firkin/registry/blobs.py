@@ -1,6 +1,6 @@
-"""Blobs of registries: read, looked for, pushed, mounted. Does I/O.
+"""Reads, looks for, pushes and mounts blobs of registries. Does I/O.
 
-That a repository has a blob is remembered as long as the client lives.
+The client remembers which repositories have a blob as long as it lives.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PushOutcome = Literal["exists", "mounted", "pushed"]
 
 
 class Blobs:
-    """The blobs that one client deals with. Safe to share between threads."""
+    """The blobs of one client. Safe to share between threads."""
 
     def __init__(self, settings: RegistrySettings, session: Session, endpoints: Endpoints) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class Blobs:
             return self._foreign_blob(descriptor, what, progress, error)
 
     def has(self, ref: Reference, digest: Digest, *, push: bool) -> bool:
-        """Say whether the registry itself has a blob; `push` asks with the rights (and so the token) of a push."""
+        """Say whether the registry itself (no mirror) has a blob; `push` requests the scope (and token) of a push."""
         key = (ref.registry, ref.repository, digest)
         if key in self._present:
             return True
@@ -91,7 +91,7 @@ class Blobs:
         except RegistryError as error:
             if not says_too_little(error):
                 raise
-            return False  # who knows: sending it is right in any case
+            return False  # unknown: pushing it is right in any case
         if response.status == 200:
             self._present.add(key)
         return response.status == 200
@@ -100,7 +100,7 @@ class Blobs:
         self, ref: Reference, descriptor: Descriptor, open_reader: Callable[[], Reader], mount_from: str, check: bool,
         progress: Progress | None,
     ) -> PushOutcome:
-        """Bring a blob to the repository, in the cheapest way; it is on its way once at a time."""
+        """Bring a blob to the repository with the least traffic; two threads never upload the same blob at once."""
         key = (ref.registry, ref.repository, descriptor.digest)
         with self._lock:
             sending = self._sending.setdefault(key, threading.Lock())
@@ -141,7 +141,7 @@ class Blobs:
         return ""
 
     def mount(self, ref: Reference, digest: Digest, mount_from: str) -> bool:
-        """Take a blob over from another repository of the same registry; False when that did not work."""
+        """Mount a blob from another repository of the same registry; False if that did not work."""
         endpoint = self._endpoints.of(ref.registry, push=True)
         what = f"cannot push to `{ref.name}`"
         response = self._mount(endpoint, ref, digest, mount_from, what)
@@ -154,7 +154,7 @@ class Blobs:
         return False
 
     def check_push(self, ref: Reference) -> None:
-        """Find out whether pushing to the repository is allowed: open an upload and give it up again."""
+        """Find out whether pushing to the repository is allowed: open an upload and cancel it."""
         endpoint = self._endpoints.of(ref.registry, push=True)
         what = f"cannot push to `{ref.name}`"
         response = self._session.call(
@@ -165,7 +165,7 @@ class Blobs:
         self._abandon(endpoint, ref, response, what)
 
     def _mount(self, endpoint: Endpoint, ref: Reference, digest: Digest, mount_from: str, what: str) -> Response | None:
-        """Ask for a mount; None where the registry refuses instead of opening an upload (the source is not ours, …)."""
+        """Request a mount; None if the registry refuses instead of opening an upload (no access to the source, …)."""
         scopes = (repository_scope(ref.repository, "pull", "push"), repository_scope(mount_from, "pull"))
         url = endpoint.url(ref.repository, "blobs/uploads/", ("mount", digest), ("from", mount_from))
         try:
@@ -187,7 +187,7 @@ class Blobs:
                 push=True,
             )
         except RegistryError:
-            return  # many registries cannot; they forget uploads by themselves
+            return  # many registries cannot cancel uploads; they remove them by themselves
 
     def _stream(
         self, descriptor: Descriptor, opener: Callable[[int], Exchange], what: str, progress: Progress | None,
@@ -201,7 +201,7 @@ class Blobs:
     def _foreign_blob(
         self, descriptor: Descriptor, what: str, progress: Progress | None, error: RegistryError
     ) -> BlobStream:
-        """Fetch a layer from where its manifest says it lies: by https, without credentials, verified all the same."""
+        """Fetch a layer from the URLs in its manifest: by https, without credentials, and verified as usual."""
         for text in descriptor.urls:
             try:
                 url = split_url(text)

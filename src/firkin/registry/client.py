@@ -1,8 +1,9 @@
-"""RegistryClient: what the rest of firkin does with registries. Does I/O. Context and everything above it may import
-it.
+"""RegistryClient: all that the rest of firkin does with registries. Does I/O. `content` and every room above it may
+import it.
 
-Pulls go to the mirrors of a registry in order, then to itself; pushes only to itself. Documents and presence of blobs
-are remembered for the client's life, so asking twice costs one request. docs/dev/registry.md tells the rules.
+Pulls go to the mirrors of a registry in order, then to the registry itself; pushes only to the registry. The client
+remembers documents and the presence of blobs as long as it lives, so asking twice costs one request. The rules are in
+docs/dev/registry.md.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ T = TypeVar("T")
 
 
 class RegistryClient:
-    """Talks to registries by one set of settings. Safe to share between threads; close it in the end.
+    """Talks to registries with one set of settings. Safe to share between threads; close it at the end.
 
-    `cancelled` is asked several times a second while anything is under way; `warn(code, message)` hears of what is
-    worked around (a mirror that is down). Everything raises RegistryError or Cancelled, and UsageError for unusable
-    settings (a broken config.json, an unreadable certificate).
+    `cancelled` is called several times a second while a request runs; `warn(code, message)` gets a warning for each
+    problem that is worked around (a mirror that is down). Everything raises RegistryError or Cancelled, and UsageError
+    for unusable settings (a broken config.json, an unreadable certificate).
     """
 
     def __init__(
@@ -59,26 +60,26 @@ class RegistryClient:
         self._session.close()
 
     def preload(self) -> None:
-        """Read certificates now, before the files of this root are replaced."""
+        """Read certificates now, before a build replaces the files of this root."""
         self._session.transport.trust.preload()
         self._session.keychain.preload()
 
     # --- pull --------------------------------------------------------------------------------------------------------
 
     def resolve(self, ref: Reference) -> Descriptor:
-        """Return the descriptor of a name's manifest or index: one HEAD, or a GET where that says too little."""
+        """Return the descriptor of a name's manifest or index: one HEAD, or a GET if its answer is not sufficient."""
         return self._manifests.resolve(ref)
 
     def get_manifest(self, ref: Reference) -> Manifest | Index:
-        """Return the manifest or index of a name, verified against its digest; `raw` is what was sent."""
+        """Return the manifest or index of a name, verified against its digest; `raw` has the received bytes."""
         return self._manifests.get(ref)
 
     def find_manifest(self, ref: Reference) -> Manifest | Index | None:
-        """Return what the registry itself (no mirror) has under a name now, or None: one GET, never remembered."""
+        """Return the present manifest or index of a name, or None: one GET of the registry itself, never remembered."""
         return self._manifests.find(ref)
 
     def get_config(self, ref: Reference, manifest: Manifest) -> ImageConfig:
-        """Return the configuration of an image; RegistryError also for one that cannot be read."""
+        """Return the configuration of an image. Raises RegistryError, also if it is invalid."""
         size, limit = manifest.config.size, codec.MAX_DOCUMENT_BYTES
         if size > limit:
             raise RegistryError(
@@ -94,14 +95,14 @@ class RegistryClient:
     def open_blob(self, ref: Reference, descriptor: Descriptor, *, progress: Progress | None = None) -> BlobStream:
         """Return a stream of a blob of the repository that `ref` names, verified while it is read.
 
-        Falls back to the descriptor's `urls` when no registry has the blob. `progress` gets the bytes so far.
+        Falls back to the descriptor's `urls` if no registry has the blob. `progress` gets the count of bytes so far.
         """
         return self._blobs.open(ref, descriptor, progress)
 
     def has_blob(self, ref: Reference, digest: Digest, *, push: bool = False) -> bool:
-        """Say whether the registry itself has a blob in the repository; at most one HEAD per blob.
+        """Say whether the registry itself (no mirror) has a blob in the repository; at most one HEAD per blob.
 
-        `push` asks with the rights (and so the token) of a push.
+        `push` requests the scope (and token) of a push.
         """
         return self._blobs.has(ref, digest, push=push)
 
@@ -115,23 +116,24 @@ class RegistryClient:
         self, ref: Reference, descriptor: Descriptor, open_reader: Callable[[], Reader], *,
         mount_from: str = "", check: bool = True, progress: Progress | None = None,
     ) -> PushOutcome:
-        """Bring a blob to the repository, in the cheapest way; `open_reader` gives its bytes, anew for each attempt.
+        """Bring a blob to the repository with the least traffic; `open_reader` is called for each attempt.
 
-        `mount_from` is a repository of the same registry that is likely to have it: then one POST mounts it, or opens
-        the upload. Otherwise one HEAD looks for it first, unless `check` is false. `progress` gets the bytes so far.
-        A blob is on its way once at a time: who comes second waits for the first.
+        `mount_from` is a repository of the same registry that is likely to have the blob: then one POST mounts it, or
+        opens the upload. Otherwise one HEAD looks for it first, unless `check` is false. `progress` gets the count of
+        bytes so far. If two threads push the same blob, the second waits for the first.
         """
         return self._blobs.push(ref, descriptor, open_reader, mount_from, check, progress)
 
     def mount_source(self, ref: Reference, source: Reference) -> str:
-        """Return the repository from which a push to `ref` may mount blobs of `source`, or "" when there is none.
+        """Return the repository from which a push to `ref` may mount blobs of `source`, or "" if there is none.
 
-        That is its own repository in the same registry, or its place in a mirror of its registry that `ref` lies in.
+        In the same registry that is the repository of `source`. If the registry of `ref` is a mirror of that of
+        `source`, it is the repository's name in the mirror.
         """
         return self._blobs.mount_source(ref, source)
 
     def mount_blob(self, ref: Reference, digest: Digest, mount_from: str) -> bool:
-        """Take a blob over from another repository of the same registry; False when that did not work."""
+        """Mount a blob from another repository of the same registry; False if that did not work."""
         return self._blobs.mount(ref, digest, mount_from)
 
     def push_manifest(self, ref: Reference, raw: bytes, media_type: str) -> Digest:
@@ -142,18 +144,18 @@ class RegistryClient:
         return self._manifests.push(ref, raw, media_type)
 
     def manifest_digest(self, ref: Reference) -> Digest | None:
-        """Return what the registry itself (no mirror) has under a name now: one HEAD, never remembered.
+        """Return the present digest of a name, or None: one HEAD of the registry itself, never remembered.
 
         Raises RegistryError.
         """
         return self._manifests.digest(ref)
 
     def check_push(self, ref: Reference) -> None:
-        """Find out whether pushing to the repository is allowed: open an upload and give it up again."""
+        """Find out whether pushing to the repository is allowed: open an upload and cancel it."""
         self._blobs.check_push(ref)
 
     def check_access(self, registry: str) -> None:
-        """Find out whether the registry answers and takes the credentials: GET /v2/."""
+        """Find out whether the registry answers and accepts the credentials: GET /v2/."""
         endpoint = self._endpoints.of(registry)
         self._session.call(
             endpoint, "GET", Url(endpoint.scheme, endpoint.host, "/v2/"), what=f"cannot log in to `{registry}`",
@@ -161,12 +163,12 @@ class RegistryClient:
         )
 
     def delete(self, ref: Reference) -> None:
-        """Delete a manifest by its digest, or by its tag where the registry allows that."""
+        """Delete a manifest by its digest, or by its tag if the registry allows that."""
         self._manifests.delete(ref)
 
     def repeat(self, attempts: int, operation: Callable[[], T]) -> T:
-        """Run a whole pull or push, up to `attempts` times more when it fails, 1, 2, 4, … seconds apart.
+        """Run a whole pull or push; repeat it up to `attempts` times when it fails, after 1, 2, 4, … seconds.
 
-        Kaniko's --push-retry and --image-download-retry: unlike a request's retries they do not ask why it failed.
+        For Kaniko's --push-retry and --image-download-retry: unlike retries of a request, they repeat after any error.
         """
         return self._endpoints.repeat(attempts, operation)

@@ -1,6 +1,6 @@
-"""The one import of pycurl, without the asyncio front that it brings along. Does I/O. `transport` imports it.
+"""The only import of pycurl, without its asyncio interface. Does I/O. `transport` and `failures` import it.
 
-That front's own imports (dataclasses, inspect, ast) take as long as libcurl itself, at every start.
+The imports of that interface (dataclasses, inspect, ast) take as long as libcurl itself, at every start.
 """
 
 from __future__ import annotations

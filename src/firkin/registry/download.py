@@ -1,4 +1,4 @@
-"""Reading one blob: verified as it passes, resumed where a connection broke. Does I/O. registry/ only."""
+"""Reads one blob: verifies it as it passes, resumes after a broken connection. Does I/O. registry/ only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROGRESS_RESETS_BYTES = 1024 * 1024
 class BlobStream:
     """A blob's bytes: iterate, or `read(n)`. Use it as a context manager, in one thread at a time.
 
-    The last bytes are handed out only after size and digest were found right; a wrong blob raises RegistryError
+    The last bytes are returned only after size and digest were verified; a wrong blob raises RegistryError
     (`registry-digest`). Broken connections are resumed by Range, up to `retries` times without progress.
     """
 
@@ -53,7 +53,7 @@ class BlobStream:
         yield from self._chunks
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes (all that are left below 0), b"" at the end."""
+        """Return up to `size` bytes (all remaining ones if it is negative), b"" at the end."""
         if size < 0:
             return b"".join(self)
         while not self._rest:
@@ -65,7 +65,7 @@ class BlobStream:
         return data
 
     def close(self) -> None:
-        """Give the connection back; an unread rest is dropped."""
+        """Give the connection back; unread bytes are dropped."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
@@ -114,7 +114,7 @@ class BlobStream:
             self._sleep(backoff_s(attempt))
 
     def _after(self, exchange: Exchange, done: int) -> Iterator[bytes]:
-        """Yield the body from byte `done` of the blob on, wherever the answer begins."""
+        """Yield the body from byte `done` of the blob on, even if the answer begins earlier."""
         head = exchange.head()
         start = 0
         if exchange.status == 206:

@@ -1,4 +1,4 @@
-"""Whom to ask for what is pulled and pushed: a registry or its mirrors, and how often all of it again. Does I/O."""
+"""Chooses the endpoints of pulls and pushes, a registry or its mirrors, and repeats whole operations. Does I/O."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from firkin.registry.url import host_matches
 
 T = TypeVar("T")
 
-# An endpoint that fails so is not asked again when there is another one.
+# An endpoint that fails with one of these is not asked again if there is another one.
 _DOWN = frozenset(("registry-unreachable", "registry-proxy", "registry-tls", "registry-timeout", "registry-connection"))
 
 
 class Endpoints:
-    """The endpoints of registries by one set of settings. Safe to share between threads."""
+    """The endpoints of registries for one set of settings. Safe to share between threads."""
 
     def __init__(self, settings: RegistrySettings, session: Session) -> None:
         self._settings = settings
@@ -33,11 +33,11 @@ class Endpoints:
         return self._preferring_tls(endpoint, registry)
 
     def is_insecure(self, host: str) -> bool:
-        """Tell whether a host may be talked to in plain HTTP."""
+        """Say whether plain HTTP is allowed for a host."""
         return any(host_matches(pattern, host) for pattern in self._settings.insecure)
 
     def _preferring_tls(self, endpoint: Endpoint, host: str) -> Endpoint:
-        """Begin with TLS on a loopback host that was given certificates or TLS settings of its own."""
+        """Begin with TLS for a loopback host that has its own certificates or TLS settings."""
         settings = self._settings
         named = [*(item[0] for item in (*settings.ca_files, *settings.client_certs)), *settings.skip_tls_verify]
         if endpoint.scheme == "http" and not self.is_insecure(host):
@@ -46,7 +46,7 @@ class Endpoints:
         return endpoint
 
     def of_pulls(self, registry: str) -> list[Endpoint]:
-        """Return whom to ask for what is pulled, in order; raises UsageError for a mirror that cannot be one."""
+        """Return the endpoints for pulls, in order; raises UsageError for an invalid mirror."""
         settings = self._settings
         mirrors = []
         for mirror in settings.mirrors:
@@ -67,12 +67,12 @@ class Endpoints:
         return [*mirrors, self.of(registry)]
 
     def retries(self, endpoint: Endpoint) -> int | None:
-        """Return how often a request of a pull is tried again (None: as the settings say)."""
-        # A mirror is there to be quick: when it fails once, the next endpoint is asked.
+        """Return how often a request of a pull is tried again (None: as in the settings)."""
+        # A mirror should be fast: when it fails once, the next endpoint is asked.
         return 0 if endpoint.mirror and self._settings.mirror_fallback else None
 
     def ask(self, registry: str, what: str, ask: Callable[[Endpoint], T]) -> T:
-        """Ask the endpoints of a registry in order; the whole round again as `pull_retries` says."""
+        """Ask the endpoints of a registry in order; repeat that up to `pull_retries` times."""
         return self.repeat(self._settings.pull_retries, lambda: self._ask_once(registry, what, ask))
 
     def _ask_once(self, registry: str, what: str, ask: Callable[[Endpoint], T]) -> T:
@@ -97,9 +97,9 @@ class Endpoints:
         raise AssertionError("a registry has at least one endpoint")
 
     def repeat(self, attempts: int, operation: Callable[[], T]) -> T:
-        """Run a whole pull or push, up to `attempts` times more when it fails, 1, 2, 4, … seconds apart.
+        """Run a whole pull or push; repeat it up to `attempts` times when it fails, after 1, 2, 4, … seconds.
 
-        Kaniko's --push-retry and --image-download-retry: unlike a request's retries they do not ask why it failed.
+        For Kaniko's --push-retry and --image-download-retry: unlike retries of a request, they repeat after any error.
         """
         delay_s = 1.0
         for _ in range(attempts):

@@ -1,6 +1,6 @@
-"""What libcurl's failures mean, and who is to blame: host, name, proxy or certificate. Does I/O. `transport` loads it.
+"""Translates libcurl's failures, with the cause: host, name, proxy or certificate. Does I/O. `transport` loads it.
 
-A name that DNS says does not exist is no use to ask for again; a resolver that has no answer may have one soon.
+A name that does not exist in DNS is not tried again. A resolver that has no answer now may have one soon.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from firkin.registry.url import Url, is_loopback, redact_url, split_host
 
 _HUB_HOSTS = frozenset(("registry-1.docker.io", "auth.docker.io", "index.docker.io"))
 _NAME_HINT = "is the registry's name right? An image's name begins with it: HOST[:PORT]/NAME"
-# A resolver that took longer has run into its own time-out, and is not asked a second time for its reasons.
+# A resolver that took longer has run into its own time-out; it is not asked again for the cause.
 _QUICK_ANSWER_S = 5.0
 
 
@@ -32,7 +32,7 @@ class _Failure(NamedTuple):
 def transfer_error(
     method: str, url: Url, number: int, text: str, easy: Any, proxy: str, settings: RegistrySettings
 ) -> RegistryError:
-    """Return the error for a failed transfer; `proxy` is the one that it went through, or ""."""
+    """Return the error for a failed transfer; `proxy` is the proxy that it used, or ""."""
     failure = (
         (_of_proxy(url, number, easy, proxy, settings) if proxy else None)
         or _of_connection(url, number, easy)
@@ -93,12 +93,12 @@ def _connecting(easy: Any) -> str:
 
 
 def _resolving(host: str, easy: Any) -> tuple[str, bool]:
-    """Say why a name has no address, and whether it may have one soon: libcurl does not tell, the resolver does."""
+    """Say why a name has no address, and whether a retry may help. Asks the resolver: libcurl does not say."""
     name = split_host(host)[0]
     if float(easy.getinfo(pycurl.TOTAL_TIME)) < _QUICK_ANSWER_S:
         try:
             socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-        except UnicodeError:  # a label that is empty or too long
+        except UnicodeError:  # a label of the name is empty or too long
             return "does not exist in DNS", False
         except socket.gaierror as error:
             if error.errno in (socket.EAI_NONAME, socket.EAI_NODATA):
@@ -121,7 +121,7 @@ def _of_tls(url: Url, number: int, text: str) -> _Failure | None:
     if number in (pycurl.E_SSL_CERTPROBLEM, pycurl.E_SSL_CACERT_BADFILE):
         return _Failure("registry-tls", False, f"TLS with `{host}` cannot start: {text}")
     if number == pycurl.E_SSL_CONNECT_ERROR:
-        # A reset in the middle of a handshake looks the same; only what can never work is final.
+        # A reset in the middle of a handshake gives the same error; only errors that can never succeed are final.
         mismatch = "wrong version number" in text or "packet length too long" in text
         hints = (Hint.of("insecure-registry", host=host),) if mismatch else ()
         if "certificate required" in text or "alert bad certificate" in text:

@@ -1,11 +1,11 @@
 """Credentials of registries: config.json files and credential helpers. Does I/O. registry/ and cli/ only.
 
-Sources are asked in the order of `RegistrySettings` (`auth_json`, then `auth_files`) and merged, not shadowed: the
-longest key that is a prefix of `host[:port]/repository` wins, whichever source has it; of equal keys, the first.
-A key with another path serves the host as well when nothing else does, as Docker looks at a key's host only.
-Within a source `credHelpers` comes before `credsStore` before `auths`, as in Docker. A helper that is missing or
-fails is no error by itself, as the image may be public: it becomes a note, shown when the registry refuses.
-What no source knows, `RegistrySettings.credential_helpers` are asked for, as the Kaniko executor has them.
+Sources are read in the order of `RegistrySettings` (`auth_json`, then `auth_files`) and merged: the longest key that
+is a prefix of `host[:port]/repository` wins, whichever source has it; of equal keys, the first.
+If there is none, a key of the same host with another path is used, because Docker compares only the host of a key.
+Within a source the order is `credHelpers`, `credsStore`, `auths`, as in Docker. A missing or failing helper is not
+an error by itself, because the image may be public: it becomes a note, shown when the registry refuses.
+If no source has credentials, `RegistrySettings.credential_helpers` are asked, as in the Kaniko executor.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 def normal_key(key: str) -> str:
-    """Return `host[:port][/path]` of a key as config.json may spell it; Docker Hub's spellings become `docker.io`."""
+    """Return `host[:port][/path]` of a key in config.json; all spellings of Docker Hub become `docker.io`."""
     text = key.partition("://")[2] if "://" in key else key
     host, _, path = text.strip("/").partition("/")
     host = host.lower()
-    if path in ("v1", "v2"):  # the API's root, as Docker writes it: not a path of repositories
+    if path in ("v1", "v2"):  # the root of the API, as Docker writes it: not a path of repositories
         path = ""
     if host in _HUB_NAMES:
         host = "docker.io"
@@ -94,7 +94,7 @@ class Keychain:
 
     def __init__(self, settings: RegistrySettings, cancelled: Callable[[], bool] | None = None) -> None:
         self._settings = settings
-        self._cancelled = cancelled  # asked while a helper runs
+        self._cancelled = cancelled  # called while a helper runs
         self._environ = dict(settings.environ)
         self._lock = threading.Lock()
         self._sources: tuple[_Source, ...] | None = None
@@ -103,11 +103,11 @@ class Keychain:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went wrong with helpers so far, for the hints of a refusal."""
+        """Problems with helpers so far, for the hints of a refusal."""
         return tuple(self._notes)
 
     def preload(self) -> None:
-        """Read the files now, for a build that takes them away while it runs steps. Raises UsageError."""
+        """Read the files now, for a build that removes them while it runs steps. Raises UsageError."""
         with self._lock:
             if self._sources is None:
                 self._sources = tuple(self._read_sources())
@@ -133,7 +133,7 @@ class Keychain:
                 wanted = parent
 
     def _of_neighbour(self, whole: str, host: str) -> Credentials | None:
-        """Return what a key of the host has whose path is not the repository's: of the most alike, then of the first.
+        """Return the credentials of a key of the same host with another path: of the most similar, then of the first.
 
         Mirrors: docker/cli credentials.fileStore.Get with ConvertToHostname.
         """
@@ -150,7 +150,7 @@ class Keychain:
         return found
 
     def _ambient(self, key: str, host: str) -> Credentials | None:
-        """Ask what needs no file: variables of the environment, helpers of clouds, a job's token."""
+        """Ask the sources that need no file: environment variables, helpers of clouds, a job's token."""
         for helper in self._settings.credential_helpers:
             if helper == "env":
                 found = from_environment(key, self._environ)
@@ -182,7 +182,7 @@ class Keychain:
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 continue
             except OSError as error:
-                # Another user's file, e.g. root's HOME kept by sudo: like none, but worth a word if access is denied.
+                # Another user's file, e.g. in a HOME that sudo kept: skip it, but mention it if access is denied.
                 self._notes.append(f"`{label}` cannot be read: {(error.strerror or '').lower()}")
                 continue
             if data.strip():
@@ -219,7 +219,7 @@ class Keychain:
         return self._answers[helper, server]
 
 
-# helper: (docker-credential-PROGRAM, how the hosts end that it is asked for)
+# helper: (docker-credential-PROGRAM, suffixes of the hosts that it is asked for)
 _CLOUDS = {
     "google": ("gcr", ("gcr.io", ".pkg.dev")),
     "ecr": ("ecr-login", (".amazonaws.com", ".amazonaws.com.cn", "public.ecr.aws")),
@@ -228,7 +228,7 @@ _CLOUDS = {
 
 
 def from_environment(host: str, environ: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials of KANIKO_<HOST>_USER and _PASSWORD, of the host or of a domain it is in.
+    """Return the credentials of KANIKO_<HOST>_USER and _PASSWORD, for the host or a domain that contains it.
 
     Mirrors: osscontainertools/kaniko pkg/creds/env_keychain.go; a port may be left out.
     """
@@ -266,7 +266,7 @@ def _parse_config(data: bytes, label: str) -> _Source:
     for key, entry in (config.auths or {}).items():
         normal = normal_key(key)
         known = auths.get(normal)
-        # Several spellings of one host (Docker Hub's): an entry with a secret beats an empty one.
+        # A host may have several spellings (Docker Hub): an entry with a secret wins over an empty one.
         if entry is not None and (known is None or not _has_secret(known[1])):
             auths[normal] = (key, entry)
     helpers = {normal_key(key): name for key, name in (config.credHelpers or {}).items() if name}
@@ -314,7 +314,7 @@ def _answer_of(
     environ: dict[str, str],
     cancelled: Callable[[], bool] | None,
 ) -> CompletedProcess[bytes]:
-    """Run a helper; raises UsageError when it is missing, does not start or does not end."""
+    """Run a helper; raises UsageError if it is missing, does not start or does not end in time."""
     import shutil
     import subprocess
 
@@ -345,10 +345,10 @@ def run_helper(
     environ: dict[str, str],
     cancelled: Callable[[], bool] | None = None,
 ) -> bytes | None:
-    """Run `docker-credential-HELPER VERB` with `data` on its standard input and return what it printed.
+    """Run `docker-credential-HELPER VERB` with `data` on its standard input and return its output.
 
-    None says that it has no credentials for the server. Raises UsageError when it is missing or fails; what it
-    prints is never repeated on success. It is killed, and Cancelled raised, when `cancelled` says so.
+    None means that it has no credentials for the server. Raises UsageError if it is missing or fails; no message
+    contains the output of a successful run. When `cancelled` returns True, the helper is killed and Cancelled raised.
     Spec: docker-credential-helpers, README.
     """
     program = f"docker-credential-{helper}"
@@ -376,9 +376,9 @@ def run_helper(
 
 def login(path: str, host: str, username: str, secret: str, helper_path: str = "", environ: dict[str, str] | None = None
           ) -> str:
-    """Keep credentials for a registry in the config.json at `path`, or in the helper that it names for the host.
+    """Store credentials for a registry in the config.json at `path`, or in the helper that it names for the host.
 
-    Returns where they went, for people. Everything else in the file stays. Raises UsageError, OSError.
+    Returns the place in words, for a message. Everything else in the file stays. Raises UsageError, OSError.
     """
     key = HUB_KEY if normal_key(host) == "docker.io" else host
     os.makedirs(os.path.dirname(os.path.realpath(path)), mode=0o700, exist_ok=True)
@@ -399,7 +399,7 @@ def login(path: str, host: str, username: str, secret: str, helper_path: str = "
 
 
 def logout(path: str, host: str, helper_path: str = "", environ: dict[str, str] | None = None) -> bool:
-    """Forget the credentials for a registry; returns whether there were any. Raises UsageError, OSError."""
+    """Remove the credentials for a registry; returns whether there were any. Raises UsageError, OSError."""
     wanted = normal_key(host)
     if not os.path.exists(path):
         return False
@@ -419,10 +419,10 @@ def logout(path: str, host: str, helper_path: str = "", environ: dict[str, str] 
 
 @contextmanager
 def _alone(path: str) -> Iterator[None]:
-    """Let no other firkin change the file at `path` meanwhile: two logins at once keep both entries."""
+    """Lock the file at `path` against other firkin processes, so that two logins at once keep both entries."""
     folder = os.open(os.path.dirname(os.path.realpath(path)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # a network's file system may have no locks
+        with suppress(OSError):  # a network file system may have no locks
             fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
@@ -430,7 +430,7 @@ def _alone(path: str) -> Iterator[None]:
 
 
 def encode_helper_entry(server: str, username: str, secret: str) -> str:
-    """Return the document that a helper's `store` reads."""
+    """Return the document for the `store` command of a helper."""
     return msgspec.json.encode({"ServerURL": server, "Username": username, "Secret": secret}).decode()
 
 
@@ -460,12 +460,12 @@ def _load(path: str) -> dict[str, Any]:
 
 
 def _spelled(key: str) -> str:
-    """Return a key as Docker writes it: it finds its own in any case."""
+    """Return a key as Docker writes it, so that Docker finds it."""
     return next((name for name in _Config.__struct_encode_fields__ if name.lower() == key.lower()), key)
 
 
 def _save(path: str, document: dict[str, Any]) -> None:
-    # Beside the file that a link may lead to, so that the link stays and the rename is atomic.
+    # If `path` is a link, write beside its target, so that the link stays and the rename is atomic.
     target = os.path.realpath(path)
     temporary = f"{target}.{os.urandom(6).hex()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -1,6 +1,6 @@
-"""Manifests and indexes of registries: resolved, read, pushed, deleted. Does I/O.
+"""Resolves, reads, pushes and deletes manifests and indexes of registries. Does I/O.
 
-What was read is remembered by its digest, and what a name means as long as the client lives.
+The client remembers documents by digest, and the digests of names, as long as it lives.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from firkin.registry.url import redact_url
 
 
 class Manifests:
-    """The manifests and indexes that one client deals with. Safe to share between threads."""
+    """The manifests and indexes of one client. Safe to share between threads."""
 
     def __init__(self, settings: RegistrySettings, session: Session, endpoints: Endpoints) -> None:
         self._settings = settings
@@ -43,7 +43,7 @@ class Manifests:
         self._resolved: dict[Reference, Descriptor] = {}
 
     def resolve(self, ref: Reference) -> Descriptor:
-        """Return the descriptor of what a name means: one HEAD, or a GET where that says too little."""
+        """Return the descriptor of a name's manifest or index: one HEAD, or a GET if its answer is not sufficient."""
         with self._lock:
             known = self._resolved.get(ref) or self._document_descriptor(ref)
         if known is not None:
@@ -68,7 +68,7 @@ class Manifests:
             return self._resolved.setdefault(ref, found)
 
     def get(self, ref: Reference) -> Manifest | Index:
-        """Return the manifest or index of a name, verified against its digest; `raw` is what was sent."""
+        """Return the manifest or index of a name, verified against its digest; `raw` has the received bytes."""
         with self._lock:
             resolved = self._resolved.get(ref)
             digest = resolved.digest if resolved is not None else ref.digest
@@ -90,7 +90,7 @@ class Manifests:
         return document
 
     def find(self, ref: Reference) -> Manifest | Index | None:
-        """Return what the registry itself (no mirror) has under a name now, or None: one GET, never remembered."""
+        """Return the present manifest or index of a name, or None: one GET of the registry itself, never remembered."""
         endpoint = self._endpoints.of(ref.registry)
         what = f"cannot look for `{ref}`"
         response = self._request(endpoint, ref, "GET", what, accept=(200, 404))
@@ -121,7 +121,7 @@ class Manifests:
         return digest
 
     def digest(self, ref: Reference) -> Digest | None:
-        """Return what the registry itself (no mirror) has under a name now: one HEAD, never remembered.
+        """Return the present digest of a name, or None: one HEAD of the registry itself, never remembered.
 
         Raises RegistryError.
         """
@@ -147,7 +147,7 @@ class Manifests:
             return digest_of(response.body) if response.method == "GET" else None
 
     def delete(self, ref: Reference) -> None:
-        """Delete a manifest by its digest, or by its tag where the registry allows that."""
+        """Delete a manifest by its digest, or by its tag if the registry allows that."""
         endpoint = self._endpoints.of(ref.registry, push=True)
         self._session.call(
             endpoint, "DELETE", endpoint.url(ref.repository, f"manifests/{ref.identifier}"),
@@ -158,7 +158,7 @@ class Manifests:
             self._resolved.pop(ref, None)
 
     def _once_blobs_are_known(self, put: Callable[[], Response]) -> Response:
-        """Put a manifest; again when a registry whose parts agree late does not know the blobs yet that it took."""
+        """Put a manifest; try again if the registry does not see just uploaded blobs yet (eventual consistency)."""
         for attempt in range(1, 4):
             try:
                 return put()
@@ -196,7 +196,7 @@ class Manifests:
 
 
 def _described(response: Response, ref: Reference) -> Descriptor | None:
-    """Return the descriptor that a HEAD tells, or None where it says too little."""
+    """Return the descriptor from the headers of a HEAD, or None if they are not sufficient."""
     size = content_length(response)
     kind = response.header("content-type").partition(";")[0].strip()
     try:

@@ -1,4 +1,4 @@
-"""Requests and answers of the distribution protocol as values. Pure. registry/ and testing/ only.
+"""Requests and answers of the distribution protocol as values. Pure. For registry/, and for HTTP in builder/ and cli/.
 
 Spec: distribution-spec spec.md (end-1 to end-13), RFC 9110 (challenges, ranges), RFC 8288 (Link).
 """
@@ -19,9 +19,9 @@ Headers = tuple[tuple[str, str], ...]
 
 MAX_ERROR_BYTES = 64 * 1024
 DOCKER_DIGEST = "docker-content-digest"
-# How registries say that an upload may begin (202 is due), goes on (202), and is complete (201).
-# What a HEAD may be answered with where a GET works: registries and proxies that cannot do HEAD.
+# Answers to a HEAD by registries and proxies that do not support it, although a GET works.
 BROKEN_HEAD = (405, 500, 501)
+# Answers that mean that an upload may begin or goes on (202 in the spec), and that it is complete (201 in the spec).
 OPENED = (202, 201, 200, 204)
 STORED = (201, 200, 202, 204)
 
@@ -39,7 +39,7 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """One answer; header names are in lower case. `url` is what was asked last (after redirects)."""
+    """One answer; header names are in lower case. `url` is the last requested URL (after redirects)."""
 
     method: str
     url: Url
@@ -57,10 +57,10 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Where one registry, or a mirror of it, answers. `prefix` goes before every repository.
+    """The address of a registry or a mirror of it. `prefix` is put before every repository.
 
-    `registry` is the name in references; `plain` says that the user allows plain HTTP here (a loopback host gets it
-    anyway, but what it names elsewhere does not).
+    `registry` is the name in references. `plain` says that the user allows plain HTTP here (a loopback host may use it
+    anyway, but hosts that it names may not).
     """
 
     registry: str
@@ -81,7 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
 
 def endpoint_of(registry: str, *, plain: bool = False) -> Endpoint:
-    """Return the endpoint of a registry by its name in references; docker.io answers elsewhere."""
+    """Return the endpoint of a registry by its name in references; docker.io has another host."""
     host = "registry-1.docker.io" if registry == "docker.io" else registry.lower()
     return Endpoint(registry, host, "http" if plain or is_loopback(host) else "https", plain=plain)
 
@@ -109,7 +109,7 @@ def repository_scope(repository: str, *actions: str) -> str:
 
 
 def merge_scopes(*scopes: str) -> tuple[str, ...]:
-    """Join scopes of one resource into one, each resource in the order of its first mention."""
+    """Join the scopes of each resource into one; resources stay in the order of their first scope."""
     actions: dict[str, list[str]] = {}
     for scope in " ".join(scopes).split():
         resource, colon, wanted = scope.rpartition(":")
@@ -126,7 +126,7 @@ def merge_scopes(*scopes: str) -> tuple[str, ...]:
 
 
 def covers(held: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
-    """Say whether a token for the scopes `held` serves the scopes `wanted` (both merged)."""
+    """Say whether a token for the scopes `held` is sufficient for the scopes `wanted` (both merged)."""
     have = {scope.rpartition(":")[0]: scope.rpartition(":")[2].split(",") for scope in held}
     return all(
         set(scope.rpartition(":")[2].split(",")) <= set(have.get(scope.rpartition(":")[0], ())) for scope in wanted
@@ -206,13 +206,13 @@ def next_page(response: Response) -> Url | None:
 
 
 def received_bytes(response: Response) -> int:
-    """Return how many bytes of an upload the registry holds, by its `Range: 0-LAST`; -1 if it does not say."""
+    """Return how many bytes of an upload the registry has, by its `Range: 0-LAST`; -1 without that header."""
     text = response.header("range").removeprefix("bytes=")
     first, dash, last = text.partition("-")
     end = parse_count(last)
     if not dash or parse_count(first) != 0 or end < 0:
         return -1
-    # `0-0` stands for none in some registries and for one byte in the spec: take the safe reading.
+    # `0-0` means no bytes in some registries and one byte in the spec: none is the safe interpretation.
     return 0 if end == 0 else end + 1
 
 
@@ -223,23 +223,23 @@ def content_range_start(response: Response) -> int:
 
 
 def content_length(response: Response) -> int:
-    """Return the announced length of the body, or -1: also where it is that of an encoding, not of the content."""
+    """Return the announced length of the body; -1 if there is none, or if it is the length of an encoding."""
     return -1 if is_encoded(response) else parse_count(response.header("content-length"))
 
 
 def is_encoded(response: Response) -> bool:
-    """Say whether the body is in gzip only for the way here. Spec: RFC 9110, 8.4. Mirrors: Go's net/http.Transport."""
+    """Say whether the body is gzipped only for the transfer. Spec: RFC 9110, 8.4. Mirrors: Go's net/http.Transport."""
     return response.status != 206 and response.header("content-encoding").lower() == "gzip"
 
 
 def parse_count(text: str) -> int:
-    """Return the number that decimal digits stand for, or -1: for no number, and for one beyond 63 bits."""
-    # Headers are Latin-1, where `²` is a digit to str.isdigit; and int() refuses thousands of digits.
+    """Return the number of a text of decimal digits; -1 for anything else and for a number above 63 bits."""
+    # Headers are Latin-1, where `²` is a digit for str.isdigit; and int() refuses thousands of digits.
     return int(text) if len(text) <= 18 and text.isascii() and text.isdigit() else -1
 
 
 def told_digest(response: Response) -> str:
-    """Return the digest of Docker-Content-Digest, which some registries quote; "" where they do not say."""
+    """Return the digest of Docker-Content-Digest, which some registries quote; "" without that header."""
     return response.header(DOCKER_DIGEST).strip('"')
 
 
@@ -261,7 +261,7 @@ def retry_after_s(response: Response, now_s: float) -> float | None:
     if len(clock) != 3 or not all(part.isdigit() for part in clock):
         return None
     year, month, day = int(parts[3]), _MONTHS.index(parts[2]) + 1, int(parts[1])
-    # Days since the epoch by the civil calendar (March is the first month of its year).
+    # Days since the epoch in the Gregorian calendar (a year that begins in March makes the leap day the last day).
     year -= month <= 2
     era_year = year % 400
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
@@ -297,7 +297,7 @@ class Diagnostic(msgspec.Struct, frozen=True):
 
 
 def parse_errors(body: bytes) -> tuple[Diagnostic, ...]:
-    """Read the error body of a registry or token server; what is no such document says nothing."""
+    """Read the error body of a registry or token server; return () for anything else."""
     try:
         document = decode_json(body[:MAX_ERROR_BYTES], _Errors)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -311,7 +311,7 @@ def parse_errors(body: bytes) -> tuple[Diagnostic, ...]:
 
 
 def _clean(text: str) -> str:
-    # It goes to a terminal: no control characters, no novels.
+    # The text goes to a terminal: remove control characters and limit its length.
     return "".join(char if char.isprintable() else " " for char in text[:300]).strip()
 
 
@@ -331,7 +331,7 @@ TEMPORARY = frozenset((408, 425, 429, 500, 502, 503, 504))
 def response_error(
     what: str, response: Response, hints: tuple[AnyHint, ...] = (), retry_after_s: float | None = None
 ) -> RegistryError:
-    """Return the error for an answer that was not hoped for; `what` says what failed."""
+    """Return the error for an unexpected answer; `what` says what failed."""
     status = response.status
     reason = _REASONS.get(status, "unexpected answer")
     told = "; ".join(str(item) for item in parse_errors(response.body))
@@ -349,6 +349,6 @@ def response_error(
 
 
 def says_too_little(error: RegistryError) -> bool:
-    """Say whether a GET is to be tried as well: a HEAD's refusal has no words, and some registries refuse HEAD only."""
+    """Say whether to try a GET, too: a refused HEAD has no error body, and some registries refuse only HEAD."""
     refused = 400 <= error.status < 500 and error.status != 401 and not error.temporary
     return error.method == "HEAD" and (refused or error.status in BROKEN_HEAD)

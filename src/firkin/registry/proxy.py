@@ -1,6 +1,6 @@
-"""Which proxy a URL goes through. Pure. registry/ and context/ may import it.
+"""Chooses the proxy for a URL. Pure. registry/ and builder/context/ may import it.
 
-Mirrors: Go's golang.org/x/net/http/httpproxy, so that NO_PROXY means here what it means to other builders.
+Mirrors: Go's golang.org/x/net/http/httpproxy, so that NO_PROXY means the same as in other builders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def choose_proxy(url: Url, http_proxy: str, https_proxy: str, no_proxy: str) -> 
 
 
 def proxy_variable(url: Url, proxy: str, environ: Mapping[str, str]) -> str:
-    """Return the variable of the environment that names a URL's proxy, for people."""
+    """Return the environment variable that names a URL's proxy, for messages."""
     names = ["http_proxy", "HTTP_PROXY"]
     if url.scheme == "https":
         names = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]

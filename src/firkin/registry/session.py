@@ -1,7 +1,7 @@
-"""Requests that carry authentication, follow redirects and are tried again. Does I/O. registry/ only.
+"""Requests with authentication, redirects and retries. Does I/O. registry/ only.
 
-What is sent where: `Authorization` goes to the origin of the endpoint and nowhere else; a redirect or Location never
-leads from https to http (except back to the same host by https, for proxies that forget how they were reached).
+`Authorization` is sent only to the origin of the endpoint. A redirect or Location from https to http is refused; one to
+the same host is followed by https, because some proxies do not know that they were reached by https.
 """
 
 from __future__ import annotations
@@ -46,34 +46,34 @@ _FIRST_DELAY_S = 0.3
 _MAX_DELAY_S = 30.0
 _MAX_RETRY_AFTER_S = 120.0
 _MAX_TOKEN_BYTES = 1024 * 1024
-# How a registry may answer whoever has not said who they are, although it would let them in.
+# A registry may answer an anonymous request with these although it accepts the user's credentials.
 _HIDING = frozenset((401, 403, 404))
 
 Warn = Callable[[str, str], None]
 
 
 class _HostAuth:
-    """What is known about one host's authentication: its challenge, and tokens by user and scopes."""
+    """The authentication of one host: its challenge, and tokens by user and scopes."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.challenge: Challenge | None = None
         self.asked = False  # whether `GET /v2/` was sent to find the challenge
-        self.frank = False  # whether its 404 means what it says, to a stranger too
+        self.frank = False  # whether its 404 means "not found" in an anonymous request, too
         self.tokens: list[tuple[Credentials | None, Token]] = []
 
     def token(self, credentials: Credentials | None, scopes: tuple[str, ...]) -> str:
-        """Return the header of a token that was got before, or ""; `lock` is held."""
+        """Return the header with a known token, or ""; the caller holds `lock`."""
         for owner, token in self.tokens:
             if owner == credentials and covers(token.scopes, scopes):
                 return f"Bearer {token.value}"
         return ""
 
     def learn(self, status: int) -> None:
-        """Take note of the answer to a request that was sent again with a header."""
+        """Note the status of a request that was sent again with an Authorization header."""
         with self.lock:
             if self.challenge is None and status not in _HIDING:
-                self.challenge = Challenge("basic")  # nobody asked for credentials, but they made a difference
+                self.challenge = Challenge("basic")  # no challenge asked for credentials, but they helped
             self.frank = self.frank or (self.challenge is None and status == 404)
 
 
@@ -89,9 +89,9 @@ class Session:
         self._warn = warn or (lambda code, message: None)
         self._lock = threading.Lock()
         self._hosts: dict[str, _HostAuth] = {}
-        self._tls_hosts: set[str] = set()  # allowed to be plain, but found to speak TLS
-        self._plain_hosts: set[str] = set()  # found to speak plain HTTP
-        self._answered: set[str] = set()  # hosts of endpoints that can be reached
+        self._tls_hosts: set[str] = set()  # plain HTTP is allowed, but they speak TLS
+        self._plain_hosts: set[str] = set()  # they speak plain HTTP
+        self._answered: set[str] = set()  # hosts of endpoints that were reached
         self._warned: set[str] = set()
 
     def close(self) -> None:
@@ -114,8 +114,8 @@ class Session:
         """Send a request and return its answer if the status is one of `accept`.
 
         `what` (`cannot pull ...`) begins every error message; `repository` (at the endpoint) chooses credentials.
-        Temporary failures are tried again `retries` times (default: the settings'); half as often when nobody was ever
-        there to be reached, for then the name is wrong more often than not. Raises RegistryError, Cancelled.
+        After temporary failures the request is tried again `retries` times (default: as in the settings); half as often
+        if the host was never reached, because then its name is probably wrong. Raises RegistryError, Cancelled.
         """
         limit = self.settings.retries if retries is None else retries
         attempt = 0
@@ -140,7 +140,7 @@ class Session:
             self.transport.sleep(max(asked or 0.0, backoff_s(attempt)))
 
     def _tries_after(self, error: RegistryError, endpoint: Endpoint, limit: int) -> int:
-        """Return how often a request that failed so is tried again."""
+        """Return how often a request that failed with `error` is tried again."""
         if error.code == "registry-timeout":
             return min(limit, patience(self.settings.retries))
         if error.code in ("registry-unreachable", "registry-proxy") and endpoint.host not in self._answered:
@@ -152,7 +152,7 @@ class Session:
         accept: tuple[int, ...], headers: Headers = (), body: Upload | None = None, retries: int | None = None,
         push: bool = False, limit: int = 4 * 1024 * 1024,
     ) -> Response:
-        """Like `exchange`, and read the answer's (small) body, trying again when it breaks off.
+        """Like `exchange`; also read the answer's (small) body, and try again if the connection breaks meanwhile.
 
         Raises RegistryError.
         """
@@ -174,13 +174,13 @@ class Session:
             self.transport.sleep(backoff_s(attempt))
 
     def plain(self, url: Url, headers: Headers = ()) -> Exchange:
-        """GET a URL that is no registry's, without credentials (layers that an image says to lie elsewhere)."""
+        """GET a URL outside of registries, without credentials (for layers with URLs in the manifest)."""
         return self._follow(None, "GET", url, headers, None, "", False)
 
     def located(self, endpoint: Endpoint, repository: str, response: Response) -> Url:
-        """Return where an upload goes on: the answer's Location, or what its Docker-Upload-UUID stands for.
+        """Return the URL where an upload goes on: the answer's Location, or the one for its Docker-Upload-UUID.
 
-        Raises RegistryError when it says neither, or leads where it may not.
+        Raises RegistryError if the answer has neither, or if the Location is not allowed.
         """
         location = response.header("location")
         name = response.header("docker-upload-uuid")
@@ -204,7 +204,7 @@ class Session:
         url = self._scheme(endpoint, url)
         used = self._authorization(endpoint, credentials, scopes, push)
         answer = self._first_contact(endpoint, method, url, headers, body, used, push)
-        # What another host says, where a redirect or a Location led, is no reason to show credentials to anybody.
+        # The answer of another host, reached by a redirect or a Location, must not make firkin send credentials.
         own = answer.url.origin == self._scheme(endpoint, Url(url.scheme, endpoint.host, "/")).origin
         if answer.status not in _HIDING or not own:
             return answer
@@ -214,7 +214,8 @@ class Session:
             if not renewed:
                 raise self._refused(what, endpoint, repository, response, bool(used))
         else:
-            # It may hide what it has from strangers. Where nobody has credentials and nothing went wrong, it is true.
+            # The registry may hide repositories from anonymous users. The answer is final if the host is known to be
+            # frank, or if there are no credentials and the status was expected.
             frank = answer.status == 404 and self._host(endpoint).frank
             if used or frank or (credentials is None and answer.status in accept):
                 return answer
@@ -228,7 +229,7 @@ class Session:
     def _renew_after(
         self, answer: Exchange, endpoint: Endpoint, credentials: Credentials | None, scopes: tuple[str, ...], push: bool
     ) -> str:
-        """Return a header to ask again with, closing the answer, or "" when the answer is all that there is."""
+        """Return a header for a second request and close the answer, or return "" if the answer is final."""
         try:
             renewed = self._renew(endpoint, None, credentials, scopes, "", push)
         except RegistryError:
@@ -273,26 +274,26 @@ class Session:
         self, endpoint: Endpoint, response: Response | None, credentials: Credentials | None, scopes: tuple[str, ...],
         used: str, push: bool,
     ) -> str:
-        """Return another header after a 401 (`response`) or what may hide one, or "" when there is nothing to offer."""
+        """Return another header after a 401 (`response`) or an answer that may hide one; "" if there is none."""
         host = self._host(endpoint)
         with host.lock:
             named = _challenge_in(response) if response is not None else None
             challenge = named if named is not None else self._ask_challenge(host, endpoint, push)
             if challenge is None:
-                # Mirrors: go-containerregistry, which sends Basic where `GET /v2/` names no challenge.
+                # Mirrors: go-containerregistry, which sends Basic if `GET /v2/` names no challenge.
                 return _other_basic(credentials, used) if credentials is not None and credentials.password else ""
-            # The scope in a challenge belongs to the request that it answers.
+            # The scope in a challenge is only for the request that was refused.
             params = tuple(pair for pair in challenge.params if pair[0] not in ("scope", "error"))
             host.challenge = Challenge(challenge.scheme, params)
             if challenge.scheme == "basic":
                 return _other_basic(credentials, used)
             host.tokens = [pair for pair in host.tokens if f"Bearer {pair[1].value}" != used]
-            # Another thread may have been here between our request and this answer.
+            # Another thread may have got a token since this request was sent.
             known = host.token(credentials, scopes)
             return known or self._fetch_token(host, challenge, endpoint, credentials, scopes, push)
 
     def _ask_challenge(self, host: _HostAuth, endpoint: Endpoint, push: bool) -> Challenge | None:
-        """Return the challenge that `GET /v2/` answers with; asked once a host, and only where a refusal names none.
+        """Return the challenge of `GET /v2/`. Sent once for each host, and only if a refusal has no challenge.
 
         Mirrors: docker and go-containerregistry (remote/transport ping), which always begin with it.
         """
@@ -324,7 +325,7 @@ class Session:
     def _ask_token(
         self, registry: str, method: str, url: Url, headers: Headers, body: Upload | None, push: bool
     ) -> Response:
-        # Trying again is up to the request that needs the token.
+        # There is no retry here: the request that needs the token is tried again.
         authorization = "".join(value for name, value in headers if name == "Authorization")
         others = tuple(pair for pair in headers if pair[0] != "Authorization")
         try:
@@ -365,7 +366,7 @@ class Session:
             return False
         if any(host_matches(pattern, url.host) for pattern in settings.skip_tls_verify):
             return False
-        # A host that may be talked to in plain HTTP loses nothing by an unknown certificate.
+        # If plain HTTP is allowed for a host, an unknown certificate makes it no less secure.
         return not any(host_matches(pattern, url.host) for pattern in settings.insecure)
 
     def _scheme(self, endpoint: Endpoint, url: Url) -> Url:
@@ -376,7 +377,7 @@ class Session:
     def _first_contact(
         self, endpoint: Endpoint, method: str, url: Url, headers: Headers, body: Upload | None, used: str, push: bool
     ) -> Exchange:
-        """Send; when a host that may be plain turns out to want TLS, go over to that."""
+        """Send a request; if plain HTTP is allowed for the host but it wants TLS, send it again with TLS."""
         answer = self._follow(endpoint, method, url, headers, body, used, push)
         if url.scheme != "http" or url.host != endpoint.host or url.host in self._plain_hosts:
             return answer
@@ -386,7 +387,7 @@ class Session:
         if method != "HEAD":
             text = answer.response(MAX_ERROR_BYTES, cut=True).body
         else:
-            # The reason stands in a body, which HEAD does not get.
+            # The reason is in the body, which an answer to HEAD does not have.
             answer.close()
             answer = self._follow(endpoint, "GET", url, headers, None, "", push)
             text = answer.response(MAX_ERROR_BYTES, cut=True).body
@@ -399,7 +400,7 @@ class Session:
 
 
 def _other_basic(credentials: Credentials | None, used: str) -> str:
-    """Return the header of Basic, or "" when it is the one that was sent."""
+    """Return the header of Basic, or "" if it was sent already."""
     value = basic_authorization(credentials) if credentials is not None else ""
     return value if value != used else ""
 
@@ -428,7 +429,7 @@ def _checked_join(response: Response, location: str) -> Url:
 
 
 def patience(retries: int) -> int:
-    """Return how often whoever fell silent, or only trickles, is tried again: each time costs a whole time-out."""
+    """Return how often to try again after no or too few bytes came: each attempt costs a whole time-out."""
     return retries // 2
 
 
@@ -438,7 +439,7 @@ def backoff_s(attempt: int) -> float:
 
 
 def because(what: str, error: RegistryError) -> RegistryError:
-    """Return the error with what was to be done in front of it, if it does not stand there already."""
+    """Return the error with `what` before its message, unless the message begins with it already."""
     if error.message.startswith(what):
         return error
     return RegistryError(

@@ -1,4 +1,4 @@
-"""How registries are talked to: what every front and the protocol agree on. Pure."""
+"""Settings of registries and connections, which every front passes to the protocol. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Mirror(msgspec.Struct, frozen=True):
 
 
 class RegistrySettings(msgspec.Struct, frozen=True):
-    """How registries are talked to; from options, config.toml and the environment."""
+    """Settings of registries and connections; from options, config.toml and the environment."""
 
     mirrors: tuple[Mirror, ...] = ()
     mirror_fallback: bool = True
-    insecure: tuple[str, ...] = ()  # HOST[:PORT] that speak plain HTTP; "*": all
+    insecure: tuple[str, ...] = ()  # each HOST[:PORT] that may use plain HTTP; "*": all
     insecure_pull: bool = False
     insecure_push: bool = False
     skip_tls_verify: tuple[str, ...] = ()  # HOST[:PORT]; "*": all
@@ -30,19 +30,19 @@ class RegistrySettings(msgspec.Struct, frozen=True):
     auth_files: tuple[str, ...] = ()  # config.json files, first match wins
     auth_json: str = ""  # DOCKER_AUTH_CONFIG; secret
     helper_path: str = ""  # PATH in which docker-credential-* are looked up
-    environ: Pairs = ()  # what credential helpers and clouds may see; secret
+    environ: Pairs = ()  # environment for credential helpers and clouds; secret
     http_proxy: str = ""
     https_proxy: str = ""
     no_proxy: str = ""
     retries: int = 4
     pull_retries: int = 0  # further attempts at a whole pull or push (Kaniko's flags)
     push_retries: int = 0
-    timeout_s: float = 60.0  # without a byte moving
+    timeout_s: float = 60.0  # the longest time without any transfer
     parallel: int = 4
-    base_max_age_s: float = 0.0  # a base's tag that was asked about within this time is not asked about again
+    base_max_age_s: float = 0.0  # a base's tag that was resolved within this time is not resolved again
     user_agent_suffix: str = ""
     credential_helpers: tuple[str, ...] = ()  # asked after the files: env, google, ecr, acr, gitlab
-    ignore_immutable_tags: bool = False  # a tag that the registry does not let change is no error
+    ignore_immutable_tags: bool = False  # no error if the registry refuses to change a tag
 
     def __repr__(self) -> str:
         return f"RegistrySettings(mirrors={self.mirrors!r}, insecure={self.insecure!r}, …)"

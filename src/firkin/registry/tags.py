@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firkin.oci.gojson import Shape
 
 _MAX_TAG_PAGES = 2000
-_MAX_IDLE_PAGES = 10  # that bring no tag which was not there before
+_MAX_IDLE_PAGES = 10  # pages in a row without a new tag
 _MAX_TAG_BYTES = 64 * 1024 * 1024
 
 
@@ -53,7 +53,7 @@ def list_tags(session: Session, endpoint: Endpoint, ref: Reference) -> tuple[str
         total += len(response.body)
         idle = idle + 1 if len(tags) == before else 0
         following = next_page(response)
-        # Some registries let the last page lead to itself.
+        # In some registries the last page links to itself.
         if following is None or following == url:
             return tuple(tags)
         endless = following in seen or idle > _MAX_IDLE_PAGES

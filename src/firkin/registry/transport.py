@@ -1,7 +1,8 @@
-"""HTTP by libcurl (pycurl): connections, streaming, time-outs, cancellation. Does I/O. registry/ and context/ only.
+"""HTTP by libcurl (pycurl): connections, streaming, time-outs, cancellation. Does I/O. registry/, builder/context/ and
+cli/kaniko/ only.
 
-One Exchange is one request and its answer, moved by whoever reads it: nothing runs in the background and memory stays
-at a few buffers. Redirects, authentication and retries are `session`'s. Idle connections wait in a pool.
+One Exchange is one request and its answer. Its reader drives the transfer: nothing runs in the background, and memory
+stays at a few buffers. `session` handles redirects, authentication and retries. Idle connections wait in a pool.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ _TICK_S = 0.2  # how long a wait may last before `cancelled` is asked again
 _CONNECT_TIMEOUT_S = 30.0
 # A registry may have to copy a blob in its storage before it answers the end of an upload.
 _COMMIT_TIMEOUT_S = 300.0
-# Whoever moves less than this in the time in which something has to move is as good as silent.
+# A transfer of fewer bytes within `timeout_s` counts as no transfer.
 _SLOWEST_BYTES = 4096
 
 
 class Reader(Protocol):
-    """What an upload reads from: a binary file does."""
+    """The source of an upload, e.g. a binary file."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes, b"" at the end."""
@@ -42,11 +43,11 @@ class Reader(Protocol):
         """Go to an offset from the start."""
 
     def close(self) -> None:
-        """Give back what reading needs."""
+        """Release the source."""
 
 
 class Upload(msgspec.Struct, frozen=True):
-    """A request body: `length` bytes from `offset` of what `open` returns (anew for every attempt)."""
+    """A request body: `length` bytes from `offset` of the Reader that `open` returns (called for every attempt)."""
 
     open: Callable[[], Reader]
     length: int
@@ -66,7 +67,7 @@ def _without_gzip(url: Url, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
     first = next(chunks, b"")
     if not first:
-        return  # nothing is nothing, encoded or not
+        return  # an empty body is not encoded
     try:
         yield from iter_decompressed(chain((first,), chunks), "gzip")
     except ValueError as error:
@@ -103,9 +104,9 @@ class Transport:
     def open(
         self, method: str, url: Url, headers: Headers = (), body: Upload | None = None, *, verify: bool = True
     ) -> Exchange:
-        """Send a request and return when the answer's headers are there.
+        """Send a request and return when the answer's headers have arrived.
 
-        Raises RegistryError when no answer comes (`temporary` says whether another attempt may help), Cancelled.
+        Raises RegistryError if no answer comes (`temporary` says whether another attempt may help), Cancelled.
         """
         self.check()
         with self._lock:
@@ -127,7 +128,7 @@ class Transport:
             channel.close()
 
     def check(self) -> None:
-        """Raise Cancelled when the build was told to stop."""
+        """Raise Cancelled if the build was told to stop."""
         if self._cancelled():
             raise Cancelled("cancelled while talking to a registry")
 
@@ -161,7 +162,7 @@ class Transport:
             (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_2TLS),
             (pycurl.FOLLOWLOCATION, 0),
             (pycurl.USERAGENT, self._agent),
-            (pycurl.PROXY, proxy),  # "" keeps libcurl from asking the environment
+            (pycurl.PROXY, proxy),  # with "" libcurl does not look at the environment
             (pycurl.NOPROXY, ""),
             (pycurl.CONNECTTIMEOUT_MS, int(min(settings.timeout_s, _CONNECT_TIMEOUT_S) * 1000)),
             (pycurl.TCP_KEEPALIVE, 1),
@@ -194,7 +195,7 @@ class Transport:
 
 
 def _roots(trust: Trust, file_option: int, blob_option: int) -> tuple[int, object]:
-    # Without any roots an empty blob makes verification fail, instead of trusting what libcurl was built with.
+    # If there are no roots, an empty blob makes verification fail; otherwise libcurl would trust its built-in roots.
     return (file_option, trust.ca_file) if trust.ca_file else (blob_option, trust.ca_pem or b"\n")
 
 
@@ -218,14 +219,14 @@ class Exchange:
         self.url = url
         self.status = 0
         self.headers: Headers = ()
-        self.authorized = False  # whether credentials went with the request; `session` says
+        self.authorized = False  # whether the request had credentials; `session` sets it
         self._transport = transport
         self._channel: _Channel | None = channel
         self._upload = body
         self._reader: Reader | None = None
         self._sent = 0
         self._moved = 0
-        self._mark = (0.0, 0)  # since when the pace is measured, and how much had moved before
+        self._mark = (0.0, 0)  # when the measurement of the pace began, and how many bytes had moved before
         self._lines: list[tuple[str, str]] = []
         self._headers_end = False
         self._chunks: list[bytes] = []
@@ -234,9 +235,9 @@ class Exchange:
         self._failure: BaseException | None = None
 
     def response(self, limit: int = 4 * 1024 * 1024, *, cut: bool = False) -> Response:
-        """Read the rest of a small answer and end the exchange; raises RegistryError above `limit` bytes.
+        """Read the body of a small answer and end the exchange; raises RegistryError above `limit` bytes.
 
-        With `cut` the rest of a longer body is dropped instead: of a refusal only the beginning is of interest.
+        With `cut` a longer body is cut off instead: only the beginning of an error body matters.
         """
         try:
             parts, total = [], 0
@@ -257,14 +258,14 @@ class Exchange:
             self.close()
 
     def head(self) -> Response:
-        """Return what is known without reading on: status and headers."""
+        """Return status and headers, without reading the body."""
         return Response(self.method, self.url, self.status, self.headers)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the body as it comes, in pieces of at most 1 MiB, without the gzip of a Content-Encoding.
+        """Yield the body as it arrives, in pieces of at most 1 MiB, without the gzip of a Content-Encoding.
 
-        Other encodings stay, as Go's client (and so other builders) leaves them. Raises RegistryError: `temporary` when
-        the connection breaks, not so for an encoding that is damaged. Cancelled.
+        Other encodings stay, as in Go's client (and so in other builders). Raises RegistryError: `temporary` if the
+        connection breaks, not for a damaged encoding. Raises Cancelled.
         """
         if is_encoded(self.head()):
             return _without_gzip(self.url, self._received())
@@ -279,7 +280,7 @@ class Exchange:
                 taken = time.monotonic()
                 yield chunk
                 idle_since = time.monotonic()
-                # The reader's own time is not the registry's.
+                # Time that the reader takes does not count.
                 self._mark = (self._mark[0] + idle_since - taken, self._mark[1])
             elif self._done:
                 if self._failure is not None:
@@ -289,7 +290,7 @@ class Exchange:
                 idle_since = self._step(idle_since)
 
     def close(self) -> None:
-        """End the exchange; a connection with an unread body is given up."""
+        """End the exchange; a connection with an unread body is closed."""
         channel, self._channel = self._channel, None
         if channel is not None:
             if self._added:
@@ -312,20 +313,20 @@ class Exchange:
             idle_since = self._step(idle_since)
         self._mark = (time.monotonic(), self._moved)
         if self._headers_end and self.status >= 400:
-            # A refusal that came before the whole body was sent counts for more than the broken connection after it.
+            # A refusal that came before the whole body was sent is more important than the broken connection after it.
             self._failure = None
         if self._failure is not None and not self._chunks:
             raise self._failure
         self.headers = tuple(self._lines)
 
     def _answered(self) -> bool:
-        # The header block of a proxy's CONNECT ends as well; only the server's own answer sets RESPONSE_CODE.
+        # The headers of a proxy's answer to CONNECT end, too; only the server's own answer sets RESPONSE_CODE.
         if not self._headers_end or self._channel is None:
             return False
         return bool(self._channel.easy.getinfo(pycurl.RESPONSE_CODE) >= 200)
 
     def _step(self, idle_since: float) -> float:
-        """Move the transfer or wait a moment for it; return since when nothing has moved."""
+        """Advance the transfer or wait a moment for it; return the time since when nothing was transferred."""
         self._transport.check()
         assert self._channel is not None
         moved = self._moved
@@ -350,7 +351,7 @@ class Exchange:
         return idle_since
 
     def _check_pace(self, now: float, limit: float) -> None:
-        """Fail when an answer only trickles. What a request with a body waits for is the registry's own affair."""
+        """Fail if an answer is too slow. A request with a body may wait longer: the registry may be processing it."""
         since, before = self._mark
         if now - since <= limit:
             return
@@ -373,7 +374,7 @@ class Exchange:
         if any(multi.fdset()):
             multi.select(timeout_s)
         else:
-            # While a name is looked up in another thread there may be nothing to wait for.
+            # While another thread looks up a name, there may be no descriptor to wait for.
             time.sleep(min(timeout_s, 0.005))
 
     def _finish(self) -> None:
@@ -388,7 +389,7 @@ class Exchange:
             proxy = self._transport.proxy(self.url)
             failure = transfer_error(self.method, self.url, number, text, easy, proxy, self._transport.settings)
             if proxy and not easy.getinfo(pycurl.RESPONSE_CODE):
-                self.status, self._headers_end = 0, False  # what a proxy says of a tunnel is not the server's answer
+                self.status, self._headers_end = 0, False  # a proxy's answer about a tunnel is not the server's answer
         self._end(failure)
 
     def _fail(self, failure: BaseException) -> None:
@@ -403,7 +404,7 @@ class Exchange:
             self._transport.release(channel)
         self._close_reader()
 
-    # Callbacks run inside perform(): pycurl prints what they raise, so they keep it for the caller instead.
+    # Callbacks run inside perform(): pycurl only prints their exceptions, so they store them for the caller.
 
     def on_header(self, line: bytes) -> None:
         """Take one header line."""
@@ -425,7 +426,7 @@ class Exchange:
         self._chunks.append(data)
 
     def on_read(self, size: int) -> bytes | int:
-        """Give the next piece of the upload. Raises RegistryError."""
+        """Return the next piece of the upload. Raises RegistryError."""
         upload, reader = self._upload, self._reader
         assert upload is not None and reader is not None
         try:
@@ -445,7 +446,7 @@ class Exchange:
         return data
 
     def on_seek(self, offset: int, origin: int) -> int:
-        """Go back to where libcurl wants to send from, when a kept connection turned out to be dead."""
+        """Go back to `offset`: libcurl sends the body again if a reused connection turns out to be dead."""
         if origin != 0:
             return int(pycurl.SEEKFUNC_CANTSEEK)
         try:

@@ -1,4 +1,5 @@
-"""Which certificates a host's TLS connection trusts and shows. Does I/O. registry/ and context/ only."""
+"""Chooses the trusted roots and the client certificate of a host's TLS connection. Does I/O. registry/ and builder/
+only."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ _MAX_PEM_BYTES = 16 * 1024 * 1024
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """TLS of one host: trusted roots as a file (`ca_file`) or as bytes (`ca_pem`), own certificate, verification."""
+    """TLS of one host: trusted roots as a file (`ca_file`) or as bytes (`ca_pem`), client certificate, verification."""
 
     verify: bool = True
     ca_file: str = ""
@@ -34,10 +35,10 @@ class Trust(msgspec.Struct, frozen=True):
 
 
 def check_certificates(settings: RegistrySettings) -> None:
-    """Read every certificate and key that settings and environment name, so that a wrong one is told at the start.
+    """Read every certificate and key that settings and environment name, so that a wrong one fails at the start.
 
-    Raises UsageError for one that is missing, unreadable, or no PEM. Of SSL_CERT_DIR, which is a list, one directory
-    must hold a certificate.
+    Raises UsageError for one that is missing, unreadable, or no PEM. SSL_CERT_DIR is a list of directories; at least
+    one of them must hold a certificate.
     """
     for host, path in settings.ca_files:
         _check_pem(path, "CERTIFICATE", f"the CA for `{host}`")
@@ -87,7 +88,7 @@ def _check_pem(path: str, kind: str, what: str) -> None:
 
 
 def _is_whole(block: str) -> bool:
-    """Tell whether what follows `-----BEGIN ` is a PEM that can be read."""
+    """Say whether the text after `-----BEGIN ` is a valid PEM block."""
     body, end, _ = block.partition("-----")[2].partition("-----END ")
     # An encrypted key of the old form has headers before its base64.
     encoded = "".join(line.strip() for line in body.splitlines() if ":" not in line)
@@ -98,7 +99,7 @@ def _is_whole(block: str) -> bool:
 
 
 class TrustStore:
-    """Answers for each host; every file is read at most once. Safe to share between threads."""
+    """The TLS settings of all hosts; every file is read at most once. Safe to share between threads."""
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings = settings
@@ -109,7 +110,7 @@ class TrustStore:
         self._loaded = False
 
     def preload(self) -> None:
-        """Read the system's certificates now, for a build that replaces the files beneath us."""
+        """Read the system's certificates now, for a build that replaces the files of this root."""
         with self._lock:
             self._loaded = True
             path, pem = self._system_roots()
@@ -172,12 +173,12 @@ def _read_pem(path: str, what: str = "certificate") -> bytes:
 
 
 def _iter_pem(directory: str) -> Iterator[bytes]:
-    """Yield the files of a directory that hold certificates, each once."""
+    """Yield the contents of the certificate files of a directory, each once."""
     seen = set()
     for name in sorted(os.listdir(directory)):
         place = os.path.join(directory, name)
         try:
-            # /etc/ssl/certs holds each certificate under its name and, as a link, under its hash.
+            # /etc/ssl/certs has each certificate under its name, and a link to it under its hash.
             identity = os.path.realpath(place)
             if identity in seen or not os.path.isfile(place):
                 continue

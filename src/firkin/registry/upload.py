@@ -1,9 +1,9 @@
-"""Writing one blob: one PUT first, other forms where a registry wants them, resumed when broken. Does I/O. registry/
-only.
+"""Uploads one blob: first by one PUT, in other forms if the registry refuses that; resumes a broken upload. Does I/O.
+registry/ only.
 
-Spec: distribution-spec, Pushing Blobs. A broken PUT is not lost: the session's GET says how much arrived, and the rest
-follows as a PATCH. A registry that refuses the PUT, in whatever words, gets the blob as Docker sends it: one PATCH
-without Content-Range, and a PUT that has no body. One behind a proxy that limits bodies (413) gets chunks.
+Spec: distribution-spec, Pushing Blobs. A broken PUT is resumed: a GET of the upload session says how much arrived, and
+a PATCH sends the remaining bytes. A registry that refuses the PUT, with any status, gets the blob as Docker sends it:
+one PATCH without Content-Range, and a PUT without a body. If a proxy limits the size of bodies (413), chunks are sent.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from firkin.registry.url import Url, redact_url, with_query
 
 _OCTETS = ("Content-Type", "application/octet-stream")
 _CHUNK_BYTES = 16 * 1024 * 1024
-# Below this an upload starts again rather than asks how far it came.
+# A broken upload of fewer bytes starts again instead of asking how much arrived.
 _RESUME_BYTES = 1024 * 1024
-# What a refused PUT does not mean: the blob in another form. Those in the second row may pass in the same form.
+# For these answers to a PUT another form of upload does not help. Those in the second row are temporary.
 _NO_MATTER_OF_FORM = frozenset((401, 403, 429))
 _PASSING = frozenset((408, 425, 503, 504))
-# The session is gone, or is not where we believe it to be.
+# The upload session is gone, or has another offset than expected.
 _LOST_SESSION = frozenset((404, 409, 410, 416))
-# How a registry says that it knows no PATCH: then its refusal of the PUT is what counts.
+# The registry does not support PATCH: then the error of the PUT is reported.
 _NO_PATCH = frozenset((405, 501))
 
 
@@ -56,8 +56,8 @@ class BlobUpload:
         self._scopes = scopes
         self._what = what
         self._progress = progress
-        self._chunk_bytes = 0  # of a PATCH, at most; 0: the whole blob in one PUT
-        self._refused: RegistryError | None = None  # why the PUT alone was given up
+        self._chunk_bytes = 0  # largest size of a PATCH; 0: the whole blob in one PUT
+        self._refused: RegistryError | None = None  # why the registry refused the single PUT
 
     def run(self, started: Response | None = None) -> None:
         """Upload; `started` is the answer to a POST that has already opened a session."""
@@ -78,7 +78,7 @@ class BlobUpload:
                 self._session.transport.sleep(backoff_s(attempt))
 
     def _change_form(self, error: RegistryError) -> bool:
-        """Say whether the blob is to be sent in another form after an error, and set that."""
+        """Decide after an error whether to send the blob in another form; if so, set the form and return True."""
         if error.method == "PUT" and not self._chunk_bytes and error.status >= 400:
             return self._give_up_put(error)
         if error.method == "PATCH" and error.status == 413 and self._chunk_bytes > _CHUNK_BYTES:
@@ -89,11 +89,11 @@ class BlobUpload:
         return False
 
     def _give_up_put(self, error: RegistryError) -> bool:
-        """Say whether a blob that was refused as a whole is to be sent by PATCH, and set that."""
+        """Decide whether to send a blob by PATCH after a refused PUT; if so, set that and return True."""
         size = self._descriptor.size
         if size and error.status not in _NO_MATTER_OF_FORM | _PASSING:
-            # libcurl repeats a request when a kept connection dies under it; a session that had taken some of the
-            # first copy then holds a mixture and refuses it (400). The new session mends that as well.
+            # libcurl repeats a request if a reused connection breaks. An upload session that had stored part of the
+            # first copy then has a mixture and refuses it (400). A new session solves that, too.
             self._chunk_bytes = min(_CHUNK_BYTES, size) if error.status == 413 else size
             self._refused = error
             return True
@@ -119,7 +119,7 @@ class BlobUpload:
             self._resume(where, error)
 
     def _resume(self, where: Url, error: RegistryError) -> None:
-        """Send what is missing of a broken upload, or raise the error that broke it."""
+        """Send the missing bytes of a broken upload, or raise the error that broke it."""
         for attempt in range(1, self._session.settings.retries + 1):
             self._session.transport.sleep(backoff_s(attempt))
             try:
@@ -145,7 +145,7 @@ class BlobUpload:
         while offset < size:
             length = min(chunk_bytes, size - offset)
             headers: Headers = (_OCTETS,)
-            if length < size:  # a whole blob goes without, as from Docker: not every registry knows the header
+            if length < size:  # a whole blob has no such header, as in Docker: not every registry supports it
                 headers = (_OCTETS, ("Content-Range", f"{offset}-{offset + length - 1}"))
             response = self._call(
                 "PATCH", where, Upload(self._open, length, offset, self._progress), OPENED, headers, retries=0,
@@ -157,7 +157,7 @@ class BlobUpload:
                     f"{self._what}: `{self._endpoint.host}` holds {held} bytes of an upload after {offset + length}",
                     code="registry-answer", method="PATCH", status=response.status, temporary=True,
                 )
-            # A registry may keep less than it was sent; what it says counts.
+            # A registry may keep less than it was sent; its answer counts.
             offset = held if held > 0 else offset + length
         self._put(where, size)
 
@@ -174,11 +174,11 @@ class BlobUpload:
         self._check_stored(response)
 
     def _check_stored(self, response: Response) -> None:
-        """Raise RegistryError when the registry says that it stored something else."""
+        """Raise RegistryError if the registry reports that it stored another digest."""
         try:
             stored = parse_digest(told_digest(response))
         except ValueError:
-            return  # it does not say
+            return  # it reports no digest
         wanted = self._descriptor.digest
         if stored != wanted and stored.partition(":")[0] == wanted.partition(":")[0]:
             raise RegistryError(

@@ -1,6 +1,6 @@
-"""URLs of registries: split, resolve, quote, redact. Pure. registry/ only.
+"""Splits, resolves, quotes and redacts HTTP URLs. Pure. For registry/, and for HTTP in builder/ and cli/kaniko/.
 
-urllib.parse is left out on purpose: it costs 7 ms at start and accepts more than a registry may send.
+urllib.parse is not used on purpose: it costs 7 ms at start and accepts more than a registry may send.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import msgspec
 from firkin.text import hide_passwords
 
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-# The names whose values may be shown; everything else in a query may be a signature or a token.
+# Query parameters whose values may be shown; any other may be a signature or a token.
 _SHOWN = frozenset(("digest", "mount", "from", "n", "last", "scope", "service", "ns"))
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -53,7 +53,7 @@ def _split_target(rest: str) -> tuple[str, str]:
     host, target = rest[:end].rpartition("@")[2].lower(), rest[end:]
     if rest.isascii():
         return host, target
-    # As Go does: what is no ASCII is encoded in a path, and has another spelling in a host's name.
+    # As in Go: non-ASCII characters are percent-encoded in a path, and converted to punycode in a host name.
     return _ascii_host(host), _ascii_target(target.encode("utf-8", "surrogateescape"))
 
 
@@ -120,7 +120,7 @@ def split_host(host: str) -> tuple[str, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether `name[:port]` is this machine by its spelling alone (no resolver is asked)."""
+    """Say whether `name[:port]` is this machine by its spelling alone, without asking a resolver."""
     name = split_host(host)[0].lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost") or name == "::1":
         return True
@@ -157,7 +157,7 @@ def redact_url(text: str) -> str:
 
 
 def host_matches(pattern: str, host: str) -> bool:
-    """Say whether `HOST[:PORT]` of a setting means `host`; without a port it means all, `*` means everything."""
+    """Say whether `HOST[:PORT]` of a setting matches `host`; without a port it matches any port, `*` any host."""
     if pattern == "*":
         return True
     name, port = split_host(pattern.lower())
