@@ -1,8 +1,8 @@
 """Compares two listings of one tree. Pure. `rootfs` uses it through `scan`.
 
 A listing costs one lstat a file and no read: a file is unchanged if its inode, ctime, size, mtime,
-mode and owner are. It holds about 140 bytes a file: a directory's names in one tuple, what lstat said
-of them in one run of fixed records.
+mode and owner are. It takes about 140 bytes a file: a directory's names in one tuple, their lstat results
+in one run of fixed records.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _S_IFMT, _S_IFDIR = 0o170000, 0o040000
 
 
 class Stat(NamedTuple):
-    """What lstat says; times in nanoseconds, `mode` with the type bits."""
+    """The result of lstat; times in nanoseconds, `mode` with the type bits."""
 
     ino: int
     ctime_ns: int

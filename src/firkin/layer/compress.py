@@ -30,7 +30,7 @@ _MAGIC: tuple[tuple[bytes, Format], ...] = (
     (b"\xfd7zXZ\x00", "xz"),
 )
 MAGIC_BYTES = 6
-"""How many bytes `detect_format` wants to see."""
+"""How many bytes `detect_format` needs."""
 
 
 def detect_format(start: bytes) -> Format:

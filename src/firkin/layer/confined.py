@@ -7,7 +7,7 @@ process of a layer has its tree as its root (chroot), has only the capabilities 
 gain others. It reads the blob from a pipe, which the worker fills with bytes that it has verified and kept on the
 way; the result goes back through a second pipe. If a right for one of these measures is missing, the others are
 still taken. `content`, `builder.solve` and `worker` use it.
-Messages, over a socket: a Job with the descriptors of tree, blob, answer and, if wanted, index ─▶. The answer is
+Messages, over a socket: a Job with the descriptors of tree, blob, answer and, if requested, index ─▶. The answer is
 a Done or a Failed. Mirrors: moby chrootarchive; containers/storage.
 """
 

@@ -336,7 +336,7 @@ class _Unpacker:
             self._known[path] = _IMPLIED
 
     def _set_attributes(self, path: str, fd: int, entry: Entry) -> None:
-        """Set the extended attributes of a file or directory, after its owner: chown takes capabilities away."""
+        """Set the extended attributes of a file or directory, after its owner: chown removes capabilities."""
         for attribute, value in entry.xattrs:
             if why := set_xattr(fd, attribute, value, path, escape=True):
                 self._skipped.append((path, why))

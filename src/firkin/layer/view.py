@@ -207,7 +207,7 @@ class MergedView:
         return sort_names([name for name, removed in decided.items() if not removed])
 
     def content(self, path: str) -> Content:
-        """Return where a file's bytes are; raises FileNotFoundError where no layer has them at hand."""
+        """Return where a file's bytes are; raises FileNotFoundError if no layer has them unpacked."""
         raise FileNotFoundError(path)
 
     def implied(self, path: str) -> Entry | None:

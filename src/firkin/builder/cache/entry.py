@@ -1,8 +1,8 @@
 """Cache entries and the manifests that carry them. Pure.
 
 An entry is an OCI image of one layer, so that every registry accepts it. An annotation of the manifest
-describes it: one GET finds an entry, its layer and the layer's blob. In an image with an inline cache
-the same annotation has a line for each of the image's layers. Contract: docs/cache.md.
+describes it: one GET finds an entry, its layer and the descriptor of the blob. In an image with an inline
+cache the same annotation has a line for each of the image's layers. Contract: docs/cache.md.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class RepositoryCache:
 
     @property
     def origin(self) -> str:
-        """As `graph.ops.Pull` says where blobs come from."""
+        """Where blobs come from, in the form of `graph.ops.Pull`."""
         return f"docker-image://{self._reference.name}@"
 
     def find(self, name: str) -> CacheEntry | None:
@@ -117,7 +117,7 @@ class ImageCache:
 
     @property
     def origin(self) -> str:
-        """As `graph.ops.Pull` says where blobs come from."""
+        """Where blobs come from, in the form of `graph.ops.Pull`."""
         return f"docker-image://{self._reference.name}@"
 
     def find(self, name: str) -> CacheEntry | None:

@@ -124,7 +124,7 @@ class Run(msgspec.Struct, frozen=True, tag_field="op", tag="run"):
 
     `env` holds `K=V` in order, arguments included (a later entry wins). `user` is the USER as
     written ("" is root). `files` are texts put at absolute paths for the time of the command
-    (a heredoc with a shebang). `proxy_env`, and the `Host` settings, are not part of the key.
+    (a heredoc with a shebang). `proxy_env` and the request's RunOptions are not part of the key.
     """
 
     argv: tuple[str, ...]

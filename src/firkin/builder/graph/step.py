@@ -41,7 +41,7 @@ class StepMeta(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One operation with the steps it takes as inputs."""
+    """One operation with its input steps."""
 
     id: StepId
     op: Op

@@ -88,7 +88,7 @@ class Engine:
     # StepRunner
 
     def look_up(self, step: Step, inputs: tuple[Result, ...]) -> Result | None:
-        """Return a remembered result; roots and contexts are always at hand."""
+        """Return a remembered result; roots and contexts always have one."""
         if isinstance(step.op, (Http, Git)):
             return None
         found = ready_result(step.op, self._sources.contexts)

@@ -11,7 +11,7 @@ from firkin.content.snapshot import Snapshot
 
 
 class LayerJob(msgspec.Struct, frozen=True):
-    """The step, its inputs, the id of the layer that it makes, and what is wanted of the build's layers."""
+    """The step, its inputs, the id of the layer that it makes, and the forms of layers that the build needs."""
 
     step: Step
     inputs: tuple[Result, ...]

@@ -39,7 +39,7 @@ class StepKey(msgspec.Struct, frozen=True):
 
 
 class StepKeys:
-    """The keys of one build's steps. Thread-safe; what a COPY takes from contexts is read once."""
+    """The keys of one build's steps. Thread-safe; the files that a COPY takes from contexts are read once."""
 
     def __init__(self, store: Store, tools: CopyTools, file_digests: FileDigests) -> None:
         self._store = store
@@ -133,7 +133,7 @@ class StepKeys:
             return None
         root = root_of(inputs)
         # The mtimes of what a RUN wrote differ in every build, so they do not count. Where no RUN wrote, or an epoch
-        # limits them, they do, so that an image is the same whichever layers were at hand.
+        # limits them, they do, so that an image is the same whichever layers this machine already has.
         latest_ns = None
         if step.meta.epoch_s is not None:
             latest_ns = step.meta.epoch_s * 1_000_000_000

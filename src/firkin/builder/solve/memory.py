@@ -67,7 +67,7 @@ class Memory:
         return self._records.previous(self.slot(step))
 
     def last_read(self, step: Step) -> StepRecord | None:
-        """Return the note of what the instruction read in its last build, if its layer is at hand."""
+        """Return the note of what the instruction read in its last build, if its layer is available."""
         note = self._records.previous(self.slot(step) + READ_SLOT)
         return note if note is not None and self._sources.available(note.layer) else None
 

@@ -141,7 +141,7 @@ class Scheduler(Generic[T]):
             queue.release(step)
 
     def _start(self, step: Step) -> bool:
-        """Return True if the step is now running, False if its result was at hand."""
+        """Return True if the step is now running, False if its result was remembered."""
         inputs = tuple(self._results[step_id] for step_id in step.inputs)
         began = self._clock()
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(msgspec.Struct, frozen=True):
-    """Makes roots and runs commands on this machine, as a `Backend` (only a decision) says.
+    """The parts that make roots and run commands on this machine; they carry out a `Backend`, which is a decision.
 
     `moves_caches` says that a cache mount can be in one place only, so commands cannot share it.
     """

@@ -28,14 +28,14 @@ class Wanted(msgspec.Struct, frozen=True):
 
     @property
     def first_format(self) -> LayerFormat:
-        """The form of blob that is wanted first."""
+        """The form of blob that is needed first."""
         return self.formats[0] if self.formats else LayerFormat()
 
 
 def plan_wanted(
     graph: Graph, formats: tuple[LayerFormat, ...], *, whole_files: bool, base_blobs: bool = False
 ) -> Wanted:
-    """Return what is wanted of a graph's steps: the targets' layers in `formats`, with `whole_files` their files.
+    """Return what a graph's steps must deliver: the targets' layers in `formats`, with `whole_files` their files.
 
     `base_blobs` as for Wanted.
     """
