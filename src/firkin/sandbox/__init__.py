@@ -1,8 +1,8 @@
-"""Where commands run: one Protocol, three sandboxes that keep it. Does I/O.
+"""Where commands run: one Protocol, and three sandboxes that implement it. Does I/O.
 
-`operations` is what a plan is, `mounted_plan` and `emulated_plan` prepare one, `init` is the program that performs it,
-`spawn` starts that, `run` waits for it. `namespaces`, `chroot` and `bare` are the sandboxes. Nothing here knows how a
-root came to be (`rootfs` does).
+`operations` defines a plan, `mounted_plan` and `emulated_plan` prepare one, the program `init` performs it, `spawn`
+starts the program, `run` waits for it. `namespaces`, `chroot` and `bare` are the sandboxes. Nothing here knows how a
+root was made (`rootfs` does).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Sandbox(Protocol):
-    """Runs commands with a directory tree for their root."""
+    """Runs commands with a directory tree as their root."""
 
     def run(
         self,
@@ -35,8 +35,8 @@ class Sandbox(Protocol):
         `root` is a recipe that the sandbox mounts (namespaces only) or a directory. `scratch` is an
         empty directory on the file system of the store, which the caller removes afterwards.
         `on_output` gets standard output and error in the order of writing, as soon as they come. With
-        `on_error` it gets standard output only, and the order between the two is a guess.
-        When `cancel_fd` becomes readable, the command and all it started are killed.
-        Raises HostError when the surroundings could not be made.
+        `on_error` it gets standard output only, and the order between the two streams is not exact.
+        When `cancel_fd` becomes readable, the command and everything it started are killed.
+        Raises HostError when the command's surroundings could not be made.
         """
         ...

@@ -1,7 +1,7 @@
 """RUN on this container's own root, one command at a time. Does I/O.
 
-The root may have replaced whatever an interpreter needs, so none is started: a process that was forked
-while everything was still in place (`launcher`) forks again for every command.
+The steps may have replaced whatever an interpreter needs, so none is started: `launcher`, a process that was
+forked while everything was still in place, forks again for every command.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class BareSandbox:
-    """Needs root, to make files of any owner, and nothing else."""
+    """Needs only root, to make files of any owner."""
 
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
@@ -39,7 +39,7 @@ class BareSandbox:
         on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
     ) -> RunResult:
-        """Run one command; see `Sandbox.run`. Mounts on other file systems than that of `scratch` are copied.
+        """Run one command; see `Sandbox.run`. Copies mounts that are not on the file system of `scratch`.
 
         Raises HostError.
         """

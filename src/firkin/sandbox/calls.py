@@ -1,6 +1,6 @@
 """Numbers of system calls, for the seccomp programs of `filters`. Pure.
 
-Names with 16 are the calls of 32-bit machines whose ids have 16 bits; the plain names are those of 32 bits there.
+A name with 16 is a call of 32-bit machines with 16-bit ids; on these, the plain name is the call with 32-bit ids.
 Mirrors: linux arch/*/include/uapi/asm/unistd.h and kernel/syscall_*.tbl.
 """
 
@@ -17,10 +17,10 @@ class Table(NamedTuple):
 
 
 X86_64, I386, AARCH64, ARM = Table(0xC000003E, 0), Table(0x40000003, 1), Table(0xC00000B7, 2), Table(0x40000028, 3)
-# These took the table of 64-bit ARM.
+# These architectures adopted the table of 64-bit ARM.
 RISCV64, LOONGARCH64 = Table(0xC00000F3, 2), Table(0xC0000102, 2)
 
-# Tables that processes of a machine may use, by its uname.
+# The tables that processes of a machine may use, by the machine's uname.
 MACHINES: dict[str, tuple[Table, ...]] = {
     "x86_64": (X86_64, I386),
     "i686": (X86_64, I386),
@@ -147,5 +147,5 @@ _NUMBERS: dict[str, tuple[int | None, int | None, int | None, int | None]] = {
 
 
 def number_of(name: str, table: Table) -> int | None:
-    """Return the number of a call, None where an architecture has no such call."""
+    """Return the number of a call, None if the architecture has no such call."""
     return _NUMBERS[name][table.column]

@@ -1,13 +1,12 @@
-"""RUN in a directory by chroot, for containers that grant no namespaces and no mounts. Does
-I/O.
+"""RUN in a directory by chroot, for containers that allow neither namespaces nor mounts. Does I/O.
 
-A command has no way out: CAP_SYS_CHROOT is taken from it, no descriptor leads outside, and there is no
-/proc but a few files. It shares network and process numbers with the container.
+A command cannot leave its root: it loses CAP_SYS_CHROOT, no descriptor leads outside, and /proc holds only a few
+plain files. It shares network and process numbers with the container.
 
-Two commands could lead each other out: by an abstract socket each can pass the other a descriptor of a directory that
-is not beneath its root, and from there `..` leads to `/` of the container. Or it keeps that directory, and changes it
-while firkin reads the layer. Where the kernel does not keep them apart (by a mount namespace for each, as in
-`confine.enter_root`, and by Landlock's scopes), one runs at a time.
+Two commands could help each other out: over an abstract socket, one can pass the other a descriptor of a directory
+that is not beneath the other's root, and from there `..` leads to `/` of the container. Or the other keeps that
+directory, and changes it while firkin reads the layer. Where the kernel cannot separate them (by a mount namespace for
+each, as in `confine.enter_root`, and by Landlock's scopes), only one command runs at a time.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ class ChrootSandbox:
 
 
 def _wait_for_turn(cancel_fd: int | None) -> int | None:
-    """Return the lock of all chroots of this container, which is on its root; None where the build ends before."""
+    """Return the lock of all chroots of this container, which is on its root; None if the build ends while waiting."""
     poll = select.poll()
     if cancel_fd is not None:
         poll.register(cancel_fd, select.POLLIN)

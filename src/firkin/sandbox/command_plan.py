@@ -1,4 +1,4 @@
-"""The part of a plan that is about the command itself, with mounts or without. Pure."""
+"""The part of a plan that describes the command itself, with mounts or without. Pure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plan_command(
     chroot: str = "",
     devices: tuple[tuple[str, int, int], ...] = (),
 ) -> Command:
-    """Return what process C becomes; the fields of Command say what each is. Raises UsageError for an unknown limit."""
+    """Return what process C becomes; see the fields of Command. Raises UsageError for an unknown limit."""
     limits = []
     for limit in spec.ulimits:
         if limit.name not in ULIMITS:
@@ -61,7 +61,7 @@ def plan_command(
 
 
 def plan_questions(machine: str, *, owners: bool, sockets: bool) -> Questions | None:
-    """Return what is needed to answer calls of a command, None if none are to be answered."""
+    """Return how the command's calls are answered, None if none need an answer."""
     program = ask_filter(machine, owners=owners, sockets=sockets) if owners or sockets else b""
     if not program:
         return None
@@ -70,7 +70,7 @@ def plan_questions(machine: str, *, owners: bool, sockets: bool) -> Questions | 
 
 
 def plan_confinement(spec: RunSpec, machine: str, *, shared: bool) -> Confinement | None:
-    """Return what keeps a command from others, None for an insecure step; `shared`: it sees processes of others."""
+    """Return what separates a command from others, None for an insecure step; `shared`: it sees other processes."""
     if spec.security == "insecure":
         return None
     filters = known_filters(deny_filter(machine)) + (known_filters(limits_filter(machine)) if shared else ())
@@ -78,12 +78,12 @@ def plan_confinement(spec: RunSpec, machine: str, *, shared: bool) -> Confinemen
 
 
 def known_filters(program: bytes) -> tuple[bytes, ...]:
-    """Return no program where `filters` does not know the machine."""
+    """Return the program, or nothing if `filters` does not know the machine."""
     return (program,) if program else ()
 
 
 def hosts_file(spec: RunSpec) -> bytes:
-    """Return /etc/hosts as BuildKit writes it: loopback names, the host name, what the user added, in order."""
+    """Return /etc/hosts as BuildKit writes it: loopback names, the host name, the user's entries, in order."""
     lines = [
         f"127.0.0.1\tlocalhost {spec.hostname}",
         "::1\tlocalhost ip6-localhost ip6-loopback",
@@ -93,12 +93,12 @@ def hosts_file(spec: RunSpec) -> bytes:
 
 
 def sorted_mounts(spec: RunSpec) -> list[Mount]:
-    """Return the mounts from the root down, as they are put in place."""
+    """Return the mounts from the root down, in the order of mounting."""
     return sorted(spec.mounts, key=lambda mount: mount.target.rstrip("/").count("/"))
 
 
 def checked_target(target: str) -> str:
-    """Return a mount's target in its simplest form. Raises UsageError for one that cannot be."""
+    """Return a mount's target in its simplest form. Raises UsageError for an invalid one."""
     parts = [part for part in target.split("/") if part not in ("", ".")]
     if not target.startswith("/") or not parts or ".." in parts or parts[0] == "proc" or "\0" in target:
         raise UsageError(f"invalid mount target `{target}`", code="mount-target")

@@ -1,4 +1,4 @@
-"""RunSpec and a plain root to the plan of a command where nothing can be mounted. Pure."""
+"""RunSpec and a plain root → the plan of a command where mounts are not allowed. Pure."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from firkin.oci.run import Mount, RunSpec
     from firkin.sandbox.operations import Operation, Plan
 
-# Those that `init/emulated_mounts.py` makes.
+# The devices that `init/emulated_mounts.py` makes.
 _DEVICES = (
     ("/dev/null", 1, 3), ("/dev/zero", 1, 5), ("/dev/full", 1, 7), ("/dev/random", 1, 8), ("/dev/urandom", 1, 9),
     ("/dev/tty", 5, 0),
 )  # fmt: skip
-# Classic ways out of a chroot, and into processes that may do more than the command.
+# Known ways to escape from a chroot, and to control processes with more rights than the command.
 _SETPCAP, _SYS_CHROOT, _SYS_PTRACE = 1 << 8, 1 << 18, 1 << 19
 _ALL = (1 << 41) - 1
 
 
 class MountSource(msgspec.Struct, frozen=True):
-    """What a bind mount shows: a copy made for it, a directory to be put back (`keep`), or a socket."""
+    """The source of a bind mount: a copy made for it, a directory that must be put back (`keep`), or a socket."""
 
     kind: Literal["copy", "keep", "socket"]
     path: str
@@ -53,12 +53,12 @@ def prepare(
     sources: tuple[MountSource | None, ...],
     proc_files: tuple[tuple[str, bytes], ...],
 ) -> Plan:
-    """Return what `init` is to do for one command without namespaces.
+    """Return the plan of `init` for one command without namespaces.
 
     `root` is a directory to chroot to, or "/" for this container's own root, whose /proc, /dev and
     network files stay as they are; `scratch` is a directory on its file system; `sources` belong to
-    `sorted_mounts(spec)`, None for what is no host mount; `proc_files` are shown as /proc in a chroot.
-    Raises UsageError for a mount target that cannot be.
+    `sorted_mounts(spec)`, None for mounts that are not host mounts; `proc_files` are shown as /proc in a chroot.
+    Raises UsageError for an invalid mount target.
     """
     own_root = root == "/"
     surroundings = _own_surroundings(spec) if own_root else _chroot_surroundings(spec, proc_files)
@@ -82,7 +82,7 @@ def prepare(
             chroot="" if own_root else root,
             devices=_DEVICES,
             keep=kept & ~dropped,
-            # Without CAP_SYS_ADMIN a filter needs it, and setuid programs could get around one.
+            # Without CAP_SYS_ADMIN, a filter needs no_new_privs; and a setuid program could bypass the filter.
             no_new_privs=cut_off,
             filters=known_filters(program),
         ),

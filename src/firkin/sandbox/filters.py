@@ -1,8 +1,8 @@
 """Seccomp programs for commands, as bytes of struct sock_filter. Pure.
 
 Classic BPF over struct seccomp_data (seccomp(2)): number at 0, architecture at 4, low halves of the arguments at
-16, 24, ... on little-endian machines, which all of ours are. A machine may run programs of more than one
-architecture, each with numbers of its own, so a program has one block for each; every other architecture is refused.
+16, 24, ... on little-endian machines, the only ones that firkin supports. A machine may run programs of several
+architectures with different call numbers, so a program has one block for each; other architectures are refused.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK, _AF_PACKET = 1, 2, 10, 16, 17
 _SOCK_TYPE, _SOCK_RAW, _SOCK_PACKET = 0xF, 3, 10
 _IPPROTO_ICMP, _IPPROTO_ICMPV6 = 1, 58
 
-# Every namespace flag; that of time shares a bit with the exit signal of clone, which cannot have it.
+# All namespace flags; CLONE_NEWTIME shares a bit with the exit signal of clone, so clone cannot have it.
 _CLONE_NEW_ANY = 0x7E020000
 _UNSHARE_NEW_ANY = _CLONE_NEW_ANY | 0x80
-# PER_LINUX, PER_LINUX32, both with UNAME26, and the question what it is.
+# PER_LINUX, PER_LINUX32, both with UNAME26, and the query of the current personality.
 _PERSONALITIES = (0, 8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 _CHOWN = ("chown", "fchown", "lchown", "fchownat", "chown16", "fchown16", "lchown16")
@@ -46,8 +46,8 @@ _IDENTITY = (
     "setuid", "setgid", "setreuid", "setregid", "setgroups", "setresuid", "setresgid",
     "setuid16", "setgid16", "setreuid16", "setregid16", "setgroups16", "setresuid16", "setresgid16",
 )  # fmt: skip
-# What Docker's default profile lacks, or has for capabilities only that no command has, but for calls that were
-# replaced in the nineties and do no harm.
+# The calls that Docker's default profile refuses, or allows only with capabilities that no command has. Calls that
+# were replaced in the nineties are missing here, since they do no harm.
 _DENIED = (
     "_sysctl", "acct", "add_key", "afs_syscall", "bpf", "clock_settime", "clock_settime64", "create_module",
     "delete_module", "fanotify_init", "finit_module", "fsconfig", "fsmount", "fsopen", "fspick", "get_kernel_syms",
@@ -64,11 +64,11 @@ _INTO_OTHERS = ("ptrace", "process_vm_readv", "process_vm_writev")
 
 
 def ask_filter(machine: str, *, owners: bool, sockets: bool, heard: bool = True) -> bytes:
-    """Return a program that asks a listener what a filter cannot judge (`init/listener.py`); b"" if nothing.
+    """Return a program that asks a listener about calls that a filter cannot judge (`init/listener.py`).
 
-    `owners`: changes of owner, in a user namespace with one id, where every such call would fail; there changes of
-    identity are answered with success and not done. `sockets`: those made by socketcall, which hides its arguments.
-    Without `heard` it is the program for where there is no listener. b"" for an unknown machine.
+    `owners`: ask about chown in a user namespace with one id, where every such call would fail; set*id calls then
+    succeed without effect. `sockets`: ask about socketcall, whose arguments are in memory. With `heard` false the
+    program needs no listener. Returns b"" if there is nothing to ask, and for an unknown machine.
     Mirrors: systemd/mkosi mkosi/sandbox.py (seccomp_suppress).
     """
     tables = MACHINES.get(machine, ())
@@ -90,7 +90,7 @@ def ask_filter(machine: str, *, owners: bool, sockets: bool, heard: bool = True)
 
 
 def asked_calls(machine: str) -> dict[tuple[int, int], str]:
-    """Return what a listener may be told of: (architecture, number) → the name of a call."""
+    """Return the calls that a listener may receive: (architecture, number) → name."""
     calls = {}
     for table in MACHINES.get(machine, ()):
         for name in (*_CHOWN, "socketcall"):
@@ -101,11 +101,11 @@ def asked_calls(machine: str) -> dict[tuple[int, int], str]:
 
 
 def deny_filter(machine: str) -> bytes:
-    """Return a program that refuses what an ordinary build never needs and attacks on the kernel do.
+    """Return a program that refuses calls which ordinary builds never need and attacks on the kernel do.
 
-    Docker's default profile; calls that it does not know yet do not exist. Stricter than it, as steps share the
-    network of the host, are sockets: of the internet (raw ones for ICMP only), of this machine's own processes
-    and of netlink. socketcall is the affair of `ask_filter`. b"" for an unknown machine.
+    It follows Docker's default profile; calls that the profile does not know yet give ENOSYS. Sockets are stricter, as
+    steps share the network of the host: only internet sockets (raw ones only for ICMP), UNIX sockets and netlink are
+    allowed. `ask_filter` handles socketcall. Returns b"" for an unknown machine.
     Mirrors: moby/profiles seccomp/default.json.
     """
     return _program(machine, _denied, _ENOSYS)
@@ -114,21 +114,21 @@ def deny_filter(machine: str) -> bytes:
 def strangers_filter(machine: str) -> bytes:
     """Return a program that refuses to look into processes, for steps that see those of others.
 
-    Where Landlock does not tell a command's own processes from others. b"" for an unknown machine.
+    For kernels whose Landlock does not separate a command from other processes. b"" for an unknown machine.
     """
     return _program(machine, lambda table: _verdict(table, _INTO_OTHERS, _EPERM), _ALLOW)
 
 
 def limits_filter(machine: str) -> bytes:
-    """Return a program that refuses to change limits by the number of a process, for steps that see those of others.
+    """Return a program that refuses to change another process's limits, for steps that see those of others.
 
-    Whoever has the same uid may, and Landlock does not tell: a limit on seconds or files ends a process as a signal
-    does. Limits of one's own (0) stand. b"" for an unknown machine.
+    The kernel allows this to any process of the same uid, and Landlock does not restrict it: a limit on seconds or
+    files can end a process like a signal. A process may change its own limits (pid 0). b"" for an unknown machine.
     """
     judged = [
         _line(_LOAD, _FIRST),
         _line(_JUMP_EQUAL, 0, 5),
-        _line(_LOAD, _THIRD),  # where the new limit is, if there is one
+        _line(_LOAD, _THIRD),  # pointer to the new limit; 0 if there is none
         _line(_JUMP_EQUAL, 0, 0, 2),
         _line(_LOAD, _THIRD + 4),
         _line(_JUMP_EQUAL, 0, 1),
@@ -139,9 +139,9 @@ def limits_filter(machine: str) -> bytes:
 
 
 def network_filter(machine: str) -> bytes:
-    """Return a program that refuses every socket but those of this machine's own processes.
+    """Return a program that refuses every socket except UNIX and netlink sockets.
 
-    For `network: none` where no network namespace can be had. b"" for an unknown machine.
+    For `network: none` without a network namespace. b"" for an unknown machine.
     """
     return _program(machine, _cut_off, _EPERM)
 
@@ -150,10 +150,10 @@ def _denied(table: Table) -> list[bytes]:
     lines: list[bytes] = []
     if table is ARM:
         lines += [_line(_JUMP_AT_LEAST, ARM_PRIVATE, 0, 1), _line(_RETURN, _ALLOW)]
-    # Also whatever has the bit of the x32 table, which would be a way around every number below.
+    # Includes all numbers with the bit of the x32 table, which would bypass every test below.
     lines += [_line(_JUMP_ABOVE, NEWEST, 0, 1), _line(_RETURN, _ENOSYS)]
     lines += _verdict(table, _DENIED, _EPERM)
-    # glibc falls back to clone, whose flags can be read, where clone3 does not exist.
+    # If clone3 does not exist, glibc falls back to clone, whose flags a filter can read.
     lines += _verdict(table, ("clone3",), _ENOSYS)
     for name, flags in (("clone", _CLONE_NEW_ANY), ("unshare", _UNSHARE_NEW_ANY)):
         refused = [_line(_LOAD, _FIRST), _line(_JUMP_SET, flags, 0, 1), _line(_RETURN, _EPERM), _line(_RETURN, _ALLOW)]
@@ -179,7 +179,7 @@ def _socket() -> list[bytes]:
 
 
 def _internet(echo: int) -> list[bytes]:
-    """Allow raw sockets for `echo` (ping) only: others see what the whole host receives."""
+    """Allow raw sockets for `echo` (ping) only: other raw sockets receive the traffic of the whole host."""
     return [
         _line(_LOAD, _SECOND),
         _line(_AND, _SOCK_TYPE),
@@ -200,7 +200,7 @@ def _cut_off(table: Table) -> list[bytes]:
         _line(_RETURN, _EAFNOSUPPORT),
         _line(_RETURN, _ALLOW),
     ]
-    # socketcall hides its arguments in memory, io_uring makes sockets of its own.
+    # socketcall hides its arguments in memory, and io_uring makes sockets without socket(2).
     return [
         *_when(table, "socket", judged),
         *_verdict(table, ("socketcall",), _EPERM),
@@ -209,23 +209,23 @@ def _cut_off(table: Table) -> list[bytes]:
 
 
 def _verdict(table: Table, names: tuple[str, ...], verdict: int) -> list[bytes]:
-    """Return `verdict` for the calls of these names that the table has."""
+    """Return `verdict` for those of the named calls that are in the table."""
     numbers = sorted(number for name in names if (number := number_of(name, table)) is not None)
     if not numbers:
         return []
-    # One test a number; a jump reaches 255 lines, which the longest list stays below.
+    # One test per number. A jump reaches 255 lines; the longest list is shorter.
     tests = [_line(_JUMP_EQUAL, number, len(numbers) - at) for at, number in enumerate(numbers)]
     return [*tests, _line(_JUMP, 1), _line(_RETURN, verdict)]
 
 
 def _when(table: Table, name: str, lines: list[bytes]) -> list[bytes]:
-    """Return `lines`, which must end in a verdict, for the call of this name."""
+    """Return `lines`, which must end in a verdict, for the named call."""
     number = number_of(name, table)
     return [] if number is None else [_line(_JUMP_EQUAL, number, 0, len(lines)), *lines]
 
 
 def _program(machine: str, block_of: Callable[[Table], list[bytes]], otherwise: int) -> bytes:
-    """Join the blocks of a machine's architectures; `otherwise` is the verdict on any other."""
+    """Join the blocks of a machine's architectures; `otherwise` is the verdict for other architectures."""
     lines: list[bytes] = []
     for table in MACHINES.get(machine, ()):
         block = [_line(_LOAD, _NUMBER), *block_of(table), _line(_RETURN, _ALLOW)]

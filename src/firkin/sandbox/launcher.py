@@ -2,9 +2,9 @@
 
     worker ── fork, before its first thread ──▶ launcher ── fork, one a RUN ──▶ A of `init`
 
-The launcher has the code of `init` in memory and reads no file afterwards. It holds what the worker
-had in memory when it was forked, so neither is dumpable: no command may look into them.
-Messages, over a socket: `run` with four descriptors (plan, status, output, error) ─▶, ◀─ the pid, ◀─ `ended`.
+The launcher has the code of `init` in memory and reads no file afterwards. It also has the worker's memory from the
+time of the fork, so neither process is dumpable: no command may look into them.
+Messages over a socket: `run` with four descriptors (plan, status, output, error) ─▶, ◀─ the pid, ◀─ `ended`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Launched:
-    """One A; `kill` and `wait` as of a process of our own."""
+    """One process A; `kill` and `wait` as for a child process."""
 
     def __init__(self, pid: int, launcher: Launcher) -> None:
         self._launcher = launcher
@@ -43,22 +43,22 @@ class Launched:
             self._pidfd = -1
 
     def kill(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self._pidfd >= 0:
             try:
                 signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
-                pass  # it has ended just now
+                pass  # it has just ended
 
     def wait(self) -> None:
-        """Wait for its end."""
+        """Wait until the process ends."""
         self._launcher.finish()
         if self._pidfd >= 0:
             os.close(self._pidfd)
 
 
 class Launcher:
-    """The worker's side. One command at a time."""
+    """The worker's side of the launcher. Runs one command at a time."""
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
@@ -66,7 +66,7 @@ class Launcher:
         self._busy = threading.Lock()
 
     def start(self, plan: Plan, wires: Wires) -> Launched:
-        """Have a plan performed; the descriptors stay the caller's. Waits for a former command. Raises HostError."""
+        """Start a plan; the descriptors stay the caller's. Waits for the previous command. Raises HostError."""
         self._busy.acquire()
         file = plan_file(pack(plan))
         try:
@@ -83,7 +83,7 @@ class Launcher:
         return Launched(int(answer), self)
 
     def finish(self) -> None:
-        """Wait until the command that runs has ended."""
+        """Wait until the running command has ended."""
         try:
             self._channel.recv(64)
         finally:
@@ -95,14 +95,14 @@ class Launcher:
         try:
             os.waitpid(self.pid, 0)
         except ChildProcessError:
-            pass  # somebody waited for all children
+            pass  # somebody else has waited for all children
 
 
 _current: Launcher | None = None
 
 
 def start_launcher() -> Launcher:
-    """Fork the launcher; this process must have one thread. `current_launcher` gives it later."""
+    """Fork the launcher; this process must have one thread. `current_launcher` returns it later."""
     global _current
     serve = partial(_serve, emulated_codes())
     pid, own = fork_server(serve, on_stop=signal.SIG_DFL, with_parent=signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Host mounts as copies, and what a chroot may know of /proc: for sandboxes that cannot mount. Does I/O."""
+"""Copies of host mounts, and the /proc files of a chroot: for sandboxes that cannot mount. Does I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from firkin.layer.change import View
     from firkin.oci.run import RunSpec
 
-# Of the machine, not of a process, and read by build tools.
+# Files about the machine, not about a process, that build tools read.
 _PROC_FILES = (
     "cpuinfo", "meminfo", "stat", "loadavg", "uptime", "version", "filesystems", "sys/kernel/osrelease",
     "sys/kernel/ostype", "sys/kernel/version", "sys/kernel/pid_max", "sys/kernel/ngroups_max",
@@ -29,7 +29,7 @@ _PROC_FILES = (
 
 
 def prepare_sources(spec: RunSpec, scratch: str) -> tuple[MountSource | None, ...]:
-    """Make ready what the host mounts of `sorted_mounts(spec)` show; copies are made in `scratch`.
+    """Prepare the sources of the host mounts in `sorted_mounts(spec)`; copies are made in `scratch`.
 
     Raises HostError for a source that does not exist.
     """
@@ -79,7 +79,7 @@ def _iter_puts(view: View, path: str, name: str, links: dict[tuple[int, int], st
 
 
 def read_proc_files() -> tuple[tuple[str, bytes], ...]:
-    """Return those files of /proc that tell of the machine only; what cannot be read is left out."""
+    """Return the files of /proc that describe only the machine; unreadable ones are left out."""
     found = []
     for name in _PROC_FILES:
         try:

@@ -1,6 +1,6 @@
-"""RunSpec and root to the plan of a command in namespaces. Pure.
+"""RunSpec and root → the plan of a command in namespaces. Pure.
 
-docs/dev/sandbox.md says why the operations come in this order.
+docs/dev/sandbox.md gives the reasons for the order of the operations.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KERNEL_ROOTS = ("dev", "proc", "sys")
 _DEVICES = (
     ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0),
 )  # fmt: skip
-# What an insecure step has besides (buildkit entitlements.WithInsecureSpec). Type, major, minor.
+# The additional devices of an insecure step (buildkit entitlements.WithInsecureSpec). Type, major, minor.
 _INSECURE_DEVICES = (
     ("/dev/kmsg", 0o020000, 1, 11),
     ("/dev/cuse", 0o020000, 10, 203),
@@ -60,12 +60,12 @@ _MASKED_PROC = (
 )  # fmt: skip
 _MASKED_SYS = ("devices/virtual/powercap", "firmware")
 _READONLY_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
-# With one id apt cannot become its own user, and unlike others it looks whether it did.
+# With one id apt cannot switch to its own user, and unlike other programs it checks that.
 APT_AS_ROOT = ("etc/apt/apt.conf.d", "zz-firkin-one-id", b'APT::Sandbox::User "root";\n')
 
 
 class _Layout:
-    """Where things of a command lie outside of its root, and what its mounts need."""
+    """The places of a command's files outside of its root, and the operations for its mounts."""
 
     def __init__(self, spec: RunSpec, scratch: str, *, single_id: bool) -> None:
         self.scratch, self.place, self.stubs = scratch, f"{scratch}/root", f"{scratch}/stubs"
@@ -112,7 +112,7 @@ class _Layout:
         return op.BindBeneath(name, mount.lowers[0], path, readonly, self.nodev)
 
     def enter(self, root: Overlay | str) -> tuple[Operation, ...]:
-        """Return the mount points that are made below the layers, and the mount of the root."""
+        """Return the operations that make mount points below the layers, and the one that mounts the root."""
         if isinstance(root, str):
             return (op.BindRoot(root, self.place, self.nodev),)
         lowers = (*root.lowers, self.stubs)
@@ -123,12 +123,12 @@ class _Layout:
 def prepare(
     spec: RunSpec, root: Overlay | str, scratch: str, *, parent: int, machine: str, single_id: bool, fresh_proc: bool
 ) -> Plan:
-    """Return what `init` is to do for one command in namespaces.
+    """Return the plan of `init` for one command in namespaces.
 
-    `root` is a recipe or a directory that is used in place; `scratch` an empty directory; `parent`
-    the process that it dies with; `machine` as uname says; `single_id` that the user namespace has one
-    id; `fresh_proc` that the kernel grants a /proc, without it the PID namespace is not left either.
-    Raises UsageError for a mount target that cannot be.
+    `root` is a recipe or a directory that is used in place; `scratch` is an empty directory; the command dies with
+    the process `parent`; `machine` is that of uname; `single_id`: the user namespace has one id; `fresh_proc`: the
+    kernel grants a /proc. Without it the command stays in the PID namespace, too.
+    Raises UsageError for an invalid mount target.
     """
     insecure = spec.security == "insecure"
     questions = plan_questions(machine, owners=single_id, sockets=not insecure)
@@ -152,9 +152,9 @@ def prepare(
 
 
 def prepare_joined(spec: RunSpec, namespaces: int, *, parent: int, machine: str, single_id: bool) -> Plan:
-    """Return the plan of a second command in the namespaces of one that runs; its mounts are those of the first.
+    """Return the plan of a second command in the namespaces of a running one; it has the mounts of the first.
 
-    Owners are not noted for it: where files can have one owner only, its changes of owner succeed without effect.
+    Its owners are not noted: in a user namespace with one id, its changes of owner succeed without effect.
     """
     insecure = spec.security == "insecure"
     questions = plan_questions(machine, owners=single_id, sockets=not insecure)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class NamespaceSandbox:
-    """Needs the mount right (CAP_SYS_ADMIN), of root or of a user namespace.
+    """Needs the right to mount (CAP_SYS_ADMIN), as root or in a user namespace.
 
-    `single_id` says that the user namespace has one id only: changes of owner and identity are then
-    answered with success and not done, so that package managers get through. `fresh_proc` false says
-    that the kernel grants no new /proc: commands then see the processes of this PID namespace, and a
-    worker that holds secrets must not be dumpable (`linux.syscalls.set_dumpable`).
+    `single_id`: the user namespace has one id only; changes of owner and identity then succeed without
+    effect, so that package managers work. `fresh_proc` false: the kernel grants no new /proc; commands
+    then see the processes of this PID namespace, and a worker that holds secrets must not be dumpable
+    (`linux.syscalls.set_dumpable`).
     """
 
     def __init__(self, *, single_id: bool = False, fresh_proc: bool = True, python: str = sys.executable) -> None:
@@ -70,10 +70,10 @@ class NamespaceSandbox:
         return spawn(plan, stdio, self._start, reachable=True)
 
     def join(self, namespaces: Namespaces, spec: RunSpec, stdio: Stdio) -> Process:
-        """Start a second command in the namespaces of one that runs, with the same limits. Raises HostError.
+        """Start a second command in the namespaces of a running one, with the same limits. Raises HostError.
 
-        It sees the mounts and processes of the first; what `spec` says of mounts, hosts and network does not count.
-        It ends with the first one. Where the first has a PID namespace, what the second leaves behind goes on in it.
+        It sees the mounts and processes of the first; mounts, hosts and network in `spec` are ignored. It ends with the
+        first one. If the first has a PID namespace, processes that the second leaves behind go on in it.
         """
         plan = mounted_plan.prepare_joined(
             spec, namespaces.flags, parent=os.getpid(), machine=os.uname().machine, single_id=self._single_id
@@ -82,12 +82,12 @@ class NamespaceSandbox:
 
 
 def _read_owners(path: str) -> tuple[tuple[str, int, int], ...]:
-    """Read what `owners.py` wrote: records of `uid gid path` that end in NUL."""
+    """Read the file of `owners.py`: records of `uid gid path` that end in NUL."""
     try:
         with open(path, "rb") as file:
             records = file.read().split(b"\0")[:-1]
     except FileNotFoundError:
-        return ()  # a machine whose calls nobody knows
+        return ()  # `filters` does not know this machine, so nobody wrote the file
     found = []
     for record in records:
         uid, gid, name = record.split(b" ", 2)

@@ -1,7 +1,7 @@
-"""A plan for the stand-alone program `init`, with the operations that it performs. Pure. Both sides load this file.
+"""A plan for the stand-alone program `init`, and the operations in it. Pure. Worker and program both load this file.
 
-It is a part of that program as well, in whose names it is executed, so it imports nothing. On the way a plan is plain
-values (`pack`, `unpack`), as marshal knows no others. The plan is drawn in docs/dev/sandbox.md.
+The file is also a part of that program; all parts share its global names, so it imports nothing. In transit a
+plan consists of plain values (`pack`, `unpack`), since marshal supports no others. docs/dev/sandbox.md describes plans.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
 
     class NamedTuple(tuple):
-        """What is needed here of typing.NamedTuple, which takes 10 ms to load. Fields have no defaults."""
+        """The needed part of typing.NamedTuple, which takes 10 ms to load. Fields have no defaults."""
 
         __slots__ = ()
 
@@ -33,7 +33,7 @@ else:
 
 
 class Private(NamedTuple):
-    """Keep mounts of this namespace from spreading."""
+    """Keep mounts of this namespace from propagating."""
 
 
 class MakeDirectory(NamedTuple):
@@ -43,7 +43,7 @@ class MakeDirectory(NamedTuple):
 
 
 class Stub(NamedTuple):
-    """Make a mount point in the directory that lies below all layers; of the kind of mount `like`, if given."""
+    """Make a mount point in the directory below all layers; of the same kind as mount `like`, if given."""
 
     path: str
     directory: bool
@@ -62,21 +62,21 @@ class StubFile(NamedTuple):
 
 
 class Files(NamedTuple):
-    """Keep small files (name, content, mode, uid, gid) in a memory file system, ready to be attached."""
+    """Put small files (name, content, mode, uid, gid) in a memory file system, ready to be attached."""
 
     place: str
     files: tuple[tuple[str, bytes, int, int, int], ...]
 
 
 class Nodes(NamedTuple):
-    """Take hold of device nodes (name, major, minor) that are the command's own where they can be made."""
+    """Make detached mounts of device nodes (name, major, minor); new nodes, if they can be made."""
 
     place: str
     devices: tuple[tuple[str, int, int], ...]
 
 
 class Bind(NamedTuple):
-    """Take hold of the file or directory `source`, which is no link."""
+    """Make a detached mount of the file or directory `source`, which must not be a link."""
 
     name: str
     source: str
@@ -85,7 +85,7 @@ class Bind(NamedTuple):
 
 
 class BindBeneath(NamedTuple):
-    """Take hold of `path` in the directory `root`."""
+    """Make a detached mount of `path` in the directory `root`."""
 
     name: str
     root: str
@@ -95,7 +95,7 @@ class BindBeneath(NamedTuple):
 
 
 class BindLayers(NamedTuple):
-    """Take hold of `path` in an overlay of `lowers`; what is written to it goes to `scratch`."""
+    """Make a detached mount of `path` in an overlay of `lowers`; writes go to `scratch`."""
 
     name: str
     lowers: tuple[str, ...]
@@ -107,7 +107,7 @@ class BindLayers(NamedTuple):
 
 
 class KeepOwners(NamedTuple):
-    """Take hold of what noting owners needs of the outside: where changes are, and a file for the notes."""
+    """Open what noting owners needs outside of the root: the directory of changes, and a file for the notes."""
 
     upper: str
     file: str
@@ -136,11 +136,11 @@ class Pivot(NamedTuple):
 
 
 class Leave(NamedTuple):
-    """Let go of the old root, after /proc was mounted."""
+    """Unmount the old root, after /proc was mounted."""
 
 
 class Attach(NamedTuple):
-    """Put a mount over what `target` leads to; `keep` holds it for later operations."""
+    """Put a mount at the place that `target` leads to; `keep` holds it for later operations."""
 
     name: str
     target: str
@@ -148,13 +148,13 @@ class Attach(NamedTuple):
 
 
 class OwnPoint(NamedTuple):
-    """Find the directory of a file system of the kernel's, which may not be a link."""
+    """Find a directory on a kernel file system; it must not be a link."""
 
     name: str
 
 
 class AttachOwn(NamedTuple):
-    """Put a mount over the directory that OwnPoint found, and hold it."""
+    """Put a mount over the directory that OwnPoint found, and keep it for later operations."""
 
     name: str
 
@@ -169,7 +169,7 @@ class MountNew(NamedTuple):
 
 
 class TryMount(NamedTuple):
-    """The same for one that few commands need and some kernels lack."""
+    """Like MountNew, for a file system that few commands need and some kernels lack."""
 
     fstype: str
     target: str
@@ -178,7 +178,7 @@ class TryMount(NamedTuple):
 
 
 class Tmpfs(NamedTuple):
-    """Mount a tmpfs; with `mode` -1 that of the directory it covers, or 1777. `size` may be empty."""
+    """Mount a tmpfs. `mode` -1: the mode of the covered directory, or 1777. `size` may be empty."""
 
     target: str
     size: str
@@ -186,19 +186,19 @@ class Tmpfs(NamedTuple):
 
 
 class Devpts(NamedTuple):
-    """Mount a devpts of its own."""
+    """Mount a new devpts."""
 
     target: str
 
 
 class Sysfs(NamedTuple):
-    """Take hold of a sysfs of this network namespace, or of the host's where the kernel refuses one."""
+    """Make a detached sysfs mount of this network namespace; if the kernel refuses, of the host's sysfs."""
 
     readonly: bool
 
 
 class Devices(NamedTuple):
-    """Make device nodes (path, type, major, minor), where that is allowed: never in a user namespace."""
+    """Make device nodes (path, type, major, minor) where the kernel allows it; a user namespace never does."""
 
     devices: tuple[tuple[str, int, int, int], ...]
 
@@ -235,25 +235,25 @@ class Hostname(NamedTuple):
 
 
 class Loopback(NamedTuple):
-    """Bring up `lo` of a network namespace of its own."""
+    """Bring up `lo` of a new network namespace."""
 
 
 class Freeze(NamedTuple):
-    """Make the root and all mounts in it read-only, when nothing that the command started is left."""
+    """Make the root and all mounts in it read-only, after everything that the command started has ended."""
 
 
 # Operations without mounts (`init/emulated_mounts.py`).
 
 
 class OpenRoot(NamedTuple):
-    """Name the root and the scratch directory, which is on its file system if that can be."""
+    """Open the root and the scratch directory, which is on the root's file system if possible."""
 
     root: str
     scratch: str
 
 
 class EmulateDevices(NamedTuple):
-    """Show a /dev with links (text, path), of devices, or of plain files where devices are refused."""
+    """Show a /dev with links (text, path) and devices, or plain files if devices are refused."""
 
     links: tuple[tuple[str, str], ...]
 
@@ -266,7 +266,7 @@ class ShowTexts(NamedTuple):
 
 
 class ShowDirectory(NamedTuple):
-    """Have an empty directory at `target` if there is nothing."""
+    """Make an empty directory at `target` if there is nothing."""
 
     target: str
 
@@ -282,7 +282,7 @@ class ShowFile(NamedTuple):
 
 
 class ShowEmpty(NamedTuple):
-    """Show an empty directory; with `mode` -1 of the mode of what it covers, or 1777."""
+    """Show an empty directory. `mode` -1: the mode of the covered directory, or 1777."""
 
     target: str
     mode: int
@@ -296,7 +296,7 @@ class ShowTree(NamedTuple):
 
 
 class Lend(NamedTuple):
-    """Show directory `home`, and put it back there afterwards with what was written to it."""
+    """Show the directory `home`; afterwards put it back with the changes of the command."""
 
     target: str
     home: str
@@ -310,7 +310,7 @@ class ShowSocket(NamedTuple):
 
 
 class Amend(NamedTuple):
-    """Write to a file of the surroundings that cannot be covered, as it is a mount; it is put back."""
+    """Write to a file that cannot be covered because it is a mount; restore it afterwards."""
 
     path: str
     content: bytes
@@ -331,11 +331,11 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """What process C takes on and becomes.
+    """The attributes of process C, and the command that it becomes.
 
-    `keep` are the capabilities that it may have, -1 for all. `switch` says that it takes the ids. With a `chroot` it
+    `keep` are the capabilities that it may have, -1 for all. `switch`: it takes on the ids. With a `chroot` it
     enters that directory, where only `devices` (path, major, minor) can be opened. `filters` are seccomp programs.
-    `terminal` says that standard input is a terminal, which it is to control.
+    `terminal`: standard input is a terminal, which becomes the command's controlling terminal.
     """
 
     argv: tuple[str, ...]
@@ -357,10 +357,10 @@ class Command(NamedTuple):
 
 
 class Confinement(NamedTuple):
-    """What keeps a command from others (`init/confine.py`).
+    """What separates a command from others (`init/confine.py`).
 
-    `shared` says that it sees processes which are not its own. `filters` are seccomp programs, `strangers` those for
-    where only they can keep it from looking into others.
+    `shared`: it sees processes that are not its own. `filters` are seccomp programs; `strangers` are those that keep it
+    from looking into other processes where nothing else does.
     """
 
     shared: bool
@@ -369,10 +369,10 @@ class Confinement(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """Calls of the command that are answered beside it (`init/listener.py`).
+    """Calls of the command that another process answers (`init/listener.py`).
 
-    `program` sends them to a listener, `instead` is for where there is none. `calls` is (architecture, number) → name;
-    `owners` says that changes of owner are noted (`init/owners.py`).
+    `program` sends them to a listener; `instead` is used without a listener. `calls` is (architecture, number) → name.
+    `owners`: changes of owner are noted (`init/owners.py`).
     """
 
     owners: bool
@@ -382,10 +382,10 @@ class Questions(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One command: `parent` is the process that it dies with, `namespaces` are flags of clone(2).
+    """One command. It dies with the process `parent`; `namespaces` are flags of clone(2).
 
-    Process A unshares the namespaces, or `joins` those of a command that runs. It performs `setup` before the command
-    and `after` afterwards, process B `inside`. `emulated` says that these are operations without mounts.
+    Process A unshares the namespaces, or `joins` those of a running command. It performs `setup` before the command
+    and `after` afterwards; process B performs `inside`. `emulated`: these are operations without mounts.
     """
 
     parent: int
@@ -401,7 +401,7 @@ class Plan(NamedTuple):
 
 
 def pack(plan: Plan) -> Any:
-    """Return the plan in plain values."""
+    """Return the plan as plain values."""
     phases = [
         tuple([(type(operation).__name__, *operation) for operation in phase])
         for phase in (plan.setup, plan.inside, plan.after)
@@ -411,7 +411,7 @@ def pack(plan: Plan) -> Any:
 
 
 def unpack(packed: Any) -> Plan:
-    """Return the plan that was packed."""
+    """Return the plan from the values of `pack`."""
     parent, namespaces, emulated, joins, setup, inside, after, command, confinement, questions = packed
     kinds: dict[str, Any] = globals()
     setup, inside, after = (

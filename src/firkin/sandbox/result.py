@@ -6,18 +6,18 @@ import msgspec
 
 
 class ExecError(msgspec.Struct, frozen=True):
-    """The command could not be executed: `errno` and the `path` that was tried."""
+    """The command could not be executed: `errno`, and the `path` that was tried."""
 
     errno: int
     path: str
 
 
 class RunResult(msgspec.Struct, frozen=True):
-    """How a command ended; `signal` is 0 unless it was killed by one.
+    """How a command ended; `signal` is 0 unless a signal killed it.
 
-    `covered` are paths of the root that something else was put over for a while, in place of a mount. `owners` are
-    what the command gave files by chown where they can have one owner only: path, uid, gid, -1 for what it left as
-    it was. `unheard` is the errno of why they could not be noted, or sockets of 32-bit programs judged; 0 otherwise.
+    `covered` are paths of the root that were covered for a while in place of a mount. `owners` are the owners that the
+    command gave to files by chown where files can have only one owner: path, uid, gid; -1 is an unchanged id. `unheard`
+    is the errno that kept firkin from noting owners or judging sockets of 32-bit programs; 0 otherwise.
     """
 
     exit_code: int

@@ -1,4 +1,4 @@
-"""Run a plan to its end and pass on what comes out of it. Does I/O."""
+"""Run a plan to its end and pass on its output. Does I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 _KILL_AFTER_S = 1.5
-_KILL_UNDOING_AFTER_S = 60  # what was put in place has to be taken out: a cache may have to be copied
+_KILL_UNDOING_AFTER_S = 60  # emulated mounts must be undone: a cache may have to be copied
 
 
 def run(
@@ -33,15 +33,15 @@ def run(
     on_error: Callable[[bytes], None] | None,
     cancel_fd: int | None,
 ) -> RunResult:
-    """Run one command; blocks until it and all it started are gone. See `Sandbox.run`.
+    """Run one command; blocks until it and everything it started have ended. See `Sandbox.run`.
 
     Raises HostError when an operation of the plan failed.
     """
-    # One pipe for both streams keeps the order in which they are written; nothing else does.
+    # Only one pipe for both streams keeps the order in which they are written.
     output, output_end = os.pipe()
     error, error_end = os.pipe() if on_error is not None else (-1, output_end)
     for fd in {output_end, error_end}:
-        os.fchmod(fd, 0o622)  # whichever user the command has, it may open /dev/stdout; runc changes the owner instead
+        os.fchmod(fd, 0o622)  # a command of any user may open /dev/stdout; runc changes the owner instead
     takers = {output: on_output} if on_error is None else {output: on_output, error: on_error}
     try:
         try:
@@ -49,7 +49,7 @@ def run(
         finally:
             for fd in {output_end, error_end}:
                 os.close(fd)
-        # What undoes itself outside of namespaces needs its scratch until it is through.
+        # Emulated mounts need their scratch directory until they are undone.
         with nullcontext() if plan.namespaces else held():
             patience_s = _KILL_AFTER_S if plan.namespaces else _KILL_UNDOING_AFTER_S
             try:

@@ -1,4 +1,4 @@
-"""Start the program `init` with a plan; signal, resize and wait for its command, and start others beside it. Does I/O.
+"""Start the program `init` with a plan; signal, resize and wait for its command; start a second one. Does I/O.
 
     process = spawn(plan, Stdio(None, output, output), python_starter(sys.executable))
     result = process.wait()
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from firkin.sandbox.result import RunResult
 
 _PLACE = os.path.dirname(os.path.abspath(__file__))
-# The stand-alone program, and its parts for some commands only.
+# The parts of the stand-alone program: for all commands, then for some.
 _ALWAYS = (
     "operations", "init/kernel", "init/image_root", "init/mount_calls", "init/confine", "init/command",
     "init/supervisor", "init/main",
@@ -36,8 +36,8 @@ _WITH_MOUNTS = ("init/real_mounts",)
 _WITHOUT_MOUNTS = ("../linux/sparse", "init/carry", "init/emulated_mounts")
 _ANSWERING = ("init/listener",)
 _ONE_ID = ("init/owners",)
-# A script would be compiled at every start; its code objects come with the plan instead. They are read as a whole:
-# marshal.load asks the file for each of its values.
+# A script would be compiled at every start, so the code objects come with the plan. The loader reads them at once:
+# marshal.load calls the file's read for each value.
 _LOADER = (
     "import marshal, sys; codes, arguments = marshal.loads(open(3, 'rb').read())\n"
     "for code in codes: exec(code)\n"
@@ -48,9 +48,9 @@ _CHUNK = 1 << 16
 
 
 class Stdio(NamedTuple):
-    """Descriptors that a command gets, which stay the caller's; `stdin` None is /dev/null.
+    """Descriptors for a command, which stay the caller's; `stdin` None is /dev/null.
 
-    Where they are the end of a terminal, `terminal` is its other end (posix_openpt(3)), for `Process.resize`.
+    If they are one end of a terminal, `terminal` is the other end (posix_openpt(3)), for `Process.resize`.
     """
 
     stdin: int | None
@@ -60,10 +60,10 @@ class Stdio(NamedTuple):
 
 
 class Wires(NamedTuple):
-    """What a process A is connected to: the command's descriptors, the status pipe, and what few of them need.
+    """The connections of a process A: the command's descriptors, the status pipe, and two that are rarely needed.
 
-    `handle` is a socket over which it sends a descriptor of the command (a pidfd), `joined` one of a command whose
-    namespaces it enters; -1 for none.
+    Over the socket `handle` it sends a descriptor of the command (a pidfd); `joined` is a descriptor of the command
+    whose namespaces it enters; -1 for none.
     """
 
     stdio: Stdio
@@ -76,29 +76,29 @@ class Child(Protocol):
     """A process A."""
 
     def kill(self, number: int) -> None:
-        """Send it a signal."""
+        """Send the process a signal."""
 
     def wait(self) -> None:
-        """Wait for its end."""
+        """Wait until the process ends."""
 
 
 class Starter(Protocol):
     """Starts a process A that performs a plan."""
 
     def __call__(self, plan: Plan, wires: Wires) -> Child:
-        """Start it; the descriptors stay the caller's. Raises HostError."""
+        """Start the process; the descriptors stay the caller's. Raises HostError."""
         ...
 
 
 class Namespaces(NamedTuple):
-    """Those of a running command: a descriptor of it (pidfd_open(2)), and which they are (flags of clone(2))."""
+    """The namespaces of a running command: a descriptor of it (pidfd_open(2)), and their kinds (flags of clone(2))."""
 
     pidfd: int
     flags: int
 
 
 class Process:
-    """A command that runs. `pidfd` becomes readable when it ends; -1 for one that was not to be `reachable`."""
+    """A running command. `pidfd` becomes readable when it ends; it is -1 for a command that is not `reachable`."""
 
     def __init__(self, child: Child, status: int, plan: Plan, stdio: Stdio, pidfd: int = -1) -> None:
         self.pidfd = pidfd
@@ -109,34 +109,34 @@ class Process:
 
     @property
     def namespaces(self) -> Namespaces:
-        """Where `NamespaceSandbox.join` starts a second command, while this one runs."""
+        """The namespaces in which `NamespaceSandbox.join` starts a second command, while this one runs."""
         return Namespaces(self.pidfd, self._flags)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the command, which must be reachable; none if it has ended."""
+        """Send a signal to the command, which must be reachable; does nothing if it has ended."""
         try:
             signal.pidfd_send_signal(self.pidfd, number)
         except ProcessLookupError:
             pass
 
     def resize(self, rows: int, columns: int) -> None:
-        """Change the size of the command's terminal, of which it is told by SIGWINCH."""
+        """Change the size of the command's terminal; the command gets SIGWINCH."""
         fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
     def stop(self) -> None:
-        """Kill the command and all it started; their surroundings are taken away in order."""
+        """Kill the command and everything it started; then their surroundings are removed in order."""
         if self._child is not None:
             self._child.kill(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the program around the command too; without namespaces its surroundings may be left."""
+        """Also kill the program around the command; without namespaces, its surroundings may be left behind."""
         if self._child is not None:
             self._child.kill(signal.SIGKILL)
 
     def wait(self, *, cancelled: bool = False) -> RunResult:
-        """Wait until the command and all it started are gone, and return how it ended; for one call.
+        """Wait until the command and everything it started have ended; return how it ended. Call once.
 
-        `cancelled` says that this was wanted. Raises HostError when the command never ran, or its sandbox died.
+        `cancelled`: the end was intended. Raises HostError when the command never ran, or its sandbox died.
         """
         status = b""
         try:
@@ -150,7 +150,7 @@ class Process:
         return understand(status, cancelled)
 
     def close(self) -> None:
-        """Wait without asking how it ended."""
+        """Wait, but ignore how it ended."""
         child, self._child = self._child, None
         if child is not None:
             child.wait()
@@ -160,9 +160,9 @@ class Process:
 
 
 def spawn(plan: Plan, stdio: Stdio, start: Starter, *, reachable: bool = False, joined: int = -1) -> Process:
-    """Start a command. One that is `reachable` can be signalled and joined, from when this returns.
+    """Start a command. A `reachable` one can be signalled and joined as soon as this returns.
 
-    `joined` is the descriptor of a command whose namespaces a plan joins. Raises HostError.
+    `joined` is a descriptor of the command whose namespaces the plan joins. Raises HostError.
     """
     status, status_end = os.pipe()
     handle = None
@@ -189,14 +189,14 @@ def spawn(plan: Plan, stdio: Stdio, start: Starter, *, reachable: bool = False, 
         with handle:
             _, found, _, _ = recv_fds(handle, 1, 1)
         if not found:
-            process.wait()  # raises what it is that failed
+            process.wait()  # raises the error of the failed operation
             raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
         process.pidfd = found[0]
     return process
 
 
 def plan_file(content: Any) -> int:
-    """Return a descriptor of a file in memory, at its start: so nothing secret is in argv."""
+    """Return a descriptor of a file in memory, at its start; a plan in it is not visible in argv."""
     fd = os.memfd_create("firkin-run")
     with open(fd, "wb", closefd=False) as file:
         marshal.dump(content, file)
@@ -216,7 +216,7 @@ class _Spawned:
 
 
 def python_starter(python: str) -> Starter:
-    """Return what starts process A as an interpreter of its own, with the parts of the program that a plan needs."""
+    """Return a Starter that runs process A in a new interpreter, with the parts of the program that a plan needs."""
 
     def start(plan: Plan, wires: Wires) -> Child:
         names = _ALWAYS + (_WITHOUT_MOUNTS if plan.emulated else _WITH_MOUNTS)
@@ -233,9 +233,9 @@ def python_starter(python: str) -> Starter:
 
 
 def _posix_spawn(python: str, file: int, wires: Wires) -> int:
-    # posix_spawn: no Python between fork and exec, which a threaded process must not run, and no copy
-    # of the page tables. Descriptors stay non-inheritable here, or the init of another step would
-    # hold them open; they are lifted out of the way first, as dup2 onto 3 could close what goes to 4.
+    # posix_spawn runs no Python between fork and exec, which a threaded process must not do, and does not copy the
+    # page tables. Descriptors stay non-inheritable here, or the init of another step would hold them open. They are
+    # first moved to high numbers, as dup2 onto 3 could close the descriptor that is to become 4.
     stdin, stdout, stderr, _ = wires.stdio
     wanted = {1: stdout, 2: stderr, 3: file, _STATUS: wires.status, _HANDLE: wires.handle, _JOINED: wires.joined}
     if stdin is not None:
@@ -263,7 +263,7 @@ def emulated_codes() -> tuple[CodeType, ...]:
 
 @functools.cache
 def _code(name: str) -> CodeType:
-    # Compiled once in a process, or read from the interpreter's own cache of compiled modules.
+    # Compiled once per process, or read from the interpreter's cache of compiled modules.
     path = os.path.normpath(f"{_PLACE}/{name}.py")
     module = "firkin_" + os.path.basename(name)
     code = SourceFileLoader(module, path).get_code(module)

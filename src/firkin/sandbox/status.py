@@ -1,6 +1,6 @@
-"""What the program `init` tells of a command, understood: how it ended, or why it never ran. Pure.
+"""Interprets the status lines of the program `init`: how a command ended, or why it never ran. Pure.
 
-The lines are drawn at the top of `init/__init__.py`.
+The top of `init/__init__.py` lists the lines.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from firkin.hints import AnyHint, Hint
 from firkin.sandbox.result import ExecError, RunResult
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
-# The lines that there are, with the number of their fields.
+# The kinds of lines, with the number of their fields.
 _FIELDS = {"setup": 3, "warn": 3, "exec": 2, "unheard": 1, "cover": 1, "exit": 1, "signal": 1, "undone": 0}
 
 
 def understand(status: bytes, cancelled: bool) -> RunResult:
-    """Return how a command ended. Raises HostError for one that never ran, or whose sandbox died."""
+    """Return how a command ended. Raises HostError for a command that never ran, or whose sandbox died."""
     told = _lines(status)
     if told["setup"] and not cancelled:
         op, number, detail = told["setup"][0]
@@ -46,10 +46,10 @@ def _lines(status: bytes) -> dict[str, list[list[str]]]:
 
 
 def _end(told: dict[str, list[list[str]]]) -> tuple[int, int, ExecError | None] | None:
-    """Return exit code, signal and why the command could not be executed; None where nothing tells."""
+    """Return exit code, signal and why the command could not be executed; None if no line tells."""
     for (number,) in told["signal"]:
         return 128 + int(number), int(number), None
-    # The process that could not exec has an exit code too, and said more before.
+    # A process that could not exec also has an exit code, but its `exec` line says more.
     for number, path in told["exec"]:
         return 127 if int(number) in _MISSING else 126, 0, ExecError(int(number), path)
     for (code,) in told["exit"]:

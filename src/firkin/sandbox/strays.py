@@ -1,7 +1,7 @@
-"""Processes that are left when a command has killed what was to end them. Does I/O.
+"""Processes that are left when a command has killed the process that should end them. Does I/O.
 
-A step ends when nothing that it started is left, which process A sees to. A command that may signal its neighbours can
-kill process A; what it started then comes to the worker, as the next subreaper (prctl(2)), and is ended there.
+A step ends when everything that it started has ended; process A takes care of that. A command that may signal its
+neighbours can kill process A. The orphans then come to the worker, the next subreaper (prctl(2)), which ends them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def no_strays() -> Iterator[None]:
 
 
 def _end_all_but(kept: set[int]) -> None:
-    """Kill and reap all children but these; what their end orphans comes here in turn.
+    """Kill and reap all children except these, and the orphans that this creates.
 
-    A command may leave processes that fork and end at once, over and over. So all that have ended are reaped before
-    each look: among thousands of them the few that live would never be hit, and the process table would fill up.
+    A command may leave processes that fork and end over and over. So each round first reaps all ended ones: otherwise
+    the few live ones among thousands would never be found, and the process table would fill up.
     """
     while True:
         for pid in own_children() - kept:

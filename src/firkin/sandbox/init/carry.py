@@ -1,7 +1,7 @@
-"""Moves, copies and removes trees that strangers have written to. Does I/O.
+"""Moves, copies and removes trees that a command has written to. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed. A file is a directory that is held open and
-a name in it, and a tree is walked by descriptors, so no link in it leads anywhere.
+A part of the stand-alone program `init`; all parts share its global names. A place is an open directory and a name in
+it, and trees are walked by descriptors, so no link in them can lead elsewhere.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 EXDEV = 18
 S_IFMT, S_IFDIR, S_IFREG, S_IFLNK = 0o170000, 0o040000, 0o100000, 0o120000
-DEEPEST = 400  # directories that are copied have a descriptor each
-SHALLOW = 64  # so have those that are removed
+DEEPEST = 400  # copying holds one descriptor per directory level
+SHALLOW = 64  # removing as well
 
 
 def move(source: At, target: At) -> None:
-    """Rename; copy and remove where the two are on different file systems."""
+    """Rename a file; copy and remove it if the two places are on different file systems."""
     try:
         os.rename(source[1], target[1], src_dir_fd=source[0], dst_dir_fd=target[0])
     except OSError as error:
@@ -33,14 +33,14 @@ def move(source: At, target: At) -> None:
 
 
 class Copy:
-    """A file or directory with owners, modes, times, attributes and hard links, made in the directory `top`."""
+    """Copies a file or directory with owners, modes, times, attributes and hard links into the directory `top`."""
 
     def __init__(self, top: int) -> None:
         self.top = top
         self.links: dict[tuple[int, int], str] = {}
 
     def make(self, source: At, target: At, path: str, depth: int) -> None:
-        """Copy one file or directory; `path` is where `target` is from the top. Raises OSError."""
+        """Copy one file or directory; `path` is the path of `target` from the top. Raises OSError."""
         status = os.lstat(source[1], dir_fd=source[0])
         kind = status.st_mode & S_IFMT
         if kind != S_IFDIR and status.st_nlink > 1:
@@ -88,12 +88,12 @@ def copy_looks(source: int, target: int, status: os.stat_result) -> None:
         try:
             os.setxattr(target, name, os.getxattr(source, name))
         except OSError:
-            pass  # an attribute that belongs to the file system
+            pass  # the attribute belongs to the file system
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def remove(at: At) -> None:
-    """Remove a file, or a directory with all beneath it, however deep it is."""
+    """Remove a file, or a directory with everything beneath it, however deep it is."""
     if not remove_file(*at):
         return
     top = open_folder(*at)
@@ -106,7 +106,7 @@ def remove(at: At) -> None:
 
 
 def empty(folder: int, top: int, depth: int) -> bool:
-    """Remove what is in a directory; what is too far down is moved to `top`, which is then said."""
+    """Empty a directory; move what is too deep to `top`, and return whether something was moved."""
     moved = False
     for name in os.listdir(folder):
         if not remove_file(folder, name):
@@ -132,7 +132,7 @@ def open_folder(folder: int, name: str) -> int:
 
 
 def remove_file(folder: int, name: str) -> bool:
-    """Remove what is no directory; return whether it is one."""
+    """Remove a file that is no directory; return whether it is a directory."""
     if os.lstat(name, dir_fd=folder).st_mode & S_IFMT == S_IFDIR:
         return True
     os.unlink(name, dir_fd=folder)

@@ -1,6 +1,6 @@
 """Process C: takes on limits, capabilities and user, and becomes the command. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed.
+A part of the stand-alone program `init`; all parts share its global names.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ UNCATCHABLE = (9, 19)
 
 
 def become_command(plan: Plan, status: Status, desk: Desk | None) -> NoReturn:
-    """Do all that it takes, in an order that leaves each step the rights it needs."""
+    """Do everything in an order that leaves each step the rights that it needs, then become the command."""
     command = plan.command
     try:
         start_session(command)
@@ -56,7 +56,7 @@ def become_command(plan: Plan, status: Status, desk: Desk | None) -> NoReturn:
             os.setresuid(command.uid, command.uid, command.uid)
         if command.keep >= 0:
             set_capabilities(command.keep)
-        if plan.joins:  # not before now, as a change of user undoes it
+        if plan.joins:  # not earlier, as a change of user clears it
             prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)
         os.umask(command.umask)
         reset_signals()
@@ -79,20 +79,20 @@ def start_session(command: Command) -> None:
 
 
 def keep_privileges_back(command: Command) -> None:
-    """Take capabilities from all that the command may become."""
+    """Take capabilities from everything that the command may become."""
     no_new_privs = command.no_new_privs
     if command.keep >= 0:
         try:
             drop_bounding(command.keep)
         except Failed:
-            # Without CAP_SETPCAP: then no program may have more than what is kept.
+            # This needs CAP_SETPCAP. Without it, no_new_privs keeps programs from gaining more than `keep`.
             no_new_privs = True
     if no_new_privs:
         prctl("no_new_privs", PR_SET_NO_NEW_PRIVS, 1)
 
 
 def enter(plan: Plan) -> None:
-    """Enter the directory that is the command's root, where there is one."""
+    """Enter the directory that is the command's root, if there is one."""
     root = plan.command.chroot
     if root and (plan.confinement is None or not enter_root(root, plan.command.devices)):
         os.chroot(root)
@@ -100,7 +100,7 @@ def enter(plan: Plan) -> None:
 
 
 def change_directory(command: Command) -> None:
-    """Go to the working directory; a missing one is made, the user's (as buildkit does)."""
+    """Go to the working directory; make a missing one, owned by the user (as buildkit does)."""
     try:
         os.chdir(command.cwd)
     except FileNotFoundError:
@@ -146,7 +146,7 @@ def drop_bounding(keep: int) -> None:
 
 
 def set_capabilities(keep: int) -> None:
-    """Keep `keep` of what there is as permitted and effective, nothing as inheritable or ambient."""
+    """Keep those of `keep` that are permitted as permitted and effective; clear inheritable and ambient ones."""
     libc.prctl(PR_CAP_AMBIENT, ctypes.c_ulong(PR_CAP_AMBIENT_CLEAR_ALL), 0, 0, 0)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     data = (ctypes.c_uint32 * 6)()
@@ -159,7 +159,7 @@ def set_capabilities(keep: int) -> None:
 
 
 def execute(command: Command) -> tuple[int, str]:
-    """Become the command; return errno and path of the attempt that says most about why not."""
+    """Become the command; on failure, return errno and path of the most telling attempt."""
     name = command.argv[0]
     if "/" in name:
         candidates = [name]
@@ -176,5 +176,5 @@ def execute(command: Command) -> tuple[int, str]:
                 if number != 13:
                     break
             elif os.path.exists(path) and failure[0] == 2:
-                failure = (number, path)  # there, but its interpreter is not
+                failure = (number, path)  # the file exists, but its interpreter does not
     return failure

@@ -1,13 +1,13 @@
-"""What keeps a command from processes, sockets, devices and system calls that it has no business with. Does I/O.
+"""Keeps a command from processes, sockets, devices and system calls that it does not need. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed: process C calls `confine` while it
-still has the right to. Only that process and what comes of it are confined, never firkin. Three means of the kernel:
+A part of the stand-alone program `init`; all parts share its global names. Process C calls `confine` while it still
+has the right to. It confines only that process and its descendants, never firkin. The kernel offers three means:
 
-- a seccomp filter (`filters.py`), which judges calls by their numbers and arguments;
-- a Landlock domain (landlock(7)), which judges by whom something belongs to: whoever is in one may trace, and with
-  scopes signal and reach over abstract sockets, only those who are in it too. No rule restricts files;
-- a mount of its own for a root that is a plain directory (`enter_root`): no device can be opened on it, and nothing
-  lies above it.
+- a seccomp filter (`filters.py`) judges calls by their numbers and arguments;
+- a Landlock domain (landlock(7)) judges calls by their target: processes in a domain may trace only processes in it,
+  and with scopes signal and reach (over abstract sockets) only these. No rule restricts files;
+- a separate mount of a root that is a plain directory (`enter_root`): no device on it can be opened, and nothing is
+  above it.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ ABI_REFER, ABI_SCOPES = 2, 6
 
 
 def confine(limits: Confinement) -> None:
-    """Take away what a command need not have, if the kernel lets this process do so.
+    """Take away what a command does not need, if the kernel lets this process do so.
 
-    The alternative, no_new_privs, would take setuid programs (su, sudo, ping) from it as well.
+    The alternative, no_new_privs, would disable setuid programs (su, sudo, ping) as well.
     """
     if not may_confine():
         return
@@ -62,12 +62,12 @@ def confine(limits: Confinement) -> None:
 
 
 def enter_root(root: str, devices: tuple[tuple[str, int, int], ...]) -> bool:
-    """Make `root` this process's `/`, in a mount namespace of its own; say whether that could be.
+    """Make `root` this process's `/`, in a new mount namespace; return whether that was possible.
 
-    No device beneath it can be opened but `devices` (path, major, minor): an image may hold the node of any disk, and
-    a command may make one. And there is nothing else in that namespace, while chroot only hides it: a descriptor of
-    another root, which a command of another step can pass over a socket, leads no further than that root.
-    Where this process may not mount, `sandbox.chroot` runs one command at a time, and devices are the container's.
+    Beneath it only `devices` (path, major, minor) can be opened: an image may hold the node of any disk, and a
+    command may make one. The namespace holds nothing else, while chroot only hides it: a descriptor of another root,
+    which a command of another step can pass over a socket, leads no further than that root.
+    If this process may not mount, `sandbox.chroot` runs one command at a time, and devices are the container's.
     """
     if libc.unshare(CLONE_NEWNS) < 0:
         return False
@@ -88,14 +88,14 @@ def enter_root(root: str, devices: tuple[tuple[str, int, int], ...]) -> bool:
             attach_at(node, os.open(rest[0], O_ANY, dir_fd=parent), path)
         pivot_into(cover)
     except Failed:
-        return False  # something else than capabilities decides about mounts here
+        return False  # mounts need more than capabilities here
     check("leave", "old root", libc.umount2(b".", MNT_DETACH))
     os.chdir("/")
     return True
 
 
 def may_confine() -> bool:
-    """Say whether the kernel takes filters and domains from this process: seccomp(2), landlock_restrict_self(2)."""
+    """Return whether the kernel lets this process set filters and domains: seccomp(2), landlock_restrict_self(2)."""
     if libc.prctl(PR_GET_NO_NEW_PRIVS, *(ctypes.c_ulong(0),) * 4) == 1:
         return True
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
@@ -104,16 +104,16 @@ def may_confine() -> bool:
 
 
 def landlock_abi() -> int:
-    """Return what the kernel's Landlock can do, 0 or less where it has none."""
+    """Return the ABI version of the kernel's Landlock, 0 or less if there is none."""
     size, flags = ctypes.c_long(0), ctypes.c_long(CREATE_RULESET_VERSION)
     return int(libc.syscall(ctypes.c_long(SYS_LANDLOCK_CREATE_RULESET), None, size, flags))
 
 
 def join_domain(shared: bool, abi: int) -> bool:
-    """Make a domain for this process and what comes of it; say whether it is in one.
+    """Put this process and its descendants into a new domain; return whether that was possible.
 
-    Signals are scoped only where there is somebody else to send them to. A domain without scopes needs a rule to be
-    one: it allows under `/` what it restricts.
+    Signals are scoped only if the command can see processes of others. A domain without scopes must restrict something:
+    it restricts a right and allows the same right everywhere under `/`.
     """
     words: tuple[int, ...]
     if abi >= ABI_SCOPES:
@@ -130,7 +130,7 @@ def join_domain(shared: bool, abi: int) -> bool:
             allow_everywhere(ruleset, words[0])
         syscall("landlock", "domain", SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
     except Failed:
-        return False  # the container's own filter may not know these calls
+        return False  # the container's filter may refuse these calls
     finally:
         if ruleset >= 0:
             os.close(ruleset)

@@ -1,19 +1,18 @@
-"""Emulated mounts, for where nothing can be mounted: put in place before the command, taken out after. Does I/O.
+"""Emulated mounts, where nothing can be mounted: put in place before the command, removed afterwards. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed: `EmulatedMounts` performs the operations of
-`emulated_plan` on a plain directory, or on `/` itself (`sandbox/operations.py` says what each is).
+A part of the stand-alone program `init`; all parts share its global names. `EmulatedMounts` performs the operations of
+`emulated_plan` on a plain directory, or on `/` itself (`sandbox/operations.py` describes each).
 
-Everything is made in the scratch directory and renamed into place, what it covers is renamed aside; `undo` puts
-everything back, in reverse order, also when the command was killed. A path that was covered is told as
+Everything is made in the scratch directory and renamed into place; a file that it covers is renamed aside. `undo`
+restores everything in reverse order, also after the command was killed. A covered path is reported as
 
     cover PATH
 
-so that the change of its ctime is not taken for a change of the step's.
+so that its new ctime does not count as a change by the step.
 
-The command may do with all of that what it likes. So a place is a directory that is held open and a name in it, found
-once (`image_root.py`), and what was put there is held open too, for an inode that is free gets used again. Undoing
-looks up no path: it acts in the directory that was meant, wherever that is by now, and only what was put in is taken
-back to where it came from.
+The command may change all of this. So a place is an open directory and a name in it, found once (`image_root.py`).
+What was put there is held open too, since a free inode is used again. Undoing looks up no path: it acts in the held
+directory, wherever that is by now, and takes back only files that were put in.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
 EXDEV, EPERM = 18, 1
 S_IFMT, S_IFDIR, S_IFREG, S_IFCHR = 0o170000, 0o040000, 0o100000, 0o020000
-# Name, major, minor, and what stands in for the device where none can be made: None for nothing.
+# Name, major, minor, and the size of the plain file that replaces the device where none can be made; None: no file.
 DEVICES = (
     ("null", 1, 3, 0),
     ("zero", 1, 5, 1 << 20),
@@ -57,7 +56,7 @@ STREAMS = {"stdout": 1, "stderr": 2}
 
 
 class EmulatedMounts:
-    """The operations, one method each, and how to undo them."""
+    """The operations, one method each, and their undoing."""
 
     def __init__(self, status: Status) -> None:
         self.status = status
@@ -102,10 +101,10 @@ class EmulatedMounts:
                     while data:
                         data = data[os.write(stream, data) :]
             except BlockingIOError:
-                pass  # that was all for now
+                pass  # no more data for now
 
     def undo(self) -> None:
-        """Take everything out again, or say that the root is not what the command made of it."""
+        """Remove everything again; report what cannot be removed: the root is then not what the command made."""
         self.pump()
         while self.undoing:
             try:
@@ -140,7 +139,7 @@ class EmulatedMounts:
         for target, path in op.links:
             name = path.rpartition("/")[2]
             if name in STREAMS:
-                # There is no /proc/self to link to. Open for both ends, so that it never ends for the reader.
+                # There is no /proc/self to link to. Both ends of the pipe are open, so the reader never sees an end.
                 os.mkfifo(f"{place}/{name}", 0o666)
                 os.chmod(f"{place}/{name}", 0o666)
                 reader = os.open(f"{place}/{name}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -203,7 +202,7 @@ class EmulatedMounts:
         self.place(op.source, op.target)
 
     def op_keep(self, op: Lend) -> None:
-        """Raises OSError for a home that is no directory."""
+        """Raises OSError if the home is not a directory."""
         folder, _, name = op.home.rpartition("/")
         kept = os.open(folder, O_FOLDER), name
         status = look(*kept)
@@ -212,7 +211,7 @@ class EmulatedMounts:
         self.place(op.home, op.target, kept)
 
     def op_socket(self, op: ShowSocket) -> None:
-        """By a link, or by one process that passes bytes on."""
+        """Uses a hard link, or else a process that passes bytes on."""
         place = self.fresh()
         try:
             os.link(op.source, place, follow_symlinks=False)
@@ -242,7 +241,7 @@ class EmulatedMounts:
             return
 
         def restore() -> None:
-            # The file itself, wherever it is by now.
+            # Restore the file itself, wherever it is by now.
             write_all(fd, before)
             there = look(parent, name)
             if new and there is not None and is_same(there, fd):
@@ -258,7 +257,7 @@ class EmulatedMounts:
         return f"{self.scratch}/emulated-{self.number}"
 
     def place(self, source: str, target: str, home: At | None = None) -> None:
-        """Put `source` at `target`; afterwards it goes to `home`, or away."""
+        """Put `source` at `target`; afterwards move it to `home`, or remove it."""
         at = self.root.ensure(target, directory=None)
         times = times_of(at[0])
         hidden = None
@@ -266,7 +265,7 @@ class EmulatedMounts:
             hidden = self.aside, os.path.basename(self.fresh())
             move(at, hidden)
             self.status.tell("cover", target)
-        # Said before it is done: a half-moved tree has to be taken out too.
+        # Registered before the move: a half-moved tree must be removed too.
         put: list[int] = []
         self.undoing.append(lambda: self.take_out(at, put, hidden, home))
         move(home or (self.aside, source.removeprefix(self.scratch + "/")), at)
@@ -274,11 +273,11 @@ class EmulatedMounts:
         set_times(at[0], times)
 
     def take_out(self, at: At, put: list[int], hidden: At | None, home: At | None) -> None:
-        # The parent's time was put back at once, so what it has now is the command's doing, or nobody's.
+        # The parent's time was restored at once, so any later change of it is the command's.
         times = times_of(at[0])
         there = look(*at)
         if there is not None:
-            # A mount cannot be exchanged for something else: what came in its place belongs to nobody.
+            # A real mount cannot be replaced: another file in its place is not the lent directory, so it is removed.
             if home and any(is_same(there, fd) for fd in put) and there.st_mode & S_IFMT == S_IFDIR:
                 move(at, home)
             else:
@@ -287,7 +286,7 @@ class EmulatedMounts:
             try:
                 move(hidden, at)
             except FileNotFoundError:
-                return  # the directory that it was in is gone: so is what it covered
+                return  # its directory is gone, and the covered file with it
         set_times(at[0], times)
 
     def relay(self, place: str, source: str) -> None:
@@ -296,7 +295,7 @@ class EmulatedMounts:
         import select
 
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The path of a socket may have 107 bytes.
+        # The path of a socket is limited to 107 bytes.
         here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         os.chdir(os.path.dirname(place))
         try:

@@ -1,9 +1,9 @@
-"""Paths of an image, for those who stand outside of it. Does I/O.
+"""Paths of an image, resolved from outside of it. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed. An image decides where its links lead, and
-a command may exchange every directory for a link while it runs. So a path is walked once, from the descriptor of the
-root, one component at a time; no link is left to the kernel, nor is `..`, which leads from `/` to whatever is mounted
-over it. What was found is a directory, held open, and a name in it; it is undone by these and never looked up again.
+A part of the stand-alone program `init`; all parts share its global names. An image decides where its links lead, and
+a command may replace every directory by a link while it runs. So a path is walked once, from the descriptor of the
+root, one component at a time. The kernel never resolves links, nor `..`, which leads from `/` to whatever is mounted
+over it. The walk returns an open directory and a name in it; undoing uses these and never looks up the path again.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ EINVAL, EBUSY, ELOOP = 22, 16, 40
 
 
 class Walk:
-    """How far a walk from a root has come: directories held open, their names, and the names missing after them."""
+    """The state of a walk from a root: directories held open, their names, and the missing names after them."""
 
     def __init__(self, root: int) -> None:
         self.held = [os.dup(root)]
         self.names: list[str] = []
         self.missing: list[str] = []
-        self.at_file = False  # the last name is not missing, but nothing can come after it
+        self.at_file = False  # the last name is a file, so nothing can come after it
 
     def step(self, part: str, path: str) -> str | None:
-        """Go on to a part of a path, or return the text of the link that it is. Raises NotADirectoryError."""
+        """Go on to a part of a path; if it is a link, return its text instead. Raises NotADirectoryError."""
         if self.at_file:
             raise NotADirectoryError(20, "not a directory", path)
         if part == "..":
@@ -65,17 +65,17 @@ class Walk:
 
 
 class Root:
-    """The root of a command: finds places in it, makes what is missing, takes that away again."""
+    """The root of a command: finds places in it, makes missing files, and removes those again."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        # Directory, name in it, and what was made under that name: held open, so that no other gets its inode.
+        # Directory, name in it, and the made file, held open so that no other file gets its inode.
         self.made: list[tuple[int, str, int]] = []
 
     def find(self, path: str) -> tuple[int, list[str]]:
-        """Return a directory that exists and what follows: the last component, with those before it that are missing.
+        """Return an existing directory and the names after it: the missing directories, then the last component.
 
-        The last one is no link, if it exists. The descriptor is the caller's. Raises OSError.
+        The last component is not a link if it exists. The caller owns the descriptor. Raises OSError.
         """
         todo = path.split("/")[::-1]
         links = 0
@@ -104,9 +104,9 @@ class Root:
                 os.close(fd)
 
     def ensure(self, path: str, *, directory: bool | None) -> tuple[int, str]:
-        """Return the directory and name that `path` leads to, with what is missing above made.
+        """Return the directory and name that `path` leads to; makes the missing directories above it.
 
-        It is itself made as a directory or a file, if it is missing, but not with `directory` None.
+        If the path itself is missing, it is made as a directory or a file, or not at all with `directory` None.
         """
         parent, rest = self.find(path)
         name = rest.pop()
@@ -118,7 +118,7 @@ class Root:
         return parent, name
 
     def make(self, parent: int, name: str, *, directory: bool) -> None:
-        """Make an empty directory or file that goes again in the end; the times of its parent stay."""
+        """Make an empty directory or file that `take_away` removes again; the times of its parent stay."""
         times = times_of(parent)
         if directory:
             os.mkdir(name, 0o755, dir_fd=parent)
@@ -129,13 +129,13 @@ class Root:
         self.made.append((parent, name, os.open(name, O_ANY, dir_fd=parent)))
 
     def take_away(self, since: int = 0, uncover: object = None) -> None:
-        """Remove what was made, if it is where it was and still empty; else it has become part of the layer.
+        """Remove made files that are still in place and empty; others have become part of the layer.
 
-        `since` is how many were made before; `uncover(parent, name)` takes away what is mounted there.
+        The first `since` made files stay; `uncover(parent, name)` unmounts what is mounted there.
         """
         while len(self.made) > since:
             parent, name, made = self.made.pop()
-            # Set at once when it was made, so what it has now is the command's doing, or nobody's.
+            # The parent's time was restored at once, so any later change of it is the command's.
             times = times_of(parent)
             if callable(uncover):
                 uncover(parent, name)
@@ -149,7 +149,7 @@ class Root:
                     os.unlink(name, dir_fd=parent)
                 set_times(parent, times)
             except OSError:
-                continue  # there is something in it
+                continue  # it is not empty
 
 
 def read_link(name: str, parent: int) -> str | None:
@@ -163,7 +163,7 @@ def read_link(name: str, parent: int) -> str | None:
 
 
 def look(parent: int, name: str) -> os.stat_result | None:
-    """Return what is in a directory under a name, None if nothing is."""
+    """Return the status of a name in a directory, None if it does not exist."""
     try:
         return os.lstat(name, dir_fd=parent)
     except FileNotFoundError:
@@ -171,7 +171,7 @@ def look(parent: int, name: str) -> os.stat_result | None:
 
 
 def is_same(status: os.stat_result, fd: int) -> bool:
-    """Say whether a name stands for what a descriptor was opened of."""
+    """Return whether a status is that of the file behind a descriptor."""
     held = os.fstat(fd)
     return (status.st_dev, status.st_ino) == (held.st_dev, held.st_ino)
 
@@ -185,13 +185,13 @@ def set_times(folder: int, times: tuple[int, int]) -> None:
     try:
         os.utime(".", ns=times, dir_fd=folder)
     except FileNotFoundError:
-        pass  # the command has removed it
+        pass  # the command has removed the directory
 
 
 def make_all(path: str) -> tuple[str, ...]:
-    """Make a directory and what is missing above it; return what was made, the top first.
+    """Make a directory and the missing ones above it; return the made ones, the top first.
 
-    os.makedirs calls itself for each part: a Dockerfile can name more of them than Python has stack for.
+    os.makedirs recurses for each part: a Dockerfile can name more parts than Python has stack for.
     """
     missing = []
     while not os.path.lexists(path):

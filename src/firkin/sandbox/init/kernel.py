@@ -1,6 +1,6 @@
-"""What every part of the stand-alone program needs: calls of libc, the pipe to the worker. Does I/O.
+"""What every part of the stand-alone program needs: calls of libc, and the pipe to the worker. Does I/O.
 
-A part of the program `init`, in whose names it is executed.
+A part of the program `init`; all parts share its global names.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class Status:
         try:
             os.write(self.fd, line[:2000] + b"\n")
         except BrokenPipeError:
-            pass  # the worker is gone, and this process is about to be
+            pass  # the worker is gone, and this process will soon be killed
 
     def tell_failed(self, failed: Failed) -> None:
         self.tell("setup", failed.op, failed.number, failed.detail)
 
 
 def failed_operation(method: str, operation: Operation, error: OSError | ValueError) -> Failed:
-    """Return what an operation failed with; it is called as its method is, without `op_`."""
+    """Return the error of a failed operation; its name is that of its method, without `op_`."""
     op = method.removeprefix("op_")
     if not isinstance(error, OSError):
         return Failed(op, EIO, str(error))
@@ -64,14 +64,14 @@ def failed_operation(method: str, operation: Operation, error: OSError | ValueEr
 
 
 def check(op: str, detail: str, result: int) -> int:
-    """Return the result of a call of libc's. Raises Failed for a negative one."""
+    """Return the result of a libc call. Raises Failed for a negative one."""
     if result < 0:
         raise Failed(op, ctypes.get_errno(), detail)
     return result
 
 
 def syscall(op: str, detail: str, number: int, *args: object) -> int:
-    # A variadic C function passes int-sized arguments as such; the kernel reads longs.
+    # ctypes passes int arguments as C ints, but the kernel reads longs.
     wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     return check(op, detail, libc.syscall(ctypes.c_long(number), *wide))
 
@@ -82,14 +82,14 @@ def prctl(op: str, option: int, value: int, third: int = 0) -> int:
 
 
 def die_with(pidfd: int) -> None:
-    """Have this process killed when its parent ends, and end now if it already has."""
+    """Let the kernel kill this process when its parent ends; end now if the parent already has."""
     prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)
     if libc.poll(ctypes.byref(Poll(pidfd, 1, 0)), ctypes.c_ulong(1), 0) > 0:
         os._exit(125)
 
 
 def close_all_but(*kept: int) -> None:
-    """Close every descriptor above the standard ones but these."""
+    """Close every descriptor except the standard ones and these."""
     low = 3
     for fd in sorted(kept):
         os.closerange(low, fd)
@@ -105,7 +105,7 @@ class FilterProgram(ctypes.Structure):
 
 
 def filter_program(program: bytes) -> FilterProgram:
-    """Return a seccomp program (struct sock_filter records) as the kernel takes it."""
+    """Return a seccomp program (struct sock_filter records) in the form that the kernel takes."""
     buffer = ctypes.create_string_buffer(program, len(program))
     record = FilterProgram(len(program) // 8, ctypes.addressof(buffer))
     record.instructions = buffer

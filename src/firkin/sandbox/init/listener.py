@@ -1,15 +1,15 @@
-"""Calls of a command that a filter alone cannot judge are answered beside it. Does I/O.
+"""Answers calls of a command that a filter alone cannot judge. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed. A filter with a listener sends calls to
-another process (seccomp_unotify(2)), which reads what they point to and does them itself: never the kernel with memory
-that the caller may have changed meanwhile. Process B answers, or process S of `owners.py`.
+A part of the stand-alone program `init`; all parts share its global names. A filter with a listener sends calls to
+another process (seccomp_unotify(2)), which reads the arguments in memory and makes the call itself. The kernel never
+reads that memory, which the caller may have changed meanwhile. Process B answers, or process S of `owners.py`.
 
-    C  installs the filter, tells where its listener is ("PID FD" through a pipe), goes on when it was taken
-    B  takes it (pidfd_getfd(2)) and answers until the command has ended
+    C  installs the filter, names its listener ("PID FD" through a pipe), and goes on when B has taken it
+    B  takes the listener (pidfd_getfd(2)) and answers until the command has ended
 
-Without a listener (an older kernel, another listener around) such calls do not exist: ENOSYS.
+Without a listener (an older kernel, or another listener already there) such calls give ENOSYS.
 
-Answered here: socketcall(2) of 32-bit x86, by which older C libraries make every socket.
+Answered here: socketcall(2) of 32-bit x86, which older C libraries use for every socket.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SET_MODE_FILTER, NEW_LISTENER = 1, 8
 NOTIF_RECV, NOTIF_SEND, NOTIF_ID_VALID = 0xC0502100, 0xC0182101, 0x40082102
 NOTIF_ADDFD, NOTIF_SET_FLAGS = 0x40182103, 0x40082104
 SYNC_WAKE_UP = 1
-REAP_MS = 1000  # orphans may wait
+REAP_MS = 1000  # how long ended orphans may wait to be reaped
 
 EPERM, ENOENT, EBADF, EFAULT, ENAMETOOLONG, ELOOP, EAFNOSUPPORT = 1, 2, 9, 14, 36, 40, 97
 MOST_PATH, PAGE = 4096, 4096
@@ -49,7 +49,7 @@ SOCK_TYPE, SOCK_RAW, SOCK_PACKET, SOCK_CLOEXEC = 0xF, 3, 10, 0o2000000
 
 
 class Desk:
-    """The pipes between C and whoever answers, who makes it before the fork of the other."""
+    """The pipes between C and the process that answers; made before these two processes are forked."""
 
     def __init__(self, program: bytes, instead: bytes) -> None:
         self.program, self.instead = program, instead
@@ -58,7 +58,7 @@ class Desk:
         self.fds: tuple[int, ...] = (self.hello, self.hello_end, self.ready, self.ready_end)
 
     def admit(self, status: Status) -> None:
-        """Install the filter in process C; where the kernel grants it no listener, `instead`."""
+        """Install the filter in process C; if the kernel grants it no listener, install `instead`."""
         number = SYS_SECCOMP.get(os.uname().machine, -1)
         record = filter_program(self.program)
         try:
@@ -77,7 +77,7 @@ class Desk:
         return self.take()
 
     def finish(self) -> None:
-        """Do what is left when the command has ended."""
+        """Do the remaining work after the command has ended."""
 
     def take(self) -> int:
         """Return the listener, -1 if there is none; waits for C."""
@@ -91,17 +91,17 @@ class Desk:
                 pidfd = syscall("listen", "pidfd", SYS_PIDFD_OPEN, pid, 0)
                 listener = syscall("listen", "getfd", SYS_PIDFD_GETFD, pidfd, number, 0)
                 os.close(pidfd)
-                # Both wait for each other, so one core does for both (Linux 6.6; without it all takes longer).
+                # The two processes wait for each other, so one core serves both (Linux 6.6; older kernels are slower).
                 libc.ioctl(listener, ctypes.c_ulong(NOTIF_SET_FLAGS), ctypes.c_ulong(SYNC_WAKE_UP))
         except Failed:
-            pass  # it lives where nobody may look into it: its calls do not exist
+            pass  # C runs where this process may not look into it: its calls give ENOSYS
         os.close(self.hello)
         os.close(self.ready_end)  # which C waits for
         return listener
 
 
 def wait_and_answer(child: int, listener: int) -> int:
-    """Be process B: answer calls and reap until the command has ended, and return its wait status."""
+    """Act as process B: answer calls and reap until the command has ended; return its wait status."""
     ended = syscall("listen", "pidfd", SYS_PIDFD_OPEN, child, 0)
     waits = (Poll * 2)(Poll(ended, 1, 0), Poll(listener, 1, 0))
     while True:
@@ -111,7 +111,7 @@ def wait_and_answer(child: int, listener: int) -> int:
             if asked is not None:
                 answer_socket(listener, asked)
         elif waits[1].revents:
-            waits[1].fd = -1  # nobody is left who has the filter
+            waits[1].fd = -1  # no process with the filter is left
         pid = -1
         while pid:
             pid, result = os.waitpid(-1, os.WNOHANG)
@@ -137,13 +137,13 @@ def receive(listener: int) -> Asked | None:
 
 
 def answer(listener: int, asked: Asked, value: int, error: int) -> None:
-    fields = (asked.ident, value, -error & 0xFFFFFFFF)  # the last is error and flags (none)
+    fields = (asked.ident, value, -error & 0xFFFFFFFF)  # error, then flags (none)
     reply = b"".join(field.to_bytes(8, sys.byteorder) for field in fields)
     libc.ioctl(listener, ctypes.c_ulong(NOTIF_SEND), ctypes.create_string_buffer(reply, 24))
 
 
 def still_waits(listener: int, asked: Asked) -> bool:
-    """Say whether the caller is there: its number means nobody else."""
+    """Return whether the caller still waits, so that its pid cannot belong to another process."""
     known = ctypes.c_uint64(asked.ident)
     return bool(libc.ioctl(listener, ctypes.c_ulong(NOTIF_ID_VALID), ctypes.byref(known)) == 0)
 
@@ -174,7 +174,7 @@ def answer_socket(listener: int, asked: Asked) -> None:
 
 
 def judge_socket(family: int, kind: int) -> int:
-    """Return the errno for a socket, 0 if it is allowed. No raw ones at all: this process has rights to them."""
+    """Return the errno for a socket, 0 if it is allowed. Raw sockets are refused, as this process has rights to all."""
     if family in (AF_UNIX, AF_NETLINK):
         return 0
     if family in (AF_INET, AF_INET6):
@@ -188,7 +188,7 @@ def signed(value: int) -> int:
 
 
 def read_memory(pid: int, address: int, size: int) -> bytes:
-    """Return so many bytes of a process's memory. Raises OSError where they are not there."""
+    """Return `size` bytes of a process's memory. Raises OSError if they cannot be read."""
     memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.pread(memory, size, address)

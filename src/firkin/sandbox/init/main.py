@@ -1,6 +1,6 @@
-"""Process A: makes the command's surroundings outside of its root, and takes them away again. Does I/O.
+"""Process A: sets up the command's surroundings outside of its root, and removes them again. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed.
+A part of the stand-alone program `init`; all parts share its global names.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PR_SET_DUMPABLE = 4
 
 
 class Stop:
-    """What TERM does: it kills process B, and with it all that the command started."""
+    """The handler of TERM: kills process B, and with it everything that the command started."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -53,10 +53,10 @@ class Stop:
 
 
 def main(packed: Any, status_fd: int, handle: int = -1, joined: int = -1) -> int:
-    """Perform a plan and return the exit code of this process. What else is handed over are descriptors.
+    """Perform a plan and return the exit code of this process. The other arguments are descriptors.
 
-    `handle` is a socket over which a descriptor of the command is sent, `joined` one of a command whose namespaces are
-    entered; -1 for none.
+    `handle` is a socket over which a descriptor of the command is sent; `joined` is a descriptor of a command whose
+    namespaces are entered; -1 for none.
     """
     plan = unpack(packed)
     for fd in (status_fd, handle, joined):
@@ -87,15 +87,15 @@ def main(packed: Any, status_fd: int, handle: int = -1, joined: int = -1) -> int
     if handle >= 0:
         os.close(handle)
     stop.watch(child)
-    # Returns when the whole namespace is dead: pid 1 is not reaped before everything else in it is.
+    # The kernel reaps pid 1 last, so this returns when everything in the namespace has ended.
     mounts.attend(child)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return finish(plan, mounts, status)
 
 
 def begin(plan: Plan, stop: Stop) -> bool:
-    """Bind this process to its parent; return whether that is there."""
-    # Without a PID namespace there is something left to do when the worker is killed.
+    """Bind this process to its parent; return whether the parent is still there."""
+    # Without a PID namespace, this process must still clean up after the worker is killed.
     prctl("die with parent", PR_SET_PDEATHSIG, signal.SIGTERM if shares_pids(plan) else signal.SIGKILL)
     if os.getppid() != plan.parent:
         return False
@@ -109,7 +109,7 @@ def begin(plan: Plan, stop: Stop) -> bool:
 def enter_namespaces(plan: Plan, joined: int) -> None:
     """Unshare namespaces, or enter those of the command that `joined` is a descriptor of."""
     if plan.joins:
-        # The program that this process runs is the host's: nobody in there may take hold of it (CVE-2019-5736).
+        # This process runs a program of the host: nobody in the namespaces may get hold of it (CVE-2019-5736).
         prctl("dumpable", PR_SET_DUMPABLE, 0)
         check("join", hex(plan.namespaces), libc.setns(joined, plan.namespaces))
         os.close(joined)
@@ -118,7 +118,7 @@ def enter_namespaces(plan: Plan, joined: int) -> None:
 
 
 def finish(plan: Plan, mounts: RealMounts | EmulatedMounts, status: Status) -> int:
-    """End what the command left, and take its surroundings away."""
+    """End the command's remaining processes, and remove its surroundings."""
     if shares_pids(plan):
         kill_descendants()
     try:
@@ -127,6 +127,6 @@ def finish(plan: Plan, mounts: RealMounts | EmulatedMounts, status: Status) -> i
     except Failed as failed:
         status.tell_failed(failed)
         return 125
-    # Without this line the command may have killed this process, and what it started may still run.
+    # A missing line means that the command may have killed this process, and its own processes may still run.
     status.tell("undone")
     return 0

@@ -1,6 +1,6 @@
 """Mounts by descriptors: made detached, changed, and put in place (open_tree(2), move_mount(2)). Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed.
+A part of the stand-alone program `init`; all parts share its global names.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SYS_FSCONFIG = 431
 SYS_FSMOUNT = 432
 SYS_OPENAT2 = 437
 SYS_MOUNT_SETATTR = 442
-# This one is older and differs.
+# The number of this older call differs.
 SYS_PIVOT_ROOT = {
     "x86_64": 155, "aarch64": 41, "riscv64": 41, "loongarch64": 41,
     "armv7l": 218, "armv6l": 218, "ppc64le": 203, "s390x": 217, "i686": 217,
@@ -77,7 +77,7 @@ def attach(fd: int, target: str) -> None:
 
 
 def attach_at(fd: int, point: int, detail: str) -> None:
-    """Put a detached mount over the file or directory that `point` is a descriptor of, and close that."""
+    """Put a detached mount over the file or directory behind the descriptor `point`, and close `point`."""
     flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
     syscall("attach", detail, SYS_MOVE_MOUNT, fd, b"", point, b"", flags)
     os.close(point)
@@ -91,7 +91,7 @@ def set_attributes(fd: int, attributes: int, recursive: bool, detail: str, clear
 
 
 def open_beneath(root: str, path: str) -> int:
-    """Return an O_PATH descriptor of `path` with `root` taken for `/`; links cannot lead out of it."""
+    """Return an O_PATH descriptor of `path`, resolved with `root` as `/`; links cannot lead out of it."""
     fields = (os.O_PATH | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     buffer = ctypes.create_string_buffer(b"".join(n.to_bytes(8, sys.byteorder) for n in fields), 24)
     fd = os.open(root, os.O_PATH | os.O_CLOEXEC)
@@ -107,15 +107,15 @@ def is_directory(fd: int) -> bool:
 
 
 def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> int:
-    """Return a detached overlay mount; `lowers` from the top down, read-only without `upper`.
+    """Return a detached overlay mount; `lowers` are from the top down; it is read-only without `upper`.
 
-    `userxattr` always, so that root and users write the same trees. `volatile` leaves out the fsyncs
-    of the upper directory: whoever keeps it makes it durable, once.
+    It always has `userxattr`, so that root and users write the same trees. `volatile` skips the fsyncs of
+    the upper directory: the code that keeps the layer makes it durable, once.
     """
     held: list[int] = []
 
     def short(path: str) -> str:
-        # A parameter may have 255 bytes, and upperdir and workdir read `\` as an escape.
+        # A parameter is limited to 255 bytes, and upperdir and workdir treat `\` as an escape.
         if len(os.fsencode(path)) < 200 and "\\" not in path:
             return path
         held.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
@@ -136,7 +136,7 @@ def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> 
 
 
 def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> int:
-    """The same for kernels without `lowerdir+`: one page of options, so layers are named by descriptor."""
+    """Like `overlay` for kernels without `lowerdir+`: one page holds all options, so descriptors name the layers."""
     held: list[int] = []
 
     def short(path: str) -> str:
@@ -147,7 +147,7 @@ def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attribute
         data = f"lowerdir={':'.join([short(path) for path in lowers])},userxattr"
         if upper:
             data += f",upperdir={short(upper)},workdir={short(work)},volatile"
-        # The mount has to be somewhere before it can be taken hold of: on top of its own lowest layer.
+        # Only an attached mount can be opened, so attach it over its own lowest layer first.
         place = short(lowers[-1]).encode()
         flags = ctypes.c_ulong(MS_NODEV if attributes & MOUNT_ATTR_NODEV else 0)
         check("mount overlay", upper, libc.mount(b"overlay", place, b"overlay", flags, data.encode()))
@@ -160,7 +160,7 @@ def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attribute
 
 
 def pivot_into(root: int) -> None:
-    """Make a mount the root; the old one lies on top of it until it is taken away (pivot_root(2), "." twice).
+    """Make a mount the root; the old one lies on top of it until it is unmounted (pivot_root(2), "." twice).
 
     Raises Failed.
     """
@@ -173,7 +173,7 @@ def pivot_into(root: int) -> None:
 
 
 def uncover(parent: int, name: str) -> None:
-    """Take away what is mounted over a name in a directory."""
+    """Unmount everything over a name in a directory."""
     os.fchdir(parent)
     while libc.umount2(os.fsencode(name), MNT_DETACH | UMOUNT_NOFOLLOW) == 0:
         pass

@@ -1,16 +1,16 @@
-"""Who owns what, where files can have one owner only: calls of chown are answered here and noted. Does I/O.
+"""Answers and notes chown where files can have only one owner. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed, for user namespaces with one id. A filter of
-the command sends every chown to a process beside it (`listener.py`):
+A part of the stand-alone program `init`; all parts share its global names. It serves user namespaces with one id. A
+filter of the command sends every chown to a separate process (`listener.py`):
 
-    C  installs the filter, has S take its listener, becomes the command
-    S  for each chown: opens the file as the caller would, changes its owner to the one that there is (which copies it
-       up, and clears what a chown clears), notes (inode, time of birth) → (uid, gid), answers success
-    B  tells S when the command has ended: S looks for these inodes in the upper directory and writes the owners file,
-       records of `uid gid path` that end in NUL, -1 for an id that stays as it is
+    C  installs the filter, lets S take its listener, becomes the command
+    S  for each chown: opens the file as the caller would; changes its owner to the only possible one (which copies
+       it up, and clears what a chown clears); notes (inode, time of birth) → (uid, gid); answers success
+    B  tells S when the command has ended: S looks for these inodes in the upper directory and writes the owners
+       file, records of `uid gid path` that end in NUL; -1 is an unchanged id
 
-Inodes and not paths, as programs change the owner of a temporary file and rename it. stat(2) is not changed, it shows
-uid 0 for all files, so what comes of copying is not known for a choice: 0 counts only for a file that was there before.
+It notes inodes and not paths, as programs change the owner of a temporary file and rename it. stat(2) still shows uid 0
+for all files, so a chown to 0 may just copy that: it counts only for a file that was there before.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ RESOLVE_NO_MAGICLINKS, RESOLVE_IN_ROOT = 0x02, 0x10
 FD_CWD, NO_FOLLOW, EMPTY_PATH = -100, 0x100, 0x1000
 KEPT = 0xFFFFFFFF  # chown(2): -1 leaves an id as it is
 STATX_BTIME = 0x800
-TICK_S = 0.05  # the longest is 0.01 (HZ=100)
+TICK_S = 0.05  # longer than the longest kernel tick: 0.01 at HZ=100
 MOST_HELD = 500
 
 
 class MagicLink(Exception):
-    """A path leads through a link of /proc."""
+    """The path leads through a link of /proc."""
 
 
 class Call:
-    """What a chown asks for."""
+    """The request of a chown."""
 
     def __init__(self, name: str, args: tuple[int, ...]) -> None:
         short = name.endswith("16")
@@ -72,7 +72,7 @@ class Call:
 
 
 def whole(value: int) -> int:
-    """Return an id of 16 bits as one of 32: its -1 too."""
+    """Return a 16-bit id as a 32-bit id; -1 stays -1."""
     value &= 0xFFFF
     return KEPT if value == 0xFFFF else value
 
@@ -91,13 +91,13 @@ class Keeper(Desk):
         self.fds = (*self.fds, self.stop_end)
 
     def after_fork(self) -> int:
-        """Leave the listener to S."""
+        """Return -1: S takes the listener, not B."""
         for fd in self.fds[:-1]:
             os.close(fd)
         return -1
 
     def finish(self) -> None:
-        """Have what was noted written."""
+        """Let S write its notes, and wait for that."""
         os.close(self.stop_end)
         os.waitpid(self.pid, 0)
 
@@ -114,7 +114,7 @@ class Keeper(Desk):
 
 
 class Notes:
-    """What process S does and knows."""
+    """The work and the state of process S."""
 
     def __init__(self, calls: dict[tuple[int, int], str], listener: int) -> None:
         self.calls = calls
@@ -133,11 +133,11 @@ class Notes:
             if libc.poll(waits, ctypes.c_ulong(2), -1) < 0:
                 continue
             if waits[0].revents:
-                return  # whoever still calls is killed presently
+                return  # remaining callers are about to be killed
             if waits[1].revents & 1:
                 self.answer_one()
             elif waits[1].revents:
-                waits[1].fd = -1  # nobody is left who has the filter
+                waits[1].fd = -1  # no process with the filter is left
 
     def answer_one(self) -> None:
         """Receive one call and answer it."""
@@ -151,13 +151,13 @@ class Notes:
             answer(self.listener, asked, 0, self.change(asked, Call(name, asked.args)) if name else 0)
 
     def change(self, asked: Asked, call: Call) -> int:
-        """Do what a call asks for as far as it can be done, note the rest; return its errno."""
+        """Make the requested change as far as possible, note the ids; return the errno for the caller."""
         try:
             target = self.open_target(asked.pid, call)
         except OSError as error:
             return error.errno or ENOENT
         except MagicLink:
-            return 0  # to a descriptor of the caller's, a pipe for the most part
+            return 0  # a descriptor of the caller, usually a pipe
         self.hold(target)
         try:
             return self.change_opened(call, target) if still_waits(self.listener, asked) else ENOENT
@@ -165,9 +165,9 @@ class Notes:
             return error.errno or ENOENT
 
     def hold(self, fd: int) -> None:
-        """Keep a file, removed or not, until the clock of the file system has gone on.
+        """Keep a file open, removed or not, until the clock of the file system has advanced.
 
-        Its inode's number cannot be used again meanwhile, so number and time of birth together are of one file.
+        Meanwhile its inode number cannot be reused, so number and time of birth together identify one file.
         """
         now = os.times().elapsed
         self.recent.append((now, fd))
@@ -178,7 +178,7 @@ class Notes:
         own = [-1 if wanted == KEPT else 0 for wanted in (call.uid, call.gid)]
         if libc.fchownat(target, b"", own[0], own[1], EMPTY_PATH) < 0:
             number = ctypes.get_errno()
-            # A device of the host is somebody else's, and read-only.
+            # A device of the host belongs to the host, and its mount is read-only.
             device = os.fstat(target).st_mode & 0o170000 == 0o020000
             return 0 if number == EPERM or device else number
         if os.fstat(target).st_dev == self.root.st_dev:
@@ -190,7 +190,7 @@ class Notes:
         self.owners[inode] = (before[0] if uid == KEPT else uid, before[1] if gid == KEPT else gid)
 
     def open_target(self, pid: int, call: Call) -> int:
-        """Return a descriptor of the file that a call is about, found as its caller would find it. Raises OSError."""
+        """Return a descriptor of the call's file, found as its caller would find it. Raises OSError."""
         flags = os.O_PATH | os.O_CLOEXEC
         if call.directory < 0 and call.directory != FD_CWD:
             raise OSError(EBADF, "")
@@ -206,7 +206,7 @@ class Notes:
         return self.walk(pid, place, path, flags | (os.O_NOFOLLOW if call.flags & NO_FOLLOW else 0))
 
     def walk(self, pid: int, place: str, path: bytes, flags: int) -> int:
-        """Open a path from a place as a process does, in its root: a command may have changed it (chroot).
+        """Open a path from a place as a process would, in the process's root, which chroot may have changed.
 
         Raises OSError.
         """
@@ -217,7 +217,7 @@ class Notes:
             return open_from(self.top, path, flags, 0)
         try:
             if not same and not path.startswith(b"/"):
-                # The kernel resolves `..` beneath another root only if the walk begins there: it gets the whole path.
+                # The kernel resolves `..` beneath another root only if the walk begins there: it needs the whole path.
                 outer = os.fsencode(os.readlink(top)).rstrip(b"/")
                 path = os.fsencode(os.readlink(place)).removeprefix(outer) + b"/" + path
             start = os.open(place if same else top, os.O_PATH | os.O_CLOEXEC)
@@ -231,7 +231,7 @@ class Notes:
     # The end
 
     def write(self, upper: int, file: int) -> None:
-        """Find the paths of what was noted and write the owners file."""
+        """Find the paths of the noted inodes and write the owners file."""
         if not self.owners:
             return
         inodes = {inode for inode, _ in self.owners}
@@ -241,7 +241,7 @@ class Notes:
                 try:
                     listed = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=upper)
                 except OSError:
-                    continue  # deeper than a path can say
+                    continue  # deeper than a path can be
                 with os.scandir(listed) as entries:
                     names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
                 os.close(listed)
@@ -255,7 +255,7 @@ class Notes:
                         stream.write(b"%d %d %s\0" % (uid, gid, os.fsencode(path)))
 
     def owner(self, path: str, inodes: set[int], upper: int) -> tuple[int, int]:
-        """Return what was noted of a path of the upper directory."""
+        """Return the noted owner of a path in the upper directory."""
         try:
             if os.lstat(f"/{path}").st_ino not in inodes:
                 return (KEPT, KEPT)
@@ -272,7 +272,7 @@ class Notes:
 
 
 def was_there(upper: int, path: str) -> bool:
-    """Say whether a file of the upper directory was copied up: overlayfs notes from where."""
+    """Return whether a file in the upper directory was copied up: overlayfs then records its origin."""
     try:
         os.getxattr(f"/proc/self/fd/{upper}/{path}", "user.overlay.origin", follow_symlinks=False)
     except OSError:
@@ -281,7 +281,7 @@ def was_there(upper: int, path: str) -> bool:
 
 
 def birth(fd: int) -> tuple[int, int]:
-    """Return the inode of a descriptor and when it was born: a number alone may be used again."""
+    """Return inode and time of birth of a file: an inode number alone may be reused."""
     buffer = ctypes.create_string_buffer(256)
     if libc.statx(fd, b"", EMPTY_PATH, STATX_BTIME, buffer) < 0:
         return os.fstat(fd).st_ino, 0
@@ -292,7 +292,7 @@ def birth(fd: int) -> tuple[int, int]:
 
 
 def open_from(start: int, path: bytes, flags: int, resolve: int) -> int:
-    """Open a path; raises MagicLink for one that leads through a link of /proc, which means its reader's own things."""
+    """Open a path; raises MagicLink if it leads through a link of /proc, whose target depends on the reader."""
     for rule in (RESOLVE_NO_MAGICLINKS, 0):
         how = b"".join(n.to_bytes(8, sys.byteorder) for n in (flags, 0, resolve | rule))
         buffer = ctypes.create_string_buffer(how, 24)

@@ -1,7 +1,7 @@
-"""What surrounds a command where mounts can be made. Does I/O.
+"""The surroundings of a command where mounts can be made. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed: `RealMounts` performs the operations of
-`mounted_plan` (`sandbox/operations.py` says what each is).
+A part of the stand-alone program `init`; all parts share its global names. `RealMounts` performs the operations of
+`mounted_plan` (`sandbox/operations.py` describes each).
 """
 
 from __future__ import annotations
@@ -75,11 +75,11 @@ IFF_UP = 1
 
 
 class RealMounts:
-    """The operations, a method each.
+    """The operations, one method each.
 
-    Detached mounts wait in `trees` until the root is in place; those of `held` are needed after they were attached.
-    Everything is attached before the root is pivoted to: between that and `leave` the old root lies on top of the new
-    one, where `..` of `/` leads to, and no path is looked up.
+    Detached mounts wait in `trees` until the root is in place; `held` are attached mounts that are needed later.
+    Everything is attached before pivoting to the root: between `pivot` and `leave` the old root lies on top of the new
+    one, and `..` of `/` leads to the old one, so no path is looked up then.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class RealMounts:
         os.waitpid(child, 0)
 
     def undo(self) -> None:
-        """Take away mount points; the mounts go with this process."""
+        """Remove mount points; the mounts end with this process."""
         if self.frozen and self.root.made:
             set_attributes(self.root.fd, 0, False, "/", clear=MOUNT_ATTR_RDONLY)
         self.root.take_away(uncover=uncover)
@@ -112,7 +112,7 @@ class RealMounts:
 
     def op_freeze(self, op: Freeze) -> None:
         """The command may have passed descriptors of its directories to another step, over a socket in a cache mount
-        of both. The layer and the caches are read by paths from now on, so nobody may exchange a directory for a link.
+        of both. From now on the layer and the caches are read by paths, so nobody may replace a directory by a link.
         """
         self.freeze(recursive=True)
         self.frozen = True
@@ -125,11 +125,11 @@ class RealMounts:
             except Failed as failed:
                 if failed.number != EBUSY:
                     raise
-            # A file was passed on that is open for writing. Whoever has it is waited for, as whoever has the output.
+            # A passed-on file is still open for writing. Wait for its holder, as for the holders of the output.
             libc.poll(None, ctypes.c_ulong(0), 20)
 
     def point(self, target: str, directory: bool) -> int:
-        """Return a descriptor of the mount point that `target` leads to, made where it is missing."""
+        """Return a descriptor of the mount point that `target` leads to; makes it if it is missing."""
         parent, name = self.root.ensure(target, directory=directory)
         return os.open(name, O_ANY, dir_fd=parent)
 
@@ -151,7 +151,7 @@ class RealMounts:
                 make_all(os.path.dirname(op.path))
                 os.close(os.open(op.path, os.O_CREAT | os.O_WRONLY, 0o644))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            pass  # two targets that want different things of one path: `attach` reports it
+            pass  # two mounts need different kinds of file at one path: `attach` reports it
 
     def op_stub_file(self, op: StubFile) -> None:
         if not any(has_directory(lower, op.folder) for lower in op.lowers):
@@ -180,9 +180,9 @@ class RealMounts:
         check("umount", op.place, libc.umount2(os.fsencode(op.place), MNT_DETACH))
 
     def op_nodes(self, op: Nodes) -> None:
-        """The command may give nodes of its own another mode or owner.
+        """The command may change mode and owner of its own nodes.
 
-        Where none can be made, as in a user namespace, they are the machine's, and none of that can be changed.
+        If none can be made, as in a user namespace, it gets the machine's nodes, which it cannot change.
         """
         attach(new_filesystem("tmpfs", (("mode", "0755"),), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC), op.place)
         for name, major, minor in op.devices:
@@ -250,8 +250,8 @@ class RealMounts:
         pivot_into(self.root.fd)
 
     def op_leave(self, op: Leave) -> None:
-        """Not before /proc is mounted, as a user namespace may mount one only while it can see another that is not
-        covered anywhere."""
+        """Must come after /proc is mounted: a user namespace may mount a /proc only while it sees another one that is
+        nowhere covered."""
         check("leave", "old root", libc.umount2(b".", MNT_DETACH))
         os.chdir("/")
 
@@ -264,7 +264,7 @@ class RealMounts:
             os.close(tree)
 
     def op_own_point(self, op: OwnPoint) -> None:
-        """A link would put it where the image wants it. Raises Failed."""
+        """A link would put the mount where the image wants it. Raises Failed."""
         if look(self.root.fd, op.name) is None:
             self.root.make(self.root.fd, op.name, directory=True)
         fd = os.open(op.name, O_ANY, dir_fd=self.root.fd)
@@ -306,7 +306,7 @@ class RealMounts:
         try:
             self._mount("devpts", op.target, (*options, ("gid", "5")), attributes)
         except Failed:
-            # Group 5 (tty) is not in this user namespace.
+            # Group 5 (tty) does not exist in this user namespace.
             self._mount("devpts", op.target, options, attributes)
 
     def op_sysfs(self, op: Sysfs) -> None:
@@ -404,7 +404,7 @@ class RealMounts:
 
 
 def make_node(path: str, major: int, minor: int) -> bool:
-    """Make a character device for everybody and say whether it can be opened: a container may have a list of them."""
+    """Make a character device for everybody; return whether it can be opened, as a container may have a device list."""
     try:
         os.mknod(path, 0o020666, os.makedev(major, minor))
         os.chmod(path, 0o666)
@@ -412,12 +412,12 @@ def make_node(path: str, major: int, minor: int) -> bool:
     except PermissionError:
         return False
     except OSError:
-        return True  # /dev/tty of a process that has no terminal
+        return True  # /dev/tty of a process without a terminal
     return True
 
 
 def open_child(tree: int, name: str) -> int:
-    """Return a descriptor of what is in a mount of the kernel's, -1 for nothing."""
+    """Return a descriptor of a name in a kernel file system, -1 if it does not exist."""
     try:
         return os.open(name, O_ANY, dir_fd=tree)
     except FileNotFoundError:
@@ -436,11 +436,11 @@ def has_directory(layer: str, path: str) -> bool:
 
 
 def copy_attributes(source: str, target: str) -> None:
-    """Give a new upper directory the looks of the directory that it covers."""
+    """Give a new upper directory the owner, mode and times of the directory that it covers."""
     info = os.stat(source)
     try:
         os.chown(target, info.st_uid, info.st_gid)
     except OSError:
-        pass  # an owner that this user namespace has no number for
+        pass  # this user namespace has no number for the owner
     os.chmod(target, info.st_mode & 0o7777)
     os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))

@@ -1,6 +1,6 @@
-"""Process B: pid 1 of the command's PID namespace, or its parent where it has none. Does I/O.
+"""Process B: pid 1 of the command's PID namespace; without a PID namespace, the command's parent. Does I/O.
 
-A part of the stand-alone program `init`, in whose names it is executed.
+A part of the stand-alone program `init`; all parts share its global names.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ PR_SET_CHILD_SUBREAPER = 36
 def supervise(
     plan: Plan, mounts: RealMounts | EmulatedMounts, status: Status, parent_pidfd: int, handle: int
 ) -> NoReturn:
-    """Start the command, tell how it ended, and leave nothing that it started behind.
+    """Start the command, report how it ended, and leave no process that it started behind.
 
-    `handle` is a socket over which a descriptor of the command is handed out, -1 if nobody wants one.
+    `handle` is a socket over which a descriptor of the command is sent, -1 for none.
     """
     try:
         die_with(parent_pidfd)
@@ -47,7 +47,7 @@ def supervise(
             prctl("subreaper", PR_SET_CHILD_SUBREAPER, 1)
         mounts.perform(plan.inside)
         desk = open_desk(plan, mounts)
-        # A working directory like /proc/self/fd/5 must find nothing of what was held until now.
+        # A working directory like /proc/self/fd/5 must not lead to a descriptor that was held until now.
         kept = [fd for fd in (status.fd, handle) if fd >= 0]
         close_all_but(*kept, *(() if desk is None else desk.fds))
     except Failed as failed:
@@ -69,12 +69,12 @@ def supervise(
 
 
 def shares_pids(plan: Plan) -> bool:
-    """Say whether the command is in a PID namespace of firkin's, which does not end all that it started."""
+    """Return whether the command shares firkin's PID namespace, whose end does not end the command's processes."""
     return not plan.namespaces & CLONE_NEWPID
 
 
 def open_desk(plan: Plan, mounts: Any) -> Desk | None:
-    """Return whoever answers calls for this command, if there are any: process B, or one that notes owners."""
+    """Return the pipes to the process that answers this command's calls, B or S; None if there is none."""
     asked = plan.questions
     if asked is None:
         return None
@@ -85,7 +85,7 @@ def open_desk(plan: Plan, mounts: Any) -> Desk | None:
 
 def hand_out(handle: int, child: int) -> None:
     """Send a descriptor of the command over a socket (unix(7), SCM_RIGHTS)."""
-    import _socket as socket  # `main` has loaded it, from the host
+    import _socket as socket  # `main` has loaded it from the host
 
     pidfd = syscall("pidfd", "command", SYS_PIDFD_OPEN, child, 0)
     channel = socket.socket(fileno=handle)
@@ -105,10 +105,10 @@ def wait_for(child: int, listener: int) -> int:
 
 
 def kill_descendants() -> None:
-    """Kill and reap whatever is left below this process, which orphans come to as it is a subreaper.
+    """Kill and reap all descendants; as this process is a subreaper, orphans become its children.
 
-    A command may leave processes that fork and end at once, over and over. So all that have ended are reaped before
-    each look: among thousands of them the few that live would never be hit, and the process table would fill up.
+    A command may leave processes that fork and end over and over. So each round first reaps all ended ones: otherwise
+    the few live ones among thousands would never be found, and the process table would fill up.
     """
     try:
         while True:
@@ -120,7 +120,7 @@ def kill_descendants() -> None:
 
 
 def reap() -> None:
-    """Reap every child that has ended; raises ChildProcessError when there is none left."""
+    """Reap every child that has ended; raises ChildProcessError when there are no children left."""
     while os.waitpid(-1, os.WNOHANG)[0]:
         pass
 
@@ -131,13 +131,13 @@ def kill_children() -> None:
     try:
         with open(f"/proc/{me}/task/{me}/children", "rb") as file:
             children = [int(pid) for pid in file.read().split()]
-    except OSError:  # a kernel without CONFIG_PROC_CHILDREN
+    except OSError:  # the kernel lacks CONFIG_PROC_CHILDREN
         children = [int(name) for name in os.listdir("/proc") if name.isdigit() and parent_of(name) == me]
     for pid in children:
         try:
             os.kill(pid, SIGKILL)
         except PermissionError:
-            pass  # it became somebody else's, and is waited for
+            pass  # it runs as another user now, so only wait for it
 
 
 def parent_of(pid: str) -> int:
