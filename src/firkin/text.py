@@ -13,9 +13,9 @@ Pairs = tuple[tuple[str, str], ...]
 """Names with their values, in order."""
 
 LARGEST_ID = 0x7FFFFFFF
-"""Of a user or group, as moby/sys/user has it; the kernel has one bit more, and (uid_t)-1 means "leave it"."""
+"""The largest id of a user or group, as in moby/sys/user. The kernel has one bit more; (uid_t)-1 means no change."""
 FIRST_S, LATEST_S = -62167219200, 253402300799
-"""The first second of the year 0 and the last one of 9999: RFC 3339, so JSON, has no other times."""
+"""The first second of the year 0 and the last one of 9999: RFC 3339, and so JSON, has no other times."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 

@@ -136,7 +136,7 @@ def fork_into_namespaces(plan: NamespacePlan, child: Callable[[], int]) -> int:
             else:
                 os.close(report_write)
                 code = child()
-        except BaseException:  # noqa: BLE001  nothing may unwind into the parent's frames
+        except BaseException:  # noqa: BLE001  no exception may reach the parent's frames in the fork
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)

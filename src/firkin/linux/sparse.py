@@ -1,7 +1,7 @@
 """Copies the contents of files between descriptors and keeps holes. Does I/O. Any module above `linux` may import it.
 
-It is also part of the stand-alone program `sandbox/init`, which executes it in its own name space: it imports only
-`os`.
+It is also part of the stand-alone program `sandbox/init`, which executes its source among its own globals. So it
+imports only `os`.
 """
 
 from __future__ import annotations

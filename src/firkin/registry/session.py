@@ -214,8 +214,8 @@ class Session:
             if not renewed:
                 raise self._refused(what, endpoint, repository, response, bool(used))
         else:
-            # The registry may hide repositories from anonymous users. The answer is final if the host is known to be
-            # frank, or if there are no credentials and the status was expected.
+            # The registry may hide repositories from anonymous users. The answer is final if this host's 404 is known
+            # to be true, or if there are no credentials and the status was expected.
             frank = answer.status == 404 and self._host(endpoint).frank
             if used or frank or (credentials is None and answer.status in accept):
                 return answer

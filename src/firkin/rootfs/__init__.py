@@ -19,7 +19,7 @@ class Root(Protocol):
 
     @property
     def mount(self) -> Overlay | str:
-        """A recipe that the sandbox mounts, or a directory to use as it is."""
+        """An overlay for the sandbox to mount, or a directory that is the root already."""
         ...
 
     @property

@@ -109,7 +109,7 @@ class _Watch:
             self._known = False  # this user's limit of watches is reached
 
     def names(self) -> frozenset[str] | None:
-        """Return the changed names and end the watch; None if events were lost."""
+        """Return the changed names and end the watch; None if they are not known."""
         found: set[str] = set()
         try:
             while self._known and (data := os.read(self._fd, 1 << 16)):

@@ -4,7 +4,7 @@
     SCRATCH/work      used by overlayfs itself
     SCRATCH/run       for the sandbox: mount points, discarded writes
 
-The sandbox makes the mount itself, in the command's mount namespace; it vanishes with that.
+The sandbox mounts it in the command's mount namespace; the mount vanishes with that namespace.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 What is in the store, and when it is removed
 --------------------------------------------
 * **What the user owns** is never removed here: names of images (`oci/index.json`) and registered references
-  (`references/`). `firkin rmi` and `release` remove them. The exception are images that have lost their name, and only
-  if the caller asks for that (`unnamed_images`).
+  (`references/`). `firkin rmi` and `release` remove them. Only images that have lost their name are removed, if
+  the caller asks for that (`unnamed_images`).
 * **What is referenced** stays, however old and large it is: blobs of images, trees and blobs of registered
   references, everything that was used since the oldest living process began. `store/references.py` collects these.
 * **Everything else is a cache** and can be made again: layers of steps (a tree, its records, its blobs), blobs of
@@ -58,7 +58,7 @@ from firkin.store.store import Store
 from firkin.store.usage import disk_size
 
 GRACE_S = 60.0
-"""Subtracted from the time since when everything is in use: uses are not noted more precisely (records.py)."""
+"""Subtracted from the start of the oldest living process, because uses are not noted more precisely (records.py)."""
 
 _BATCH = 64
 """Layers in one transaction: on a full disk there is room for a short one only (layout.py, the reserve)."""

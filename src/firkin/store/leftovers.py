@@ -100,7 +100,7 @@ def _remove_orphan_tree(store: Store, name: str) -> bool:
         try:
             os.rename(f"{store.layout.trees}/{name}", place)
         except FileNotFoundError:
-            return False  # another prune took it
+            return False  # another prune removed it
     remove_tree(place)
     return True
 

@@ -1,7 +1,7 @@
-"""The directory of a cache mount: its id, and what commands see of it in a directory of its own. Does I/O.
+"""The directory of a cache mount: a file with its id, and a subdirectory that commands see. Does I/O.
 
-Only this module spells what lies in it. Where the directories are, who may use which and when they go:
-`builder/solve/cache_mounts.py` and `leftovers.py`.
+Only this module knows the names in it. `builder/solve/cache_mounts.py` decides where the directories are and which
+build may use them; `leftovers.py` removes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def files_of(place: str) -> str:
 
 
 def is_sound(place: str) -> bool:
-    """Say whether a cache mount is kept at `place`, in two real directories: a command may have left links."""
+    """Say whether a cache mount is at `place`, in two real directories: a command may have left links instead."""
     try:
         return all(stat.S_ISDIR(os.lstat(path).st_mode) for path in (place, files_of(place)))
     except (FileNotFoundError, NotADirectoryError):
@@ -28,7 +28,7 @@ def is_sound(place: str) -> bool:
 
 
 def stage_mount(layout: StoreLayout, mount_id: str) -> str:
-    """Make an empty cache mount in the scratch space and return its place; whoever has filled it renames it."""
+    """Make an empty cache mount in the scratch space and return its path; the caller fills it and renames it."""
     place = layout.scratch_path("mount")
     os.makedirs(files_of(place))
     with open(f"{place}/id", "w", encoding="utf-8") as file:
