@@ -164,9 +164,9 @@ class BuildRequest(msgspec.Struct, frozen=True):
 
 
 class ImageResult(msgspec.Struct, frozen=True):
-    """The image that was made; `names` are canonical references it was given.
+    """The image that was made; `names` are the canonical references that it got.
 
-    Of several platforms it is their index, which has no configuration and no platform of its own.
+    For several platforms it is their index, which has no configuration and no platform of its own.
     """
 
     digest: str

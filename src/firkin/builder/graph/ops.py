@@ -142,7 +142,7 @@ class Run(msgspec.Struct, frozen=True, tag_field="op", tag="run"):
 class PathSource(msgspec.Struct, frozen=True, tag_field="from", tag="path"):
     """Files below input number `input`: a path or, with `wildcard`, a pattern of Go's filepath.Match.
 
-    `path` is absolute within the input, cleaned, parent steps clamped; a trailing slash is gone.
+    `path` is absolute within the input and cleaned: `..` stops at the root, a trailing slash is removed.
     A path without `wildcard` must exist. `pivot` is, for --parents, the number of leading path components
     that are not repeated below the destination.
     """

@@ -133,7 +133,7 @@ class RemoteCache:
             entry.layer, entry.variant, LayerBlob(entry.blob.diff_id, entry.blob.descriptor)
         )
         self._step_records.remember(record, replace=True)
-        if entry.layer[:32] != key[:32]:  # also under its first key, which entries that we write must prove
+        if entry.layer[:32] != key[:32]:  # also under its first key: `entry_of` needs its `reads`
             first = with_reads(parts, entry.reads)
             self._step_records.remember(msgspec.structs.replace(record, key=key_of(first), parts=first))
         return record
@@ -359,7 +359,7 @@ def _covers(ref: CacheRef, op: Op) -> bool:
 
 
 def entry_of(record: StepRecord, blob: Layer, form: LayerFormat, records: StepRecords, now: float) -> CacheEntry | None:
-    """Return the entry for a record whose layer is shipped as `blob`, which may have been pulled in another form.
+    """Return the entry for a record whose layer is shipped as `blob`, whose form may differ from `form`.
 
     None if the key that the layer was first made under is not known any more.
     """

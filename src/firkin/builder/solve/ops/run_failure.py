@@ -67,7 +67,7 @@ def fail(op: ops.Run, result: RunResult, described: RunSpec, view: StackView, sa
 
 
 def _full_hints(store: str) -> tuple[Hint, ...]:
-    # Not every command says that the disk is full; here it still is, since the command's files still exist.
+    # Not every command says that the disk is full. It still is here: the files that the command wrote still exist.
     if not is_full(store):
         return ()
     return (Hint.of("store-full-step", store=store),)
