@@ -44,7 +44,7 @@ class _Unpacker:
             for member in members:
                 path = clean(member.path)
                 check_lengths(path)
-                if path:  # the archive's own `.` says nothing about the destination
+                if path:  # a member `.` does not change the destination's attributes
                     self._add(member, path)
         except ValueError as error:
             raise StepFailed(
@@ -93,7 +93,7 @@ class _Unpacker:
         return self._draft.adopt(self._below(found))
 
     def _parent(self, path: str, shown: str) -> str:
-        """Return where a member's directory is, made if it was not there, links followed below the destination."""
+        """Return the resolved path of a member's directory. It is made if it is missing; links stay in `dest`."""
         if not path:
             return ""
         entry = self._lstat(path)

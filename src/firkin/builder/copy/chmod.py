@@ -1,7 +1,7 @@
-"""--chmod: octal and symbolic modes. Pure. Solve and whoever checks flags may import it.
+"""--chmod: octal and symbolic modes. Pure. The copy planner imports it.
 
-Mirrors: tonistiigi/dchapes-mode (BSD setmode, but for X as chmod(1) has it), with the umask 0 that BuildKit's copier
-gives it: a clause without a class is as one with `a`.
+Mirrors: tonistiigi/dchapes-mode (BSD setmode, except that X works as in chmod(1)). BuildKit's copier gives it the
+umask 0, so a clause without a class means the same as one with `a`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Chmod(NamedTuple):
 
     @property
     def made_dir_mode(self) -> int:
-        """The mode of directories that a copy makes for its destination: special bits are lost there."""
+        """The mode of directories that a copy makes for its destination, without special bits."""
         return 0o755 if self.octal is None else self.octal & 0o777
 
     def apply(self, mode: int, is_dir: bool) -> int:
@@ -71,7 +71,7 @@ def parse_chmod(text: str) -> Chmod:
 
 
 def _parse_clause(clause: str, text: str) -> list[_Command]:
-    """Read `[ugoa…](op[perm…])…`. Without a class, all bits count that an operator names; `=` leaves the sticky one."""
+    """Read `[ugoa…](op[perm…])…`. Without a class, an operator applies to all classes; `=` keeps the sticky bit."""
     rest = clause.lstrip("ugoa")
     classes = clause[: len(clause) - len(rest)]
     who = 0
@@ -100,7 +100,7 @@ _PERMISSIONS = {"r": 0o444, "w": 0o222, "x": 0o111}
 
 
 class _Permissions:
-    """The commands of one operator, while its letters are read. `who`: the bits of its classes, which `t` widens."""
+    """The commands of one operator, while its letters are read. `who` is the bits of its classes; `t` adds one."""
 
     def __init__(self, operator: str, who: int) -> None:
         self.commands: list[_Command] = []
@@ -108,11 +108,11 @@ class _Permissions:
         self._operator = operator
         self._bits = 0
         self._if_executable = 0
-        self._cleared = False  # `=` has taken away what was there
+        self._cleared = False  # whether `=` has cleared the old bits
 
     def take(self, letter: str) -> None:
         """Take one letter of `rwxXstugo`."""
-        if letter == "X" and self._operator != "-":  # what is not executable has nothing to lose
+        if letter == "X" and self._operator != "-":  # `-X` is `-x`: without an x bit there is none to clear
             self._if_executable = 0o111
         elif letter in "rwxX":
             self._bits |= _PERMISSIONS[letter.lower()]
@@ -123,7 +123,7 @@ class _Permissions:
 
     def _special(self, letter: str) -> None:
         if self.who and not self.who & ~0o007:
-            return  # others alone have neither setuid, setgid nor the sticky bit
+            return  # the class `o` alone has no setuid, setgid or sticky bit
         if letter == "s":
             self._bits |= _SETUID | _SETGID
         else:
@@ -139,7 +139,7 @@ class _Permissions:
         self.commands.append(_Command(source, _EVERY, self._operator, classes if self.who else "ugo"))
 
     def flush(self, *, final: bool) -> None:
-        """Add the commands of the letters so far; at the end, `=` clears even where no letter came."""
+        """Add the commands of the letters so far; at the end, `=` without letters clears all bits."""
         every = self.who or _EVERY
         if self._bits or (final and self._operator == "=" and not self._cleared):
             if self._operator == "=":

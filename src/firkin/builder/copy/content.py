@@ -1,6 +1,6 @@
 """Content digests of files that a step reads, for its cache key. Does I/O. The engine imports it.
 
-What counts and what does not: docs/dev/copy.md. Mirrors: moby/buildkit cache/contenthash.
+docs/dev/copy.md lists what a digest covers. Mirrors: moby/buildkit cache/contenthash.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class DigestCache(Protocol):
     """Digests of files on this machine by their stat; see store/digests.py."""
 
     def get(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int) -> str | None:
-        """Return the digest that was put for exactly this, or None."""
+        """Return the digest stored for exactly this file state, or None."""
 
     def put(self, path: str, size: int, mtime_ns: int, ctime_ns: int, inode: int, dev: int, digest: str) -> None:
-        """Remember a digest."""
+        """Store a digest."""
 
 
 class FileDigests:
-    """Digests of files' content and capability, remembered where that is safe.
+    """Digests of files' content and capability, cached where that is safe.
 
-    `now_ns` is a time at or before the first look at any file. A digest is remembered only when the
-    file's mtime and ctime lie two seconds before it: a later change then has another ctime, however
+    `now_ns` is a time at or before the first look at any file. A digest is cached only if the
+    file's mtime and ctime lie two seconds before it: a later change then gets another ctime, however
     coarse the file system's clock is.
     """
 
@@ -59,7 +59,7 @@ class FileDigests:
         self._before = now_ns - _SETTLED_NS
 
     def of(self, view: View, path: str, stat: FileStat | None) -> str:
-        """Return the digest of a regular file; `stat` is what is known of the file that its content is in."""
+        """Return the digest of a regular file; `stat` describes the file on this machine, if there is one."""
         if stat is None or self._cache is None:
             return _digest(view.content(path))
         found = self._cache.get(stat.path, stat.size, stat.mtime_ns, stat.ctime_ns, stat.inode, stat.dev)
@@ -131,7 +131,7 @@ def _shown(view: View, path: str, files: FileDigests, kind: type[_Walk]) -> str:
 def selects_same(
     op: Copy, source: PathSource, views: tuple[View, View], tools: CopyTools, files: FileDigests
 ) -> bool:
-    """Say whether a COPY takes the same of two views of its source's input. Raises ContextError for what is missing."""
+    """Say whether a COPY would copy the same from both views of its source. Raises ContextError for a missing path."""
 
     def digest(view: View, kind: type[_Walk]) -> str:
         alone = msgspec.structs.replace(source, input=0)
@@ -142,7 +142,7 @@ def selects_same(
 
 
 def shows_same(path: str, views: tuple[View, View], files: FileDigests) -> bool:
-    """Say whether a mount shows the same of two views. Raises ContextError for what is missing."""
+    """Say whether a mount of either view shows the same. Raises ContextError for a missing path."""
     kinds = (_Sizes, _Walk)
     return all(_shown(views[0], path, files, kind) == _shown(views[1], path, files, kind) for kind in kinds)
 
@@ -175,7 +175,7 @@ def _selection(
     kind: type[_AnyWalk],
     files: FileDigests | None = None,
 ) -> tuple[_AnyWalk, list[Match]]:
-    """Return a walk for a source and where it begins. Raises ContextError for what is missing."""
+    """Return a walk for a source and the matches to start from. Raises ContextError for a missing path."""
     view = inputs[source.input]
     files = files or FileDigests(None, 0)
     if not op.parents:
@@ -199,7 +199,7 @@ class _Level:
 
 
 class _Walk:
-    """One walk over a selection, hashing as it goes; `selected` says whether anything in a directory was."""
+    """One walk that hashes a selection; `selected` says whether anything in a directory was selected."""
 
     def __init__(self, view: View, files: FileDigests, selection: Selection) -> None:
         self._view = view
@@ -211,7 +211,7 @@ class _Walk:
         self.selected = False
 
     def digest(self, matches: Iterable[Match], *, named: bool) -> str:
-        """Hash the matches; `named`: the attributes of a directory that is named count, too."""
+        """Hash the matches; with `named`, the attributes of a matched directory count as well."""
         for match in matches:
             self._links.clear()
             if match.entry.kind != "dir":
@@ -237,7 +237,7 @@ class _Walk:
         if entry.kind == "file":
             rest = self._content(path, entry, stat)
             self._files_seen += 1
-            if entry.inode is not None:  # other names of the file count where they are among what is read
+            if entry.inode is not None:  # hard links count if both names are selected
                 first = self._links.setdefault(entry.inode, self._files_seen)
                 if first != self._files_seen:
                     rest += f" ={first}"
@@ -267,7 +267,7 @@ class _Walk:
                 levels[-1].any_wanted = True
                 self._file(name, place, entry, stat)
                 continue
-            # A directory that is not selected counts when something in it is: try on a copy.
+            # A directory that is not selected counts only if something in it is selected: keep a state to go back to.
             levels.append(_Level(None if wanted else (self._hasher.copy(), dict(self._links))))
             self._feed(name, entry, "")
             self._hasher.update(b"(")
@@ -283,7 +283,7 @@ class _Walk:
 
 
 class _Sizes(_Walk):
-    """A walk that opens no file: where it differs, so does the content."""
+    """A walk that opens no file and hashes sizes: if they differ, so does the content."""
 
     def _content(self, path: str, entry: Entry, stat: FileStat | None) -> str:
         return str(entry.size)
@@ -293,7 +293,7 @@ _SET_AFTER_NS = 60 * 1_000_000_000
 
 
 class _Times(_Walk):
-    """A walk that hashes names and set times of what is no directory."""
+    """A walk that hashes the names and times of non-directories whose time was set on purpose."""
 
     _any = False
 
@@ -301,8 +301,8 @@ class _Times(_Walk):
         self._hasher.update(f"{len(name)}:{name} {rest}\n".encode("utf-8", "surrogateescape"))
 
     def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
-        # What is written or checked out has its time from the same moment as its inode's change; an archive's
-        # members have whole seconds.
+        # A file that was written or checked out has an mtime close to its ctime. Members of an archive have
+        # whole seconds.
         whole = not entry.mtime_ns % 1_000_000_000
         if whole if stat is None else stat.ctime_ns - stat.mtime_ns > _SET_AFTER_NS:
             self._any = True

@@ -1,7 +1,7 @@
-"""What a COPY asks of the root that it writes onto. Pure. The engine imports it.
+"""The destination key: the facts about the root that a COPY depends on. Pure. The engine imports it.
 
-A COPY to a place where nothing is yet looks at that place and at the directories above it, and at nothing else.
-So its layer need not be made again because another layer below has changed.
+A COPY to a path that does not exist yet depends only on that path and on the directories above it.
+So its layer stays valid when another layer below it has changed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from firkin.text import clean
 
 _json = msgspec.json.Encoder()
 
-_DOMAIN = b"landing"  # hashed into keys, so it stays what it was called first
+_DOMAIN = b"landing"  # part of stored keys, so it must not change
 
 
 def has_destination_key(op: Copy) -> bool:
-    """Say whether the layer can depend on no more of the root than `destination_of` says.
+    """Say whether the layer depends only on those facts about the root that `destination_of` hashes.
 
-    Not where names of owners are looked up in the root; nor where several things come together, or an archive:
-    what one of them brings may be a link, through which the next writes elsewhere.
+    It depends on more if owners are given by name, since names are looked up in the root. The same holds for
+    several sources and for archives: one file may be a link through which the next is written elsewhere.
     """
     if op.link or op.parents or op.unpack != "never" or not is_numeric(op.chown):
         return False
@@ -33,9 +33,9 @@ def has_destination_key(op: Copy) -> bool:
 
 
 def destination_of(op: Copy, root: View, latest_ns: int | None = None) -> str | None:
-    """Return a digest of all that the COPY asks of `root`; None where there is something at its destination.
+    """Return a digest of the facts about `root` that the COPY depends on; None if its destination exists.
 
-    The layer repeats the directories above. Their times count up to `latest_ns`.
+    The layer repeats the directories above. Their times count up to `latest_ns`; later ones count as that.
     """
     target = follow(root.lstat, clean(op.dest))
     if not target or root.lstat(target) is not None:

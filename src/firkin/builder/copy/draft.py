@@ -15,7 +15,7 @@ _SETGID = 0o2000
 
 
 class Node:
-    """What a planned path holds. Two paths with one Node are hard links of each other."""
+    """The content of a planned path. Two paths with the same Node are hard links of each other."""
 
     __slots__ = ("content", "entry")
 
@@ -25,17 +25,17 @@ class Node:
 
 
 class Draft:
-    """Changes to a root, looked at as if they were already made."""
+    """A root with planned changes, which shows them as if they were already made."""
 
     def __init__(self, view: View, latest_ns: int | None = None) -> None:
-        """`latest_ns`: directories that are only repeated get no later time."""
+        """`latest_ns`: directories that are only repeated from the layers below get no later time."""
         self._view = view
         self._latest_ns = latest_ns
         self.nodes: dict[str, Node] = {}
         self._hidden: set[str] = set()
 
     def lstat(self, path: str) -> Entry | None:
-        """Return the entry as it is now."""
+        """Return the entry with the planned changes applied."""
         node = self.nodes.get(path)
         if node is not None:
             return node.entry
@@ -44,7 +44,7 @@ class Draft:
         return self._view.lstat(path)
 
     def follow(self, path: str) -> str:
-        """Return where a clean path leads, links followed within the root."""
+        """Return a clean path with links resolved within the root."""
         return follow(self.lstat, path)
 
     def put(self, path: str, node: Node) -> None:
@@ -56,9 +56,9 @@ class Draft:
         self.nodes[put.path] = self.nodes[put.link] if put.link else Node(put.entry, put.content)
 
     def adopt(self, path: str) -> Node:
-        """Return the node of an existing path, for a hard link to it: it becomes part of the changes.
+        """Return the node of an existing path, for a hard link to it, and add the path to the changes.
 
-        Raises KeyError where nothing is.
+        Raises KeyError if the path does not exist.
         """
         node = self.nodes.get(path)
         if node is None:
@@ -69,7 +69,7 @@ class Draft:
         return node
 
     def remove(self, path: str) -> None:
-        """Take away a path and all beneath it, to be followed by a `put` of the same path."""
+        """Remove a path and all below it; the caller then puts the same path."""
         node = self.nodes.pop(path, None)
         if node is None or node.entry.kind == "dir":
             prefix = path + "/"
@@ -81,7 +81,7 @@ class Draft:
     def make_dirs(self, path: str, template: Entry, *, owned: bool) -> None:
         """Make a directory and its missing parents like `template`, as `make_dir` does.
 
-        Raises StepFailed for what is in the way and no directory.
+        Raises StepFailed if part of the path exists and is not a directory.
         """
         at = 0
         while at != len(path):
@@ -95,9 +95,10 @@ class Draft:
                 raise StepFailed(f"mkdir /{part}: not a directory", code="copy-not-a-directory")
 
     def make_dir(self, path: str, template: Entry, *, owned: bool) -> None:
-        """Make a directory like `template`. Below a setgid one it is setgid, too, and of that one's group.
+        """Make a directory like `template`. Below a setgid directory it is setgid as well.
 
-        Not where it is `owned`, that is, given to somebody expressly. Mirrors: mkdir(2).
+        It also belongs to the group of the setgid directory, unless `owned`: its owner was given explicitly.
+        Mirrors: mkdir(2).
         """
         above = self.lstat(path.rpartition("/")[0])
         if above is not None and above.mode & _SETGID:
@@ -125,7 +126,7 @@ class Draft:
                 yield Put(path, node.entry, None, link)
 
     def with_parents(self, puts: Iterable[Put], written: Iterable[str] = ()) -> Iterator[Change]:
-        """Put the directories above each change before it, as they are, but for those written already."""
+        """Yield each change after the directories above it, unchanged; directories in `written` are left out."""
         seen = {"", *written}
         for put in puts:
             path = put.path
@@ -152,7 +153,7 @@ class Draft:
                 yield Put(directory, self.limited(entry))
 
     def limited(self, entry: Entry) -> Entry:
-        """Return an entry of the layers below as this layer may repeat it: a RUN may have touched it just now."""
+        """Return an entry of the layers below with its time limited to `latest_ns`: a RUN may just have changed it."""
         if self._latest_ns is None or entry.mtime_ns <= self._latest_ns:
             return entry
         return msgspec.structs.replace(entry, mtime_ns=self._latest_ns)

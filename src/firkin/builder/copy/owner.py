@@ -1,4 +1,4 @@
-"""Who `user[:group]` is in a root. Pure. The copy planner imports it.
+"""Resolves `user[:group]` to a uid and gid in a root. Pure. The copy planner imports it.
 
 Mirrors: moby/buildkit client/llb/fileop.go (WithUser), solver/llbsolver/ops/user_linux.go (readUser).
 """
@@ -15,7 +15,7 @@ from firkin.text import LARGEST_ID, whole_number
 
 
 class Owner(NamedTuple):
-    """Numbers of a user and a group."""
+    """A uid and a gid."""
 
     uid: int
     gid: int
@@ -30,12 +30,12 @@ def find_owner(
     *,
     link: bool = False,
 ) -> Owner:
-    """Resolve `user[:group]`; "" is 0:0. `root` None: nothing is below, with --link (`link`) or in a first layer.
+    """Resolve `user[:group]`; "" is 0:0. `root` is None with --link (`link`) and for a first layer.
 
-    A user alone brings the primary group of its passwd entry, a number alone is also the group's
-    number; nothing before or behind a colon is 0. Names that the root does not know count as 0 (or
-    leave the group) with a warning, as in BuildKit, even where it has no passwd at all. Raises StepFailed
-    for a name without a root, and for a passwd or group that is a directory.
+    A user name alone implies the primary group of its passwd entry. A number alone is the gid as well. An empty
+    part before or after a colon is 0. An unknown name counts as 0 (an unknown group leaves the gid as it is) with
+    a warning, as in BuildKit, even if the root has no passwd at all. Raises StepFailed for a name if `root` is
+    None, and for a passwd or group that is a directory.
     """
     if not text:
         return Owner(0, 0)
@@ -75,7 +75,7 @@ def _number(text: str) -> int | None:
 
 
 def _field(fields: list[str], at: int) -> int:
-    """Return a number of a line; 0 where the line is cut short or says something else."""
+    """Return a numeric field of a line; 0 if it is missing or not a number. Raises StepFailed if it is too large."""
     text = fields[at] if at < len(fields) else ""
     number = whole_number(text, LARGEST_ID)
     if number is None and text.isascii() and text.isdigit():
@@ -87,7 +87,7 @@ def _field(fields: list[str], at: int) -> int:
 def _find(
     root: View | None, path: str, name: str, read: Callable[[Content], bytes], option: str, what: str, link: bool
 ) -> list[str] | None:
-    """Return the fields of a name's line in passwd or group."""
+    """Return the fields of a name's line in passwd or group, None if there is none. Raises StepFailed."""
     if root is None and link:
         raise StepFailed(
             f"{option}: cannot look up {what} `{name}`: there is no /{path} with --link",
@@ -95,7 +95,7 @@ def _find(
             hints=(f"give the {what} by its number, or leave out --link",),
         )
     if root is None:
-        # BuildKit: `invalid user index: -1`, for the state that it starts from has no files to look into
+        # BuildKit fails with `invalid user index: -1`: an empty root has no passwd file to read
         raise StepFailed(
             f"{option}: cannot look up {what} `{name}`: there is no /{path} in `FROM scratch`",
             code="owner-in-empty-root",

@@ -25,13 +25,13 @@ from firkin.text import clean
 
 
 class CopyTools(NamedTuple):
-    """What a plan needs of the world.
+    """Functions and settings that a plan needs from its caller.
 
-    `read` returns a small file's bytes. `open_archive` returns an archive's members, or None where
-    the content is none. `warn` takes a code and a text. `made_ns` is the mtime of directories
+    `read` returns a small file's bytes. `open_archive` returns an archive's members, or None if
+    the content is not an archive. `warn` takes a code and a text. `made_ns` is the mtime of directories
     and texts that have none of their own; with `like_sources`, directories that a copy makes get the newest mtime
-    of its sources instead. `latest_ns` is the latest mtime that a directory of the layers below keeps where this
-    layer repeats it.
+    of its sources instead. If this layer repeats a directory of the layers below, the directory's mtime is limited
+    to `latest_ns`.
     """
 
     read: Callable[[Content], bytes]
@@ -44,20 +44,20 @@ class CopyTools(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """One thing to copy: how it was found decides where it lands."""
+    """One thing to copy, and the options that decide its place below the destination."""
 
     view: View
     match: Match
-    contents: bool = True  # a directory's contents go to the destination, which is made
-    include: str = ""  # --parents: the pattern of what to take
-    required: PathSource | None = None  # --parents: it must give something
+    contents: bool = True  # copy a directory's contents into the destination, which is made if missing
+    include: str = ""  # --parents: the pattern of files to copy
+    required: PathSource | None = None  # --parents: the source, if it must select something
     unpacks: bool = False
 
 
 def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools, *, first: bool = False) -> Iterator[Change]:
     """Yield the changes of a COPY or ADD; `inputs` are the views of the step's inputs. `first`: no layer is below.
 
-    Raises ContextError for what is not there, StepFailed for what does not fit.
+    Raises ContextError for a missing source, StepFailed for a change that the root does not allow.
     """
     jobs = list(_jobs(op, inputs, tools))
     if tools.like_sources and jobs:
@@ -68,7 +68,7 @@ def plan_copy(op: Copy, inputs: Sequence[View], tools: CopyTools, *, first: bool
         if members is not None:
             planner.unpack(job, members)
         elif len(jobs) == 1:
-            # One source meets no path twice: nothing has to be held until the end.
+            # A single source yields each path once, so no change has to be held until the end.
             tree = planner.place(job)
             made = list(planner.draft.changes())
             yield from made
@@ -93,7 +93,7 @@ def plan_mkdir(op: MakeDir, root: View, tools: CopyTools, *, first: bool = False
 
 
 def _jobs(op: Copy, inputs: Sequence[View], tools: CopyTools) -> Iterator[_Job]:
-    """Find everything that is to be copied, in order; what is missing is an error before anything is done."""
+    """Yield everything to copy, in order. Raises ContextError for a missing source."""
     count = 0
     for source in op.sources:
         match source:
@@ -148,8 +148,8 @@ class _Frame:
     def __init__(self, target: str, entry: Entry, copied: bool, exists: bool) -> None:
         self.target = target
         self.entry = entry
-        self.copied = copied  # False: made only once something in it is copied
-        self.exists = exists  # False: new, so nothing in it can be in the way
+        self.copied = copied  # False: it is made only when something in it is copied
+        self.exists = exists  # False: it is new, so nothing in it can conflict
 
 
 class _Planner:
@@ -193,13 +193,13 @@ class _Planner:
     # archives
 
     def members(self, job: _Job) -> Iterable[Member] | None:
-        """Return the members of a source that is an archive to be unpacked."""
+        """Return the members if the source is an archive to unpack, else None."""
         if not job.unpacks or job.match.entry.kind != "file":
             return None
         return self._tools.open_archive(job.view.content(job.match.path))
 
     def unpack(self, job: _Job, members: Iterable[Member]) -> None:
-        """Unpack an archive into the destination, which is a directory then."""
+        """Unpack an archive into the destination, which is made a directory."""
         dest = self.draft.follow(self._dest)
         made = msgspec.structs.replace(self._made, mode=0o755)
         self._make_dirs(dest, made)
@@ -208,7 +208,7 @@ class _Planner:
     # files and directories
 
     def place(self, job: _Job) -> Iterator[Put]:
-        """Make room for one source (now) and return what is put there."""
+        """Make the directories for one source at once, and return its changes. Raises ContextError, StepFailed."""
         draft = self.draft
         self._make_dirs(draft.follow(self._dest if self._dest_is_dir else self._dest.rpartition("/")[0]))
         target = draft.follow(self._dest)
@@ -245,10 +245,10 @@ class _Planner:
         self.draft.make_dirs(path, template or self._made, owned=self._owner is not None)
 
     def _tree(self, job: _Job, target: str) -> Iterator[Put]:
-        """Yield what a directory holds, parents first. Mirrors: fsutil copier.copy."""
+        """Yield the changes for a directory's contents, parents first. Mirrors: fsutil copier.copy."""
         view, draft, top = job.view, self.draft, job.match
         exists = draft.lstat(target) is not None
-        if not exists:  # a git tree into a destination that is new: the root's own attributes count
+        if not exists:  # a git tree into a new destination: the tree's root gives it its attributes
             yield Put(target, self.entry(top.entry))
         links: dict[tuple[int, int], str] = {}
         selected = False
@@ -283,7 +283,7 @@ class _Planner:
         self._tools.warn("copy-nothing-matched", f"`{job.include}` matched nothing")
 
     def _file(self, path: str, entry: Entry, view: View, source: str, links: dict[tuple[int, int], str]) -> Put:
-        """Return the change for anything but a directory; `links` knows the first path of each hard-linked file."""
+        """Return the change for a non-directory; `links` maps each hard-linked inode to its first path."""
         if entry.inode is not None:
             first = links.setdefault(entry.inode, path)
             if first != path:
@@ -291,7 +291,7 @@ class _Planner:
         return Put(path, self.entry(entry), view.content(source) if entry.kind == "file" else None)
 
     def _held_back(self, stack: list[_Frame]) -> Iterator[Put]:
-        """Make the directories that waited for something to be copied into them."""
+        """Yield the directories that were deferred until something is copied into them."""
         for frame in stack:
             if frame.copied:
                 continue

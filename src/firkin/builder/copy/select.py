@@ -1,4 +1,4 @@
-"""Which files of a source a COPY names: paths, patterns, links, and what to say when there are none. Pure.
+"""Finds the files that a COPY source names: paths, patterns, links; makes the error if there are none. Pure.
 
 The planner and the content digests import it.
 Mirrors: tonistiigi/fsutil copy.ResolveWildcards, Go's filepath.Match, containerd/continuity fs.RootPath.
@@ -18,7 +18,7 @@ _SPECIAL = frozenset("*?[")
 
 
 class Match(NamedTuple):
-    """One thing to copy: the name it was asked by, where it is (links followed), and what it is."""
+    """One thing to copy: the name that matched, its path with links resolved, and its entry."""
 
     name: str
     path: str
@@ -80,7 +80,7 @@ def _tokens(pattern: str) -> _Tokens:
 
 
 def _class_at(pattern: str, at: int) -> tuple[Callable[[str], bool], int]:
-    """Read what follows a `[`; return its test and where it ends."""
+    """Read a class after its `[`; return its test and where it ends."""
     negated = pattern.startswith("^", at)
     at += negated
     ranges: list[tuple[str, str]] = []
@@ -117,15 +117,15 @@ def _class(ranges: tuple[tuple[str, str], ...], negated: bool) -> Callable[[str]
 
 
 def split_parents(source: PathSource) -> tuple[str, str]:
-    """Return where a --parents source starts (a clean path, perhaps a pattern) and its pattern below."""
+    """Return the start of a --parents source (a clean path, perhaps a pattern) and the pattern below it."""
     parts = [part for part in source.path.split("/") if part]
     return "/".join(parts[: source.pivot]), "/".join(parts[source.pivot :])
 
 
 def find_matches(view: View, path: str, *, wildcard: bool = True) -> list[Match]:
-    """Return what a source names, in the order of a walk; links it leads through, and is, are followed.
+    """Return the matches of a source, in the order of a walk. All links are followed, that of the last part too.
 
-    Raises ContextError where a path without wildcards (or a link that matched) leads nowhere.
+    Raises ContextError if a path without wildcards does not exist, or a link that matched has no target.
     """
     parts = clean(path).split("/")
     special = next((at for at, part in enumerate(parts) if has_wildcard(part)), None) if wildcard else None
@@ -144,7 +144,7 @@ def find_matches(view: View, path: str, *, wildcard: bool = True) -> list[Match]
 
 
 def _expand(view: View, start: str, patterns: list[_Tokens]) -> list[str]:
-    """Return the paths below a directory whose parts fit the patterns, one each."""
+    """Return the paths below a directory whose parts match the patterns, one pattern for each part."""
     paths = [start]
     for depth, pattern in enumerate(patterns):
         directories = paths if depth == 0 else [path for path in paths if _is_directory(view, path)]
@@ -186,7 +186,7 @@ def nothing_selected(view: View, source: PathSource, exclude: tuple[str, ...]) -
 
 
 def _link_on_the_way(view: View, path: str, followed: int) -> str:
-    """Return the first link that a path leads through (not counting its first `followed` parts); "" for none."""
+    """Return the first link above a path, except within its first `followed` parts; "" for none."""
     parts = path.split("/")
     for depth in range(followed + 1, len(parts)):
         above = "/".join(parts[:depth])

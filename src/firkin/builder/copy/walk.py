@@ -1,4 +1,4 @@
-"""Which entries of a directory a COPY takes. Pure.
+"""Selects the entries of a directory that a COPY copies. Pure.
 
 The planner and the content digests import it. Mirrors: fsutil copier.copy, buildkit cache/contenthash includedPaths.
 """
@@ -41,9 +41,9 @@ class _Level:
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """What a COPY takes of a directory: what `include` matches (all, if None) and `exclude` does not.
+    """The entries of a directory that a COPY copies: those that `include` matches (None: all) and `exclude` does not.
 
-    Every match of `include` begins with the parts of `prefix`, so that nothing else needs to be looked at.
+    Every match of `include` begins with the parts of `prefix`, so a walk skips all other directories.
     """
 
     include: Matcher | None = None
@@ -51,9 +51,10 @@ class Selection(msgspec.Struct, frozen=True):
     prefix: tuple[str, ...] = ()
 
     def walk(self, view: View, top: str, children: Callable[[str], Iterable[Child]]) -> Iterator[Found | None]:
-        """Yield what is taken, each directory before what is in it and None after that (not for `top`).
+        """Yield the selected entries: each directory, then its contents, then None (but none for `top`).
 
-        `children` lists a directory: `names_of(view)`, or what brings entries and stats along.
+        A directory that is not selected is yielded as well, since something in it may be.
+        `children` lists a directory: `names_of(view)`, or a method of the view that also gives entries and stats.
         """
         takes_all = self.include is None and self.exclude is None
         levels = [_Level(top + "/" if top else "", "", children(top), 0, 0)]
@@ -83,7 +84,7 @@ class Selection(msgspec.Struct, frozen=True):
     def _decide(self, name: str, level: _Level, depth: int) -> tuple[bool, int, int] | None:
         """Return whether an entry is wanted, and the matchers' states for what is below it.
 
-        None: neither the entry nor anything below it.
+        None means that neither the entry nor anything below it is wanted.
         """
         if depth <= len(self.prefix) and name != self.prefix[depth - 1]:
             return None
@@ -104,12 +105,12 @@ _ALL = (True, 0, 0)
 
 
 def names_of(view: View) -> Callable[[str], Iterable[Child]]:
-    """Return a lister of directories that brings names only."""
+    """Return a function that lists directories by name only, without entries and stats."""
     return lambda path: zip(view.iterdir(path), repeat(None), repeat(None))
 
 
 def selection_of(op: Copy, matcher: Callable[[tuple[str, ...]], Matcher], pattern: str = "") -> Selection:
-    """Return what a COPY takes of a directory that it names; `pattern`, for --parents, says what below it."""
+    """Return what a COPY selects in a directory; with --parents, `pattern` is the part of the source below it."""
     exclude = matcher(op.exclude) if op.exclude else None
     if not op.parents:
         return Selection(exclude=exclude)
@@ -117,7 +118,7 @@ def selection_of(op: Copy, matcher: Callable[[tuple[str, ...]], Matcher], patter
 
 
 def _fixed_parts(pattern: str) -> tuple[str, ...]:
-    """Return the leading parts of a --parents pattern that must be met literally."""
+    """Return the leading parts of a --parents pattern that have no wildcard."""
     parts = []
     for part in pattern.split("/"):
         if not part or part.startswith("!") or has_wildcard(part) or "\\" in part:
