@@ -1,10 +1,10 @@
-"""JSON of images to values and back. Pure. The only place where foreign JSON is taken apart.
+"""JSON of images to values and back. Pure. The only module that parses JSON of images.
 
 Unknown fields are ignored on reading (the specs demand it); the raw bytes stay the identity. An
 error names the key path. Writing is deterministic: fields in the order of the specs, no blanks.
 
-Other builders read these documents with Go's encoding/json, and there are documents that only it understands: those
-`decode_like_go` reads as Go does (`gojson`). What looks as it should never gets that far.
+Other builders read these documents with Go's encoding/json, which also accepts documents that strict parsers reject.
+`decode_like_go` reads such documents as Go does, with `gojson`. Well-formed documents never need `gojson`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def decode(raw: bytes, kind: type[T], what: str) -> T:
 def decode_like_go(raw: bytes, kind: type[T], what: str, shape: Callable[[], Any]) -> T:
     """Read JSON of the given kind by the rules of Go's encoding/json; raises ValueError.
 
-    The Structs of `kind` must forbid unknown fields and omit defaults: so a document that was read, and has no fewer
-    keys with values when it is written again, is one about which all readers agree. For the others `shape` is asked.
+    The Structs of `kind` must forbid unknown fields and omit defaults. If a document is read strictly and is written
+    again with as many keys that have values, all readers agree about it. Any other document is read with `shape()`.
     """
     _check_size(raw, what)
     try:
@@ -62,7 +62,7 @@ def encode(value: Any) -> bytes:
 
 
 def readable(raw: bytes) -> bytes:
-    """Return a document that others can read: itself, or without what is no Unicode. Raises ValueError."""
+    """Return a document as valid Unicode JSON, unchanged if it is that already. Raises ValueError."""
     try:
         msgspec.json.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -78,11 +78,11 @@ def _check_size(raw: bytes, what: str) -> None:
 
 
 def _keys(raw: bytes) -> int:
-    """Return how many keys were written, all repetitions counted; wrong only where a blank precedes a colon."""
+    """Return how many keys a document has, repeated ones included; wrong only if a blank precedes a colon."""
     return raw.count(b'":') - raw.count(b'\\":')
 
 
 def _values(raw: bytes) -> int:
-    """Return how many of the keys have a value."""
+    """Return how many of the keys have a value other than null."""
     nulls = raw.count(b'":null') - raw.count(b'\\":null') + raw.count(b'": null') - raw.count(b'\\": null')
     return _keys(raw) - nulls

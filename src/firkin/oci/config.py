@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firkin.oci.gojson import Shape
 
 PairMap = tuple[tuple[str, str], ...]
-Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # a number of Go's
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]  # Go's int64
 
 
 class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -64,7 +64,7 @@ class RuntimeConfig(msgspec.Struct, frozen=True):
 
 
 class ImageConfig(msgspec.Struct, frozen=True):
-    """An image configuration; `raw` is its identity: what was pulled, or what `encode` wrote."""
+    """An image configuration; `raw` is its identity: the pulled bytes, or those that `encode_config` wrote."""
 
     platform: Platform
     runtime: RuntimeConfig
@@ -99,7 +99,7 @@ class _Runtime(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     Healthcheck: Healthcheck | None = None
     OnBuild: list[str] | None = None
     Shell: list[str] | str | None = None
-    # What Docker wrote before BuildKit; of no use, but known, so that such a configuration is read fast.
+    # Docker wrote these before BuildKit. They are unused, but declared, so that such a configuration is read fast.
     Hostname: object = None
     Domainname: object = None
     AttachStdin: object = None
@@ -224,7 +224,7 @@ def encode_config(config: ImageConfig) -> ImageConfig:
     return msgspec.structs.replace(config, raw=codec.encode(data))
 
 
-# Keys that are written although their value is empty; of these ENTRYPOINT, CMD and SHELL not where there is none.
+# Keys that are written even if their value is empty, but not if it is None (Entrypoint, Cmd and Shell may be).
 _WRITTEN_EMPTY = frozenset(("architecture", "os", "config", "history", "Entrypoint", "Cmd", "Shell"))
 
 

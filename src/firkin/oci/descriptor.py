@@ -1,4 +1,4 @@
-"""Descriptors: media type, digest and size of content that lies elsewhere. Pure.
+"""Descriptors: media type, digest and size of content that is stored elsewhere. Pure.
 
 Spec: image-spec descriptor.md.
 """

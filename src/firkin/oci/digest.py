@@ -44,7 +44,7 @@ def new_hasher(algorithm: str = "sha256") -> _Hash:
 
 
 def finish(hasher: _Hash) -> Digest:
-    """Return the digest of what was fed so far."""
+    """Return the digest of the bytes that the hasher has seen."""
     return Digest(f"{hasher.name}:{hasher.hexdigest()}")
 
 
@@ -67,7 +67,7 @@ def framed_hash(parts: Iterable[bytes]) -> str:
 
 
 def whole_digest(text: str) -> Digest | None:
-    """Return the digest that a text is, with `sha256:` or without; None if it is something else."""
+    """Parse a complete digest, with `sha256:` or without; return None if the text is not one."""
     try:
         return parse_digest(f"sha256:{text}" if len(text) == 64 and _HEX.issuperset(text) else text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Documents as Go's encoding/json reads them into structs. Pure. `codec` loads it when a document may need that.
+"""Reads JSON as Go's encoding/json reads it into structs. Pure. `codec` imports it when a document may need that.
 
-Keys match whatever their case; null leaves the zero value anywhere; of repeated keys the last counts, and objects are
-joined; what is no Unicode becomes U+FFFD. Spec: https://pkg.go.dev/encoding/json#Unmarshal.
+Keys match in any case. A null leaves the zero value. The last of repeated keys counts, but repeated objects are
+merged. Invalid Unicode becomes U+FFFD. Spec: https://pkg.go.dev/encoding/json#Unmarshal.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import msgspec
 
 
 class Shape:
-    """Which keys an object has: the fields of a Struct, and what lies below some of them.
+    """The keys of an object: the fields of a Struct, and the shapes of some of their values.
 
-    Below a key lies another Shape, a list of them (`[shape]`), TEXTS, a MAP, TEXT_MAP, or `{"*": shape}`.
+    The shape of a value is another Shape, a list of them (`[shape]`), TEXTS, a MAP, TEXT_MAP, or `{"*": shape}`.
     """
 
     def __init__(self, kind: type[msgspec.Struct], **below: Any) -> None:
@@ -33,7 +33,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def read(raw: bytes, keys: int, shape: Any) -> Any:
-    """Return what a document holds of the shape, spelled so; `keys` is how many keys were written.
+    """Return the parts of a document that the shape has, with its spelling; `keys` is how many keys were written.
 
     Raises ValueError, msgspec.DecodeError, RecursionError.
     """
@@ -53,7 +53,7 @@ def read(raw: bytes, keys: int, shape: Any) -> Any:
 
 
 def read_any(raw: bytes) -> Any:
-    """Return all that a document holds. Raises ValueError, RecursionError."""
+    """Return a whole document. Raises ValueError, RecursionError."""
     return _fit(_pairs(raw), None, None)
 
 
@@ -82,7 +82,7 @@ def _count(tree: Any) -> int:
 
 
 def _fit(value: Any, shape: Any, former: Any) -> Any:
-    """Return a value as its place wants it; `former` is what an earlier key of the same name has left there."""
+    """Return a value in the given shape; `former` is the value of an earlier key of the same name."""
     if isinstance(value, (dict, _Pairs)):
         pairs = value.items() if isinstance(value, dict) else value
         return (_struct if isinstance(shape, Shape) else _map)(pairs, shape, former)
@@ -114,7 +114,7 @@ def _struct(pairs: Any, shape: Shape, former: Any) -> dict[str, Any]:
         if item is not None:
             found[name] = _fit(item, below, found.get(name))
         elif below is not None and not isinstance(below, Shape):
-            found.pop(name, None)  # a slice or a map becomes nil; anything else stays as it is
+            found.pop(name, None)  # null sets a slice or a map to nil and leaves other values unchanged
     return found
 
 
@@ -123,7 +123,7 @@ def _zero(shape: Any) -> Any:
 
 
 def _folded(key: str) -> str:
-    # The two characters beyond ASCII that Unicode folds to letters of ASCII.
+    # Unicode folds only these two non-ASCII characters to ASCII letters.
     return key.replace("\u017f", "s").replace("\u212a", "k").lower()
 
 

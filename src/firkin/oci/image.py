@@ -14,7 +14,7 @@ from firkin.oci.manifest import Index, Manifest, PairMap, encode_manifest
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """A layer as it is shipped: the digest of its tar, and its (compressed) blob."""
+    """A layer of an image: the digest of its tar, and the descriptor of its (compressed) blob."""
 
     diff_id: DiffID
     descriptor: Descriptor
@@ -35,14 +35,14 @@ class Image(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that a registry holds for it: manifest, configuration and (compressed) layers, each once."""
+        """Its size in a registry: the bytes of manifest, configuration and (compressed) layers, each once."""
         return stored_bytes((self,))
 
 
 def stored_bytes(images: Iterable[Image], index: Index | None = None) -> int:
     """Return how many bytes a registry holds for images that are pushed together; each blob counts once.
 
-    This is the size of an image wherever firkin tells one: layers count as they are compressed.
+    Wherever firkin shows the size of an image, it is this one, with the compressed size of each layer.
     """
     sizes: dict[str, int] = {}
     for image in images:
@@ -100,7 +100,7 @@ def image_of(config: ImageConfig, manifest: Manifest) -> Image:
 
 
 def validate(image: Image) -> tuple[str, ...]:
-    """Say what is inconsistent in the image; empty when it is sound."""
+    """Return the inconsistencies of the image; empty when it is sound."""
     kinds = [layer.descriptor.media_type for layer in image.layers]
     families = {media.layer_family(kind) for kind in kinds if media.is_layer(kind)}
     diff_ids = tuple(layer.diff_id for layer in image.layers)

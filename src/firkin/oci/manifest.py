@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firkin.oci.gojson import Shape
 
 PairMap = tuple[tuple[str, str], ...]
-_MAX_SIZE = 2**53  # bytes: what JSON numbers hold everywhere, and sums of it a signed 64-bit number
+_MAX_SIZE = 2**53  # bytes: every JSON reader holds such a number exactly, and sums of them fit a signed 64-bit number
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Index(msgspec.Struct, frozen=True):
-    """Several manifests under one name, usually one a platform."""
+    """Several manifests under one name, usually one for each platform."""
 
     media_type: str
     manifests: tuple[Descriptor, ...]
@@ -101,8 +101,8 @@ def _shape() -> Shape:
 def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> Manifest | Index:
     """Read a manifest or index.
 
-    `media_type` is what the transport said; what the document says of itself counts for more, as proxies convert
-    and cache. But neither may call a manifest an index, and a document that is both kinds at once is refused.
+    `media_type` is the one that the transport gave. The document's own takes precedence, since proxies convert and
+    cache. Neither may call a manifest an index, and a document that is both kinds at once is refused.
     Raises ValueError.
     """
     document = codec.decode_like_go(raw, _Document, what, _shape)
@@ -121,7 +121,7 @@ def parse_manifest(raw: bytes, media_type: str = "", what: str = "manifest") -> 
 
 
 def _kind(own: str, media_type: str, what: str) -> str:
-    """Return the media type that counts: the document's own, else what the transport said, if that can be."""
+    """Return the document's own media type, else the transport's if it is a known one. Raises ValueError."""
     known = (*media.MANIFESTS, *media.INDEXES)
     stated = media_type.partition(";")[0].strip()
     if stated in known and own in known and (stated in media.INDEXES) != (own in media.INDEXES):

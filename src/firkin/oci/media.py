@@ -36,7 +36,7 @@ _LAYERS: dict[tuple[Family, Compression], str] = {
 }
 _LAYER_TYPES: dict[str, tuple[Family, Compression]] = {
     **{media: key for key, media in _LAYERS.items()},
-    # Written by some tools although Docker never defined it.
+    # Docker never defined it, but some tools write it.
     DOCKER_LAYER + ".zstd": ("docker", "zstd"),
     "application/vnd.oci.image.layer.nondistributable.v1.tar": ("oci", "none"),
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": ("oci", "gzip"),

@@ -15,13 +15,13 @@ _KNOWN = frozenset(
     "386 amd64 arm arm64 loong64 mips mipsle mips64 mips64le ppc64 ppc64le riscv64 s390x wasm".split()
 )
 _SYSTEMS = frozenset("linux windows darwin freebsd netbsd openbsd wasip1 plan9 solaris dragonfly".split())
-# Variants that run all that come after them.
+# Variants of an architecture: each also runs those after it.
 _FALLBACKS = {"arm": ("v8", "v7", "v6", "v5"), "amd64": ("v4", "v3", "v2", "")}
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """What an image runs on; `variant` is empty where the architecture has none."""
+    """The platform of an image or a host; `variant` is empty if the architecture has none."""
 
     os: str
     architecture: str
@@ -86,10 +86,10 @@ def host_platform(system: str, machine: str) -> Platform:
 
 
 def match_rank(wanted: Platform, offered: Platform) -> int | None:
-    """Return how well `offered` serves `wanted` (0 is exact, higher is worse), or None.
+    """Return how well `offered` runs on `wanted` (0 is exact, higher is worse), or None if it does not.
 
-    An arm variant runs all lower ones, arm64 runs arm as a last resort, amd64 runs 386 never: the
-    same choice as containerd's `Only` for the variants of one architecture.
+    An arm or amd64 variant also runs lower ones. Other architectures never run on `wanted`. Within one architecture
+    this is the choice of containerd's `Only`.
     """
     offered = normalize(offered.os, offered.architecture, offered.variant, offered.os_version)
     if (wanted.os, wanted.architecture) != (offered.os, offered.architecture):

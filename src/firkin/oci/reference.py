@@ -48,7 +48,7 @@ class Reference(msgspec.Struct, frozen=True):
 
     @property
     def identifier(self) -> str:
-        """What a registry is asked for: the digest if there is one, else the tag."""
+        """The part that a request to a registry names: the digest if there is one, else the tag."""
         return self.digest or self.tag
 
 

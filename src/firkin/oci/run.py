@@ -1,7 +1,7 @@
-"""A command and what surrounds it: RunSpec, its mounts, and the numbers behind a user's name. Pure.
+"""A command to run: RunSpec, its mounts, and the look-up of its user's uid and gids. Pure.
 
-Numbers are as the command sees them (inside its user namespace); targets of mounts are paths of the image, sources are
-paths of the host.
+Ids are as the command sees them (inside its user namespace). Targets of mounts are paths in the image, sources are
+paths on the host.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class HostMount(msgspec.Struct, frozen=True):
     """A file or directory of the host, or the merged view of layers.
 
     `lowers` has one path (a directory, a file or a socket) or several layer directories, from the
-    top down. `path` is looked up beneath them and cannot lead out; None takes the one path itself.
-    With `readonly` false writes reach the source, unless `discard` (layers always discard).
+    top down. `path` is looked up beneath them and cannot lead out; None means the one path itself.
+    If `readonly` is false, writes reach the source, unless `discard` is set (layers always discard).
     """
 
     target: str
@@ -30,7 +30,7 @@ class HostMount(msgspec.Struct, frozen=True):
 
 
 class MemoryMount(msgspec.Struct, frozen=True):
-    """An empty tmpfs; without `mode` it has that of the directory it covers, or 1777."""
+    """An empty tmpfs. Without `mode` it has the mode of the directory that it covers, or 1777."""
 
     target: str
     size_bytes: int | None = None
@@ -38,7 +38,7 @@ class MemoryMount(msgspec.Struct, frozen=True):
 
 
 class FileMount(msgspec.Struct, frozen=True):
-    """A file with the given bytes, which never touch a disk: a secret, a heredoc script."""
+    """A file with the given bytes, which are never written to a disk: a secret, a heredoc script."""
 
     target: str
     content: bytes
@@ -56,7 +56,7 @@ Mount = HostMount | MemoryMount | FileMount
 class RunSpec(msgspec.Struct, frozen=True):
     """One command. `env` must hold PATH if argv[0] is to be looked up.
 
-    `terminal` says that standard input is a terminal, which the command is to control.
+    `terminal` says that standard input is a terminal, which becomes the command's controlling terminal.
     """
 
     argv: tuple[str, ...]
@@ -79,7 +79,7 @@ class RunSpec(msgspec.Struct, frozen=True):
 
 
 class ResolvedUser(NamedTuple):
-    """Numbers and home directory of a user; `home` is "/" where the image does not know."""
+    """Ids and home directory of a user; `home` is "/" if the image has no entry for it."""
 
     uid: int
     gid: int
@@ -96,11 +96,11 @@ class UserError(ValueError):
 
 
 def resolve_user(text: str, passwd: bytes, group: bytes) -> ResolvedUser:
-    """Return the numbers behind `USER text` ("user[:group]", names or numbers) in an image.
+    """Return the ids for `USER text` ("user[:group]", names or numbers) in an image.
 
     `passwd` and `group` are the image's files, b"" where it has none. `u:g` runs with that group
     only, `u` with the primary and supplementary groups of the image; a number needs no entry.
-    The primary group always stands among the supplementary ones (CVE-2023-25173).
+    The supplementary groups always include the primary one (CVE-2023-25173).
     Raises UserError for an unknown name. Mirrors: moby/sys user.GetExecUser, buildkit oci.GetUser.
     """
     user_text, _, group_text = text.partition(":")
@@ -141,7 +141,7 @@ def _unknown(what: str, name: str, file: str) -> NoReturn:
 
 
 def _records(text: bytes, at_least: int) -> list[list[str]]:
-    """Return the lines of passwd(5) or group(5) whose numbers are numbers."""
+    """Return the lines of passwd(5) or group(5) whose numeric fields are valid."""
     records = []
     for line in text.decode("utf-8", "surrogateescape").splitlines():
         record = line.strip().split(":")

@@ -1,4 +1,4 @@
-"""What a request may set for commands: network, limits, PATH. Pure. It is small, since every front loads it."""
+"""Settings of a request for its commands: network, limits, PATH. Pure. It is small, since every front loads it."""
 
 from __future__ import annotations
 
