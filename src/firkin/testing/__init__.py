@@ -1,1 +1,1 @@
-"""Fakes for tests of firkin and of what is built on it. Does I/O."""
+"""Fakes for tests of firkin and of programs that use it. Does I/O."""

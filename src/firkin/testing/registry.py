@@ -1,7 +1,7 @@
-"""A registry in this process that keeps everything in memory and fails as a test asks. Does I/O. For tests only.
+"""A registry in this process that keeps everything in memory and injects faults. Does I/O. For tests only.
 
 `with FakeRegistry() as registry:` serves plain HTTP at `registry.host`. `registry.fail(...)` queues faults, and
-`registry.seen` lists what was asked. Spec: distribution-spec, with the token flow of distribution's docs.
+`registry.seen` lists the requests. Spec: distribution-spec, with the token flow of distribution's docs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from firkin.testing.quirks import Quirks
 
 
 class Seen(NamedTuple):
-    """One request that came; header names in lower case."""
+    """One request that was received; header names are in lower case."""
 
     method: str
     path: str
@@ -30,11 +30,11 @@ class Seen(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What to do to `times` requests of `method` whose path contains `path`.
+    """A fault for `times` requests of `method` whose path contains `path`.
 
-    `status` answers at once (0: go on as usual). `cut` ends the connection after so many bytes of a body: of the
-    answer, or of an upload, which keeps them. `corrupt` flips the answer's last byte. `delay_s` waits before answering,
-    `drip_s` before each byte of the answer.
+    `status` is answered at once (0: the usual answer follows). `cut` ends the connection after so many bytes of the
+    body: of the answer, or of an upload, which keeps them. `corrupt` flips the answer's last byte. `delay_s` is a pause
+    before the answer, `drip_s` before each byte of it.
     """
 
     method: str
@@ -73,7 +73,7 @@ class FakeRegistry:
         self.page_size = 100
         self.ranges = True  # whether Range is understood
         self.upload_host = ""  # Location of uploads points here, e.g. `http://localhost:PORT`
-        self.counts: dict[str, int] = {}  # how often a quirk has shown itself that ends
+        self.counts: dict[str, int] = {}  # how often each quirk of limited duration has occurred
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -83,7 +83,7 @@ class FakeRegistry:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         if self.tls is not None:
-            # The handshake is left to the handler's thread: a client that breaks off must not stop the server.
+            # The handler's thread does the handshake: a client that disconnects must not stop the server.
             self._server.socket = self.tls.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -107,13 +107,13 @@ class FakeRegistry:
         return f"{'https' if self.tls is not None else 'http'}://{self.host}"
 
     def add_blob(self, repository: str, data: bytes) -> str:
-        """Keep a blob and return its digest."""
+        """Store a blob and return its digest."""
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self.blobs[repository, digest] = data
         return digest
 
     def add_manifest(self, repository: str, tag: str, media_type: str, raw: bytes) -> str:
-        """Keep a manifest under its tag and digest; return the digest."""
+        """Store a manifest under its tag and digest; return the digest."""
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         self.manifests[repository, digest] = (media_type, raw)
         if tag:
@@ -124,13 +124,13 @@ class FakeRegistry:
         self, method: str, path: str, *, times: int = 1, status: int = 0, headers: Iterable[tuple[str, str]] = (),
         body: bytes = b"", cut: int = -1, corrupt: bool = False, delay_s: float = 0.0, drip_s: float = 0.0,
     ) -> None:
-        """Queue a Fault for the next `times` requests that it fits."""
+        """Queue a Fault for the next `times` requests that it matches."""
         fault = Fault(method, path, status, tuple(headers), body, cut, corrupt, delay_s, drip_s)
         with self._lock:
             self._faults += [fault] * times
 
     def take_fault(self, method: str, path: str) -> Fault | None:
-        """Return and forget the first fault that fits a request."""
+        """Remove and return the first fault that matches a request."""
         with self._lock:
             for fault in self._faults:
                 if fault.method == method and fault.path in path:
@@ -139,13 +139,13 @@ class FakeRegistry:
         return None
 
     def still(self, quirk: str, times: int) -> bool:
-        """Say whether a quirk that shows itself `times` times has not done so yet, and count it."""
+        """Say whether a quirk that occurs `times` times must still occur, and count it."""
         with self._lock:
             self.counts[quirk] = self.counts.get(quirk, 0) + 1
             return self.counts[quirk] <= times
 
     def revoke_tokens(self) -> None:
-        """Make every token that was given out invalid."""
+        """Make every issued token invalid."""
         self.tokens.clear()
 
     def requests(self, method: str = "", path: str = "") -> list[Seen]:
@@ -162,7 +162,7 @@ class FakeRegistry:
         return name
 
     def new_token(self, scopes: Iterable[str]) -> str:
-        """Give out a token."""
+        """Issue a token."""
         token = f"token-{next(self._numbers)}"
         granted = {
             f"{scope.rpartition(':')[0]}:{action}" for text in scopes for scope in text.split()
@@ -198,17 +198,17 @@ class _Handler(BaseHTTPRequestHandler):
     fake: FakeRegistry
 
     def handle(self) -> None:
-        """Serve one connection; what breaks off is the client's affair."""
+        """Serve one connection; ignore a client that disconnects."""
         try:
             super().handle()
         except (OSError, ssl.SSLError):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """Answer any method; the others are the same function."""
+        """Answer any method; the other `do_` methods are this function."""
         parts = urlsplit(self.path)
         self.query = parse_qs(parts.query)
         self.fault = self.fake.take_fault(self.command, self.path)
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def _failed(self) -> bool:
-        """Answer as the fault for this request says; False where there is none, or it only takes time."""
+        """Answer with the fault for this request; return False if there is none, or if it only delays the answer."""
         if self.fault is None:
             return False
         time.sleep(self.fault.delay_s)
@@ -321,7 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, json.dumps(answer).encode(), (("Content-Type", kind),))
 
     def _scopes(self, body: bytes) -> list[str] | None:
-        """Return the scopes that a token is asked for; None after an error was answered."""
+        """Return the scopes of a token request; None if an error was answered."""
         fake = self.fake
         if self.command == "POST":
             form = {key: values[0] for key, values in parse_qs(body.decode()).items()}
@@ -441,7 +441,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._store(repository, name, held)
 
     def _refused(self, repository: str, name: str, held: bytearray) -> bool:
-        """Say whether a request that brings bytes was answered with an error before they were taken."""
+        """Say whether a request with a body was answered with an error before its bytes were stored."""
         fake, put = self.fake, self.command == "PUT"
         length = int(self.headers.get("Content-Length") or 0)
         start = self.headers.get("Content-Range", "").partition("-")[0]
