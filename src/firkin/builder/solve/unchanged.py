@@ -1,9 +1,8 @@
-"""Finds a layer again when stages or images that its step read were rebuilt with the same content. Does I/O.
+"""Reuses a step's layer if the stages or images that the step read were rebuilt with the same content. Does I/O.
 
 BuildKit keys a COPY --from and a mount by the content that they read, so it reads all of it, each time. firkin reads
-nothing for a key. Instead a second record of the step, its note, lists the layers of the snapshots that the step
-read. If only those have changed, the files read then are compared with those of now before the step runs. Times do
-not count.
+no content for a key. Instead the step has a second record, its note, which lists the layers of the snapshots that the
+step read. If only those have changed, the old and the new files are compared before the step runs. Times do not count.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _TREES = "trees of input "
 
 
 def note_of(record: StepRecord, inputs: tuple[Result, ...]) -> StepRecord | None:
-    """Return a record of the layers that a step read besides its root; None if it read none."""
+    """Return the note of a step: the layers that it read besides those of its root; None if it read none."""
     trees = tuple(
         (f"{_TREES}{number}", " ".join(layer.tree_id for layer in item.layers))
         for number, item in enumerate(inputs)
@@ -42,9 +41,9 @@ def note_of(record: StepRecord, inputs: tuple[Result, ...]) -> StepRecord | None
 def is_unchanged(
     services: Services, step: Step, inputs: tuple[Result, ...], parts: tuple[Part, ...], note: StepRecord
 ) -> bool:
-    """Say whether the step would make the same layer now that `note` names.
+    """Say whether the step would now make the same layer as the one in `note`.
 
-    `parts` are those of the step's key. The layers of inputs that differ are unpacked, as the step would do.
+    `parts` are those of the step's key. The layers of changed inputs are unpacked, as the step itself would do.
     """
     changed = _changed_reads(note.parts, parts)
     try:
@@ -55,12 +54,12 @@ def is_unchanged(
     except Cancelled:
         raise
     except (FirkinError, OSError):
-        return False  # the step runs then, and reports the error
+        return False  # the step then runs and reports the error
     return bool(changed)
 
 
 def _changed_reads(then: tuple[Part, ...], now: tuple[Part, ...]) -> list[int]:
-    """Return the positions of the reads whose identity has changed; none if any other part has changed as well."""
+    """Return the positions of the reads whose identity has changed; none if any other part of the key has changed."""
     changed: list[int] = []
     position = -1
     if len(then) < len(now):
@@ -75,7 +74,7 @@ def _changed_reads(then: tuple[Part, ...], now: tuple[Part, ...]) -> list[int]:
 
 
 def _read(op: Op, inputs: tuple[Result, ...], position: int) -> tuple[int, PathSource | str] | None:
-    """Return the input and the path of a read, by its position; None for files of a context.
+    """Return the input and the path of the read at a position; None if it reads a context.
 
     The order is that of StepKeys: a COPY's snapshots come before its contexts.
     """
