@@ -10,7 +10,7 @@ COPY and ADD
  4  --chmod and implied parents                   copy-created-directories-chmod
  5  --chown and implied parents                   copy-chown-directory
  6  a directory of mode 0400                      test_directory_that_its_owner_cannot_enter
- 7  symbolic modes, range of octal ones           copy-chmod-*, unit/solve/test_copy_chmod.py
+ 7  symbolic modes, range of octal ones           copy-chmod-*, unit/builder/copy/test_chmod.py
  8  special bits and capabilities survive         test_special_bits_and_capabilities_survive
  9  hard links inside one COPY                    copy-from-links
 10  links named as source, and inside             copy-symlink-source, copy-symlinks-inside, copy-symlink-parents
@@ -53,7 +53,7 @@ Metadata
 45  VOLUME                                        volume-*
 46  ENTRYPOINT, CMD, SHELL                        entrypoint-*, cmd-*, shell-*
 47  HEALTHCHECK                                   healthcheck-*
-48  ENV                                           env-*, unit/dockerfile/test_lower.py
+48  ENV                                           env-*, unit/builder/dockerfile/test_lower.py
 49  ARG and ENV of one name                       arg-after-env*
 50  scopes of ARG, platform arguments             arg-global-*, arg-stage-scope, arg-platform-*
 51  --build-arg without a value                   test_build_argument_from_the_environment
