@@ -24,8 +24,6 @@ Isolation = Literal["auto", "namespaces", "chroot", "inplace"]
 RootfsName = Literal["overlay", "directory", "inplace"]
 SandboxName = Literal["namespaces", "chroot", "bare"]
 
-ISOLATIONS: tuple[Isolation, ...] = ("auto", "namespaces", "chroot", "inplace")
-
 _NEEDED_KERNEL = (5, 12)  # mount_setattr; 5.11 had userxattr
 _EPERM, _EINVAL, _ENODEV, _ENOSPC = 1, 22, 19, 28
 

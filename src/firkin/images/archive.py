@@ -33,30 +33,29 @@ class BlobSource(Protocol):
 class ArchiveWriter:
     """A tar, written in order and deterministic: fixed owner, mode and time."""
 
-    def __init__(self, stream: BinaryIO, mtime_s: int = 0) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._mtime_ns = mtime_s * 1_000_000_000
 
     def directory(self, path: str) -> None:
         """Add a directory."""
-        self._stream.write(encode_member(path, Entry("dir", 0o755, mtime_ns=self._mtime_ns)))
+        self._stream.write(encode_member(path, Entry("dir", 0o755)))
 
     def file(self, path: str, data: bytes) -> None:
         """Add a small file."""
-        entry = Entry("file", 0o644, size=len(data), mtime_ns=self._mtime_ns)
+        entry = Entry("file", 0o644, size=len(data))
         self._stream.write(encode_member(path, entry))
         self._stream.write(data + bytes(padding(len(data))))
 
     def blob(self, path: str, source: BlobSource, descriptor: Descriptor) -> None:
         """Add a blob's bytes."""
-        entry = Entry("file", 0o644, size=descriptor.size, mtime_ns=self._mtime_ns)
+        entry = Entry("file", 0o644, size=descriptor.size)
         self._stream.write(encode_member(path, entry))
         copy_blob(source, descriptor, self._stream)
         self._stream.write(bytes(padding(descriptor.size)))
 
     def link(self, path: str, target: str) -> None:
         """Add a symbolic link."""
-        self._stream.write(encode_member(path, Entry("symlink", 0o777, target=target, mtime_ns=self._mtime_ns)))
+        self._stream.write(encode_member(path, Entry("symlink", 0o777, target=target)))
 
     def end(self) -> None:
         """Write the end of the archive."""

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from firkin.layer.background import Background
 from firkin.layer.change import Change
-from firkin.layer.compress import Buffer, Format, iter_decompressed
+from firkin.layer.compress import Buffer, iter_decompressed
 from firkin.layer.index import IndexWriter, index_tar
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.stream import LayerDigests, Sink, write_tar
@@ -38,27 +38,24 @@ def unpack_blob(
     root: str,
     blob_sink: BlobSink | None = None,
     *,
-    compression: Format | None = None,
     chown: bool = True,
-    strict: bool = True,
     observe: Callable[[Change], None] | None = None,
-    progress: Callable[[int], None] | None = None,
     limits: UnpackLimits = UNPACK_LIMITS,
 ) -> tuple[Unpacked, DiffID]:
     """Unpack a layer blob while it comes in; return the result and the blob's diff_id.
 
     Digest and size are verified against `descriptor`, the tar against `diff_id` (None: not known).
     One thread pulls `chunks` and writes `blob_sink`; inflating and the tar's digest have a thread each;
-    the caller's thread unpacks. `progress` gets the count of blob bytes so far, in the first thread.
+    the caller's thread unpacks.
     Raises ValueError for a mismatch, besides all that `unpack_layer` raises; the tree must then be
     removed.
     """
 
     def unpack(tar: Iterable[bytes]) -> Unpacked:
-        return unpack_layer(tar, root, chown=chown, strict=strict, observe=observe, limits=limits)
+        return unpack_layer(tar, root, chown=chown, strict=True, observe=observe, limits=limits)
 
-    verified = verified_blob(chunks, descriptor, blob_sink, progress)
-    return read_tar(verified, descriptor, diff_id, compression, unpack)
+    verified = verified_blob(chunks, descriptor, blob_sink)
+    return read_tar(verified, descriptor, diff_id, unpack)
 
 
 def index_blob(
@@ -73,7 +70,7 @@ def index_blob(
     Verifies as `unpack_blob` does. Raises ValueError; the notes must then be discarded.
     """
     verified = verified_blob(chunks, descriptor)
-    return read_tar(verified, descriptor, diff_id, None, lambda tar: index_tar(tar, writer, limits))[1]
+    return read_tar(verified, descriptor, diff_id, lambda tar: index_tar(tar, writer, limits))[1]
 
 
 def recompress_blob(
@@ -91,14 +88,13 @@ def recompress_blob(
     """
     verified = verified_blob(chunks, descriptor)
     take = partial(write_tar, sink=sink, compression=compression, level=level)
-    return read_tar(verified, descriptor, diff_id, None, take)[0]
+    return read_tar(verified, descriptor, diff_id, take)[0]
 
 
 def read_tar(
     chunks: Iterator[bytes],
     descriptor: Descriptor,
     diff_id: str | None,
-    compression: Format | None,
     take: Callable[[Iterable[bytes]], T],
 ) -> tuple[T, DiffID]:
     """Give the inflated tar to `take`, which reads it to its end; check blob and tar against the image.
@@ -108,7 +104,7 @@ def read_tar(
     hasher = new_hasher()
     with Background(chunks, depth=8) as verified:
         with (
-            Background(iter_decompressed(verified, compression), depth=2) as inflated,
+            Background(iter_decompressed(verified), depth=2) as inflated,
             Background(_hashed(inflated, hasher), depth=4) as tar,
         ):
             result = take(tar)
@@ -125,7 +121,6 @@ def verified_blob(
     chunks: Iterable[bytes],
     descriptor: Descriptor,
     sink: BlobSink | None = None,
-    progress: Callable[[int], None] | None = None,
 ) -> Iterator[bytes]:
     """Pass the blob on in pieces of limited size; raises ValueError if it does not match the descriptor."""
     hasher = new_hasher(descriptor.digest.partition(":")[0])
@@ -146,8 +141,6 @@ def verified_blob(
         hasher.update(piece)
         if sink is not None:
             sink.write(piece)
-        if progress is not None:
-            progress(size)
         yield piece
     piece = b"".join(small)
     hasher.update(piece)
@@ -158,8 +151,6 @@ def verified_blob(
     if piece:
         if sink is not None:
             sink.write(piece)
-        if progress is not None:
-            progress(size)
         yield piece
 
 

@@ -323,7 +323,7 @@ def _unpack(message: bytes, fds: list[int]) -> None:
             observe = None if writer is None else writer.add
             return unpack_layer(tar, ".", chown=job.chown, strict=True, observe=observe, limits=job.limits)
 
-        unpacked, diff_id = read_tar(_pieces(blob), job.descriptor, job.diff_id, None, unpack)
+        unpacked, diff_id = read_tar(_pieces(blob), job.descriptor, job.diff_id, unpack)
         if writer is not None:
             with open(index[0], "wb") as file:
                 writer.write(file)

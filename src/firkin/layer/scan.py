@@ -16,7 +16,6 @@ from firkin.errors import StepFailed
 from firkin.layer.change import Change, Entry, Kind, Opaque, Put, Remove
 from firkin.layer.compare import Difference, Stat, TreeIndex, compare, pack_far_stat, pack_stat
 
-OVERLAY_PREFIXES = ("user.overlay.", "trusted.overlay.")
 _ESCAPED = "user.overlay.overlay."
 
 _KINDS: dict[int, Kind] = {
@@ -180,12 +179,12 @@ def layer_xattrs(full: str, names: list[str], marks: dict[str, bytes] | None = N
     return tuple(kept)
 
 
-def read_entry(full: str, status: os.stat_result | None = None, *, owner_of: OwnerOf | None = None) -> Entry:
+def read_entry(full: str, status: os.stat_result | None = None) -> Entry:
     """Return the entry of one file, which is not followed; a socket counts as an empty regular file."""
     status = status or os.lstat(full)
     if status.st_mode & _S_IFMT == _S_IFSOCK:
         return Entry("file", status.st_mode & 0o7777, status.st_uid, status.st_gid, 0, status.st_mtime_ns)
-    return _read_entry(full, status, "", {}, owner_of)
+    return _read_entry(full, status, "", {}, None)
 
 
 # --- a whole tree -------------------------------------------------------------------------------------------------

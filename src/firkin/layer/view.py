@@ -281,13 +281,6 @@ class MergedView:
         return tuple(found)
 
 
-class IndexView(MergedView):
-    """Layers of which only the indexes are read: everything but contents."""
-
-    def __init__(self, indexes: Sequence[LayerIndex]) -> None:
-        super().__init__(indexes)
-
-
 class StackView(MergedView):
     """Diff trees, the lowest first, without mounting them; `indexes`, where given, have the owners."""
 

@@ -33,9 +33,9 @@ def make_private() -> None:
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE, None)
 
 
-def iter_mount_points(pid: str = "self") -> Iterator[tuple[str, str]]:
-    """Yield path and file system type of every mount of a process, in mount order (proc(5), mountinfo)."""
-    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+def iter_mount_points() -> Iterator[tuple[str, str]]:
+    """Yield path and file system type of every mount of this process, in mount order (proc(5), mountinfo)."""
+    with open("/proc/self/mountinfo", "rb") as file:
         for line in file:
             before, _, after = line.partition(b" - ")
             yield os.fsdecode(_unescape(before.split()[4])), os.fsdecode(after.split()[0])

@@ -29,7 +29,6 @@ CAP_SETGID = 6
 CAP_SETUID = 7
 CAP_SYS_CHROOT = 18
 CAP_SYS_ADMIN = 21
-CAP_MKNOD = 27
 MAKING_FILES = (("CAP_CHOWN", CAP_CHOWN), ("CAP_FOWNER", CAP_FOWNER), ("CAP_DAC_OVERRIDE", CAP_DAC_OVERRIDE))
 """The capabilities for making an image's files with any owner and mode, and for writing into its directories."""
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
-AT_RECURSIVE = 0x8000
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
@@ -32,9 +31,6 @@ MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 
 MOUNT_ATTR_NODEV = 0x4
-
-RENAME_NOREPLACE = 1
-RENAME_EXCHANGE = 2
 
 # inotify(7): file written to, metadata changed, closed after writing; and events were lost.
 IN_CHANGED = 0x2 | 0x4 | 0x8
@@ -66,13 +62,6 @@ _OPEN_TREE_CLONE = 1
 _OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 _FSCONFIG_CMD_CREATE = 6
 _FICLONE = 0x40049409
-
-_OLD_NUMBERS = {
-    "renameat2": {
-        "x86_64": 316, "aarch64": 276, "riscv64": 276, "loongarch64": 276,
-        "armv7l": 382, "armv6l": 382, "ppc64le": 357, "s390x": 347, "i686": 353,
-    },
-}  # fmt: skip
 
 _libc: Any = None
 
@@ -205,24 +194,22 @@ def fsconfig_create(fd: int) -> None:
     _syscall(_SYS_FSCONFIG, fd, _FSCONFIG_CMD_CREATE, None, None, 0)
 
 
-def fsmount(fd: int, attributes: int = 0) -> int:
+def fsmount(fd: int) -> int:
     """Return a detached mount (an O_PATH descriptor) of what `fsconfig_create` made."""
-    return _syscall(_SYS_FSMOUNT, fd, _FSMOUNT_CLOEXEC, attributes)
+    return _syscall(_SYS_FSMOUNT, fd, _FSMOUNT_CLOEXEC, 0)
 
 
-def open_tree_clone(path: str, *, recursive: bool = False) -> int:
+def open_tree_clone(path: str) -> int:
     """Return a detached bind mount of `path`, which can be moved to its place later."""
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC | (AT_RECURSIVE if recursive else 0)
-    return _syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags, path=path)
+    return _syscall(_SYS_OPEN_TREE, AT_FDCWD, os.fsencode(path), _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC, path=path)
 
 
-def mount_setattr(fd: int, attributes: int, *, recursive: bool = False) -> None:
+def mount_setattr(fd: int, attributes: int) -> None:
     """Set `MOUNT_ATTR_*` on the mount that `fd` refers to."""
     import ctypes
 
     buffer = ctypes.create_string_buffer(_pack_longs(attributes, 0, 0, 0), 32)
-    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    _syscall(_SYS_MOUNT_SETATTR, fd, b"", flags, ctypes.addressof(buffer), 32)
+    _syscall(_SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, ctypes.addressof(buffer), 32)
 
 
 def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int = 0) -> int:
@@ -246,16 +233,6 @@ def landlock_abi() -> int:
         return _syscall(_SYS_LANDLOCK_CREATE_RULESET, None, 0, 1)
     except OSError:
         return 0
-
-
-def renameat2(old_dir_fd: int, old: str, new_dir_fd: int, new: str, flags: int) -> None:
-    """Rename with RENAME_NOREPLACE or RENAME_EXCHANGE. Raises OSError: ENOSYS if the call's number is unknown here."""
-    import errno
-
-    number = _OLD_NUMBERS["renameat2"].get(os.uname().machine)
-    if number is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), new)
-    _syscall(number, old_dir_fd, os.fsencode(old), new_dir_fd, os.fsencode(new), flags, path=new)
 
 
 def inotify_init() -> int:

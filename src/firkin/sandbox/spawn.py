@@ -100,8 +100,8 @@ class Namespaces(NamedTuple):
 class Process:
     """A running command. `pidfd` becomes readable when it ends; it is -1 for a command that is not `reachable`."""
 
-    def __init__(self, child: Child, status: int, plan: Plan, stdio: Stdio, pidfd: int = -1) -> None:
-        self.pidfd = pidfd
+    def __init__(self, child: Child, status: int, plan: Plan, stdio: Stdio) -> None:
+        self.pidfd = -1
         self._child: Child | None = child
         self._status = status
         self._flags = plan.namespaces

@@ -13,8 +13,6 @@ from firkin.hints import Hint
 from firkin.oci.digest import Digest, digest_of, finish, new_hasher
 from firkin.store.layout import StoreLayout, store_error
 
-_COPY_BYTES = 1 << 20
-
 
 class BlobWriter:
     """A blob being written: `write`, then `commit` (with its digest) or `abort`."""

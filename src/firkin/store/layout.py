@@ -293,23 +293,23 @@ def _user(uid: int) -> str:
 
 
 @contextmanager
-def locked(path: str, *, shared: bool = False) -> Iterator[None]:
+def locked(path: str) -> Iterator[None]:
     """Wait for a file lock and hold it. The lock file stays (removing it would race)."""
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def write_atomically(path: str, data: bytes, scratch: str, mode: int = 0o644) -> None:
+def write_atomically(path: str, data: bytes, scratch: str) -> None:
     """Write a small file completely or not at all: temporary file, fsync, rename."""
     temporary = f"{scratch}/.{os.path.basename(path)}-{_token()}"
     try:
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         try:
-            os.fchmod(descriptor, mode)  # whatever the umask
+            os.fchmod(descriptor, 0o644)  # whatever the umask
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]

@@ -11,7 +11,7 @@ import pytest
 from firkin.layer.apply import apply_changes
 from firkin.layer.change import Change, Entry, Opaque, Put, Remove, View
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
-from firkin.layer.view import DirectoryView, IndexView, StackView
+from firkin.layer.view import DirectoryView, MergedView, StackView
 
 ME = (os.getuid(), os.getgid())
 
@@ -137,7 +137,7 @@ def test_stack_of_trees(trees: list[str]) -> None:
 
 
 def test_stack_of_indexes(indexes: list[LayerIndex], trees: list[str]) -> None:
-    view, real = IndexView(indexes), StackView(trees)
+    view, real = MergedView(indexes), StackView(trees)
     shown = walk(view, contents=False)
     assert shown == walk(real, contents=False)
     for path in ["", *shown]:

@@ -342,10 +342,10 @@ def read_text(root: str, path: str) -> bytes | None:
         return None
 
 
-def open_directory(root: str, matcher: Callable[[bytes, str], Matcher], *, named: bool = True) -> DirectoryContext:
+def open_directory(root: str, matcher: Callable[[bytes, str], Matcher]) -> DirectoryContext:
     """Return a directory as a context behind its own `.dockerignore`. Raises ContextError where it is none."""
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.lexists(root) else "does not exist"
         raise ContextError(f"the build context {root} {what}", code="context-missing")
-    name, text = read_ignore_file(root) if named else (IGNORE_NAME, None)
+    name, text = read_ignore_file(root)
     return DirectoryContext(root, matcher(text, name) if text is not None else None, name)

@@ -68,12 +68,12 @@ class _Writer:
         self._time_s = time_s
         os.makedirs(place)
 
-    def file(self, name: str, data: bytes, mode: int = 0o644) -> None:
+    def file(self, name: str, data: bytes) -> None:
         path = f"{self.place}/{name}"
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "xb") as file:
             file.write(data)
-        os.chmod(path, mode)
+        os.chmod(path, 0o644)
 
     def end(self) -> None:
         """Set times (and the modes of directories), when nothing is made any more."""

@@ -117,12 +117,12 @@ def _odd_characters(word: str) -> tuple[str, ...]:
     return (f"{quote(word)} contains characters that cannot be seen: {names}",) if odd else ()
 
 
-def parse_onbuild(text: str, span: Span, escape: str = "\\") -> Instruction:
+def parse_onbuild(text: str, span: Span) -> Instruction:
     """Parse an ONBUILD trigger of a base image; its span is that of the FROM that runs it.
 
     Raises DockerfileError, also for a trigger that ONBUILD does not allow.
     """
-    raw = read_instruction(text, span, escape)
+    raw = read_instruction(text, span, "\\")
     if raw.keyword in ("onbuild", "from", "maintainer"):
         raise DockerfileError(f"{raw.keyword.upper()} isn't allowed as an ONBUILD trigger", span=span)
     return parse_instruction(raw)

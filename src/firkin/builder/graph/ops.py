@@ -201,5 +201,3 @@ class MakeDir(msgspec.Struct, frozen=True, tag_field="op", tag="mkdir"):
 
 
 Op = Scratch | Pull | Context | Http | Git | Run | Copy | MakeDir
-SourceOp = Pull | Context | Http | Git
-"""Ops whose result is not a layer of their own."""
