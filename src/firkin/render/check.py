@@ -1,11 +1,11 @@
-"""The findings of checks, a target's outline and a file's targets, as text. Pure. `cli` only.
+"""The findings of checks as text. Pure. `cli` only.
 
-Mirrors: what `docker build --check` and `--call=outline|targets` print.
+Mirrors: what `docker build --check` prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from firkin.render.text import safe
@@ -34,15 +34,6 @@ def findings_text(findings: Sequence[Finding], source: Source, *, terminal: bool
         if found.span is not None:
             lines += _excerpt(source, found.span)
     return "".join(f"{safe(line) if terminal else line}\n" for line in lines)
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], gap: int = 2) -> str:
-    """Return a table whose columns are as wide as their widest cell."""
-    lines = [tuple(heads), *(tuple(safe(cell) for cell in row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) + gap for column in range(len(heads))]
-    return "".join(
-        "".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
-    )
 
 
 def _excerpt(source: Source, span: Span) -> list[str]:

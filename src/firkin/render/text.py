@@ -1,6 +1,8 @@
-"""Small texts: sizes, times, titles, and foreign output made safe for a terminal. Pure. `render` only."""
+"""Sizes, times, titles, tables, and foreign output made safe for a terminal. Pure. `render`, `cli` only."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from firkin.events import Vertex
 
@@ -108,3 +110,12 @@ def _csi_end(text: str, position: int) -> int:
     while position < len(text) and " " <= text[position] <= "?":
         position += 1
     return min(position + 1, len(text))
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], gap: int = 2) -> str:
+    """Return a table whose columns are as wide as their widest cell."""
+    lines = [tuple(heads), *(tuple(safe(cell) for cell in row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) + gap for column in range(len(heads))]
+    return "".join(
+        "".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )

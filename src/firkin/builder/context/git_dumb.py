@@ -1,4 +1,4 @@
-"""Git repositories behind a server of plain files (`git update-server-info`). Does I/O. Only `git` imports it.
+"""Git repositories behind a server of plain files (`git update-server-info`). Does I/O. Only `git_remote` imports it.
 
 An object is fetched by its id and must have it: alone, or with the pack that its index names.
 Alternates are not followed: a repository does not send its reader elsewhere.

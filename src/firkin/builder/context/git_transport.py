@@ -1,6 +1,6 @@
 """How dulwich reaches repositories: http by firkin's own transport, ssh by the ssh program. Does I/O.
 
-Only `git` imports it.
+Only `git_remote` imports it.
 """
 
 from __future__ import annotations

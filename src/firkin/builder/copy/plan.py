@@ -1,4 +1,4 @@
-"""Plans COPY, ADD and WORKDIR: views in, the changes of one layer out. Pure. Solve/ops imports it.
+"""Plans COPY, ADD and WORKDIR: views in, the changes of one layer out. Pure. The engine imports it.
 
 Contract and rules: docs/dev/copy.md.
 Mirrors: moby/buildkit solver/llbsolver/file/backend.go, tonistiigi/fsutil copy/copy.go.

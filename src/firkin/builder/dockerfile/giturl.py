@@ -1,4 +1,4 @@
-"""Git URLs: what ADD and contexts take for a git repository. Pure. Context may import it.
+"""Git URLs: what ADD and contexts take for a git repository. Pure. `dockerfile` and `builder.opening` import it.
 
 Mirrors: buildkit frontend/dockerfile/dfgitutil (ParseGitRef) and util/gitutil (ParseURL).
 """

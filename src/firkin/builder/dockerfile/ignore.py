@@ -1,4 +1,4 @@
-""".dockerignore: reading and matching. Pure. Context and the planner of copies may import it.
+""".dockerignore: reading and matching. Pure. `lint` and the modules beside `builder.build` import it.
 
 Mirrors: moby/patternmatcher (MatchesUsingParentResults) and its ignorefile.ReadAll. Patterns are not
 turned into regular expressions: most become a comparison of strings, the others are matched component

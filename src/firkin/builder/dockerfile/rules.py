@@ -1,4 +1,4 @@
-"""The build checks: names, texts and pages. Pure. lint and the instructions import it.
+"""The build checks: names, texts and pages. Pure. `dockerfile` and `builder.build` import it.
 
 Mirrors: buildkit frontend/dockerfile/linter/ruleset.go; names and descriptions are the same.
 """

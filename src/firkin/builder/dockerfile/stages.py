@@ -1,4 +1,6 @@
-"""The stages of a file and what depends on what, before anything is resolved. Pure. Only lower.py imports it.
+"""The stages of a file and what depends on what, before anything is resolved. Pure.
+
+Only `lower`, `outline` and the two `epoch` modules import it.
 
 Mirrors: buildkit dockerfile2llb convert.go (buildDispatchStates, resolveTarget, buildStageDependencyGraph).
 """

@@ -88,7 +88,7 @@ def _checked(data: bytes, as_json: bool) -> int:
 
 def _outline(data: bytes) -> str:
     from firkin.builder.dockerfile.report import OutlineReport
-    from firkin.render.check import table
+    from firkin.render.text import table
 
     report = decode_json(data, OutlineReport)
     parts = []
@@ -107,7 +107,7 @@ def _outline(data: bytes) -> str:
 
 def _targets(data: bytes) -> str:
     from firkin.builder.dockerfile.report import TargetsReport
-    from firkin.render.check import table
+    from firkin.render.text import table
 
     report = decode_json(data, TargetsReport)
     rows = (

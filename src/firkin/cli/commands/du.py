@@ -11,8 +11,7 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
 from firkin.cli.store import run_in_namespaces
-from firkin.render.check import table
-from firkin.render.text import human_size
+from firkin.render.text import human_size, table
 from firkin.store.gc import prune
 from firkin.store.pruned import Pruned
 from firkin.store.store import Store
