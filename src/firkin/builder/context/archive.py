@@ -1,6 +1,6 @@
-"""Archives as members with their contents kept aside: for ADD, and for contexts that are tars. Does I/O.
+"""Reads archives as members, with their contents in memory or scratch files: for ADD and for tar contexts. Does I/O.
 
-Solve and the tar contexts import it. An archive is found by its content: gzip, bzip2, xz, zstd or
+Solve and other contexts import it. An archive is recognised by its content: gzip, bzip2, xz, zstd or
 plain, then a tar header. Mirrors: moby/go-archive DecompressStream, buildkit isArchivePath.
 """
 
@@ -27,7 +27,7 @@ Scratch = Callable[[str], str]
 
 
 class ArchiveOpener:
-    """Opens what ADD may unpack; contents go to files below a scratch path, small ones stay in memory."""
+    """Opens archives that ADD may unpack; contents go to files below a scratch path, small ones stay in memory."""
 
     __slots__ = ("_limits", "_scratch")
 
@@ -36,7 +36,7 @@ class ArchiveOpener:
         self._limits = limits
 
     def __call__(self, content: Content) -> Iterator[Member] | None:
-        """Return the members, or None where the content is no archive (or an empty one).
+        """Return the members, or None if the content is not an archive (or an empty one).
 
         The iterator raises ValueError for a damaged archive.
         """
@@ -44,7 +44,7 @@ class ArchiveOpener:
             if TarReader(iter_decompressed(_chunks(content)), self._limits).next_member() is None:
                 return None
         except LimitReached:
-            pass  # an archive all right; reading it tells
+            pass  # it is an archive; `read_members` will raise this error again
         except ValueError:
             return None
         return read_members(_chunks(content), self._scratch, self._limits)
@@ -80,7 +80,7 @@ def is_archive(start: bytes) -> bool:
 
 
 def _kept(entry: Entry) -> Entry:
-    """Leave out attributes that BuildKit's layers do not carry."""
+    """Remove extended attributes that BuildKit's layers do not have."""
     if not entry.xattrs:
         return entry
     import msgspec
@@ -99,7 +99,7 @@ class _Spool:
         self._held = 0
 
     def keep(self, reader: TarReader, member: TarMember) -> Content:
-        """Take the content of the member that was just read."""
+        """Read the content of the current member; return it, or the path of the file that holds it."""
         if member.sparse is None and member.stored <= _SMALL and self._held < _HELD:
             self._held += member.stored
             return b"".join(bytes(piece) for piece in reader.content())
@@ -123,7 +123,7 @@ def _write(descriptor: int, piece: memoryview) -> None:
 
 
 def _write_sparse(descriptor: int, reader: TarReader, pieces: tuple[tuple[int, int], ...], size: int) -> None:
-    """Lay the stored pieces where they belong; the rest are holes."""
+    """Write the stored pieces at their offsets; everything else becomes holes."""
     os.ftruncate(descriptor, size)
     places = iter(pieces)
     left = 0

@@ -3,7 +3,7 @@
 remote.py imports it.
 
 Credentials: AZURE_STORAGE_ACCESS_KEY and the like, a SAS, a service principal, or a workload's identity.
-Without any, the address is a plain download (a public blob, or one with its signature in the query).
+Without credentials the address is a plain download (a public blob, or one with its signature in the query).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _HINTS = ("set AZURE_STORAGE_ACCESS_KEY to a key of the storage account",)
 
 
 def is_blob(location: str, environ: Mapping[str, str]) -> bool:
-    """Say whether an address is a blob that the given credentials are for."""
+    """Say whether an address is an Azure blob and there are credentials for it."""
     if not location.startswith("https://") or "?" in location:
         return False
     host = location.partition("://")[2].partition("/")[0]

@@ -1,7 +1,7 @@
-"""A directory on this machine as a build context, behind its ignore file. Does I/O.
+"""A directory on this machine as a build context, filtered by its ignore file. Does I/O.
 
-Solve imports it. Nothing outside the directory is ever read: links are ordinary entries, and callers
-follow them within the view. All files belong to 0:0, as in BuildKit.
+Solve and other contexts import it. Nothing outside the directory is ever read: links are ordinary entries, and
+callers follow them within the view. All files belong to 0:0, as in BuildKit.
 Mirrors: docker/buildx build/dockerfile.go, moby/buildkit client (excludes), tonistiigi/fsutil filter.go.
 """
 
@@ -29,23 +29,23 @@ _KINDS: dict[int, Kind] = {
     stat.S_IFIFO: "fifo",
     stat.S_IFCHR: "char",
     stat.S_IFBLK: "block",
-    stat.S_IFSOCK: "file",  # what listens is not here: an empty file stands for it
+    stat.S_IFSOCK: "file",  # a socket is of no use without its server: it becomes an empty file
 }
 
 
 class DirectoryContext:
-    """A View of a directory without what its ignore file names. `ignore_name` is that file's name, for messages."""
+    """A View of a directory without its ignored files. `ignore_name` is the ignore file's name, for messages."""
 
     def __init__(self, root: str, matcher: Matcher | None = None, ignore_name: str = IGNORE_NAME) -> None:
         self.root = root
-        self._matcher = matcher or None  # one without patterns is none
+        self._matcher = matcher or None  # a matcher without patterns is false
         self._ignore_name = ignore_name
         self._states: dict[str, tuple[bool, int]] = {"": (False, 0)}
         self._shown: dict[str, bool] = {}
         self._directories = {""}
 
     def lstat(self, path: str) -> Entry | None:
-        """Return the entry, or None where there is nothing or it is ignored."""
+        """Return the entry, or None if it does not exist or is ignored."""
         status = self._status(path)
         if status is None or (self._matcher is not None and not self._visible(path, status)):
             return None
@@ -57,7 +57,7 @@ class DirectoryContext:
     def iterdir(self, path: str) -> list[str]:
         """Return the names in a directory that are not ignored, sorted by their bytes.
 
-        Raises ContextError for one that cannot be read.
+        Raises ContextError for a directory that cannot be read.
         """
         if self._matcher is None:
             try:
@@ -67,7 +67,7 @@ class DirectoryContext:
         return [name for name, _, _ in self._scan(path)]
 
     def content(self, path: str) -> Content:
-        """Return the file's place; b"" for a socket."""
+        """Return the file's path on this machine; b"" for a socket."""
         place = self._place(path)
         status = self._status(path)
         return b"" if status is not None and stat.S_ISSOCK(status.st_mode) else place
@@ -84,14 +84,14 @@ class DirectoryContext:
         return found
 
     def file_stat(self, path: str) -> FileStat | None:
-        """Return what tells a regular file from its next version."""
+        """Return the stat that identifies this version of a regular file."""
         status = self._status(path)
         if status is None or not stat.S_ISREG(status.st_mode):
             return None
         return _file_stat(self._place(path), status)
 
     def exclusion_reason(self, path: str) -> str:
-        """Return the ignore file's name where it hides a file that exists."""
+        """Return the ignore file's name if it hides a file that exists, else ""."""
         if self._matcher is None:
             return ""
         status = self._status(path)
@@ -103,7 +103,7 @@ class DirectoryContext:
         return f"{self.root}/{path}" if path else self.root
 
     def _status(self, path: str) -> os.stat_result | None:
-        """Return lstat, or None where there is nothing or a link is on the way."""
+        """Return lstat, or None if the path does not exist or leads through a link."""
         try:
             status = os.lstat(self._place(path))
         except (FileNotFoundError, NotADirectoryError):
@@ -114,18 +114,18 @@ class DirectoryContext:
         return status if parent in self._directories or self._is_directory(parent) else None
 
     def _is_directory(self, path: str) -> bool:
-        """Say whether no part of a path is a link."""
+        """Say whether a path and all parts of it are directories, not links."""
         for part in unknown_parts(path, self._directories):
             try:
                 if not stat.S_ISDIR(os.lstat(self._place(part)).st_mode):
                     return False
             except (FileNotFoundError, NotADirectoryError):
-                return False  # gone meanwhile
+                return False  # it was removed meanwhile
             self._directories.add(part)
         return True
 
     def _scan(self, path: str) -> list[tuple[str, str, os.stat_result]]:
-        """Return (name, place, stat) of what is visible in a directory, sorted."""
+        """Return (name, path on this machine, stat) of each visible entry of a directory, sorted."""
         place = self._place(path)
         found = []
         matcher = self._matcher
@@ -145,7 +145,7 @@ class DirectoryContext:
                     try:
                         found.append((name, item.path, item.stat(follow_symlinks=False)))
                     except FileNotFoundError:
-                        continue  # gone since the directory was read
+                        continue  # it was removed since the directory was read
         except NotADirectoryError:
             return []
         except OSError as error:
@@ -154,7 +154,7 @@ class DirectoryContext:
         return found
 
     def _state(self, path: str) -> tuple[bool, int]:
-        """Return whether a path is ignored, and the matcher's state for what is below it."""
+        """Return whether a path is ignored, and the matcher's state for entries below it."""
         if self._matcher is None:
             return False, 0
         return matched(path, self._matcher, self._states)
@@ -166,7 +166,7 @@ class DirectoryContext:
         return stat.S_ISDIR(status.st_mode) and self._shows(path, own)
 
     def _shows(self, path: str, state: int) -> bool:
-        """Say whether an ignored directory has anything that a `!` pattern brings back."""
+        """Say whether an ignored directory has an entry that a `!` pattern re-includes."""
         return self._matcher is not None and shows_something(path, state, self._matcher, self._listed, self._shown)
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
@@ -178,7 +178,7 @@ class DirectoryContext:
 
 
 def unknown_parts(path: str, known: Container[str]) -> list[str]:
-    """Return a path and the directories above it that are not known, the highest first; the root is known."""
+    """Return those of a path and the directories above it that are not in `known`, the highest first, without ""."""
     parts = []
     while path and path not in known:
         parts.append(path)
@@ -187,7 +187,7 @@ def unknown_parts(path: str, known: Container[str]) -> list[str]:
 
 
 def matched(path: str, matcher: Matcher, states: dict[str, tuple[bool, int]]) -> tuple[bool, int]:
-    """Return whether a path is ignored, and the matcher's state for what is below it; `states` are those known."""
+    """Return whether a path is ignored, and the matcher's state for entries below it; `states` caches both."""
     for part in unknown_parts(path, states):
         states[part] = matcher.match(part, states[part.rpartition("/")[0]][1])
     return states[path]
@@ -200,9 +200,9 @@ def shows_something(
     listed: Callable[[str], Iterable[tuple[str, bool]]],
     shown: dict[str, bool],
 ) -> bool:
-    """Say whether an ignored directory, whose matcher state is given, has anything that a `!` pattern brings back.
+    """Say whether an ignored directory, whose matcher state is given, has an entry that a `!` pattern re-includes.
 
-    `listed` gives name and "is a directory" of what a directory holds; `shown` keeps what is found out.
+    `listed` gives name and "is a directory" for each entry of a directory; `shown` caches results.
     """
     if not matcher.may_reinclude(path):
         return False
@@ -254,11 +254,11 @@ def _file_stat(place: str, status: os.stat_result) -> FileStat:
 
 
 def _capability(place: str) -> tuple[tuple[str, bytes], ...]:
-    """Return the one extended attribute that BuildKit's layers carry."""
+    """Return the only extended attribute that BuildKit's layers have, if the file has it."""
     try:
         if _CAPABILITY in os.listxattr(place, follow_symlinks=False):
             return ((_CAPABILITY, os.getxattr(place, _CAPABILITY, follow_symlinks=False)),)
-    except OSError:  # unreadable, gone, or a file system without them: reading the content tells which
+    except OSError:  # unreadable, removed, or no such attributes: reading the content reports the first two
         pass
     return ()
 
@@ -268,7 +268,7 @@ def _unreadable(place: str, error: OSError) -> ContextError:
 
 
 class Texts(NamedTuple):
-    """A Dockerfile with its ignore file (its name, and None where there is none)."""
+    """A Dockerfile with its ignore file; `ignore` is None if there is none."""
 
     name: str
     dockerfile: bytes
@@ -279,8 +279,8 @@ class Texts(NamedTuple):
 def read_texts(root: str, dockerfile: str) -> Texts:
     """Read the Dockerfile at an absolute path, and the ignore file for a context at `root`.
 
-    `<Dockerfile>.dockerignore` beside the Dockerfile goes before the context's `.dockerignore`. Links are followed
-    inside the context, or inside the directory of a Dockerfile that is not in it. Raises ContextError.
+    `<Dockerfile>.dockerignore` beside the Dockerfile takes precedence over the context's `.dockerignore`. Links are
+    followed inside the context, or inside the directory of a Dockerfile that is not in it. Raises ContextError.
     """
     if is_descriptor(dockerfile):
         try:
@@ -303,7 +303,7 @@ def read_texts(root: str, dockerfile: str) -> Texts:
 
 
 def read_ignore_file(root: str, dockerfile: str = "") -> tuple[str, bytes | None]:
-    """Return name and text of the ignore file for a context, the text None where there is none."""
+    """Return name and text of the ignore file for a context; the text is None if there is no such file."""
     if dockerfile:
         own = dockerfile + ".dockerignore"
         text = read_text(*_home_of(root, own))
@@ -313,7 +313,7 @@ def read_ignore_file(root: str, dockerfile: str = "") -> tuple[str, bytes | None
 
 
 def _home_of(root: str, place: str) -> tuple[str, str]:
-    """Return the directory that a file must not lead out of, and its path there: the context, or its own directory."""
+    """Return the directory that a file's links must stay in (the context, or its own one), and its path there."""
     prefix = root.rstrip("/") + "/"
     if place.startswith(prefix):
         return root, place[len(prefix) :]
@@ -322,10 +322,10 @@ def _home_of(root: str, place: str) -> tuple[str, str]:
 
 
 def read_text(root: str, path: str) -> bytes | None:
-    """Return the bytes of a file in a directory, None where there is none; links are followed inside the directory.
+    """Return the bytes of a file in a directory, None if it does not exist; links are followed inside the directory.
 
-    Raises ContextError for a link that leads out of it, for what is no file (it could be waited for without
-    end), and for a huge one. Mirrors: tonistiigi/fsutil FollowLinks, as BuildKit's client reads a Dockerfile.
+    Raises ContextError for a link that leads out of it, for anything but a regular file (reading it could block
+    forever), and for a huge one. Mirrors: tonistiigi/fsutil FollowLinks, as BuildKit's client reads a Dockerfile.
     """
     place = f"{root.rstrip('/')}/{path}"
     try:
@@ -343,7 +343,7 @@ def read_text(root: str, path: str) -> bytes | None:
 
 
 def open_directory(root: str, matcher: Callable[[bytes, str], Matcher]) -> DirectoryContext:
-    """Return a directory as a context behind its own `.dockerignore`. Raises ContextError where it is none."""
+    """Return a directory as a context, filtered by its own `.dockerignore`. Raises ContextError for no directory."""
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.lexists(root) else "does not exist"
         raise ContextError(f"the build context {root} {what}", code="context-missing")

@@ -1,7 +1,7 @@
-"""Git repositories as trees, through dulwich: no git program is needed. Does I/O. Contexts import it.
+"""Git repositories as trees, through dulwich: no git program is needed. Does I/O. Only remote.py imports it.
 
-A commit is fetched, as a rule with depth 1, into a scratch repository and read from its objects; nothing is
-checked out, so modes do not depend on an umask: 0644, 0755, owner 0:0, the commit's time.
+A commit is fetched, usually with depth 1, into a scratch repository and read from its objects. Nothing is
+checked out, so modes do not depend on an umask: files have mode 0644 or 0755, owner 0:0 and the commit's time.
 Mirrors: moby/buildkit source/git.
 """
 
@@ -38,10 +38,10 @@ _MAX_MODULES_BYTES = 1 << 20
 
 
 class GitTools(NamedTuple):
-    """What fetching needs. `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER (also `NAME.HOST`) of the
-    request; `environ` holds GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN, and what ssh is to see. `home` is the address
-    that credentials without a host were given for, "" for that of the repository itself. `limits` hold for what is
-    fetched and for the tree, submodules included."""
+    """Settings of a fetch. `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER (also `NAME.HOST`) of the
+    request; `environ` holds GIT_USERNAME, GIT_PASSWORD, GIT_TOKEN, and the environment of ssh. `home` is the address
+    that credentials without a host were given for, "" for that of the repository itself. `limits` hold for all fetched
+    objects and for the tree, submodules included."""
 
     settings: RegistrySettings
     scratch: Scratch
@@ -53,7 +53,7 @@ class GitTools(NamedTuple):
 
 
 def open_git(op: Git, tools: GitTools, commits: int = 1) -> View:
-    """Return the files of a commit (below `subdir`); `.git` has so many commits (0: all). Raises ContextError."""
+    """Return the files of a commit (below `subdir`); `.git` has `commits` commits (0: all). Raises ContextError."""
     if op.checksum and not _HEX.issuperset(op.checksum.lower()):
         raise ContextError(
             f"invalid checksum {op.checksum} for a git URL: it is no hexadecimal commit hash", code="git-checksum"
@@ -70,7 +70,7 @@ def open_git(op: Git, tools: GitTools, commits: int = 1) -> View:
 
 
 class _Fetcher:
-    """Fetches a repository, and those that it names as its submodules."""
+    """Fetches a repository and its submodules."""
 
     def __init__(self, tools: GitTools, url: str) -> None:
         self._tools = tools
@@ -85,7 +85,7 @@ class _Fetcher:
         self._credentials = GitCredentials(tools.secrets, tools.environ, home)
 
     def fetch(self, op: Git, depth: int, commits: int, keep: bool) -> GitView:
-        """Return the tree of a commit, submodules included where they are wanted. Raises ContextError."""
+        """Return the tree of a commit, with its submodules if the op asks for them. Raises ContextError."""
         shown = redact_url(op.url)
         try:
             remote = Remote(
@@ -96,8 +96,8 @@ class _Fetcher:
                 found = remote.resolve(op.ref)
                 if found.commit:
                     _check_commit(op, found.wanted, found.commit)
-                # What a tag's commit is, the server says. Where the checksum is that of the tag, it is the tag that
-                # is fetched: its content names the commit.
+                # Only the server says which commit a tag names. If the checksum is that of the tag, the tag itself is
+                # fetched, since its content names the commit.
                 by_tag = bool(op.checksum) and not found.commit.startswith(op.checksum)
                 wanted = found.wanted if keep or by_tag or not found.commit else found.commit
                 objects = remote.fetch(wanted, commits, self._tools.scratch, self._fetched)
@@ -121,7 +121,7 @@ class _Fetcher:
         return view
 
     def _add_submodules(self, view: GitView, url: str, depth: int) -> None:
-        """Fetch what .gitmodules names, each at the commit that the tree names."""
+        """Fetch the submodules in .gitmodules, each at the commit that the tree names."""
         shown = redact_url(url)
         entry = view.lstat(".gitmodules")
         if entry is None or entry.kind != "file":
@@ -165,12 +165,12 @@ def _address_or_none(url: str) -> Address | None:
 
 
 def _include_nothing(path: object) -> NoReturn:
-    """Refuse an `include` of a .gitmodules: it names a file of this machine. Git takes none there either."""
+    """Refuse an `include` in a .gitmodules: it names a file of this machine. Git ignores it there as well."""
     raise PermissionError(f"{path} is not included")
 
 
 def _submodules(view: GitView, entry: Entry, shown: str) -> dict[str, str]:
-    """Return the address of each submodule in .gitmodules by its path."""
+    """Return the address of each submodule in .gitmodules by its path. Raises ContextError."""
     from io import BytesIO
 
     if entry.size > _MAX_MODULES_BYTES:

@@ -1,6 +1,6 @@
-"""Addresses of git repositories: what they name, what a submodule's may be, and whose credentials go there. Pure.
+"""Addresses of git repositories: parsing, submodules' addresses, and credentials for each address. Pure.
 
-Only `git` and contexts import it.
+Only the git modules of context/ import it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 class Origin(NamedTuple):
-    """Who answers: scheme, and `name[:port]` in lower case without the scheme's own port."""
+    """The server of an address: scheme, and `name[:port]` in lower case without the scheme's default port."""
 
     scheme: str
     host: str
 
 
 class Address(NamedTuple):
-    """A repository elsewhere. `login` is `user[:password]`, `host` is `name[:port]` as written."""
+    """A remote repository. `login` is `user[:password]`, `host` is `name[:port]` as written."""
 
     scheme: str
     login: str
@@ -31,7 +31,7 @@ class Address(NamedTuple):
 
     @property
     def origin(self) -> Origin:
-        """Who answers at this address."""
+        """The server of this address."""
         host = self.host.lower()
         port = split_host(host)[1]
         own = bool(port) and port == DEFAULT_PORTS.get(self.scheme)
@@ -39,14 +39,14 @@ class Address(NamedTuple):
 
     @property
     def user(self) -> str:
-        """The user to log in as, "" where the address does not say."""
+        """The user to log in as, "" if the address names none."""
         return self.login.partition(":")[0]
 
 
 def parse_address(url: str) -> Address:
     """Read `SCHEME://[USER@]HOST/PATH`, `[USER@]HOST:PATH` (ssh) or `HOST/PATH` (https); raises ValueError.
 
-    Nothing in it can be taken for an option or for a line of a protocol.
+    No part of an accepted address can be mistaken for an option or for a line of a protocol.
     """
     if any(ord(char) < 32 or ord(char) == 127 for char in url):
         raise ValueError(f"{redact_url(url)!r} has control characters")
@@ -59,7 +59,7 @@ def parse_address(url: str) -> Address:
 
 
 def _split(url: str) -> Address:
-    """Split an address into its parts, unchecked but for the scheme."""
+    """Split an address into its parts; only the scheme is checked."""
     scheme, separator, rest = url.partition("://")
     if separator:
         scheme = scheme.lower()
@@ -82,14 +82,14 @@ def _names_host(address: Address) -> bool:
         return False
     if port and not (port.isascii() and port.isdigit()):
         return False
-    return not set("?#\\").intersection(address.login)  # who reads it in another way sees the host elsewhere
+    return not set("?#\\").intersection(address.login)  # another URL parser could find another host here
 
 
 def submodule_url(base: str, address: str) -> str:
-    """Return where a submodule of the repository at `base` is to be had; raises ValueError.
+    """Return the address of a submodule of the repository at `base`; raises ValueError.
 
-    What is in .gitmodules comes from whoever wrote the repository: files of this machine and commands
-    (`file://`, `/path`, `ext::`) are no addresses. Relative ones stay at the parent's host.
+    The author of the repository wrote .gitmodules, who is not trusted: files of this machine and commands
+    (`file://`, `/path`, `ext::`) are refused. Relative addresses stay at the parent's host.
     """
     if address.startswith(("./", "../")):
         url = join_remote(base, address)
@@ -103,7 +103,7 @@ def submodule_url(base: str, address: str) -> str:
 
 
 def join_remote(base: str, address: str) -> str:
-    """Resolve a submodule's url, which may be relative (`../other.git`) to its parent's."""
+    """Resolve a submodule's URL, which may be relative (`../other.git`) to its parent's."""
     if not address.startswith(("./", "../")):
         return address
     base = base.rstrip("/")
@@ -118,12 +118,12 @@ def join_remote(base: str, address: str) -> str:
 
 
 class GitCredentials(NamedTuple):
-    """Credentials, and which hosts may get them.
+    """Credentials, and the hosts that may get them.
 
     `secrets` are GIT_AUTH_TOKEN and GIT_AUTH_HEADER, and `NAME.HOST`; `environ` has GIT_TOKEN, GIT_USERNAME and
-    GIT_PASSWORD. A credential that names no host belongs to `home`, the scheme and host that the user gave it for:
-    never to a host that a .gitmodules, a redirect or somebody else's Dockerfile names. One that names a host goes
-    there over https, and over the scheme that the user wrote.
+    GIT_PASSWORD. A credential that names no host is for `home` only, the scheme and host that the user gave it for.
+    It is never sent to a host that a .gitmodules, a redirect or somebody else's Dockerfile names. A credential that
+    names a host is sent there over https, and over the scheme that the user wrote.
     Mirrors: moby/buildkit source/git, authSecretNames and tokenScope (which knows the repository only).
     """
 

@@ -1,6 +1,6 @@
-"""What `.gitattributes` say of a path: the files of all directories above it, macros, patterns. Pure.
+"""The attributes of a path: `.gitattributes` of all directories above it, macros, patterns. Pure.
 
-Patterns come from whoever wrote the repository, so that matching takes no more than steps in proportion to
+Patterns come from untrusted repositories, so matching never takes more steps than in proportion to
 pattern and path. Only the git modules of context/ import it.
 Spec: gitattributes(5). Mirrors: git attr.c, wildmatch.c.
 """
@@ -17,7 +17,7 @@ Value = bool | bytes | None
 """Set, unset, a text, or (None) said to be unspecified."""
 
 MAX_FILE_BYTES = 1 << 20
-_MAX_KNOWN = 20_000  # directories whose rules are at hand
+_MAX_KNOWN = 20_000  # directories whose rules are cached
 _MAX_LINE_BYTES = 2048  # git ignores longer ones
 _BLANK = b" \t\r\n"
 _WORD = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._")
@@ -41,27 +41,27 @@ _CLASSES: dict[bytes, Callable[[int], bool]] = {
 
 States = tuple[tuple[bytes, Value], ...]
 Test = Callable[[int], bool] | None
-"""What one byte must be; None is a star."""
+"""A test of one byte; None is a star."""
 
 
 class Attributes:
-    """The attributes of a tree that are among `names`. `read` returns the text of a directory's file, or None."""
+    """The attributes of a tree's files, of which `names` are wanted. `read` returns a directory's text, or None."""
 
     def __init__(self, read: Callable[[str], bytes | None], names: Iterable[bytes]) -> None:
         self._read = read
         self._names = frozenset(names)
         self._rules: dict[str, list[tuple[Pattern, States]]] = {}
-        self._parsed: dict[tuple[bytes, bool], list[tuple[Pattern, States]]] = {}  # one text may be in many places
+        self._parsed: dict[tuple[bytes, bool], list[tuple[Pattern, States]]] = {}  # by text: directories may share one
         self._macros: dict[bytes, States] = {b"binary": _BINARY}
 
     def of(self, path: str) -> dict[bytes, Value]:
-        """Return what is said of a file, perhaps with more. The deepest `.gitattributes` and its last line go first.
+        """Return a file's attributes, perhaps more than `names`. The deepest `.gitattributes` and last lines win.
 
         Raises ContextError for a `.gitattributes` that is too large.
         """
         values: dict[bytes, Value] = {}
         name = path.encode("utf-8", "surrogateescape")
-        self._load("")  # macros are defined there
+        self._load("")  # macros are defined in the root only
         directory = path
         while directory:
             directory = directory.rpartition("/")[0]
@@ -72,7 +72,7 @@ class Attributes:
         return values
 
     def _fill(self, values: dict[bytes, Value], states: States) -> None:
-        """Set what is not said yet, macros expanded where they stand."""
+        """Set the attributes that are not in `values` yet; macros are expanded where they stand."""
         waiting: list[Iterator[tuple[bytes, Value]]] = [reversed(states)]
         while waiting:
             for name, value in waiting[-1]:
@@ -101,14 +101,14 @@ class Attributes:
             rules: list[tuple[Pattern, States]] = []
             for line in text.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
                 self._add(line, rules, top=top)
-            # Most rules are about diffs and archives.
+            # Drop rules without a wanted attribute: most rules are about diffs and archives.
             counts = self._names.union(self._macros)
             found = [rule for rule in rules if any(name in counts for name, _ in rule[1])]
             self._parsed[text, top] = found
         return found
 
     def _add(self, line: bytes, rules: list[tuple[Pattern, States]], *, top: bool) -> None:
-        """Read a line; what git warns of, it ignores, and so do we."""
+        """Read a line; ignore the lines that git ignores with a warning."""
         text = line.strip(_BLANK)
         if not text or text.startswith(b"#") or len(line) > _MAX_LINE_BYTES:
             return
@@ -135,7 +135,7 @@ def _first_word(text: bytes) -> tuple[bytes, bytes]:
 
 
 def _unquote(text: bytes) -> tuple[bytes, bytes] | None:
-    """Read a pattern in C's quotes; return it and what follows, None where it is malformed."""
+    """Read a pattern in C's quotes; return it and the text after it, None if it is malformed."""
     out = bytearray()
     at = 1
     while at < len(text):
@@ -163,7 +163,7 @@ def _is_attribute(name: bytes) -> bool:
 
 
 def _states(text: bytes) -> States | None:
-    """Read `NAME`, `-NAME`, `!NAME` and `NAME=TEXT`; None where one is no attribute."""
+    """Read `NAME`, `-NAME`, `!NAME` and `NAME=TEXT`; None if one is not an attribute."""
     found: list[tuple[bytes, Value]] = []
     for word in text.split():
         name, equals, value = word.partition(b"=")
@@ -178,12 +178,12 @@ def _states(text: bytes) -> States | None:
 
 
 class Pattern:
-    """A pattern of a `.gitattributes`. One without a slash is for names, one with a slash at its end for none."""
+    """A pattern of a `.gitattributes`. Without a slash it matches names; with a slash at its end it matches nothing."""
 
     def __init__(self, text: bytes) -> None:
         self._names_only = b"/" not in text
-        self._segments: list[list[Test] | None] | None = None  # None in it: `**`; None: nothing matches
-        self._start = b""  # what has no wildcard; git compares it first, so that `a/b**` matches `a/b/c`
+        self._segments: list[list[Test] | None] | None = None  # an item None is `**`; without a list nothing matches
+        self._start = b""  # the text before any wildcard; git compares it first, so `a/b**` matches `a/b/c`
         if text.endswith(b"/") or not text:
             return
         text = text.removeprefix(b"/")
@@ -196,7 +196,7 @@ class Pattern:
             return
 
     def match(self, path: bytes) -> bool:
-        """Say whether a path, counted from the pattern's own directory, is meant."""
+        """Say whether the pattern matches a path, which is relative to the pattern's directory."""
         if self._names_only:
             path = path.rpartition(b"/")[2]
         if self._segments is None or not path.startswith(self._start):
@@ -217,7 +217,7 @@ class Pattern:
 
 
 def _compile(text: bytes) -> list[list[Test] | None]:
-    """Split a pattern into its segments; raises ValueError for one that can match nothing."""
+    """Split a pattern into its segments; raises ValueError for a pattern that can never match."""
     segments: list[list[Test] | None] = []
     tests: list[Test] = []
     stars = 0
@@ -226,7 +226,7 @@ def _compile(text: bytes) -> list[list[Test] | None]:
         char = text[at : at + 1]
         at += 1
         if char == b"\\" and text[at : at + 1] == b"/":
-            continue  # an escaped slash is one
+            continue  # an escaped slash is a slash
         if char in (b"/", b""):
             # `**` is special between slashes only.
             segments.append(None if stars > 1 and len(tests) == 1 else tests)
@@ -248,7 +248,7 @@ def _compile(text: bytes) -> list[list[Test] | None]:
 
 
 def _literal(text: bytes, at: int) -> tuple[int, int]:
-    """Read one byte, which a backslash may quote; return it and where the next one is."""
+    """Read one byte, which a backslash may quote; return it and the position after it."""
     if text[at : at + 1] == b"\\":
         at += 1
         if at >= len(text):
@@ -257,7 +257,7 @@ def _literal(text: bytes, at: int) -> tuple[int, int]:
 
 
 def _bracket(text: bytes, at: int) -> tuple[int, Test]:
-    """Read a set from behind its `[`; return where it ends, and the test."""
+    """Read a set after its `[`; return the position after it, and the test."""
     negated = text[at : at + 1] in (b"!", b"^")
     at += negated
     start = at
@@ -270,7 +270,7 @@ def _bracket(text: bytes, at: int) -> tuple[int, Test]:
         if text[at : at + 1] == b"\\":
             at += 1
         at += 1
-        return text[at - 1]  # IndexError below: the set does not end
+        return text[at - 1]  # an IndexError, caught below, means that the set does not end
 
     try:
         while at == start or text[at] != 0x5D:

@@ -1,7 +1,7 @@
-"""What a checkout makes of a file: line ends, `$Id$`, encodings. Pure. Only builder/context/git_view.py imports it.
+"""Converts files as a checkout does: line ends, `$Id$`, encodings. Pure. Only builder/context/git_view.py imports it.
 
-With git's settings as they come (core.autocrlf false, core.eol native, no filters): a BuildKit or Kaniko container has
-none. A file of git-lfs stays the pointer that the repository holds.
+Git's default settings apply (core.autocrlf false, core.eol native, no filters), as in a BuildKit or Kaniko container,
+which has no git configuration. A file of git-lfs stays the pointer that the repository holds.
 Mirrors: git convert.c, convert_to_working_tree; spec: gitattributes(5).
 """
 
@@ -14,19 +14,19 @@ from firkin.errors import ContextError
 
 NAMES = (b"text", b"crlf", b"eol", b"ident", b"working-tree-encoding")
 _UTF8 = (b"utf-8", b"utf8")
-# Python's, which no iconv has.
+# Encodings of Python that no iconv has.
 _NO_ENCODINGS = ("idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "palmos", "mbcs", "oem")
 _PRINTABLE = bytes(byte for byte in range(256) if (byte >= 32 and byte != 127) or byte in (8, 9, 12, 27))
 
 
 def is_converted(values: Mapping[bytes, Value]) -> bool:
-    """Say whether a file with these attributes may be written otherwise than it is kept."""
+    """Say whether a checkout may change the content of a file with these attributes."""
     encoding = values.get(b"working-tree-encoding")
     return values.get(b"ident") is True or bool(_line_ends(values)) or encoding is not None
 
 
 def to_working_tree(data: bytes, sha: str, values: Mapping[bytes, Value], path: str) -> bytes:
-    """Return a blob as a checkout writes it. Raises ContextError for an encoding that is none."""
+    """Return a blob as a checkout writes it. Raises ContextError for an encoding `true` or `false`."""
     if values.get(b"ident") is True:
         data = _with_ids(data, sha)
     kind = _line_ends(values)
@@ -36,17 +36,17 @@ def to_working_tree(data: bytes, sha: str, values: Mapping[bytes, Value], path: 
 
 
 def _line_ends(values: Mapping[bytes, Value]) -> str:
-    """Return "crlf", "auto-crlf" (for what looks like text), or "" where nothing is done."""
+    """Return "crlf", "auto-crlf" (only for files that look like text), or "" for no conversion."""
     text = values.get(b"text")
     if text not in (True, False, b"auto", b"input"):
-        text = values.get(b"crlf")  # what it was called before git 1.7.2
+        text = values.get(b"crlf")  # its name before git 1.7.2
     if text is False or values.get(b"eol") != b"crlf":
         return ""
     return "auto-crlf" if text == b"auto" else "crlf"
 
 
 def _converts(data: bytes, *, automatic: bool) -> bool:
-    """Say whether line feeds get a carriage return: there is one alone, and what may be binary is left alone."""
+    """Say whether line feeds get a carriage return: one has none yet and, if `automatic`, the file looks like text."""
     returns, feeds, pairs = data.count(b"\r"), data.count(b"\n"), data.count(b"\r\n")
     if feeds == pairs:
         return False
@@ -54,7 +54,7 @@ def _converts(data: bytes, *, automatic: bool) -> bool:
 
 
 def _is_binary(data: bytes) -> bool:
-    """Say whether a file without carriage returns looks like no text. Mirrors: gather_stats, convert_is_binary."""
+    """Say whether a file without carriage returns looks binary. Mirrors: gather_stats, convert_is_binary."""
     if b"\0" in data:
         return True
     printable = len(data) - len(data.translate(None, _PRINTABLE))
@@ -65,7 +65,7 @@ def _is_binary(data: bytes) -> bool:
 
 
 def _with_ids(data: bytes, sha: str) -> bytes:
-    """Put the blob's id into each `$Id$` and `$Id: ... $`, but not into those of other systems."""
+    """Put the blob's id into each `$Id$` and `$Id: ... $`, but not into those of other version control systems."""
     out = []
     at = 0
     while (dollar := data.find(b"$", at)) >= 0:
@@ -105,7 +105,7 @@ def _encoded(data: bytes, encoding: Value, path: str) -> bytes:
     try:
         return mark + data.decode("utf-8").encode(name)
     except (LookupError, UnicodeError):
-        return data  # git says so, and writes the file as it is
+        return data  # git reports the error and writes the file unconverted
 
 
 def _no_encoding(path: str) -> ContextError:

@@ -1,7 +1,7 @@
-"""A `.git` with what was asked for and nothing else, the same bytes for the same commit. Does I/O.
+"""Writes a `.git` with only the requested objects, the same bytes for the same commit. Does I/O.
 
-Servers pack what they send as they like, in another way each time: kept as it came, every later step
-would miss the cache. So the objects are written anew, in the order of their ids. Only `git` imports it.
+A server may pack the same objects differently each time. If its packs were kept, every later step would miss the
+cache. So the objects are written anew, in the order of their ids. Only `git` imports it.
 Spec: git gitformat-pack, gitformat-index.
 """
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _MOST_OBJECTS = 200_000
-"""So many are written one by one, whole; a longer history keeps the differences that it was sent as."""
+"""Up to so many objects are written anew, without deltas; with more objects the server's packs are kept."""
 
 
 class Kept(NamedTuple):
-    """What a `.git` is to hold: `commits` of history (0: all), and the ref that was asked for (or "")."""
+    """The contents of a `.git`: `commits` of history (0: all), and the ref that was asked for (or "")."""
 
     url: str
     wanted: str
@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 
 def write_git_directory(view: GitView, kept: Kept, place: str) -> None:
-    """Make a directory that git takes for a clone with the commit checked out, detached, and no credentials."""
+    """Make a `.git` directory: a clone with the commit checked out, HEAD detached, and no credentials."""
     objects, commit = view.objects, view.commit
     writer = _Writer(place, view.time_s or 0)
     writer.file("HEAD", commit.id + b"\n")
@@ -76,7 +76,7 @@ class _Writer:
         os.chmod(path, 0o644)
 
     def end(self) -> None:
-        """Set times (and the modes of directories), when nothing is made any more."""
+        """Set all times (and the modes of directories), after the last file was written."""
         for directory, _, names in os.walk(self.place, topdown=False):
             for name in names:
                 os.utime(f"{directory}/{name}", (self._time_s, self._time_s))
@@ -96,7 +96,7 @@ def _config(url: str, is_sha256: bool) -> bytes:
 
 
 def _history(objects: Objects, commit: Commit, commits: int) -> tuple[list[Commit], list[ObjectID]]:
-    """Return the commits within so many generations (0: all there are), and those whose parents are left out."""
+    """Return the commits within `commits` generations (0: all), and those whose parents are left out."""
     found: list[Commit] = []
     shallow: list[ObjectID] = []
     seen = {commit.id}
@@ -144,7 +144,7 @@ def _reachable(objects: Objects, history: list[Commit], wanted: str) -> set[Obje
 
 
 def _write_pack(objects: Objects, ids: list[ObjectID], writer: _Writer) -> None:
-    """Write the objects, whole and in the order given, as a pack with its index."""
+    """Write the objects, without deltas and in the given order, as a pack with its index."""
     hasher = new_hash(objects.id_bytes)
     entries: list[tuple[bytes, int, int | None]] = []
     staged = f"{writer.place}/objects/pack/new"
@@ -171,7 +171,7 @@ def _write_pack(objects: Objects, ids: list[ObjectID], writer: _Writer) -> None:
 
 
 def _deflated(objects: Objects, sha: ObjectID) -> Iterator[bytes]:
-    """Yield an object as it stands in a pack."""
+    """Yield an object in the format of a pack."""
     kind, size = objects.stat(sha)
     head = bytearray()
     byte, size = kind << 4 | size & 15, size >> 4
@@ -184,14 +184,14 @@ def _deflated(objects: Objects, sha: ObjectID) -> Iterator[bytes]:
     waiting = bytearray()
     for piece in objects.pieces(sha):
         waiting += piece
-        while len(waiting) >= _PIECE:  # the same pieces, however the server deflated it
+        while len(waiting) >= _PIECE:  # fixed sizes, so the bytes do not depend on the server's packing
             yield stream.compress(waiting[:_PIECE])
             del waiting[:_PIECE]
     yield stream.compress(waiting) + stream.flush()
 
 
 def _take_packs(objects: Objects, writer: _Writer) -> None:
-    """Take what was fetched as it is; single objects become a pack."""
+    """Keep the fetched packs unchanged; write the single objects as a pack."""
     for pack in objects.packs:
         name = f"{writer.place}/objects/pack/pack-{pack.checksum}"
         os.link(pack.path, f"{name}.pack")
@@ -203,7 +203,7 @@ def _take_packs(objects: Objects, writer: _Writer) -> None:
 
 
 def _write_index(view: GitView, path: str) -> None:
-    """Write an index that says nothing of files on a disk: git looks at their contents when it first needs to."""
+    """Write an index without stat data: git compares the contents of files when it first needs to."""
     hasher = new_hash(view.objects.id_bytes)
     with open(path, "xb") as file:
 

@@ -1,7 +1,7 @@
 """Git repositories behind a server of plain files (`git update-server-info`). Does I/O. Only `git_remote` imports it.
 
-An object is fetched by its id and must have it: alone, or with the pack that its index names.
-Alternates are not followed: a repository does not send its reader elsewhere.
+An object is fetched by its id, alone or with the pack whose index lists it. Its content must have that id.
+Alternates are not followed: a repository must not send its readers to another server.
 Spec: git gitprotocol-http, "dumb"; gitformat-pack.
 """
 
@@ -26,7 +26,7 @@ Read = Callable[[str], bytes | None]
 
 
 def dumb_refs(get: Read) -> tuple[dict[str, str], str]:
-    """Return the ids of all refs, HEAD and `REF^{}` included, and the branch that HEAD stands for, if any."""
+    """Return the ids of all refs, HEAD and `REF^{}` included, and the branch that HEAD points to, if any."""
     refs = {}
     branch = ""
     for line in (get("info/refs") or b"").splitlines():
@@ -48,7 +48,7 @@ def _is_id(text: bytes) -> bool:
 
 
 def fetch_dumb(get: Get, read: Read, objects: Objects, sha: str, commits: int) -> Objects:
-    """Fetch a commit (or tag) with its files and so many commits of history (0: all). Raises ValueError, KeyError."""
+    """Fetch a commit (or tag) with its files and `commits` commits of history (0: all). Raises ValueError, KeyError."""
     _DumbFetch(get, read, objects).run(ObjectID(sha.encode()), commits)
     return objects
 
@@ -58,7 +58,7 @@ class _DumbFetch:
         self._get = get
         self._read = read
         self._objects = objects
-        self._packs: dict[str, PackIndex | None] | None = None  # those not yet fetched, by name; their indexes
+        self._packs: dict[str, PackIndex | None] | None = None  # the packs not yet fetched, by name, with their indexes
         self._count = 0
 
     def run(self, sha: ObjectID, commits: int) -> None:
@@ -97,7 +97,7 @@ class _DumbFetch:
                     self._have(below)
 
     def _have(self, sha: ObjectID) -> int:
-        """Return the kind of an object, which is fetched if it is not here yet."""
+        """Return the kind of an object; fetch the object if it is missing."""
         if sha not in self._objects:
             name = sha.decode()
             path = self._place()
@@ -112,7 +112,7 @@ class _DumbFetch:
         return f"{self._objects.directory}/fetched-{self._count}"
 
     def _take_pack_with(self, sha: ObjectID) -> None:
-        """Fetch the pack that has an object. Its objects get the ids that their contents have, not those it claims."""
+        """Fetch the pack that has an object. Ids are computed from the contents, not taken from the pack's index."""
         raw = bytes.fromhex(sha.decode())
         packs = self._list_packs()
         for name, index in packs.items():

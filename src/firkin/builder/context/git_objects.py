@@ -1,6 +1,6 @@
 """The objects of one fetched repository: packs and single ones, in files below a directory. Does I/O.
 
-Every object has the id that its content has, whatever the server called it. Only the git modules of context/ import it.
+The id of each object is computed from its content; the server's is not trusted. Only git modules of context/ import it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class _Single(NamedTuple):
     path: str
     kind: int
     size: int
-    start: int  # where in the inflated file the content begins
+    start: int  # offset of the content in the inflated file
 
 
 class Objects:
-    """What was fetched. `directory` is made; a `budget` limits what all of it comes to. Reading is thread-safe."""
+    """The fetched objects. `directory` is created; the `budget` limits their total. Reading is thread-safe."""
 
     def __init__(self, directory: str, id_bytes: int, budget: Budget) -> None:
         self.directory = directory
@@ -42,11 +42,11 @@ class Objects:
         os.makedirs(directory, 0o700)
 
     def add_pack(self, path: str) -> None:
-        """Take a pack, which stays where it is. Raises ValueError for a damaged one."""
+        """Add a pack, whose file must stay where it is. Raises ValueError for a damaged one."""
         self.packs.append(Pack(path, self.id_bytes, self._budget))
 
     def add_single(self, path: str, sha: ObjectID) -> None:
-        """Take a file with one deflated object, which stays where it is. Raises ValueError, also for another id."""
+        """Add one deflated object, whose file must stay where it is. Raises ValueError, also if it has another id."""
         damaged = ValueError(f"object {sha.decode()} is damaged")
         with open(path, "rb") as file:
             head = zlib.decompressobj().decompress(file.read(4096), _MAX_HEADER_BYTES).partition(b"\0")[0]
@@ -93,7 +93,7 @@ class Objects:
             skip = max(0, skip - len(piece))
 
     def read(self, sha: ObjectID, kind: int, most_bytes: int = _MAX_PARSED_BYTES) -> bytes:
-        """Return an object's content; raises KeyError, ValueError for another kind, or for more than so many bytes."""
+        """Return an object's content; raises KeyError, ValueError for another kind or for more than `most_bytes`."""
         found, size = self.stat(sha)
         if found != kind:
             raise ValueError(f"{sha.decode()} is no {KIND_NAMES[kind].decode()}")
@@ -102,7 +102,7 @@ class Objects:
         return b"".join(self.pieces(sha))
 
     def parsed(self, sha: ObjectID) -> ShaFile:
-        """Return an object that is no blob; raises KeyError, ValueError."""
+        """Return a commit, tree or tag; raises KeyError, ValueError."""
         kind, _ = self.stat(sha)
         if kind == BLOB:
             raise ValueError(f"{sha.decode()} is a file")
@@ -110,7 +110,7 @@ class Objects:
         return ShaFile.from_raw_string(kind, self.read(sha, kind), sha, object_format=form)
 
     def commit(self, sha: ObjectID) -> Commit:
-        """Return the commit that an object is or, being a tag, names; raises KeyError, ValueError."""
+        """Return a commit, or the commit that a tag names; raises KeyError, ValueError."""
         found = self.parsed(sha)
         while found.type_num == TAG:
             found = self.parsed(found.object[1])  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ class Objects:
 
 
 def _inflated(path: str, size: int) -> Iterator[bytes]:
-    """Yield exactly `size` inflated bytes of a file; raises ValueError where there are more or fewer."""
+    """Yield exactly `size` inflated bytes of a file; raises ValueError if there are more or fewer."""
     with open(path, "rb") as file:
         data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     yield from inflated(data, 0, size)

@@ -1,8 +1,8 @@
 """One pack of git objects in a file: its ids, found by reading it once, and its objects. Does I/O.
 
-A pack comes from strangers. Whole objects are read in pieces, whatever their size. Differences are applied in memory.
-git makes none of files above `core.bigFileThreshold`, and no chains longer than `pack.depth` may be; a pack that has
-such is refused. A `Budget` limits the number and the total size of all objects.
+A pack is not trusted. Whole objects are read in pieces, whatever their size. Deltas are applied in memory. git makes
+no deltas for files above `core.bigFileThreshold`, and no chains longer than the maximum of `pack.depth`; a pack that
+has them is refused. A `Budget` limits the number and the total size of all objects.
 Only the git modules of context/ import it.
 Spec: git gitformat-pack. Mirrors: git index-pack.
 """
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
 KIND_NAMES = {1: b"commit", 2: b"tree", 3: b"blob", 4: b"tag"}
 _OFFSET_DELTA, _ID_DELTA = 6, 7
-MAX_DELTA_BYTES = 512 << 20  # core.bigFileThreshold as it comes
-_MAX_DEPTH = 4095  # the most that pack.depth can be
+MAX_DELTA_BYTES = 512 << 20  # the default of core.bigFileThreshold
+_MAX_DEPTH = 4095  # the maximum of pack.depth
 _PIECE = 256 << 10
 _HELD = 96 << 20
 _MAX_SIZE = 1 << 62
-_NONE = 0xFFFFFFFF  # no object: a pack's header counts fewer
+_NONE = 0xFFFFFFFF  # no object: a pack cannot have so many
 
 
 class Budget:
-    """How much may still come: of entries, and of bytes. `what` is for the message. Raises LimitReached."""
+    """Counts entries and bytes up to the limits. `what` is for the message."""
 
     def __init__(self, limits: UnpackLimits, what: str) -> None:
         self._limits = limits
@@ -47,7 +47,7 @@ class Budget:
         self._entries = self._bytes = 0
 
     def take(self, entries: int, size_bytes: int) -> None:
-        """Count something, or refuse it. Raises LimitReached."""
+        """Count entries and bytes. Raises LimitReached if there are too many."""
         self._entries += entries
         self._bytes += size_bytes
         if self._limits.entries and self._entries > self._limits.entries:
@@ -57,12 +57,12 @@ class Budget:
 
 
 def new_hash(id_bytes: int) -> _Hash:
-    """Return the hash that objects with ids of so many bytes are named by."""
+    """Return a new hasher for objects whose ids have so many bytes."""
     return hashlib.sha1(usedforsecurity=False) if id_bytes == 20 else hashlib.sha256()
 
 
 def inflated(data: memoryview, at: int, size: int) -> Generator[bytes, None, int]:
-    """Yield exactly `size` bytes in pieces, inflated from `at` on; return where they end.
+    """Yield exactly `size` bytes in pieces, inflated from offset `at` on; return the offset after them.
 
     Raises ValueError, zlib.error.
     """
@@ -89,7 +89,7 @@ def inflated(data: memoryview, at: int, size: int) -> Generator[bytes, None, int
 
 
 def _inflate(data: memoryview, at: int, size: int, sink: Callable[[bytes], object]) -> int:
-    """Give what is `inflated` to `sink`; return where it ends. Raises ValueError, zlib.error."""
+    """Pass the `inflated` pieces to `sink`; return the offset after them. Raises ValueError, zlib.error."""
     pieces = inflated(data, at, size)
     while True:
         try:
@@ -100,9 +100,9 @@ def _inflate(data: memoryview, at: int, size: int, sink: Callable[[bytes], objec
 
 
 class Pack:
-    """A pack at `path`, read through and checked. Raises ValueError for one that is damaged, LimitReached for too much.
+    """A pack at `path`, read and checked completely. Raises ValueError if it is damaged, LimitReached.
 
-    `ids` has the place of each object by its id in binary; the other methods take that place.
+    `ids` maps the binary id of each object to its place, a number that the other methods take.
     """
 
     def __init__(self, path: str, id_bytes: int, budget: Budget) -> None:
@@ -114,20 +114,20 @@ class Pack:
                 raise ValueError("the pack is cut short")
             self._data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         self._offsets = array("Q")
-        self._starts = array("Q")  # where the deflated bytes begin
-        self._kinds = bytearray()  # as resolved
-        self._sizes = array("Q")  # as resolved
-        self._stated = array("Q")  # of what is deflated: the object, or the difference
+        self._starts = array("Q")  # offsets of the deflated bytes
+        self._kinds = bytearray()  # of the resolved object
+        self._sizes = array("Q")  # of the resolved object
+        self._stated = array("Q")  # sizes of the inflated bytes: those of an object, or of a delta
         self._bases = array("I")
         self._sums = array("I")
         self._held: OrderedDict[int, bytes] = OrderedDict()
         self._held_bytes = 0
-        self._lock = Lock()  # of what is held: steps run side by side
+        self._lock = Lock()  # guards `_held`: steps run in parallel
         self._read_all(budget)
 
     @property
     def checksum(self) -> str:
-        """What the pack ends with, in hexadecimal."""
+        """The checksum at the end of the pack, in hexadecimal."""
         return self._data[-self._id_bytes :].hex()
 
     def kind(self, place: int) -> int:
@@ -139,7 +139,7 @@ class Pack:
         return self._sizes[place]
 
     def pieces(self, place: int) -> Iterator[bytes]:
-        """Yield an object's content; a whole one is never held at once. Raises ValueError."""
+        """Yield an object's content, in pieces unless it is a delta. Raises ValueError."""
         if self._bases[place] != _NONE:
             with self._lock:
                 data = self._resolved(place)
@@ -148,7 +148,7 @@ class Pack:
         yield from inflated(self._data, self._starts[place], self._sizes[place])
 
     def write_index(self, path: str) -> None:
-        """Write the `.idx` that git wants beside the pack."""
+        """Write the `.idx` that git needs beside the pack."""
         entries = [(sha, self._offsets[place], self._sums[place]) for sha, place in sorted(self.ids.items())]
         with open(path, "wb") as file:
             write_pack_index_v2(file, entries, bytes(self._data[-self._id_bytes :]))
@@ -177,7 +177,7 @@ class Pack:
     def _read_one(
         self, place: int, at: int, budget: Budget, by_base: dict[int, list[int]], by_id: dict[bytes, list[int]]
     ) -> int:
-        """Note what is at `at`, and the id of a whole object; return where it ends."""
+        """Record the object at offset `at`, with its id if it is whole; return the offset after it."""
         data, start = self._data, at
         byte = data[at]
         kind, size, shift = byte >> 4 & 7, byte & 15, 4
@@ -205,7 +205,7 @@ class Pack:
         elif kind == _ID_DELTA:
             by_id[bytes(data[at : at + self._id_bytes])].append(place)
             at += self._id_bytes
-            base = _NONE - 1  # known once that object is
+            base = _NONE - 1  # set when the object with that id is found
         elif kind not in KIND_NAMES:
             raise ValueError(f"an object has the unknown kind {kind}")
         self._offsets.append(start)
@@ -227,7 +227,7 @@ class Pack:
         return at
 
     def _resolve_all(self, budget: Budget, by_base: dict[int, list[int]], by_id: dict[bytes, list[int]]) -> None:
-        """Find the ids of all differences, those to one object after the other."""
+        """Find the ids of all deltas, depth first from each whole object."""
         left = sum(map(len, by_base.values())) + sum(map(len, by_id.values()))
         for sha, place in list(self.ids.items()):
             waiting = [(place, iter([*by_base.pop(place, ()), *by_id.pop(sha, ())]))]
@@ -258,7 +258,7 @@ class Pack:
         return sha
 
     def _resolved(self, place: int, budget: Budget | None = None) -> bytes:
-        """Return the content of an object that may be kept as a difference."""
+        """Return the content of an object that may be stored as a delta."""
         chain = []
         while place not in self._held and self._bases[place] != _NONE:
             chain.append(place)
@@ -288,7 +288,7 @@ class Pack:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _deflated(self, place: int) -> bytes:
-        """Return what is deflated for an object: itself, or its difference."""
+        """Return the inflated bytes of an object: its content, or its delta. Raises ValueError."""
         size = self._stated[place]
         if size > MAX_DELTA_BYTES:
             raise _too_large_to_differ(size)
@@ -297,7 +297,7 @@ class Pack:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _hold(self, place: int, data: bytes) -> None:
-        """Keep what differences are likely to be applied to next."""
+        """Cache a content: later deltas are likely to have it as their base."""
         self._held[place] = data
         self._held_bytes += len(data)
         while self._held_bytes > _HELD and len(self._held) > 1:
@@ -312,7 +312,7 @@ def _too_large_to_differ(size: int) -> ValueError:
 
 
 def _number(data: bytes, at: int) -> tuple[int, int]:
-    """Read a size at the head of a difference."""
+    """Read a size at the head of a delta; return it and the position after it. Raises ValueError."""
     value = shift = 0
     while True:
         if at >= len(data) or shift > 63:

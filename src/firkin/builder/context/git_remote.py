@@ -1,7 +1,7 @@
-"""A git repository elsewhere: what its refs say, and one commit of it. Does I/O. Only `git` imports it.
+"""A remote git repository: its refs, and one commit of it. Does I/O. Only `git` imports it.
 
-Over http(s) with a git server or a server of plain files, over ssh, or by the git protocol; objects named by
-sha1 or sha256.
+It is reached over http(s) with a git server or a server of plain files, over ssh, or by the git protocol. Ids of
+objects are sha1 or sha256.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _HEX = frozenset("0123456789abcdef")
 
 
 class Found(NamedTuple):
-    """What a ref names.
+    """A resolved ref.
 
-    `wanted` is the object, a commit or an annotated tag. `commit` is the commit that it leads to, "" where only an
-    object's id was given. `ref` is the full name of the ref, "" for an object's id.
+    `wanted` is the id of the object, a commit or an annotated tag. `commit` is the id of the commit that it leads to,
+    "" if only an object's id was given. `ref` is the full name of the ref, "" for an object's id.
     """
 
     wanted: str
@@ -52,7 +52,7 @@ class Found(NamedTuple):
 
 
 class Remote:
-    """A repository elsewhere. Close it."""
+    """A remote repository. The caller closes it."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Remote:
         credentials: GitCredentials,
     ) -> GitClient:
         if address.scheme in ("http", "https"):
-            # Logins stand in no address from here on: dulwich puts addresses into its messages.
+            # The address loses its login here, because dulwich puts addresses into its messages.
             self._place = f"{address.scheme}://{address.host}/{address.path.strip('/')}"
             login = user_information(f"{address.scheme}://{address.login}@{address.host}") if address.login else ""
             header = login or credentials.authorization(address)
@@ -99,9 +99,9 @@ class Remote:
             self._web.close()
 
     def resolve(self, ref: str) -> Found:
-        """Return what a branch, tag, other ref or commit is (HEAD for ""). A branch goes before a tag of its name.
+        """Resolve a branch, tag, other ref or commit id (HEAD for ""). A branch wins over a tag of the same name.
 
-        Raises ContextError for a ref that is not there, ValueError for an empty repository.
+        Raises ContextError for an unknown ref, ValueError for an empty repository.
         """
         if len(ref) in (40, 64) and _HEX.issuperset(ref):
             return Found(ref, "", "")
@@ -116,7 +116,7 @@ class Remote:
         raise _no_ref(wanted, refs)
 
     def _refs(self) -> tuple[dict[str, str], str]:
-        """Return the ids of all refs, `REF^{}` included, and what HEAD stands for."""
+        """Return the ids of all refs, `REF^{}` included, and the ref that HEAD points to."""
         try:
             found = self._client.get_refs(self._path.encode())
         except PlainFiles:
@@ -126,9 +126,9 @@ class Remote:
         return refs, head
 
     def fetch(self, sha: str, commits: int, scratch: Scratch, budget: Budget) -> Objects:
-        """Fetch a commit with so much of its history (0: all), or all where the server gives no single commits.
+        """Fetch a commit with `commits` of its history (0: all). If the server sends no single commits, fetch all.
 
-        Raises LimitReached when the `budget` is spent.
+        Raises ValueError for a missing commit, LimitReached when the `budget` is spent.
         """
         wanted = ObjectID(sha.encode())
         id_bytes = len(sha) // 2
@@ -139,7 +139,7 @@ class Remote:
         except PlainFiles:
             return fetch_dumb(self._get, self._small_file, Objects(scratch("git"), id_bytes, budget), sha, commits)
         except (GitProtocolError, HangupException):
-            pass  # not every server gives commits by their ids
+            pass  # not every server sends commits by their ids
         objects = self._take_pack(_branches_and_tags, None, Objects(scratch("git"), id_bytes, budget))
         if wanted not in objects:
             raise ValueError(f"it has no commit {sha}")
@@ -148,7 +148,7 @@ class Remote:
     def _take_pack(
         self, want: Callable[[Mapping[Ref, ObjectID]], list[ObjectID]], depth: int | None, objects: Objects
     ) -> Objects:
-        """Fetch what is wanted of the server's refs, as one pack."""
+        """Fetch the objects that `want` chooses from the server's refs, as one pack."""
 
         def wants(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
             return want(refs)
@@ -169,7 +169,7 @@ class Remote:
         return objects
 
     def _get(self, name: str, path: str) -> bool:
-        """Fetch a file of a repository behind a server of plain files to `path`; say whether there is one."""
+        """Fetch a file of the repository from a server of plain files to `path`; say whether it exists."""
         assert self._web is not None
         exchange = self._web.open(f"{self._place}/{name}", accept=(200, 404))
         try:
@@ -184,7 +184,7 @@ class Remote:
             exchange.close()
 
     def _small_file(self, name: str) -> bytes | None:
-        """Return such a file that is read at once, None where there is none."""
+        """Return the bytes of such a file, None if it does not exist."""
         assert self._web is not None
         exchange = self._web.open(f"{self._place}/{name}", accept=(200, 404))
         try:
@@ -201,7 +201,7 @@ class Remote:
 
 
 def _candidates(ref: str) -> tuple[str, ...]:
-    """Return the whole names that a ref may stand for, the first that exists counting."""
+    """Return the full names that a ref may stand for; the first one that exists counts."""
     if ref == "HEAD" or ref.startswith("refs/"):
         return (ref,)
     return f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/{ref}", ref

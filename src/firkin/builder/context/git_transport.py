@@ -1,4 +1,4 @@
-"""How dulwich reaches repositories: http by firkin's own transport, ssh by the ssh program. Does I/O.
+"""Connects dulwich to repositories: http by firkin's own transport, ssh by the ssh program. Does I/O.
 
 Only `git_remote` imports it.
 """
@@ -23,7 +23,7 @@ from firkin.registry.transport import Exchange
 from firkin.registry.url import split_url
 
 _IDENTITIES = ("id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk")
-_CREDENTIALS = ("GIT_TOKEN", "GIT_USERNAME", "GIT_PASSWORD")  # of http; no business of ssh's
+_CREDENTIALS = ("GIT_TOKEN", "GIT_USERNAME", "GIT_PASSWORD")  # for http only; ssh must not see them
 _REFS = ("/info/refs?service=git-upload-pack", "/info/refs")
 _ANY = tuple(range(200, 600))
 
@@ -32,19 +32,19 @@ MAX_TALK_BYTES = 128 << 20
 
 
 class Talk:
-    """What a server says besides packs: refs, progress. It is limited, for dulwich holds refs. Raises ValueError."""
+    """Limits what a server sends besides packs (refs, progress), because dulwich keeps refs in memory."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
     def take(self, size_bytes: int) -> None:
-        """Count what came; a pack's bytes are taken back (negative) by who wrote them. Raises ValueError."""
+        """Count received bytes. The writer of a pack subtracts its bytes again (negative). Raises ValueError."""
         self._bytes += size_bytes
         if self._bytes > MAX_TALK_BYTES:
             raise ValueError(f"the server says more than {MAX_TALK_BYTES >> 20} MiB besides its objects")
 
     def counted(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-        """Return the same function, counting."""
+        """Return the same function, but it counts the bytes and raises TimeoutError for None."""
 
         def counting(size: int) -> bytes:
             data: bytes | None = read(size)
@@ -57,7 +57,7 @@ class Talk:
 
 
 class _Answer:
-    """What dulwich looks at of an answer."""
+    """An HTTP answer, with the attributes that dulwich uses."""
 
     def __init__(self, exchange: Exchange, asked: str) -> None:
         self._exchange = exchange
@@ -86,13 +86,13 @@ class _Answer:
 
 
 class PlainFiles(GitProtocolError):
-    """The server knows nothing of git: it has the repository's files as they are."""
+    """The server does not speak git's protocol; it serves the repository's files."""
 
 
 class HttpGitClient(AbstractHttpGitClient):
-    """Git over http(s): proxies, certificates, redirects and retries are those of all other requests.
+    """Git over http(s), with the same proxies, certificates, redirects and retries as all other requests.
 
-    Raises PlainFiles for a server without git; `git_dumb.py` reads what it has.
+    Raises PlainFiles for a server without git; `git_dumb.py` reads such a repository.
     """
 
     def __init__(self, place: str, web: Web, talk: Talk) -> None:
@@ -103,7 +103,7 @@ class HttpGitClient(AbstractHttpGitClient):
         self._fetch_capabilities.discard(CAPABILITY_PACKFILE_URIS)
 
     def _get_url(self, path: str | bytes) -> str:
-        return self._place + "/"  # no joining: a path like `//host/x` would lead to another host
+        return self._place + "/"  # not urljoin: a path like `//host/x` would lead to another host
 
     def _discover_references(self, *arguments: Any, **named: Any) -> Any:
         found = super()._discover_references(*arguments, **named)
@@ -131,7 +131,7 @@ class HttpGitClient(AbstractHttpGitClient):
 
 
 class TcpGitClient(TCPGitClient):
-    """Git by its own protocol. A server that says nothing for `timeout_s` is not waited for."""
+    """Git by its own protocol. It gives up on a server that sends nothing for `timeout_s`."""
 
     def __init__(self, host: str, port: int | None, talk: Talk, timeout_s: float) -> None:
         super().__init__(host, port)
@@ -140,7 +140,7 @@ class TcpGitClient(TCPGitClient):
 
     def _connect(self, *arguments: Any, **named: Any) -> Any:
         protocol, can_read, stderr = super()._connect(*arguments, **named)
-        # dulwich has no timeouts; the option belongs to the connection, whoever's descriptor it is set by.
+        # dulwich has no timeouts. The option belongs to the connection, so any descriptor of it can set it.
         reader: Any = protocol.read
         with socket.socket(fileno=os.dup(reader.__self__.fileno())) as connection:
             whole, part = divmod(self._timeout_s, 1)
@@ -165,7 +165,7 @@ class SshGitClient(SSHGitClient):
 
 
 class SshProgram(SSHVendor):
-    """Runs `ssh` (or GIT_SSH_COMMAND) with the environment that the request brought."""
+    """Runs `ssh` (or GIT_SSH_COMMAND) with the environment of the request."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = {name: value for name, value in environ.items() if name not in _CREDENTIALS}
@@ -181,7 +181,7 @@ class SshProgram(SSHVendor):
         ssh_command: str | None = None,
         protocol_version: int | None = None,
     ) -> SubprocessWrapper:
-        """Start the program on a host's git; it never asks anything.
+        """Start the program for git on a host, without prompts.
 
         Raises ValueError for a host or user that would be an option.
         """
@@ -203,9 +203,9 @@ class SshProgram(SSHVendor):
         return SubprocessWrapper(process)
 
     def _own_command(self, username: str | None) -> tuple[list[str], str | None]:
-        """Return how to start ssh so that it finds the user's files: it asks the user database where they are.
+        """Return a command for ssh that finds the user's files. ssh takes the home directory from the user database.
 
-        In a user namespace that says root, whose home is not the user's.
+        In a user namespace it finds root there, whose home is not the user's.
         """
         home = self._environ.get("HOME", "")
         if not home or home == _home_of_this_user():

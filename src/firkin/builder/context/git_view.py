@@ -1,4 +1,4 @@
-"""The tree of a commit as a View, read from a repository's objects, as a checkout would have it. Does I/O.
+"""The tree of a commit as a View with the files of a checkout, read from a repository's objects. Does I/O.
 
 Only the git modules of context/ import it.
 """
@@ -34,7 +34,7 @@ from firkin.layer.change import Content, Entry, View
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# What dulwich raises for servers and repositories that are not what they should be.
+# The errors that dulwich raises for faulty servers and repositories.
 FAILURES = (
     GitProtocolError, HangupException, NotGitRepository, FileFormatException, ChecksumMismatch, ApplyDeltaError,
     OSError, KeyError, IndexError, ValueError, AssertionError, EOFError, StructError, ZlibError,
@@ -43,14 +43,14 @@ _END_OF_TIME_S = 253402300800  # the year 10000: no layer holds a later time
 _FILE, _LINK, SUBMODULE, DIRECTORY = 0o100000, 0o120000, 0o160000, 0o040000
 _MAX_TARGET_BYTES = 4095
 _MAX_CONVERTED_BYTES = 256 << 20
-_MAX_ATTRIBUTES_BYTES = 16 << 20  # of all of a tree's .gitattributes that differ
-_SMALL, _HELD = 64 << 10, 256 << 20  # contents that are given as bytes: each, and all together
-_MAX_KNOWN = 50_000  # what is kept at hand of paths and entries
+_MAX_ATTRIBUTES_BYTES = 16 << 20  # of all distinct .gitattributes of a tree
+_SMALL, _HELD = 64 << 10, 256 << 20  # limits of contents returned as bytes: of each, and of all together
+_MAX_KNOWN = 50_000  # how many paths and entries are cached
 
 
 class Total(NamedTuple):
-    """What a tree comes to, everything below included: its entries, those that are no directories, their bytes, the
-    bytes of its longest path; whether there are submodules and attributes."""
+    """Totals of a tree and everything below it: entries, non-directories among them (`files`), their bytes, the
+    bytes of the longest path; whether there are submodules and attributes."""
 
     entries: int = 0
     files: int = 0
@@ -63,18 +63,18 @@ class Total(NamedTuple):
 class GitView:
     """The tree of a commit as a View, read from the repository's objects.
 
-    What it comes to is counted before anything looks at it, and taken from the `budget`: few objects that name each
-    other many times are a tree without end. Raises ContextError for what git would not check out, LimitReached.
+    Its total is counted first and taken from the `budget`: a few objects that name each other many times can make a
+    huge tree. Raises ContextError for a tree that git would not check out, LimitReached.
     """
 
     def __init__(self, objects: Objects, commit: Commit, budget: Budget) -> None:
         self.objects = objects
         self.commit = commit
-        # Git takes a time that no clock has for 0 as well.
+        # Git also treats an impossible time as 0.
         self.time_s: int | None = commit.commit_time if abs(commit.commit_time) < _END_OF_TIME_S else 0
         self._time_ns = self.time_s * 1_000_000_000
         self._trees: OrderedDict[ObjectID, dict[str, tuple[int, ObjectID]]] = OrderedDict()
-        self._at_hand = 0  # entries of those
+        self._at_hand = 0  # how many entries `_trees` has
         self._directories: dict[str, ObjectID] = {}
         self._inside: dict[str, View] = {}
         self._attributes = Attributes(self._attributes_of, NAMES)
@@ -87,7 +87,7 @@ class GitView:
         budget.take(self.total.entries, self.total.size)
 
     def attach(self, path: str, view: View) -> None:
-        """Show another tree at a directory: a submodule."""
+        """Show another tree at a directory: a submodule, or `.git`."""
         self._inside[path] = view
 
     def gitlinks(self) -> Iterator[tuple[str, str]]:
@@ -137,7 +137,7 @@ class GitView:
             return Entry("dir", 0o755, mtime_ns=self._time_ns)
         size = self.objects.stat(sha)[1]
         if kind == _LINK:
-            # No link is so long: who checks links sees that.
+            # No file system has such a long target: an empty one is refused where links are checked.
             target = b"" if size > _MAX_TARGET_BYTES else self._bytes(sha)
             return Entry("symlink", 0o777, mtime_ns=self._time_ns, target=os.fsdecode(target))
         values = self._values(path)
@@ -157,7 +157,7 @@ class GitView:
         return sorted(names, key=os.fsencode)
 
     def content(self, path: str) -> Content:
-        """Return a file's bytes, or where they are; raises KeyError."""
+        """Return a file's bytes, or the path of a file with them; raises KeyError."""
         inside = self._in(path)
         if inside is not None:
             return inside[0].content(inside[1])
@@ -168,7 +168,7 @@ class GitView:
         size, place = self._convert(path, found[1], values) if values else (self.objects.stat(found[1])[1], "")
         if place:
             return place
-        if size > _SMALL or self._given > _HELD:  # a step may hold all that it is given
+        if size > _SMALL or self._given > _HELD:  # a step may keep all contents in memory
             return self._spool(path, found[1], values)
         self._given += size
         return self._checked_out(path, found[1], values)
@@ -186,7 +186,7 @@ class GitView:
         return to_working_tree(data, sha.decode(), values, path) if values else data
 
     def _convert(self, path: str, sha: ObjectID, values: Mapping[bytes, Value]) -> tuple[int, str]:
-        """Return the size of a file as it is checked out, and where it is: "" for a small one."""
+        """Return the size of a file as it is checked out, and its path, "" if it is small. Raises ContextError."""
         key = (sha, tuple(sorted(values.items())))
         found = self._converted.get(key)
         if found is None:
@@ -213,7 +213,7 @@ class GitView:
             raise _damaged(sha, error) from error
 
     def _keep(self, data: bytes) -> str:
-        """Put what was converted into a file, one for the same bytes."""
+        """Write a converted content to a file and return its path; equal contents share one file."""
         place = f"{self.objects.directory}/converted-{sha256(data).hexdigest()}"
         if not os.path.exists(place):
             made = f"{place}.{os.urandom(8).hex()}"
@@ -241,7 +241,7 @@ class GitView:
         tree = self._directory(directory)
         found = self._tree(tree).get(ATTRIBUTES) if tree is not None else None
         if found is None or found[0] & 0o170000 != _FILE:
-            return None  # git takes no link for one
+            return None  # git ignores a .gitattributes that is a link
         text = self._attribute_texts.get(found[1])
         if text is None:
             size = self.objects.stat(found[1])[1]
@@ -271,7 +271,7 @@ class GitView:
         return self._tree(tree).get(name) if tree is not None else None
 
     def _directory(self, path: str) -> ObjectID | None:
-        """Return the tree at a path, None where there is no directory of this repository."""
+        """Return the tree at a path, None if it is not a directory of this repository."""
         unknown = []
         tree: ObjectID | None = None
         while path and (tree := self._directories.get(path)) is None:
@@ -290,7 +290,7 @@ class GitView:
         return tree
 
     def _tree(self, sha: ObjectID, path: str = "") -> dict[str, tuple[int, ObjectID]]:
-        """Return mode and id by name; raises ContextError. `path` is where it is, for messages."""
+        """Return mode and id by name; raises ContextError. `path` is the tree's path, for messages."""
         known = self._trees.get(sha)
         if known is None:
             try:
@@ -304,13 +304,13 @@ class GitView:
             while self._at_hand > _MAX_KNOWN and len(self._trees) > 1:
                 try:
                     self._at_hand -= len(self._trees.popitem(last=False)[1]) + 1
-                except KeyError:  # another thread was quicker
+                except KeyError:  # another thread removed it first
                     break
         return known
 
     def _count(self, root: ObjectID) -> Total:
-        """Return what a tree comes to. Each tree is looked at once, however often it is named."""
-        # A level: the tree, its name, what is left to look at, the sum so far.
+        """Return the totals of a tree. Each tree is read once, however often it is named."""
+        # A level has the tree, its name, the entries that are left, and the sum so far.
         levels = [_Level(root, "", iter(self._tree(root).items()))]
         while True:
             level = levels[-1]
@@ -386,7 +386,7 @@ def _damaged(sha: ObjectID, error: Exception) -> ContextError:
 
 
 def read_tree(raw: bytes, id_bytes: int) -> list[tuple[str, int, ObjectID]]:
-    """Return name, mode and id of each entry of a tree object, doubles included. Raises ContextError.
+    """Return name, mode and id of each entry of a tree object, duplicates included. Raises ContextError.
 
     Spec: git Documentation/technical, `MODE SP NAME NUL ID`, the id in binary.
     """
@@ -407,7 +407,7 @@ def read_tree(raw: bytes, id_bytes: int) -> list[tuple[str, int, ObjectID]]:
 
 
 def _check_tree(names: list[str], path: str) -> None:
-    """Refuse what git would not check out: no names, names twice, and a `.git` of the tree's own."""
+    """Refuse names that git would not check out: empty ones, duplicates, and a `.git` in the tree."""
     check_names(names, path)
     for name in names:
         if name.lower() == ".git":
@@ -416,6 +416,6 @@ def _check_tree(names: list[str], path: str) -> None:
 
 
 def failure_text(error: Exception) -> str:
-    """Return what to tell of an error of the library's, on one line."""
+    """Return the message of an error of the library, on one line."""
     text = " ".join(str(error).split())
     return text or type(error).__name__

@@ -57,6 +57,6 @@ def gs_config(environ: Mapping[str, str]) -> GCSConfig:
             raise UsageError(f"{variable} names `{value}`, which is no file", code="object-credentials")
         found[name] = value
     emulator = environ.get("STORAGE_EMULATOR_HOST", "")
-    if emulator:  # as Google's own libraries have it: without credentials
+    if emulator:  # without credentials, as in Google's own libraries
         found = {"base_url": emulator if "://" in emulator else f"http://{emulator}", "skip_signature": True}
     return found  # type: ignore[return-value]

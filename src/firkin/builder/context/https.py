@@ -1,4 +1,4 @@
-"""Files from http and https: ADD's downloads, and contexts behind a URL. Does I/O. Solve and contexts import it.
+"""Files from http and https: ADD's downloads, and contexts given by a URL. Does I/O. Contexts import it.
 
 Mirrors: moby/buildkit source/http.
 """
@@ -28,15 +28,15 @@ _MAX_REDIRECTS = 10
 _MAX_BYTES = 64 << 30
 _MAX_PAUSE_S = 30.0
 _BUFFER = 1 << 20
-# As Go's client asks for it, so that servers answer (and ETags are) as to other builders.
+# Go's client sends the same, so servers give the same answers and ETags as to other builders.
 _ENCODING = ("Accept-Encoding", "gzip")
 
 
 class Web:
-    """Requests with redirects, authorization by origin, and further attempts. Thread-safe.
+    """Requests with redirects, authorization by origin, and retries. Thread-safe.
 
-    `authorizations` maps an origin (`Url.origin`) to the value of its Authorization header; a URL's own user
-    information goes before. It is sent to the origin that it belongs to and nowhere else.
+    `authorizations` maps an origin (`Url.origin`) to the value of its Authorization header; the user information
+    in a URL takes precedence. Each value is sent to its own origin only.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Web:
                 pause = retry_after_s(exchange.head(), self._now_s) or 0.0
                 exchange.close()
             except RegistryError as error:
-                # What the transport says of hosts that cannot be reached is about registries.
+                # Other hints of the transport are about registries.
                 hints = error.hints if error.code in ("registry-tls", "registry-proxy") else ()
                 failure = ContextError(f"cannot fetch {shown}: {error.message}", code="fetch", hints=hints)
                 temporary = error.temporary
@@ -122,7 +122,7 @@ def _refused(shown: str, status: int) -> ContextError:
 
 
 def user_information(address: str) -> str:
-    """Return the Authorization header that `https://user:password@host` stands for."""
+    """Return the Authorization header for `https://user:password@host`."""
     rest = address.partition("://")[2]
     authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
     user, at, _ = authority.rpartition("@")
@@ -136,7 +136,7 @@ def user_information(address: str) -> str:
 
 
 class _Known(msgspec.Struct):
-    """What is remembered of a download."""
+    """The record of a download."""
 
     digest: str
     size: int
@@ -146,7 +146,7 @@ class _Known(msgspec.Struct):
 
 
 class Fetched(NamedTuple):
-    """A download on this machine. `mtime_s` is Last-Modified, 0 where the server did not say."""
+    """A download on this machine. `mtime_s` is Last-Modified, 0 if the server did not send it."""
 
     path: str
     digest: str
@@ -157,7 +157,7 @@ class Fetched(NamedTuple):
 class Downloads:
     """The downloads of one build. `directory` keeps those of earlier builds, which are revalidated each time.
 
-    A file whose checksum is given and known is not asked for again.
+    A kept file with the given checksum is used without a request.
     """
 
     def __init__(self, web: Web, scratch: Scratch, directory: str = "") -> None:
@@ -166,13 +166,13 @@ class Downloads:
         self._directory = directory
 
     def file(self, op: Http) -> SingleFile:
-        """Return the file that an ADD names: mode 0600, owner 0:0. Raises ContextError."""
+        """Return the file of an ADD as a tree: mode 0600, owner 0:0. Raises ContextError."""
         found = self.fetch(op.url, op.checksum)
         entry = Entry(kind="file", mode=0o600, size=found.size, mtime_ns=found.mtime_s * 1_000_000_000)
         return SingleFile(op.filename, entry, found.path)
 
     def fetch(self, url: str, checksum: str = "") -> Fetched:
-        """Download a URL, or find that it has not changed. Raises ContextError, also for another digest."""
+        """Download a URL, or reuse a download that has not changed. Raises ContextError, also for a wrong digest."""
         known = self._load(url)
         kept = self._hold(url, known) if known is not None else None
         if known is None or kept is None:
@@ -217,8 +217,8 @@ class Downloads:
             self._keep(url, known, path)
         return found
 
-    # What earlier builds left: NAME.json with the facts about an address, NAME.DIGEST with what it sent.
-    # A content never changes under its name, so facts and content fit whatever others do meanwhile.
+    # Downloads of earlier builds: NAME.json is the record of a URL, NAME.DIGEST is its content. The content of a
+    # NAME.DIGEST never changes, so record and content match even if other builds write at the same time.
 
     def _place(self, url: str) -> str:
         return f"{self._directory}/{hashlib.sha256(url.encode('utf-8', 'surrogateescape')).hexdigest()}"
@@ -227,13 +227,13 @@ class Downloads:
         return f"{self._place(url)}.{known.digest.partition(':')[2]}"
 
     def _hold(self, url: str, known: _Known) -> Fetched | None:
-        """Give an earlier download a name of this build's own, which nobody takes away; None if it is gone."""
+        """Link an earlier download into this build's scratch space, where nobody removes it; None if it is gone."""
         path = self._scratch("download")
         try:
             os.link(self._content(url, known), path)
             if os.stat(path).st_size != known.size:
                 return None
-            os.utime(self._place(url) + ".json")  # when it was last of use, for `firkin prune`
+            os.utime(self._place(url) + ".json")  # the time of its last use, for `firkin prune`
         except OSError:
             return None
         return Fetched(path, known.digest, known.size, known.mtime_s)
@@ -248,7 +248,7 @@ class Downloads:
             return None
 
     def _keep(self, url: str, known: _Known, path: str) -> None:
-        """Keep a download for the next build; where there is no room or no hard links, it is not kept."""
+        """Keep a download for the next build, unless the disk is full or has no hard links."""
         former = self._load(url)
         note = path + ".json"
         try:
@@ -261,7 +261,7 @@ class Downloads:
             if former is not None and former.digest != known.digest:
                 os.unlink(self._content(url, former))
         except OSError:
-            return  # it is here for this build all the same
+            return  # this build has the download anyway
 
 
 def _check(found: Fetched, url: str, checksum: str) -> Fetched:
@@ -276,7 +276,7 @@ def _check(found: Fetched, url: str, checksum: str) -> Fetched:
 
 
 def _seconds(last_modified: str) -> int:
-    """Return the seconds since 1970 of a header's date, 0 where it is none."""
+    """Return the seconds since 1970 of a header's date, 0 if it is not a date."""
     if not last_modified:
         return 0
     from email.utils import parsedate_to_datetime
@@ -288,7 +288,7 @@ def _seconds(last_modified: str) -> int:
 
 
 def document_chunks(web: Web, url: str, dated: Callable[[int], None] | None = None) -> Iterator[bytes]:
-    """Yield what a URL sends, for contexts; `dated` takes Last-Modified, if there is one. Raises ContextError."""
+    """Yield the body of a URL, for contexts; `dated` is called with Last-Modified, if sent. Raises ContextError."""
     exchange = web.open(url)
     try:
         modified_s = _seconds(exchange.head().header("last-modified"))

@@ -1,7 +1,7 @@
-"""A tree behind an ignore file, for contexts that are no directory on this machine. Pure.
+"""A tree filtered by an ignore file, for contexts that are not a directory on this machine. Pure.
 
-Solve imports it. BuildKit ignores nothing in a tar, a git tree or a download; Kaniko does, and the executor
-asks for it.
+Solve imports it. BuildKit applies no ignore file to a tar, a git tree or a download. Kaniko does, so the executor
+uses this view.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from firkin.layer.change import Content, Entry, View
 
 
 class IgnoredView:
-    """A View of another one without what an ignore file names. `ignore_name` is that file's name, for messages."""
+    """A View of another one without its ignored files. `ignore_name` is the ignore file's name, for messages."""
 
     def __init__(self, base: View, matcher: Matcher, ignore_name: str) -> None:
         self._base = base
@@ -25,7 +25,7 @@ class IgnoredView:
         self._shown: dict[str, bool] = {}
 
     def lstat(self, path: str) -> Entry | None:
-        """Return the entry, or None where there is nothing or it is ignored."""
+        """Return the entry, or None if it does not exist or is ignored."""
         entry = self._base.lstat(path)
         return entry if entry is not None and self._visible(path, entry) else None
 
@@ -35,11 +35,11 @@ class IgnoredView:
         return [name for name in self._base.iterdir(path) if self.lstat(prefix + name) is not None]
 
     def content(self, path: str) -> Content:
-        """Return a file's bytes or where they are."""
+        """Return a file's bytes, or the path of a file with them."""
         return self._base.content(path)
 
     def exclusion_reason(self, path: str) -> str:
-        """Return the ignore file's name where it hides a file that exists."""
+        """Return the ignore file's name if it hides a file that exists, else ""."""
         entry = self._base.lstat(path)
         return self._ignore_name if entry is not None and not self._visible(path, entry) else ""
 

@@ -1,7 +1,7 @@
 """One object of an object store as a stream: options, bytes, errors. Does I/O.
 
-Only context/{s3,gs,azure}.py and builder/context/remote.py import it; `obstore` (extra `object-store`) loads
-when an object is reached. Mirrors: kaniko pkg/buildcontext.
+Only context/{s3,gs,azure}.py and builder/context/remote.py import it. `obstore` (extra `object-store`) is imported
+when an object is opened. Mirrors: kaniko pkg/buildcontext.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "metadata.goog
 
 
 class ObjectTools(NamedTuple):
-    """What reaching an object store needs. `environ` holds credentials: AWS_*, GOOGLE_*, AZURE_*, HOME."""
+    """Settings for access to an object store. `environ` holds credentials: AWS_*, GOOGLE_*, AZURE_*, HOME."""
 
     settings: RegistrySettings
     environ: Mapping[str, str]
@@ -39,9 +39,9 @@ class ObjectTools(NamedTuple):
 
 
 class Place(NamedTuple):
-    """An object: how to open its bucket, its name there, both for people, and what to try when refused.
+    """An object: a function that opens its bucket, its key, names for messages, and hints for a refusal.
 
-    `open` gets the client's options and those for further attempts.
+    `open` takes the client's options and those for retries.
     """
 
     open: Callable[[ClientConfig, RetryConfig], S3Store | GCSStore | AzureStore]
@@ -92,11 +92,11 @@ def _chunks(place: Place, tools: ObjectTools) -> Iterator[bytes]:
                 raise Cancelled("the build was cancelled")
             yield bytes(chunk)
     except (BaseError, OSError, ValueError) as error:
-        raise _failure(place, str(error)) from None  # the cause's text shows addresses with signatures
+        raise _failure(place, str(error)) from None  # the cause's text may have URLs with signatures
 
 
 def client_options(endpoint: str, tools: ObjectTools) -> ClientConfig:
-    """Return how to talk to an endpoint: the same proxies, certificates and time limits as for registries.
+    """Return the client's options for an endpoint: the same proxies, certificates and time limits as for registries.
 
     Raises UsageError.
     """
@@ -134,7 +134,7 @@ def _retry_options(settings: RegistrySettings) -> RetryConfig:
 
 
 def _failure(place: Place, text: str) -> ContextError:
-    """Turn what the library says (lines of debugging, the answer's XML) into one line and what to do."""
+    """Turn the library's message (debugging output, the answer's XML) into a one-line error with hints."""
     code, message = _element(text, "Code"), _element(text, "Message")
     status = _status(text)
     if code in _ABSENT:
@@ -162,7 +162,7 @@ def _failure(place: Place, text: str) -> ContextError:
 
 
 def _element(text: str, name: str) -> str:
-    """Return the first line of an element's text in the answer."""
+    """Return the first line of the text of an XML element in the answer."""
     return text.partition(f"<{name}>")[2].partition(f"</{name}>")[0].strip().partition("\n")[0].strip()
 
 

@@ -30,7 +30,7 @@ _FULL_NAME = "io.containerd.image.name"
 
 
 class LayoutName(NamedTuple):
-    """What an `oci-layout://` names: a place, and the tag or digest of an image in it."""
+    """A parsed `oci-layout://`: the path of a layout, and the tag or digest of an image in it."""
 
     path: str
     tag: str
@@ -65,7 +65,7 @@ class _Piece(NamedTuple):
 
 
 class OciLayout:
-    """An opened layout. A tar's members are found once; one that is compressed is unpacked to scratch."""
+    """An opened layout. A tar is indexed once; a compressed tar is unpacked to scratch."""
 
     def __init__(self, path: str, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) -> None:
         self.path = path
@@ -89,7 +89,10 @@ class OciLayout:
             )
 
     def image(self, name: LayoutName, platform: Platform) -> tuple[Digest, Image]:
-        """Return an image for a platform, and the digest of what the name points to. Raises ContextError."""
+        """Return the digest of the manifest or index that the name points to, and the image for a platform.
+
+        Raises ContextError.
+        """
         descriptor = self._find(name)
         try:
             document = parse_manifest(self.read(descriptor), descriptor.media_type)
@@ -119,7 +122,10 @@ class OciLayout:
         return index
 
     def _by_tag(self, index: Index, name: LayoutName) -> Descriptor:
-        """Return what has the tag (`latest`, if none is asked for), or else the only image there is."""
+        """Return the descriptor with the tag (default `latest`); without a tag, else the only image.
+
+        Raises ContextError.
+        """
         wanted = name.tag or "latest"
         for item in index.manifests:
             annotations = dict(item.annotations)
@@ -136,7 +142,7 @@ class OciLayout:
         )
 
     def _by_digest(self, index: Index, name: LayoutName) -> Descriptor:
-        """Return a descriptor from the index, or one made for a manifest that it does not list (a part of an index)."""
+        """Return a descriptor from the index, or a new one for a manifest that only a nested index lists."""
         for item in index.manifests:
             if item.digest == name.digest:
                 return item
@@ -148,7 +154,7 @@ class OciLayout:
         return Descriptor(document.media_type, digest, len(raw))
 
     def read(self, descriptor: Descriptor) -> bytes:
-        """Return a document, size and digest verified. Raises ContextError."""
+        """Return a document after verifying its size and digest. Raises ContextError."""
         raw = self._read(_blob_path(descriptor.digest), MAX_DOCUMENT_BYTES)
         if raw is None:
             raise self._missing(descriptor)
@@ -158,7 +164,7 @@ class OciLayout:
         return raw
 
     def open_blob(self, descriptor: Descriptor) -> Iterator[bytes]:
-        """Yield a blob's bytes; who reads them verifies the digest. Raises ContextError where it is missing."""
+        """Yield a blob's bytes; the caller verifies the digest. Raises ContextError for a missing blob."""
         chunks = self._open(_blob_path(descriptor.digest))
         if chunks is None:
             raise self._missing(descriptor)

@@ -1,6 +1,6 @@
-"""Contexts and files from elsewhere, by their address: git, http(s), object stores. Does I/O.
+"""Remote contexts and files, by their address: git, http(s), object stores. Does I/O.
 
-Solve imports it; what each kind of address needs loads when one is reached.
+Solve imports it. The modules for a kind of address are imported on first use.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from firkin.registry.settings import RegistrySettings
 
 
 class RemoteTools(NamedTuple):
-    """What reaching out needs.
+    """Functions and settings for remote access.
 
-    `parse_git` reads the address of a git repository (known to be one or not), None for others. `secrets` are those of
-    the request by id, `environ` what git and ssh may see. `downloads` is where downloads stay for the
-    next build ("": they do not).
+    `parse_git` parses the address of a git repository and returns None for others; its second argument says that the
+    address is known to be git. `secrets` are those of the request by id, `environ` is the environment of git and ssh.
+    `downloads` is the directory that keeps downloads for the next build, "" for none.
     """
 
     settings: RegistrySettings
@@ -35,23 +35,23 @@ class RemoteTools(NamedTuple):
     now_s: float = 0.0
     object_environ: Mapping[str, str] = {}  # AWS_*, GOOGLE_*, AZURE_*; secret
     limits: UnpackLimits = UNPACK_LIMITS
-    git_home: str = ""  # the repository that credentials without a host belong to, "": whichever is asked
+    git_home: str = ""  # the repository that credentials without a host are for, "": each op's own
 
 
 _OBJECT_SCHEMES = ("s3://", "gs://")
 
 
 def is_remote(location: str, tools: RemoteTools) -> bool:
-    """Say whether a context's address leads off this machine (or is at least no path)."""
+    """Say whether a context's address is remote (or an invalid git address, so not a path)."""
     try:
         known = location.startswith(("http://", "https://", *_OBJECT_SCHEMES))
         return known or tools.parse_git(location, False) is not None
-    except ValueError:  # a git address with a wrong query; `open_remote` tells
+    except ValueError:  # a git address with a wrong query; `open_remote` reports it
         return True
 
 
 def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git: bool = False) -> View | bytes:
-    """Return the tree at an address, or the text of the Dockerfile that it is. Raises ContextError."""
+    """Return the tree at an address, or a text if the address is that of a Dockerfile. Raises ContextError."""
     found = None if known_git else _open_object(location, tools)
     if found is not None:
         return found
@@ -78,7 +78,7 @@ def open_remote(location: str, tools: RemoteTools, git_depth: int = 1, known_git
 
 
 def parse_git_or_none(location: str, tools: RemoteTools, known_git: bool = False) -> Git | None:
-    """Return what a context's address says of a git repository, None where it is none (or a wrong one)."""
+    """Parse a context's address as that of a git repository; return None if it is not one, or an invalid one."""
     try:
         return tools.parse_git(location, known_git)
     except ValueError:
@@ -103,7 +103,7 @@ def _open_object(location: str, tools: RemoteTools) -> View | None:
 
 
 def fetch_source(op: Http | Git, tools: RemoteTools, git_depth: int = 1) -> View:
-    """Return what an ADD (or a git context) names. Raises ContextError."""
+    """Return the files of a remote ADD or a git context. Raises ContextError."""
     match op:
         case Http():
             from firkin.builder.context.https import Downloads, Web

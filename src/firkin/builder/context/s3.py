@@ -1,6 +1,6 @@
-"""`s3://bucket/key`: archives in S3 and what speaks like it. Does I/O. It reads the AWS profile; remote.py imports it.
+"""`s3://bucket/key`: archives in S3-compatible stores. Does I/O. It reads the AWS profile; remote.py imports it.
 
-Variables as the AWS SDKs and Kaniko have them: AWS_*, S3_ENDPOINT, S3_FORCE_PATH_STYLE. Credentials come
+The variables are those of the AWS SDKs and Kaniko: AWS_*, S3_ENDPOINT, S3_FORCE_PATH_STYLE. Credentials come
 from the environment, then from the profile's keys, then from the machine's role.
 """
 
@@ -86,7 +86,7 @@ def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
 def _addressed(endpoint: str, bucket: str, in_path: bool) -> tuple[str, bool]:
     """Return the endpoint for a bucket, and whether its host names the bucket.
 
-    Mirrors: aws-sdk-go-v2, which names it so unless told otherwise or the host is an address.
+    Mirrors: aws-sdk-go-v2, where the host names the bucket unless `in_path` is set or the host is an IP address.
     """
     try:
         url = split_url(endpoint)
@@ -104,7 +104,7 @@ def _is_host_label(bucket: str) -> bool:
 
 
 def _profile(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the chosen profile's settings: config first, credentials over them."""
+    """Return the settings of the chosen profile; those of the credentials file override those of config."""
     home = environ.get("HOME", "")
     name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
     config = environ.get("AWS_CONFIG_FILE") or f"{home}/.aws/config"

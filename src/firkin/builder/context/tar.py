@@ -28,7 +28,7 @@ def open_tar(path: str, scratch: Scratch, limits: UnpackLimits = UNPACK_LIMITS) 
 
 
 def tar_view(members: Iterable[Member], what: str) -> MemoryView:
-    """Return the tree that an archive unpacks to; `what` names it in errors. Raises ContextError."""
+    """Return the tree that an archive unpacks to; `what` is the archive's name in errors. Raises ContextError."""
     tree = _Tree(what)
     try:
         for member in members:
@@ -41,7 +41,7 @@ def tar_view(members: Iterable[Member], what: str) -> MemoryView:
 
 
 class _Tree:
-    """Entries as they are unpacked: the last of a name wins, names stay below the root."""
+    """A tree that is being unpacked: the last member of a name wins, and names stay below the root."""
 
     def __init__(self, what: str) -> None:
         self.entries: dict[str, Entry] = {}

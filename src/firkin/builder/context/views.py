@@ -1,9 +1,9 @@
-"""Views of trees that are no directory on this machine: an empty tree, one file, files in memory. Pure.
+"""Views of trees that are not a directory on this machine: an empty tree, one file, files in memory. Pure.
 
-Solve and the contexts may import it. Beside what View asks for, a context's view may have
+Solve, copy and the contexts import it. Besides the methods of View, a context's view may have
     filename: str                                            the name of the one file, of a download
     time_s: int | None                                       a commit's time, or that of a remote file or archive
-    exclusion_reason(path) -> str                            why a file that exists is hidden, "" if it is not
+    exclusion_reason(path) -> str                            the ignore file that hides an existing file, or ""
     children(path) -> list[(name, Entry, FileStat | None)]   a directory in one go, for digests
     file_stat(path) -> FileStat | None                       the same for one file
 whose entries need no xattrs (they are in the file's digest).
@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 from firkin.errors import ContextError
 from firkin.layer.change import Content, Entry, View
 
-_MAX_NAME_BYTES = 255  # NAME_MAX and PATH_MAX of Linux: what is longer can be made nowhere
+_MAX_NAME_BYTES = 255  # NAME_MAX and PATH_MAX of Linux: nothing longer can be created
 MAX_PATH_BYTES = 4095
 _SHORT = 63  # so many characters are no more than 255 bytes
 
@@ -42,14 +42,14 @@ class Matcher(Protocol):
         """Say whether there is any pattern at all."""
 
     def match(self, path: str, parent: int) -> tuple[bool, int]:
-        """Say whether a path matches, given its directory's state (0: the root), and its own state."""
+        """Say whether a path matches, given its directory's state (0: the root); also return its own state."""
 
     def may_reinclude(self, path: str) -> bool:
         """Say whether a `!` pattern can match below a directory."""
 
 
 class FileStat(NamedTuple):
-    """What tells whether a file on this machine is the one that was seen before."""
+    """The stat of a file on this machine: as long as it is the same, so is the file."""
 
     path: str
     size: int
@@ -63,7 +63,7 @@ ROOT_ENTRY = Entry(kind="dir", mode=0o755)
 
 
 class MemoryView:
-    """A tree in memory: entries by path, contents by path. Parents that are missing are made up."""
+    """A tree in memory: entries by path, contents by path. Missing parents get default entries."""
 
     __slots__ = ("_children", "_contents", "_entries", "time_s")
 
@@ -90,7 +90,7 @@ class MemoryView:
             path = parent
 
     def newest_s(self) -> int | None:
-        """Return the latest time of anything in the tree, None where there is nothing."""
+        """Return the latest time of any entry of the tree, None if the tree is empty."""
         times = [entry.mtime_ns // 1_000_000_000 for path, entry in self._entries.items() if path]
         return max(times, default=None)
 
@@ -103,12 +103,12 @@ class MemoryView:
         return sorted(self._children.get(path, ()), key=_bytes)
 
     def content(self, path: str) -> Content:
-        """Return a file's bytes or where they are; raises KeyError where there is no file."""
+        """Return a file's bytes, or the path of a file with them; raises KeyError if it does not exist."""
         return self._contents[path]
 
 
 class SingleFile:
-    """A tree of one file, the result of a download; `time_s` is when the server says it was last modified."""
+    """A tree of one file, the result of a download; `time_s` is the server's Last-Modified."""
 
     __slots__ = ("_content", "_entry", "filename", "time_s")
 
@@ -129,7 +129,7 @@ class SingleFile:
         return [] if path else [self.filename]
 
     def content(self, path: str) -> Content:
-        """Return the file's bytes or where they are; raises KeyError for any other path."""
+        """Return the file's bytes, or the path of a file with them; raises KeyError for any other path."""
         if path != self.filename:
             raise KeyError(path)
         return self._content
@@ -138,7 +138,7 @@ class SingleFile:
 class CheckedView:
     """A View that checks the names of another one, so that paths joined from them stay below its root.
 
-    Strangers chose the names in a git tree, an archive or a download. Whatever the scheme, all of them are checked
+    The names in a git tree, an archive or a download are not trusted. Whatever the scheme, all of them are checked
     here before a step sees them (`solve.result.Files` makes this view). Raises ContextError for an invalid name.
     """
 
@@ -215,7 +215,7 @@ def check_names(names: Sequence[str], directory: str) -> None:
 
 
 def _are_plain(names: Sequence[str]) -> bool:
-    """Say whether names are short and valid, each there once: the quick way, for most directories."""
+    """Say whether names are short, valid and distinct: a fast check that most directories pass."""
     joined = "".join(names)
     return (
         "/" not in joined and "\0" not in joined and "" not in names and "." not in names and ".." not in names
@@ -266,12 +266,12 @@ class Below:
         return self._base.iterdir(self._path(path))
 
     def content(self, path: str) -> Content:
-        """Return a file's bytes or where they are."""
+        """Return a file's bytes, or the path of a file with them."""
         return self._base.content(self._path(path))
 
 
 def empty_view() -> View:
-    """Return a tree of nothing but a root directory (0755, 0:0)."""
+    """Return a tree with only a root directory (0755, 0:0)."""
     return MemoryView({}, {})
 
 
