@@ -1,7 +1,7 @@
 """Pushes images to registries: blobs side by side, then manifests, the name last. Does I/O.
 
 So a name never points to something incomplete, and a failed push leaves the name as it was. `push_image` pushes an
-image of the store; builds push to several names with the same parts (`builder/output/registry.py`).
+image of the store; `push_job.py` pushes to several names with the same parts.
 """
 
 from __future__ import annotations

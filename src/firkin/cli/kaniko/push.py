@@ -7,12 +7,12 @@ from typing import BinaryIO
 import msgspec
 
 from firkin.ambient import Ambient, absolute
-from firkin.builder.output.registry import Push, PushJob
 from firkin.cli.kaniko.parse import Values
 from firkin.cli.kaniko.request import destination_of, executor_registry
 from firkin.errors import Cancelled, ContextError, UsageError
 from firkin.images.archive_reader import Files, open_files, read_image
 from firkin.images.push import Content
+from firkin.images.push_job import Push, PushJob
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.reference import Reference

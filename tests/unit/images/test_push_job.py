@@ -1,4 +1,4 @@
-"""Pushing images: what is sent, in which order, and what is not."""
+"""Pushing to several names: what is sent, in which order, and what is not."""
 
 import io
 import json
@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from firkin.builder.output.registry import Push, PushJob
 from firkin.errors import Cancelled, RegistryError
 from firkin.events import Event, Finished, Progress
 from firkin.images.push import Content
+from firkin.images.push_job import Push, PushJob
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
