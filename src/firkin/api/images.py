@@ -28,8 +28,9 @@ from firkin.images.progress import Transfer
 from firkin.images.pull import look_up, pull_image
 from firkin.images.push import push_image, targets_of
 from firkin.images.tag import tag_image
+from firkin.linux.machine import this_platform
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.platform import host_platform, parse_platform
+from firkin.oci.platform import parse_platform
 from firkin.registry.client import RegistryClient
 from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings
@@ -98,8 +99,7 @@ def pull(
     second. Raises UsageError, RegistryError, StoreError, Cancelled.
     """
     reference = read_reference(keywords.text("name", name))
-    system = os.uname()
-    host = host_platform(system.sysname, system.machine)
+    host = this_platform()
     try:
         wanted = parse_platform(keywords.text("platform", platform), host) if platform is not None else host
     except ValueError as error:

@@ -5,7 +5,6 @@ These parse ignore files and the addresses of git repositories. `build`, `check`
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,7 +17,8 @@ from firkin.builder.solve.session import BuildSession
 from firkin.errors import UsageError
 from firkin.events import Emit
 from firkin.hints import Hint
-from firkin.oci.platform import Platform, host_platform, parse_platform
+from firkin.linux.machine import this_platform
+from firkin.oci.platform import Platform, parse_platform
 from firkin.source import Source
 from firkin.tasks.cancel import Cancel
 from firkin.text import valid_text
@@ -34,8 +34,7 @@ def open_session(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Cal
 
 def platforms_of(request: BuildRequest) -> tuple[Platform | None, ...]:
     """Return the requested platforms, None standing for that of this machine; raises UsageError."""
-    system = os.uname()
-    host = host_platform(system.sysname, system.machine)
+    host = this_platform()
     try:
         return tuple(parse_platform(text, host) for text in request.platforms) or (None,)
     except ValueError as error:

@@ -27,7 +27,7 @@ from firkin.content.resolve import ImageResolver
 from firkin.errors import Cancelled, HostError
 from firkin.events import Emit, Warned
 from firkin.hints import Hint
-from firkin.oci.platform import host_platform
+from firkin.linux.machine import this_platform
 from firkin.store.digests import StoredDigests
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
@@ -63,8 +63,7 @@ class BuildSession:
         self.cancel = cancel
         self.clock = clock
         self.stop = Cancel()  # also set when a step fails
-        system = os.uname()
-        self.host = host_platform(system.sysname, system.machine)
+        self.host = this_platform()
         cores = len(os.sched_getaffinity(0))
         steps = request.max_parallel_steps or max(2, cores)
         self.pools = Pools(steps=steps, transfers=max(1, request.registry.parallel), cpu=max(1, cores))

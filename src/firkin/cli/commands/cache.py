@@ -19,7 +19,7 @@ from firkin.cli.run import write_out
 from firkin.cli.store import open_client, say, with_interrupts
 from firkin.errors import UsageError
 from firkin.images.names import read_reference
-from firkin.oci.platform import host_platform
+from firkin.linux.machine import this_platform
 from firkin.registry.client import RegistryClient
 from firkin.render.text import counted, human_size
 from firkin.tasks.cancel import Cancel
@@ -94,8 +94,7 @@ def _prune(
 
 
 def _place(where: str, ambient: Ambient, client: RegistryClient) -> WritableCache:
-    system = os.uname()
-    platform = host_platform(system.sysname, system.machine)
+    platform = this_platform()
     path = absolute(ambient.cwd, where.removeprefix("oci:"))
     if where.startswith(("/", "./", "../", "oci:")) or os.path.isdir(path):
         if not os.path.exists(f"{path}/index.json"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from firkin.cli.command import Invocation
 from firkin.cli.moving import Moving, progress_name
 from firkin.cli.options import COMMON, PROGRESS, REGISTRY, Option
@@ -13,7 +11,8 @@ from firkin.errors import UsageError
 from firkin.images.names import read_reference
 from firkin.images.progress import Transfer
 from firkin.images.pull import look_up, pull_image
-from firkin.oci.platform import Platform, host_platform, parse_platform
+from firkin.linux.machine import this_platform
+from firkin.oci.platform import Platform, parse_platform
 from firkin.tasks.cancel import Cancel
 
 USAGE = "[OPTIONS] NAME[:TAG]..."
@@ -58,8 +57,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _platform(text: str) -> Platform:
-    system = os.uname()
-    host = host_platform(system.sysname, system.machine)
+    host = this_platform()
     try:
         return parse_platform(text, host) if text else host
     except ValueError as error:

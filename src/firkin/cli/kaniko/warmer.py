@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 
 from firkin.ambient import Ambient, absolute
 from firkin.cli.kaniko.parse import Values
@@ -11,7 +10,8 @@ from firkin.cli.kaniko.request import executor_registry
 from firkin.errors import ContextError, FirkinError, UsageError
 from firkin.images.warm import warm_image
 from firkin.linux.ending import watch
-from firkin.oci.platform import Platform, host_platform, parse_platform
+from firkin.linux.machine import this_platform
+from firkin.oci.platform import Platform, parse_platform
 from firkin.oci.reference import parse_reference
 from firkin.registry.client import RegistryClient
 from firkin.render.logs import LogRenderer
@@ -21,8 +21,7 @@ from firkin.tasks.cancel import Cancel
 
 def warm(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
     """Fetch the images; fails only if none could be fetched. Raises UsageError."""
-    system = os.uname()
-    host = host_platform(system.sysname, system.machine)
+    host = this_platform()
     try:
         platform = parse_platform(flags.text("customPlatform"), host) if flags.text("customPlatform") else host
         names = [parse_reference(name) for name in _names(flags, ambient, platform, host)]
