@@ -15,7 +15,7 @@ from firkin.layer.limits import UnpackLimits
 from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings, read_settings
 
-MAX_SECRET_BYTES = 500 * 1024  # as BuildKit
+MAX_SECRET_BYTES = 500 * 1024  # as in BuildKit
 
 
 def registry_host(arguments: Arguments, command: str) -> str:

@@ -30,7 +30,7 @@ class Files(Protocol):
     """The files of an archive, by their names in it."""
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open a file from its start; None where there is none."""
+        """Open a file from its start; return None if it does not exist."""
 
 
 class _Directory:

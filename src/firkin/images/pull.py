@@ -17,7 +17,7 @@ from firkin.oci.reference import Reference
 def look_up(transfer: Transfer, reference: Reference, platform: Platform, emit: Emit) -> Image:
     """Return the image that a name means now, for one platform; does not fetch its layers.
 
-    An image without an index is returned whatever its platform is. `emit` gets a warning for an unreachable registry.
+    An image without an index is returned for any platform. `emit` gets a warning when a registry cannot be asked.
     """
     resolver = ImageResolver(transfer.store, lambda: transfer.client, emit, time.time, pull=True)
     return resolver.resolve(str(reference), platform).image

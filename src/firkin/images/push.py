@@ -105,7 +105,7 @@ def push_blobs(
 ) -> None:
     """Bring all layers and configurations to the target's repository, each in the cheapest way.
 
-    `new_configs`: the configurations were made just now, so nobody has them and they are sent at once.
+    `new_configs`: the configurations were made just now, so no registry has them and they are sent at once.
     """  # fmt: skip
     configs = {image.manifest.config.digest: image.config.raw for image in content.images}
 

@@ -1,7 +1,7 @@
 """Moves the worker into its namespaces. Does I/O. Any module above `linux` may import it.
 
 A process outside of a user namespace has to write its id maps, so two processes take part, over
-two pipes (drawn in docs/dev/sandbox.md):
+two pipes (see docs/dev/sandbox.md):
 
     worker: enter(plan, channel)          outsider: admit(pid, plan, channel)
       unshare
@@ -10,8 +10,8 @@ two pipes (drawn in docs/dev/sandbox.md):
       read `go`                   ◀─────    write b"g" to `go`
       become uid 0, mounts private
 
-The worker may be a fork of the outsider (`fork_into_namespaces`, the command line) or a new program
-that inherited the pipes (the Python API). It must not have a second thread yet: unshare gives EINVAL.
+The worker is a fork of the outsider (`worker.start`, or `fork_into_namespaces`). It must not have a second thread yet:
+unshare gives EINVAL.
 """
 
 from __future__ import annotations

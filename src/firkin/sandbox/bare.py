@@ -1,6 +1,6 @@
 """RUN on this container's own root, one command at a time. Does I/O.
 
-The steps may have replaced whatever an interpreter needs, so none is started: `launcher`, a process that was
+The steps may have replaced files that an interpreter needs, so none is started: `launcher`, a process that was
 forked while everything was still in place, forks again for every command.
 """
 

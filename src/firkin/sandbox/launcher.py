@@ -1,6 +1,6 @@
 """The process that starts commands when no interpreter can be started any more. Does I/O.
 
-    worker ── fork, before its first thread ──▶ launcher ── fork, one a RUN ──▶ A of `init`
+    worker ── fork, before its first thread ──▶ launcher ── fork, one per RUN ──▶ A of `init`
 
 The launcher has the code of `init` in memory and reads no file afterwards. It also has the worker's memory from the
 time of the fork, so neither process is dumpable: no command may look into them.

@@ -40,7 +40,7 @@ def work(request: BuildRequest, events: int, decision_read: int, channel: Channe
         request, backend = _enter(request, decision, channel)
         inplace = not isinstance(backend, FirkinError) and backend.sandbox == "bare"
         _start_unpacker(request, at_once=inplace)
-    except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
+    except BaseException as error:  # noqa: BLE001  the worker's top: any failure becomes the last line
         failure = failure_of(error)
         os.write(events, encode_line(failure) + b"\n")
         return failure.exit_code
@@ -146,7 +146,7 @@ def serve(
     stream = EventStream(descriptor, cancel)
     try:
         result = build(request, stream.emit, cancel, backend)
-    except BaseException as error:  # noqa: BLE001  the worker's top: whatever happened is the last line
+    except BaseException as error:  # noqa: BLE001  the worker's top: any failure becomes the last line
         failure = failure_of(error)
         stream.write(failure)
         return failure.exit_code
