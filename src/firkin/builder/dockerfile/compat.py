@@ -1,7 +1,7 @@
-"""Checks for files that are built by another builder, too: what it ignores or gets wrong. Pure.
+"""Checks for files that another builder builds as well: what it ignores or gets wrong. Pure.
 
 `firkin check --compat kaniko` runs them; lint imports COMPAT and COMPAT_RULES. Each finding says what
-the other builder does, so that nobody learns it from a broken image.
+the other builder does, so that users need not find out from a broken image.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def kaniko(dockerfile: Dockerfile) -> Iterator[Finding]:
 
 
 def _in_order(stage: Stage) -> Iterator[Finding]:
-    """Find what depends on the instructions before it."""
+    """Yield the findings that depend on earlier instructions of the stage."""
     user = ""
     shell: Instruction | None = None
     volumes: list[str] = []
@@ -120,7 +120,7 @@ def _transfers(node: Copy | Add, user: str, volumes: list[str]) -> Iterator[Find
 
 
 def _additions(node: Add) -> Iterator[Finding]:
-    """Find what only ADD does: checksums, git repositories, archives."""
+    """Yield the findings about features of ADD alone: checksums, git repositories, archives."""
     chown = node.transfer.chown
     if node.checksum:
         yield "KanikoChecksumIgnored", f"Kaniko does not verify --checksum={node.checksum}", node.span
@@ -128,7 +128,7 @@ def _additions(node: Add) -> Iterator[Finding]:
         try:
             git = parse_git_url(path, known_git=node.keep_git_dir is not None)
         except ValueError:
-            continue  # lowering says so
+            continue  # lowering reports it
         if git is not None and not git.looks_local:
             yield "KanikoGitSource", f"Kaniko does not clone `{path}`", node.span
         elif chown and path.endswith(_ARCHIVES) and "://" not in path:

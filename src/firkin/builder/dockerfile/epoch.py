@@ -1,4 +1,6 @@
-"""What SOURCE_DATE_EPOCH names, where it is no number: the context, a named context or a stage. Pure. Build imports it.
+"""Resolves a SOURCE_DATE_EPOCH that is not a number: the context, a named context or a stage. Pure.
+
+Only builder/epoch.py imports it.
 
 Mirrors: moby/buildkit frontend/dockerfile/dockerfile2llb/epoch.go.
 """
@@ -19,10 +21,10 @@ from firkin.source import Span
 
 
 def find_epoch_source(dockerfile: Dockerfile, options: LowerOptions, resolver: Resolver) -> str | Http | Git | None:
-    """Return whose time the epoch is: a context by its name ("" is the main one), or what a stage downloads.
+    """Return the source of the epoch: the name of a context ("" is the main one), or the download of a stage.
 
-    None: there is no epoch, or it is a number. Raises UsageError for a name of nothing, DockerfileError for a stage
-    that is more than one download.
+    It is None if there is no epoch, or if it is a number. Raises UsageError for an unknown name, DockerfileError for a
+    stage that is more than one download.
     """
     plan = Plan(dockerfile, options, _ignore)
     if not plan.epoch_name:
@@ -68,4 +70,4 @@ def _wrong(stage: Stage, message: str) -> DockerfileError:
 
 
 def _ignore(code: str, message: str, span: Span | None) -> None:
-    """Take a warning that is given when the file is lowered as a whole."""
+    """Ignore a warning: it is given when the whole file is lowered."""

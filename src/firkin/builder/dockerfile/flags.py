@@ -20,14 +20,14 @@ from firkin.text import nearest, parse_bool, parse_size
 
 
 class FlagSpec(msgspec.Struct, frozen=True):
-    """A flag that an instruction knows."""
+    """A flag that an instruction accepts."""
 
     name: str
     kind: Literal["str", "bool", "list"] = "str"
 
 
 class Flags(msgspec.Struct, frozen=True):
-    """The flags given; each getter returns its empty value where the flag was not."""
+    """The flags of an instruction; the getters return an empty value for a flag that was not given."""
 
     values: dict[str, tuple[str, ...]]
 
@@ -36,7 +36,7 @@ class Flags(msgspec.Struct, frozen=True):
         return name in self.values
 
     def text(self, name: str) -> str:
-        """Return a `str` flag's value, "" where it was not given."""
+        """Return a `str` flag's value, "" if it was not given."""
         return self.values.get(name, ("",))[0]
 
     def bool(self, name: str) -> bool:
@@ -96,9 +96,9 @@ Sharing = Literal["", "shared", "private", "locked"]
 
 
 class MountSpec(msgspec.Struct, frozen=True):
-    """One --mount, expanded and checked; `from_`, `id`, `source`, `target` are "" where not given.
+    """One --mount, expanded and checked.
 
-    `env`, `mode`, `uid`, `gid` are None where not given; `sharing` is "" then.
+    If not given, `from_`, `id`, `source`, `target` and `sharing` are "", and `env`, `mode`, `uid`, `gid` are None.
     """
 
     type: MountType = "bind"
@@ -130,7 +130,7 @@ def check_mount(text: str, span: Span) -> None:
 
 
 def mount_from(text: str, span: Span) -> str:
-    """Return the `from` of a --mount value as written, "" where it has none. Raises DockerfileError."""
+    """Return the `from` of a --mount value as written, "" if it has none. Raises DockerfileError."""
     if "from" not in text.lower():
         return ""
     found = ""
@@ -144,7 +144,7 @@ def mount_from(text: str, span: Span) -> str:
 def parse_mount(text: str, expand: Callable[[str], str], span: Span) -> MountSpec:
     """Parse one --mount value, expanding its values; raises DockerfileError at `span`.
 
-    Keys count in order: `required` and `size` need the `type` before them. Mirrors: parseMount.
+    The order of keys counts: `type` must come before `required` and `size`. Mirrors: parseMount.
     """
     mount = _Mount()
     try:
@@ -169,13 +169,13 @@ class _Mount:
         self.found: dict[str, str | int | bool] = {"type": "bind"}
 
     def set_bare(self, key: str, field: str) -> None:
-        """Take a field without a value."""
+        """Read a field without a value."""
         if key not in _BARE_KEYS:
             raise ValueError(f"invalid field '{field}' must be a key=value pair")
         self.set(key, "true", field)
 
     def set(self, key: str, value: str, field: str) -> None:
-        """Take a field with its expanded value."""
+        """Read a field with its expanded value."""
         known = _MOUNT_KEYS.get(key)
         if known is None:
             raise ValueError(_suggest(f"unexpected key '{key}' in '{field}'", key, _MOUNT_KEYS))
@@ -262,9 +262,9 @@ def _size(key: str, value: str) -> int:
 
 
 class _MountKey(NamedTuple):
-    """A key of --mount: the field of MountSpec that it sets, and how its value is read.
+    """A key of --mount: the field of MountSpec that it sets, and the reader of its value.
 
-    `types`: the types of mounts that may have it.
+    `types` are the types of mounts that may have it.
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""Git URLs: what ADD and contexts take for a git repository. Pure. `dockerfile` and `builder.opening` import it.
+"""Git URLs: the addresses of git repositories in ADD and contexts. Pure. `dockerfile` and `builder.opening` import it.
 
 Mirrors: buildkit frontend/dockerfile/dfgitutil (ParseGitRef) and util/gitutil (ParseURL).
 """
@@ -18,10 +18,10 @@ _SCP_HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234
 
 
 class GitUrl(msgspec.Struct, frozen=True):
-    """A repository and what is wanted of it; empty fields were not given.
+    """A repository, and the options in its URL; empty fields were not given.
 
-    `remote` is what git is asked for (no fragment, no query). `keep_git_dir` and `submodules` are
-    None where the URL does not say. `looks_local`: `github.com/...`, which ADD takes for a path.
+    `remote` is the URL for git (no fragment, no query). `keep_git_dir` and `submodules` are
+    None if the URL does not say. `looks_local`: `github.com/...`, which ADD treats as a path.
     """
 
     remote: str
@@ -34,10 +34,10 @@ class GitUrl(msgspec.Struct, frozen=True):
 
 
 def parse_git_url(text: str, known_git: bool = False) -> GitUrl | None:
-    """Read a git URL, or return None where the text is none.
+    """Read a git URL; return None if the text is not one.
 
-    Raises ValueError for a git URL with wrong query parameters. An http(s) URL is one only when its
-    path ends in `.git`, or when it is `known_git` (ADD --keep-git-dir).
+    Raises ValueError for a git URL with invalid query parameters. An http(s) URL is a git URL only if its
+    path ends in `.git`, or if it is `known_git` (ADD --keep-git-dir).
     """
     if text.startswith(("./", "../")):
         return None
@@ -95,14 +95,14 @@ def _with_query(url: GitUrl, query: str) -> GitUrl:
                 raise ValueError(f"unexpected query {quote(name)}")
     ref, checksum = _ref_of(texts), texts.get("checksum", "")
     if not ref and len(checksum) in (40, 64):
-        # A whole commit id can be asked for. A server knows nothing by the beginning of one, so then the
+        # A full commit id can be requested. A server cannot look up an abbreviated one, so in that case the
         # default branch is fetched and its commit compared.
         ref = checksum
     return GitUrl(url.remote, ref, texts["subdir"], checksum, flags.get("keep-git-dir"), flags.get("submodules"))
 
 
 def _iter_query(query: str) -> Iterator[tuple[str, str]]:
-    """Yield names and values; raises ValueError for a name that is repeated, or lacks the value it needs."""
+    """Yield names and values; raises ValueError for a repeated name, or one without a value that it needs."""
     seen = set()
     for pair in filter(None, query.split("&")):
         name, _, value = (_unquote(part.replace("+", " ")) for part in pair.partition("="))
@@ -126,7 +126,7 @@ def _flag(name: str, value: str) -> bool:
 
 
 def _ref_of(texts: Mapping[str, str]) -> str:
-    """Return the ref that `ref`, `tag` and `branch` name together."""
+    """Return the ref that `ref`, `tag` and `branch` give in combination."""
     tag, branch = texts.get("tag", ""), texts.get("branch", "")
     if tag and branch:
         raise ValueError("branch conflicts with tag")

@@ -34,7 +34,7 @@ def plain_list(texts: Iterable[str]) -> str:
 
 
 def clean_path(path: str) -> str:
-    """Return the path from the root, without `.`, `..`, doubled and trailing slashes; `..` clamps."""
+    """Return an absolute path without `.`, `..`, doubled and trailing slashes; `..` stops at the root."""
     return "/" + clean(path)
 
 
@@ -62,7 +62,7 @@ def parse_duration(text: str) -> int:
 
 
 def _duration_part(text: str, rest: str) -> tuple[int, str]:
-    """Take one number with its unit from `rest`; return its nanoseconds and what follows."""
+    """Read one number with its unit from `rest`; return its nanoseconds and the text after it."""
     whole, rest = _digits(rest)
     fraction = ""
     if rest.startswith("."):

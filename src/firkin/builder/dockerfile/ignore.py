@@ -4,7 +4,7 @@ Mirrors: moby/patternmatcher (MatchesUsingParentResults) and its ignorefile.Read
 turned into regular expressions: most become a comparison of strings, the others are matched component
 by component, so that no pattern costs more than pattern length times path length.
 Two deliberate differences: a backslash makes any character literal, and `*` and `?` between brackets are
-literal (as Go's filepath.Match has it; patternmatcher hands both to the regexp package).
+literal (as in Go's filepath.Match; patternmatcher passes both to the regexp package).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _read_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def parse_ignore(source: Source) -> IgnoreMatcher:
-    """Make the matcher of a .dockerignore; raises DockerfileError at the line that is wrong."""
+    """Make the matcher of a .dockerignore; raises DockerfileError at an invalid line."""
     lines = list(_read_lines(source.text))
     try:
         return IgnoreMatcher(pattern for _, pattern in lines)
@@ -77,14 +77,14 @@ def clean(path: str) -> str:
 
 
 class IgnoreMatcher:
-    """Decides for each path whether it is left out; parents come before what is in them.
+    """Decides for each path whether it is ignored. Call it for a directory before its contents.
 
-    A walker keeps the state that `match` gave for a directory and passes it on for its children:
+    A walker keeps the state that `match` returned for a directory and passes it on for its children:
 
         ignored, state = matcher.match("a/b", parent_state)
         if ignored and not matcher.may_reinclude("a/b"): do not descend
 
-    A directory that is ignored itself exists all the same if something below it is not.
+    An ignored directory still exists if something below it is not ignored.
     """
 
     __slots__ = ("_exact", "_negated", "_others", "_prefixes", "_rules", "_suffixes", "patterns")
@@ -102,7 +102,7 @@ class IgnoreMatcher:
         self._others = tuple(rule.matches for rule, _ in rules if not rule.is_string)
 
     def __bool__(self) -> bool:
-        """Say whether there is any pattern at all."""
+        """Say whether there are any patterns."""
         return bool(self._rules)
 
     @property
@@ -142,7 +142,7 @@ class IgnoreMatcher:
         return any(rule.may_match_below(below) for rule in self._negated)
 
     def ignored(self, path: str) -> bool:
-        """Decide for one path alone, parents taken into account. Mirrors: MatchesOrParentMatches."""
+        """Decide for one path without a walk; its parents count. Mirrors: MatchesOrParentMatches."""
         candidates = [path]
         while "/" in path:
             path = path.rpartition("/")[0]
@@ -162,7 +162,7 @@ def _cleaned(patterns: Iterable[str]) -> Iterator[str]:
 
 
 class _Rule:
-    """One compiled pattern; where `is_string`, comparing `exact`, `prefixes` and `suffixes` decides alone."""
+    """One compiled pattern; if `is_string`, comparing `exact`, `prefixes` and `suffixes` is enough."""
 
     __slots__ = ("exact", "is_string", "matches", "may_match_below", "prefixes", "suffixes")
 
@@ -185,7 +185,7 @@ class _Rule:
 # An element of a pattern: a literal character, `?`, `*`, `**` (its slash included) or a class.
 _Class = tuple[bool, tuple[tuple[str, str], ...]]  # negated?, ranges
 _Element = str | _Class
-_ONE: Final = "?*"  # two characters, so that it is no literal
+_ONE: Final = "?*"  # two characters, so it differs from any literal
 _MANY: Final = "*!"
 _DEEP: Final = "**"
 
@@ -218,7 +218,7 @@ def _compile(pattern: str) -> _Rule:
 
 
 def _string_rule(pattern: str, elements: list[_Element]) -> _Rule | None:
-    """Return the rule of a pattern that strings decide: no wildcard, or `**` alone at one end."""
+    """Return the rule if comparing strings is enough: no wildcard, or `**` alone at one end. Else return None."""
     special = [x for x in elements if len(x) != 1]
     if not special:
         return _exact_rule(_literal(elements))
@@ -261,7 +261,7 @@ def _prefix_rule(text: str) -> _Rule:
 
 
 def _parse(pattern: str) -> list[_Element]:
-    """Split a pattern into elements; raises DockerfileError where it is malformed.
+    """Split a pattern into elements; raises DockerfileError for a malformed pattern.
 
     Mirrors: the syntax check by filepath.Match, which patternmatcher.New does.
     """
@@ -314,7 +314,7 @@ def _class_character(pattern: str, position: int) -> tuple[str, int]:
         raise _malformed(pattern)
     if pattern.startswith("\\", position):
         position += 1
-    if position + 1 >= len(pattern):  # there must be a `]`, too
+    if position + 1 >= len(pattern):  # there must be a `]` as well
         raise _malformed(pattern)
     return pattern[position], position + 1
 
@@ -331,7 +331,7 @@ _Component = tuple[_Element, ...]
 
 
 def _components(elements: list[_Element]) -> list[_Component | None] | None:
-    """Split at slashes, `**` becoming None; None where an element may reach across a slash otherwise."""
+    """Split at slashes; `**` becomes None. Return None if another element may match across a slash."""
     out: list[_Component | None] = []
     current: list[_Element] = []
     for element in elements:
@@ -418,7 +418,7 @@ def _component_test(component: _Component) -> Matches:
 
 
 def _glob(component: _Component, text: str) -> bool:
-    """Match with `*`, `?` and classes, going back to the last star only."""
+    """Match with `*`, `?` and classes; backtrack to the last star only."""
     position = element = 0
     retry_position = retry_element = -1
     while position < len(text):
@@ -446,7 +446,7 @@ def _fits(wanted: _Element, char: str) -> bool:
 
 
 class _Deep:
-    """Matches any pattern, following all ways through it at once (bit i: i characters are used up)."""
+    """Matches any pattern by following all its alternatives at once (bit i: i characters are consumed)."""
 
     __slots__ = ("elements",)
 

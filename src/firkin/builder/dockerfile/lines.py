@@ -16,7 +16,7 @@ from firkin.source import Position, Source, Span
 
 
 class ParseWarning(msgspec.Struct, frozen=True):
-    """Something that is accepted but may be a mistake; `rule` is a build check's name, or ""."""
+    """A warning about accepted text that may be a mistake; `rule` is a build check's name, or ""."""
 
     rule: str
     message: str
@@ -25,9 +25,9 @@ class ParseWarning(msgspec.Struct, frozen=True):
 
 
 class Heredoc(msgspec.Struct, frozen=True):
-    """A here-document; `content` as it stands between its words, line ends included.
+    """A here-document; `content` is the unchanged text between its words, line ends included.
 
-    `expand` False: some part of the word was quoted. `chomp`: written `<<-`.
+    `expand` is False if some part of the word was quoted. `chomp`: written `<<-`.
     """
 
     name: str
@@ -38,20 +38,20 @@ class Heredoc(msgspec.Struct, frozen=True):
 
     @property
     def body(self) -> str:
-        """The content, leading tabs removed where `<<-` asks for it."""
+        """The content, with leading tabs removed for `<<-`."""
         if not self.chomp or "\t" not in self.content:
             return self.content
         return "\n".join(line.lstrip("\t") for line in self.content.split("\n"))
 
 
 class RawInstruction(msgspec.Struct, frozen=True):
-    """One logical line, split into keyword, flags and the rest."""
+    """One logical line, split into keyword, flags and remaining text."""
 
     keyword: str  # lower case
     original_keyword: str
     text: str  # whole logical line, continuations joined, trimmed at the left only
     flags: tuple[str, ...]  # `--name` or `--name=value`, quotes removed
-    rest: str  # what follows keyword and flags, trimmed
+    rest: str  # the text after keyword and flags, trimmed
     heredocs: tuple[Heredoc, ...]
     span: Span
     prev_comment: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class RawInstruction(msgspec.Struct, frozen=True):
 
 
 class Directives(msgspec.Struct, frozen=True):
-    """Parser directives; `spans` are (name, where) in order of appearance."""
+    """Parser directives; `spans` are (name, position) in order of appearance."""
 
     syntax: str = ""
     escape: str = "\\"
@@ -109,7 +109,7 @@ def read_instruction(text: str, span: Span, escape: str = "\\") -> RawInstructio
 
 
 def parse_heredoc(word: str) -> Heredoc | None:
-    """Read `[fd]<<[-]WORD` (content empty), or None where the word is no heredoc. COPY and ADD sources.
+    """Read `[fd]<<[-]WORD` (with empty content); return None if the word is not a heredoc. For COPY and ADD.
 
     Raises ValueError for a word with an unclosed quote. Mirrors: ParseHeredoc.
     """
@@ -123,7 +123,7 @@ def parse_heredoc(word: str) -> Heredoc | None:
     descriptor = int(digits or "0") if len(digits) < 10 else 0
     if _ASCII_WORD.issuperset(name):
         return Heredoc(name, "", True, chomp, descriptor)
-    # Read it with and without quotes: if their number differs, some part of it was quoted.
+    # Some part of the word was quoted if reading it with and without quotes gives different results.
     words = _NAME_LEXER.expand_words(name, {}).words
     raw_words = _RAW_NAME_LEXER.expand_words(name, {}).words
     if len(words) != 1 or len(raw_words) != 1:
@@ -137,7 +137,7 @@ def _quotes(text: str) -> int:
 
 
 class _Reader:
-    """Reads one text; `line` is the number of physical lines taken so far."""
+    """Reads one text; `line` is the number of physical lines read so far."""
 
     __slots__ = (
         "at", "checks_done", "comments", "directives", "directives_done", "escape", "line", "lines",
@@ -208,10 +208,10 @@ class _Reader:
             self.comments = []
 
     def directive(self, text: str, unindented: bool) -> bool:
-        """Take the line as a directive; False when it is a comment, which ends the directives.
+        """Read the line as a directive; return False if it is a comment, which ends the directives.
 
-        BuildKit reads the file twice: `escape` is not found after a `#!` line but may be indented,
-        `syntax` and `check` the other way round.
+        BuildKit reads the file twice: `escape` is not found after a `#!` line but may be indented.
+        `syntax` and `check` are found after a `#!` line but may not be indented.
         """
         if not unindented:
             self.checks_done = True
@@ -237,7 +237,7 @@ class _Reader:
         return True
 
     def instruction(self, text: str) -> RawInstruction:
-        """Take the instruction whose first physical line is `text`, with its heredocs."""
+        """Read the instruction whose first physical line is `text`, with its heredocs."""
         first = self.line
         line, empty = self.joined(text) if self.escape in text else (text, False)
         if empty:
@@ -273,7 +273,7 @@ class _Reader:
         return "".join(pieces), empty
 
     def continued(self, text: str) -> tuple[str, bool]:
-        """Cut an escape from the end; one that follows another escape does not count."""
+        """Remove an escape at the end, unless it follows another escape; say whether there was one."""
         cut = text.rstrip(" \t")
         if cut.endswith(self.escape) and (len(cut) == 1 or cut[-2] != self.escape):
             return cut[:-1], True
@@ -291,11 +291,11 @@ class _Reader:
             raise self.error(str(error), first, self.line) from None
 
     def heredocs(self, line: str, first: int) -> tuple[Heredoc, ...]:
-        """Take the bodies of all heredocs that the logical line announces."""
+        """Read the bodies of all heredocs that the logical line announces."""
         try:
             words = _FIND_LEXER.expand_words(line, {}).words
         except ValueError:
-            return ()  # an unclosed quote, for instance: it is the shell's to complain about
+            return ()  # for instance an unclosed quote, which the shell will report
         found = []
         for word in words:
             if "<<" not in word:
@@ -343,7 +343,7 @@ def _split_directive(text: str) -> tuple[str, str] | None:
 
 
 def split_command(line: str) -> tuple[str, tuple[str, ...], str]:
-    """Return keyword, flags and the rest. Mirrors: splitCommand."""
+    """Return keyword, flags and remaining text. Mirrors: splitCommand."""
     line = line.strip(BLANKS)
     end, size = 0, len(line)
     while end < size and line[end] not in "\t\v\f\r ":
@@ -357,7 +357,9 @@ def split_command(line: str) -> tuple[str, tuple[str, ...], str]:
 
 
 def _split_flags(line: str) -> tuple[tuple[str, ...], str]:
-    """Take words that start with `--`, quotes removed, and return the rest. Mirrors: extractBuilderFlags.
+    """Return the leading words that start with `--`, without quotes, and the text after them.
+
+    Mirrors: extractBuilderFlags.
 
     The escape is always a backslash here, whatever the directive says.
     """

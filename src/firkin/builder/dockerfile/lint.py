@@ -1,7 +1,7 @@
-"""Build checks: which are on, those that need only the text, and `firkin check`. Pure.
+"""Build checks: their options, the checks that need only the text, and `firkin check`. Pure.
 
 Checks that need variables or base images run while the file is lowered, and report to the same
-Warn. build and the command line import this. Mirrors: buildkit frontend/dockerfile/linter and
+Warn. build, check and report import this. Mirrors: buildkit frontend/dockerfile/linter and
 dockerfile2llb/validations.go.
 """
 
@@ -36,7 +36,7 @@ _EVERYTHING: Final = ("*", "**", "**/*")
 
 
 class CheckOptions(msgspec.Struct, frozen=True):
-    """What `# check=skip=A,B;error=true;experimental=C` says; "all" stands for every rule."""
+    """The options in `# check=skip=A,B;error=true;experimental=C`; "all" stands for every rule."""
 
     skip: frozenset[str] = frozenset()
     experimental: frozenset[str] = frozenset()
@@ -48,7 +48,7 @@ class CheckOptions(msgspec.Struct, frozen=True):
         return (rule.name in chosen or "all" in chosen) is rule.experimental
 
     def merged(self, other: CheckOptions) -> CheckOptions:
-        """Return what both switch off and on (`error` is the file's alone)."""
+        """Return the union of both options; `error` is that of the file."""
         return CheckOptions(self.skip | other.skip, self.experimental | other.experimental, self.error)
 
 
@@ -73,7 +73,7 @@ def parse_check_options(text: str) -> CheckOptions:
 
 
 class LintWarning(msgspec.Struct, frozen=True):
-    """What a check found: `message` is about this place, `description` about the rule."""
+    """A finding of a check: `message` is about this place, `description` about the rule."""
 
     rule: str
     message: str
@@ -83,7 +83,7 @@ class LintWarning(msgspec.Struct, frozen=True):
 
 
 class Checks:
-    """The checks of one Dockerfile: a Warn that drops what is switched off and remembers the rest.
+    """The checks of one Dockerfile: a Warn that drops warnings of disabled rules and records all others.
 
     Warnings that belong to no rule pass through and never count as a violation.
     """
@@ -109,11 +109,11 @@ class Checks:
 
     @property
     def warnings(self) -> tuple[LintWarning, ...]:
-        """What was found so far, each once, in the order of the lines."""
+        """The distinct findings so far, in the order of the lines."""
         return tuple(sorted(self._found, key=lambda found: found.span.start.line if found.span else 0))
 
     def warn(self, code: str, message: str, span: Span | None) -> None:
-        """Take a warning, from a check or from lowering."""
+        """Record a warning from a check or from lowering, unless its rule is disabled."""
         rule = RULES.get(code) or COMPAT_RULES.get(code)
         if rule is not None:
             options = self.options
@@ -129,9 +129,9 @@ class Checks:
                 self._report(code, message, span)
 
     def check_syntax(self, *, whole: bool = True) -> None:
-        """Run the checks that need the text only, those for other builders included.
+        """Run the checks that need only the text, those for other builders included.
 
-        Not `whole`: the file has an error, and nothing is said that depends on what follows it.
+        `whole` is False if the file has an error: checks that depend on the text after it are left out.
         """
         for name in sorted((self.options.skip | self.options.experimental) - {"all", *RULES, *COMPAT_RULES}):
             match = nearest(name, (*RULES, *COMPAT_RULES))
@@ -148,7 +148,7 @@ class Checks:
     def check_copies(self, graph: Graph, ignore: IgnoreMatcher) -> None:
         """Check that no copied path is hidden by the main context's ignore file.
 
-        Mirrors: validateCopySourcePath (which gives up, too, where the file has a `!`).
+        Mirrors: validateCopySourcePath (which also skips an ignore file with a `!`).
         """
         if not ignore or ignore.negates:
             return
@@ -160,7 +160,7 @@ class Checks:
                 self.warn("CopyIgnoredFile", message, span)
 
     def violation(self) -> DockerfileError | None:
-        """Return the error that `error=true` makes of what was found, if any. Mirrors: Linter.Error."""
+        """Return the error for the findings if the file says `error=true`, else None. Mirrors: Linter.Error."""
         if not self.options.error or not self._violated:
             return None
         first = next((found.span for found in self.warnings if found.rule in self._violated), None)
@@ -186,7 +186,7 @@ def _copies_of_main_context(graph: Graph) -> Iterator[tuple[Copy, str, Span | No
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """What `firkin check` found; `error` is why the file cannot be built, if it cannot."""
+    """The findings of `firkin check`; `error` says why the file cannot be built, if it cannot."""
 
     warnings: tuple[LintWarning, ...]
     error: FirkinError | None = None
@@ -199,7 +199,7 @@ def check_dockerfile(
     ignore: IgnoreMatcher | None = None,
     compat: tuple[str, ...] = (),
 ) -> CheckResult:
-    """Run all checks; without a target, stages that nothing uses are checked as well.
+    """Run all checks; without a target, unused stages are checked as well.
 
     An error of lowering (or of the resolver) ends the checks and is part of the result, as is the
     violation that `error=true` asks for. Mirrors: DockerfileLint.
@@ -213,7 +213,7 @@ def check_dockerfile(
         if ignore is not None:
             checks.check_copies(graph, ignore)
     except UsageError:
-        raise  # a wrong option, e.g. the name of the target, is no fault of the file
+        raise  # a wrong option, e.g. an unknown target, is not an error in the file
     except FirkinError as error:
         return CheckResult(checks.warnings, error)
     return CheckResult(checks.warnings, checks.violation())
@@ -222,7 +222,7 @@ def check_dockerfile(
 def check_part(
     dockerfile: Dockerfile, error: FirkinError, options: LowerOptions, compat: tuple[str, ...] = ()
 ) -> CheckResult:
-    """Check what stands before an error in the text, the `dockerfile` of parse_partly."""
+    """Check the part of a text before an error, the `dockerfile` of parse_partly."""
     checks = Checks(dockerfile, override=options.arguments.get(CHECK_ARGUMENT), compat=compat)
     checks.check_syntax(whole=False)
     return CheckResult(checks.warnings, error)
@@ -246,7 +246,7 @@ def _instructions(dockerfile: Dockerfile) -> Iterator[Instruction]:
 
 
 def _local_options(dockerfile: Dockerfile) -> dict[int, CheckOptions]:
-    """Return, by line, what `# check=` comments right before an instruction say; invalid ones are ignored."""
+    """Return, by line, the options of `# check=` comments right before an instruction; invalid ones are ignored."""
     found: dict[int, CheckOptions] = {}
     for node in (*dockerfile.args, *_instructions(dockerfile)):
         for comment in node.raw.prev_comment:
@@ -266,7 +266,7 @@ Finding = tuple[str, str, Span]
 
 
 def _frontend(dockerfile: Dockerfile) -> Iterator[Finding]:
-    """Warn of a `syntax` directive that names another frontend: that image is not run."""
+    """Warn of a `syntax` directive that names another frontend: firkin does not run that image."""
     image = dockerfile.directives.syntax
     name = image.partition("@")[0].removeprefix("docker.io/")
     if image and name.rpartition(":")[0] not in _FRONTENDS and name not in _FRONTENDS:

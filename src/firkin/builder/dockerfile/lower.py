@@ -1,6 +1,6 @@
 """From a syntax tree to a graph: select the stages in use, resolve their bases, fold them. Pure.
 
-What lies outside the text (images, named contexts) comes through a Resolver. build, lint and the
+A Resolver provides everything outside the text (images, named contexts). build, check, lint, epoch and the
 command line import it. Mirrors: buildkit dockerfile2llb convert.go (toDispatchState).
 """
 
@@ -43,7 +43,7 @@ _COMMON_IMAGES = ("alpine", "busybox", "centos", "debian", "golang", "ubuntu", "
 
 
 def options_of(request: BuildRequest, platform: Platform | None, host: Platform) -> LowerOptions:
-    """Return what of a request matters for one platform (None: the host's)."""
+    """Return the options for lowering from a request, for one platform (None: the host's)."""
     return LowerOptions(
         platform=platform or host,
         build_platform=host,
@@ -63,9 +63,9 @@ def options_of(request: BuildRequest, platform: Platform | None, host: Platform)
 
 
 def list_images(dockerfile: Dockerfile, options: LowerOptions) -> tuple[tuple[str, Platform], ...]:
-    """Return the images (canonical names) that the stages in use begin with or copy from.
+    """Return the images (canonical names) that the used stages begin with or copy from.
 
-    Those that ONBUILD triggers of images ask for are not known yet. Raises DockerfileError.
+    Images that ONBUILD triggers of base images name are not known yet. Raises DockerfileError.
     """
     plan = Plan(dockerfile, options, _ignore)
     found: dict[tuple[str, Platform], None] = {}
@@ -79,7 +79,7 @@ def list_images(dockerfile: Dockerfile, options: LowerOptions) -> tuple[tuple[st
 def lower(dockerfile: Dockerfile, options: LowerOptions, resolver: Resolver, warn: Warn) -> Graph:
     """Return the graph of the target stage's image.
 
-    Raises DockerfileError at the instruction, and what the resolver raises.
+    Raises DockerfileError at the instruction, and the errors of the resolver.
     """
     plan = Plan(dockerfile, options, warn)
     plan.warn_unused_arguments()
@@ -90,7 +90,7 @@ def lower(dockerfile: Dockerfile, options: LowerOptions, resolver: Resolver, war
 
 
 def _ignore(code: str, message: str, span: Span | None) -> None:
-    """Take a warning that is given again when the file is lowered."""
+    """Ignore a warning: it is given again when the file is lowered."""
 
 
 class _Lowering:
@@ -102,13 +102,13 @@ class _Lowering:
         self.resolver = resolver
         self.builder = GraphBuilder()
         self.context = LowerContext(plan.options, self.builder, plan.escape, plan.global_args, plan.warn, plan.epoch)
-        if plan.epoch is not None:  # the environment's counts as a build argument, as in buildx
+        if plan.epoch is not None:  # as in buildx, that of the environment counts as a build argument
             self.context.arguments[EPOCH] = str(plan.epoch)
         else:
             self.context.arguments.pop(EPOCH, None)
 
     def resolve(self) -> None:
-        """Resolve what is in use, and again while ONBUILD triggers bring in more."""
+        """Resolve the bases of used stages; repeat it as long as ONBUILD triggers add stages."""
         grown = True
         while grown:
             grown = False
@@ -124,7 +124,7 @@ class _Lowering:
     def _resolve_base(self, node: Node, used: bool) -> None:
         if not used:
             if not node.is_scratch and not node.context:
-                node.canonical()  # an impossible name is an error even where it is not used
+                node.canonical()  # an invalid name is an error even if the stage is not used
             return
         node.resolved = True
         platform = node.platform or self.options.platform
@@ -236,7 +236,7 @@ class _Lowering:
         )
 
     def _read_onbuild(self, node: Node) -> bool:
-        """Put the base's triggers before the stage's own instructions; True when they need other stages."""
+        """Put the base's triggers before the stage's own instructions; return True if they need other stages."""
         if node.onbuild_read:
             return False
         node.onbuild_read = True
@@ -264,7 +264,7 @@ class _Lowering:
             raise
 
     def fold(self) -> None:
-        """Fold the stages in use, in order, so that each finds its base and sources done."""
+        """Fold the used stages in order, so that the base and the sources of each are done before it."""
         used = set(self.plan.reachable())
         for node in list(self.plan.nodes):
             if node not in used or node.done:
@@ -307,7 +307,7 @@ class _Lowering:
         return state
 
     def _lay_context(self, state: StageState, node: Node) -> None:
-        """Make a layer of the directory that a stage begins with."""
+        """Make a layer of the named context that a stage begins with."""
         files = state.step
         state.step = self.builder.add(Scratch(), (), StepMeta("FROM scratch", platform=state.platform))
         op = CopyOp((path_source("/", 1, parents=False),), "/")

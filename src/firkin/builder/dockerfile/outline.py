@@ -1,6 +1,6 @@
-"""What a Dockerfile offers to those who build it: its targets, and what one of them takes. Pure.
+"""Describes a Dockerfile to its users: its targets, and the arguments and mounts of one of them. Pure.
 
-`firkin build --call=targets` and `--call=outline` show it. Nothing is resolved: an ENV of a base image
+`firkin build --call=targets` and `--call=outline` show it. No images are resolved: an ENV of a base image
 does not count. Mirrors: buildkit dockerfile2llb outline.go and convert.go (ListTargets).
 """
 
@@ -34,7 +34,7 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class OutlineArg(msgspec.Struct, frozen=True):
-    """A build argument; `value` as it would be now, "" where it has none."""
+    """A build argument; `value` is its value in a build with the present options, "" if it has none."""
 
     name: str
     description: str
@@ -43,7 +43,7 @@ class OutlineArg(msgspec.Struct, frozen=True):
 
 
 class OutlineMount(msgspec.Struct, frozen=True):
-    """What RUN --mount wants from outside: a secret or an SSH agent, by its id."""
+    """A secret or an SSH agent that a RUN --mount needs, by its id."""
 
     id: str
     required: bool
@@ -51,7 +51,7 @@ class OutlineMount(msgspec.Struct, frozen=True):
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """What a target takes, the stages it is made from included; all in the order of the lines."""
+    """The arguments and mounts of a target and the stages that it needs, in the order of the lines."""
 
     name: str
     description: str
@@ -77,7 +77,7 @@ def list_targets(dockerfile: Dockerfile) -> tuple[Target, ...]:
 
 
 def describe(node: Instruction, name: str) -> str:
-    """Return what a comment `# NAME text` right above an instruction says of a name. Mirrors: getComment."""
+    """Return the text about a name in a comment `# NAME text` right above an instruction. Mirrors: getComment."""
     return next(
         (text[len(name) + 1 :] for text in node.raw.prev_comment if name and text.startswith(name + " ")), ""
     )
@@ -88,7 +88,7 @@ def _describe_stage(base: From) -> str:
 
 
 def outline(dockerfile: Dockerfile, options: LowerOptions) -> Outline:
-    """Return what the target takes. Raises DockerfileError; UsageError for an unknown target."""
+    """Return the outline of the target. Raises DockerfileError; UsageError for an unknown target."""
     plan = Plan(dockerfile, options, _ignore)
     reading = _Reading(dockerfile, plan, options)
     target = plan.target
@@ -113,14 +113,14 @@ def _line(item: OutlineArg | OutlineMount) -> int:
 
 
 class _Known(NamedTuple):
-    """An argument, and the names of those that its value was made of when it was defined."""
+    """An argument, and the names of the arguments in its default value, nested ones included."""
 
     arg: OutlineArg
     made_of: frozenset[str] = frozenset()
 
 
 class _Reading:
-    """What was found so far. The description is that of the first stage that names something.
+    """The outline so far. A description comes from the first stage that declares the argument or mount.
 
     Mirrors: outlineCapture. The arguments that the platform sets are not part of the outline.
     """
@@ -148,7 +148,7 @@ class _Reading:
         self._globals[item.name] = _Known(arg, frozenset(made_of))
 
     def read(self, node: Node) -> None:
-        """Take in one stage."""
+        """Add one stage."""
         if node.stage is None:
             return
         base = node.stage.base
@@ -169,7 +169,7 @@ class _Reading:
             self.args.setdefault(name, known[name].arg)
 
     def _defined(self, node: Arg, variables: Mapping[str, str]) -> Iterator[tuple[str, _Known]]:
-        """Yield the arguments that an ARG of a stage defines, not those that it takes over from before FROM."""
+        """Yield the arguments that an ARG of a stage defines, not those inherited from before FROM."""
         for item in node.items:
             inherited = item.default is None and item.name not in self._given
             if not (inherited and item.name in self._plan.global_args):
@@ -177,7 +177,7 @@ class _Reading:
                 yield item.name, _Known(OutlineArg(item.name, describe(node, item.name), value or "", node.span))
 
     def _walk(self, node: Node) -> Iterator[tuple[Instruction, Mapping[str, str]]]:
-        """Yield the instructions of a stage with the variables that hold before each."""
+        """Yield the instructions of a stage, each with the variables set before it."""
         chain = []
         below = node.base
         while below is not None:
@@ -236,7 +236,7 @@ class _Reading:
 
 
 def mount_id(spec: MountSpec) -> str:
-    """Return the name under which a secret or an agent is known outside. Mirrors: dispatchSecret, dispatchSSH."""
+    """Return the id of a secret or an agent in the build's options. Mirrors: dispatchSecret, dispatchSSH."""
     if spec.type == "secret":
         return spec.id or spec.source or spec.target.rpartition("/")[2]
     return spec.id or "default"

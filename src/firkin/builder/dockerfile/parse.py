@@ -1,4 +1,4 @@
-"""The driver: logical lines to a syntax tree, over the table of instructions. Pure.
+"""Parses logical lines into a syntax tree, by the table of instructions. Pure.
 
 Mirrors: buildkit frontend/dockerfile/instructions/parse.go (Parse). build, lint and the command line
 import it.
@@ -27,7 +27,7 @@ def parse(source: Source) -> Dockerfile:
 
 
 def parse_partly(source: Source) -> tuple[Dockerfile, DockerfileError | None]:
-    """Return what stands before the first wrong instruction (perhaps not even a stage), and what is wrong there.
+    """Return the tree before the first invalid instruction (perhaps without a stage), and the error there.
 
     Raises DockerfileError where the text cannot be split into instructions at all.
     """
@@ -49,14 +49,14 @@ def parse_partly(source: Source) -> tuple[Dockerfile, DockerfileError | None]:
 
 
 def _parse_lines(lines: Lines, args: list[Arg], stages: list[Stage]) -> None:
-    """Parse into `args` and `stages`; also the stage in which an error is raised is put there."""
+    """Parse into `args` and `stages`; a stage with an error is added up to that error. Raises DockerfileError."""
     base: From | None = None
     body: list[Instruction] = []
     try:
         for raw in lines.instructions:
             try:
                 node = parse_instruction(raw)
-            except DockerfileError as error:  # in words that scripts look for. Mirrors: parseError
+            except DockerfileError as error:  # scripts look for this wording. Mirrors: parseError
                 error.message = f"dockerfile parse error on line {raw.span.start.line}: {error.message}"
                 raise
             if isinstance(node, From):
@@ -102,13 +102,13 @@ def parse_instruction(raw: RawInstruction) -> Instruction:
 
 
 def _shown(word: str) -> str:
-    """Return a keyword on one short line, with `.` for what cannot be printed."""
+    """Return a keyword on one short line, with `.` for unprintable characters."""
     shown = "".join(char if char.isprintable() else "." for char in word[:_LONGEST_SHOWN])
     return shown + "…" if len(word) > _LONGEST_SHOWN else shown
 
 
 def _odd_characters(word: str) -> tuple[str, ...]:
-    """Name the characters of a keyword that nobody sees, as text from a web page may have them."""
+    """Return hints about invisible characters of a keyword; text copied from a web page may have them."""
     word = word[:_LONGEST_SHOWN]
     if "\0" in word:
         return ("the file seems to be UTF-16: save it as UTF-8 (in PowerShell: `Set-Content -Encoding utf8`)",)

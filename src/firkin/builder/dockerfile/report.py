@@ -1,7 +1,7 @@
 """The JSON documents of `--call=check`, `outline` and `targets`, in BuildKit's form. Pure.
 
-Mirrors: buildkit frontend/subrequests/{lint,outline,targets}. check.py makes them, the command line reads
-them to draw text; a `character` counts from 0, a `line` from 1.
+Mirrors: buildkit frontend/subrequests/{lint,outline,targets}. builder/check.py makes them; the command line reads
+them to draw text. A `character` counts from 0, a `line` from 1.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Location(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SourceInfo(msgspec.Struct, frozen=True):
-    """A text; `data` goes as base64."""
+    """A text; JSON has `data` as base64."""
 
     filename: str
     data: bytes
@@ -122,7 +122,7 @@ class TargetsReport(msgspec.Struct, frozen=True):
 
 
 def check_report(source: Source, result: CheckResult) -> CheckReport:
-    """Return the document of what the checks found."""
+    """Return the document with the findings of the checks."""
     warnings = tuple(
         ReportWarning(found.rule, found.description, found.url, found.message, location_of(found.span))
         for found in result.warnings
@@ -136,7 +136,7 @@ def check_report(source: Source, result: CheckResult) -> CheckReport:
 
 
 def outline_report(source: Source, outline: Outline) -> OutlineReport:
-    """Return the document of what a target takes."""
+    """Return the document with the outline of a target."""
 
     def rows(mounts: tuple[OutlineMount, ...]) -> tuple[MountRow, ...]:
         return tuple(MountRow(mount.id, mount.required, location_of(mount.span)) for mount in mounts)
@@ -152,7 +152,7 @@ def outline_report(source: Source, outline: Outline) -> OutlineReport:
 
 
 def targets_report(source: Source, targets: tuple[Target, ...]) -> TargetsReport:
-    """Return the document of a file's targets."""
+    """Return the document with the targets of a file."""
     rows = tuple(
         TargetRow(location_of(x.span), x.name, x.default, x.description, x.base, x.platform) for x in targets
     )
@@ -160,7 +160,7 @@ def targets_report(source: Source, targets: tuple[Target, ...]) -> TargetsReport
 
 
 def location_of(span: Span | None) -> Location:
-    """Return a span as a location: a range for each line; none where there is no span. Mirrors: parser.toRanges."""
+    """Return a span as a location with a range for each line, without ranges for None. Mirrors: parser.toRanges."""
     if span is None:
         return Location()
     lines = (Position(line) for line in range(span.start.line, span.end.line + 1))

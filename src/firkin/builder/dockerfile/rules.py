@@ -11,7 +11,7 @@ import msgspec
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A check; `experimental`: only where it is asked for. `builder`: one of compat.py's, for that builder."""
+    """A check; `experimental`: it is off by default. `builder`: the builder that a check of compat.py is about."""
 
     name: str
     description: str
@@ -133,7 +133,7 @@ _HARMLESS_WORDS: Final = frozenset(("public", "file", "version"))
 
 
 def is_secret_name(name: str) -> bool:
-    """Say whether a variable's name tells of a secret: `API_KEY`, but not `PUBLIC_KEY`.
+    """Say whether a variable's name suggests a secret: `API_KEY`, but not `PUBLIC_KEY`.
 
     Mirrors: dockerfile2llb validateNoSecretKey.
     """

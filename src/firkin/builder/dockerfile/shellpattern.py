@@ -1,7 +1,7 @@
 """Patterns of `${x#p}`, `${x%p}` and `${x/p/r}`: literals, `?` and `*`. Pure. Words imports it.
 
-A pattern is matched with sets of positions held in one integer (bit i: the text up to i is used up),
-so that no pattern takes more than linear passes over the text: there is no backtracking.
+Matching works on sets of positions, each held in one integer (bit i: the text up to i is consumed).
+There is no backtracking, so each element of a pattern takes one linear pass over the text.
 Mirrors: buildkit frontend/dockerfile/shell/lex.go (convertShellPatternToRegex, trimPrefix, trimSuffix).
 """
 
@@ -44,7 +44,7 @@ def parse_pattern(text: str) -> Pattern:
 
 
 class _Text:
-    """A text with, for each character asked for, the set of positions that it stands at."""
+    """A text that caches the set of positions of each requested character."""
 
     __slots__ = ("masks", "passable", "size", "text")
 
@@ -71,7 +71,7 @@ class _Text:
             if not state:
                 break
             if element == _STAR:
-                # Adding carries each start to the end of its run of passable characters.
+                # The addition carries each start to the end of its run of passable characters.
                 state |= ((state & self.passable) + self.passable) ^ self.passable
             else:
                 state = (state & (self.passable if element == _ANY else self.mask(element[1]))) << 1
@@ -79,7 +79,7 @@ class _Text:
 
 
 def _prefix_length(pattern: Pattern, text: str, longest: bool) -> int:
-    """Return how many characters at the start match; -1: none do."""
+    """Return how many characters at the start match; -1 if the pattern does not match there."""
     ends = _Text(text).ends(pattern, 1)
     if not ends:
         return -1
@@ -101,11 +101,11 @@ def trim_suffix(pattern: Pattern, text: str, longest: bool) -> str:
 def replace(pattern: Pattern, text: str, replacement: str, every: bool) -> str:
     """Replace the first, or every, match; each is the leftmost and then the longest.
 
-    With `every` the replacement is a template of Go's regexp.Expand, where `$0` is the match and any
-    other `$name` empty: that is what BuildKit does.
+    With `every` the replacement is a template of Go's regexp.Expand, as in BuildKit: `$0` is the match and any
+    other `$name` is empty.
     """
     reverse = _Text(text[::-1])
-    # A match read backwards ends where it started: all starts come from one backward pass.
+    # A match read backwards ends at its start, so one backward pass finds all starts.
     backward = reverse.ends(pattern[::-1], (1 << (len(text) + 1)) - 1)
     bits = f"{backward:0{len(text) + 1}b}"  # character i says whether a match starts at i
     out: list[str] = []
@@ -128,10 +128,10 @@ def replace(pattern: Pattern, text: str, replacement: str, every: bool) -> str:
 
 
 def _longest_end(pattern: Pattern, text: str, start: int) -> int:
-    """Return where the longest match that begins at `start` ends; there is one."""
+    """Return the end of the longest match that begins at `start`, where there is one."""
     if _STAR not in pattern:
         return start + len(pattern)
-    # No star passes a line feed, so a match ends a known number of lines further on at the latest.
+    # A star never matches a line feed, so a match extends over a known number of lines at most.
     stop = start - 1
     for _ in range(sum(element == (True, "\n") for element in pattern) + 1):
         stop = text.find("\n", stop + 1)
@@ -160,7 +160,7 @@ def _fill(template: str, match: str) -> str:
 
 
 def _reference(piece: str, match: str) -> str:
-    """Return what `$` and the text after it become: `$0` is the match, any other name is empty."""
+    """Expand `$` and the text after it: `$0` is the match, any other name is empty."""
     braced = piece.startswith("{")
     end = begin = 1 if braced else 0
     while end < len(piece) and (piece[end] in _ALNUM or piece[end].isalpha()):

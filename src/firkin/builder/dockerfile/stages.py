@@ -1,4 +1,4 @@
-"""The stages of a file and what depends on what, before anything is resolved. Pure.
+"""The stages of a file and their dependencies, before images are resolved. Pure.
 
 Only `lower`, `outline` and the two `epoch` modules import it.
 
@@ -33,7 +33,7 @@ _GLOBAL_NAMES = frozenset(
 
 
 class Command:
-    """An instruction with what its --from and from= name, per mount for RUN."""
+    """An instruction with the stages or images that its --from and from= name, one for each mount of RUN."""
 
     __slots__ = ("from_onbuild", "instruction", "sources")
 
@@ -44,7 +44,7 @@ class Command:
 
 
 class Node:
-    """A stage, or an image that is only copied from (`stage` None). Mirrors: dispatchState."""
+    """A stage, or an image that other stages only copy from (`stage` is None). Mirrors: dispatchState."""
 
     __slots__ = (
         "base", "base_text", "commands", "context", "done", "image", "name", "onbuild_read", "platform", "resolved",
@@ -59,11 +59,11 @@ class Node:
         self.shown = ""
         self.platform: Platform | None = None
         self.base: Node | None = None
-        self.context = ""  # the named context that stands for the whole stage
+        self.context = ""  # the named context that replaces the whole stage
         self.commands: list[Command] = []
         self.image: BaseImage | None = None
         self.state: StageState | None = None
-        self.done = False  # can be copied from
+        self.done = False  # lowered, so other stages can copy from it
         self.resolved = False
         self.onbuild_read = False
 
@@ -72,7 +72,7 @@ class Node:
         return self.base_text == SCRATCH and not self.context
 
     def canonical(self) -> str:
-        """Return the image's full name; raises DockerfileError where it cannot be one."""
+        """Return the image's full name; raises DockerfileError for an invalid name."""
         try:
             return str(parse_reference(self.base_text))
         except ValueError as error:
@@ -90,7 +90,7 @@ class Node:
 
 
 class Plan:
-    """The stages and what depends on what, before anything is resolved."""
+    """The stages and their dependencies, before images are resolved."""
 
     def __init__(self, dockerfile: Dockerfile, options: LowerOptions, warn: Warn) -> None:
         self.dockerfile = dockerfile
@@ -104,7 +104,7 @@ class Plan:
         defaults = _platform_arguments(options, target)
         self._warn_default_bases(defaults)
         self.global_args = self._global_arguments(defaults, self.arguments)
-        self.epoch_name = ""  # what SOURCE_DATE_EPOCH is, where it is no number
+        self.epoch_name = ""  # the value of SOURCE_DATE_EPOCH, if it is not a number
         self.epoch = self._epoch()
         if self.epoch is None:
             self.arguments.pop(EPOCH, None)
@@ -125,7 +125,7 @@ class Plan:
             self.nodes[0].shown = ""
 
     def _global_arguments(self, known: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-        """Return the arguments that FROM sees. Mirrors: buildMetaArgs."""
+        """Return the arguments that FROM can use. Mirrors: buildMetaArgs."""
         values = dict(known)
         for instruction in self.dockerfile.args:
             for item in instruction.items:
@@ -144,7 +144,7 @@ class Plan:
             raise DockerfileError(str(error), span=span) from None
 
     def _warn_default_bases(self, defaults: Mapping[str, str]) -> None:
-        """Warn of a FROM that works only when build arguments are given."""
+        """Warn of a FROM that works only with build arguments."""
         try:
             values = self._global_arguments(defaults, {})
             stages = {stage.name for stage in self.dockerfile.stages} if self.options.dialect.loose_from else ()
@@ -161,7 +161,7 @@ class Plan:
                         stage.base.span,
                     )
         except DockerfileError:
-            return  # the same error is raised where the values count
+            return  # the same error is raised when the values are used
 
     def _epoch(self) -> int | None:
         text = self.arguments.get(EPOCH)
@@ -245,14 +245,14 @@ class Plan:
         return platform
 
     def register(self, node: Node) -> None:
-        """Add a stage; an earlier one of the name is its base, and a later one takes over the name."""
+        """Add a stage. Its base may be an earlier stage; its name replaces an earlier stage of the same name."""
         self.nodes.append(node)
         node.base = self.by_name.get(node.base_text.lower() if self.options.dialect.loose_from else node.base_text)
         if node.name:
             self.by_name[node.name] = node
 
     def context_for(self, name: str) -> str | None:
-        """Return the name under which --build-context replaces an image or a stage, if it does."""
+        """Return the named context that replaces an image or a stage, None if there is none."""
         if name.lower() in _RESERVED:
             return None
         return self.contexts.get(_context_key(name))
@@ -274,7 +274,7 @@ class Plan:
         return [node.shown for node in self.nodes if node.shown]
 
     def command(self, instruction: Instruction, from_onbuild: bool) -> Command:
-        """Join an instruction with the stages that it takes files from. Mirrors: toCommand."""
+        """Return an instruction with the stages that it copies or mounts from. Mirrors: toCommand."""
         sources: tuple[Node | None, ...] = ()
         if isinstance(instruction, Copy) and instruction.from_:
             sources = (self._source(instruction.from_, instruction.span, numbered=True),)
@@ -286,7 +286,7 @@ class Plan:
         return Command(instruction, sources, from_onbuild)
 
     def _source(self, name: str, span: Span, numbered: bool) -> Node:
-        """Find a stage by name or number; anything else is an image. A number in from= is a name."""
+        """Find a stage by name or number; any other name is an image. In from= a number is a name."""
         if numbered:
             try:
                 unexpanded = self.lexer.expand(name, {}).text == name
@@ -319,7 +319,7 @@ class Plan:
         return f"the stages have the numbers 0 to {last}" if last else "the only stage has the number 0"
 
     def _refuse_cycles(self) -> None:
-        """Refuse stages that need each other; without recursion, since chains may be long."""
+        """Refuse cycles of stages. It does not recurse, since chains may be long. Raises DockerfileError."""
         visited: set[Node] = set()
         for root in self.nodes:
             path: set[Node] = set()
@@ -380,7 +380,7 @@ class Plan:
 
 
 def _is_predefined(name: str) -> bool:
-    """Say whether a build argument needs no ARG."""
+    """Say whether a build argument is valid without an ARG."""
     return name in _GLOBAL_NAMES or name.upper() in PROXY_NAMES or name.startswith("BUILDKIT_")
 
 
@@ -392,7 +392,7 @@ def _onbuild_arguments(trigger: str) -> list[str]:
 
 
 def _context_key(name: str) -> str:
-    """Return the spelling under which named contexts are looked up: familiar, without `:latest`."""
+    """Return the spelling that looks up named contexts: familiar, without `:latest`."""
     try:
         return parse_reference(name).familiar.removesuffix(":latest")
     except ValueError:

@@ -1,6 +1,6 @@
-"""What instructions fold into: the state of a stage, and what all stages share while lowering. Pure.
+"""The state that lowering keeps: that of each stage, and the context that all stages share. Pure.
 
-`lower.py` makes both, `instructions/` works on them; nobody else imports this.
+`lower.py` makes both, `instructions/` changes them. Other modules import only the types for options and resolvers.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from firkin.oci.run_settings import DEFAULT_PATH, Network
 from firkin.source import Span
 from firkin.text import hide_passwords, nearest, valid_text
 
-HISTORY_COMMENT = "buildkit.dockerfile.v0"  # what `docker history` shows for images of BuildKit
+HISTORY_COMMENT = "buildkit.dockerfile.v0"  # the comment that BuildKit writes
 DEFAULT_SHELL = ("/bin/sh", "-c")
 PROXY_NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
-MAX_SUGGESTIONS = 100  # each compares with all variables
+MAX_SUGGESTIONS = 100  # each suggestion compares with all variables
 NON_ENV_ARGS = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
 
 Warn = Callable[[str, str, Span | None], None]
@@ -33,10 +33,10 @@ Warn = Callable[[str, str, Span | None], None]
 
 
 class BaseImage(msgspec.Struct, frozen=True):
-    """An image that FROM, --from or a named context stands for.
+    """A resolved image of a FROM, a --from or a named context.
 
-    `name` is canonical (`docker.io/library/busybox:latest`); `digest` that of the manifest or index
-    it was found by; `origin` is for ops.Pull.
+    `name` is canonical (`docker.io/library/busybox:latest`); `digest` is that of the manifest or index
+    that the name resolved to; `origin` is for ops.Pull.
     """
 
     name: str
@@ -48,27 +48,27 @@ class BaseImage(msgspec.Struct, frozen=True):
 
 
 class NamedContext(msgspec.Struct, frozen=True):
-    """What --build-context gives for a name: an image, or else files (ops.Context of that name)."""
+    """The value of a --build-context: an image, or else files (ops.Context of that name)."""
 
     image: BaseImage | None = None
 
 
 class Resolver(Protocol):
-    """Where lowering gets what lies outside the Dockerfile; raises FirkinError."""
+    """Provides lowering with everything outside the Dockerfile; raises FirkinError."""
 
     def image(self, name: str, platform: Platform, span: Span | None) -> BaseImage:
         """Return the image of a canonical name for a platform."""
 
     def context(self, name: str, platform: Platform, span: Span | None) -> NamedContext:
-        """Return what the named context is; `name` as in LowerOptions.contexts."""
+        """Return the named context; `name` is one of LowerOptions.contexts."""
 
 
 class LowerOptions(msgspec.Struct, frozen=True):
-    """What a Dockerfile's meaning depends on besides its text.
+    """Everything besides its text that the meaning of a Dockerfile depends on.
 
-    `platform_requested` False: the images' own platform decides what the result says. `contexts`
-    are the names given with --build-context. `named_epoch` is the time of what SOURCE_DATE_EPOCH names, if it is
-    no number and that has one (see epoch.py). `all_stages` lowers unused stages as well (checks).
+    If `platform_requested` is False, the result has the platform of its base image. `contexts` are the names
+    given with --build-context. If SOURCE_DATE_EPOCH is a name, `named_epoch` is the time of that source, if it
+    has one (see epoch.py). `all_stages` lowers unused stages as well (checks).
     """
 
     platform: Platform
@@ -90,18 +90,18 @@ class LowerOptions(msgspec.Struct, frozen=True):
 
     @property
     def arguments(self) -> dict[str, str]:
-        """Build arguments by name, the environment's proxies among them."""
+        """Build arguments by name, including the proxies of the environment."""
         return dict(self.proxy_args) | dict(self.build_args)
 
     def is_uncached(self, stage_name: str) -> bool:
-        """Say whether the look-up in the cache is off for a stage. Mirrors: dockerui IsNoCache."""
+        """Say whether the cache is not used for a stage. Mirrors: dockerui IsNoCache."""
         return self.no_cache or stage_name.lower() in (name.lower() for name in self.no_cache_filter)
 
 
 class FromSource(msgspec.Struct, frozen=True):
-    """What COPY --from or a mount's from= stands for; `step` None: defined later or not at all.
+    """The source of a COPY --from or a mount's from=; `step` is None if it is defined later or not at all.
 
-    `is_image` False: a context's files, which belong to 0:0.
+    If `is_image` is False, it is a context, whose files belong to 0:0.
     """
 
     step: StepId | None
@@ -110,7 +110,7 @@ class FromSource(msgspec.Struct, frozen=True):
 
 
 class LowerContext:
-    """What all stages share: options, the graph under construction, expansion and warnings."""
+    """The state that all stages share: options, the graph under construction, expansion and warnings."""
 
     __slots__ = (
         "arguments", "builder", "cache_namespace", "epoch_s", "escape", "global_args", "hostname", "lexer", "options",
@@ -145,7 +145,7 @@ class LowerContext:
 
 
 def proxy_environment(arguments: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the variables that proxy arguments give to RUN, in both cases of letters."""
+    """Return the proxy variables for RUN, in upper and in lower case."""
     values: dict[str, str] = {}
     for name in sorted(arguments):
         if name.upper() in PROXY_NAMES:
@@ -161,8 +161,8 @@ def proxy_environment(arguments: Mapping[str, str]) -> tuple[str, ...]:
 class StageState(msgspec.Struct, eq=False):
     """A stage while its instructions are folded into it. Mirrors: buildkit's dispatchState.
 
-    `env` is what expansion and RUN see (ENV and ARG), `image_env` what the image keeps. `number`
-    counts the steps shown so far, of `total`.
+    `env` has the variables for expansion and RUN (ENV and ARG), `image_env` those of the image. `number`
+    is the number of the last step, of `total`.
     """
 
     name: str
@@ -198,7 +198,7 @@ class StageState(msgspec.Struct, eq=False):
     entrypoint_span: Span | None = None
     healthcheck_span: Span | None = None
     sources: tuple[FromSource | None, ...] = ()  # of the instruction being lowered
-    image_env_places: dict[str, int] = msgspec.field(default_factory=dict)  # where a name comes first
+    image_env_places: dict[str, int] = msgspec.field(default_factory=dict)  # index of a name's first entry
 
     def child(self) -> StageState:
         """Return the state that `FROM this-stage` starts with."""
@@ -230,7 +230,7 @@ class StageState(msgspec.Struct, eq=False):
         )
 
     def start(self) -> None:
-        """Bring in what the image says, as every stage does before its first instruction."""
+        """Apply the environment of the base image, before the first instruction of the stage."""
         if not any(entry.partition("=")[0] == "PATH" for entry in self.image_env):
             self.image_env.append(f"PATH={DEFAULT_PATH}")
         for index, entry in enumerate(self.image_env):
@@ -241,12 +241,12 @@ class StageState(msgspec.Struct, eq=False):
             self.working_dir = "/" + self.working_dir
 
     def set_variable(self, name: str, value: str) -> None:
-        """Give a variable a value for expansion and RUN; the newest comes last."""
+        """Set a variable for expansion and RUN; the newest comes last."""
         self.env.pop(name, None)
         self.env[name] = value
 
     def set_image_variable(self, name: str, value: str) -> None:
-        """Put a variable into the image, in the place of an older one. Mirrors: addEnv."""
+        """Set a variable of the image; it replaces an older one in place. Mirrors: addEnv."""
         index = self.image_env_places.setdefault(name, len(self.image_env))
         if index == len(self.image_env):
             self.image_env.append("")
@@ -282,7 +282,7 @@ class StageState(msgspec.Struct, eq=False):
         )
 
     def expand(self, text: str, span: Span, context: LowerContext, lexer: Lexer | None = None) -> str:
-        """Expand variables in one word; undefined ones are warned of. Raises DockerfileError."""
+        """Expand variables in one word; warn of undefined ones. Raises DockerfileError."""
         if "$" not in text and '"' not in text and "'" not in text and context.escape not in text:
             return text.removeprefix("\ufeff")
         try:
@@ -304,7 +304,7 @@ class StageState(msgspec.Struct, eq=False):
             context.warn("UndefinedVar", f"Usage of undefined variable '${name}'{hint}", span)
 
     def title_of(self, text: str, context: LowerContext, lexer: Lexer | None = None) -> str:
-        """Return an instruction as it is shown: variables expanded where that works."""
+        """Return an instruction for display, with its variables expanded if that works."""
         try:
             shown: Expanded | None = (lexer or context.lexer).expand(text, self.env)
         except ValueError:
@@ -313,7 +313,7 @@ class StageState(msgspec.Struct, eq=False):
         return words[0].upper() + words[1] + words[2]
 
     def runtime(self) -> RuntimeConfig:
-        """Return how containers of the image start; what is not UTF-8 cannot be kept in JSON."""
+        """Return the `config` object of the image. Bytes that are not UTF-8 are replaced: JSON cannot hold them."""
         check = self.healthcheck
         if check is not None:
             check = msgspec.structs.replace(check, test=_valid(check.test) or ())

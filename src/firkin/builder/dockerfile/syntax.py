@@ -1,4 +1,4 @@
-"""The syntax tree: a Dockerfile, its stages and instructions, nothing expanded. Pure.
+"""The syntax tree: a Dockerfile, its stages and instructions, with variables unexpanded. Pure.
 
 Every keyword has its own node in `instructions/`, a frozen struct that extends Instruction. Only the
 two that shape the tree itself, FROM and ARG, are defined here. Anybody in `dockerfile/` may import it.
@@ -13,7 +13,7 @@ from firkin.source import Source, Span
 
 
 class Instruction(msgspec.Struct, frozen=True):
-    """One instruction as written; `raw` is where it came from."""
+    """One instruction as written; `raw` is the logical line."""
 
     raw: RawInstruction
 
@@ -24,7 +24,7 @@ class Instruction(msgspec.Struct, frozen=True):
 
     @property
     def span(self) -> Span:
-        """The lines it stands on, heredocs included."""
+        """The lines of the instruction, heredocs included."""
         return self.raw.span
 
     @property

@@ -31,7 +31,7 @@ _MAX_EXPANDED: Final = 16 * 1024 * 1024
 
 
 class Expanded(msgspec.Struct, frozen=True):
-    """An expanded text; names that were used and found, and names that were not set."""
+    """An expanded text, with the names of variables that were used and of those that were not set."""
 
     text: str
     used: frozenset[str]
@@ -61,7 +61,7 @@ class Lexer(msgspec.Struct, frozen=True):
     def expand(self, text: str, env: Mapping[str, str]) -> Expanded:
         """Return the text expanded; raises ValueError. Mirrors: ProcessWordWithMatches.
 
-        A byte order mark at its beginning goes, as in Go's text/scanner.
+        A byte order mark at its beginning is dropped, as in Go's text/scanner.
         """
         text = text.removeprefix("\ufeff")
         if "$" not in text and "'" not in text and '"' not in text and self.escape not in text:
@@ -79,7 +79,7 @@ class Lexer(msgspec.Struct, frozen=True):
 
 
 class _Words:
-    """Collects words from text whose blanks separate (`add`) or do not (`add_raw`)."""
+    """Collects words from text whose blanks separate words (`add`) or do not (`add_raw`)."""
 
     __slots__ = ("in_word", "parts", "words")
 
@@ -160,7 +160,7 @@ class _Expansion:
             self.depth -= 1
 
     def pieces(self, stop: str, words: _Words | None) -> list[str]:
-        """Take the pieces of the text up to `stop`: plain text, values, quoted text."""
+        """Read the pieces of the text up to `stop`: plain text, values, quoted text."""
         text, end, special = self.text, self.end, self.special
         ordinary_until = special + stop
         out: list[str] = []
@@ -170,7 +170,7 @@ class _Expansion:
             if char == stop:
                 self.position += 1
                 return out
-            splits = True  # only blanks of plain text and of values separate words
+            splits = True  # only blanks in plain text and in values separate words
             if char == "$":
                 piece = self.dollar()
                 size += len(piece)
@@ -188,7 +188,7 @@ class _Expansion:
         return out
 
     def ordinary(self, special: str) -> str:
-        """Take the characters before the next one that is in `special`."""
+        """Read up to the next character that is in `special`."""
         text, end, start = self.text, self.end, self.position
         at = start + 1
         while at < end and text[at] not in special:
@@ -197,7 +197,7 @@ class _Expansion:
         return text[start:at]
 
     def literal(self, char: str) -> str:
-        """Take an escaped character, a heredoc's mark or a quoted text."""
+        """Read an escaped character, a heredoc's mark or a quoted text."""
         if char == self.escape:
             return self.escaped()
         if char == "<":
@@ -205,13 +205,13 @@ class _Expansion:
         return self.single_quoted() if char == "'" else self.double_quoted()
 
     def escaped(self) -> str:
-        """Take an escape and the character after it; an escape at the end of the text is dropped."""
+        """Read an escape and the character after it; an escape at the end of the text is dropped."""
         start = self.position
         self.position = min(start + 2, self.end)
         return self.text[start if self.raw_escapes else start + 1 : self.position]
 
     def heredoc_mark(self) -> str:
-        """Take `<`, or `<<` with the blanks after it, which belong to a heredoc's word."""
+        """Read `<`, or `<<` with the blanks after it, which belong to a heredoc's word."""
         start = self.position
         at = start + 1
         if at < self.end and self.text[at] == "<":
@@ -254,7 +254,7 @@ class _Expansion:
         raise ValueError("unexpected end of statement while looking for matching double-quote")
 
     def escaped_in_quotes(self, special: str) -> str:
-        """Take an escape between double quotes: it stays before a character that needs none."""
+        """Read an escape between double quotes; it is kept before a character that needs no escape."""
         raw = self.escape if self.raw_escapes else ""
         self.position += 1
         following = self.peek()
@@ -266,7 +266,7 @@ class _Expansion:
         return raw + following
 
     def name(self) -> str:
-        """Take a variable's name: a word, all digits, or one special parameter."""
+        """Read a variable's name: a word, digits, or one special parameter."""
         text, end, start = self.text, self.end, self.position
         if start >= end:
             return ""
@@ -288,14 +288,14 @@ class _Expansion:
         return value
 
     def value_or(self, name: str, written: str) -> str:
-        """Return a variable's value; where it is not set, `written` if the lexer leaves such names alone, or ""."""
+        """Return a variable's value. If it is not set, return `written` (with `skip_unset_env`) or ""."""
         value = self.look_up(name)
         if value is None:
             return written if self.lexer.skip_unset_env else ""
         return value
 
     def dollar(self) -> str:
-        """Take `$x` or `${x...}` and return its value."""
+        """Read `$x` or `${x...}` and return its value."""
         self.position += 1
         if self.peek() != "{":
             name = self.name()
@@ -319,7 +319,7 @@ class _Expansion:
         return self.alternative(name, colon, operator)
 
     def operator(self) -> str:
-        """Take one character after the name in `${`."""
+        """Read one character after the name in `${`."""
         char = self.peek()
         if not char:
             raise ValueError("syntax error: missing '}'")
@@ -327,7 +327,7 @@ class _Expansion:
         return char
 
     def operand(self, stop: str, raw_escapes: bool) -> str:
-        """Take the text up to `stop`, expanded."""
+        """Read the text up to `stop` and return it expanded."""
         try:
             return self.until(stop, raw_escapes)
         except ValueError:
@@ -337,7 +337,7 @@ class _Expansion:
             raise
 
     def alternative(self, name: str, colon: str, operator: str) -> str:
-        """Take what follows `${x-`, `${x+` and `${x?`; with a `colon`, an empty value counts as none."""
+        """Read the text after `${x-`, `${x+` and `${x?`; with a `colon`, an empty value counts as unset."""
         word = self.operand("}", False)
         value = self.look_up(name)
         if value is None and self.lexer.skip_unset_env:
@@ -353,7 +353,7 @@ class _Expansion:
         raise ValueError(f"{name}: {word or f'is not allowed to be {missing}'}")
 
     def trimmed(self, name: str, operator: str) -> str:
-        """Take what follows `${x#` and `${x%`; a second operator asks for the longest match."""
+        """Read the text after `${x#` and `${x%`; a second operator means the longest match."""
         word = self.operand("}", True)
         value = self.look_up(name)
         if value is None and self.lexer.skip_unset_env:
@@ -364,7 +364,7 @@ class _Expansion:
         return trim(pattern, value or "", longest)
 
     def substitution(self, name: str) -> str:
-        """Take what follows `${x/`."""
+        """Read the text after `${x/`."""
         every = self.peek() == "/"
         if every:
             self.position += 1
@@ -425,7 +425,7 @@ def split_words(text: str, escape: str) -> tuple[str, ...]:
 
 
 def _word_end(text: str, start: int, escape: str) -> tuple[int, int]:
-    """Return where the word ends, and how many characters at its end (an escape) do not count."""
+    """Return the end of the word, and how many characters at its end (an escape) are dropped."""
     position, size = start, len(text)
     open_quote = ""
     while position < size:
@@ -476,9 +476,9 @@ def split_whitespace(text: str) -> tuple[str, ...]:
 
 
 def split_json_array(text: str) -> tuple[str, ...] | None:
-    """Return the strings of a JSON array (exec form), None where it is none.
+    """Return the strings of a JSON array (exec form), None if the text is not one.
 
-    Raises ValueError for an array with anything but strings. Mirrors: parseJSON.
+    Raises ValueError for an array with other values than strings. Mirrors: parseJSON.
     """
     text = text.lstrip(BLANKS)
     if not text.startswith("["):
@@ -498,7 +498,7 @@ def _without_half_characters(text: str) -> str:
     """Replace JSON escapes of half a surrogate pair, as Go's decoder does; msgspec would refuse them."""
     head, *pieces = text.split("\\")
     out = [head]
-    literal = second = False  # the piece follows an escaped backslash; it is the second half of a pair
+    literal = second = False  # whether the piece follows an escaped backslash; whether it is the second half of a pair
     for piece, following in zip(pieces, (*pieces[1:], "")):
         half = "" if literal else _surrogate(piece)
         pairs = half == "high" and len(piece) == 5 and _surrogate(following) == "low"
@@ -531,7 +531,7 @@ def quote(text: str) -> str:
             out.append(char)
         elif code in _ESCAPES:
             out.append(_ESCAPES[code])
-        elif 0xDC80 <= code <= 0xDCFF:  # a byte that is no character
+        elif 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
             out.append(f"\\x{code - 0xDC00:02x}")
         elif code < 0x80:
             out.append(f"\\x{code:02x}")

@@ -32,7 +32,7 @@ from firkin.builder.dockerfile.syntax import Instruction
 
 
 class Row(NamedTuple):
-    """A keyword and what to do with it: text to node, node into the stage's state."""
+    """A keyword with its functions: `parse` turns text into a node, `lower` folds a node into the stage's state."""
 
     keyword: str
     parse: Callable[[RawInstruction], Instruction]

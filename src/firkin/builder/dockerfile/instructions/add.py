@@ -58,7 +58,7 @@ def parse(raw: RawInstruction) -> Add:
 
 
 def lower(node: Add, state: StageState, context: LowerContext) -> None:
-    """Emit the sources that have to be fetched, and the copy as one step and layer."""
+    """Emit a step for each remote source, and the copy as one step and layer."""
     transfer = expand_transfer(node.transfer, node.span, state, context)
     checksum = state.expand(node.checksum, node.span, context)
     if checksum:
@@ -139,7 +139,7 @@ def _git(url: GitUrl, node: Add, checksum: str) -> Git:
 
 
 def _file_name(url: str, node: Add) -> str:
-    """Return the last part of a URL's path, by which the file goes in a directory."""
+    """Return the last part of a URL's path, the file's name in a directory. Raises DockerfileError."""
     from urllib.parse import unquote
 
     rest = url.partition("://")[2].partition("#")[0].partition("?")[0]

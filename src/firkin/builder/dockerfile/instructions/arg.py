@@ -24,7 +24,7 @@ def parse(raw: RawInstruction) -> Arg:
 
 
 def lower(node: Arg, state: StageState, context: LowerContext) -> None:
-    """Give the arguments their values. Mirrors: dispatchArg."""
+    """Set the arguments to their values. Mirrors: dispatchArg."""
     shown = []
     for item in node.items:
         warn_secret(item.name, node.raw, context)

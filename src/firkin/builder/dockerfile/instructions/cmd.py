@@ -1,4 +1,4 @@
-"""CMD: what a container runs, or the arguments of its ENTRYPOINT. Pure."""
+"""CMD: the command of a container, or the arguments of its ENTRYPOINT. Pure."""
 
 from __future__ import annotations
 

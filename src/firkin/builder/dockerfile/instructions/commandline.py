@@ -1,4 +1,4 @@
-"""Command lines in shell form and exec form, as RUN, CMD, ENTRYPOINT, SHELL and HEALTHCHECK take them. Pure.
+"""Command lines in shell form and exec form, for RUN, CMD, ENTRYPOINT, SHELL and HEALTHCHECK. Pure.
 
 Mirrors: buildkit parser parseMaybeJSON and instructions parseShellDependentCommand.
 """
@@ -15,23 +15,23 @@ from firkin.source import Span
 
 
 class CommandLine(msgspec.Struct, frozen=True):
-    """Words of a command: those of a JSON array (`exec_form`), or at most one text for the shell."""
+    """The words of a command: those of a JSON array (`exec_form`), or at most one text for the shell."""
 
     words: tuple[str, ...]
     exec_form: bool
 
     def resolved(self, state: StageState) -> tuple[str, ...]:
-        """Return the words with the stage's shell before those of the shell form."""
+        """Return argv: the words, in shell form with the stage's shell before them."""
         return self.words if self.exec_form else with_shell(state, self.words)
 
 
 def with_shell(state: StageState, words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what runs the words, joined, in the stage's shell."""
+    """Return argv that runs the joined words in the stage's shell."""
     return (*(state.shell or DEFAULT_SHELL), " ".join(words))
 
 
 def parse_json_words(text: str, span: Span) -> tuple[str, ...] | None:
-    """Return the words of a JSON array, None where it is none; raises DockerfileError at `span`."""
+    """Return the words of a JSON array, None if the text is not one; raises DockerfileError at `span`."""
     try:
         return split_json_array(text)
     except ValueError as error:
@@ -39,7 +39,7 @@ def parse_json_words(text: str, span: Span) -> tuple[str, ...] | None:
 
 
 def parse_command_line(text: str, span: Span) -> CommandLine:
-    """Read a command line; raises DockerfileError for a JSON array that holds no texts."""
+    """Read a command line; raises DockerfileError for a JSON array with other values than strings."""
     words = parse_json_words(text, span)
     if words is not None:
         return CommandLine(words, exec_form=True)
@@ -47,7 +47,7 @@ def parse_command_line(text: str, span: Span) -> CommandLine:
 
 
 def parse_list(text: str, span: Span) -> tuple[str, ...]:
-    """Read words from a JSON array, or else separated by blanks (COPY, ADD, VOLUME)."""
+    """Read words from a JSON array, or else words separated by blanks (COPY, ADD, VOLUME)."""
     words = parse_json_words(text, span)
     return split_whitespace(text) if words is None else words
 
@@ -55,7 +55,7 @@ def parse_list(text: str, span: Span) -> tuple[str, ...]:
 def check_command(
     raw: RawInstruction, command: CommandLine, earlier: Span | None, state: StageState, context: LowerContext
 ) -> None:
-    """Warn of a CMD or ENTRYPOINT that makes an earlier one of its stage void, or that the shell runs."""
+    """Warn of a CMD or ENTRYPOINT that overrides an earlier one of its stage, or that is in shell form."""
     if earlier is not None:
         context.warn(
             "MultipleInstructionsDisallowed",

@@ -72,7 +72,7 @@ def lower(node: Copy, state: StageState, context: LowerContext) -> None:
         transfer.chown,
         transfer.chmod,
         keep_owner,
-        # BuildKit makes no layer of its own where modes are asked for
+        # BuildKit ignores --link if --chmod is given
         link=transfer.link and not transfer.chmod,
         parents=node.parents,
         exclude=transfer.exclude,
@@ -95,7 +95,7 @@ def _refuse_url(path: str, node: Copy) -> None:
 
 
 def record(state: StageState, keyword: str, transfer: Transfer, parents: bool = False) -> None:
-    """Write the line of history that COPY and ADD leave."""
+    """Add the line of history for COPY or ADD."""
     words = [keyword]
     if parents:
         words.append("--parents")

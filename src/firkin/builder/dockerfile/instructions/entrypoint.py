@@ -1,4 +1,4 @@
-"""ENTRYPOINT: what a container runs before CMD's words. Pure."""
+"""ENTRYPOINT: the command of a container, which CMD's words follow. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parse(raw: RawInstruction) -> Entrypoint:
 
 
 def lower(node: Entrypoint, state: StageState, context: LowerContext) -> None:
-    """Set the entrypoint; an inherited CMD goes, one of this very stage stays."""
+    """Set the entrypoint; drop an inherited CMD, but keep one of this stage."""
     check_command(node.raw, node.command, state.entrypoint_span, state, context)
     state.entrypoint_span = node.span
     words = node.command.resolved(state)

@@ -40,7 +40,7 @@ def parse_pairs(raw: RawInstruction, keyword: str) -> NameValues:
 
 
 def comment_hint(raw: RawInstruction) -> tuple[str, ...]:
-    """Return a hint where the line seems to end in a comment."""
+    """Return a hint if the line seems to end in a comment."""
     meant = any(word.startswith("#") for word in split_blanks(raw.rest)[1:])
     return ("a comment needs a line of its own: `#` within an instruction is part of it",) if meant else ()
 
@@ -54,14 +54,14 @@ def warn_legacy(raw: RawInstruction, legacy: bool, context: LowerContext) -> Non
 
 
 def warn_secret(name: str, raw: RawInstruction, context: LowerContext) -> None:
-    """Warn of a variable whose name tells of a secret. Mirrors: validateNoSecretKey."""
+    """Warn of a variable whose name suggests a secret. Mirrors: validateNoSecretKey."""
     if is_secret_name(name):
         message = f"Do not use ARG or ENV instructions for sensitive data ({raw.keyword.upper()} {quote(name)})"
         context.warn("SecretsUsedInArgOrEnv", message, raw.span)
 
 
 def lower(node: Env, state: StageState, context: LowerContext) -> None:
-    """Set the variables; all values are expanded with what held before the instruction."""
+    """Set the variables; all values are expanded with the variables set before the instruction."""
     pairs = [
         (state.expand(pair.name, node.span, context), state.expand(pair.value, node.span, context))
         for pair in node.pairs

@@ -30,7 +30,7 @@ def parse(raw: RawInstruction) -> Expose:
 
 
 def lower(node: Expose, state: StageState, context: LowerContext) -> None:
-    """Add the ports, ranges spelled out. Raises DockerfileError."""
+    """Add the ports; a range becomes one entry for each port. Raises DockerfileError."""
     found: list[str] = []
     for text in node.ports:
         try:

@@ -1,4 +1,4 @@
-"""FROM: what a stage starts with. Its effect is `lower.py`'s business. Pure."""
+"""FROM: the base of a stage. `lower.py` applies it. Pure."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def parse(raw: RawInstruction) -> From:
 
 
 def casing(raw: RawInstruction) -> Iterator[tuple[str, str]]:
-    """Yield what the build checks say of the case of its words, also where FROM is refused: (rule, message)."""
+    """Yield (rule, message) of the build checks about the case of words, even if FROM is invalid."""
     words = split_whitespace(raw.rest)
     if len(words) != 3:
         return
     keyword, (_, word, name) = raw.original_keyword, words
     if name != name.lower():
         yield "StageNameCasing", f"Stage name '{name}' should be lowercase"
-    # A keyword in mixed case is the business of ConsistentInstructionCasing.
+    # ConsistentInstructionCasing reports a keyword in mixed case.
     if (keyword == keyword.lower() and word != word.lower()) or (keyword == keyword.upper() and word != word.upper()):
         yield "FromAsCasing", f"'{word}' and '{keyword}' keywords' casing do not match"
 
 
 def lower(node: From, state: StageState, context: LowerContext) -> None:
-    """Refuse: FROM begins a stage, so it never stands in one. Raises DockerfileError."""
+    """Refuse FROM inside a stage, which only an ONBUILD trigger could have. Raises DockerfileError."""
     raise DockerfileError("FROM isn't allowed as an ONBUILD trigger", span=node.span)

@@ -1,4 +1,4 @@
-"""HEALTHCHECK: how to tell whether the container works. Pure."""
+"""HEALTHCHECK: a command that tests whether the container works. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_RETRIES = (1 << 31) - 1
 
 
 class HealthCheck(Instruction, frozen=True):
-    """HEALTHCHECK: what goes into the image."""
+    """HEALTHCHECK, with its value for the image."""
 
     check: Healthcheck
 

@@ -1,4 +1,4 @@
-"""MAINTAINER: the author, in the old way. Pure."""
+"""MAINTAINER: the author (deprecated). Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from firkin.errors import DockerfileError
 
 
 class Maintainer(Instruction, frozen=True):
-    """MAINTAINER: the rest of the line, never expanded."""
+    """MAINTAINER: the text of the line, never expanded."""
 
     name: str
 

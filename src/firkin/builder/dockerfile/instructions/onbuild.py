@@ -1,4 +1,4 @@
-"""ONBUILD: an instruction for those who build upon the image. Pure."""
+"""ONBUILD: an instruction for images that are built from this one. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class OnBuild(Instruction, frozen=True):
 def parse(raw: RawInstruction) -> OnBuild:
     """Parse `ONBUILD INSTRUCTION`; raises DockerfileError.
 
-    The trigger's own syntax is checked as far as BuildKit's parser does; what it means is checked
-    when it runs, so an unknown keyword is recorded as it stands.
+    The trigger's syntax is checked as far as BuildKit's parser does. Its meaning is checked
+    when it runs, so an unknown keyword is recorded unchanged.
     """
     if not raw.rest:
         raise DockerfileError("ONBUILD requires at least one argument", span=raw.span)
@@ -33,7 +33,7 @@ def parse(raw: RawInstruction) -> OnBuild:
     if keyword in ("MAINTAINER", "FROM"):
         raise DockerfileError(f"{keyword} isn't allowed as an ONBUILD trigger", span=raw.span)
     _check_syntax(raw)
-    # What follows the keyword is kept to the letter: blanks at its end, and a `--` that ended the flags.
+    # The text after the keyword is kept unchanged, with blanks at its end and a `--` that ended the flags.
     trigger = raw.text.lstrip(BLANKS)[len("ONBUILD") :].lstrip("\t\n\f\r ")
     heredocs = "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in raw.heredocs)
     return OnBuild(raw, trigger + heredocs)
@@ -52,5 +52,5 @@ def _check_syntax(raw: RawInstruction) -> None:
 
 
 def lower(node: OnBuild, state: StageState, context: LowerContext) -> None:
-    """Keep the trigger in the image; it leaves no line in the history."""
+    """Store the trigger in the image; it adds no line to the history."""
     state.on_build.append(node.trigger)

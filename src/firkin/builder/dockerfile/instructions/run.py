@@ -101,7 +101,7 @@ def lower(node: Run, state: StageState, context: LowerContext) -> None:
 
 
 def _command(node: Run, state: StageState) -> tuple[tuple[str, ...], tuple[tuple[str, str, int], ...], str]:
-    """Return argv, the files to put in place for it, and what the title says of a heredoc."""
+    """Return argv, the files that it needs, and the text about a heredoc for the title. Raises DockerfileError."""
     command, heredocs = node.command, node.raw.heredocs
     if not heredocs:
         return command.resolved(state), (), ""
@@ -112,7 +112,7 @@ def _command(node: Run, state: StageState) -> tuple[tuple[str, ...], tuple[tuple
     except ValueError as error:
         raise DockerfileError(str(error), span=node.span) from None
     if alone is None:
-        # the shell itself is to read the heredocs
+        # the shell itself reads the heredocs
         text = command.words[0] + "".join(f"\n{heredoc.content}{heredoc.name}" for heredoc in heredocs)
         return with_shell(state, (text,)), (), ""
     body = heredocs[0].body
@@ -163,7 +163,7 @@ def _mount(
 
 
 def _shown_at(spec: MountSpec, node: Run, state: StageState) -> str:
-    """Return the target of a bind, cache or tmpfs mount; raises DockerfileError where it is no place for one."""
+    """Return the target of a bind, cache or tmpfs mount; raises DockerfileError for an invalid one."""
     target = _target(spec.target, state)
     check_path(target, node.span)
     if target == "/":
@@ -177,7 +177,7 @@ def _shown_at(spec: MountSpec, node: Run, state: StageState) -> str:
 
 
 def _cache(spec: MountSpec, target: str, number: int, context: LowerContext) -> CacheMount:
-    """Return a cache mount; `number` is the input that it begins with, -1 for none."""
+    """Return a cache mount; `number` is the input with its initial contents, -1 for none."""
     path = clean_path(spec.source)
     mode, uid, gid = spec.mode, spec.uid, spec.gid
     if number >= 0 and (path != "/" or (mode, uid, gid) == (None, None, None)):
@@ -200,7 +200,7 @@ def _target(text: str, state: StageState) -> str:
 
 
 def _cache_id(target: str) -> str:
-    # path.Clean: a relative target stays relative, which keeps `t` and `/t` apart
+    # path.Clean: a relative target stays relative, so `t` and `/t` are different caches
     return clean_path(target) if target.startswith("/") else clean_path(target)[1:] or "."
 
 
@@ -212,7 +212,7 @@ def _input(
     context: LowerContext,
     inputs: list[StepId],
 ) -> int:
-    """Return the number of the input that a bind or cache mount shows, -1 for none."""
+    """Return the number of the input of a bind or cache mount, -1 for none. Raises DockerfileError."""
     if not spec.from_:
         if spec.type == "cache":
             return -1

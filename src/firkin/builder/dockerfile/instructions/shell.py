@@ -1,4 +1,4 @@
-"""SHELL: what runs the shell form. Pure."""
+"""SHELL: the shell that runs commands in shell form. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from firkin.errors import DockerfileError
 
 
 class Shell(Instruction, frozen=True):
-    """SHELL: the words that come before a command line."""
+    """SHELL: the words before a command line."""
 
     words: tuple[str, ...]
 
@@ -33,6 +33,6 @@ def parse(raw: RawInstruction) -> Shell:
 
 
 def lower(node: Shell, state: StageState, context: LowerContext) -> None:
-    """Set the shell for what follows, later stages included."""
+    """Set the shell for later instructions, and for stages that start from this one."""
     state.shell = node.words
     state.record(f"SHELL {plain_list(node.words)}")

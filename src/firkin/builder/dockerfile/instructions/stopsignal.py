@@ -1,4 +1,4 @@
-"""STOPSIGNAL: what ends the container. Pure."""
+"""STOPSIGNAL: the signal that stops the container. Pure."""
 
 from __future__ import annotations
 

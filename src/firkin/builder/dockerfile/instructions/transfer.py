@@ -1,4 +1,4 @@
-"""What COPY and ADD have in common: sources, destination, ownership and modes. Pure.
+"""The common part of COPY and ADD: sources, destination, ownership and modes. Pure.
 
 Mirrors: buildkit dockerfile2llb convert_copy.go (dispatchCopy).
 """
@@ -67,7 +67,7 @@ def _heredoc(word: str, span: Span) -> Heredoc | None:
 
 
 def make_transfer(raw: RawInstruction, keyword: str, flags: Flags) -> Transfer:
-    """Parse what COPY and ADD share; raises DockerfileError."""
+    """Parse the common part of COPY and ADD; raises DockerfileError."""
     paths, heredocs, destination = parse_transfer(raw, keyword)
     return Transfer(
         paths,
@@ -81,7 +81,7 @@ def make_transfer(raw: RawInstruction, keyword: str, flags: Flags) -> Transfer:
 
 
 def expand_transfer(transfer: Transfer, span: Span, state: StageState, context: LowerContext) -> Transfer:
-    """Expand variables in words and in heredocs whose word was not quoted; `<<-` loses its tabs."""
+    """Expand variables in words and in heredocs whose word was not quoted; remove the tabs of `<<-`."""
     heredocs = []
     for heredoc in transfer.heredocs:
         content = heredoc.body
@@ -106,7 +106,7 @@ def expand_transfer(transfer: Transfer, span: Span, state: StageState, context: 
 
 
 def check_path(text: str, span: Span, *, names_file: bool = False) -> None:
-    """Refuse what no file can be called; with `names_file` also what has no name, or one below another directory.
+    """Refuse an invalid path; with `names_file` also one that is not a plain file name.
 
     Raises DockerfileError.
     """
@@ -125,7 +125,7 @@ def check_path(text: str, span: Span, *, names_file: bool = False) -> None:
 
 
 def destination_path(text: str, working_dir: str) -> str:
-    """Return where a destination is in the image; a slash (or `/.`) at its end is kept.
+    """Return the absolute path of a destination; a slash (or `/.`) at its end is kept as a slash.
 
     Mirrors: pathRelativeToWorkingDir.
     """
@@ -138,7 +138,7 @@ def destination_path(text: str, working_dir: str) -> str:
 
 
 def path_source(path: str, number: int, parents: bool) -> PathSource:
-    """Return a source below input `number`, parent steps clamped at its root.
+    """Return a source below input `number`; `..` stops at the input's root.
 
     With --parents, `/./` ends the part that is not repeated below the destination.
     """

@@ -1,4 +1,4 @@
-"""USER: who runs what follows, and the container. Pure."""
+"""USER: the user of later RUN commands and of the container. Pure."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def parse(raw: RawInstruction) -> User:
 
 
 def lower(node: User, state: StageState, context: LowerContext) -> None:
-    """Set the user; whether the image knows it shows when something runs."""
+    """Set the user; only a later RUN or container checks whether the image knows it."""
     state.user = state.expand(node.user, node.span, context)
     state.record(f"USER {state.user}")

@@ -33,7 +33,7 @@ def parse(raw: RawInstruction) -> Volume:
 
 
 def lower(node: Volume, state: StageState, context: LowerContext) -> None:
-    """Add the volumes; as a rule the directories are not made. Raises DockerfileError."""
+    """Add the volumes; only Kaniko's dialect makes the directories. Raises DockerfileError."""
     paths = [state.expand(path, node.span, context) for path in node.paths]
     if not all(paths):
         raise DockerfileError(_EMPTY, span=node.span)

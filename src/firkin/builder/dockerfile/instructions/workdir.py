@@ -30,7 +30,7 @@ def parse(raw: RawInstruction) -> Workdir:
 def lower(node: Workdir, state: StageState, context: LowerContext) -> None:
     """Change the directory and make it. Mirrors: dispatchWorkdir, system.NormalizePath.
 
-    An absolute path is kept as it was written in the image; a relative one is joined and cleaned.
+    The image has an absolute path as it was written; a relative path is joined and cleaned.
     """
     path = state.expand(node.path, node.span, context)
     check_path(path, node.span)
