@@ -1,1 +1,1 @@
-"""COPY and ADD over views: which files, whose, and where they go. Does I/O."""
+"""COPY and ADD over views: selected files, their owners, and their places in the destination. Does I/O."""
