@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 Digest = NewType("Digest", str)
-"""`algorithm:hex`, e.g. `sha256:` and 64 hex digits. Made by the functions below only."""
+"""`algorithm:hex`, e.g. `sha256:` and 64 hex digits. Only the functions below make it."""
 
 DiffID = NewType("DiffID", str)
 """Digest of a layer's uncompressed tar."""

@@ -11,7 +11,7 @@ from firkin.oci.digest import Digest, parse_digest
 
 DOCKER_HUB = "docker.io"
 DIGEST_NAME = "sha256"
-"""No repository is called so: `sha256:...` is a digest (docker: "refusing to create an ambiguous tag")."""
+"""No repository may have this name: `sha256:...` is a digest (docker: "refusing to create an ambiguous tag")."""
 _LOWER = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _TAG = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-")

@@ -23,7 +23,7 @@ _SMALL = 4096
 _HELD = 8 << 20
 
 Scratch = Callable[[str], str]
-"""Gives a fresh path for a name's beginning; what is made there lives as long as the build."""
+"""Returns a new path whose name begins with the given text; files made there live as long as the build."""
 
 
 class ArchiveOpener:

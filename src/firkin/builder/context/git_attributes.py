@@ -14,7 +14,7 @@ from firkin.text import fits_tests
 
 NAME = ".gitattributes"
 Value = bool | bytes | None
-"""Set, unset, a text, or (None) said to be unspecified."""
+"""Set, unset, a text, or None if explicitly unspecified."""
 
 MAX_FILE_BYTES = 1 << 20
 _MAX_KNOWN = 20_000  # directories whose rules are cached

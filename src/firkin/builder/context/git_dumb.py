@@ -20,9 +20,9 @@ _MAX_PACKS = 10_000
 _HEX = frozenset(b"0123456789abcdef")
 
 Get = Callable[[str, str], bool]
-"""Fetches a file of the repository to a path; says whether there is one."""
+"""Fetches a file of the repository to a path; says whether it exists."""
 Read = Callable[[str], bytes | None]
-"""Returns a small file of the repository, None where there is none."""
+"""Returns the bytes of a small file of the repository, None if it does not exist."""
 
 
 def dumb_refs(get: Read) -> tuple[dict[str, str], str]:

@@ -92,7 +92,7 @@ def _digest(content: Content) -> str:
 
 
 def copy_digests(op: Copy, inputs: Sequence[View], tools: CopyTools, files: FileDigests) -> tuple[str, ...]:
-    """Return the digest of each source of a COPY, in order. Raises ContextError for what is missing."""
+    """Return the digest of each source of a COPY, in order. Raises ContextError for a missing source."""
     return tuple(_source_digest(op, source, inputs, tools, files) for source in op.sources)
 
 

@@ -48,11 +48,11 @@ class Draft:
         return follow(self.lstat, path)
 
     def put(self, path: str, node: Node) -> None:
-        """Set what a path holds."""
+        """Set the node of a path."""
         self.nodes[path] = node
 
     def apply(self, put: Put) -> None:
-        """Set what a path holds from a planned change, hard links included."""
+        """Set the node of a path from a planned change, which may be a hard link."""
         self.nodes[put.path] = self.nodes[put.link] if put.link else Node(put.entry, put.content)
 
     def adopt(self, path: str) -> Node:

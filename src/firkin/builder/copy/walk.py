@@ -16,14 +16,14 @@ from firkin.builder.graph.ops import Copy
 from firkin.layer.change import Entry, View
 
 Child = tuple[str, Entry | None, FileStat | None]
-"""A name in a directory; with entry and stat where the listing brought them."""
+"""A name in a directory, with entry and stat if the listing gives them."""
 
 
 Found = tuple[str, str, Entry, FileStat | None, bool]
-"""What a walk came to: name, place in the view, entry, stat, and whether it is wanted.
+"""An entry of a walk: name, path in the view, entry, stat, and whether it is wanted.
 
-A directory that is not wanted itself is walked through: something in it may be. (A plain tuple, since there is one
-for each file.)
+The walk also enters a directory that is not wanted itself, since something in it may be. (A plain tuple, because there
+is one for each file.)
 """
 
 
@@ -82,7 +82,7 @@ class Selection(msgspec.Struct, frozen=True):
                     yield None
 
     def _decide(self, name: str, level: _Level, depth: int) -> tuple[bool, int, int] | None:
-        """Return whether an entry is wanted, and the matchers' states for what is below it.
+        """Return whether an entry is wanted, and the matchers' states for entries below it.
 
         None means that neither the entry nor anything below it is wanted.
         """

@@ -188,4 +188,4 @@ def _mounts(node: Run) -> Iterator[Finding]:
 
 
 COMPAT: Final[dict[str, Callable[[Dockerfile], Iterator[Finding]]]] = {"kaniko": kaniko}
-"""Builders that there are checks for."""
+"""The checks of each builder, by its name."""

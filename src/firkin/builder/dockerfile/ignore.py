@@ -17,7 +17,7 @@ from firkin.errors import DockerfileError
 from firkin.source import Source
 
 ParentState = int
-"""Which patterns matched a directory (a bit for each): what its children inherit."""
+"""The patterns that matched a directory (a bit for each), which its children inherit."""
 
 ROOT: Final = ParentState(0)
 

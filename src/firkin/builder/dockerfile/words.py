@@ -19,7 +19,7 @@ BLANKS: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-"""What Go's unicode.IsSpace calls a space (str.isspace knows four more)."""
+"""The characters that Go's unicode.IsSpace accepts (str.isspace accepts four more)."""
 
 _BLANK_SET: Final = frozenset(BLANKS)
 _TO_SPACE: Final = str.maketrans(dict.fromkeys(BLANKS, " "))
