@@ -283,7 +283,7 @@ PATHS = {
     ),
     "store.layout": (
         "the store's own names",
-        "give_up_reserve is_full spread StoreLayout._remove_scratch StoreLayout._prepare StoreLayout._version "
+        "give_up_reserve is_full spread StoreLayout._remove_scratch StoreLayout.ensure_directories StoreLayout._version "
         "StoreLayout.set_aside _convert_1 "
         "StoreLayout._take_scratch StoreLayout._sweep check_owner _owner locked write_atomically",
     ),

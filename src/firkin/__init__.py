@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` itself costs 7 ms of the start
 if TYPE_CHECKING:
+    from firkin import api as api
     from firkin import errors as errors
     from firkin import events as events
     from firkin import request as request
@@ -43,7 +44,7 @@ _HOME = {
 }
 
 
-_MODULES = ("errors", "events", "request")
+_MODULES = ("api", "errors", "events", "request")
 
 
 def __getattr__(name: str) -> object:

@@ -167,6 +167,43 @@ def test_signals_reach_the_command_itself(command: Command, pipe: tuple[int, int
     assert process.wait().signal == signal.SIGKILL
 
 
+def test_a_command_that_has_ended_is_not_mistaken_for_another(command: Command, pipe: tuple[int, int]) -> None:
+    _, writer = pipe
+    first = command.spawn("exit 3", Stdio(None, writer, writer))
+    assert first.wait().exit_code == 3
+    second = command.spawn("read line; exit 4", Stdio(pipe_in := os.pipe()[0], writer, writer))
+    first.signal(signal.SIGKILL)
+    assert not select.select([second.pidfd], [], [], 0.3)[0]
+    with pytest.raises(HostError, match="has ended"):
+        _ = first.namespaces
+    second.stop()
+    second.wait(cancelled=True)
+    os.close(pipe_in)
+
+
+def test_nobody_inherits_a_command_or_what_its_joiner_holds(command: Command, pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    watch = "while :; do for p in /proc/[0-9]*; do ls -l $p/fd 2>/dev/null | grep -E 'etc|pidfd'; done; done"
+    first = command.spawn(f"echo ready; {watch}", Stdio(None, writer, writer), security="insecure")
+    assert line_of(reader) == "ready"
+    assert not os.get_inheritable(first.pidfd)
+    held = os.open("/etc", os.O_RDONLY)
+    os.set_inheritable(held, True)
+    try:
+        for _ in range(5):
+            assert command.join(first, "exit 0")[0].exit_code == 0
+    finally:
+        os.close(held)
+    first.stop()
+    first.wait(cancelled=True)
+    os.set_blocking(reader, False)
+    try:
+        seen = os.read(reader, 1 << 16)
+    except BlockingIOError:
+        seen = b""
+    assert b"/etc" not in seen, seen
+
+
 def test_a_terminal_has_a_size_and_tells_of_another(command: Command) -> None:
     master, slave = os.openpty()
     script = "trap 'stty size' WINCH; stty -echo; echo ready; while :; do sleep 0.05; done"

@@ -60,7 +60,7 @@ class ImageResolver:
         self._busy: dict[tuple[str, str], threading.Lock] = {}
 
     def resolve(self, name: str, platform: Platform) -> Resolved:
-        """Return the image that a name points to; raises RegistryError, DockerfileError."""
+        """Return the image that a name points to; raises RegistryError."""
         key = (name, str(platform))
         with self._lock:
             busy = self._busy.setdefault(key, threading.Lock())

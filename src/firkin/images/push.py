@@ -41,7 +41,7 @@ class Content(msgspec.Struct, frozen=True):
         return document.descriptor, document.raw
 
 
-class BlobSource(Protocol):
+class PushSource(Protocol):
     """Opens blobs, and knows where else the registry may have them. Called from several threads."""
 
     def open(self, blob: Descriptor, /) -> BinaryIO:
@@ -100,7 +100,7 @@ class _StoreBlobs:
 
 
 def push_blobs(
-    client: RegistryClient, content: Content, target: Reference, source: BlobSource, listener: Listener,
+    client: RegistryClient, content: Content, target: Reference, source: PushSource, listener: Listener,
     side_by_side: SideBySide, *, new_configs: bool = False,
 ) -> None:
     """Bring all layers and configurations to the target's repository, each in the cheapest way.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from firkin.sandbox.operations import Plan
-    from firkin.sandbox.spawn import Wires
+    from firkin.sandbox.spawn import Descriptors
 
 
 class Launched:
@@ -65,12 +65,12 @@ class Launcher:
         self._channel = channel
         self._busy = threading.Lock()
 
-    def start(self, plan: Plan, wires: Wires) -> Launched:
+    def start(self, plan: Plan, fds: Descriptors) -> Launched:
         """Start a plan; the descriptors stay the caller's. Waits for the previous command. Raises HostError."""
         self._busy.acquire()
         file = plan_file(pack(plan))
         try:
-            socket.send_fds(self._channel, [b"run"], [file, wires.status, wires.stdio.stdout, wires.stdio.stderr])
+            socket.send_fds(self._channel, [b"run"], [file, fds.status, fds.stdio.stdout, fds.stdio.stderr])
             answer = self._channel.recv(64)
         except OSError as error:
             self._busy.release()

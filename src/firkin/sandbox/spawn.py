@@ -13,6 +13,8 @@ import os
 import signal
 import struct
 import termios
+import threading
+from contextlib import suppress
 from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -59,7 +61,7 @@ class Stdio(NamedTuple):
     terminal: int = -1
 
 
-class Wires(NamedTuple):
+class Descriptors(NamedTuple):
     """The connections of a process A: the command's descriptors, the status pipe, and two that are rarely needed.
 
     Over the socket `handle` it sends a descriptor of the command (a pidfd); `joined` is a descriptor of the command
@@ -85,7 +87,7 @@ class Child(Protocol):
 class Starter(Protocol):
     """Starts a process A that performs a plan."""
 
-    def __call__(self, plan: Plan, wires: Wires) -> Child:
+    def __call__(self, plan: Plan, fds: Descriptors) -> Child:
         """Start the process; the descriptors stay the caller's. Raises HostError."""
         ...
 
@@ -98,10 +100,12 @@ class Namespaces(NamedTuple):
 
 
 class Process:
-    """A running command. `pidfd` becomes readable when it ends; it is -1 for a command that is not `reachable`."""
+    """A running command. `pidfd` becomes readable when it ends; it is -1 if the command is not `reachable`, and
+    after `wait`."""
 
     def __init__(self, child: Child, status: int, plan: Plan, stdio: Stdio) -> None:
         self.pidfd = -1
+        self._pidfd_lock = threading.Lock()  # or another thread could signal whoever has the number after `close`
         self._child: Child | None = child
         self._status = status
         self._flags = plan.namespaces
@@ -109,15 +113,17 @@ class Process:
 
     @property
     def namespaces(self) -> Namespaces:
-        """The namespaces in which `NamespaceSandbox.join` starts a second command, while this one runs."""
+        """The namespaces in which `NamespaceSandbox.join` starts a second command. Raises HostError after the end."""
+        if self.pidfd < 0:
+            raise HostError("the command has ended, so nothing can join it", code="sandbox-ended")
         return Namespaces(self.pidfd, self._flags)
 
     def signal(self, number: int) -> None:
         """Send a signal to the command, which must be reachable; does nothing if it has ended."""
-        try:
-            signal.pidfd_send_signal(self.pidfd, number)
-        except ProcessLookupError:
-            pass
+        with self._pidfd_lock:
+            if self.pidfd >= 0:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self.pidfd, number)
 
     def resize(self, rows: int, columns: int) -> None:
         """Change the size of the command's terminal; the command gets SIGWINCH."""
@@ -155,8 +161,10 @@ class Process:
         if child is not None:
             child.wait()
             os.close(self._status)
-            if self.pidfd >= 0:
-                os.close(self.pidfd)
+            with self._pidfd_lock:
+                pidfd, self.pidfd = self.pidfd, -1
+                if pidfd >= 0:
+                    os.close(pidfd)
 
 
 def spawn(plan: Plan, stdio: Stdio, start: Starter, *, reachable: bool = False, joined: int = -1) -> Process:
@@ -173,7 +181,7 @@ def spawn(plan: Plan, stdio: Stdio, start: Starter, *, reachable: bool = False, 
 
             handle, handle_end = socketpair()
             ends.append(handle_end.detach())
-        child = start(plan, Wires(stdio, status_end, ends[1] if handle else -1, joined))
+        child = start(plan, Descriptors(stdio, status_end, ends[1] if handle else -1, joined))
     except BaseException:
         os.close(status)
         if handle is not None:
@@ -191,6 +199,7 @@ def spawn(plan: Plan, stdio: Stdio, start: Starter, *, reachable: bool = False, 
         if not found:
             process.wait()  # raises the error of the failed operation
             raise HostError("the sandbox of a step ended without a result", code="sandbox-died")
+        os.set_inheritable(found[0], False)  # recv_fds leaves it open for every program that is started
         process.pidfd = found[0]
     return process
 
@@ -218,26 +227,26 @@ class _Spawned:
 def python_starter(python: str) -> Starter:
     """Return a Starter that runs process A in a new interpreter, with the parts of the program that a plan needs."""
 
-    def start(plan: Plan, wires: Wires) -> Child:
+    def start(plan: Plan, fds: Descriptors) -> Child:
         names = _ALWAYS + (_WITHOUT_MOUNTS if plan.emulated else _WITH_MOUNTS)
         if plan.questions is not None:
             names += _ANSWERING + (_ONE_ID if plan.questions.owners else ())
-        optional = [number if fd >= 0 else -1 for fd, number in ((wires.handle, _HANDLE), (wires.joined, _JOINED))]
+        optional = [number if fd >= 0 else -1 for fd, number in ((fds.handle, _HANDLE), (fds.joined, _JOINED))]
         file = plan_file((tuple(map(_code, names)), (pack(plan), _STATUS, *optional)))
         try:
-            return _Spawned(_posix_spawn(python, file, wires))
+            return _Spawned(_posix_spawn(python, file, fds))
         finally:
             os.close(file)
 
     return start
 
 
-def _posix_spawn(python: str, file: int, wires: Wires) -> int:
+def _posix_spawn(python: str, file: int, fds: Descriptors) -> int:
     # posix_spawn runs no Python between fork and exec, which a threaded process must not do, and does not copy the
     # page tables. Descriptors stay non-inheritable here, or the init of another step would hold them open. They are
     # first moved to high numbers, as dup2 onto 3 could close the descriptor that is to become 4.
-    stdin, stdout, stderr, _ = wires.stdio
-    wanted = {1: stdout, 2: stderr, 3: file, _STATUS: wires.status, _HANDLE: wires.handle, _JOINED: wires.joined}
+    stdin, stdout, stderr, _ = fds.stdio
+    wanted = {1: stdout, 2: stderr, 3: file, _STATUS: fds.status, _HANDLE: fds.handle, _JOINED: fds.joined}
     if stdin is not None:
         wanted[0] = stdin
     lifted = {place: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32) for place, fd in wanted.items() if fd >= 0}

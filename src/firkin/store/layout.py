@@ -37,10 +37,13 @@ from firkin.hints import Hint
 from firkin.linux.ending import at_end
 from firkin.linux.folders import remove_tree
 from firkin.store.versions import DIRECTORIES, STORE_VERSION
+from firkin.text import whole_number
 
 _GET_FLAGS, _SET_FLAGS, _TOP_DIRECTORY = 0x80086601, 0x40086602, 0x20000  # linux/fs.h
 RESERVE_BYTES = 1 << 20
 _NOBODY = 65534
+_LARGEST_VERSION = 1 << 31
+_SHOWN = 20  # characters of a version that nobody knows
 _TRIAL_S = 60.0
 """A trial takes milliseconds; one as old as this was killed."""
 
@@ -140,19 +143,24 @@ class StoreLayout:
         try:
             return self._version()
         except FileNotFoundError:
-            for name in DIRECTORIES:
-                os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
+            self.ensure_directories()
             return 0
+
+    def ensure_directories(self) -> None:
+        """Make the directories that are missing: a copy of a store may lack those that were empty."""
+        for name in DIRECTORIES:
+            os.makedirs(f"{self.root}/{name}", mode=0o755, exist_ok=True)
 
     def _version(self) -> int:
         with open(f"{self.root}/version", encoding="ascii", errors="replace") as file:
             _refuse_foreign(self.root, os.fstat(file.fileno()).st_uid)
             found = file.read().strip()
-        if found == str(STORE_VERSION) or (found.isdecimal() and int(found) in CONVERSIONS):
-            return int(found)
-        newer = found.isdecimal() and int(found) > STORE_VERSION
+        number = whole_number(found, _LARGEST_VERSION)
+        if number is not None and str(number) == found and (number == STORE_VERSION or number in CONVERSIONS):
+            return number
+        newer = number is not None and number > STORE_VERSION
         raise StoreError(
-            f"the store at {self.root} has version {found}, this firkin knows {STORE_VERSION}",
+            f"the store at {self.root} has version {found[:_SHOWN]}, this firkin knows {STORE_VERSION}",
             code="store-version",
             hints=(Hint.of("store-newer") if newer else Hint.of("store-other"),),
         )

@@ -24,14 +24,17 @@ import msgspec
 
 from firkin.decode import decode_json
 from firkin.errors import StoreError
+from firkin.linux.files import read_named
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, framed_hash
 from firkin.oci.manifest import Index, parse_manifest
 from firkin.store.layout import locked, store_error, write_atomically
 from firkin.store.store import Store
+from firkin.text import valid_text
 
 IMAGE, PROCESS = "image", "process"
+_LONGEST_KIND = 64
 
 
 class StoreReference(msgspec.Struct, frozen=True):
@@ -129,8 +132,11 @@ def _of_processes(store: Store) -> Iterator[StoreReference]:
 def register(store: Store, reference: StoreReference) -> None:
     """Keep a reference until it is released; it replaces one with the same kind and name.
 
-    Raises StoreError, and keeps nothing, when something that it names is not in the store (any more).
+    Raises StoreError, and keeps nothing, when something that it names is not in the store (any more). Raises ValueError
+    for a kind that cannot be printed, or that is an image's or a process's.
     """
+    _check_kind(reference.kind)
+    store.layout.ensure_directories()
     with locked(store.layout.images_lock):
         try:
             write_atomically(_path(store, reference.kind, reference.name), _encode(reference), store.layout.scratch)
@@ -158,19 +164,32 @@ def release(store: Store, kind: str, name: str) -> None:
 
 def registered(store: Store) -> Iterator[StoreReference]:
     """Yield the registered references; raises StoreError for one that cannot be read."""
+    store.layout.ensure_directories()
     for name in sorted(os.listdir(store.layout.references)):
         path = f"{store.layout.references}/{name}"
         try:
-            with open(path, "rb") as file:
-                yield decode_json(file.read(), StoreReference)
-        except FileNotFoundError:
-            continue  # it was just released
-        except (OSError, msgspec.MsgspecError) as error:
+            reference = _read(path)
+        except (OSError, ValueError, RecursionError) as error:
+            if not os.path.lexists(path):
+                continue  # it was just released
             raise StoreError(
                 f"a reference to layers cannot be read: {error}",
                 code="store-reference",
                 hints=(f"nothing is removed meanwhile; if nobody needs it, remove {path}",),
             ) from error
+        yield reference
+
+
+def _read(path: str) -> StoreReference:
+    reference = decode_json(read_named(path), StoreReference)
+    _check_kind(reference.kind)
+    return reference
+
+
+def _check_kind(kind: str) -> None:
+    """Refuse a kind that has another provider, or that cannot be shown as it is. Raises ValueError."""
+    if kind in (IMAGE, PROCESS) or not (kind.isprintable() and 0 < len(kind) <= _LONGEST_KIND):
+        raise ValueError(f"`{valid_text(repr(kind)[1:-1])}` is not the kind of a registered reference")
 
 
 def _path(store: Store, kind: str, name: str) -> str:

@@ -199,6 +199,56 @@ def test_what_cannot_be_read_keeps_everything(store) -> None:
     assert store.trees.has(TREE)
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"kind": "x", "name": "y", "z": ' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+        b'{"kind": "image", "name": "sha256:00"}',
+        b'{"kind": "process", "name": "1"}',
+        b'{"kind": "a\\u001b[31m", "name": "b"}',
+        b'{"kind": "a\\nb", "name": "b"}',
+        b"\xff",
+    ],
+)
+def test_a_document_that_nobody_registered_so_keeps_everything(store, document) -> None:
+    add_layer(store, TREE)
+    with open(f"{store.layout.references}/{'0' * 64}", "wb") as file:
+        file.write(document)
+    with pytest.raises(StoreError, match="cannot be read") as caught:
+        prune(store, now=time.time() + LONG)
+    assert store.trees.has(TREE) and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "loop", "directory"])
+def test_what_is_no_document_keeps_everything_and_is_not_waited_for(store, kind) -> None:
+    add_layer(store, TREE)
+    path = f"{store.layout.references}/{'0' * 64}"
+    {
+        "fifo": lambda: os.mkfifo(path), "link": lambda: os.symlink("nowhere", path),
+        "loop": lambda: os.symlink(path, path), "directory": lambda: os.mkdir(path),
+    }[kind]()  # fmt: skip
+    with pytest.raises(StoreError, match="cannot be read"):
+        prune(store, now=time.time() + LONG)
+    assert store.trees.has(TREE)
+
+
+@pytest.mark.parametrize("kind", ["image", "process", "", "k" * 65, "a\n"])
+def test_a_kind_that_cannot_be_registered(store, kind) -> None:
+    with pytest.raises(ValueError, match="not the kind"):
+        register(store, StoreReference(kind, "one"))
+    assert os.listdir(store.layout.references) == []
+
+
+def test_a_copy_of_a_store_may_lack_its_empty_directories(store) -> None:
+    add_layer(store, TREE)
+    for name in ("references", "mounts", "downloads", "digests"):
+        os.rmdir(f"{store.layout.root}/{name}")
+    assert TREE in pruned(store)
+    os.rmdir(store.layout.references)
+    register(store, StoreReference("container", "one"))
+    assert len(os.listdir(store.layout.references)) == 1
+
+
 def test_images_reference_all_that_they_consist_of(store) -> None:
     index = image_of(store, "app:1", "app:2")
     found = [item for item in references.references(store) if item.kind == "image"]

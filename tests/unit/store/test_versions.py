@@ -212,7 +212,7 @@ def test_a_process_that_has_the_old_database_open_goes_on(old) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "hint"), [("3", "store-newer"), ("999", "store-newer"), ("one", "store-other"), ("0", "store-other"), ("", "store-other")],
+    ("version", "hint"), [("3", "store-newer"), ("999", "store-newer"), ("one", "store-other"), ("0", "store-other"), ("", "store-other"), ("01", "store-other")],
 )
 def test_a_store_of_another_version_is_refused_by_name(old, version, hint) -> None:
     (old / "version").write_text(f"{version}\n")
@@ -222,6 +222,12 @@ def test_a_store_of_another_version_is_refused_by_name(old, version, hint) -> No
     assert str(caught.value) == f"the store at {old} has version {version}, this firkin knows {STORE_VERSION}"
     assert caught.value.code == "store-version" and caught.value.hints == (Hint.of(hint),)
     assert sorted(os.listdir(old)) == before and tables_of(old) == VERSION_1_TABLES
+
+
+def test_a_version_without_end_is_refused_as_well(old) -> None:
+    (old / "version").write_text("9" * 5000)
+    with pytest.raises(StoreError, match="has version 99999999999999999999, this firkin knows"), Store(str(old), time.time):
+        pass
 
 
 def test_an_old_store_that_cannot_be_written_stays_as_it_is(old, monkeypatch) -> None:

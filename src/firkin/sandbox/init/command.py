@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         libc,
         prctl,
     )
-    from firkin.sandbox.init.listener import Desk
+    from firkin.sandbox.init.listener import ListeningFilter
     from firkin.sandbox.operations import Command, Plan
 else:
     import _signal as signal  # `signal` itself takes 4 ms to load
@@ -39,7 +39,7 @@ TIOCSCTTY = 0x540E
 UNCATCHABLE = (9, 19)
 
 
-def become_command(plan: Plan, status: Status, desk: Desk | None) -> NoReturn:
+def become_command(plan: Plan, status: Status, listening: ListeningFilter | None) -> NoReturn:
     """Do everything in an order that leaves each step the rights that it needs, then become the command."""
     command = plan.command
     try:
@@ -51,7 +51,7 @@ def become_command(plan: Plan, status: Status, desk: Desk | None) -> NoReturn:
         if command.switch:
             os.setgroups(command.groups)
             os.setresgid(command.gid, command.gid, command.gid)
-        install_filters(plan, status, desk)
+        install_filters(plan, status, listening)
         if command.switch:
             os.setresuid(command.uid, command.uid, command.uid)
         if command.keep >= 0:
@@ -110,13 +110,13 @@ def change_directory(command: Command) -> None:
         os.chdir(command.cwd)
 
 
-def install_filters(plan: Plan, status: Status, desk: Desk | None) -> None:
+def install_filters(plan: Plan, status: Status, listening: ListeningFilter | None) -> None:
     if plan.confinement is not None:
         confine(plan.confinement)
     for program in plan.command.filters:
         install_filter(program)
-    if desk is not None and may_confine():
-        desk.admit(status)
+    if listening is not None and may_confine():
+        listening.admit(status)
 
 
 def reset_signals() -> None:

@@ -48,7 +48,7 @@ AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET = 1, 2, 10, 16, 17
 SOCK_TYPE, SOCK_RAW, SOCK_PACKET, SOCK_CLOEXEC = 0xF, 3, 10, 0o2000000
 
 
-class Desk:
+class ListeningFilter:
     """The pipes between C and the process that answers; made before these two processes are forked."""
 
     def __init__(self, program: bytes, instead: bytes) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Failed,
         Status,
         check,
+        close_all_but,
         libc,
         prctl,
         syscall,
@@ -71,7 +72,7 @@ def main(packed: Any, status_fd: int, handle: int = -1, joined: int = -1) -> int
     try:
         if not begin(plan, stop):
             return 125
-        enter_namespaces(plan, joined)
+        enter_namespaces(plan, joined, status_fd, handle)
         mounts.perform(plan.setup)
         own_pidfd = syscall("pidfd", "self", SYS_PIDFD_OPEN, os.getpid(), 0)
     except Failed as failed:
@@ -106,11 +107,13 @@ def begin(plan: Plan, stop: Stop) -> bool:
     return True
 
 
-def enter_namespaces(plan: Plan, joined: int) -> None:
-    """Unshare namespaces, or enter those of the command that `joined` is a descriptor of."""
+def enter_namespaces(plan: Plan, joined: int, *others: int) -> None:
+    """Unshare namespaces, or enter those of the command that `joined` is a descriptor of; `others` stay open then."""
     if plan.joins:
-        # This process runs a program of the host: nobody in the namespaces may get hold of it (CVE-2019-5736).
+        # This process runs a program of the host, and may have inherited descriptors of its files: nobody in the
+        # namespaces may get hold of either (CVE-2019-5736, CVE-2024-21626).
         prctl("dumpable", PR_SET_DUMPABLE, 0)
+        close_all_but(*(fd for fd in (joined, *others) if fd >= 0))
         check("join", hex(plan.namespaces), libc.setns(joined, plan.namespaces))
         os.close(joined)
     elif plan.namespaces:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         ENOENT,
         EPERM,
         Asked,
-        Desk,
+        ListeningFilter,
         answer,
         answer_socket,
         read_text,
@@ -77,7 +77,7 @@ def whole(value: int) -> int:
     return KEPT if value == 0xFFFF else value
 
 
-class Keeper(Desk):
+class OwnerFilter(ListeningFilter):
     """Process S as B and C see it. `calls` is (architecture, number) → name."""
 
     def __init__(

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         prctl,
         syscall,
     )
-    from firkin.sandbox.init.listener import Desk, wait_and_answer
-    from firkin.sandbox.init.owners import Keeper
+    from firkin.sandbox.init.listener import ListeningFilter, wait_and_answer
+    from firkin.sandbox.init.owners import OwnerFilter
     from firkin.sandbox.init.real_mounts import RealMounts
     from firkin.sandbox.operations import Plan
 
@@ -46,23 +46,23 @@ def supervise(
         if shares_pids(plan):
             prctl("subreaper", PR_SET_CHILD_SUBREAPER, 1)
         mounts.perform(plan.inside)
-        desk = open_desk(plan, mounts)
+        listening = make_listening_filter(plan, mounts)
         # A working directory like /proc/self/fd/5 must not lead to a descriptor that was held until now.
         kept = [fd for fd in (status.fd, handle) if fd >= 0]
-        close_all_but(*kept, *(() if desk is None else desk.fds))
+        close_all_but(*kept, *(() if listening is None else listening.fds))
     except Failed as failed:
         status.tell_failed(failed)
         os._exit(125)
     child = os.fork()
     if child == 0:
-        become_command(plan, status, desk)
+        become_command(plan, status, listening)
     if handle >= 0:
         hand_out(handle, child)
-    result = wait_for(child, -1 if desk is None else desk.after_fork())
+    result = wait_for(child, -1 if listening is None else listening.after_fork())
     code = os.waitstatus_to_exitcode(result)
     status.tell("exit", code) if code >= 0 else status.tell("signal", -code)
-    if desk is not None:
-        desk.finish()
+    if listening is not None:
+        listening.finish()
     if shares_pids(plan):
         kill_descendants()
     os._exit(0)
@@ -73,14 +73,14 @@ def shares_pids(plan: Plan) -> bool:
     return not plan.namespaces & CLONE_NEWPID
 
 
-def open_desk(plan: Plan, mounts: Any) -> Desk | None:
+def make_listening_filter(plan: Plan, mounts: Any) -> ListeningFilter | None:
     """Return the pipes to the process that answers this command's calls, B or S; None if there is none."""
     asked = plan.questions
     if asked is None:
         return None
     if asked.owners:
-        return Keeper(asked.program, asked.instead, asked.calls, *mounts.owners)
-    return Desk(asked.program, asked.instead)
+        return OwnerFilter(asked.program, asked.instead, asked.calls, *mounts.owners)
+    return ListeningFilter(asked.program, asked.instead)
 
 
 def hand_out(handle: int, child: int) -> None:

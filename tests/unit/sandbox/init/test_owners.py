@@ -114,9 +114,9 @@ def test_where_the_kernel_grants_no_listener_nothing_is_kept_and_it_is_said(
         upper, file = os.open("/", os.O_RDONLY), os.open(tmp_path / "owners", os.O_CREAT | os.O_WRONLY)
         if not granted:
             names["SYS_SECCOMP"] = {machine: 5000}
-        keeper = names["Keeper"](program, instead, asked_calls(machine), upper, file)
+        owner_filter = names["OwnerFilter"](program, instead, asked_calls(machine), upper, file)
         set_no_new_privs()
-        keeper.admit(Status())
+        owner_filter.admit(Status())
         os.chown(tmp_path, 12345, 12345)  # nobody is allowed to, but root
         owner = os.stat(tmp_path).st_uid == os.geteuid()
         return f"{told} {owner}"
