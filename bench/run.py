@@ -24,7 +24,7 @@ from typing import Any
 
 from builders import OwnBuilder, find_peers
 from plot import draw
-from support.accounts import remove_tree
+from support.accounts import remove_with_subordinate_ids
 from support.places import REPOSITORY
 from support.registry import Registry, running_registry
 from workloads import WORKLOADS, Place, Row
@@ -83,7 +83,7 @@ def main() -> int:
     finally:
         for builder in builders:
             builder.close()
-        remove_tree(place)
+        remove_with_subordinate_ids(place)
     target = options.json or (None if options.workloads else HERE / "results.json")
     if target is not None:
         target.write_text(json.dumps(document, indent=1) + "\n")

@@ -4,6 +4,7 @@ The tables at the top are the rules; an exception is a row with its reason.
 """
 
 import ast
+import importlib
 import os
 import re
 import statistics
@@ -695,3 +696,14 @@ def test_functions_are_simple() -> None:
     assert {key: paths for key, paths in complex_ones.items() if key not in known} == {}
     assert known - set(complex_ones) == set(), "these rows have nothing to excuse"
     assert [module for module, (reason, names) in COMPLEX.items() if len(reason) < 8 or not names] == []
+
+
+def test_what_scripts_import_is_there() -> None:
+    """No other test runs them: what is renamed in the source or in tests/support would be missed there."""
+    wrong = []
+    for path in sorted(file for folder in ("bench", "images") for file in (REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("firkin", "support"):
+                module = importlib.import_module(str(node.module))
+                wrong += [f"{path.name}: {node.module}.{a.name}" for a in node.names if not hasattr(module, a.name)]
+    assert not wrong, "\n".join(wrong)
