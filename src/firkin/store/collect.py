@@ -58,6 +58,7 @@ def collect(store: Store, rules: GcRules, began_s: float, emit: Emit) -> None:
 
 def is_needed(store: Store, rules: GcRules, began_s: float) -> bool:
     """Say whether something removable breaks a rule; walks only trees that were never measured."""
+    store.layout.ensure_directories()
     measure_trees(store)
     if rules.max_used_bytes and sum(use.size_bytes for use in recorded_use(store)) <= rules.max_used_bytes:
         return False  # all layers and blobs fit, so the unreferenced ones fit as well

@@ -80,6 +80,7 @@ def prune(
     are removed, too. `only_counted` spares what does not count: cache mounts, downloads and small files. Raises
     StoreError when the references cannot be read.
     """
+    store.layout.ensure_directories()
     tally = Tally()
     freed: list[Freed] = []
     limit = min(now - older_than_s, held_since(store, now) - GRACE_S)

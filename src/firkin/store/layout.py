@@ -155,10 +155,9 @@ class StoreLayout:
         with open(f"{self.root}/version", encoding="ascii", errors="replace") as file:
             _refuse_foreign(self.root, os.fstat(file.fileno()).st_uid)
             found = file.read().strip()
-        number = whole_number(found, _LARGEST_VERSION)
-        if number is not None and str(number) == found and (number == STORE_VERSION or number in CONVERSIONS):
-            return number
-        newer = number is not None and number > STORE_VERSION
+        if found in map(str, (*CONVERSIONS, STORE_VERSION)):
+            return int(found)
+        newer = (whole_number(found, _LARGEST_VERSION) or 0) > STORE_VERSION
         raise StoreError(
             f"the store at {self.root} has version {found[:_SHOWN]}, this firkin knows {STORE_VERSION}",
             code="store-version",

@@ -31,7 +31,6 @@ from firkin.oci.digest import Digest, framed_hash
 from firkin.oci.manifest import Index, parse_manifest
 from firkin.store.layout import locked, store_error, write_atomically
 from firkin.store.store import Store
-from firkin.text import valid_text
 
 IMAGE, PROCESS = "image", "process"
 _LONGEST_KIND = 64
@@ -164,7 +163,6 @@ def release(store: Store, kind: str, name: str) -> None:
 
 def registered(store: Store) -> Iterator[StoreReference]:
     """Yield the registered references; raises StoreError for one that cannot be read."""
-    store.layout.ensure_directories()
     for name in sorted(os.listdir(store.layout.references)):
         path = f"{store.layout.references}/{name}"
         try:
@@ -189,7 +187,7 @@ def _read(path: str) -> StoreReference:
 def _check_kind(kind: str) -> None:
     """Refuse a kind that has another provider, or that cannot be shown as it is. Raises ValueError."""
     if kind in (IMAGE, PROCESS) or not (kind.isprintable() and 0 < len(kind) <= _LONGEST_KIND):
-        raise ValueError(f"`{valid_text(repr(kind)[1:-1])}` is not the kind of a registered reference")
+        raise ValueError(f"`{repr(kind)[1:-1]}` is not the kind of a registered reference")
 
 
 def _path(store: Store, kind: str, name: str) -> str:
