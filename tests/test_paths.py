@@ -79,7 +79,7 @@ PATHS = {
     ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
-        "write_directory _held _kept_entries _replace",
+        "write_directory _held _kept_entries",
     ),
     "images.warm": (
         "a directory that the user named; names in it are digests",

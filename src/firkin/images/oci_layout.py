@@ -6,7 +6,6 @@ Spec: image-spec image-layout.md. Annotations as buildx writes them.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -15,6 +14,7 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.images.archive import ArchiveWriter, BlobSource, copy_blob, output_error, output_file
+from firkin.linux.files import write_beside
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.image import Image
@@ -102,10 +102,10 @@ def write_directory(
                     target.write(data)
                 else:
                     copy_blob(source, descriptor, target)
-        _replace(f"{dest}/oci-layout", LAYOUT)
+        write_beside(f"{dest}/oci-layout", LAYOUT)
         with _held(dest):
             kept = () if alone else _kept_entries(f"{dest}/index.json", entries)
-            _replace(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
+            write_beside(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
     except OSError as error:
         raise output_error(dest, error) from error
 
@@ -152,15 +152,3 @@ def _kept_entries(path: str, entries: tuple[Descriptor, ...]) -> tuple[Descripto
             and (dict(item.annotations).get(FULL_NAME) or item.digest in digests)
         )
     )
-
-
-def _replace(path: str, data: bytes) -> None:
-    temporary = f"{path}.{secrets.token_hex(4)}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-        os.rename(temporary, path)
-    except OSError:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise

@@ -97,6 +97,19 @@ def open_special(path: str) -> int:
     return fd
 
 
+def write_beside(path: str, data: bytes) -> None:
+    """Write a file beside its place and rename it to there, so that it appears whole. Raises OSError."""
+    temporary = f"{path}.firkin-{os.urandom(6).hex()}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        os.rename(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
 def _check_regular(fd: int, path: str) -> None:
     kind = stat.S_IFMT(os.fstat(fd).st_mode)
     if kind == stat.S_IFDIR:

@@ -109,22 +109,14 @@ def _prepare_results(arguments: Arguments, cwd: str) -> None:
 
 def _write_file(option: str, path: str, data: bytes) -> None:
     """Write a file beside and rename it: a reader sees the old file or the new one. Write to devices directly."""
+    from firkin.linux.files import open_special, write_beside
+
     try:
         if os.path.exists(path) and not os.path.isfile(path):
-            from firkin.linux.files import open_special
-
             with open(open_special(path), "wb") as stream:
                 stream.write(data)
             return
-        temporary = f"{path}.firkin-{os.urandom(6).hex()}"
-        try:
-            with open(temporary, "wb") as stream:
-                stream.write(data)
-            os.replace(temporary, path)
-        except OSError:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
-            raise
+        write_beside(path, data)
     except OSError as error:
         raise UsageError(f"option `{option}`: cannot write {path}: {(error.strerror or '').lower()}") from error
 
