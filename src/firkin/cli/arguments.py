@@ -12,6 +12,9 @@ from firkin.cli.options import Option, by_flag
 from firkin.errors import UsageError
 from firkin.text import whole_number
 
+OPTION = "option"
+"""The code of errors about an option that is unknown or malformed, for which docker has an exit code of its own."""
+
 _TRUE = ("1", "t", "true")
 _FALSE = ("0", "f", "false")
 
@@ -79,7 +82,7 @@ def _find(known: Mapping[str, Option], name: str) -> Option:
             spelled = [flag for flag, row in known.items() if row.kind != "refused" and len(flag) > 2]
             meant = nearest(name, spelled, limit=1 if len(name) < 8 else 2) if len(name) > 2 else None
             hint = f"did you mean `{meant}`?" if meant else "`--help` lists the options of a command"
-        raise UsageError(f"unknown option `{name}`", hints=(hint,))
+        raise UsageError(f"unknown option `{name}`", code=OPTION, hints=(hint,))
     return row
 
 
@@ -101,7 +104,7 @@ def _take_short(known: Mapping[str, Option], word: str, rest: list[str], values:
 
 def _take(row: Option, name: str, value: str | None, rest: list[str], values: dict[str, list[str]]) -> None:
     if row.kind == "refused":
-        raise UsageError(f"option `{name}` cannot work here", hints=(row.help,))
+        raise UsageError(f"option `{name}` cannot work here", code=OPTION, hints=(row.help,))
     if row.kind == "ignored":
         return
     if value is None:
@@ -110,10 +113,10 @@ def _take(row: Option, name: str, value: str | None, rest: list[str], values: di
         elif rest:
             value = rest.pop()
         else:
-            raise UsageError(f"option `{name}` needs a value: `{name} {row.metavar}`")
+            raise UsageError(f"option `{name}` needs a value: `{name} {row.metavar}`", code=OPTION)
     if row.kind == "off":
         if boolean_of(value) is not False:
-            raise UsageError(f"option `{name}` cannot work here", hints=(row.help,))
+            raise UsageError(f"option `{name}` cannot work here", code=OPTION, hints=(row.help,))
         return
     values.setdefault(row.dest, []).append(_checked(row, f"option `{name}`", value))
 
@@ -122,12 +125,12 @@ def _checked(row: Option, who: str, value: str) -> str:
     if row.kind == "flag":
         state = boolean_of(value)
         if state is None:
-            raise UsageError(f"{who} is on or off: `{value}` is neither `true` nor `false`")
+            raise UsageError(f"{who} is on or off: `{value}` is neither `true` nor `false`", code=OPTION)
         return "true" if state else "false"
     if row.kind == "count" and whole_number(value, 1 << 31) is None:
-        raise UsageError(f"{who} needs a number, not `{value}`")
+        raise UsageError(f"{who} needs a number, not `{value}`", code=OPTION)
     if row.kind == "choice" and value not in row.choices:
-        raise UsageError(f"{who} cannot be `{value}`", hints=(f"it is one of {', '.join(row.choices)}",))
+        raise UsageError(f"{who} cannot be `{value}`", code=OPTION, hints=(f"it is one of {', '.join(row.choices)}",))
     return value
 
 

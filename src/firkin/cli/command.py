@@ -19,7 +19,11 @@ class Invocation(NamedTuple):
 
 
 class Command(Protocol):
-    """A module of `cli.commands`."""
+    """A module of `cli.commands`.
+
+    A module with `FINE_EXIT_CODES = True` ends with the exit code of its error (`firkin.errors`); the others end with
+    docker's: 1, or 125 for an option that is unknown or malformed.
+    """
 
     USAGE: str
     ABOUT: str

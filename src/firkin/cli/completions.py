@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from firkin.cli.command import Command
-from firkin.cli.elsewhere import GROUPS, spellings
+from firkin.cli.commands import group_of, spellings
 from firkin.cli.options import Option
 
 Commands = Mapping[str, tuple[str, Command]]
@@ -16,7 +16,7 @@ Commands = Mapping[str, tuple[str, Command]]
 
 _FILES = ("FILE", "PATH", "DIR")
 # Words before a command, as in docker: `image ls`.
-_GROUPS = {group: tuple(words) for group, words in GROUPS.items() if words}
+_GROUPS = {group: tuple(group_of([group])) for group in ("builder", "buildx", "image", "system")}
 _ASK = "firkin images --names 2>/dev/null"
 
 

@@ -8,13 +8,15 @@ that removes or publishes something, unless the user asked for that.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
+from firkin.cli.commands import group_of
 from firkin.errors import UsageError
 from firkin.text import nearest
 
 # Never suggested for a word that is only spelt similarly.
-_NOT_SUGGESTED = ("rmi", "prune", "push", "logout")
+_NOT_SUGGESTED = ("rmi", "rm", "remove", "prune", "push", "logout")
+_EMPTY = ("container",)  # groups that have no command yet
 _CUT = 4  # letters by which a shortened word is recognized
 
 
@@ -91,44 +93,10 @@ _ANSWERS = _spread({
         "the name of another tool is no command", "leave that word out; `firkin --help` lists the commands"),
 })  # fmt: skip
 
-# Commands that have another name here and do the same.
-_SAME: Mapping[str, tuple[str, ...]] = {
-    "bud": ("build",),
-    "build-using-dockerfile": ("build",),
-    "/kaniko/executor": ("executor",),
-    "/kaniko/warmer": ("warmer",),
-}
-
 _NOT_THAT_PRUNE = _Answer(
     "firkin does not remove images alone",
     "`firkin prune --dry-run` shows what would go with the images without a name: the cache of earlier builds",
 )
-_BUILDER: Mapping[str, tuple[str, ...]] = {
-    "build": ("build",),
-    "b": ("build",),
-    "du": ("du",),
-    "prune": ("prune", "--keep-unnamed"),  # docker's prune keeps images
-    "version": ("version",),
-}
-# First words of other tools, and the commands that follow them.
-GROUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "buildx": _BUILDER,
-    "builder": _BUILDER,
-    "image": {
-        "build": ("build",),
-        "inspect": ("inspect",),
-        "list": ("images",),
-        "ls": ("images",),
-        "pull": ("pull",),
-        "push": ("push",),
-        "remove": ("rmi",),
-        "rm": ("rmi",),
-        "save": ("save",),
-        "tag": ("tag",),
-    },
-    "container": {},
-    "system": {"df": ("du",), "info": ("info",), "prune": ("prune",)},
-}
 _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
     ("image", "prune"): _NOT_THAT_PRUNE,
     ("buildx", "history"): _Answer("firkin keeps no list of builds", "`firkin build --metadata-file FILE` keeps facts"),
@@ -144,16 +112,11 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
 }
 
 
-def translate(words: list[str], commands: Collection[str]) -> list[str]:
-    """Return the words of firkin that mean the same; raises UsageError that says what to type instead.
-
-    `words` begins with a word that is not in `commands`.
-    """
-    first, *rest = words
-    if first in _SAME:
-        return [*_SAME[first], *rest]
-    if first in GROUPS:
-        return _in_group(first, rest)
+def explain(words: list[str], commands: Collection[str]) -> NoReturn:
+    """Raise UsageError that says what to type instead; the words begin with no name in `commands`."""
+    first = words[0]
+    if group_of([first]) or first in _EMPTY:
+        _explain_in_group(first, words[1:])
     if first.startswith("-"):
         meant = nearest(first, ("--help", "--version"))
         hint = f"did you mean `{meant}`?" if meant else "options follow the command, e.g. `firkin build -t app:1 .`"
@@ -164,13 +127,6 @@ def translate(words: list[str], commands: Collection[str]) -> list[str]:
     meant = _meant(first, commands)
     hint = f"did you mean `{meant}`?" if meant else "`firkin --help` lists the commands"
     raise UsageError(f"unknown command `{first}`", hints=(hint,))
-
-
-def spellings(command: str) -> tuple[str, ...]:
-    """Return the other spellings of a command: `images` is also `image ls`."""
-    return tuple(
-        f"{group} {word}" for group, words in GROUPS.items() for word, same in words.items() if same[0] == command
-    )
 
 
 def _meant(word: str, commands: Collection[str]) -> str | None:
@@ -186,28 +142,18 @@ def similar(word: str, known: Collection[str]) -> str | None:
     return nearest(word, likely, limit=1 if len(word) < 6 else 2)
 
 
-def _in_group(group: str, rest: list[str]) -> list[str]:
-    known = GROUPS[group]
-    name, *more = rest or [""]
-    if name in known:
-        return [*known[name], *more]
-    if name in ("-h", "--help"):
-        return ["--help"]
+def _explain_in_group(group: str, rest: list[str]) -> NoReturn:
+    listed = group_of([group])
+    hint = f"`firkin {group}` has {', '.join(listed)}" if listed else "`firkin images` lists the images in the store"
+    name = rest[0] if rest else ""
     if name.startswith("-"):
         raise UsageError(f"unknown option `{name}` of `firkin {group}`", hints=("options follow the command",))
-    hint = f"`firkin {group}` has {', '.join(known)}" if known else "`firkin images` lists the images in the store"
-    if not name:
-        raise UsageError(f"`firkin {group}` needs a command" if known else _NO_CONTAINERS, hints=(hint,))
     answer = _IN_GROUPS.get((group, name)) or _ANSWERS.get(name)
-    if answer is not None or not known:
+    if answer is not None or not listed:
         why, instead = answer or _Answer(_NO_CONTAINERS, hint)
-        raise UsageError(f"firkin has no command `{group} {name}`: {why}", hints=(instead,))
-    raise _unknown(group, name, hint)
-
-
-def _unknown(group: str, name: str, hint: str) -> UsageError:
-    known = GROUPS[group]
-    meant = similar(name, [word for word, same in known.items() if same[0] not in _NOT_SUGGESTED])
+        words = f"{group} {name}".rstrip()
+        raise UsageError(f"firkin has no command `{words}`: {why}", hints=(instead,))
+    meant = similar(name, [word for word in listed if word not in _NOT_SUGGESTED])
     if meant:
         hint = f"did you mean `{group} {meant}`?"
-    return UsageError(f"unknown command `{group} {name}`", hints=(hint,))
+    raise UsageError(f"unknown command `{group} {name}`", hints=(hint,))

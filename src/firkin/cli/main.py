@@ -7,7 +7,7 @@ The interpreter has already loaded everything that this module imports, except t
 import os
 import sys
 
-from firkin.cli.commands import COMMANDS
+from firkin.cli.commands import COMMANDS, find_command, group_of
 
 USAGE = "usage: firkin COMMAND [OPTIONS] [ARGUMENTS]"
 
@@ -32,23 +32,35 @@ def _command(words: list[str]) -> int:
     if name in ("-h", "--help"):
         _write(1, command_list())
         return 0
-    return _run(name, words[1:]) if name in COMMANDS else _elsewhere(words)
+    found = find_command(words)
+    return _run(*found) if found is not None else _group(words)
+
+
+def _group(words: list[str]) -> int:
+    """Show the commands of a group (`firkin image`, `firkin image --help`), or explain the words of another tool."""
+    asked = words[-1] in ("-h", "--help")
+    group = words[:-1] if asked else words
+    listed = group_of(group)
+    if not listed:
+        return _elsewhere(words)
+    _write(1 if asked else 2, _list_of(f"usage: firkin {' '.join(group)} COMMAND", listed))
+    return 0 if asked else 2
 
 
 def command_list() -> str:
     """Return the text of `firkin --help`."""
-    width = max(map(len, COMMANDS))
-    lines = [
-        "Build container images from Dockerfiles, with no daemon and no privileges.",
-        "",
-        USAGE,
-        "",
-        "commands:",
-        *(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()),
-        "",
-        "`firkin COMMAND --help` shows the options of a command, `firkin --version` the version.",
-    ]
-    return "\n".join(lines) + "\n"
+    listed = {name: summary for name, (_, summary) in COMMANDS.items() if " " not in name}
+    return (
+        "Build container images from Dockerfiles, with no daemon and no privileges.\n\n"
+        f"{_list_of(USAGE, listed)}"
+        "`firkin COMMAND --help` shows the options of a command, `firkin --version` the version.\n"
+    )
+
+
+def _list_of(usage: str, listed: dict[str, str]) -> str:
+    width = max(map(len, listed))
+    lines = (f"  {name:<{width}}  {summary}\n" for name, summary in listed.items())
+    return f"{usage}\n\ncommands:\n{''.join(lines)}\n"
 
 
 def _open_standard() -> None:
@@ -70,11 +82,11 @@ def _run(name: str, arguments: list[str]) -> int:
 
 
 def _elsewhere(words: list[str]) -> int:
-    """Run the command that words of another tool mean, or say what to type instead."""
-    from firkin.cli.elsewhere import translate
+    """Say what to type instead of the words of another tool."""
+    from firkin.cli.elsewhere import explain
     from firkin.cli.run import run_guarded
 
-    return run_guarded("firkin", lambda: _command(translate(words, COMMANDS)))
+    return run_guarded("firkin", lambda: explain(words, COMMANDS))
 
 
 def _write(descriptor: int, text: str) -> None:

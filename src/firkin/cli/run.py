@@ -17,11 +17,13 @@ if "typing_extensions" not in sys.modules:
     del sys.modules["typing_extensions"]
 
 from firkin.ambient import Ambient, text_environment
-from firkin.cli.arguments import parse_arguments
+from firkin.cli.arguments import OPTION, parse_arguments
 from firkin.cli.command import Invocation, load_command
 from firkin.errors import FirkinError, HostError, InternalError, UsageError
 from firkin.hints import Texts
 from firkin.text import hide_passwords
+
+_ORDINARY = range(1, 10)  # families of errors; what is left are a bug of firkin and the end by a signal
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,10 +46,13 @@ class Reported(Exception):
 def run_command(name: str, module: str, words: list[str]) -> int:
     """Run a command and return its exit code; every error is printed here."""
     debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
+    fine = False
 
     def work() -> int:
+        nonlocal fine
         handle(_interrupt)  # until the command has a handler of its own
         command = load_command(module)
+        fine = getattr(command, "FINE_EXIT_CODES", False)
         main = getattr(command, "main", None)
         if main is not None and words not in (["--help"], ["-h"]):  # a program that parses its own arguments
             return cast(int, main(words))
@@ -62,7 +67,17 @@ def run_command(name: str, module: str, words: list[str]) -> int:
             raise UsageError(f"`firkin {name}` takes options only, not `{arguments.operands[0]}`")
         return command.run(Invocation(arguments, ambient))
 
-    return run_guarded(f"firkin {name}", work, debug=debug)
+    def exit_code(error: FirkinError) -> int:
+        return error.exit_code if fine else dockers_exit_code(error)
+
+    return run_guarded(f"firkin {name}", work, debug=debug, exit_code=exit_code)
+
+
+def dockers_exit_code(error: FirkinError) -> int:
+    """Return the exit code that docker has for such an error. Mirrors: docker/cli cmd/docker, cli.StatusError."""
+    if isinstance(error, UsageError):
+        return 125 if error.code == OPTION else 1
+    return 1 if error.exit_code in _ORDINARY else error.exit_code
 
 
 def handle(handler: Callable[[int, object], None]) -> None:

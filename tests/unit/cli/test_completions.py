@@ -100,7 +100,7 @@ def _rest(terminal: int) -> str:
     ("firkin rmi ap", ["app:1"]),
     ("firkin tag app:", ["1"]),
     ("firkin push registry.lan:5000/a", ["5000/app:2"]),
-    ("firkin buildx ", ["build", "b", "du", "prune", "version"]),
+    ("firkin buildx ", ["b", "build", "du", "prune", "version"]),
     ("firkin image l", ["list", "ls"]),
     ("firkin buildx build --ta", ["--tag", "--target"]),
     ("firkin image rm ap", ["app:1"]),

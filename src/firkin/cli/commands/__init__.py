@@ -1,6 +1,7 @@
 """The table of commands. Each module has `USAGE`, `ABOUT`, `OPTIONS`, and `run(invocation) -> exit code`. Pure.
 
-A module is imported when it is called (`firkin.cli.command.load_command`); this table is loaded at every start.
+A name is one word or several: `system df` is the command `df` of the group `system`. A module is imported when it is
+called (`firkin.cli.command.load_command`); this table is loaded at every start.
 """
 
 # name: (module, summary)
@@ -26,3 +27,66 @@ COMMANDS = {
     "completion": ("completion", "Print a completion script for a shell"),
     "version": ("version", "Show the version"),
 }
+
+# Other spellings of the same commands, as docker has them; what follows is the name, and options that it implies.
+ALIASES = {
+    "image build": "build",
+    "image inspect": "inspect",
+    "image list": "images",
+    "image ls": "images",
+    "image pull": "pull",
+    "image push": "push",
+    "image remove": "rmi",
+    "image rm": "rmi",
+    "image save": "save",
+    "image tag": "tag",
+    "system df": "du",
+    "system info": "info",
+    "system prune": "prune",
+    "builder b": "build",
+    "builder build": "build",
+    "builder du": "du",
+    "builder prune": "prune --keep-unnamed",
+    "builder version": "version",
+    "buildx b": "build",
+    "buildx build": "build",
+    "buildx du": "du",
+    "buildx prune": "prune --keep-unnamed",
+    "buildx version": "version",
+    "bud": "build",
+    "build-using-dockerfile": "build",
+    "/kaniko/executor": "executor",
+    "/kaniko/warmer": "warmer",
+}
+
+LONGEST = 3
+"""Words in the longest name (`buildx imagetools inspect`)."""
+
+
+def find_command(words: list[str]) -> tuple[str, list[str]] | None:
+    """Return the name of the command that the words begin with, and the words that follow it; None for no command."""
+    for count in range(min(LONGEST, len(words)), 0, -1):
+        spelling = " ".join(words[:count])
+        if spelling in COMMANDS:
+            return spelling, words[count:]
+        if spelling in ALIASES:
+            found = find_command([*ALIASES[spelling].split(), *words[count:]])
+            assert found is not None, f"{spelling} stands for no command"
+            return found
+    return None
+
+
+def group_of(words: list[str]) -> dict[str, str]:
+    """Return the commands of the group that the words name: what follows them, and its summary."""
+    start = " ".join(words) + " "
+    listed = {name[len(start) :]: summary for name, (_, summary) in COMMANDS.items() if name.startswith(start)}
+    for spelling in ALIASES:
+        found = find_command(spelling.split()) if spelling.startswith(start) else None
+        if found is not None:
+            listed.setdefault(spelling[len(start) :], COMMANDS[found[0]][1])
+    return listed
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return the other spellings of a command: `images` is also `image ls`."""
+    return tuple(spelling for spelling, same in ALIASES.items() if same.split()[0] == name and " " in spelling)

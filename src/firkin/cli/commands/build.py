@@ -16,6 +16,7 @@ from firkin.cli.run import Reported, write_out
 from firkin.errors import ContextError, DockerfileError, FirkinError, StepFailed, UsageError
 from firkin.render import Renderer
 
+FINE_EXIT_CODES = True
 USAGE = "[OPTIONS] CONTEXT"
 ABOUT = (
     "Build an image from a Dockerfile. CONTEXT is a directory, a URL (git, tar archive), or `-` for a tar archive "

@@ -24,6 +24,7 @@ from firkin.registry.client import RegistryClient
 from firkin.render.text import counted, human_size
 from firkin.tasks.cancel import Cancel
 
+FINE_EXIT_CODES = True
 USAGE = "ls|prune [OPTIONS] REPOSITORY[:PREFIX]|DIRECTORY"
 ABOUT = (
     "List the entries of a layer cache, newest first, or remove some of them. The cache is a repository (with the tag "

@@ -20,6 +20,7 @@ from firkin.hints import hint_texts
 if TYPE_CHECKING:
     from firkin.builder.request import BuildRequest
 
+FINE_EXIT_CODES = True
 USAGE = "[OPTIONS] [CONTEXT]"
 ABOUT = (
     "Check a Dockerfile without building it: everything that would make the build fail before the first step, and "

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from firkin.cli.kaniko.flags import option_rows
 
+FINE_EXIT_CODES = True
 USAGE = "[FLAGS] | push TAR|LAYOUT -d NAME | login REGISTRY | version"
 ABOUT = (
     "Build and push an image with the command line of the Kaniko executor, for jobs that are written for it. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firkin.cli.kaniko.flags import option_rows
 
+FINE_EXIT_CODES = True
 USAGE = "--image NAME... [FLAGS]"
 ABOUT = (
     "Fetch base images into a directory that executors read them from (`--cache-dir`), with the command line of the "
