@@ -47,8 +47,13 @@ class Arguments:
         return int(self._values[dest][-1]) if dest in self._values else default
 
 
-def parse_arguments(words: Sequence[str], rows: tuple[Option, ...], environ: Mapping[str, str]) -> Arguments:
-    """Sort words into options and operands; raises UsageError that names the nearest known option."""
+def parse_arguments(
+    words: Sequence[str], rows: tuple[Option, ...], environ: Mapping[str, str], *, interspersed: bool = True
+) -> Arguments:
+    """Sort words into options and operands; raises UsageError that names the nearest known option.
+
+    Unless options and operands may be `interspersed`, the first operand ends the options.
+    """
     known = by_flag(rows)
     values: dict[str, list[str]] = {}
     operands: list[str] = []
@@ -65,6 +70,9 @@ def parse_arguments(words: Sequence[str], rows: tuple[Option, ...], environ: Map
             _take_short(known, word, rest, values)
         else:
             operands.append(word)
+            if not interspersed:
+                operands += reversed(rest)
+                break
     for row in rows:
         if row.dest and row.dest not in values:
             _from_environment(row, environ, values)
@@ -105,8 +113,6 @@ def _take_short(known: Mapping[str, Option], word: str, rest: list[str], values:
 def _take(row: Option, name: str, value: str | None, rest: list[str], values: dict[str, list[str]]) -> None:
     if row.kind == "refused":
         raise UsageError(f"option `{name}` cannot work here", code=OPTION, hints=(row.help,))
-    if row.kind == "ignored":
-        return
     if value is None:
         if not row.wants_value:
             value = "true"
@@ -114,6 +120,8 @@ def _take(row: Option, name: str, value: str | None, rest: list[str], values: di
             value = rest.pop()
         else:
             raise UsageError(f"option `{name}` needs a value: `{name} {row.metavar}`", code=OPTION)
+    if row.kind == "ignored":
+        return
     if row.kind == "off":
         if boolean_of(value) is not False:
             raise UsageError(f"option `{name}` cannot work here", code=OPTION, hints=(row.help,))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple, NoReturn
 
+from firkin.cli.arguments import OPTION
 from firkin.cli.commands import group_of
 from firkin.errors import UsageError
 from firkin.text import nearest
@@ -31,7 +32,7 @@ def _spread(table: Mapping[str, _Answer]) -> dict[str, _Answer]:
     return {word: answer for words, answer in table.items() for word in words.split()}
 
 
-_NO_CONTAINERS = "firkin builds images and has no containers yet"
+_NO_CONTAINERS = "it comes with containers, which firkin does not have yet"
 _NO_DAEMON = "firkin has no daemon"
 _RUN_IT = "another tool runs the image, e.g. `firkin save app:1 | docker load`, then `docker run app:1`"
 _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetches one"
@@ -112,21 +113,20 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
 }
 
 
-def explain(words: list[str], commands: Collection[str]) -> NoReturn:
-    """Raise UsageError that says what to type instead; the words begin with no name in `commands`."""
+def explain(words: list[str], commands: Collection[str], program: str = "firkin") -> NoReturn:
+    """Raise UsageError that says what to type instead; the words begin with no name in `commands`.
+
+    For a word that nobody knows it has docker's own words, which scripts look for.
+    """
     first = words[0]
     if group_of([first]) or first in _EMPTY:
-        _explain_in_group(first, words[1:])
-    if first.startswith("-"):
-        meant = nearest(first, ("--help", "--version"))
-        hint = f"did you mean `{meant}`?" if meant else "options follow the command, e.g. `firkin build -t app:1 .`"
-        raise UsageError(f"unknown option `{first}`", hints=(hint,))
+        _explain_in_group(first, words[1:], program)
     answer = _ANSWERS.get(first)
     if answer is not None:
         raise UsageError(f"firkin has no command `{first}`: {answer.why}", hints=(answer.instead,))
     meant = _meant(first, commands)
     hint = f"did you mean `{meant}`?" if meant else "`firkin --help` lists the commands"
-    raise UsageError(f"unknown command `{first}`", hints=(hint,))
+    raise UsageError(f"unknown command: {program} {first}", hints=(hint,))
 
 
 def _meant(word: str, commands: Collection[str]) -> str | None:
@@ -142,12 +142,13 @@ def similar(word: str, known: Collection[str]) -> str | None:
     return nearest(word, likely, limit=1 if len(word) < 6 else 2)
 
 
-def _explain_in_group(group: str, rest: list[str]) -> NoReturn:
+def _explain_in_group(group: str, rest: list[str], program: str) -> NoReturn:
     listed = group_of([group])
     hint = f"`firkin {group}` has {', '.join(listed)}" if listed else "`firkin images` lists the images in the store"
     name = rest[0] if rest else ""
     if name.startswith("-"):
-        raise UsageError(f"unknown option `{name}` of `firkin {group}`", hints=("options follow the command",))
+        hints = ("options follow the command",)
+        raise UsageError(f"unknown option `{name}` of `{program} {group}`", code=OPTION, hints=hints)
     answer = _IN_GROUPS.get((group, name)) or _ANSWERS.get(name)
     if answer is not None or not listed:
         why, instead = answer or _Answer(_NO_CONTAINERS, hint)
@@ -156,4 +157,4 @@ def _explain_in_group(group: str, rest: list[str]) -> NoReturn:
     meant = similar(name, [word for word in listed if word not in _NOT_SUGGESTED])
     if meant:
         hint = f"did you mean `{group} {meant}`?"
-    raise UsageError(f"unknown command `{group} {name}`", hints=(hint,))
+    raise UsageError(f"unknown command: {program} {group} {name}", hints=(hint,))

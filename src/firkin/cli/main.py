@@ -2,6 +2,8 @@
 
 The interpreter has already loaded everything that this module imports, except the table of commands. So `firkin
 --version` costs almost nothing. A command is loaded when it is called.
+
+Called by the name `docker`, e.g. by a link, it says so in its usage and in `--version`; all else is the same.
 """
 
 import os
@@ -9,58 +11,64 @@ import sys
 
 from firkin.cli.commands import COMMANDS, find_command, group_of
 
-USAGE = "usage: firkin COMMAND [OPTIONS] [ARGUMENTS]"
+_VERSION = ("-v", "-V", "--version")
+_HELP = ("-h", "--help")
 
 
 def main() -> int:
-    """Run the command of `sys.argv` and return the exit code."""
+    """Run the command of `sys.argv` and return the exit code. Mirrors: docker/cli cmd/docker."""
     _open_standard()
+    program = "docker" if sys.argv[0].rpartition("/")[2] == "docker" else "firkin"
     words = sys.argv[1:]
+    if (words and words[0].startswith("-") and words[0] not in _VERSION + _HELP) or words[:1] == ["buildx"]:
+        from firkin.cli.before import take_options
+
+        taken = take_options(program, words)
+        if isinstance(taken, int):
+            return taken
+        words = taken
+    if words and words[0] == "help":
+        words = [*words[1:], "--help"]
     if not words:
-        _write(2, command_list())
-        return 2
-    return _command([*words[1:], "--help"] if words[0] == "help" else words)
+        return _listing(2, program)
+    return _command(program, words)
 
 
-def _command(words: list[str]) -> int:
+def _command(program: str, words: list[str]) -> int:
     name = words[0]
-    if name in ("-v", "-V", "--version"):
-        from firkin import __version__
-
-        _write(1, f"firkin {__version__}\n")
+    if name in _VERSION:
+        _write(1, version_line(program))
         return 0
-    if name in ("-h", "--help"):
-        _write(1, command_list())
-        return 0
+    if name in _HELP:
+        return _listing(1, program)
     found = find_command(words)
-    return _run(*found) if found is not None else _group(words)
+    return _run(program, *found) if found is not None else _group(program, words)
 
 
-def _group(words: list[str]) -> int:
+def version_line(program: str) -> str:
+    """Return what `--version` prints. Scripts take the version of the second or third word of docker's."""
+    from firkin import __version__
+
+    if program == "docker":
+        from firkin.cli.as_docker import ENGINE_VERSION
+
+        return f"Docker version {ENGINE_VERSION}, build firkin-{__version__}\n"
+    return f"firkin {__version__}\n"
+
+
+def _group(program: str, words: list[str]) -> int:
     """Show the commands of a group (`firkin image`, `firkin image --help`), or explain the words of another tool."""
-    asked = words[-1] in ("-h", "--help")
+    asked = words[-1] in _HELP
     group = words[:-1] if asked else words
-    listed = group_of(group)
-    if not listed:
-        return _elsewhere(words)
-    _write(1 if asked else 2, _list_of(f"usage: firkin {' '.join(group)} COMMAND", listed))
-    return 0 if asked else 2
+    return _listing(1 if asked else 2, program, group) if group_of(group) else _elsewhere(program, words)
 
 
-def command_list() -> str:
-    """Return the text of `firkin --help`."""
-    listed = {name: summary for name, (_, summary) in COMMANDS.items() if " " not in name}
-    return (
-        "Build container images from Dockerfiles, with no daemon and no privileges.\n\n"
-        f"{_list_of(USAGE, listed)}"
-        "`firkin COMMAND --help` shows the options of a command, `firkin --version` the version.\n"
-    )
+def _listing(descriptor: int, program: str, group: list[str] | None = None) -> int:
+    """List all commands or those of a group: on standard output when asked for, else on standard error."""
+    from firkin.cli.help import command_list, group_list
 
-
-def _list_of(usage: str, listed: dict[str, str]) -> str:
-    width = max(map(len, listed))
-    lines = (f"  {name:<{width}}  {summary}\n" for name, summary in listed.items())
-    return f"{usage}\n\ncommands:\n{''.join(lines)}\n"
+    _write(descriptor, group_list(program, group) if group else command_list(program))
+    return 0
 
 
 def _open_standard() -> None:
@@ -75,18 +83,18 @@ def _open_standard() -> None:
             os.open(os.devnull, os.O_RDONLY if descriptor == 1 else os.O_RDWR)
 
 
-def _run(name: str, arguments: list[str]) -> int:
+def _run(program: str, name: str, arguments: list[str]) -> int:
     from firkin.cli.run import run_command
 
-    return run_command(name, COMMANDS[name][0], arguments)
+    return run_command(name, COMMANDS[name][0], arguments, program)
 
 
-def _elsewhere(words: list[str]) -> int:
+def _elsewhere(program: str, words: list[str]) -> int:
     """Say what to type instead of the words of another tool."""
     from firkin.cli.elsewhere import explain
-    from firkin.cli.run import run_guarded
+    from firkin.cli.run import dockers_exit_code, run_guarded
 
-    return run_guarded("firkin", lambda: explain(words, COMMANDS))
+    return run_guarded(program, lambda: explain(words, COMMANDS, program), exit_code=dockers_exit_code)
 
 
 def _write(descriptor: int, text: str) -> None:

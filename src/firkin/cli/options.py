@@ -30,7 +30,8 @@ class Option(NamedTuple):
     @property
     def wants_value(self) -> bool:
         """Whether the next word belongs to the option (`--tag app:1`)."""
-        return self.kind in ("text", "many", "count", "choice", "off") or (self.kind == "refused" and self.takes_value)
+        spoken = self.kind in ("refused", "ignored")
+        return self.takes_value if spoken else self.kind != "flag"
 
 
 def _flag(flags: str, dest: str, help: str, environ: tuple[str, ...] = ()) -> Option:
@@ -139,7 +140,7 @@ BUILD = (
     Option(("--provenance",), "", "off", "no attestations are made yet; leave it out or write `--provenance=false`"),
     Option(("--sbom",), "", "off", "no attestations are made yet; leave it out or write `--sbom=false`"),
     _refused("--attest", "no attestations are made yet; leave it out"),
-    _refused("--builder", "there is no daemon to choose; firkin builds in its own process"),
+    Option(("--builder",), "", "ignored", "there is one builder, firkin itself; every name means it"),
     _refused("--cgroup-parent", "without a daemon there are no control groups to put steps in; limit firkin itself, "
              "e.g. with `systemd-run --user --scope`"),
     _refused("--memory -m", "start firkin in a limited scope instead: `systemd-run --user --scope -p MemoryMax=2G`"),

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 
 from firkin.cli.command import Command, load_command
-from firkin.cli.commands import COMMANDS
+from firkin.cli.commands import COMMANDS, spellings
 from firkin.cli.completions import shown
 from firkin.cli.options import Option
 
@@ -23,9 +23,14 @@ def help_of(row: Option) -> str:
     return f"{row.help} [{names}]" if names else row.help
 
 
-def command_help(name: str, command: Command) -> str:
-    """Return the text of `firkin NAME --help`."""
-    lines = [*textwrap.wrap(command.ABOUT, 100), "", f"usage: firkin {name} {command.USAGE}".rstrip(), "", "options:"]
+def command_help(name: str, command: Command, program: str = "firkin") -> str:
+    """Return the text of `firkin NAME --help`, in docker's form."""
+    lines = [f"Usage:  {program} {name} {command.USAGE}".rstrip(), "", *textwrap.wrap(command.ABOUT, 100), ""]
+    others = spellings(name)
+    if others:
+        lines += ["Aliases:", *textwrap.wrap(", ".join(f"{program} {words}" for words in (name, *others)), 98,
+                                             initial_indent="  ", subsequent_indent="  "), ""]  # fmt: skip
+    lines.append("Options:")
     for row in shown(command.OPTIONS):
         head = f"  {spelling(row)}"
         body = textwrap.wrap(help_of(row).replace("`", ""), 68)

@@ -43,8 +43,11 @@ class Reported(Exception):
         self.sources = sources
 
 
-def run_command(name: str, module: str, words: list[str]) -> int:
-    """Run a command and return its exit code; every error is printed here."""
+def run_command(name: str, module: str, words: list[str], program: str = "firkin") -> int:
+    """Run a command and return its exit code; every error is printed here.
+
+    `program` is the name that the command line was called by.
+    """
     debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
     fine = False
 
@@ -61,16 +64,16 @@ def run_command(name: str, module: str, words: list[str]) -> int:
         if arguments.flag("help"):
             from firkin.cli.reference import command_help
 
-            write_out(command_help(name, command))
+            write_out(command_help(name, command, program))
             return 0
         if arguments.operands and command.USAGE in ("", "[OPTIONS]"):
-            raise UsageError(f"`firkin {name}` takes options only, not `{arguments.operands[0]}`")
+            raise UsageError(f"`{program} {name}` takes options only, not `{arguments.operands[0]}`")
         return command.run(Invocation(arguments, ambient))
 
     def exit_code(error: FirkinError) -> int:
         return error.exit_code if fine else dockers_exit_code(error)
 
-    return run_guarded(f"firkin {name}", work, debug=debug, exit_code=exit_code)
+    return run_guarded(f"{program} {name}", work, debug=debug, exit_code=exit_code)
 
 
 def dockers_exit_code(error: FirkinError) -> int:

@@ -3,7 +3,7 @@
 import pytest
 
 from firkin.cli.arguments import parse_arguments
-from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY, by_flag
+from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY, Option, by_flag
 from firkin.errors import UsageError
 
 ROWS = BUILD + PROGRESS + REGISTRY + COMMON
@@ -64,7 +64,6 @@ def test_the_environment_stands_in_for_what_is_not_given():
     (("--no-cache=maybe",), "option `--no-cache` is on or off: `maybe` is neither `true` nor `false`", ""),
     (("--progress=fast",), "option `--progress` cannot be `fast`", "it is one of auto, plain, tty"),
     (("--parallel=x",), "option `--parallel` needs a number, not `x`", ""),
-    (("--builder=x",), "option `--builder` cannot work here", "there is no daemon"),
     (("-m", "1g"), "option `-m` cannot work here", "limited scope"),
     (("--sbom",), "option `--sbom` needs a value", ""),
     (("--provenance=mode=max",), "option `--provenance` cannot work here", "--provenance=false"),
@@ -103,3 +102,17 @@ BUILDX = """--add-host --allow --annotation --attest --build-arg --build-context
 
 def test_every_option_of_buildx_is_known():
     assert set(BUILDX.split()) - by_flag(ROWS).keys() == set()
+
+
+def test_an_ignored_option_takes_its_value_with_it():
+    rows = (Option(("--builder",), "", "ignored", "any name"), Option(("--rm",), "", "ignored", "x", takes_value=False))
+    for words in (["--builder", "x", "a"], ["--builder=x", "--rm", "a"], ["a", "--rm=false", "--builder", "b"]):
+        assert parse_arguments(words, rows, {}).operands == ("a",)
+    with pytest.raises(UsageError, match="needs a value"):
+        parse_arguments(["a", "--builder"], rows, {})
+
+
+def test_the_first_operand_ends_the_options_where_they_may_not_be_mixed():
+    rows = (Option(("--tag",), "tag", "text", "x", "NAME"),)
+    arguments = parse_arguments(["--tag", "x", "a", "--tag", "y"], rows, {}, interspersed=False)
+    assert (arguments.text("tag"), arguments.operands) == ("x", ("a", "--tag", "y"))

@@ -1,0 +1,9 @@
+"""Which docker the command line behaves as. Pure. `cli` only.
+
+Jobs ask for the version of the client and of the server to know what they may use. What firkin answers there is the
+version whose image commands it follows; its own version stands beside it.
+"""
+
+ENGINE_VERSION = "28.2.2"
+API_VERSION = "1.50"
+MIN_API_VERSION = "1.24"
