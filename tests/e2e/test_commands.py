@@ -1,7 +1,6 @@
 """Commands other than `build`, on one store and a real registry, as root and as an ordinary user."""
 
 import json
-import os
 import re
 import subprocess
 import tarfile
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.accounts import Firkin
-from support.registry import PASSWORD, USER, Registry, running_registry
+from support.registry import Registry
 
 pytestmark = pytest.mark.registry
 
@@ -155,34 +154,6 @@ def test_prune_frees_what_no_image_needs(built: Firkin) -> None:
     built.run("rmi", "app:1")
     assert built.run("images").stdout.count("\n") == 1
     assert len(list((built.store / "oci/blobs/sha256").iterdir())) <= before
-
-
-def test_login_checks_and_keeps_credentials(firkin: Firkin) -> None:
-    with running_registry(auth="basic") as guarded:
-        config = firkin.home / ".docker/config.json"
-        wrong = firkin.run("login", "-u", USER, "--password-stdin", guarded.host, input="wrong\n", check=False)
-        assert wrong.returncode == 1 and not config.exists()
-        assert "wrong" not in wrong.stdout + wrong.stderr.replace("wrong credentials", "")
-        assert f"hint: `{guarded.host}` does not know this user name and password\n" in wrong.stderr
-        assert "come from" not in wrong.stderr
-        right = firkin.run("login", "-u", USER, "--password-stdin", guarded.host, input=f"{PASSWORD}\n")
-        assert str(config) in right.stderr and PASSWORD not in right.stdout + right.stderr
-        assert guarded.host in json.loads(config.read_text())["auths"]
-        assert os.stat(config).st_mode & 0o077 == 0
-        context = firkin.directory("context")
-        (context / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
-        firkin.run("build", "--push", "-t", guarded.reference("app:1"), context)
-        assert firkin.run("pull", guarded.reference("app:1")).stdout.startswith(guarded.reference("app"))
-        firkin.run("logout", guarded.host)
-        assert guarded.host not in config.read_text()
-        refused = firkin.run("pull", guarded.reference("app:1"), check=False)
-        assert refused.returncode == 1 and "firkin login" in refused.stderr
-        assert "were no credentials" in firkin.run("logout", guarded.host).stderr
-
-
-def test_a_password_does_not_belong_on_the_command_line(firkin: Firkin) -> None:
-    result = firkin.run("login", "-u", "me", "-p", "hunter2", "r.example", check=False)
-    assert result.returncode == 125 and "--password-stdin" in result.stderr and "hunter2" not in result.stderr
 
 
 def test_info_names_the_way_and_what_is_missing(firkin: Firkin) -> None:

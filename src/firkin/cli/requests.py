@@ -26,7 +26,10 @@ def registry_host(arguments: Arguments, command: str) -> str:
     if len(arguments.operands) > 1:
         raise UsageError(f"`firkin {command}` takes one registry")
     address = arguments.operands[0] if arguments.operands else "docker.io"
-    return address.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    host = address.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    if not host:
+        raise UsageError(f"`{address}` is no registry")
+    return host
 
 
 def settings_of(arguments: Arguments, ambient: Ambient) -> Settings:

@@ -52,6 +52,7 @@ class Token(msgspec.Struct, frozen=True):
     value: str
     scopes: tuple[str, ...]
     expires_s: float
+    refresh: str = ""  # the identity token that came with it, if it was asked for
 
     def __repr__(self) -> str:
         return f"Token(scopes={self.scopes!r}, expires_s={self.expires_s!r})"
@@ -64,6 +65,7 @@ class Token(msgspec.Struct, frozen=True):
 class _TokenAnswer(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     token: str | None = None
     access_token: str | None = None
+    refresh_token: str | None = None
     expires_in: object = None  # servers send a number, its digits as text, or null
 
 
@@ -113,10 +115,11 @@ def check_realm(realm: str, registry: Url, *, plain: bool) -> Url:
 
 def token_flow(
     challenge: Challenge, registry: Url, credentials: Credentials | None, scopes: tuple[str, ...], now_s: float,
-    *, plain: bool = False,
+    *, plain: bool = False, lasting: bool = False,
 ) -> Generator[Request, Response, Token]:
     """Get a bearer token for the scopes of the challenge and `scopes`; anonymous without credentials.
 
+    `lasting` asks for an identity token as well, which may be kept in the place of the password.
     Yields one to three Requests (a redirect of one with a body must not be followed); returns the Token. Raises
     RegistryError when the server refuses or sends no token. Mirrors: containerd remotes/docker/auth.
     """
@@ -128,7 +131,7 @@ def token_flow(
     if credentials is not None and credentials.identity_token:
         response = yield from _ask_by_identity(realm, service, credentials, wanted)
     else:
-        response = yield from _ask_by_password(realm, service, credentials, wanted)
+        response = yield from _ask_by_password(realm, service, credentials, wanted, lasting)
     if response.status != 200:
         hints = credential_hints(registry.host, credentials)
         if response.url.host != realm.host and credentials is not None:
@@ -149,9 +152,9 @@ def _ask_by_identity(
 
 
 def _ask_by_password(
-    realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...]
+    realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...], lasting: bool
 ) -> Generator[Request, Response, Response]:
-    response = yield _get_request(realm, service, credentials, scopes)
+    response = yield _get_request(realm, service, credentials, scopes, lasting)
     if response.status in _NO_GET and credentials is not None and credentials.password:
         response = yield _password_request(realm, service, credentials, scopes)
         if response.status == 401:
@@ -162,8 +165,12 @@ def _ask_by_password(
     return response
 
 
-def _get_request(realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...]) -> Request:
+def _get_request(
+    realm: Url, service: str, credentials: Credentials | None, scopes: tuple[str, ...], lasting: bool = False
+) -> Request:
     query = [("scope", scope) for scope in scopes]
+    if lasting:
+        query += [("offline_token", "true"), ("client_id", CLIENT_ID)]
     if service:
         query.insert(0, ("service", service))
     headers: tuple[tuple[str, str], ...] = ()
@@ -203,7 +210,9 @@ def _read_token(response: Response, scopes: tuple[str, ...], now_s: float) -> To
     if not value or not value.isascii() or not value.isprintable():
         raise response_error("token server sends no usable token", response)
     lifetime = _seconds(answer.expires_in)
-    return Token(value, scopes, now_s + lifetime - min(10.0, lifetime / 5))
+    refresh = answer.refresh_token or ""
+    kept = refresh if refresh.isascii() and refresh.isprintable() else ""
+    return Token(value, scopes, now_s + lifetime - min(10.0, lifetime / 5), kept)
 
 
 def _seconds(stated: object) -> float:

@@ -162,6 +162,12 @@ class RegistryClient:
             repository="", scopes=(), accept=(200,),
         )
 
+    def log_in(self, registry: str) -> str:
+        """Check the credentials as `check_access` does; return the identity token to keep for them, "" for none."""
+        self._session.lasting = True
+        self.check_access(registry)
+        return self._session.identity_token
+
     def delete(self, ref: Reference) -> None:
         """Delete a manifest by its digest, or by its tag if the registry allows that."""
         self._manifests.delete(ref)

@@ -399,7 +399,10 @@ def login(path: str, host: str, username: str, secret: str, helper_path: str = "
 
 
 def logout(path: str, host: str, helper_path: str = "", environ: dict[str, str] | None = None) -> bool:
-    """Remove the credentials for a registry; returns whether there were any. Raises UsageError, OSError."""
+    """Remove the credentials for a registry; returns whether there were any. Raises UsageError, OSError.
+
+    A helper may have them under other spellings of the host as well. Mirrors: docker/cli registry.runLogout.
+    """
     wanted = normal_key(host)
     if not os.path.exists(path):
         return False
@@ -409,12 +412,25 @@ def logout(path: str, host: str, helper_path: str = "", environ: dict[str, str] 
         auths = document.get("auths", {})
         gone = [key for key in auths if normal_key(key) == wanted]
         if helper:
-            run_helper(helper, "erase", HUB_KEY if wanted == "docker.io" else host, helper_path, environ or {})
+            _erase(helper, wanted, host, helper_path, environ or {})
         for key in gone:
             del auths[key]
         if gone:
             _save(path, document)
         return bool(gone)
+
+
+def _erase(helper: str, wanted: str, host: str, helper_path: str, environ: dict[str, str]) -> None:
+    """Erase all spellings of a host; raises UsageError if none could be."""
+    servers = (HUB_KEY,) if wanted == "docker.io" else (host, f"http://{host}", f"https://{host}")
+    failed: list[UsageError] = []
+    for server in servers:
+        try:
+            run_helper(helper, "erase", server, helper_path, environ)
+        except UsageError as error:
+            failed.append(error)
+    if len(failed) == len(servers):
+        raise failed[0]
 
 
 @contextmanager

@@ -93,6 +93,8 @@ class Session:
         self._plain_hosts: set[str] = set()  # they speak plain HTTP
         self._answered: set[str] = set()  # hosts of endpoints that were reached
         self._warned: set[str] = set()
+        self.lasting = False  # ask token servers for an identity token, for a login
+        self.identity_token = ""  # … which is here then
 
     def close(self) -> None:
         """Close idle connections."""
@@ -310,7 +312,9 @@ class Session:
         scopes: tuple[str, ...], push: bool,
     ) -> str:
         registry = self._scheme(endpoint, Url(endpoint.scheme, endpoint.host, "/v2/"))
-        flow = token_flow(challenge, registry, credentials, scopes, time.monotonic(), plain=endpoint.plain)
+        flow = token_flow(
+            challenge, registry, credentials, scopes, time.monotonic(), plain=endpoint.plain, lasting=self.lasting
+        )
         try:
             request = next(flow)
             while True:
@@ -320,6 +324,7 @@ class Session:
         except StopIteration as end:
             token: Token = end.value
             host.tokens.append((credentials, token))
+            self.identity_token = token.refresh
             return f"Bearer {token.value}"
 
     def _ask_token(

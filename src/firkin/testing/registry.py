@@ -60,7 +60,7 @@ class FakeRegistry:
         self.user = user
         self.password = password
         self.tls = tls
-        self.identity_token = ""  # accepted by POST at the token server
+        self.identity_token = ""  # accepted by POST at the token server; given to who asks for an offline token
         self.token_lifetime_s = 60
         self.realm = ""  # "": this server's own
         self.blobs: dict[tuple[str, str], bytes] = {}
@@ -317,6 +317,8 @@ class _Handler(BaseHTTPRequestHandler):
             "fraction": {"token": token, "expires_in": lifetime + 0.5, "refresh_token": "x" * 3000},
         }
         answer = answers.get(fake.quirks.token, {"token": token, "expires_in": lifetime})
+        if fake.identity_token and "offline_token=true" in self.path:
+            answer = {**answer, "refresh_token": fake.identity_token}
         kind = "text/html" if fake.quirks.token == "html type" else "application/json"
         self._answer(200, json.dumps(answer).encode(), (("Content-Type", kind),))
 

@@ -219,6 +219,12 @@ def test_a_registry_is_its_host(words: list[str], host: str) -> None:
     assert registry_host(parse_arguments(words, OPTIONS, {}), "login") == host
 
 
+@pytest.mark.parametrize("word", ["https://", "/", "", "http:///team"])
+def test_what_is_no_registry(word: str) -> None:
+    with pytest.raises(UsageError, match="is no registry"):
+        registry_host(parse_arguments([word], OPTIONS, {}), "login")
+
+
 def test_one_registry_at_a_time() -> None:
     with pytest.raises(UsageError, match="`firkin logout` takes one registry"):
         registry_host(parse_arguments(["a", "b"], OPTIONS, {}), "logout")

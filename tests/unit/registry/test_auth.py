@@ -59,6 +59,15 @@ def test_an_identity_token_is_refreshed_by_post() -> None:
     assert token.value == "T"
 
 
+def test_a_login_asks_for_an_identity_token() -> None:
+    flow = token_flow(CHALLENGE, REGISTRY, USER, (), 0.0, lasting=True)
+    requests, token = run(flow, (200, b'{"token":"T","refresh_token":"R"}'))
+    assert requests[0].url.target.endswith("offline_token=true&client_id=firkin")
+    assert (token.value, token.refresh) == ("T", "R") and "R" not in repr(token)
+    requests, token = run(token_flow(CHALLENGE, REGISTRY, USER, (), 0.0), (200, b'{"token":"T"}'))
+    assert "offline" not in requests[0].url.target and token.refresh == ""
+
+
 def test_servers_without_post_get_the_identity_token_as_a_password() -> None:
     credentials = Credentials("me", identity_token="R")
     requests, _ = run(

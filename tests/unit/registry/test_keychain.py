@@ -216,4 +216,15 @@ def test_login_gives_the_secret_to_the_helper_and_not_to_the_file(tmp_path: Path
     assert json.loads((tmp_path / "store").read_text()) == {"ServerURL": "r.example", "Username": "me", "Secret": "pw"}
     assert json.loads(Path(path).read_text())["auths"] == {"r.example": {}}
     assert logout(path, "r.example", f"{tmp_path}:/usr/bin:/bin", {"PATH": "/usr/bin:/bin"})
-    assert (tmp_path / "erase").read_text() == "r.example"
+    assert (tmp_path / "erase").read_text() == "https://r.example"  # the last of all spellings
+
+
+def test_logging_out_erases_every_spelling_that_a_helper_may_have(tmp_path: Path) -> None:
+    helper(tmp_path, "vault", f'read server; echo "$1 $server" >> {tmp_path}/asked; [ "$server" != r.example ]')
+    path, place = write(tmp_path / "config.json", {"credsStore": "vault"}), f"{tmp_path}:/usr/bin:/bin"
+    logout(path, "r.example", place, {"PATH": "/usr/bin:/bin"})
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["erase r.example", "erase http://r.example", "erase https://r.example"]
+    helper(tmp_path, "vault", "exit 1")
+    with pytest.raises(UsageError, match="failed with status 1"):
+        logout(path, "r.example", place, {"PATH": "/usr/bin:/bin"})
