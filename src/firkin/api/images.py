@@ -108,8 +108,7 @@ def pull(
     with _transfer(read_surroundings(root, registry)[1], watch) as transfer:
 
         def work() -> StoredImage:
-            image = look_up(transfer, reference, wanted, watch.emit)
-            pull_image(transfer, reference, image, watch)
+            pull_image(transfer, look_up(transfer, reference, wanted), watch)
             return _stored(find_image(transfer.store, name))
 
         return watch.run(work)

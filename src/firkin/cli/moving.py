@@ -1,4 +1,7 @@
-"""Progress of `pull` and `push`: draws their transfers like a build. Does I/O. `cli.commands` only."""
+"""Progress of `pull` and `push`. Does I/O. `cli.commands` only.
+
+On a terminal their transfers are drawn like a build (`Moving`); elsewhere they print docker's lines (`Screen`).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,12 @@ from types import TracebackType
 
 from firkin.cli.arguments import Arguments
 from firkin.cli.hints import COMMAND_LINE
+from firkin.cli.run import write_out
+from firkin.cli.store import warn_plainly
+from firkin.cli.words import LayerLines
 from firkin.errors import Cancelled
 from firkin.events import Event, Finished, Log, Planned, Progress, Started, Vertex, Warned, in_words
+from firkin.images.progress import Listener
 from firkin.oci.descriptor import Descriptor
 from firkin.render import RENDERERS, Renderer, make_renderer
 from firkin.render.text import human_size
@@ -128,5 +135,57 @@ class Line:
 
     def kept(self, blob: Descriptor, outcome: str) -> None:
         """Tell what became of a blob that did not have to be moved."""
+        if outcome == "moved":
+            return
         text = f"{blob.digest} {human_size(blob.size)} {outcome}\n"
         self._moving.emit(Log(time.time(), self._id, "stderr", text.encode()))
+
+
+class Screen:
+    """What `pull` and `push` show: docker's lines on standard output, and progress where it can be drawn.
+
+    `tty` draws each image's layers on standard error, between docker's first and last lines. `plain` has docker's line
+    for each layer instead. `quiet` prints results alone, `json` events alone.
+    """
+
+    def __init__(self, name: str, heading: str) -> None:
+        self._name = name
+        self._heading = heading
+        self._moving: Moving | None = None
+
+    def say(self, text: str) -> None:
+        """Print lines for people."""
+        if self._name in ("tty", "plain"):
+            write_out(text)
+
+    def result(self, text: str) -> None:
+        """Print lines that `--quiet` prints as well."""
+        if self._name in ("tty", "plain", "quiet"):
+            write_out(text)
+
+    def warn(self, code: str, message: str) -> None:
+        """Take a warning from any thread."""
+        if self._moving is not None and self._name != "plain":
+            self._moving.warn(code, message)
+        else:
+            warn_plainly(code, message)
+
+    @contextmanager
+    def line(self, id: str, title: str) -> Iterator[Line]:
+        """Draw one image during the block."""
+        with Moving("quiet" if self._name == "plain" else self._name, self._heading) as moving:
+            self._moving = moving
+            try:
+                with moving.line(id, title) as line:
+                    yield line
+            finally:
+                self._moving = None
+
+    def listener(self, line: Line, lines: LayerLines) -> Listener:
+        """Return who receives the progress of an image's layers."""
+        return lines if self._name == "plain" else line
+
+    def wait(self, tasks: Sequence[Task[None]]) -> None:
+        """Draw until all tasks have ended or one has failed; raises that failure."""
+        assert self._moving is not None
+        self._moving.wait(tasks)

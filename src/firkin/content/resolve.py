@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from firkin.content.documents import ImageDocuments
 from firkin.errors import FirkinError, RegistryError
 from firkin.events import Emit, Warned
 from firkin.hints import Hint
@@ -21,7 +22,7 @@ from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, whole_digest
 from firkin.oci.image import Image, image_of
-from firkin.oci.manifest import Index, Manifest, choose_manifest, parse_manifest
+from firkin.oci.manifest import Index, choose_manifest, parse_manifest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import DIGEST_NAME, DOCKER_HUB, Reference, parse_reference
 from firkin.store.records import ResolvedName
@@ -116,7 +117,7 @@ class ImageResolver:
             size = self._store.blobs.size(remembered.manifest) or 0
             image = self.stored(Descriptor("", remembered.manifest, size), platform)
         if image is None:
-            image = self._fetch(reference, digest, platform)
+            image = ImageDocuments(self._store, self._client).image(reference, digest, platform)
             self._store.records.add_resolved(str(reference), str(platform), digest, image.manifest.digest)
         return Resolved(str(reference), digest, image, _origin(reference, image))
 
@@ -142,36 +143,6 @@ class ImageResolver:
         if remembered.digest == digest and self._max_age_s:  # it was checked just now
             self._store.records.add_resolved(str(reference), str(platform), digest, remembered.manifest)
         return digest
-
-    def _fetch(self, reference: Reference, digest: Digest, platform: Platform) -> Image:
-        document = self._document(reference, digest)
-        depth = 0
-        while isinstance(document, Index):
-            chosen = choose_manifest(document, platform)
-            if chosen is None or depth > 3:
-                offered = ", ".join(str(item.platform) for item in document.manifests if item.platform)
-                raise RegistryError(
-                    f"{reference.familiar}: no match for platform in manifest: {platform} not found",
-                    code="image-platform",
-                    exit_code=1,
-                    hints=(f"it is there for {offered}" if offered else "the index names no platforms",),
-                )
-            document = self._document(reference, chosen.digest)
-            depth += 1
-        config = self._client().get_config(reference, document)
-        self._store.blobs.put(config.raw)
-        self._store.records.add_blob(document.config.digest, len(config.raw))
-        try:
-            return image_of(config, document)
-        except ValueError as error:
-            raise RegistryError(f"{reference.familiar}: {error}", code="image-invalid") from error
-
-    def _document(self, reference: Reference, digest: Digest) -> Manifest | Index:
-        pinned = msgspec.structs.replace(reference, digest=digest)
-        document = self._client().get_manifest(pinned)
-        self._store.blobs.put(document.raw)
-        self._store.records.add_blob(document.digest, len(document.raw))
-        return document
 
 
 def _is_out_of_reach(error: RegistryError) -> bool:

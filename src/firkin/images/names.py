@@ -9,12 +9,12 @@ from firkin.oci.reference import Reference, parse_reference
 NONE = "<none>"
 
 
-def read_reference(text: str) -> Reference:
+def read_reference(text: str, default_tag: str = "latest") -> Reference:
     """Parse the name of an image in a registry, or a new name, as the user typed it; raises UsageError."""
     if whole_digest(text) is not None or text.startswith("sha256:"):
         raise UsageError(f"`{text}` is a digest, not a name", hints=("a registry needs a name as well: `NAME@DIGEST`",))
     try:
-        return parse_reference(text)
+        return parse_reference(text, default_tag)
     except ValueError as error:
         raise UsageError(str(error)) from None
 

@@ -22,7 +22,7 @@ class Listener(Protocol):
         """Return a function that takes how many bytes of a blob were moved so far."""
 
     def kept(self, blob: Descriptor, outcome: str, /) -> None:
-        """Take note of a blob that did not have to be moved: `exists` or `mounted`."""
+        """Take note of what became of a blob: `exists`, `mounted from REPOSITORY`, or `moved`."""
 
 
 class Transfer(msgspec.Struct, frozen=True):

@@ -114,13 +114,13 @@ def push_blobs(
         if raw is not None and new_configs:
             client.push_blob(target, blob, lambda: BytesIO(raw), check=False)
             return
+        near = source.mount_from(target, blob.digest)
         outcome = client.push_blob(
             target, blob, (lambda: source.open(blob)) if raw is None else (lambda: BytesIO(raw)),
-            mount_from=source.mount_from(target, blob.digest), progress=listener.meter(blob.digest, blob.size),
+            mount_from=near, progress=listener.meter(blob.digest, blob.size),
         )  # fmt: skip
         source.arrived(target, blob.digest)
-        if outcome != "pushed":
-            listener.kept(blob, outcome)
+        listener.kept(blob, {"exists": "exists", "mounted": f"mounted from {near}"}.get(outcome, "moved"))
 
     blobs: dict[Digest, Descriptor] = {}
     for image in content.images:

@@ -13,7 +13,7 @@ from firkin.errors import RegistryError
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.reference import Reference
-from firkin.registry.download import BlobStream
+from firkin.registry.download import Begun, BlobStream
 from firkin.registry.endpoints import Endpoints
 from firkin.registry.protocol import (
     BROKEN_HEAD,
@@ -47,10 +47,13 @@ class Blobs:
         self._sending: dict[tuple[str, str, Digest], threading.Lock] = {}
         self._wrong: set[tuple[Endpoint, Digest]] = set()  # endpoints that sent a wrong blob
 
-    def open(self, ref: Reference, descriptor: Descriptor, progress: Progress | None) -> BlobStream:
-        """Return a stream of a blob, verified while it is read."""
+    def open(
+        self, ref: Reference, descriptor: Descriptor, progress: Progress | None, begun: Begun | None = None
+    ) -> BlobStream:
+        """Return a stream of a blob, verified while it is read; see BlobStream."""
         what = f"cannot pull `{ref.name}`"
         repository, digest = ref.repository, descriptor.digest
+        first = begun.size if begun is not None else 0
 
         def stream(endpoint: Endpoint) -> BlobStream:
             if (endpoint, digest) in self._wrong and endpoint.mirror:
@@ -63,17 +66,18 @@ class Blobs:
                     repository=endpoint.repository(repository),
                     scopes=(repository_scope(endpoint.repository(repository), "pull"),),
                     accept=(200, 206) if offset else (200,), headers=headers,
-                    retries=0 if offset else self._endpoints.retries(endpoint),  # a stream counts its own attempts
+                    # A stream counts its own attempts to go on.
+                    retries=0 if offset > first else self._endpoints.retries(endpoint),
                 )
 
-            return self._stream(descriptor, opener, what, progress, lambda: self._wrong.add((endpoint, digest)))
+            return self._stream(descriptor, opener, what, progress, lambda: self._wrong.add((endpoint, digest)), begun)
 
         try:
             return self._endpoints.ask(ref.registry, what, stream)
         except RegistryError as error:
             if error.status != 404 or not descriptor.urls:
                 raise
-            return self._foreign_blob(descriptor, what, progress, error)
+            return self._foreign_blob(descriptor, what, progress, error, begun)
 
     def has(self, ref: Reference, digest: Digest, *, push: bool) -> bool:
         """Say whether the registry itself (no mirror) has a blob; `push` requests the scope (and token) of a push."""
@@ -191,15 +195,15 @@ class Blobs:
 
     def _stream(
         self, descriptor: Descriptor, opener: Callable[[int], Exchange], what: str, progress: Progress | None,
-        on_wrong: Callable[[], None],
+        on_wrong: Callable[[], None], begun: Begun | None,
     ) -> BlobStream:
         return BlobStream(
             descriptor, opener, what=what, retries=self._settings.retries, sleep=self._session.transport.sleep,
-            progress=progress, on_wrong=on_wrong,
+            progress=progress, on_wrong=on_wrong, begun=begun,
         )
 
     def _foreign_blob(
-        self, descriptor: Descriptor, what: str, progress: Progress | None, error: RegistryError
+        self, descriptor: Descriptor, what: str, progress: Progress | None, error: RegistryError, begun: Begun | None
     ) -> BlobStream:
         """Fetch a layer from the URLs in its manifest: by https, without credentials, and verified as usual."""
         for text in descriptor.urls:
@@ -214,7 +218,7 @@ class Blobs:
                 return self._foreign_exchange(url, offset, what)
 
             try:
-                return self._stream(descriptor, opener, what, progress, lambda: None)
+                return self._stream(descriptor, opener, what, progress, lambda: None, begun)
             except RegistryError as failure:
                 error = failure
         raise error

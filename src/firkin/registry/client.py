@@ -19,7 +19,7 @@ from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index, Manifest
 from firkin.oci.reference import Reference
 from firkin.registry.blobs import Blobs, Progress, PushOutcome
-from firkin.registry.download import BlobStream
+from firkin.registry.download import Begun, BlobStream
 from firkin.registry.endpoints import Endpoints
 from firkin.registry.manifests import Manifests
 from firkin.registry.session import Session, Warn
@@ -92,12 +92,15 @@ class RegistryClient:
         except ValueError as error:
             raise RegistryError(str(error), code="image-invalid") from None
 
-    def open_blob(self, ref: Reference, descriptor: Descriptor, *, progress: Progress | None = None) -> BlobStream:
+    def open_blob(
+        self, ref: Reference, descriptor: Descriptor, *, progress: Progress | None = None, begun: Begun | None = None
+    ) -> BlobStream:
         """Return a stream of a blob of the repository that `ref` names, verified while it is read.
 
         Falls back to the descriptor's `urls` if no registry has the blob. `progress` gets the count of bytes so far.
+        `begun` is what an earlier download left: the stream begins with it.
         """
-        return self._blobs.open(ref, descriptor, progress)
+        return self._blobs.open(ref, descriptor, progress, begun)
 
     def has_blob(self, ref: Reference, digest: Digest, *, push: bool = False) -> bool:
         """Say whether the registry itself (no mirror) has a blob in the repository; at most one HEAD per blob.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from firkin.errors import RegistryError
 from firkin.oci.descriptor import Descriptor
@@ -18,16 +19,25 @@ Opener = Callable[[int], Exchange]
 _PROGRESS_RESETS_BYTES = 1024 * 1024
 
 
+class Begun(NamedTuple):
+    """The beginning of a blob, which an earlier download left: how many bytes, and an iterable of them."""
+
+    size: int
+    chunks: Iterable[bytes]
+
+
 class BlobStream:
     """A blob's bytes: iterate, or `read(n)`. Use it as a context manager, in one thread at a time.
 
     The last bytes are returned only after size and digest were verified; a wrong blob raises RegistryError
-    (`registry-digest`). Broken connections are resumed by Range, up to `retries` times without progress.
+    (`registry-digest`). Broken connections are resumed by Range, up to `retries` times without progress. The bytes of
+    `begun` come first and are verified with the others; the registry is asked for the rest only.
     """
 
     def __init__(
         self, descriptor: Descriptor, opener: Opener, *, what: str, retries: int, sleep: Callable[[float], None],
         progress: Callable[[int], None] | None = None, on_wrong: Callable[[], None] | None = None,
+        begun: Begun | None = None,
     ) -> None:
         self.descriptor = descriptor
         self._opener = opener
@@ -36,7 +46,9 @@ class BlobStream:
         self._sleep = sleep
         self._progress = progress
         self._on_wrong = on_wrong
-        self._exchange: Exchange | None = opener(0)
+        self._begun = begun or Begun(0, ())
+        complete = 0 < descriptor.size <= self._begun.size
+        self._exchange: Exchange | None = None if complete else opener(self._begun.size)
         self._chunks = self._verified()
         self._rest = memoryview(b"")
 
@@ -89,7 +101,13 @@ class BlobStream:
 
     def _resumed(self) -> Iterator[bytes]:
         """Yield chunks, none of them empty, until the stated size was reached."""
-        wanted, done, attempt, mark = self.descriptor.size, 0, 0, 0
+        wanted, done, attempt = self.descriptor.size, 0, 0
+        for chunk in self._begun.chunks:
+            done += len(chunk)
+            yield chunk
+        if 0 < wanted <= done:
+            return
+        mark = done
         while True:
             try:
                 if self._exchange is None:
@@ -136,7 +154,8 @@ class BlobStream:
 
     def _error(self, reason: str, code: str = "registry-digest", *, temporary: bool = False) -> RegistryError:
         exchange = self._exchange
-        if code == "registry-digest" and self._on_wrong is not None:
+        # With bytes that came earlier, nobody knows which ones are wrong.
+        if code == "registry-digest" and self._on_wrong is not None and not self._begun.size:
             self._on_wrong()
         url = redact_url(str(exchange.url)) if exchange is not None else ""
         return RegistryError(

@@ -11,7 +11,8 @@
       mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock); ID-N are further copies;
                             those below the number in ID.first are not used again (--no-cache)
       digests/HEX           digests of a context's files by their stat, one file a context
-      downloads/HEX.json    facts about a URL that an ADD named; HEX.DIGEST is the content that it sent
+      downloads/HEX.json    facts about a URL that an ADD named; HEX.DIGEST is the content that it sent;
+                            HEX.part is the beginning of the blob with this digest (store/partial.py)
       references/HEX        who needs which trees and blobs, one document each (store/references.py)
       records.db            SQLite (WAL): cache records, blobs, resolved names, uses; a link to records-HEX.db
       reserve               a mebibyte that `firkin prune` frees when the disk is full, to have room to work
