@@ -295,6 +295,10 @@ PATHS = {
         "the store's own names; looks without following links",
         "is_sound stage_mount",
     ),
+    "store.partial": (
+        "named by a digest, which is hex digits; only the store's user writes there",
+        "PartialBlob.commit _open _remove_unlocked _unlink open_partial tidy_partials",
+    ),
     "store.references": (
         "the store's own names, and hashes of others",
         "_of_processes release registered",

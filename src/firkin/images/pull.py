@@ -84,7 +84,8 @@ def pull_image(transfer: Transfer, found: Lookup, listener: Listener) -> Pulled:
 
     def fetch(blob: Descriptor) -> None:
         if blob.digest not in missing:
-            listener.kept(blob, "exists")
+            if missing or not found.known:  # an image that is up to date has nothing to tell; as in docker
+                listener.kept(blob, "exists")
         else:
             meter = listener.meter(blob.digest, blob.size)
             fetch_layer(store, transfer.client, reference, layers[blob.digest], transfer.cancel, meter)

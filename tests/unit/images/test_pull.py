@@ -76,6 +76,9 @@ def test_a_second_pull_moves_nothing(store: Store, registry: FakeRegistry) -> No
     pull(store, registry)
     registry.seen.clear()
     heard = pull(store, registry)
+    assert (heard.moved, heard.outcomes, blobs_asked_for(registry)) == ({}, {}, [])
+    registry.add_manifest("app", "2", image.manifest.media_type, image.manifest.raw)
+    heard = pull(store, registry, "2")
     assert (heard.moved, list(heard.outcomes.values()), blobs_asked_for(registry)) == ({}, ["exists"], [])
 
 

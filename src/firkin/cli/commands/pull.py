@@ -82,7 +82,8 @@ class _Pull:
     def _pull(self, name: Reference) -> Pulled:
         with self._screen.line(f"pull {name}", f"pulling {name}") as line:
             found = look_up(self._transfer, name, self._platform)
-            self._screen.say(f"{found.reference.identifier}: Pulling from {name.repository}\n")
+            what = found.reference.tag or found.reference.familiar
+            self._screen.say(f"{what}: Pulling from {name.repository}\n")
             if not found.fits:
                 have = found.image.config.platform
                 self._screen.warn("image-platform", f"`{name.familiar}` is for {have}, not for {self._platform}")
