@@ -7,3 +7,8 @@ version whose image commands it follows; its own version stands beside it.
 ENGINE_VERSION = "28.2.2"
 API_VERSION = "1.50"
 MIN_API_VERSION = "1.24"
+
+
+def program_name(called: str) -> str:
+    """Return the name that the command line goes by: `docker` if it was called so, else `firkin`."""
+    return "docker" if called.rpartition("/")[2] == "docker" else "firkin"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from firkin.cli.command import Command, load_command
 from firkin.cli.commands import COMMANDS, spellings
-from firkin.cli.completions import shown
+from firkin.cli.completions.words import shown
 from firkin.cli.options import Option
 
 

@@ -1,18 +1,23 @@
 """What shells offer after a word of a command line; each shell is asked itself."""
 
+import json
 import os
 import pty
 import re
 import select
 import shutil
 import subprocess
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from firkin.cli.command import load_command
 from firkin.cli.commands import COMMANDS
-from firkin.cli.completions import SHELLS, takes_images
+from firkin.cli.completions import SHELLS
+from firkin.cli.completions.words import fixed_words, groups, known_paths, operands
+from firkin.store.names import names_in
 
 LOADED = {name: (summary, load_command(module)) for name, (module, summary) in COMMANDS.items()}
 
@@ -22,9 +27,11 @@ def environ(tmp_path):
     """Surroundings whose firkin knows two images."""
     names = tmp_path / "bin/firkin"
     names.parent.mkdir()
-    names.write_text('#!/bin/sh\n[ "$*" = "images --names" ] && printf "app:1\\nregistry.lan:5000/app:2\\n"\n')
+    names.write_text('#!/bin/sh\n[ "$*" = "completion --names" ] && printf "app:1\\nregistry.lan:5000/app:2\\n"\n')
     names.chmod(0o755)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/file").touch()
+    (tmp_path / "empty/film").touch()
     return {"PATH": f"{names.parent}:/usr/bin:/bin", "HOME": str(tmp_path), "TERM": "dumb", "LC_ALL": "C.UTF-8"}
 
 
@@ -92,7 +99,15 @@ def _rest(terminal: int) -> str:
 
 
 @pytest.mark.parametrize(("line", "expected"), [
-    ("firkin bu", ["build"]),
+    ("firkin bu", ["build", "builder", "buildx"]),
+    ("firkin --root x --debug bu", ["build", "builder", "buildx"]),
+    ("firkin completion ", ["bash", "zsh", "fish"]),
+    ("firkin save -o fi", ["file", "film"]),
+    ("firkin build fi", ["file", "film"]),
+    ("firkin build --target fi", []),
+    ("firkin login fi", []),
+    ("firkin frob fi", []),
+    ("firkin -D image ls --no", ["--no-trunc"]),
     ("firkin build --ta", ["--tag", "--target"]),
     ("firkin build --progress pl", ["plain"]),
     ("firkin build --progress=pl", ["plain"]),
@@ -111,7 +126,12 @@ def test_bash(scripts, environ, line, expected):
 
 
 @pytest.mark.parametrize(("line", "expected"), [
-    ("firkin bu", {"build"}),
+    ("firkin bu", {"build", "builder", "buildx"}),
+    ("firkin --root x -D bu", {"build", "builder", "buildx"}),
+    ("firkin completion ", {"bash", "zsh", "fish"}),
+    ("firkin save -o fi", {"file", "film"}),
+    ("firkin build --target fi", set()),
+    ("firkin login fi", set()),
     ("firkin build --ta", {"--tag", "--target"}),
     ("firkin build --progress pl", {"plain"}),
     ("firkin rmi ", {"app:1", "registry.lan:5000/app:2"}),
@@ -131,7 +151,10 @@ def test_fish(scripts, environ, line, expected):
     ("firkin build --ta", {"--tag", "--target"}),
     ("firkin build --progress ", {"auto", "plain", "tty"}),
     ("firkin rmi ", {"app:1", "registry.lan:5000/app:2"}),
-    ("firkin ", {"build", "check", "images", "prune"}),
+    ("firkin ", {"build", "check", "images", "prune", "image"}),
+    ("firkin completion ", {"bash", "zsh", "fish"}),
+    ("firkin --root x im", {"image", "images"}),
+    ("firkin build -t x fi", {"file", "film"}),
     ("firkin buildx ", {"build", "du", "prune", "version"}),
     ("firkin buildx build --ta", {"--tag", "--target"}),
     ("firkin image rm ", {"app:1", "registry.lan:5000/app:2"}),
@@ -148,6 +171,61 @@ def test_scripts_are_valid(scripts, environ, shell):
     assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_images_are_offered_where_a_command_takes_them():
-    assert [name for name, (_, command) in LOADED.items() if takes_images(command)] == [
-        "inspect", "tag", "rmi", "push", "save"]  # fmt: skip
+@pytest.mark.parametrize(("usage", "kind", "words"), [
+    ("[OPTIONS] IMAGE...", "images", ()),
+    ("[OPTIONS] IMAGE [PATH]", "images", ()),
+    ("IMAGE PATH [DEST]", "both", ()),
+    ("[OPTIONS] SRC DST", "images", ()),
+    ("[OPTIONS] A B", "images", ()),
+    ("[OPTIONS] FILE|URL|- [REPOSITORY[:TAG]]", "both", ()),
+    ("[OPTIONS] CONTEXT", "files", ()),
+    ("[OPTIONS] PATH | URL | -", "files", ()),
+    ("[OPTIONS] [SERVER]", "nothing", ()),
+    ("[OPTIONS]", "nothing", ()),
+    ("[OPTIONS] bash|zsh|fish", "nothing", ("bash", "zsh", "fish")),
+    ("ls|prune [OPTIONS] NAME", "images", ("ls", "prune")),
+])
+def test_operands_are_what_the_usage_says(usage, kind, words):
+    command = SimpleNamespace(USAGE=usage)
+    assert (operands(command), fixed_words(command)) == (kind, words)
+
+
+def test_every_spelling_of_a_command_is_a_path():
+    paths = set(known_paths())
+    assert {*COMMANDS, "image ls", "buildx", "bud"} <= paths and "/kaniko/executor" not in paths
+    assert {"build", "image", "buildx"} <= set(groups()[""]) and "ls" in groups()["image"]
+
+
+def test_names_of_images_come_without_making_a_store(tmp_path):
+    """Pressing Tab changes nothing; what is damaged offers nothing."""
+    root = tmp_path / "store"
+    words = [sys.executable, "-m", "firkin", "completion", "--names", "--root", str(root)]
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    assert subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout == ""
+    assert not root.exists()
+    (root / "oci").mkdir(parents=True)
+    name = {"org.opencontainers.image.ref.name": "app:1"}
+    for text, expected in (
+        (json.dumps({"manifests": [{"annotations": name}, {"annotations": name}, {}, {"annotations": None}]}), ("app:1",)),
+        (json.dumps({"manifests": [{"annotations": {"org.opencontainers.image.ref.name": "app@sha256:0"}}]}), ()),
+        ("{", ()), ("[]", ()), ('{"manifests": [1]}', ()), ('{"manifests": null}', ()), ("", ()),
+    ):  # fmt: skip
+        (root / "oci/index.json").write_text(text)
+        assert names_in(str(root)) == expected
+    (root / "oci/index.json").write_text(json.dumps({"manifests": [{"annotations": name}]}))
+    assert subprocess.run(words, env=environ, capture_output=True, text=True, check=True).stdout == "app:1\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_called_docker_the_script_is_for_that_name(shell, tmp_path):
+    (tmp_path / "docker").symlink_to(firkin_program(tmp_path))
+    script = subprocess.run([tmp_path / "docker", "completion", shell], capture_output=True, text=True, check=True).stdout
+    assert "docker completion --names" in script and "firkin completion" not in script.replace("`firkin completion", "")
+    assert script == SHELLS[shell](LOADED, "docker")
+
+
+def firkin_program(place) -> str:
+    path = place / "firkin"
+    path.write_text(f"#!{sys.executable}\nimport sys\nfrom firkin.cli.main import main\nsys.exit(main())\n")
+    path.chmod(0o755)
+    return str(path)
