@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import TracebackType
+from typing import TypeVar
 
 from firkin.cli.arguments import Arguments
 from firkin.cli.hints import COMMAND_LINE
@@ -24,9 +25,10 @@ from firkin.oci.descriptor import Descriptor
 from firkin.render import RENDERERS, Renderer, make_renderer
 from firkin.render.text import human_size
 from firkin.settings import Settings
-from firkin.tasks.pools import Task
+from firkin.tasks.pools import Pools, Task
 
 _EVERY_S = 0.2
+T = TypeVar("T")
 
 
 def progress_name(arguments: Arguments, settings: Settings, environ: Mapping[str, str]) -> str:
@@ -93,6 +95,18 @@ class Moving:
             for task in tasks:
                 if task.done:
                     task.result()
+
+    def during(self, work: Callable[[], T]) -> T:
+        """Do work in another thread, draw until it has ended, and return its result; raises what it raises."""
+        pools = Pools(steps=1, transfers=1, cpu=1)
+        task = pools.steps.submit(work)
+        task.when_done(lambda: self._queue.put(None))
+        try:
+            while not task.done:
+                self._draw(self._renderer.interval_s or None)
+            return task.result()
+        finally:
+            pools.close(Cancelled("the work has ended"))
 
     def _draw(self, wait_s: float | None = 0.0) -> int:
         """Draw the queued events, waiting `wait_s` for the first (None: without limit); return how many tasks ended."""

@@ -114,7 +114,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         ),
         source_date_epoch=epoch,
         rewrite_timestamp=arguments.flag("rewrite_timestamp"),
-        unpack=_unpack_limits(arguments, settings.unpack),
+        unpack=unpack_limits(arguments, settings.unpack),
         isolation=arguments.text("isolation") or settings.isolation or "auto",
         max_parallel_steps=arguments.count("parallel"),
         call=call_of(arguments).method,
@@ -123,7 +123,8 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
     )
 
 
-def _unpack_limits(arguments: Arguments, base: UnpackLimits) -> UnpackLimits:
+def unpack_limits(arguments: Arguments, base: UnpackLimits) -> UnpackLimits:
+    """Return what one layer or archive may unpack to; raises UsageError."""
     size = arguments.text("max_unpack_size")
     return UnpackLimits(
         values.size_bytes("--max-unpack-size", size) if size else base.size_bytes,

@@ -84,9 +84,14 @@ def _split_tag(text: str, rest: str) -> tuple[str, str]:
     if colon <= rest.rfind("/"):
         return rest, ""
     tag = rest[colon + 1 :]
-    if not tag or len(tag) > 128 or not _TAG.issuperset(tag) or tag[0] in ".-":
+    if not is_tag(tag):
         raise ValueError(f"invalid reference format: `{text}`: `{tag}` is not a tag")
     return rest[:colon], tag
+
+
+def is_tag(text: str) -> bool:
+    """Say whether a text can be a tag."""
+    return 0 < len(text) <= 128 and _TAG.issuperset(text) and text[0] not in ".-"
 
 
 def _split_registry(name: str) -> tuple[str, str]:

@@ -35,11 +35,19 @@ class BlobWriter:
             raise store_error("cannot write a blob", error) from error
         return len(data)
 
+    def end(self) -> None:
+        """Close the file of a blob that is kept aside for now; `reopen`, `commit` or `abort` follow."""
+        self._file.close()
+
+    def reopen(self) -> BinaryIO:
+        """Open what was written for reading."""
+        return open(self._path, "rb", buffering=0)
+
     def commit(self, digest: Digest) -> None:
         """Put the blob in its place. The caller computed `digest` over what was written. Raises StoreError."""
         try:
-            os.fchmod(self._file.fileno(), 0o644)
             self._file.close()
+            os.chmod(self._path, 0o644)
             # An existing blob is replaced: it may be cut short, or old enough for `firkin prune` to remove it now.
             os.rename(self._path, self._blobs.path(digest))
             self._path = ""

@@ -1,0 +1,309 @@
+"""Takes the files of an image archive into a store's scratch space, each read once. Does I/O.
+
+An archive on a pipe can be read only once, and the documents that say what its files are may come last. So each file
+is written to scratch space as it comes. Meanwhile its digest is computed, and that of its content if it is compressed.
+A file gets its place among the blobs only when `load.py` has verified everything; what is left in scratch space
+vanishes with the process.
+
+Names are only compared, never used as paths. Links in an archive lead from name to name.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from firkin.layer.background import Background
+from firkin.layer.compress import MAGIC_BYTES, Format, detect_format, iter_decompressed
+from firkin.layer.limits import UnpackLimits
+from firkin.layer.tar import Member, TarReader, clean_name, too_many_bytes
+from firkin.linux.beneath import Beneath
+from firkin.oci.codec import MAX_DOCUMENT_BYTES
+from firkin.oci.digest import Digest, finish, new_hasher
+from firkin.store.blobs import BlobWriter
+from firkin.store.store import Store
+from firkin.tasks.cancel import Cancel
+
+MOST_FILES = 100_000
+"""Entries of one archive: a thousand images with a hundred layers each."""
+
+_CHUNK = 1 << 20
+_SMALL = 1 << 18
+_MOST_LINKS = 40
+
+Meter = Callable[[str, int], Callable[[int], None]]
+"""Takes a file's name and size; returns a function that takes how many of its bytes were read so far."""
+
+
+class Part(NamedTuple):
+    """A file of an archive, in scratch space.
+
+    `diff_id` is the digest of its content when decompressed; "" with `failure` if it cannot be decompressed.
+    """
+
+    name: str
+    digest: Digest
+    size: int
+    form: Format
+    diff_id: str
+    failure: ValueError | None
+    writer: BlobWriter
+
+    def read(self) -> bytes:
+        """Return the bytes of a document; raises ValueError if it is too large for one."""
+        if self.size > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"`{self.name}` has {self.size} bytes, too many for a document")
+        return b"".join(self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its bytes."""
+        with self.writer.reopen() as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+
+class Parts(Protocol):
+    """The files of an archive."""
+
+    def find(self, name: str) -> Part | None:
+        """Return a file by its name, links followed; None if there is none. Raises ValueError for a name that leads
+        out of the archive."""
+
+    def close(self) -> None:
+        """Drop every file that was not committed."""
+
+
+class Intake:
+    """Writes files to scratch space, one after the other."""
+
+    def __init__(self, store: Store, limits: UnpackLimits, cancel: Cancel, meter: Meter) -> None:
+        self.limits = limits
+        self._store = store
+        self._cancel = cancel
+        self._meter = meter
+        self._writers: list[BlobWriter] = []
+
+    def new_blob(self) -> BlobWriter:
+        """Start a blob that is dropped in the end unless it is committed. Raises StoreError."""
+        writer = self._store.blobs.new()
+        self._writers.append(writer)
+        return writer
+
+    def take(self, name: str, size: int, pieces: Iterable[bytes]) -> Part:
+        """Take one file in; raises what the iterator raises, and StoreError."""
+        writer = self.new_blob()
+        moved = self._meter(name, size)
+        raw = new_hasher()
+
+        def written() -> Iterator[bytes]:
+            for piece in _torn(pieces):
+                self._cancel.check()
+                writer.write(piece)
+                moved(writer.size)
+                yield piece
+
+        def hashed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+            for chunk in chunks:
+                raw.update(chunk)
+                yield chunk
+
+        try:
+            form, diff_id, failure = self._read(size, written(), hashed)
+        except _Torn as torn:
+            raise torn.cause from torn.cause.__cause__
+        writer.end()
+        digest = finish(raw)
+        return Part(name, digest, writer.size, form, digest if form == "none" else diff_id, failure, writer)
+
+    def _read(
+        self, size: int, written: Iterator[bytes], hashed: Callable[[Iterable[bytes]], Iterator[bytes]]
+    ) -> tuple[Format, str, ValueError | None]:
+        if size <= _SMALL:
+            return self._content(hashed(written))
+        with Background(written, depth=4) as ahead:
+            start, chunks = _begin(ahead)
+            if detect_format(start) == "none":
+                return self._content(hashed(chunks))
+            with Background(hashed(chunks), depth=4) as raw:
+                return self._content(iter(raw), background=True)
+
+    def _content(self, chunks: Iterator[bytes], *, background: bool = False) -> tuple[Format, str, ValueError | None]:
+        """Read to the end; return compression and digest of the content, or why it cannot be decompressed."""
+        start, chunks = _begin(chunks)
+        form = detect_format(start)
+        failure, diff_id = None, ""
+        if form != "none":
+            hasher = new_hasher()
+            try:
+                inflated = self._limited(iter_decompressed(chunks, form))
+                if background:
+                    with Background(inflated, depth=2) as ready:
+                        for piece in ready:
+                            hasher.update(piece)
+                else:
+                    for piece in inflated:
+                        hasher.update(piece)
+                diff_id = finish(hasher)
+            except ValueError as error:
+                failure = error
+        for _ in chunks:
+            pass
+        return form, diff_id, failure
+
+    def _limited(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        done, most = 0, self.limits.size_bytes
+        for piece in pieces:
+            done += len(piece)
+            if most and done > most:
+                raise too_many_bytes(self.limits, "a layer")
+            yield piece
+
+    def close(self) -> None:
+        """Drop every file that was not committed."""
+        for writer in self._writers:
+            writer.abort()
+
+
+class _Torn(Exception):
+    """The archive itself ended or failed: unlike a file in it that cannot be decompressed, this ends everything."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__()
+        self.cause = cause
+
+
+def _torn(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except Exception as error:
+        raise _Torn(error) from error
+
+
+def _begin(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """Return the first bytes, and all chunks again."""
+    source = iter(chunks)
+    start = b""
+    for chunk in source:
+        start += chunk
+        if len(start) >= MAGIC_BYTES:
+            break
+
+    def again() -> Iterator[bytes]:
+        if start:
+            yield start
+        yield from source
+
+    return start, again()
+
+
+class TarParts:
+    """The files of a tar, compressed or not, that comes as an iterator and is read at once.
+
+    Raises ValueError for a damaged archive, for names and links that lead out of it, and for a name with two contents.
+    """
+
+    def __init__(self, intake: Intake, chunks: Iterable[bytes]) -> None:
+        self._intake = intake
+        self._files: dict[str, Part] = {}
+        self._links: dict[str, str] = {}
+        entries = min(intake.limits.entries or MOST_FILES, MOST_FILES)
+        limits = UnpackLimits(intake.limits.size_bytes, entries)
+        try:
+            with Background(iter_decompressed(chunks), depth=4) as ahead:
+                reader = TarReader(ahead, limits)
+                while (member := reader.next_member()) is not None:
+                    self._add(reader, member)
+                reader.drain()
+        except BaseException:
+            intake.close()
+            raise
+
+    def _add(self, reader: TarReader, member: Member) -> None:
+        name = clean_name(member.name, strict=True)
+        if member.is_link:
+            self._link(name, clean_name(member.link, strict=True))
+        elif member.entry.kind == "symlink":
+            target = member.entry.target
+            place = target if target.startswith("/") else f"{name.rpartition('/')[0]}/{target}"
+            self._link(name, clean_name(place, strict=True))
+        elif member.entry.kind == "file":
+            if member.sparse is not None:
+                raise ValueError(f"`{name}` is a sparse file, which no image archive has")
+            part = self._intake.take(name, member.stored, map(bytes, reader.content()))
+            self._once(name, name not in self._links and self._files.get(name, part).digest == part.digest)
+            self._files[name] = part
+
+    def _link(self, name: str, target: str) -> None:
+        self._once(name, name not in self._files and self._links.get(name, target) == target)
+        self._links[name] = target
+
+    def _once(self, name: str, same: bool) -> None:
+        # Readers differ in which one they take.
+        if not same:
+            raise ValueError(f"`{name}` is in the archive twice, with different contents")
+
+    def find(self, name: str) -> Part | None:
+        """Return a file by its name, links followed; None if there is none. Raises ValueError."""
+        name = clean_name(name, strict=True)
+        for _ in range(_MOST_LINKS):
+            part = self._files.get(name)
+            if part is not None:
+                return part
+            followed = self._followed(name)
+            if followed is None:
+                return None
+            name = followed
+        raise ValueError(f"`{name}` is a link that leads in a circle")
+
+    def _followed(self, name: str) -> str | None:
+        """Return the name that a link means: the name's own, or that of a directory above it."""
+        head, tail = name, ""
+        while head:
+            if head in self._links:
+                return f"{self._links[head]}{tail}"
+            head, slash, last = head.rpartition("/")
+            tail = f"{slash}{last}{tail}"
+        return None
+
+    def close(self) -> None:
+        """Drop every file that was not committed."""
+        self._intake.close()
+
+
+class DirectoryParts:
+    """The files of a directory, an unpacked archive or a layout; each is taken in when it is asked for.
+
+    Somebody else may have made the directory: no name and no link in it leads out of it.
+    """
+
+    def __init__(self, intake: Intake, path: str) -> None:
+        self._intake = intake
+        self._root = Beneath(path)
+        self._known: dict[str, Part | None] = {}
+
+    def find(self, name: str) -> Part | None:
+        """Return a file by its name; None if there is none. Raises ValueError for a name that leads out, OSError."""
+        name = clean_name(name, strict=True)
+        if name not in self._known:
+            self._known[name] = self._take(name)
+        return self._known[name]
+
+    def _take(self, name: str) -> Part | None:
+        try:
+            fd = self._root.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with open(fd, "rb", buffering=0) as file:
+            facts = os.fstat(fd)
+            if not stat.S_ISREG(facts.st_mode):
+                return None
+            if self._intake.limits.size_bytes and facts.st_size > self._intake.limits.size_bytes:
+                raise too_many_bytes(self._intake.limits, "a file of an archive")
+            return self._intake.take(name, facts.st_size, iter(lambda: file.read(_CHUNK), b""))
+
+    def close(self) -> None:
+        """Drop every file that was not committed."""
+        self._root.__exit__()
+        self._intake.close()
