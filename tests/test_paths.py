@@ -259,7 +259,7 @@ PATHS = {
     ),
     "store.blobs": (
         "named by digests",
-        "BlobWriter.__init__ BlobWriter.commit BlobWriter.abort Blobs.size Blobs.open Blobs.put",
+        "BlobWriter.__init__ BlobWriter.reopen BlobWriter.commit BlobWriter.abort Blobs.size Blobs.open Blobs.put",
     ),
     "store.boot": (
         "the store's own names",
