@@ -78,7 +78,7 @@ def names(loaded: tuple[Loaded, ...]) -> list[list[str]]:
 
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
-    "none": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress,
+    "none": bytes, "gzip": lambda data: gzip.compress(data, mtime=0), "bzip2": bz2.compress, "xz": lzma.compress,
     "zstd": zstandard.ZstdCompressor().compress,
 }  # fmt: skip
 
