@@ -24,6 +24,7 @@ from firkin.events import Event, Progress, Warned, in_words
 from firkin.images import list as listing
 from firkin.images.find import Found, find_image
 from firkin.images.names import read_reference, read_tag
+from firkin.images.outgoing import outgoing
 from firkin.images.progress import Transfer
 from firkin.images.pull import look_up, pull_image
 from firkin.images.push import push_image, targets_of
@@ -135,8 +136,9 @@ def push(
         targets = targets_of(found, image, references)
 
         def work() -> tuple[str, ...]:
-            digests = [push_image(transfer, found, target, watch) for target in targets]
-            return tuple(f"{name.name}:{name.tag}@{digest}" for name, digest in zip(targets, digests, strict=True))
+            content = outgoing(transfer.store, found)
+            pushed = [push_image(transfer, content, target, watch) for target in targets]
+            return tuple(f"{item.name.name}:{item.name.tag}@{item.digest}" for item in pushed)
 
         return watch.run(work)
 

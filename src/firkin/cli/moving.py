@@ -172,10 +172,15 @@ class Screen:
         if self._name in ("tty", "plain"):
             write_out(text)
 
-    def result(self, text: str) -> None:
-        """Print lines that `--quiet` prints as well."""
-        if self._name in ("tty", "plain", "quiet"):
+    def result(self, text: str, *, quietly: bool = False) -> None:
+        """Print lines that `--quiet` prints as well; with `quietly` nobody else."""
+        if self._name == "quiet" or (self._name in ("tty", "plain") and not quietly):
             write_out(text)
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether every layer has docker's lines."""
+        return self._name == "plain"
 
     def warn(self, code: str, message: str) -> None:
         """Take a warning from any thread."""

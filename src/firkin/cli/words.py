@@ -32,12 +32,20 @@ class LayerLines:
 
     def __init__(self, verbs: Verbs, names: Mapping[str, str]) -> None:
         self._verbs = verbs
+        self._begun = False
         self._names = {digest: short(name) for digest, name in names.items()}
         self._lock = threading.Lock()
 
+    def begin(self) -> None:
+        """Print that every layer begins, before any does."""
+        self._begun = True
+        for digest in self._names:
+            self._say(digest, self._verbs.begins)
+
     def meter(self, digest: str, size_bytes: int) -> Callable[[int], None]:
         """Print that a layer begins to move, nothing more."""
-        self._say(digest, self._verbs.begins)
+        if not self._begun:
+            self._say(digest, self._verbs.begins)
         return lambda current: None
 
     def kept(self, blob: Descriptor, outcome: str) -> None:

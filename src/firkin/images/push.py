@@ -6,7 +6,7 @@ image of the store; `push_job.py` pushes to several names with the same parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from typing import BinaryIO, Protocol
 
@@ -16,6 +16,7 @@ from firkin.errors import UsageError
 from firkin.hints import Hint
 from firkin.images.find import Found
 from firkin.images.names import read_tag
+from firkin.images.outgoing import Outgoing
 from firkin.images.progress import Listener, Transfer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
@@ -23,6 +24,7 @@ from firkin.oci.image import Image
 from firkin.oci.manifest import Index
 from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
+from firkin.store.store import Store
 
 SideBySide = Callable[[Callable[[Descriptor], None], Iterable[Descriptor]], None]
 """Does some work for every blob, several at a time; raises the first failure."""
@@ -54,21 +56,36 @@ class PushSource(Protocol):
         """Take note that the target's repository now has a blob."""
 
 
-def push_image(transfer: Transfer, found: Found, target: Reference, listener: Listener) -> Digest:
-    """Push an image of the store to one name; return the digest that the name has there.
+class Pushed(msgspec.Struct, frozen=True):
+    """What a name of a registry points to now. `replaces` is the index in whose place it went; see Outgoing."""
 
-    Raises UsageError if only some platforms of the image are in the store.
-    """
-    if found.index is not None and len(found.images) < len(found.index.manifests):
-        raise UsageError(
-            f"only {len(found.images)} of {len(found.index.manifests)} platforms of this image are in the store",
-            hints=("push it from where all of it is",),
-        )
-    content = Content(found.images, found.index)
-    push_blobs(transfer.client, content, target, _StoreBlobs(transfer), listener, transfer.side_by_side)
+    name: Reference
+    digest: Digest
+    size_bytes: int
+    replaces: Digest | None = None
+
+
+def push_image(transfer: Transfer, content: Outgoing, target: Reference, listener: Listener) -> Pushed:
+    """Push what images/outgoing.py found to one name, and note in the store that the repository has it."""
+    client, store = transfer.client, transfer.store
+    send_blobs(client, content.blobs, target, _StoreBlobs(transfer), listener, transfer.side_by_side)
+    for descriptor, raw in content.manifests:
+        transfer.cancel.check()
+        client.push_manifest(_by_digest(target, descriptor.digest), raw, descriptor.media_type)
     transfer.cancel.check()
-    push_listed(transfer.client, content, target)
-    return push_name(transfer.client, content, target)
+    digest = client.push_manifest(target, content.raw, content.root.media_type)
+    if content.replaces is None:
+        store.images.tag(content.root, (_by_digest(target, digest),))
+    return Pushed(target, digest, len(content.raw), content.replaces)
+
+
+def tags_of(store: Store, repository: Reference) -> tuple[Reference, ...]:
+    """Return the names of a repository in the store, sorted. Raises UsageError if there are none."""
+    names = {entry.name for entry in store.images.entries() if entry.name.startswith(f"{repository.name}:")}
+    if not names:
+        raise UsageError(f"An image does not exist locally with the tag: {repository.familiar}", code="no-image",
+                         hints=(Hint.of("images"),))  # fmt: skip
+    return tuple(read_tag(name) for name in sorted(names) if "@" not in name)
 
 
 def targets_of(found: Found, text: str, names: tuple[Reference, ...]) -> tuple[Reference, ...]:
@@ -108,10 +125,26 @@ def push_blobs(
     `new_configs`: the configurations were made just now, so no registry has them and they are sent at once.
     """  # fmt: skip
     configs = {image.manifest.config.digest: image.config.raw for image in content.images}
+    blobs: dict[Digest, Descriptor] = {}
+    for image in content.images:
+        for blob in (*(layer.descriptor for layer in image.layers), image.manifest.config):
+            blobs.setdefault(blob.digest, blob)
+    send_blobs(client, blobs.values(), target, source, listener, side_by_side, configs, at_once=new_configs)
+
+
+def send_blobs(
+    client: RegistryClient, blobs: Iterable[Descriptor], target: Reference, source: PushSource, listener: Listener,
+    side_by_side: SideBySide, small: Mapping[Digest, bytes] | None = None, *, at_once: bool = False,
+) -> None:
+    """Bring blobs to the target's repository: mounted, found there, or sent.
+
+    `small` are blobs that are in memory; with `at_once` they are sent without looking for them.
+    """  # fmt: skip
+    known = small or {}
 
     def send(blob: Descriptor) -> None:
-        raw = configs.get(blob.digest)
-        if raw is not None and new_configs:
+        raw = known.get(blob.digest)
+        if raw is not None and at_once:
             client.push_blob(target, blob, lambda: BytesIO(raw), check=False)
             return
         near = source.mount_from(target, blob.digest)
@@ -122,17 +155,13 @@ def push_blobs(
         source.arrived(target, blob.digest)
         listener.kept(blob, {"exists": "exists", "mounted": f"mounted from {near}"}.get(outcome, "moved"))
 
-    blobs: dict[Digest, Descriptor] = {}
-    for image in content.images:
-        for blob in (*(layer.descriptor for layer in image.layers), image.manifest.config):
-            blobs.setdefault(blob.digest, blob)
-    side_by_side(send, blobs.values())
+    side_by_side(send, blobs)
 
 
 def push_listed(client: RegistryClient, content: Content, target: Reference) -> None:
     """Put the manifests that an index lists; `push_name` puts the index itself."""
     for image in content.images if content.index is not None else ():
-        exact = Reference(target.registry, target.repository, "", image.manifest.digest)
+        exact = _by_digest(target, image.manifest.digest)
         client.push_manifest(exact, image.manifest.raw, image.manifest.media_type)
 
 
@@ -140,3 +169,7 @@ def push_name(client: RegistryClient, content: Content, name: Reference) -> Dige
     """Let a name point to the content, whose blobs and manifests are already there; return its digest."""
     descriptor, raw = content.root
     return client.push_manifest(name, raw, descriptor.media_type)
+
+
+def _by_digest(target: Reference, digest: Digest) -> Reference:
+    return Reference(target.registry, target.repository, "", digest)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 
+import msgspec
 import pytest
 from support.stored import Heard, keep, keep_index, moving
 
-from firkin.errors import Cancelled, RegistryError, UsageError
+from firkin.errors import Cancelled, RegistryError, StoreError, UsageError
 from firkin.hints import Hint
 from firkin.images.find import find_image
 from firkin.images.names import read_tag
-from firkin.images.push import push_image, targets_of
+from firkin.images.outgoing import outgoing
+from firkin.images.push import push_image, tags_of, targets_of
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import digest_of
+from firkin.oci.image import Image
+from firkin.oci.manifest import Index, Manifest, encode_index, encode_manifest
+from firkin.oci.platform import Platform
 from firkin.oci.reference import parse_reference
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
@@ -23,7 +32,8 @@ ONE, TWO = b"one" * 10_000, b"two" * 10_000
 def push(store: Store, text: str, target: str, cancel: Cancel | None = None) -> tuple[str, Heard]:
     heard = Heard()
     with moving(store, cancel) as transfer:
-        return push_image(transfer, find_image(store, text), parse_reference(target), heard), heard
+        content = outgoing(store, find_image(store, text))
+        return push_image(transfer, content, parse_reference(target), heard).digest, heard
 
 
 def puts(registry: FakeRegistry) -> list[str]:
@@ -53,13 +63,97 @@ def test_an_index_comes_after_its_manifests(store: Store, registry: FakeRegistry
     assert registry.manifests["app", "1"][1] == index.raw
 
 
-def test_only_some_platforms_are_no_image_to_push(store: Store, registry: FakeRegistry) -> None:
-    images = [keep(store, architecture=kind) for kind in ("amd64", "arm64")]
-    keep_index(store, "multi:1", *images)
+def index_of_three(store: Store) -> tuple[Index, list[Image]]:
+    """Keep an index of amd64, arm64 and an attestation of each."""
+    images = [keep(store, layers=(data,), architecture=kind) for kind, data in (("amd64", ONE), ("arm64", TWO))]
+    proofs = [keep(store, layers=(b"proof" + kind,), author="proof") for kind in (b"amd64", b"arm64")]
+    children = [
+        *(msgspec.structs.replace(image.manifest.descriptor, platform=image.config.platform) for image in images),
+        *(msgspec.structs.replace(
+            proof.manifest.descriptor, platform=Platform("unknown", "unknown"), annotations=(
+                ("vnd.docker.reference.type", "attestation-manifest"),
+                ("vnd.docker.reference.digest", str(image.manifest.digest)),
+            )) for image, proof in zip(images, proofs, strict=True)),
+    ]  # fmt: skip
+    index = encode_index(Index(media.OCI_INDEX, tuple(children)))
+    store.blobs.put(index.raw)
+    store.images.tag(index.descriptor, (parse_reference("multi:1"),))
+    return index, [*images, *proofs]
+
+
+def test_attestations_travel_with_their_index(store: Store, registry: FakeRegistry) -> None:
+    index, images = index_of_three(store)
+    digest, _ = push(store, "multi:1", f"{registry.host}/app:1")
+    assert digest == index.digest and len(puts(registry)) == 5
+    assert all(("app", layer.descriptor.digest) in registry.blobs for image in images for layer in image.layers)
+
+
+def test_of_an_index_that_is_not_whole_one_image_goes(store: Store, registry: FakeRegistry) -> None:
+    index, (amd64, arm64, _, proof) = index_of_three(store)
+    for image in (arm64, proof):
+        os.unlink(store.blobs.path(image.layers[0].descriptor.digest))
+    # The proof of what is absent is no image, and the proof of what is here goes with it: a smaller index.
+    content = outgoing(store, find_image(store, "multi:1"))
+    assert content.replaces == index.digest
+    with moving(store) as transfer:
+        pushed = push_image(transfer, content, parse_reference(f"{registry.host}/app:1"), Heard())
+    listed = json.loads(registry.manifests["app", "1"][1])["manifests"]
+    assert len(listed) == 2 and listed[0]["digest"] == amd64.manifest.digest
+    assert pushed.replaces == index.digest and pushed.digest == digest_of(registry.manifests["app", "1"][1])
+
+
+def test_an_image_that_is_alone_here_goes_without_its_index(store: Store, registry: FakeRegistry) -> None:
+    images = [keep(store, layers=(data,), architecture=kind) for kind, data in (("amd64", ONE), ("arm64", TWO))]
+    index = keep_index(store, "multi:1", *images)
     os.unlink(store.blobs.path(images[1].manifest.digest))
-    with pytest.raises(UsageError, match="only 1 of 2 platforms of this image are in the store"):
-        push(store, "multi:1", f"{registry.host}/app:1")
-    assert not registry.seen
+    content = outgoing(store, find_image(store, "multi:1"))
+    assert (content.root.digest, content.replaces) == (images[0].manifest.digest, index.digest)
+    digest, _ = push(store, "multi:1", f"{registry.host}/app:1")
+    assert digest == images[0].manifest.digest and puts(registry) == ["app/manifests/1"]
+
+
+def test_one_platform_goes_without_index_and_attestations(store: Store) -> None:
+    index, images = index_of_three(store)
+    content = outgoing(store, find_image(store, "multi:1"), Platform("linux", "arm64"))
+    assert (content.root.digest, content.replaces, content.manifests) == (images[1].manifest.digest, index.digest, ())
+    assert content.shown == ((images[1].layers[0].descriptor.digest, images[1].layers[0].diff_id),)
+    with pytest.raises(UsageError, match="not in the store for linux/s390x") as caught:
+        outgoing(store, find_image(store, "multi:1"), Platform("linux", "s390x"))
+    assert caught.value.hints == ("it is there for linux/amd64, linux/arm64",)
+    keep(store, "app:1")
+    with pytest.raises(UsageError, match="not in the store for linux/arm64"):
+        outgoing(store, find_image(store, "app:1"), Platform("linux", "arm64"))
+
+
+def test_an_image_with_missing_parts_is_not_pushed(store: Store) -> None:
+    image = keep(store, "app:1", layers=(ONE,))
+    os.unlink(store.blobs.path(image.layers[0].descriptor.digest))
+    with pytest.raises(StoreError, match="parts of the image") as caught:
+        outgoing(store, find_image(store, "app:1"))
+    assert caught.value.code == "image-incomplete"
+
+
+def test_layers_that_stay_abroad_are_not_pushed(store: Store, registry: FakeRegistry) -> None:
+    config = json.dumps({"architecture": "amd64", "os": "windows", "rootfs": {
+        "type": "layers", "diff_ids": [digest_of(ONE), digest_of(TWO)]}}).encode()  # fmt: skip
+    abroad = Descriptor(
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", digest_of(ONE), len(ONE), urls=("https://x.example/",)
+    )
+    own = Descriptor("application/vnd.docker.image.rootfs.diff.tar.gzip", store.blobs.put(TWO), len(TWO))
+    described = Descriptor(media.OCI_CONFIG, store.blobs.put(config), len(config))
+    manifest = encode_manifest(Manifest(media.OCI_MANIFEST, described, (abroad, own)))
+    store.blobs.put(manifest.raw)
+    store.images.tag(manifest.descriptor, (parse_reference("app:1"),))
+    push(store, "app:1", f"{registry.host}/app:1")
+    assert ("app", own.digest) in registry.blobs and ("app", abroad.digest) not in registry.blobs
+
+
+def test_every_tag_of_a_repository(store: Store) -> None:
+    for name in ("app:b", "app:a", "app/other:1", "application:1"):
+        keep(store, name)
+    assert tags_of(store, parse_reference("app")) == (parse_reference("app:a"), parse_reference("app:b"))
+    with pytest.raises(UsageError, match="An image does not exist locally with the tag: none"):
+        tags_of(store, parse_reference("none", default_tag=""))
 
 
 def test_what_is_there_is_not_sent_again(store: Store, registry: FakeRegistry) -> None:
