@@ -53,6 +53,7 @@ ORDER = (
     ("ambient", "settings"),
     ("request",),
     ("api",),
+    ("templates",),
     ("render",),
     ("cli",),
     ("__main__", "testing"),
@@ -65,7 +66,10 @@ BANNED = (
     ("sandbox", "rootfs"),
     ("builder.context", "builder.dockerfile"),
 )
-ONLY = {"render": {"render", "errors", "source", "text", "decode", "events"}}
+ONLY = {
+    "render": {"render", "templates", "errors", "source", "text", "decode", "events"},
+    "templates": {"templates", "errors", "text"},
+}
 # What the rooms of the builder may use of `images`; a room without a row may use nothing.
 OF_IMAGES = {
     "builder.output": {"images.archive", "images.docker_archive", "images.oci_layout", "images.push", "images.push_job"},
@@ -107,6 +111,7 @@ PURE = (
     "backend",
     "builder.cache.entry",
     "render.trace",
+    "templates",
     "ambient",
 )
 # What pure modules may take from others all the same: types.

@@ -1,0 +1,73 @@
+"""What docker's config.json says of lists and pruning. Does I/O. `cli` only; credentials are read by `registry`.
+
+Mirrors: docker/cli cli/config/configfile, and PruneFilters of cli/command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from firkin.ambient import Ambient, absolute
+from firkin.errors import UsageError
+from firkin.linux.files import read_named
+
+_MOST_BYTES = 4 << 20
+_FORMAT = "Format"
+
+
+class DockerConfig(NamedTuple):
+    """The keys that are used here; `formats` has them without the `Format` at their ends (`images`, `ps`)."""
+
+    formats: dict[str, str]
+    prune_filters: tuple[str, ...] = ()
+
+    def format(self, kind: str, given: str, *, quiet: bool = False) -> str:
+        """Return the format of a list: what `--format` says, or with `-q` nothing, else the file's."""
+        return given or ("" if quiet else self.formats.get(kind, ""))
+
+    def prune_words(self, given: Iterable[str]) -> tuple[str, ...]:
+        """Return the filters of a prune. A label that the command line has on the other side (`label!`) is left out."""
+        words = tuple(given)
+        return (*words, *(word for word in self.prune_filters if _opposite(word) not in words))
+
+
+def _opposite(word: str) -> str:
+    """Return `label!=x` for `label=x` and the other way round, "" for other filters."""
+    key, _, value = word.partition("=")
+    other = {"label": "label!", "label!": "label"}.get(key, "")
+    return f"{other}={value}" if other else ""
+
+
+def read_docker_config(ambient: Ambient) -> DockerConfig:
+    """Read `config.json` in DOCKER_CONFIG or `~/.docker`, if there is one. Raises UsageError."""
+    folder = ambient.environ.get("DOCKER_CONFIG") or f"{ambient.home.rstrip('/')}/.docker"
+    path = f"{absolute(ambient.cwd, folder).rstrip('/')}/config.json"
+    try:
+        raw = read_named(path, _MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return DockerConfig({})  # with HOME=/root and another uid, as in a pod, the file belongs to somebody else
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {(error.strerror or '').lower()}", code="config") from error
+    return parse_docker_config(raw, path)
+
+
+def parse_docker_config(raw: bytes, path: str) -> DockerConfig:
+    """Return what the bytes of a config.json say; `path` is for messages. Raises UsageError."""
+    import msgspec
+
+    try:
+        document: Any = msgspec.json.decode(raw) if raw.strip() else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is no JSON: {error}", code="config") from error
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} holds no JSON object", code="config")
+    formats = {
+        key.removesuffix(_FORMAT): value
+        for key, value in document.items()
+        if key.endswith(_FORMAT) and isinstance(value, str) and value
+    }
+    filters = document.get("pruneFilters") or []
+    if not isinstance(filters, list) or not all(isinstance(word, str) for word in filters):
+        raise UsageError(f"{path}: `pruneFilters` must be a list of texts", code="config")
+    return DockerConfig(formats, tuple(filters))

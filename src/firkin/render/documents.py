@@ -1,0 +1,52 @@
+"""Documents as docker's `inspect` commands print them. Pure. `cli` only. Mirrors: docker/cli cli/command/inspect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from firkin.templates.failure import TemplateError
+from firkin.templates.template import parse_template
+from firkin.templates.values import Record, json_text
+
+_EXIT_CODE = 64
+_INDENT = 4
+
+
+def documents_text(
+    format: str, documents: Iterable[Mapping[str, Any]], shape: Mapping[str, Any] | None = None
+) -> str:
+    """Return documents as one JSON array ("": indented; `json`: on one line) or a template for each, a line each.
+
+    `shape` is what a template finds where a document has nothing: names with their empty values, which are `""`, `0`,
+    False, an Absent (`NO_MAP`, `NO_LIST`, `NO_POINTER`), or a shape again for an object with fixed names. Without one
+    the names at the top are the document's, and what is below may lack any.
+
+    Raises TemplateError, with docker's exit code 64; its `written` is what is printed all the same.
+    """
+    listed = list(documents)
+    if format in ("", "json"):
+        return json_text(listed, indent=0 if format else _INDENT) + "\n"
+    written = ""
+    try:
+        template = parse_template(format)
+        for document in listed:
+            written += template.execute(_shaped(document, shape or {})) + "\n"
+    except TemplateError as error:
+        error.exit_code = _EXIT_CODE
+        error.written = written or "\n"
+        raise
+    return written or "\n"
+
+
+def _shaped(document: Mapping[str, Any], shape: Mapping[str, Any]) -> Record:
+    """Return a document as a Record with everything that its shape has."""
+    filled = {name: value for name, value in shape.items() if name not in document}
+    record = Record()
+    for name, value in {**document, **filled}.items():
+        empty = shape.get(name)
+        if isinstance(empty, Mapping):
+            record[name] = _shaped(value if isinstance(value, Mapping) else {}, empty)
+        else:
+            record[name] = empty if value is None else value
+    return record

@@ -1,0 +1,100 @@
+"""Sizes, durations, ids and times as docker prints them, the times in the local zone. Pure. `render`, `cli` only.
+
+Mirrors: github.com/docker/go-units; Go's time.Time.String. No locale changes them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
+_SHORT_ID = 12
+_HOUR, _DAY = 3600, 86400
+
+
+def size3(size_bytes: float) -> str:
+    """Return a size with three digits: `1.23MB`. Mirrors: units.HumanSizeWithPrecision(size, 3)."""
+    return _size(size_bytes, 3, 1000, _DECIMAL)
+
+
+def size4(size_bytes: float) -> str:
+    """Return a size with four digits: `1.234MB`. Mirrors: units.HumanSize."""
+    return _size(size_bytes, 4, 1000, _DECIMAL)
+
+
+def binary_size(size_bytes: float) -> str:
+    """Return a size in powers of 1024: `7.75GiB`. Mirrors: units.BytesSize."""
+    return _size(size_bytes, 4, 1024, _BINARY)
+
+
+def _size(size: float, digits: int, base: int, units: tuple[str, ...]) -> str:
+    place = 0
+    while size >= base and place < len(units) - 1:
+        size /= base
+        place += 1
+    return f"{size:.{digits}g}{units[place]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: `2 hours`. Mirrors: units.HumanDuration."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole < 60:
+        return f"{whole} second{'s' * (whole != 1)}"
+    minutes = whole // 60
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = int(seconds / _HOUR + 0.5)
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    for most, hours_each, word in ((24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months")):
+        if hours < most:
+            return f"{hours // hours_each} {word}"
+    return f"{whole // _DAY // 365} years"
+
+
+def ago(seconds: float) -> str:
+    """Return `2 hours ago`."""
+    return f"{duration(seconds)} ago"
+
+
+def short_id(digest: str) -> str:
+    """Return the first 12 characters of a digest, without its algorithm. Mirrors: stringid.TruncateID."""
+    return digest.partition(":")[2][:_SHORT_ID] if ":" in digest else digest[:_SHORT_ID]
+
+
+def seconds_of(time: str) -> float | None:
+    """Return the Unix time of an RFC 3339 text, None for one that is none or says year 1 (Go's zero)."""
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    if moment.year <= 1:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def go_time(seconds: float) -> str:
+    """Return a time as Go's String() has it, in the local zone: `2024-01-02 15:04:05 +0000 UTC`. Raises ValueError."""
+    return _local(seconds).strftime("%Y-%m-%d %H:%M:%S %z %Z")
+
+
+def rfc3339(seconds: float) -> str:
+    """Return a time in the local zone: `2024-01-02T15:04:05+01:00`, with `Z` for UTC. Raises ValueError."""
+    return _local(int(seconds)).isoformat().replace("+00:00", "Z")
+
+
+def _local(seconds: float) -> datetime:
+    from datetime import UTC, datetime
+
+    try:
+        return datetime.fromtimestamp(seconds, UTC).astimezone()
+    except (OverflowError, OSError) as error:
+        raise ValueError(f"{seconds} is no time") from error

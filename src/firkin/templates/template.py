@@ -1,0 +1,61 @@
+"""Templates: a text is parsed once and executed about each value. Pure. The way in for other rooms."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from firkin.templates.execute import Execution
+from firkin.templates.failure import TemplateError
+from firkin.templates.functions import FUNCTIONS, HEADER_FUNCTIONS
+from firkin.templates.nodes import Action, Body, Field, Node, Text
+from firkin.templates.parse import parse
+
+LONGEST = 1 << 20
+"""Characters that a template may have."""
+_NAMES = frozenset(FUNCTIONS) | {"and", "or"}
+
+
+class Template(NamedTuple):
+    """A template that was read."""
+
+    text: str
+    body: Body
+    defined: dict[str, Body]
+
+    def execute(self, data: object, *, header: bool = False) -> str:
+        """Return the template written about a value (`values`); with `header` about the headers of a table.
+
+        Raises TemplateError.
+        """
+        execution = Execution(self.text, self.defined, HEADER_FUNCTIONS if header else FUNCTIONS, data)
+        try:
+            execution.body(self.body)
+        except RecursionError:
+            raise TemplateError("template parsing error: the template or its data is nested too deep") from None
+        return "".join(execution.written)
+
+    def pieces(self) -> tuple[tuple[bool, str], ...] | None:
+        """Return texts (False) and names of fields (True) if the template has nothing else, None if it has."""
+        pieces = tuple(_piece(node) for node in self.body)
+        return None if None in pieces else pieces  # type: ignore[return-value]
+
+
+def _piece(node: Node) -> tuple[bool, str] | None:
+    if isinstance(node, Text):
+        return False, node.text
+    if isinstance(node, Action) and not node.pipeline.variables and len(node.pipeline.commands) == 1:
+        operands = node.pipeline.commands[0]
+        if len(operands) == 1 and isinstance(operands[0], Field) and len(operands[0].names) == 1:
+            return True, operands[0].names[0]
+    return None
+
+
+def parse_template(text: str) -> Template:
+    """Read a template. Raises TemplateError."""
+    if len(text) > LONGEST:
+        raise TemplateError("template parsing error: the template is too long")
+    try:
+        body, defined = parse(text, _NAMES)
+    except RecursionError:
+        raise TemplateError("template parsing error: the template is nested too deep") from None
+    return Template(text, body, defined)
