@@ -31,15 +31,17 @@ def rows_text(
     text = (format.removeprefix(_TABLE) or default) if tabular else format
     template = parse_template(text.strip(" ").replace("\\t", "\t").replace("\\n", "\n"))
     try:
-        if not tabular:
-            return "".join(_lines(template, fields, rows))
-        head = template.execute(Record(fields), header=True)
-        cells = ({name: one_line(value) for name, value in row.items()} for row in rows)
-        return aligned(f"{head}\n{''.join(_lines(template, fields, cells))}")
+        return _table_of(template, fields, rows) if tabular else "".join(_lines(template, fields, rows))
     except TemplateError as error:
         if not error.hints:
             error.hints = (f"the fields are {', '.join(f'.{name}' for name in fields)}",)
         raise
+
+
+def _table_of(template: Template, fields: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> str:
+    head = template.execute(Record(fields), header=True)
+    cells = ({name: one_line(value) for name, value in row.items()} for row in rows)
+    return aligned(f"{head}\n{''.join(_lines(template, fields, cells))}")
 
 
 def _lines(template: Template, fields: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> Iterable[str]:

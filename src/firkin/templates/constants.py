@@ -5,6 +5,7 @@ from __future__ import annotations
 _ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "'": 39, '"': 34}
 _DIGITS = {"x": 2, "u": 4, "U": 8}
 _HEX = frozenset("0123456789abcdefABCDEF")
+_OCTAL = frozenset("01234567")
 _INT64 = 1 << 63
 
 
@@ -32,23 +33,23 @@ def _escape(text: str, at: int, quote: str) -> tuple[bytes, int]:
     kind = text[at : at + 1]
     if kind in _DIGITS:
         end = at + 1 + _DIGITS[kind]
-        digits = text[at + 1 : end]
-        if len(digits) < _DIGITS[kind] or not _HEX.issuperset(digits):
+        number = _digits(text[at + 1 : end], _DIGITS[kind], 16)
+        if 0xD800 <= number < 0xE000:
             raise ValueError("invalid syntax")
-        number = int(digits, 16)
-        if kind == "x":
-            return bytes([number]), end
-        if number > 0x10FFFF or 0xD800 <= number < 0xE000:
-            raise ValueError("invalid syntax")
-        return chr(number).encode(), end
-    if kind and kind in "01234567":
-        digits = text[at : at + 3]
-        if len(digits) < 3 or any(digit not in "01234567" for digit in digits) or int(digits, 8) > 255:
-            raise ValueError("invalid syntax")
-        return bytes([int(digits, 8)]), at + 3
+        return bytes([number]) if kind == "x" else chr(number).encode(), end
+    if kind in _OCTAL:
+        return bytes([_digits(text[at : at + 3], 3, 8)]), at + 3
     if kind not in _ESCAPES or (kind in "'\"" and kind != quote):
         raise ValueError("invalid syntax")
     return bytes([_ESCAPES[kind]]), at + 1
+
+
+def _digits(digits: str, count: int, base: int) -> int:
+    allowed = _HEX if base == 16 else _OCTAL
+    number = int(digits, base) if len(digits) == count and allowed.issuperset(digits) else -1
+    if not 0 <= number <= (0xFF if count < 4 else 0x10FFFF):
+        raise ValueError("invalid syntax")
+    return number
 
 
 def character(text: str) -> int:
@@ -66,10 +67,10 @@ def number(text: str) -> int | float:
         raise ValueError("invalid syntax")
     lower = digits.lower()
     if not lower.startswith("0x") and any(char in lower for char in ".ep"):
-        value = float(digits)
-        if value in (float("inf"), float("-inf")):
+        value = float(text)
+        if value - value != 0:
             raise ValueError("out of range")
-        return -value if text[0] == "-" else value
+        return value
     # Go writes octal numbers with a leading zero as well.
     whole = f"0o{digits[1:]}" if digits[0] == "0" and digits[1:2].isdecimal() else digits
     integer = int(whole, 0)

@@ -91,36 +91,46 @@ def _element(value: object, key: object) -> object:
     if isinstance(value, Record):
         raise ValueError("can't index item of type struct")
     if isinstance(value, Mapping):
-        name = _text(key)
-        # The values of Go's map[string]string are never nil; other maps give nil for what they do not have.
-        return value.get(name, "" if all(isinstance(item, str) for item in value.values()) else None)
+        return _entry(value, _text(key))
     if value is NO_MAP or (value is None and isinstance(key, str)):
         return ""
-    if value is None or not (isinstance(value, str) or is_list(value) or value is NO_LIST):
-        raise ValueError("index of untyped nil" if value is None else f"can't index item of type {type_name(value)}")
+    items = _items(value, "index")
     place = _whole(key)
-    items: Any = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    if not 0 <= place < (0 if isinstance(items, Absent) else len(items)):
+    if not 0 <= place < len(items):
         raise ValueError(f"index out of range: {place}")
     return items[place]
 
 
+def _entry(value: Mapping[str, object], name: str) -> object:
+    # The values of Go's map[string]string are never nil; other maps give nil for what they do not have.
+    return value.get(name, "" if all(isinstance(item, str) for item in value.values()) else None)
+
+
+def _items(value: object, verb: str) -> Sequence[Any]:
+    """Return the elements of a list, the bytes of a text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    if value is NO_LIST:
+        return ()
+    if not is_list(value):
+        raise ValueError(f"{verb} of untyped nil" if value is None else f"can't {verb} item of type {type_name(value)}")
+    assert isinstance(value, Sequence)
+    return value
+
+
 def _slice(value: object, *ends: object) -> object:
     places = [_whole(end) for end in ends]
-    if len(places) > 3 or (len(places) == 3 and isinstance(value, str)):
-        raise ValueError("too many slice indexes: " + str(len(places)))
-    if not isinstance(value, str) and not is_list(value) and value is not NO_LIST:
-        raise ValueError(f"can't slice item of type {type_name(value)}")
-    items: Any = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    items = () if isinstance(items, Absent) else items
-    begin, end = [*places, *(0, len(items))[len(places) :]][:2] if len(places) < 2 else places[:2]
+    if len(places) > (2 if isinstance(value, str) else 3):
+        raise ValueError(f"too many slice indexes: {len(places)}")
+    items = _items(value, "slice")
+    begin, end = [*places[:2], *(0, len(items))[len(places) :]]
     for place in places:
         if not 0 <= place <= len(items):
             raise ValueError(f"index out of range: {place}")
     if begin > end:
         raise ValueError(f"invalid slice index: {begin} > {end}")
     cut = items[begin:end]
-    return cut.decode("utf-8", "replace") if isinstance(value, str) else cut
+    return bytes(cut).decode("utf-8", "replace") if isinstance(value, str) else cut
 
 
 def _call(value: object, *values: object) -> object:

@@ -6,7 +6,7 @@ Kinds: `text`, `{{`, `}}`, `space`, `field`, `variable`, `word`, `number`, `char
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from firkin.templates.failure import TemplateError, broken
@@ -31,37 +31,42 @@ def tokens_of(text: str) -> Iterator[Token]:
     trim = False
     while True:
         start = text.find(_LEFT, at)
-        plain = text[at:] if start < 0 else text[at:start]
-        begin = at
-        if trim:
-            begin += len(plain) - len(plain.lstrip(_SPACES))
-            plain = plain.lstrip(_SPACES)
-        if start >= 0 and _trims_before(text, start + 2):
-            plain = plain.rstrip(_SPACES)
+        plain = text[at : start if start >= 0 else len(text)]
+        trims = start >= 0 and _trims_before(text, start + 2)
+        plain = plain.lstrip(_SPACES) if trim else plain
+        plain = plain.rstrip(_SPACES) if trims else plain
         if plain:
-            yield Token("text", plain, begin)
+            yield Token("text", plain, at)
         if start < 0:
             yield Token("end", "", len(text))
             return
-        inside = start + 2 + (2 if _trims_before(text, start + 2) else 0)
+        inside = start + (4 if trims else 2)
         if text.startswith("/*", inside):
             at, trim = _comment(text, inside)
             continue
         yield Token("{{", _LEFT, start)
-        at = inside
-        depth = 0
-        while not (width := _closing(text, at)):
-            token = _token(text, at)
-            depth += (token.kind == "(") - (token.kind == ")")
-            if depth < 0:
-                raise broken(text, at, "unexpected right paren")
-            yield token
-            at += len(token.text)
-        if depth:
-            raise broken(text, at, "unclosed left paren")
+        at = yield from _action(text, inside)
+        width = _closing(text, at)
         yield Token("}}", _RIGHT, at)
         trim = width > 2
         at += width
+
+
+def _action(text: str, at: int) -> Generator[Token, None, int]:
+    """Yield the tokens of an action, return where it ends."""
+    depth = 0
+    while not _closing(text, at):
+        if at >= len(text):
+            raise broken(text, at, "unclosed action")
+        token = _token(text, at)
+        depth += (token.kind == "(") - (token.kind == ")")
+        if depth < 0:
+            raise broken(text, at, "unexpected right paren")
+        yield token
+        at += len(token.text)
+    if depth:
+        raise broken(text, at, "unclosed left paren")
+    return at
 
 
 def _trims_before(text: str, at: int) -> bool:
@@ -88,30 +93,36 @@ def _comment(text: str, at: int) -> tuple[int, bool]:
 
 def _token(text: str, at: int) -> Token:
     char = text[at : at + 1]
-    if not char:
-        raise broken(text, at, "unclosed action")
     if char in _SPACES:
         return Token("space", _spaces(text, at), at)
     if char in "\"'`":
         return _quoted(text, at)
-    if char in "|(),=":
-        return Token(char, char, at)
-    if char == ":":
-        if not text.startswith(":=", at):
-            raise broken(text, at, "expected :=")
-        return Token(":=", ":=", at)
+    if char in "|(),=" or text.startswith(":=", at):
+        sign = ":=" if char == ":" else char
+        return Token(sign, sign, at)
     if char in _NUMBER or (char == "." and text[at + 1 : at + 2].isdecimal()):
         return Token("number", _number(text, at), at)
+    return _ended(text, _name(text, at))
+
+
+def _name(text: str, at: int) -> Token:
+    """Return a word, a field, a variable or the dot."""
+    char = text[at]
     if char in ".$":
         name = char + _word(text, at + 1)
-        kind = char if name == "." else "variable" if char == "$" else "field"
-        return _ended(text, Token(kind, name, at))
+        return Token("." if name == "." else "variable" if char == "$" else "field", name, at)
     word = _word(text, at)
-    if word:
-        return _ended(text, Token("word", word, at))
+    if not word:
+        raise broken(text, at, _why_not(char))
+    return Token("word", word, at)
+
+
+def _why_not(char: str) -> str:
+    if char == ":":
+        return "expected :="
     if "!" <= char <= "~":
-        raise broken(text, at, f'unexpected "{char}" in command')
-    raise broken(text, at, f"unrecognized character in action: {_named(char)}")
+        return f'unexpected "{char}" in command'
+    return f"unrecognized character in action: {_named(char)}"
 
 
 def _named(char: str) -> str:

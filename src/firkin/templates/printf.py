@@ -12,10 +12,9 @@ from typing import NamedTuple
 from firkin.templates.values import (
     MOST_CHARACTERS,
     Absent,
-    Record,
+    collection_text,
     float_text,
     is_list,
-    sorted_items,
     text_of,
     type_name,
 )
@@ -71,24 +70,24 @@ def _typed(value: object) -> str:
 
 
 def _spec(match: re.Match[str], values: Sequence[object], used: int) -> tuple[_Spec, str, int]:
-    flags, width, point, precision, verb = match.groups()
-    notes = ""
-    numbers = []
-    for text, note in ((width, "%!(BADWIDTH)"), (precision if point else None, "%!(BADPREC)")):
-        number: object = -1
-        if text == "*":
-            number = values[used] if used < len(values) else None
-            used += 1
-        elif text is not None:
-            number = int(text[:8] or "0")
-        if not isinstance(number, int) or isinstance(number, bool) or abs(number) > _WIDEST:
-            notes += note
-            number = -1
-        numbers.append(number)
-    if numbers[0] < -1 or (width == "*" and numbers[0] == -1 and not notes):
+    """Return a verb, notes about what is wrong with its numbers, and how many values are used now."""
+    flags, wide, point, exact, verb = match.groups()
+    width, used = _given(wide, values, used)
+    precision, used = _given(exact if point else None, values, used)
+    notes = ("%!(BADWIDTH)" if width is None else "") + ("%!(BADPREC)" if precision is None else "")
+    if wide == "*" and width is not None and width < 0:
         flags += "-"
-        numbers[0] = -numbers[0]
-    return _Spec(verb, flags, max(numbers[0], 0), numbers[1]), notes, min(used, len(values))
+        width = -width
+    return _Spec(verb, flags, max(width or 0, 0), -1 if precision is None else precision), notes, min(used, len(values))
+
+
+def _given(text: str | None, values: Sequence[object], used: int) -> tuple[int | None, int]:
+    """Return a width or a precision, -1 for none and None for a bad one, and how many values are used now."""
+    if text is None:
+        return -1, used
+    number: object = int(text[:8] or "0") if text != "*" else values[used] if used < len(values) else None
+    number = number if type(number) is int and abs(number) <= _WIDEST else None
+    return number, used + (text == "*")
 
 
 def _formatted(spec: _Spec, value: object) -> str:
@@ -96,14 +95,8 @@ def _formatted(spec: _Spec, value: object) -> str:
         return _padded(spec, type_name(value))
     if isinstance(value, Absent):
         return _padded(spec, value.text)
-    if isinstance(value, Record):
-        return f"{{{' '.join(_formatted(spec, item) for item in value.values() if not callable(item))}}}"
-    if isinstance(value, Mapping):
-        pairs = (f"{_formatted(spec, name)}:{_formatted(spec, item)}" for name, item in sorted_items(value))
-        return f"map[{' '.join(pairs)}]"
-    if is_list(value):
-        assert isinstance(value, Sequence)
-        return f"[{' '.join(_formatted(spec, item) for item in value)}]"
+    if isinstance(value, Mapping) or is_list(value):
+        return collection_text(value, lambda item: _formatted(spec, item))
     text = _single(spec, value)
     if text is None:
         return f"%!{spec.verb}({_typed(value)})"
@@ -141,12 +134,15 @@ def _string(spec: _Spec, value: str) -> str | None:
     if spec.verb == "q":
         return _padded(spec, f"`{cut}`" if "#" in spec.flags and "`" not in cut and cut.isprintable() else quoted(cut))
     if spec.verb in "xX":
-        raw = value.encode("utf-8", "surrogatepass")
-        raw = raw[: spec.precision] if spec.precision >= 0 else raw
-        digits = raw.hex(" ") if " " in spec.flags else raw.hex()
-        text = f"0x{digits}" if "#" in spec.flags and digits else digits
-        return _padded(spec, text.upper() if spec.verb == "X" else text)
+        return _padded(spec, _hex(spec, value.encode("utf-8", "surrogatepass")))
     return None
+
+
+def _hex(spec: _Spec, raw: bytes) -> str:
+    cut = raw[: spec.precision] if spec.precision >= 0 else raw
+    digits = cut.hex(" ") if " " in spec.flags else cut.hex()
+    text = f"0x{digits}" if "#" in spec.flags and digits else digits
+    return text.upper() if spec.verb == "X" else text
 
 
 def _integer(spec: _Spec, value: int) -> str | None:
@@ -168,7 +164,7 @@ def _number(spec: _Spec, value: int, base: int, prefix: str) -> str:
     if spec.precision >= 0:
         digits = "" if spec.precision == value == 0 else digits.rjust(spec.precision, "0")
     shown = prefix if "#" in spec.flags or spec.verb == "O" else ""
-    sign = "-" if value < 0 else "+" if "+" in spec.flags else " " if " " in spec.flags else ""
+    sign = _sign(spec, value < 0)
     if "0" in spec.flags and "-" not in spec.flags and spec.precision < 0:
         digits = digits.rjust(spec.width - len(sign), "0")
     return _padded(spec._replace(flags=spec.flags.replace("0", "")), sign + shown + digits)
@@ -182,11 +178,15 @@ def _fraction(spec: _Spec, value: float) -> str:
         precision = 6 if spec.precision < 0 else min(spec.precision, 1000)
         text = f"{value:.{precision}{spec.verb}}"
         text = {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}.get(text.lower(), text)
-    sign = "-" if text.startswith("-") else "+" if "+" in spec.flags else " " if " " in spec.flags else ""
     digits = text.lstrip("+-")
+    sign = _sign(spec, text.startswith("-")) or text[: text.startswith("+")]
     if "0" in spec.flags and "-" not in spec.flags and digits[:1].isdecimal():
         digits = digits.rjust(spec.width - len(sign), "0")
-    return _padded(spec._replace(flags=spec.flags.replace("0", "")), (sign or ("+" if text[0] == "+" else "")) + digits)
+    return _padded(spec._replace(flags=spec.flags.replace("0", "")), sign + digits)
+
+
+def _sign(spec: _Spec, negative: bool) -> str:
+    return "-" if negative else "+" if "+" in spec.flags else " " if " " in spec.flags else ""
 
 
 def _padded(spec: _Spec, text: str) -> str:

@@ -7,7 +7,7 @@ the words that follow its name (`{{.Label "version"}}`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from firkin.text import valid_text
@@ -116,22 +116,25 @@ def text_of(value: object) -> str:
     """Return a value as Go's `%v` prints it: `[a b]`, `map[name:value]`, `<nil>`."""
     if isinstance(value, str):
         return value
+    if isinstance(value, Mapping) or is_list(value):
+        return collection_text(value, text_of)
     if value is None:
         return "<nil>"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return float_text(value)
-    if isinstance(value, Absent):
-        return value.text
+    return value.text if isinstance(value, Absent) else str(value)
+
+
+def collection_text(value: object, text: Callable[[object], str]) -> str:
+    """Return a list or a mapping with each element printed by `text`."""
     if isinstance(value, Record):
-        return f"{{{' '.join(text_of(item) for item in value.values() if not callable(item))}}}"
+        return f"{{{' '.join(text(item) for item in value.values() if not callable(item))}}}"
     if isinstance(value, Mapping):
-        return f"map[{' '.join(f'{name}:{text_of(item)}' for name, item in sorted_items(value))}]"
-    if is_list(value):
-        assert isinstance(value, Sequence)
-        return f"[{' '.join(map(text_of, value))}]"
-    return str(value)
+        return f"map[{' '.join(f'{text(name)}:{text(item)}' for name, item in sorted_items(value))}]"
+    assert isinstance(value, Sequence)
+    return f"[{' '.join(map(text, value))}]"
 
 
 def shown(value: object) -> str:
