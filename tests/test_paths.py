@@ -77,6 +77,14 @@ PATHS = {
         "a place that the user named",
         "_special _appearing prepare_place",
     ),
+    "images.explore.content": (
+        "names of its own in scratch space",
+        "_HeldBack.note _HeldBack.open _HeldBack.__exit__",
+    ),
+    "images.explore.targets": (
+        "a directory that the user named, and one of its own in there; names from images are opened by descriptor",
+        "DirectoryTarget.__init__",
+    ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
         "write_directory _held _kept_entries",

@@ -48,6 +48,7 @@ Kind = Literal[
     "no-cache-or-pull",
     "no-cache-or-remove",
     "push-target",
+    "replace",
     "save-format",
     "tag",
     # the store's place and space

@@ -62,8 +62,9 @@ _ANSWERS = _spread({
         "`firkin inspect NAME | jq '.[0].images[0].config.history'` prints it"),
     "search catalog": _Answer("firkin does not search registries", "`firkin pull NAME` fetches an image by its name"),
     "tags list-tags": _Answer("firkin does not list the tags of a registry", "`skopeo list-tags docker://NAME` does"),
-    "ls list": _Answer(
-        "firkin has several things to list", "`firkin images` lists images, `firkin cache ls` a layer cache"),
+    "list": _Answer(
+        "firkin has several things to list",
+        "`firkin images` lists images, `firkin ls IMAGE` the files of one, `firkin cache ls` a layer cache"),
     "copy sync": _Answer(
         "firkin copies by way of its store", "`firkin pull NAME`, then `firkin push NAME OTHER-NAME`"),
     "delete gc": _Answer("firkin deletes nothing in registries", "`firkin images` lists what is in the store"),
@@ -82,8 +83,8 @@ _ANSWERS = _spread({
     "trust scout scan sbom attest sign standalone-sign standalone-verify": _Answer(
         "firkin neither signs nor scans", "`cosign` signs pushed images, `syft` reads what `firkin save` writes"),
     "explore analyze": _Answer(
-        "firkin does not show the files of layers", "`firkin save -o image.tar NAME` writes what `dive` reads: "
-        "`dive --source docker-archive image.tar`"),
+        "firkin has no full-screen view of an image", "`firkin ls -R --layer IMAGE` lists its files, each with its "
+        "layer; `firkin save -o image.tar NAME` writes what `dive` reads: `dive --source docker-archive image.tar`"),
     "unshare": _Answer("firkin enters its namespaces by itself", "`firkin info` shows which"),
     "dockerfile lint": _Answer("Dockerfiles are checked by another command", "`firkin check .`"),
     "outline targets": _Answer("that is an option of a build", "`firkin build --call outline .` or `--call targets`"),

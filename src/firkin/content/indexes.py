@@ -15,6 +15,7 @@ from firkin.layer.blob import index_blob
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.limits import UnpackLimits
 from firkin.layer.scan import OwnerOf
+from firkin.oci.image import Layer
 from firkin.store.store import Store
 
 
@@ -45,17 +46,29 @@ class LayerIndexes:
         except (FileNotFoundError, ValueError):
             pass  # it is missing, or of another version, or cut short by a power failure
         known, origin = self._sources.find(ref)
-        descriptor = known.descriptor
-        if keep_blob:
+        if keep_blob and ref.pulled is None:
             self._sources.ensure_blob(known, origin, vertex)
         index = IndexWriter()
-        try:
-            chunks = self._sources.read(descriptor, origin, vertex, local=self._store.keeps(descriptor))
-            index_blob(chunks, descriptor, known.diff_id, index, self._limits)
-        except ValueError as error:
-            raise damaged(descriptor, origin, error) from error
+        self._read(known, origin, vertex, index, keep_blob=keep_blob)
         self.keep(ref.tree_id, index)
         return open_index(path)
+
+    def _read(self, layer: Layer, origin: str, vertex: str, index: IndexWriter, *, keep_blob: bool) -> None:
+        """Read a layer's blob once, for its index and, with `keep_blob`, for the store if it is not there."""
+        descriptor = layer.descriptor
+        local = self._store.keeps(descriptor)
+        writer = self._store.blobs.new() if keep_blob and not local else None
+        try:
+            chunks = self._sources.read(descriptor, origin, vertex, local=local)
+            index_blob(chunks, descriptor, layer.diff_id, index, self._limits, writer)
+            if writer is not None:
+                writer.commit(descriptor.digest)
+                self._store.records.add_blob(descriptor.digest, descriptor.size)
+        except ValueError as error:
+            raise damaged(descriptor, origin, error) from error
+        finally:
+            if writer is not None:
+                writer.abort()
 
     def keep(self, tree_id: str, index: IndexWriter) -> None:
         """Keep the index of a layer that is not unpacked."""

@@ -64,12 +64,14 @@ def index_blob(
     diff_id: str | None,
     writer: IndexWriter,
     limits: UnpackLimits = UNPACK_LIMITS,
+    blob_sink: BlobSink | None = None,
 ) -> DiffID:
     """Note every member of a layer blob in `writer`, without unpacking; return its diff_id.
 
-    Verifies as `unpack_blob` does. Raises ValueError; the notes must then be discarded.
+    Verifies as `unpack_blob` does, and writes `blob_sink` as well. Raises ValueError; the notes and what was written
+    must then be discarded.
     """
-    verified = verified_blob(chunks, descriptor)
+    verified = verified_blob(chunks, descriptor, blob_sink)
     return read_tar(verified, descriptor, diff_id, lambda tar: index_tar(tar, writer, limits))[1]
 
 

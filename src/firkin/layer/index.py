@@ -20,12 +20,15 @@ import os
 import struct
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from firkin.layer.change import OPAQUE_NAME, WHITEOUT_PREFIX, Change, Entry, Kind, Opaque, Put, Remove
 from firkin.layer.compare import LATEST_NS, clamp_ns
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.places import Places
+
+if TYPE_CHECKING:
+    from firkin.layer.tar import Member, TarReader
 
 _MAGIC = b"firkin index 1\n\0"
 _fixed = struct.Struct("<BBHIIQqQHI")
@@ -38,6 +41,8 @@ _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
 _DIR = 1
 _LINK, _REMOVE, _OPAQUE_ONLY = 6, 7, 8
 _FLAG_OPAQUE, _FLAG_LINKED = 1, 2
+_FLAG_ONCE = 4
+"""Only one member has this path. Indexes of earlier versions have it nowhere."""
 
 
 class IndexRecord(NamedTuple):
@@ -88,7 +93,7 @@ class IndexWriter:
                 )
             fixed = _fixed.pack(
                 number,
-                0,
+                _FLAG_ONCE,
                 entry.mode,
                 entry.uid,
                 entry.gid,
@@ -160,8 +165,10 @@ def _merge(old: bytes, new: bytes) -> bytes:
     opaque = old_word in (_REMOVE, _OPAQUE_ONLY) or new_word in (_REMOVE, _OPAQUE_ONLY) or bool(old[1] & _FLAG_OPAQUE)
     if new_word in (_REMOVE, _OPAQUE_ONLY):
         kept = new if old_word == _REMOVE else old
-    else:
+    elif old_word in (_REMOVE, _OPAQUE_ONLY):
         kept = new
+    else:
+        kept = new[:1] + bytes((new[1] & ~_FLAG_ONCE,)) + new[2:]
     if kept[0] == _DIR and opaque:
         return kept[:1] + bytes((kept[1] | _FLAG_OPAQUE,)) + kept[2:]
     return kept
@@ -207,6 +214,15 @@ class LayerIndex:
         if not key or found.startswith(key + b"\0"):
             return IndexRecord(path, Entry("dir", 0o755), implied=True)
         return None
+
+    def is_once(self, path: str) -> bool:
+        """Say whether the archive is known to have one member of a path, whose content then is that of the file."""
+        key = key_of(path) + b"\0\0"
+        at = self._bisect(key)
+        if at == self._count:
+            return False
+        start = self._start(at)
+        return self._data[start : start + len(key)] == key and bool(self._data[start + len(key) + 1] & _FLAG_ONCE)
 
     def iter(self, prefix: str = "") -> Iterator[IndexRecord]:
         """Yield the record of `prefix` and all beneath it, in order."""
@@ -338,12 +354,10 @@ def index_tar(chunks: Iterable[bytes], writer: IndexWriter, limits: UnpackLimits
 
     Raises ValueError.
     """
-    from firkin.layer.tar import TarReader, clean_name
+    from firkin.layer.tar import TarReader
 
     reader = TarReader(chunks, limits)
-    places = Places()
-    while (member := reader.next_member()) is not None:
-        path = places.of(clean_name(member.name, strict=True))
+    for path, member, link in iter_placed(reader):
         folder, _, name = path.rpartition("/")
         if name == OPAQUE_NAME:
             writer.add(Opaque(folder))
@@ -353,7 +367,23 @@ def index_tar(chunks: Iterable[bytes], writer: IndexWriter, limits: UnpackLimits
             bare = name[len(WHITEOUT_PREFIX) :]
             writer.add(Remove(f"{folder}/{bare}" if folder else bare))
         else:
-            entry = member.entry
-            places.put(path, entry.target if entry.kind == "symlink" else None, is_folder=entry.kind == "dir")
-            writer.add(Put(path, entry, link=places.of(clean_name(member.link)) if member.is_link else ""))
+            writer.add(Put(path, member.entry, link=link))
     reader.drain()
+
+
+def iter_placed(reader: TarReader) -> Iterator[tuple[str, Member, str]]:
+    """Yield where each member of a layer lands, the member, and where the target of a hard link is ("": it is none).
+
+    Whiteouts keep their `.wh.` names. A member's content is to be read before the next one. Raises ValueError.
+    """
+    from firkin.layer.tar import clean_name
+
+    places = Places()
+    while (member := reader.next_member()) is not None:
+        path = places.of(clean_name(member.name, strict=True))
+        if ".wh." in path and path[path.rfind("/") + 1 :].startswith(WHITEOUT_PREFIX):
+            yield path, member, ""
+            continue
+        entry = member.entry
+        places.put(path, entry.target if entry.kind == "symlink" else None, is_folder=entry.kind == "dir")
+        yield path, member, places.of(clean_name(member.link)) if member.is_link else ""

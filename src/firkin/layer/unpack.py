@@ -179,10 +179,7 @@ class _Unpacker:
             self._clear(path, at, base)
             fd = os.open(base, _CREATE, 0o600, dir_fd=at)
         try:
-            if member.sparse is not None:
-                _write_sparse(fd, member, reader)
-            elif entry.size:
-                _write(fd, entry.size, reader)
+            write_content(fd, member, reader)
             if self._chown and (entry.uid, entry.gid) != self._own:
                 set_owner(fd, entry, path)
             os.fchmod(fd, entry.mode)
@@ -340,6 +337,14 @@ class _Unpacker:
         for attribute, value in entry.xattrs:
             if why := set_xattr(fd, attribute, value, path, escape=True):
                 self._skipped.append((path, why))
+
+
+def write_content(fd: int, member: Member, reader: TarReader) -> None:
+    """Write the content of a regular file that the reader stands at to an empty file. Raises ValueError, OSError."""
+    if member.sparse is not None:
+        _write_sparse(fd, member, reader)
+    elif member.entry.size:
+        _write(fd, member.entry.size, reader)
 
 
 def _write(fd: int, left: int, reader: TarReader) -> None:

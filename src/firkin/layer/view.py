@@ -198,6 +198,11 @@ class MergedView:
         found = self._find(path)
         return None if found is None else found[1]
 
+    def find(self, path: str) -> tuple[int, Entry] | None:
+        """Return the number of the layer that decides on a path (0: the lowest), and the entry."""
+        found = self._find(path)
+        return None if found is None else (len(self._layers) - 1 - found[0], found[1])
+
     def iterdir(self, path: str) -> list[str]:
         """Return the names that the layers together show in a directory."""
         decided: dict[str, bool] = {}

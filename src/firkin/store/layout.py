@@ -7,7 +7,8 @@
       trees/ID/fs           an unpacked layer: an overlay diff directory (whiteouts are 0:0 devices)
       trees/ID/index        its compact index (layer/index.py), if one was written
       trees/ID/root-changed where the step changed the attributes of `/`
-      indexes/HEX           the index of a layer that need not be unpacked; named as its tree would be
+      indexes/HEX           the index of a layer that need not be unpacked; named as its tree would be, or by diff_id
+                            and blob digest if somebody looked into its image (images/explore/)
       mounts/ID/            cache mounts of RUN, with a lock file beside each (ID.lock); ID-N are further copies;
                             those below the number in ID.first are not used again (--no-cache)
       digests/HEX           digests of a context's files by their stat, one file a context
