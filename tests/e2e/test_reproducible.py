@@ -249,4 +249,4 @@ def test_verify_with_another_base(firkin: Firkin, scratch: Path) -> None:
 def test_verify_something_unknown(firkin: Firkin) -> None:
     result = firkin.run("build", "-q", "--verify", "sha256:" + "0" * 64, EXAMPLES / "demo", check=False)
     assert result.returncode == 2
-    assert "no image `sha256:" in result.stderr
+    assert "No such image: sha256:" in result.stderr

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import msgspec
+
 from firkin.images.progress import Transfer
 from firkin.oci import media
 from firkin.oci.config import parse_config
@@ -44,9 +46,13 @@ def keep(store: Store, *names: str, layers: tuple[bytes, ...] = (), **fields: st
     return image
 
 
-def keep_index(store: Store, name: str, *images: Image) -> Index:
-    """Put an index of images under a name."""
-    index = encode_index(Index(media.OCI_INDEX, tuple(image.manifest.descriptor for image in images)))
+def keep_index(store: Store, name: str, *images: Image, platforms: bool = False) -> Index:
+    """Put an index of images under a name, with or without the platforms of each."""
+    items = tuple(
+        msgspec.structs.replace(image.manifest.descriptor, platform=image.config.platform if platforms else None)
+        for image in images
+    )
+    index = encode_index(Index(media.OCI_INDEX, items))
     store.blobs.put(index.raw)
     store.images.tag(index.descriptor, (parse_reference(name),))
     return index

@@ -45,8 +45,9 @@ T = TypeVar("T")
 
 
 class StoredImage(msgspec.Struct, frozen=True):
-    """An image of the store. If it has several platforms, `digest` is that of their index and `config_digest` is "".
+    """An image of the store. If it has several platforms, `digest` is that of their index.
 
+    `config_digest` is the image id; of several platforms it is that of this machine's (or of the first that is there).
     `created` is a time of RFC 3339, or ""; `size_bytes` counts each compressed layer once.
     """
 
@@ -65,7 +66,7 @@ def list_images(*, root: str | os.PathLike[str] | None = None) -> tuple[StoredIm
     `root` is the place of the store. Raises StoreError.
     """
     with _store(read_surroundings(root, None)[1]) as store:
-        return tuple(map(_stored, listing.list_images(store, lambda digest, error: None)))
+        return tuple(map(_listed, listing.list_images(store, lambda digest, error: None, sizes=False)))
 
 
 @in_own_words
@@ -161,11 +162,17 @@ def _wait(tasks: Sequence[Task[None]]) -> None:
         task.result()
 
 
+def _listed(image: listing.Listed) -> StoredImage:
+    return StoredImage(
+        image.names, image.root.digest, image.id, image.created, image.compressed_bytes, image.platforms
+    )
+
+
 def _stored(found: Found) -> StoredImage:
     return StoredImage(
         found.names,
         found.root.digest,
-        "" if found.index is not None else found.images[0].config.digest,
+        found.id,
         found.created,
         found.size_bytes,
         tuple(str(image.config.platform) for image in found.images),

@@ -135,7 +135,7 @@ class LayerBlobs:
             raise unfit(error) from error
         finally:
             writer.abort()
-        return self._record(tree_id, form, written)
+        return self._record(tree_id, form, written, written.unpacked_bytes)
 
     def _checked(self, changes: Iterable[Change], ignore: tuple[str, ...]) -> Iterator[Change]:
         for change in changes:
@@ -143,11 +143,15 @@ class LayerBlobs:
             if not ignore or not any(change.path == path or change.path.startswith(path + "/") for path in ignore):
                 yield change
 
-    def _record(self, tree_id: str, form: LayerFormat, written: LayerDigests) -> Layer:
+    def _record(
+        self, tree_id: str, form: LayerFormat, written: LayerDigests, unpacked_bytes: int | None = None
+    ) -> Layer:
         media_type = media.layer_media_type("oci", form.compression)
         layer = Layer(DiffID(written.diff_id), Descriptor(media_type, written.digest, written.size))
         self._store.records.add_blob(written.digest, written.size)
         self._store.records.add_layer_blob(tree_id, form.variant, LayerBlob(layer.diff_id, layer.descriptor))
+        if unpacked_bytes is not None:
+            self._store.records.add_layer_sizes({layer.diff_id: unpacked_bytes})
         for listener in self._listeners:
             listener(form, layer)
         return layer

@@ -148,7 +148,7 @@ class LayerTrees:
         local = self._store.keeps(descriptor)
         writer = None if local else self._store.blobs.new()
         try:
-            result, _ = unpack_confined(
+            result, diff_id = unpack_confined(
                 self._sources.read(descriptor, origin, vertex, local=local),
                 descriptor,
                 known.diff_id,
@@ -161,6 +161,7 @@ class LayerTrees:
             if writer is not None:
                 writer.commit(descriptor.digest)
                 self._store.records.add_blob(descriptor.digest, descriptor.size)
+            self._store.records.add_layer_sizes({diff_id: result.size_bytes})
         except ValueError as error:
             raise damaged(descriptor, origin, error) from error
         finally:

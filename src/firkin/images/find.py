@@ -1,19 +1,24 @@
 """Finds the image that a name, an id or a digest means: one rule for every command. Does I/O.
 
+What an image is: its **id** is the digest of its configuration, as in docker with its classic store. Two manifests with
+one configuration (the same layers in two compressions) are one image with the names of both. A name may point to an
+index of several platforms, of which often only one is here. It then shows this machine's image, or the first that is
+here; the others have ids of their own.
+
 The first of these that fits decides, in this order (as in `docker`, moby daemon/images GetImage):
 
 1. a whole digest, `sha256:` and 64 hex digits, or the 64 digits alone
 2. a name in the store; `NAME@DIGEST` means the digest, which an image of that repository must have
-3. the beginning of a digest, at least four hex digits, with or without `sha256:`
+3. the beginning of an id, with or without `sha256:`; then that of another digest
 
-A digest is that of an index, of a manifest, or of a configuration (what docker calls the image id). Several
-images can share one. An image whose own digest it is then comes before one that only contains it, and the
-image that was named last comes before older ones. So a whole digest is never ambiguous.
+A digest is that of an index, of a manifest, or of a configuration. Several entries can share one. An image whose own
+digest it is then comes before one that only contains it, and the image that was named last comes before older ones. So
+a whole digest is never ambiguous.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,38 +26,55 @@ import msgspec
 from firkin.errors import StoreError, UsageError
 from firkin.hints import Hint
 from firkin.images.names import familiar
+from firkin.linux.machine import this_platform
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, whole_digest
 from firkin.oci.image import Image, image_of, stored_bytes
-from firkin.oci.manifest import Index, parse_manifest
+from firkin.oci.manifest import Index, Manifest, parse_manifest
+from firkin.oci.platform import Platform
 from firkin.oci.reference import Reference, parse_reference
+from firkin.store.facts import Documents, damaged_image
 from firkin.store.images import StoredImage
 from firkin.store.store import Store
 
-SHORTEST_ID = 4
 _HEX = frozenset("0123456789abcdef")
 _SHOWN = 5
 
 
 class Found(msgspec.Struct, frozen=True):
-    """An image of the store: what was asked for, the images in it, their index if there is one.
+    """An image of the store, as something that was asked for.
 
-    `names` are all names of `root`. `removes` are the names (or, of images without one, the digests) to remove when the
-    user asks to remove this. `by_name`: the user gave a name, not an id or a digest.
+    `root` is what the name or digest means: a manifest, or an index (`index`); `images` are all images in it that are
+    here, and `image` is the one of them that it shows: this machine's platform, or the one that was asked for.
+
+    `names` are all tags (NAME:TAG) of this image, `digests` its digest names (NAME@DIGEST), in canonical spelling.
+    `removes` are the names (or, of images without one, the digests) to remove when the user asks to remove this.
+    `by_name`: the user gave a name, not an id or a digest.
     """
 
     names: tuple[str, ...]
     root: Descriptor
     images: tuple[Image, ...]
     index: Index | None
-    created: str = ""
+    image: Image
+    digests: tuple[str, ...] = ()
     removes: tuple[str, ...] = ()
     by_name: bool = False
 
     @property
+    def id(self) -> Digest:
+        """The image id: the digest of the configuration."""
+        return self.image.config.digest
+
+    @property
+    def created(self) -> str:
+        """When the image was made, as its configuration says: a time of RFC 3339, or ""."""
+        return self.image.config.created
+
+    @property
     def size_bytes(self) -> int:
-        """The bytes that a registry holds for it."""
+        """The bytes that a registry holds for all that is here of it."""
         return stored_bytes(self.images, self.index)
 
 
@@ -68,46 +90,57 @@ class _Holding(NamedTuple):
     image: Descriptor
     entry: StoredImage
 
+    @property
+    def is_id(self) -> bool:
+        return self.rank in (1, 3)
 
-def find_image(store: Store, text: str) -> Found:
-    """Return the image that a name, an id or a digest means.
+
+def find_image(store: Store, text: str, platform: Platform | None = None) -> Found:
+    """Return the image that a name, an id or a digest means; of several platforms, this machine's (or `platform`).
 
     An id or a digest removes all names of the images that have it. The digest of a single platform removes the names of
     the images that contain it, unless a name points to it alone. `NAME@DIGEST` removes only names of that repository.
 
-    Raises UsageError: `no-image` if there is none, `ambiguous-id` if a short id fits several. StoreError when
-    the image is damaged.
+    Raises UsageError: `no-image` if there is none, `ambiguous-id` if a short id fits several, `platform-absent` if the
+    image is not there for `platform`, `reference` for what can be no name. StoreError when the image is damaged.
     """
-    entries = store.images.entries()
-    digest, reference = whole_digest(text), _reference(text)
-    if digest is None and reference is not None and reference.digest is None:
-        found = _named(store, entries, reference)
-        if found is not None:
-            return found
-    held = _holdings(store, entries)
-    if reference is not None and reference.digest is not None:
-        digest = digest or reference.digest
-        held = _of_repository(held, reference)
-    best = _best(held, digest or _completed(text, held))
+    entries, documents = store.images.entries(), Documents(store)
+    try:
+        return _found(store, documents, entries, text, platform)
+    finally:
+        documents.remember()
+
+
+def _found(
+    store: Store, documents: Documents, entries: Sequence[StoredImage], text: str, platform: Platform | None
+) -> Found:
+    reference = None if whole_digest(text) else _reference(text)
+    if reference is not None and reference.digest is None:
+        named = next((entry for entry in entries if entry.name == str(reference)), None)
+        if named is not None:
+            found = _described(store, documents, entries, named.descriptor, text, platform)
+            return msgspec.structs.replace(found, removes=(named.name,), by_name=True)
+    best = _meant(_holdings(documents, entries), text, reference)
     if not best:
-        raise UsageError(
-            f"no image `{text}` in the store {store.layout.root}", code="no-image",
-            hints=(Hint.of("images"),),
-        )  # fmt: skip
+        _check(text)
+        raise UsageError(f"No such image: {text}", code="no-image", hints=(Hint.of("images"),))
     removes = dict.fromkeys(holding.entry.name or holding.entry.descriptor.digest for holding in best)
-    return msgspec.structs.replace(_described(store, entries, best[-1].image), removes=tuple(removes))
+    found = _described(store, documents, entries, best[-1].image, text, platform)
+    return msgspec.structs.replace(found, removes=tuple(removes))
+
+
+def _meant(held: list[_Holding], text: str, reference: Reference | None) -> list[_Holding]:
+    """Return what a digest, a name with a digest or the beginning of a digest means."""
+    if reference is not None and reference.digest is not None:
+        return _best(_of_repository(held, reference), reference.digest)
+    return _best(held, whole_digest(text) or _completed(text, held))
 
 
 def nearest_name(store: Store, text: str) -> str | None:
     """Return the name in the store that is nearest to the text, in its short spelling."""
     from firkin.text import nearest
 
-    return nearest(text, [familiar(entry.name) for entry in store.images.entries() if entry.name])
-
-
-def describe(store: Store, entries: Sequence[StoredImage]) -> Found:
-    """Return everything about an image of the store; `entries` are all entries with its digest, at least one."""
-    return _described(store, entries, entries[0].descriptor)
+    return nearest(text, [familiar(entry.name) for entry in store.images.entries() if entry.is_tag])
 
 
 def _reference(text: str) -> Reference | None:
@@ -118,12 +151,14 @@ def _reference(text: str) -> Reference | None:
         return None
 
 
-def _named(store: Store, entries: Sequence[StoredImage], name: Reference) -> Found | None:
-    for entry in entries:
-        if entry.name == str(name):
-            found = _described(store, entries, entry.descriptor)
-            return msgspec.structs.replace(found, removes=(entry.name,), by_name=True)
-    return None
+def _check(text: str) -> None:
+    """Raise UsageError for a text that can be neither a name nor a digest."""
+    if text.startswith("sha256:") or whole_digest(text) is not None:
+        return
+    try:
+        parse_reference(text)
+    except ValueError as error:
+        raise UsageError(str(error), code="reference-format") from None
 
 
 def _of_repository(held: Sequence[_Holding], reference: Reference) -> list[_Holding]:
@@ -138,51 +173,83 @@ def _best(held: Sequence[_Holding], digest: Digest | None) -> list[_Holding]:
     return [holding for holding in meant if holding.rank == rank]
 
 
-def _holdings(store: Store, entries: Sequence[StoredImage]) -> list[_Holding]:
+def _holdings(documents: Documents, entries: Sequence[StoredImage]) -> list[_Holding]:
     held: list[_Holding] = []
     for entry in entries:
         root = entry.descriptor
         held.append(_Holding(root.digest, 0, root, entry))
         try:
-            images, index = _images(store, root)
-        except (StoreError, ValueError):
+            for shown in documents.here(root):
+                part = shown.manifest
+                own = part.digest == root.digest
+                if not own:
+                    held.append(_Holding(part.digest, 2, part, entry))
+                held.append(_Holding(shown.facts.id, 1 if own else 3, part, entry))
+        except StoreError:
             continue  # a damaged image must not keep others from being found
-        for image in images:
-            part = root if index is None else image.manifest.descriptor
-            held.append(_Holding(part.digest, 0 if index is None else 2, part, entry))
-            held.append(_Holding(image.config.digest, 1 if index is None else 3, part, entry))
     return held
 
 
 def _completed(text: str, held: Sequence[_Holding]) -> Digest | None:
-    """Return the digest that begins with the text; raises UsageError (`ambiguous-id`) when there are several."""
+    """Return the digest that begins with the text, an id before others; raises UsageError if there are several."""
     start = text.removeprefix("sha256:")
-    if not SHORTEST_ID <= len(start) < 64 or not _HEX.issuperset(start):
+    if not 0 < len(start) < 64 or not _HEX.issuperset(start):
         return None
-    matches = tuple(dict.fromkeys(item.digest for item in held if item.digest.partition(":")[2].startswith(start)))
+
+    def beginning(wanted: Callable[[_Holding], bool]) -> tuple[Digest, ...]:
+        whole = (item.digest for item in held if wanted(item) and item.digest.partition(":")[2].startswith(start))
+        return tuple(dict.fromkeys(whole))
+
+    matches = beginning(lambda item: item.is_id) or beginning(lambda item: True)
     if len(matches) > 1:
         listed = ", ".join(matches[:_SHOWN]) + (", …" if len(matches) > _SHOWN else "")
         raise UsageError(
-            f"`{text}` is the beginning of {len(matches)} digests", code="ambiguous-id",
+            f"ambiguous reference: `{text}` is the beginning of {len(matches)} ids", code="ambiguous-id",
             hints=(f"write more of the one that you mean: {listed}",),
         )  # fmt: skip
     return matches[0] if matches else None
 
 
-def _described(store: Store, entries: Sequence[StoredImage], root: Descriptor) -> Found:
-    same = [entry for entry in entries if entry.descriptor.digest == root.digest]
-    images, index = _images(store, root)
-    created = next((entry.created for entry in same if entry.created), images[0].config.created if images else "")
-    return Found(tuple(entry.name for entry in same if entry.name), root, images, index, created)
+def _described(
+    store: Store, documents: Documents, entries: Sequence[StoredImage], root: Descriptor, text: str,
+    platform: Platform | None,
+) -> Found:  # fmt: skip
+    host = this_platform()
+    shown = documents.shown(root, platform or host, strict=platform is not None)
+    if shown is None:
+        here = ", ".join(str(part.facts.platform) for part in documents.here(root))
+        raise UsageError(
+            f"image with reference {text} was found but does not provide the specified platform ({platform})",
+            code="platform-absent", hints=(f"what is here of it is for {here}",),
+        )  # fmt: skip
+    images = {part.manifest.digest: read_image(store, part.manifest) for part in documents.here(root)}
+    same = [entry for entry in entries if _shows(documents, entry, host, shown.facts.id)]
+    return Found(
+        tuple(entry.name for entry in same if entry.is_tag), root, tuple(images.values()), _read_index(store, root),
+        images[shown.manifest.digest], tuple(entry.name for entry in same if entry.is_digest_name),
+    )  # fmt: skip
 
 
-def _images(store: Store, descriptor: Descriptor) -> tuple[tuple[Image, ...], Index | None]:
-    document = parse_manifest(store.blobs.read(descriptor.digest), descriptor.media_type)
-    if isinstance(document, Index):
-        # A pulled index may name platforms that were not pulled with it.
-        here = [item for item in document.manifests if store.blobs.size(item.digest) is not None]
-        return tuple(image for item in here for image in _images(store, item)[0]), document
+def _read_index(store: Store, root: Descriptor) -> Index | None:
+    document = parse_manifest(store.blobs.read(root.digest), root.media_type)
+    return document if isinstance(document, Index) else None
+
+
+def _shows(documents: Documents, entry: StoredImage, host: Platform, id: str) -> bool:
+    """Say whether an entry stands for the image with this id."""
     try:
-        return (image_of(parse_config(store.blobs.read(document.config.digest)), document),), None
+        shown = documents.shown(entry.descriptor, host)
+    except StoreError:
+        return False
+    return shown is not None and shown.facts.id == id
+
+
+def read_image(store: Store, manifest: Descriptor) -> Image:
+    """Read and verify a manifest of the store and its configuration; raises StoreError."""
+    try:
+        document = parse_manifest(store.blobs.read(manifest.digest), manifest.media_type)
+        if not isinstance(document, Manifest):
+            raise ValueError("an index stands where a manifest was")
+        return image_of(parse_config(store.blobs.read(document.config.digest)), document)
     except ValueError as error:
-        raise StoreError(f"image {descriptor.digest} in the store is damaged: {error}", code="image-damaged") from error
+        raise damaged_image(manifest.digest, error) from error

@@ -16,6 +16,7 @@ from firkin.layer.compress import Buffer, iter_decompressed
 from firkin.layer.index import IndexWriter, index_tar
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.layer.stream import LayerDigests, Sink, write_tar
+from firkin.layer.tar import TarReader
 from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, finish, new_hasher
@@ -73,6 +74,29 @@ def index_blob(
     """
     verified = verified_blob(chunks, descriptor, blob_sink)
     return read_tar(verified, descriptor, diff_id, lambda tar: index_tar(tar, writer, limits))[1]
+
+
+def measure_blob(
+    chunks: Iterable[bytes],
+    descriptor: Descriptor,
+    diff_id: str | None,
+    blob_sink: BlobSink | None = None,
+    limits: UnpackLimits = UNPACK_LIMITS,
+) -> tuple[int, DiffID]:
+    """Read a layer blob to its end without unpacking it; return the bytes that it unpacks to, and its diff_id.
+
+    Verifies and writes `blob_sink` as `unpack_blob` does: so a layer that is only to be kept is checked, measured and
+    kept in one pass. The size is `TarReader.unpacked_bytes`. Raises ValueError.
+    """
+
+    def measure(tar: Iterable[bytes]) -> int:
+        reader = TarReader(tar, limits)
+        while reader.next_member() is not None:
+            pass
+        reader.drain()
+        return reader.unpacked_bytes
+
+    return read_tar(verified_blob(chunks, descriptor, blob_sink), descriptor, diff_id, measure)
 
 
 def recompress_blob(

@@ -38,6 +38,16 @@ class Entry(msgspec.Struct, frozen=True):
     xattrs: tuple[tuple[str, bytes], ...] = ()
     inode: tuple[int, int] | None = None
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """What docker counts of it for the size of a layer: a file's size, holes included, or the length of a target.
+
+        A hard link counts once, which is the caller's business. Mirrors: moby daemon/internal/directory Size.
+        """
+        if self.kind == "file":
+            return self.size
+        return len(self.target.encode("utf-8", "surrogateescape"))
+
 
 Content = str | bytes
 """A regular file's bytes: an absolute path on this machine to read them from (never followed if it is

@@ -69,6 +69,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     entries: int
     implied: tuple[bytes, ...]
     named_root: bool
+    size_bytes: int
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -158,7 +159,8 @@ def _understand(answer: bytes) -> tuple[Unpacked, DiffID]:
         raise _gone() from None
     if isinstance(said, Done):
         root = Entry("dir") if said.named_root else None
-        return Unpacked(said.entries, tuple(map(os.fsdecode, said.implied)), (), root), DiffID(said.diff_id)
+        unpacked = Unpacked(said.entries, tuple(map(os.fsdecode, said.implied)), (), root, said.size_bytes)
+        return unpacked, DiffID(said.diff_id)
     text = os.fsdecode(said.text)
     hints = tuple(map(_decoded, said.hints))
     if said.kind == "limit":
@@ -328,7 +330,7 @@ def _unpack(message: bytes, fds: list[int]) -> None:
             with open(index[0], "wb") as file:
                 writer.write(file)
         implied = tuple(map(os.fsencode, unpacked.implied))
-        done = Done(diff_id, unpacked.entries, implied, unpacked.root is not None)
+        done = Done(diff_id, unpacked.entries, implied, unpacked.root is not None, unpacked.size_bytes)
         _write_all(answer, msgspec.msgpack.encode(done))
     except BaseException as error:  # noqa: BLE001  the process's top: any error becomes its answer
         _answer(answer, error)

@@ -35,7 +35,8 @@ class Sink(Protocol):
 
 class LayerDigests(msgspec.Struct, frozen=True):
     """The result of a layer: `digest` and `size` of the blob, `diff_id` and length of its tar, and
-    `entries`, the number of members (whiteouts and opaque markers included)."""
+    `entries`, the number of members (whiteouts and opaque markers included). `unpacked_bytes` is what the files take
+    (Entry.unpacked_bytes)."""
 
     diff_id: DiffID
     digest: Digest
@@ -43,6 +44,7 @@ class LayerDigests(msgspec.Struct, frozen=True):
     uncompressed_size: int
     entries: int
     compression: Compression
+    unpacked_bytes: int
 
 
 def write_layer(
@@ -64,7 +66,7 @@ def write_layer(
     pipe = _Pipe(sink, new_encoder(compression, level), threads)
     try:
         tar = _TarWriter(pipe)
-        entries = 0
+        entries = unpacked = 0
         put, header = tar.put, tar.header
         for change in changes:
             entries += 1
@@ -73,6 +75,7 @@ def write_layer(
                 raise ValueError(f"a layer cannot hold {path!r}: it leads out of the root, or is no path")
             if type(change) is Put:
                 put(change, clamp_mtime_s)
+                unpacked += 0 if change.link else change.entry.unpacked_bytes
             elif type(change) is Remove:
                 header(encode_whiteout(path))
             else:
@@ -84,7 +87,7 @@ def write_layer(
         diff_id, digest, size, total = pipe.finish()
     finally:
         pipe.close()
-    return LayerDigests(DiffID(diff_id), digest, size, total, entries, compression)
+    return LayerDigests(DiffID(diff_id), digest, size, total, entries, compression, unpacked)
 
 
 def write_tar(
@@ -95,7 +98,7 @@ def write_tar(
     level: int | None = None,
     threads: int = 2,
 ) -> LayerDigests:
-    """Write a tar as it is, byte for byte, as a layer blob of another compression; its `entries` are not counted.
+    """Write a tar as it is, byte for byte, as a layer blob of another compression; its members are not counted.
 
     Raises what the iterator raises, and OSError.
     """
@@ -108,7 +111,7 @@ def write_tar(
         diff_id, digest, size, total = pipe.finish()
     finally:
         pipe.close()
-    return LayerDigests(DiffID(diff_id), digest, size, total, 0, compression)
+    return LayerDigests(DiffID(diff_id), digest, size, total, 0, compression, 0)
 
 
 class _TarWriter:

@@ -134,6 +134,8 @@ class TarReader:
         self._bytes_left = limits.size_bytes or _MAX_SIZE << 20
         self._entries_left = limits.entries or _MAX_SIZE
         self._stream_left = self._bytes_left + _SLACK  # includes headers and padding
+        self.unpacked_bytes = 0
+        """What the members so far unpack to (Entry.unpacked_bytes); a path that an archive has twice counts twice."""
 
     @property
     def offset(self) -> int:
@@ -149,7 +151,9 @@ class TarReader:
         if member is not None:
             self._stream_left += _SLACK_OF_MEMBER
             self._entries_left -= 1
-            self._bytes_left -= member.entry.size  # holes included: they become zeros of a layer
+            entry = member.entry
+            self._bytes_left -= entry.size  # holes included: they become zeros of a layer
+            self.unpacked_bytes += entry.unpacked_bytes
             if self._bytes_left < 0 or self._entries_left < 0:
                 self._too_large()
         return member

@@ -42,13 +42,14 @@ class Unpacked(msgspec.Struct, frozen=True):
 
     `implied` are directories that the layer needs and does not name, and that hide none below (the caller may give
     them the attributes they have there). `skipped` has (path, why) of files that this machine did not let us make.
-    `root` is the root's own entry, if the layer has one.
+    `root` is the root's own entry, if the layer has one. `size_bytes` is that of its files (Entry.unpacked_bytes).
     """
 
     entries: int
     implied: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     root: Entry | None = None
+    size_bytes: int = 0
 
 
 def unpack_layer(
@@ -77,7 +78,7 @@ def unpack_layer(
             except OSError as error:
                 raise unmakable(member.name, error) or error from None
         reader.drain()
-        return unpacker.end()
+        return msgspec.structs.replace(unpacker.end(), size_bytes=reader.unpacked_bytes)
 
 
 class _Unpacker:

@@ -46,6 +46,10 @@ class Reference(msgspec.Struct, frozen=True):
             text = text.removeprefix("library/") if text.count("/") == 1 else text
         return text
 
+    def pinned(self, digest: Digest) -> Reference:
+        """Return the name of a digest in this repository: `NAME@DIGEST`, without a tag."""
+        return Reference(self.registry, self.repository, "", digest)
+
     @property
     def identifier(self) -> str:
         """The part that a request to a registry names: the digest if there is one, else the tag."""

@@ -44,6 +44,7 @@ from typing import NamedTuple
 
 from firkin.linux.folders import remove_tree
 from firkin.oci.digest import Digest
+from firkin.store.facts import forget_unused
 from firkin.store.leftovers import (
     remove_downloads,
     remove_files,
@@ -105,6 +106,8 @@ def prune(
         freed += remove_downloads(store, limit, dry)
         freed += remove_files(store, limit, dry)
         freed += remove_orphan_trees(store, limit, kept.trees, dry)
+    if not dry:
+        forget_unused(store)
     return Pruned(tuple(freed), tally.result())
 
 

@@ -1,8 +1,18 @@
 """Named images: the index.json of the store's OCI layout. Does I/O.
 
-Tags are where other tools look for them: each name has an entry in `manifests`, annotated with
+Names are where other tools look for them: each has an entry in `manifests`, annotated with
 `org.opencontainers.image.ref.name` (the familiar name) and `io.containerd.image.name` (the full name, as containerd
 and buildx write it). A change takes a lock, writes a temporary file and renames it.
+
+There are three kinds of entries, as in docker's reference store:
+
+* a **tag** (`docker.io/library/app:1`) points to what the registry's tag points to: a manifest, or an index, of which
+  often only one platform is here;
+* a **digest name** (`docker.io/library/app@sha256:...`) says that a registry's repository has (or had) this document:
+  pull and push make it beside the tag (`pinned=True`). It always points to the document with that digest;
+* an entry **without a name** keeps an image that was built without one, or that lost its last name to another.
+
+What an image *is* (its id, its platform here) is in images/find.py.
 """
 
 from __future__ import annotations
@@ -28,11 +38,19 @@ CREATED = "org.opencontainers.image.created"
 
 
 class StoredImage(msgspec.Struct, frozen=True):
-    """A manifest or index of the store, and one name of it ("" for an image without a name)."""
+    """A manifest or index of the store, and one name of it: NAME:TAG, NAME@DIGEST, or "" for an image without one."""
 
     name: str
     descriptor: Descriptor
     created: str = ""
+
+    @property
+    def is_tag(self) -> bool:
+        return bool(self.name) and "@" not in self.name
+
+    @property
+    def is_digest_name(self) -> bool:
+        return "@" in self.name
 
 
 class Images:
@@ -45,10 +63,7 @@ class Images:
 
     def entries(self) -> tuple[StoredImage, ...]:
         """Return every entry, in the order in which they were added."""
-        return tuple(
-            StoredImage(_name(item), _bare(item), dict(item.annotations).get(CREATED, ""))
-            for item in self._read().manifests
-        )
+        return tuple(map(_stored, self._read().manifests))
 
     def find(self, reference: Reference) -> Descriptor | None:
         """Return the image that a reference names here: by its digest if it has one, else by its tag, as in FROM."""
@@ -61,33 +76,35 @@ class Images:
                 return image.descriptor
         return None
 
-    def tag(self, descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> None:
+    def tag(
+        self, descriptor: Descriptor, names: tuple[Reference, ...], created: str = "", *, pinned: bool = False
+    ) -> None:
         """Make all names point to the image; when that fails, no name is changed.
 
-        Without names the image gets one entry without a name. Raises StoreError if its manifest is not in the store.
+        A name with a digest becomes a digest name; with `pinned` each repository gets one as well (for pull and push).
+        Without names the image gets one entry without a name. An image that loses its last name keeps an entry without
+        one. Raises StoreError if the document is not in the store, ValueError for the digest of another document.
         """
+        wanted = _entries_of(descriptor.digest, names, pinned)
         with locked(self._lock):
             if not os.path.exists(self._layout.blob_path(descriptor.digest)):
                 raise StoreError(
                     f"image {descriptor.digest} is not in the store any more", code="image-gone",
                     hints=("it was removed at this moment; build or pull it again",),
-                )
-            index = self._read()
-            wanted = {str(name) for name in names}
-            kept = [
-                item
-                for item in index.manifests
-                if _name(item) not in wanted
-                and not (not _name(item) and item.digest == descriptor.digest)
-            ]
-            for name in names or (None,):
-                annotations: list[tuple[str, str]] = []
-                if created:
-                    annotations.append((CREATED, created))
-                if name is not None:
-                    annotations += [(FULL_NAME, str(name)), (REF_NAME, name.familiar)]
+                )  # fmt: skip
+            kept, lost = [], []
+            for item in self._read().manifests:
+                name = _name(item)
+                if name in wanted:
+                    lost.append(item)
+                elif name or item.digest != descriptor.digest:
+                    kept.append(item)
+            for name, reference in wanted.items() or (("", None),):
+                annotations: list[tuple[str, str]] = [(CREATED, created)] if created else []
+                if reference is not None:
+                    annotations += [(FULL_NAME, name), (REF_NAME, reference.familiar)]
                 kept.append(msgspec.structs.replace(descriptor, annotations=tuple(annotations)))
-            self._write(kept)
+            self._write(_with_nameless(kept, lost))
 
     def untag(self, names: tuple[str, ...]) -> tuple[StoredImage, ...]:
         """Remove names (canonical) or digests; returns the removed entries."""
@@ -96,7 +113,7 @@ class Images:
             kept = []
             for item in self._read().manifests:
                 if _name(item) in names or item.digest in names:
-                    gone.append(StoredImage(_name(item), _bare(item)))
+                    gone.append(_stored(item))
                 else:
                     kept.append(item)
             if gone:
@@ -144,6 +161,34 @@ class Images:
             write_atomically(self._path, index.raw, self._layout.scratch)
         except OSError as error:
             raise store_error("cannot write the list of images", error) from error
+
+
+def _entries_of(digest: Digest, names: tuple[Reference, ...], pinned: bool) -> dict[str, Reference]:
+    """Return the names that entries get, in their canonical spelling. Raises ValueError."""
+    wanted = {}
+    for name in names:
+        if name.digest not in (None, digest):
+            raise ValueError(f"`{name}` cannot name {digest}")
+        plain = name if name.digest is None else name.pinned(digest)
+        wanted[str(plain)] = plain
+    for name in names if pinned else ():
+        wanted[str(name.pinned(digest))] = name.pinned(digest)
+    return wanted
+
+
+def _with_nameless(kept: list[Descriptor], lost: list[Descriptor]) -> list[Descriptor]:
+    """Return the entries, with one more for each image that would have none otherwise."""
+    have = {item.digest for item in kept}
+    for item in lost:
+        if item.digest not in have:
+            have.add(item.digest)
+            created = tuple((key, value) for key, value in item.annotations if key == CREATED)
+            kept.append(msgspec.structs.replace(item, annotations=created))
+    return kept
+
+
+def _stored(item: Descriptor) -> StoredImage:
+    return StoredImage(_name(item), _bare(item), dict(item.annotations).get(CREATED, ""))
 
 
 def _name(item: Descriptor) -> str:

@@ -1,7 +1,7 @@
 """The store's directories, version, locks and scratch space. Does I/O.
 
     ROOT/
-      version               "2\n"; an earlier store is converted, a later one is refused (store/versions.py)
+      version               "3\n"; an earlier store is converted, a later one is refused (store/versions.py)
       oci/                  an OCI image layout that other tools can read in place
         oci-layout, index.json, blobs/sha256/HEX
       trees/ID/fs           an unpacked layer: an overlay diff directory (whiteouts are 0:0 devices)
@@ -252,7 +252,11 @@ def _convert_1(layout: StoreLayout) -> None:
     os.makedirs(layout.references, mode=0o755, exist_ok=True)
 
 
-CONVERSIONS: dict[int, Callable[[StoreLayout], None]] = {1: _convert_1}
+def _convert_2(layout: StoreLayout) -> None:
+    """Version 3 has more tables and, in its list of images, names with a digest; a firkin of version 2 reads these."""
+
+
+CONVERSIONS: dict[int, Callable[[StoreLayout], None]] = {1: _convert_1, 2: _convert_2}
 """The conversion of a store's files to the next version, by their present version."""
 
 

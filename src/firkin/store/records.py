@@ -6,7 +6,7 @@ which layer a record stands for and when it was last used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -125,6 +125,25 @@ class Records(Database):
                     blob.descriptor.media_type,
                 ),
             )
+
+    # Sizes of layers
+
+    def layer_sizes(self, diff_ids: Iterable[str] | None = None) -> dict[str, int]:
+        """Return the bytes that layers unpack to, of those that are known (None: of all)."""
+        if diff_ids is None:
+            rows = self.query("SELECT diff_id, size FROM layer_sizes")
+        else:
+            wanted = dict.fromkeys(diff_ids)
+            rows = [
+                row for diff_id in wanted
+                for row in self.query("SELECT diff_id, size FROM layer_sizes WHERE diff_id = ?", (diff_id,))
+            ]  # fmt: skip
+        return {str(diff_id): int(number(size)) for diff_id, size in rows}
+
+    def add_layer_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Note what layers unpack to, by their diff_id; the caller has verified both."""
+        with self.transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO layer_sizes (diff_id, size) VALUES (?, ?)", sizes.items())
 
     def forget_layer(self, layer: str) -> None:
         """Remove all records of steps that stand for a layer, e.g. because its blob is gone."""

@@ -56,9 +56,21 @@ CREATE TABLE names (
     PRIMARY KEY (name, platform)
 ) WITHOUT ROWID;
 """
+_IMAGES = """
+CREATE TABLE layer_sizes (
+    diff_id TEXT PRIMARY KEY,
+    size INTEGER NOT NULL          -- bytes that the layer unpacks to; layer/tar.py says what counts
+) WITHOUT ROWID;
+CREATE TABLE documents (           -- what lists of images need of manifests and indexes; store/facts.py
+    digest TEXT PRIMARY KEY,
+    stamp TEXT NOT NULL,           -- sizes and times of the files that the facts were read from
+    facts BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+SCHEMA += _IMAGES
 
 _VERSION_1 = 849229820  # `user_version` of version 1: a checksum of the text of its tables
-MIGRATIONS: dict[int, tuple[int, str]] = {_VERSION_1: (2, "")}
+MIGRATIONS: dict[int, tuple[int, str]] = {_VERSION_1: (2, ""), 2: (3, _IMAGES)}
 """By `user_version` of a database: the next version's number, and the statements that lead to it."""
 
 

@@ -14,7 +14,7 @@ Caches with their own version (digests of contexts, indexes of layers) are not c
 
 from __future__ import annotations
 
-STORE_VERSION = 2
-FORMAT = "8c2a1c61af9c9c698dc4dd7bf145ecf77be0dec012b3f45bb29ee534cef2fde6"
+STORE_VERSION = 3
+FORMAT = "19b406d3b478355ea4cd38af55a23ca79aab3100227d04c614fe6ea0d902151e"
 """Digest of tables and layout; a test compares it, so that nobody changes them without a new version."""
 DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "references", "tmp")

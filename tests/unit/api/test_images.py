@@ -44,11 +44,11 @@ def test_images_are_listed_with_all_their_names(root: str) -> None:
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda root: firkin.tag("nothing", "x", root=root), "no image `nothing`"),
+    (lambda root: firkin.tag("nothing", "x", root=root), "No such image: nothing"),
     (lambda root: firkin.tag("app:1", root=root), "needs a name"),
     (lambda root: firkin.tag("app:1", "a@sha256:" + "0" * 64, root=root), "has a digest"),
     (lambda root: firkin.tag("app:1", "UPPER", root=root), "UPPER"),
-    (lambda root: firkin.push("nothing", root=root), "no image `nothing`"),
+    (lambda root: firkin.push("nothing", root=root), "No such image: nothing"),
     (lambda root: firkin.push(firkin.list_images(root=root)[0].digest, root=root), "does not say where to push"),
     (lambda root: firkin.pull("app", platform="a/b/c/d", root=root), "invalid `platform`"),
     (lambda root: firkin.pull("sha256:" + "0" * 64, root=root), "is a digest, not a name"),
@@ -92,7 +92,7 @@ def test_a_value_of_another_type_is_refused_by_the_name_of_its_argument(
 
 
 def test_hints_are_in_the_words_of_the_api(tmp_path: Path) -> None:
-    with pytest.raises(errors.UsageError, match="no image `app:1`") as caught:
+    with pytest.raises(errors.UsageError, match="No such image: app:1") as caught:
         firkin.tag("app:1", "app:2", root=tmp_path / "store")
     assert caught.value.hints == ("`firkin.list_images()` returns what is in the store",)
 

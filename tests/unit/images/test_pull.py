@@ -90,7 +90,7 @@ def test_a_failed_download_leaves_nothing(store: Store, registry: FakeRegistry) 
     assert store.images.entries() == ()
     assert store.blobs.size(image.layers[1].descriptor.digest) is None
     assert not [name for _, _, files in os.walk(store.layout.scratch) for name in files]
-    with pytest.raises(UsageError, match="no image"):
+    with pytest.raises(UsageError, match="No such image"):
         find_image(store, f"{registry.host}/app:1")
 
 

@@ -17,8 +17,8 @@ def test_names_point_to_the_image_and_leave_the_one_before(store: Store) -> None
     tag_image(store, find_image(store, "app:1"), (read_tag("app:2"), read_tag("example.com/app")))
     for name in ("app:1", "app:2", "example.com/app"):
         assert find_image(store, name).root.digest == first.manifest.digest
-    with pytest.raises(Exception, match="no image"):
-        find_image(store, second.manifest.digest)
+    assert find_image(store, second.manifest.digest).names == (), "it stays, without a name"
+    assert [entry.name.rpartition("/")[2] for entry in store.images.entries()] == ["app:1", "app:2", "app:latest", ""]
 
 
 def test_a_part_of_an_index_and_an_id_get_names_as_well(store: Store) -> None:

@@ -81,7 +81,8 @@ def test_round_trip(
     )
     assert teed.getvalue() == blob
     assert diff_id == digests.diff_id
-    assert unpacked == Unpacked(digests.entries)
+    assert unpacked == Unpacked(digests.entries, size_bytes=digests.unpacked_bytes)
+    assert digests.unpacked_bytes
     wanted = [plain(change) for change in iter_upper_changes(str(source))]
     assert [plain(change) for change in iter_upper_changes(str(root))] == wanted
     assert [plain(change) for change in seen] == wanted

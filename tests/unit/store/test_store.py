@@ -21,6 +21,7 @@ from firkin.oci.digest import DiffID, Digest, digest_of
 from firkin.oci.manifest import Manifest, encode_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.gc import prune
+from firkin.store.images import StoredImage
 from firkin.store.records import LayerBlob
 from firkin.store.store import Store
 
@@ -146,11 +147,45 @@ def image(store: Store, text: bytes) -> Descriptor:
 
 def test_a_name_moves_and_the_old_image_loses_it(store):
     name = parse_reference("app:1")
-    store.images.tag(image(store, b"{}"), (name,))
-    second = image(store, b"{ }")
+    first, second = image(store, b"{}"), image(store, b"{ }")
+    store.images.tag(first, (name,), "2001-01-01T00:00:00Z")
     store.images.tag(second, (name,))
     assert store.images.find(name) == second
-    assert len(store.images.entries()) == 1
+    assert store.images.entries() == (
+        StoredImage("docker.io/library/app:1", second), StoredImage("", first, "2001-01-01T00:00:00Z"),
+    )  # fmt: skip
+    store.images.tag(first, (name,))
+    assert [(entry.name[-5:], entry.descriptor) for entry in store.images.entries()] == [("app:1", first), ("", second)]
+
+
+def test_an_image_with_another_name_left_needs_no_entry_without_one(store):
+    first, second = image(store, b"{}"), image(store, b"{ }")
+    store.images.tag(first, (parse_reference("app:1"), parse_reference("app:2")))
+    store.images.tag(second, (parse_reference("app:1"),))
+    assert [entry.name[-5:] for entry in store.images.entries()] == ["app:2", "app:1"]
+    store.images.tag(second, (parse_reference("app:1"), parse_reference("app:2")))
+    assert [entry.name[-5:] for entry in store.images.entries()] == ["app:1", "app:2", ""]
+
+
+def test_digest_names_stand_beside_tags_and_outlive_them(store):
+    first, second = image(store, b"{}"), image(store, b"{ }")
+    name = parse_reference("r.io/app:1")
+    store.images.tag(first, (name,), pinned=True)
+    store.images.tag(second, (name,), pinned=True)
+    store.images.tag(second, (name,), pinned=True)
+    found = [(entry.name, entry.is_tag, entry.is_digest_name, entry.descriptor) for entry in store.images.entries()]
+    assert found == [
+        (f"r.io/app@{first.digest}", False, True, first),
+        ("r.io/app:1", True, False, second),
+        (f"r.io/app@{second.digest}", False, True, second),
+    ]
+    assert store.images.find(parse_reference(f"r.io/app@{first.digest}")) == first
+    store.images.tag(first, (parse_reference(f"other:1@{first.digest}"),))
+    assert store.images.entries()[-1].name == f"docker.io/library/other@{first.digest}"
+    with pytest.raises(ValueError, match="cannot name"):
+        store.images.tag(second, (parse_reference(f"r.io/app@{first.digest}"),))
+    (gone,) = store.images.untag((f"r.io/app@{first.digest}",))
+    assert gone.name == f"r.io/app@{first.digest}"
 
 
 def test_two_processes_naming_images_lose_none(store):

@@ -11,8 +11,7 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
 from firkin.cli.store import open_store, say
 from firkin.errors import StoreError, UsageError
-from firkin.images.find import Found
-from firkin.images.list import list_images
+from firkin.images.list import Listed, list_images
 from firkin.images.names import familiar, repository_and_tag
 
 USAGE = "[OPTIONS] [NAME]"
@@ -37,7 +36,7 @@ class Row(NamedTuple):
     """One name of one image; "" for an image without one."""
 
     name: str
-    found: Found
+    found: Listed
 
 
 def run(invocation: Invocation) -> int:
@@ -47,11 +46,11 @@ def run(invocation: Invocation) -> int:
         raise UsageError("`firkin images` takes one name")
     store, _ = open_store(invocation)
     with store:
-        rows = _rows(list_images(store, _warn, *arguments.operands))
+        rows = _rows(list_images(store, _warn, sizes=False), arguments.operands)
     if arguments.flag("names"):
         write_out("".join(f"{familiar(row.name)}\n" for row in rows if row.name))
     elif arguments.flag("quiet"):
-        write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row.found.root.digest for row in rows)))
+        write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row.found.id for row in rows)))
     elif arguments.flag("json"):
         write_out("".join(msgspec.json.encode(_document(row)).decode() + "\n" for row in rows))
     else:
@@ -59,8 +58,14 @@ def run(invocation: Invocation) -> int:
     return 0
 
 
-def _rows(images: tuple[Found, ...]) -> list[Row]:
-    return [Row(name, found) for found in images for name in found.names or ("",)]
+def _rows(images: tuple[Listed, ...], only: tuple[str, ...]) -> list[Row]:
+    rows = [Row(name, found) for found in images for name in found.names or found.digests[:1] or ("",)]
+    return [row for row in rows if not only or _is_wanted(row.name, only[0])]
+
+
+def _is_wanted(name: str, text: str) -> bool:
+    repository, tag = repository_and_tag(name)
+    return text in (repository, f"{repository}:{tag}", name, name.rpartition(":")[0])
 
 
 def _warn(digest: str, error: StoreError) -> None:
@@ -73,10 +78,11 @@ def _document(row: Row) -> dict[str, object]:
     return {
         "repository": repository,
         "tag": tag,
+        "id": found.id,
         "digest": found.root.digest,
         "created": found.created,
-        "size_bytes": found.size_bytes,
-        "platforms": [str(image.config.platform) for image in found.images],
+        "size_bytes": found.compressed_bytes,
+        "platforms": found.platforms,
     }
 
 
@@ -87,6 +93,7 @@ def _table(rows: list[Row], *, whole: bool) -> str:
     for name, found in rows:
         repository, tag = repository_and_tag(name)
         digest = found.root.digest if whole else found.root.digest.removeprefix("sha256:")[:12]
-        cells.append((repository, tag, digest, found.created[:19].replace("T", " "), human_size(found.size_bytes)))
+        created = found.created[:19].replace("T", " ")
+        cells.append((repository, tag, digest, created, human_size(found.compressed_bytes)))
     widths = [max(len(row[column]) for row in cells) for column in range(5)]
     return "".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() + "\n" for row in cells)
