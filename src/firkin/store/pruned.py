@@ -23,7 +23,7 @@ class Spared(msgspec.Struct, frozen=True):
 
 
 RECENT = "of use lately, or to a build that runs"
-WANTED = "part of an image with a name"
+WANTED = "part of an image"
 NEEDED = "of use to a {}"
 KEPT = "within the space to keep"
 HELD = "held by a build"

@@ -125,6 +125,21 @@ def test_what_the_build_used_stays_whatever_the_rules(store, clock):
     assert trees(store) == {"mine"}
 
 
+def test_images_that_lost_their_name_are_removed_by_the_rules(store, clock):
+    for number in range(3):
+        add_image(store, "app:1", bytes([number]) * 100 * KILO)
+        for digest in os.listdir(f"{store.layout.blobs}/sha256"):
+            place = f"{store.layout.blobs}/sha256/{digest}"
+            if os.stat(place).st_mtime > clock.now + 1:
+                os.utime(place, (clock.now, clock.now))
+        clock.now += DAY
+    assert [bool(entry.name) for entry in store.images.entries()] == [False, False, True]
+    assert is_needed(store, GcRules(max_used_bytes=350 * KILO), clock.now) is False
+    collected(store, GcRules(max_used_bytes=250 * KILO), clock.now)
+    assert [entry.name[-5:] for entry in store.images.entries()] == ["app:1"]
+    assert sum(size > KILO for _, size in store.records.query("SELECT digest, size FROM blobs")) == 2, "until it fits"
+
+
 def test_a_rule_of_age_removes_what_is_older(store, clock):
     add_layer(store, "old")
     clock.now += 10 * DAY
