@@ -92,19 +92,21 @@ class Images:
                     f"image {descriptor.digest} is not in the store any more", code="image-gone",
                     hints=("it was removed at this moment; build or pull it again",),
                 )  # fmt: skip
-            kept, lost = [], []
+            kept: list[Descriptor] = []
+            lost: list[Descriptor] = []
             for item in self._read().manifests:
                 name = _name(item)
                 if name in wanted:
                     lost.append(item)
                 elif name or item.digest != descriptor.digest:
                     kept.append(item)
+            kept += _nameless(lost, {descriptor.digest, *(item.digest for item in kept)})
             for name, reference in wanted.items() or (("", None),):
                 annotations: list[tuple[str, str]] = [(CREATED, created)] if created else []
                 if reference is not None:
                     annotations += [(FULL_NAME, name), (REF_NAME, reference.familiar)]
                 kept.append(msgspec.structs.replace(descriptor, annotations=tuple(annotations)))
-            self._write(_with_nameless(kept, lost))
+            self._write(kept)
 
     def untag(self, names: tuple[str, ...]) -> tuple[StoredImage, ...]:
         """Remove names (canonical) or digests; returns the removed entries."""
@@ -176,15 +178,11 @@ def _entries_of(digest: Digest, names: tuple[Reference, ...], pinned: bool) -> d
     return wanted
 
 
-def _with_nameless(kept: list[Descriptor], lost: list[Descriptor]) -> list[Descriptor]:
-    """Return the entries, with one more for each image that would have none otherwise."""
-    have = {item.digest for item in kept}
-    for item in lost:
-        if item.digest not in have:
-            have.add(item.digest)
-            created = tuple((key, value) for key, value in item.annotations if key == CREATED)
-            kept.append(msgspec.structs.replace(item, annotations=created))
-    return kept
+def _nameless(lost: list[Descriptor], have: set[Digest]) -> list[Descriptor]:
+    """Return an entry without a name for each image that lost its name and has no other entry."""
+    created = {item.digest: tuple(pair for pair in item.annotations if pair[0] == CREATED) for item in lost}
+    items = {item.digest: item for item in lost if item.digest not in have}
+    return [msgspec.structs.replace(item, annotations=created[digest]) for digest, item in items.items()]
 
 
 def _stored(item: Descriptor) -> StoredImage:

@@ -18,7 +18,7 @@ def test_names_point_to_the_image_and_leave_the_one_before(store: Store) -> None
     for name in ("app:1", "app:2", "example.com/app"):
         assert find_image(store, name).root.digest == first.manifest.digest
     assert find_image(store, second.manifest.digest).names == (), "it stays, without a name"
-    assert [entry.name.rpartition("/")[2] for entry in store.images.entries()] == ["app:1", "app:2", "app:latest", ""]
+    assert [entry.name.rpartition("/")[2] for entry in store.images.entries()] == ["app:1", "", "app:2", "app:latest"]
 
 
 def test_a_part_of_an_index_and_an_id_get_names_as_well(store: Store) -> None:

@@ -134,8 +134,8 @@ def test_images_that_lost_their_name_are_removed_by_the_rules(store, clock):
                 os.utime(place, (clock.now, clock.now))
         clock.now += DAY
     assert [bool(entry.name) for entry in store.images.entries()] == [False, False, True]
-    assert is_needed(store, GcRules(max_used_bytes=350 * KILO), clock.now) is False
-    collected(store, GcRules(max_used_bytes=250 * KILO), clock.now)
+    assert is_needed(store, GcRules(max_used_bytes=250 * KILO), clock.now) is False
+    collected(store, GcRules(max_used_bytes=150 * KILO), clock.now)
     assert [entry.name[-5:] for entry in store.images.entries()] == ["app:1"]
     assert sum(size > KILO for _, size in store.records.query("SELECT digest, size FROM blobs")) == 2, "until it fits"
 

@@ -152,10 +152,10 @@ def test_a_name_moves_and_the_old_image_loses_it(store):
     store.images.tag(second, (name,))
     assert store.images.find(name) == second
     assert store.images.entries() == (
-        StoredImage("docker.io/library/app:1", second), StoredImage("", first, "2001-01-01T00:00:00Z"),
+        StoredImage("", first, "2001-01-01T00:00:00Z"), StoredImage("docker.io/library/app:1", second),
     )  # fmt: skip
     store.images.tag(first, (name,))
-    assert [(entry.name[-5:], entry.descriptor) for entry in store.images.entries()] == [("app:1", first), ("", second)]
+    assert [(entry.name[-5:], entry.descriptor) for entry in store.images.entries()] == [("", second), ("app:1", first)]
 
 
 def test_an_image_with_another_name_left_needs_no_entry_without_one(store):
@@ -164,7 +164,7 @@ def test_an_image_with_another_name_left_needs_no_entry_without_one(store):
     store.images.tag(second, (parse_reference("app:1"),))
     assert [entry.name[-5:] for entry in store.images.entries()] == ["app:2", "app:1"]
     store.images.tag(second, (parse_reference("app:1"), parse_reference("app:2")))
-    assert [entry.name[-5:] for entry in store.images.entries()] == ["app:1", "app:2", ""]
+    assert [entry.name[-5:] for entry in store.images.entries()] == ["", "app:1", "app:2"]
 
 
 def test_digest_names_stand_beside_tags_and_outlive_them(store):
