@@ -43,6 +43,7 @@ Kind = Literal[
     "epoch-of-both",
     "rewrite-timestamp",
     # what the store holds
+    "builds",
     "images",
     "no-cache",
     "no-cache-or-pull",

@@ -16,7 +16,7 @@ from firkin.errors import UsageError
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.source import Source, Span
-from firkin.store.rules import GcRules
+from firkin.store.rules import GcRules, HistoryRules
 from firkin.text import parse_duration_s, parse_size
 
 
@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     unpack: UnpackLimits = UNPACK_LIMITS
     registry: RegistrySettings = RegistrySettings()
     gc: GcRules = GcRules()
+    history: HistoryRules = HistoryRules()
 
 
 class _Place(NamedTuple):
@@ -267,6 +268,21 @@ def _gc(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _GC)
 
 
+def _keep_builds(settings: Settings, value: object, place: _Place) -> Settings:
+    count = _number(value, place)
+    if count > 100_000:
+        raise place.error("must be a number up to 100000")
+    return settings._replace(history=msgspec.structs.replace(settings.history, keep_builds=count))
+
+
+def _history_size(settings: Settings, value: object, place: _Place) -> Settings:
+    return settings._replace(history=msgspec.structs.replace(settings.history, max_bytes=_size(value, place)))
+
+
+def _history(settings: Settings, value: object, place: _Place) -> Settings:
+    return _apply(settings, _table(value, place), place, _HISTORY)
+
+
 def _registry(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _REGISTRY)
 
@@ -289,15 +305,17 @@ _GC: Mapping[str, Reader] = {
     "max-used-space": _max_used_space,
     "keep-age": _keep_age,
 }
+_HISTORY: Mapping[str, Reader] = {"keep-builds": _keep_builds, "max-size": _history_size}
 _TOP: Mapping[str, Reader] = {
     "gc": _gc,
+    "history": _history,
     "root": _root,
     "isolation": _isolation,
     "progress": _progress,
     "registry": _registry,
     "unpack": _unpack,
 }
-_TABLES: Mapping[str, Mapping[str, Reader]] = {"gc": _GC, "registry": _REGISTRY, "unpack": _UNPACK}
+_TABLES: Mapping[str, Mapping[str, Reader]] = {"gc": _GC, "history": _HISTORY, "registry": _REGISTRY, "unpack": _UNPACK}
 KEYS = tuple(
     sorted(
         [key for key in _TOP if key not in _TABLES]

@@ -117,6 +117,7 @@ def build(
     request = msgspec.structs.replace(
         request_template(ambient, keywords.path("context", context), settings.root, settings.registry),
         gc=settings.gc,
+        history=settings.history,
         dockerfile=given(keywords.path, "dockerfile", dockerfile, ""),
         dockerfile_text=optional(keywords.document, "dockerfile_text", dockerfile_text),
         target=given(keywords.text, "target", target, ""),

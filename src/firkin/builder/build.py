@@ -24,6 +24,7 @@ from firkin.builder.dockerfile.state import LowerOptions, Warn
 from firkin.builder.dockerfile.syntax import Dockerfile
 from firkin.builder.epoch import named_epoch
 from firkin.builder.graph.step import Graph
+from firkin.builder.history.recording import Recording
 from firkin.builder.opening import open_session, platforms_of, slot_of
 from firkin.builder.output.outputs import Exporter
 from firkin.builder.request import BuildRequest, BuildResult, ImageResult, StepResult
@@ -33,7 +34,7 @@ from firkin.builder.solve.scheduler import Outcome, Scheduler, vertices_of
 from firkin.builder.solve.session import BuildSession
 from firkin.content.cached import LostLayer
 from firkin.content.format import LayerFormat
-from firkin.events import Completed, Emit, Planned, PlatformPrefix, Warned
+from firkin.events import Emit, Planned, PlatformPrefix, Warned
 from firkin.oci.platform import Platform
 from firkin.registry.trust import check_certificates
 from firkin.source import Source, Span
@@ -51,20 +52,20 @@ def run_build(request: BuildRequest, emit: Emit, cancel: Cancel, backend: Callab
     """
     began = time.time()
     check_certificates(request.registry)
-    prefix = PlatformPrefix(emit)
+    recording = Recording(request, emit, began)
+    prefix = PlatformPrefix(recording.emit)
     with open_session(request, prefix, cancel, backend) as session:
-        source = session.contexts.read_dockerfile()
         if request.plan_only:
-            return _plan(session, request, source, prefix, began)
-        result = _build(session, request, source, prefix, began)
-        if request.gc != GcRules():
-            from firkin.store.collect import collect
+            return _plan(session, request, session.contexts.read_dockerfile(), prefix, began)
+        with recording.begin(session.ledger):
+            source = session.contexts.read_dockerfile()
+            result = _build(session, request, source, prefix, began)
+            if request.gc != GcRules():
+                from firkin.store.collect import collect
 
-            collect(session.store, request.gc, began, prefix)
-    image = result.image
-    emit(
-        Completed(time.time(), image.digest, image.config_digest, image.names, image.size_bytes, result.seconds)
-    )
+                collect(session.store, request.gc, began, prefix)
+            completed = recording.complete(result)
+    emit(completed)
     return result
 
 
@@ -93,6 +94,7 @@ def make_images(
     session: BuildSession, request: BuildRequest, source: Source, prefix: PlatformPrefix
 ) -> tuple[Exporter, tuple[StepResult, ...]]:
     """Do everything but the export; return the exporter of the images, and the results of the steps."""
+    session.ledger.begin(source.name, session.contexts.main_ignore)
     build = _begin(session, request, source, prefix, writes=True)
     steps: list[StepResult] = []
     for platform in _platforms(build):

@@ -16,7 +16,7 @@ from firkin.errors import UsageError
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.oci.run_settings import Network, Ulimit
 from firkin.registry.settings import RegistrySettings
-from firkin.store.rules import GcRules
+from firkin.store.rules import GcRules, HistoryRules
 from firkin.text import FIRST_S, LATEST_S, Pairs, is_valid
 
 Call = Literal["build", "check", "outline", "targets"]
@@ -143,6 +143,7 @@ class BuildRequest(msgspec.Struct, frozen=True):
     rewrite_timestamp: bool = False
     now_s: float = 0.0  # clock at the start; `created` of the image
     gc: GcRules = GcRules()
+    history: HistoryRules = HistoryRules()
     isolation: Literal["auto", "namespaces", "chroot", "inplace"] = "auto"
     registry: RegistrySettings = RegistrySettings()
     git_context: bool = False  # the context's address is that of a git repository, whatever it looks like
@@ -228,6 +229,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "registry.retries": (0, 1 << 31),
     "registry.timeout_s": (0.001, 1 << 31),
     "registry.parallel": (1, 1 << 31),
+    "history.keep_builds": (0, 100_000),
+    "history.max_bytes": (0, (1 << 63) - 1),
 }  # fmt: skip
 
 

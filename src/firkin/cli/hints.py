@@ -34,6 +34,7 @@ COMMAND_LINE: Texts = {
     "epoch": "`--source-date-epoch SECONDS` sets it",
     "epoch-of-both": "only times differ: build both with SOURCE_DATE_EPOCH (`--source-date-epoch SECONDS`)",
     "rewrite-timestamp": "only times differ: `--rewrite-timestamp` makes those of copied files equal as well",
+    "builds": "`firkin builds ls` lists the builds that are recorded",
     "images": "`firkin images` lists what is in the store",
     "no-cache": "build again with `--no-cache`",
     "no-cache-or-pull": "build again with `--no-cache`, or remove the image and pull it again",

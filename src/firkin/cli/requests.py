@@ -120,6 +120,7 @@ def build_request(arguments: Arguments, ambient: Ambient, settings: Settings) ->
         call=call_of(arguments).method,
         verify=arguments.text("verify"),
         gc=settings.gc,
+        history=settings.history,
     )
 
 

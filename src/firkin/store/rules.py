@@ -1,4 +1,4 @@
-"""The limits that garbage collection keeps the store within. Pure."""
+"""The limits that the store is kept within. Pure."""
 
 from __future__ import annotations
 
@@ -13,3 +13,10 @@ class GcRules(msgspec.Struct, frozen=True):
 
     max_used_bytes: int = 0
     keep_age_s: float = 0.0
+
+
+class HistoryRules(msgspec.Struct, frozen=True):
+    """How many records of builds are kept, and in how much space; with 0 builds, none is written."""
+
+    keep_builds: int = 100
+    max_bytes: int = 128 << 20

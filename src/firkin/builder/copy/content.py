@@ -30,6 +30,7 @@ from firkin.layer.change import Content, Entry, View
 from firkin.text import clean
 
 _PIECE = 1 << 20
+_MOST_ITEMS = 100_000
 _SETTLED_NS = 2_000_000_000
 _CAPABILITY = "security.capability"
 
@@ -49,13 +50,16 @@ class FileDigests:
 
     `now_ns` is a time at or before the first look at any file. A digest is cached only if the
     file's mtime and ctime lie two seconds before it: a later change then gets another ctime, however
-    coarse the file system's clock is.
+    coarse the file system's clock is. `lists` takes, by digest, what was hashed for the keys of steps.
     """
 
-    __slots__ = ("_before", "_cache")
+    __slots__ = ("_before", "_cache", "lists")
 
-    def __init__(self, cache: DigestCache | None, now_ns: int) -> None:
+    def __init__(
+        self, cache: DigestCache | None, now_ns: int, lists: dict[str, list[str]] | None = None
+    ) -> None:
         self._cache = cache
+        self.lists = lists
         self._before = now_ns - _SETTLED_NS
 
     def of(self, view: View, path: str, stat: FileStat | None) -> str:
@@ -117,15 +121,26 @@ def tree_digest(view: View, path: str, files: FileDigests) -> str:
 
     Raises ContextError for a path that is not there.
     """
-    return _shown(view, path, files, _Walk)
+    return _listed(_Walk(view, files, Selection()), files, (_shown(view, path),), named=True)
 
 
-def _shown(view: View, path: str, files: FileDigests, kind: type[_Walk]) -> str:
+def _shown(view: View, path: str) -> Match:
     target = follow(view.lstat, clean(path))
     entry = view.lstat(target)
     if entry is None:
         raise not_found(view, target, path)
-    return kind(view, files, Selection()).digest((Match("", target, entry),), named=True)
+    return Match("", target, entry)
+
+
+def _listed(walk: _Walk, files: FileDigests, matches: Iterable[Match], *, named: bool) -> str:
+    """Return the digest of a walk, and keep the list of what was hashed, so that a later change can be explained."""
+    if files.lists is None:
+        return walk.digest(matches, named=named)
+    walk.items = []
+    digest = walk.digest(matches, named=named)
+    if walk.items is not None:
+        files.lists[digest] = walk.items
+    return digest
 
 
 def selects_same(
@@ -143,8 +158,11 @@ def selects_same(
 
 def shows_same(path: str, views: tuple[View, View], files: FileDigests) -> bool:
     """Say whether a mount of either view shows the same. Raises ContextError for a missing path."""
-    kinds = (_Sizes, _Walk)
-    return all(_shown(views[0], path, files, kind) == _shown(views[1], path, files, kind) for kind in kinds)
+
+    def digest(view: View, kind: type[_Walk]) -> str:
+        return kind(view, files, Selection()).digest((_shown(view, path),), named=True)
+
+    return all(digest(views[0], kind) == digest(views[1], kind) for kind in (_Sizes, _Walk))
 
 
 def _source_digest(
@@ -159,9 +177,9 @@ def _source_digest(
         entry = view.lstat(name)
         if entry is None:
             raise not_found(view, name, name)
-        return _Walk(view, files, Selection()).digest((Match(name, name, entry),), named=True)
+        return _listed(_Walk(view, files, Selection()), files, (Match(name, name, entry),), named=True)
     walk, matches = _selection(op, source, inputs, tools, _Walk, files)
-    digest = walk.digest(matches, named=False)
+    digest = _listed(walk, files, matches, named=False)
     if op.parents and not walk.selected and not has_wildcard(source.path):
         raise nothing_selected(inputs[source.input], source, op.exclude)
     return digest
@@ -193,13 +211,16 @@ class _Level:
 
     __slots__ = ("any_wanted", "kept")
 
-    def __init__(self, kept: tuple[hashlib._Hash, dict[tuple[int, int], int]] | None) -> None:
+    def __init__(self, kept: tuple[hashlib._Hash, dict[tuple[int, int], int], int] | None) -> None:
         self.kept = kept
         self.any_wanted = False
 
 
 class _Walk:
-    """One walk that hashes a selection; `selected` says whether anything in a directory was selected."""
+    """One walk that hashes a selection; `selected` says whether anything in a directory was selected.
+
+    `items` is a list that takes what is hashed, piece by piece; it becomes None when there is too much.
+    """
 
     def __init__(self, view: View, files: FileDigests, selection: Selection) -> None:
         self._view = view
@@ -209,6 +230,7 @@ class _Walk:
         self._links: dict[tuple[int, int], int] = {}
         self._files_seen = 0
         self.selected = False
+        self.items: list[str] | None = None
 
     def digest(self, matches: Iterable[Match], *, named: bool) -> str:
         """Hash the matches; with `named`, the attributes of a matched directory count as well."""
@@ -219,9 +241,9 @@ class _Walk:
                 continue
             if named:
                 self._feed(".", match.entry, "")
-            self._hasher.update(b"(")
+            self._mark("(")
             self.selected |= self._tree(match.path)
-            self._hasher.update(b")")
+            self._mark(")")
         return self._hasher.hexdigest()
 
     def _stat(self, path: str) -> FileStat | None:
@@ -231,6 +253,16 @@ class _Walk:
     def _feed(self, name: str, entry: Entry, rest: str) -> None:
         text = f"{len(name)}:{name}{entry.kind} {entry.mode:o} {entry.uid} {entry.gid} {rest}\n"
         self._hasher.update(text.encode("utf-8", "surrogateescape"))
+        if self.items is not None:
+            self.items.append(text)
+            if len(self.items) > _MOST_ITEMS:
+                self.items = None
+
+    def _mark(self, text: str) -> None:
+        """Hash the beginning or the end of a directory's contents."""
+        self._hasher.update(text.encode())
+        if self.items is not None:
+            self.items.append(text)
 
     def _file(self, name: str, path: str, entry: Entry, stat: FileStat | None) -> None:
         """Hash anything but a directory."""
@@ -268,18 +300,21 @@ class _Walk:
                 self._file(name, place, entry, stat)
                 continue
             # A directory that is not selected counts only if something in it is selected: keep a state to go back to.
-            levels.append(_Level(None if wanted else (self._hasher.copy(), dict(self._links))))
+            seen = 0 if self.items is None else len(self.items)
+            levels.append(_Level(None if wanted else (self._hasher.copy(), dict(self._links), seen)))
             self._feed(name, entry, "")
-            self._hasher.update(b"(")
+            self._mark("(")
         return top.any_wanted
 
     def _leave(self, levels: list[_Level]) -> None:
         done = levels.pop()
         if done.kept is None or done.any_wanted:
             levels[-1].any_wanted = True
-            self._hasher.update(b")")
+            self._mark(")")
         else:
-            self._hasher, self._links = done.kept
+            self._hasher, self._links, seen = done.kept
+            if self.items is not None:
+                del self.items[seen:]
 
 
 class _Sizes(_Walk):

@@ -76,6 +76,7 @@ class Contexts:
         )
         self.files: dict[str, Files] = {}
         self.main_matcher: ContextMatcher | None = None  # of the main context's ignore file
+        self.main_ignore = b""  # its text
         self.layouts: dict[str, LayoutReader] = {}
         self._opened: dict[str, OciLayout] = {}
         self._git_home = ""
@@ -122,7 +123,7 @@ class Contexts:
             source = Source(self._shown(texts.name), texts.dockerfile.decode("utf-8", "surrogateescape"))
             ignore_name, ignore = texts.ignore_name, texts.ignore
         matcher = self._read_ignore(ignore, ignore_name) if ignore is not None else None
-        self.main_matcher = matcher
+        self.main_matcher, self.main_ignore = matcher, ignore or b""
         self.files[""] = Files(DirectoryContext(root, matcher, ignore_name))
         return source
 
@@ -189,6 +190,7 @@ class Contexts:
             (name, data) for name in (own, IGNORE_NAME) if (data := read_text(view, name, what)) is not None
         ]  # fmt: skip
         for name, data in found[:1]:
+            self.main_ignore = data
             self.main_matcher = matcher = self._read_ignore(data, name)
             return IgnoredView(view, matcher, name) if matcher else view
         return view

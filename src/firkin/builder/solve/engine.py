@@ -68,12 +68,14 @@ class Engine:
         self._cache_mounts: CacheMounts | None = None
         self._results: dict[StepId, Result] = {}
         self._misses: dict[StepId, Miss] = {}
+        self._vertices: dict[StepId, str] = {}
         self._found_late: set[StepId] = set()
         self._lookup = Lookup(
             services, self._keys, self.memory, wanted, graph, sources.contexts, self._results, self._make,
             explains=explain or require_cached,
         )  # fmt: skip
         self._name_fetches(graph)
+        self._note_steps(graph)
         self._lookup.ask_ahead()
 
     def _name_fetches(self, graph: Graph) -> None:
@@ -84,6 +86,17 @@ class Engine:
                 for layer in step.op.layers:
                     vertex = qualified(services.emit, str(step.id))
                     services.layers.progress.belongs(layer.descriptor.digest, vertex)
+
+    def _note_steps(self, graph: Graph) -> None:
+        """Note the steps for the record of the build, under their names in events."""
+        ledger = self._services.ledger
+        self._vertices = {step.id: qualified(self._services.emit, str(step.id)) for step in graph.needed()}
+        for step in graph.needed():
+            ledger.steps[self._vertices[step.id]] = (step, tuple(self._vertices[step_id] for step_id in step.inputs))
+
+    def _note(self, step: Step, inputs: tuple[Result, ...], key: StepKey, place: str = "", layer: str = "") -> None:
+        snapshots = frozenset(number for number, item in enumerate(inputs) if isinstance(item, Snapshot))
+        self._services.ledger.note(self._vertices[step.id], step, snapshots, (key.key, key.parts), place, layer)
 
     # StepRunner
 
@@ -96,6 +109,7 @@ class Engine:
             answer = self._lookup.early(step, inputs)
             if isinstance(answer, Miss):
                 self._misses[step.id] = answer
+                self._note(step, inputs, answer.key)
                 return None
             found = self._take(step, inputs, answer)
         self._results[step.id] = found
@@ -149,6 +163,7 @@ class Engine:
         return self._take(step, inputs, answer)
 
     def _take(self, step: Step, inputs: tuple[Result, ...], hit: Hit) -> Snapshot:
+        self._note(step, inputs, hit.key, hit.place, hit.record.layer)
         self.memory.keep_found(step, inputs, hit.key, hit.record)
         return self._put_on_root(step, inputs, hit.key, hit.record.layer)
 
@@ -163,6 +178,7 @@ class Engine:
         began = services.clock()
         self._make(step, inputs, layer_id)
         ended = services.clock()
+        self._note(step, inputs, miss.key, layer=layer_id)
         self.memory.keep_made(step, inputs, miss.key, miss.destination, layer_id, ended, ended - began)
         return self._put_on_root(step, inputs, miss.key, layer_id)
 

@@ -10,6 +10,7 @@ import msgspec
 from firkin.builder.cache.records import StepRecords
 from firkin.builder.copy.content import FileDigests
 from firkin.builder.copy.plan import CopyTools
+from firkin.builder.history.ledger import Ledger
 from firkin.builder.request import RunOptions, Secret
 from firkin.content.layers import Layers
 from firkin.events import Emit
@@ -59,7 +60,7 @@ class Services(msgspec.Struct, frozen=True):
     """The services that steps use. All are thread-safe.
 
     `runtime` makes the root file systems and the sandbox on first use. `stop` is set when the build is cancelled or a
-    step has failed, and `stop_fd` is then readable.
+    step has failed, and `stop_fd` is then readable. `ledger` takes what the record of the build says of its steps.
     """
 
     store: Store
@@ -75,3 +76,4 @@ class Services(msgspec.Struct, frozen=True):
     clock: Callable[[], float]
     stop: Cancel
     stop_fd: int
+    ledger: Ledger = msgspec.field(default_factory=Ledger)

@@ -14,6 +14,7 @@ from firkin.builder.context.views import Matcher
 from firkin.builder.copy.content import FileDigests
 from firkin.builder.copy.plan import CopyTools
 from firkin.builder.graph.step import Graph
+from firkin.builder.history.ledger import Ledger
 from firkin.builder.request import BuildRequest
 from firkin.builder.solve.contexts import Contexts, ParseGit, ReadIgnore
 from firkin.builder.solve.engine import Engine, Sources
@@ -63,6 +64,7 @@ class BuildSession:
         self.cancel = cancel
         self.clock = clock
         self.stop = Cancel()  # also set when a step fails
+        self.ledger = Ledger()
         self.host = this_platform()
         cores = len(os.sched_getaffinity(0))
         steps = request.max_parallel_steps or max(2, cores)
@@ -196,13 +198,14 @@ class BuildSession:
 
     def _services(self) -> Services:
         request = self.request
+        lists = self.ledger.lists if request.history.keep_builds else None
         return Services(
             store=self.store,
             records=StepRecords(self.store),
             layers=self.layers,
             pools=self.pools,
             tools=self._tools(),
-            file_digests=FileDigests(self.digests, int(self.clock() * 1e9)),
+            file_digests=FileDigests(self.digests, int(self.clock() * 1e9), lists),
             run=RunSettings(
                 request.run,
                 {secret.id: secret for secret in request.secrets},
@@ -216,6 +219,7 @@ class BuildSession:
             clock=self.clock,
             stop=self.stop,
             stop_fd=self._stop_fd,
+            ledger=self.ledger,
         )
 
     def _ssh_sockets(self) -> SshSockets:

@@ -7,6 +7,7 @@ called (`firkin.cli.command.load_command`); this table is loaded at every start.
 # name: (module, summary)
 COMMANDS = {
     "build": ("build", "Build an image from a Dockerfile"),
+    "explain": ("explain", "Say why steps of a build did not come from the cache"),
     "check": ("check", "Check a Dockerfile without building it"),
     "images": ("images", "List the images in the store"),
     "inspect": ("inspect", "Show what images consist of"),
