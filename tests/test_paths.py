@@ -73,6 +73,15 @@ PATHS = {
         "the user's own AWS files",
         "_section",
     ),
+    "builder.history.recording": (
+        "the store's own directory; names are random ids and digests",
+        "Recording._open Recording._end Recording._keep_lists _hash_key _write_file",
+    ),
+    "builder.history.shelf": (
+        "the store's own directory; names are those that it lists, and digests",
+        "Shelf.read Shelf.steps Shelf.files Shelf.drop_lists Shelf._sizes Shelf._unfinished Shelf._is_running "
+        "Shelf._event_lines _names _unlink",
+    ),
     "images.archive": (
         "a place that the user named",
         "_special _appearing prepare_place",
