@@ -52,7 +52,7 @@ ORDER = (
     ("builder.check", "builder.verify"),
     ("worker",),
     ("ambient", "settings"),
-    ("request",),
+    ("request", "about"),
     ("api",),
     ("templates",),
     ("render",),
@@ -120,6 +120,7 @@ PURE = (
     "render.trace",
     "templates",
     "ambient",
+    "about.as_docker",
 )
 # What pure modules may take from others all the same: types.
 PURE_MAY_NAME = {

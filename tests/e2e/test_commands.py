@@ -177,8 +177,8 @@ def test_info_names_the_way_and_what_is_missing(firkin: Firkin) -> None:
     for way in document["ways"]:
         assert way["available"] or way["detail"]
     text = firkin.run("info").stdout
-    assert "builds run with overlay + namespaces" in text
-    assert "steps share the network of this machine" in text and isinstance(document["landlock"], int)
+    assert " Builds run with: overlay + namespaces" in text
+    assert " Steps share: the network of this machine" in text and isinstance(document["landlock"], int)
 
 
 def test_the_store_stays_where_it_is_told_to(firkin: Firkin) -> None:

@@ -102,7 +102,7 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
     ("buildx", "debug"): _Answer("firkin has no debugger", "`firkin build --target STAGE -o DIR .` shows the files"),
     **{
         (group, word): _Answer(f"{_NO_DAEMON} and no builders to choose from", "`firkin info` shows how it builds")
-        for group in ("buildx", "builder")
+        for group in ("builder",)
         for word in ("ls", "inspect", "create", "use", "rm", "stop")
     },
     ("system", "events"): _ANSWERS["events"],

@@ -50,7 +50,7 @@ def version_line(program: str) -> str:
     from firkin import __version__
 
     if program == "docker":
-        from firkin.cli.as_docker import ENGINE_VERSION
+        from firkin.about.as_docker import ENGINE_VERSION
 
         return f"Docker version {ENGINE_VERSION}, build firkin-{__version__}\n"
     return f"firkin {__version__}\n"

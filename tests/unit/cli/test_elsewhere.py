@@ -95,7 +95,7 @@ def test_other_spellings_of_what_firkin_does(words, expected):
     ("imagetools", "no command `imagetools`", "firkin inspect"),
     ("container pusj", "comes with containers", "firkin images"),
     ("buildx bake", "reads no bake files", "firkin build --target"),
-    ("buildx use x", "no builders to choose from", "firkin info"),
+    ("builder use x", "no builders to choose from", "firkin info"),
     ("image --frob ls", "unknown option `--frob` of `firkin image`", "follow the command"),
     ("container", "comes with containers", "firkin images"),
     ("container ls", "comes with containers", "firkin images"),

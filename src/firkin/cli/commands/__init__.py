@@ -30,7 +30,14 @@ COMMANDS = {
     "warmer": ("warmer", "Fetch base images for executors"),
     "info": ("info", "Show what this machine offers for builds, and what it lacks"),
     "completion": ("completion", "Print a completion script for a shell"),
-    "version": ("version", "Show the version"),
+    "version": ("version", "Show the versions of client and server"),
+    "buildx create": ("buildx_create", "Print the name of a builder; firkin itself is the one"),
+    "buildx inspect": ("buildx_inspect", "Show the builder"),
+    "buildx ls": ("buildx_ls", "List the builders"),
+    "buildx rm": ("buildx_rm", "Remove no builder, and go on"),
+    "buildx stop": ("buildx_stop", "Stop no builder, and go on"),
+    "buildx use": ("buildx_use", "Use the builder, as always"),
+    "buildx version": ("buildx_version", "Show the version of buildx that firkin follows"),
 }
 
 # Other spellings of the same commands, as docker has them; what follows is the name, and options that it implies.
@@ -58,7 +65,6 @@ ALIASES = {
     "buildx build": "build",
     "buildx du": "du",
     "buildx prune": "prune --keep-unnamed",
-    "buildx version": "version",
     "bud": "build",
     "build-using-dockerfile": "build",
     "/kaniko/executor": "executor",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from firkin.cli.as_docker import program_name
+from firkin.about.as_docker import program_name
 from firkin.cli.command import Invocation, load_command
 from firkin.cli.commands import COMMANDS
 from firkin.cli.options import COMMON, Option

@@ -2,131 +2,122 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from firkin import __version__
-from firkin.ambient import private_paths
-from firkin.backend import Offer, Requirements, choose_backend, list_offers
+from firkin.about.info import info_document
+from firkin.about.machine import machine_document
 from firkin.cli.command import Invocation
 from firkin.cli.hints import COMMAND_LINE
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
-from firkin.errors import HostError, StoreError
-from firkin.hints import hint_text
-from firkin.linux.harden import find_exposed, in_executor_image
-from firkin.linux.probe import CAP_SYS_ADMIN, HostFacts, probe_host, user_name
-from firkin.linux.syscalls import LANDLOCK_SCOPES_ABI, landlock_abi
-from firkin.store.layout import check_owner
+from firkin.cli.store import say
+from firkin.cli.templated import print_document
 
 USAGE = "[OPTIONS]"
 ABOUT = (
     "Show what this machine offers for builds: the ways in which RUN steps can be kept apart from it, and for each "
-    "that is not available what is missing and how to get it."
+    "that is not available what is missing and how to get it. The first lines are docker's."
 )
-OPTIONS = (Option(("--json",), "json", "flag", "print JSON", takes_value=False), *REGISTRY, *COMMON)
+OPTIONS = (
+    Option(("--format", "-f"), "format", "text",
+           "print `json`, or a template of docker's fields; `.Firkin` is what `--json` prints", "FORMAT"),
+    Option(("--json",), "json", "flag", "print firkin's own facts as JSON", takes_value=False),
+    *REGISTRY,
+    *COMMON,
+)  # fmt: skip
+_FROM_TRIALS = ("json", "Driver", "Warnings", "Firkin", "range", "with", ".}")  # they may need what takes trials
 
 
 def run(invocation: Invocation) -> int:
-    """Probe, and print the facts. Raises StoreError."""
-    settings = settings_of(invocation.arguments, invocation.ambient)
-    try:
-        os.makedirs(settings.root, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"cannot make the store {settings.root}: {(error.strerror or '').lower()}",
-            hints=("`--root DIR` names another place",),
-        ) from error
-    check_owner(settings.root)
-    facts = probe_host(user=user_name(), trial_dir=settings.root, every_trial=True)
-    credentials = find_exposed((*settings.registry.auth_files, *private_paths(invocation.ambient)))
-    requirements = Requirements(inplace=in_executor_image(), exposed=credentials)
-    offers = list_offers(facts, requirements)
-    chosen = _chosen(facts, requirements)
-    space = os.statvfs(settings.root)
-    document = {
-        "version": __version__,
-        "python": sys.version.split()[0],
-        "kernel": os.uname().release,
-        "machine": facts.machine,
-        "uid": facts.uid,
-        "root": settings.root,
-        "free_bytes": space.f_bavail * space.f_frsize,
-        "used_bytes": _used(settings.root),
-        "gc": {"max_used_bytes": settings.gc.max_used_bytes, "keep_age_s": settings.gc.keep_age_s},
-        "cores": len(os.sched_getaffinity(0)),
-        "isolation": chosen,
-        "landlock": landlock_abi(),
-        "shared": _shared(facts, landlock_abi()),
-        "mirrors": {mirror.registry: mirror.location for mirror in settings.registry.mirrors},
-        "ways": [
-            {
-                "name": x.name,
-                "isolation": x.isolation,
-                "available": x.available,
-                "detail": x.detail,
-                "how": hint_text(x.how, COMMAND_LINE),
-            }
-            for x in offers
-        ],
-    }
-    if invocation.arguments.flag("json"):
+    """Probe, and print the facts. Raises StoreError, TemplateError."""
+    arguments, ambient = invocation
+    settings, format = settings_of(arguments, ambient), arguments.text("format")
+
+    def machine() -> dict[str, Any]:
+        return machine_document(settings, ambient, COMMAND_LINE)
+
+    if arguments.flag("json"):
         import msgspec
 
-        write_out(msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n")
-    else:
-        write_out(_text(document, offers))
+        write_out(msgspec.json.format(msgspec.json.encode(machine()), indent=2).decode() + "\n")
+        return 0
+    whole = not format or any(word in format for word in _FROM_TRIALS)
+    document = info_document(settings, ambient, machine if whole else None, debug=arguments.flag("debug"))
+    if format:
+        print_document(format, document)
+        return 0
+    write_out(_text(document))
+    for warning in document["Warnings"]:
+        say(f"WARNING: {warning}")
     return 0
 
 
-def _used(root: str) -> int | None:
-    """Return the size of the layers and blobs in the store, as far as measured; None if there is no store."""
-    from firkin.store.store import Store
-    from firkin.store.usage import recorded_use
+def _text(info: Mapping[str, Any]) -> str:
+    from firkin.render.units import binary_size
 
-    if not os.path.exists(f"{root}/version"):
-        return None
-    with Store(root, time.time) as store:
-        return sum(use.size_bytes for use in recorded_use(store))
+    client, own = info["ClientInfo"], info["Firkin"]
+    lines = [
+        f"Client: {client['Platform']['Name']}",
+        f" Version:    {client['Version']}",
+        f" Context:    {client['Context']}",
+        f" Debug Mode: {str(client['Debug']).lower()}",
+        "",
+        "Server:",
+        f" Containers: {info['Containers']}",
+        f"  Running: {info['ContainersRunning']}",
+        f"  Paused: {info['ContainersPaused']}",
+        f"  Stopped: {info['ContainersStopped']}",
+        f" Images: {info['Images']}",
+        f" Server Version: {info['ServerVersion']}",
+        f" Storage Driver: {info['Driver']}",
+        *(f"  {name}: {value}" for name, value in info["DriverStatus"]),
+        f" Cgroup Driver: {info['CgroupDriver']}",
+        f" Cgroup Version: {info['CgroupVersion']}",
+        *_list("Security Options", (option.removeprefix("name=") for option in info["SecurityOptions"])),
+        f" Kernel Version: {info['KernelVersion']}",
+        f" Operating System: {info['OperatingSystem']}",
+        f" OSType: {info['OSType']}",
+        f" Architecture: {info['Architecture']}",
+        f" CPUs: {info['NCPU']}",
+        f" Total Memory: {binary_size(info['MemTotal'])}",
+        f" Name: {info['Name']}",
+        f" Docker Root Dir: {info['DockerRootDir']}",
+        f" Debug Mode: {str(info['Debug']).lower()}",
+        *(f" {label}: {info[name]}" for label, name in _PROXIES if info[name]),
+        f" Experimental: {str(info['ExperimentalBuild']).lower()}",
+        *_list("Insecure Registries",
+               (*info["RegistryConfig"]["IndexConfigs"], *info["RegistryConfig"]["InsecureRegistryCIDRs"])),
+        *_list("Registry Mirrors", info["RegistryConfig"]["Mirrors"]),
+        f" Live Restore Enabled: {str(info['LiveRestoreEnabled']).lower()}",
+        *_own(own),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
-def _chosen(facts: HostFacts, requirements: Requirements) -> str:
-    try:
-        backend = choose_backend(facts, requirements)
-    except HostError as error:
-        return f"none: {error.message}"
-    return f"{backend.rootfs} + {backend.sandbox}: {', '.join(backend.reasons)}"
+_PROXIES = (("HTTP Proxy", "HttpProxy"), ("HTTPS Proxy", "HttpsProxy"), ("No Proxy", "NoProxy"))
 
 
-def _shared(facts: HostFacts, landlock: int) -> str:
-    """Return what steps share with this machine in every isolation, and what the kernel keeps from them."""
-    network = "the network of this machine (not with `--network none`)"
-    if landlock < LANDLOCK_SCOPES_ABI:
-        return f"{network}; abstract sockets too: Landlock of Linux 6.12 would keep those apart"
-    if not facts.can(CAP_SYS_ADMIN) and facts.uid == 0 and not facts.no_new_privs:
-        return f"{network}; abstract sockets too, unless in namespaces: CAP_SYS_ADMIN is missing"
-    return f"{network}; abstract sockets of others are out of reach (Landlock {landlock})"
+def _list(heading: str, items: Iterable[str]) -> list[str]:
+    """Return the lines of a list, none for an empty one."""
+    lines = [f"  {item}" for item in items]
+    return [f" {heading}:", *lines] if lines else []
 
 
-def _text(document: dict[str, object], offers: tuple[Offer, ...]) -> str:
+def _own(facts: Mapping[str, Any]) -> Iterable[str]:
+    """Yield what docker has no lines for."""
     from firkin.render.text import human_size
 
-    free = human_size(int(str(document["free_bytes"])))
-    known = document["used_bytes"]
-    used = "" if known is None else f"{human_size(int(str(known)))} used (see `firkin du`), "
-    lines = [
-        f"firkin {document['version']}, Python {document['python']}",
-        f"Linux {document['kernel']} {document['machine']}, {document['cores']} cores, uid {document['uid']}",
-        f"store {document['root']}, {used}{free} free",
-        f"builds run with {document['isolation']}",
-        f"steps share {document['shared']}",
-        "",
-    ]
-    for offer in offers:
-        lines.append(f"{'yes' if offer.available else 'no ':3}  {offer.name}")
-        lines.append(f"     {offer.detail}")
-        if offer.how and not offer.available:
-            lines.append(f"     to get it: {hint_text(offer.how, COMMAND_LINE)}")
-    return "\n".join(lines) + "\n"
+    known = facts["used_bytes"]
+    used = "" if known is None else f"{human_size(known)} used (see `firkin du`), "
+    yield f" Python: {facts['python']}"
+    yield f" Store: {used}{human_size(facts['free_bytes'])} free"
+    yield f" Builds run with: {facts['isolation']}"
+    yield f" Steps share: {facts['shared']}"
+    yield " Isolation:"
+    for way in facts["ways"]:
+        yield f"  {'yes' if way['available'] else 'no ':3}  {way['name']}"
+        yield f"       {way['detail']}"
+        if way["how"] and not way["available"]:
+            yield f"       to get it: {way['how']}"

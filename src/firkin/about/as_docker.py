@@ -1,4 +1,4 @@
-"""Which docker the command line behaves as. Pure. `cli` only.
+"""Which docker firkin behaves as. Pure.
 
 Jobs ask for the version of the client and of the server to know what they may use. What firkin answers there is the
 version whose image commands it follows; its own version stands beside it.
@@ -7,6 +7,7 @@ version whose image commands it follows; its own version stands beside it.
 ENGINE_VERSION = "28.2.2"
 API_VERSION = "1.50"
 MIN_API_VERSION = "1.24"
+BUILDX_VERSION = "0.24.0"
 
 
 def program_name(called: str) -> str:
