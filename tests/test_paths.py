@@ -94,6 +94,14 @@ PATHS = {
         "a directory that the user named, and one of its own in there; names from images are opened by descriptor",
         "DirectoryTarget.__init__",
     ),
+    "images.copy.directory_end": (
+        "a directory that the user named; names in it are digests and fixed words",
+        "DirectoryTarget.__enter__",
+    ),
+    "images.copy.layout_end": (
+        "a directory that the user named; names in it are digests and fixed words",
+        "LayoutTarget.__enter__ LayoutTarget._read _size _held",
+    ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
         "write_directory _held _kept_entries",

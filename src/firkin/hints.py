@@ -44,6 +44,8 @@ Kind = Literal[
     "rewrite-timestamp",
     # what the store holds
     "builds",
+    "copy-gzip",
+    "copy-platform",
     "images",
     "no-cache",
     "no-cache-or-pull",

@@ -46,6 +46,8 @@ API: Texts = {
     "epoch-of-both": "only times differ: build both with SOURCE_DATE_EPOCH (`source_date_epoch=SECONDS`)",
     "rewrite-timestamp": "only times differ: `rewrite_timestamp=True` makes those of copied files equal as well",
     "builds": "the command `firkin builds ls` lists the builds that are recorded",
+    "copy-gzip": "write it in the OCI format, or compress it again with gzip",
+    "copy-platform": "choose one platform",
     "images": "`firkin.list_images()` returns what is in the store",
     "no-cache": "build again with `no_cache=True`",
     "no-cache-or-pull": "build again with `no_cache=True`, or remove the image and pull it again",

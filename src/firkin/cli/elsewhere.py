@@ -65,8 +65,7 @@ _ANSWERS = _spread({
     "list": _Answer(
         "firkin has several things to list",
         "`firkin images` lists images, `firkin ls IMAGE` the files of one, `firkin cache ls` a layer cache"),
-    "copy sync": _Answer(
-        "firkin copies by way of its store", "`firkin pull NAME`, then `firkin push NAME OTHER-NAME`"),
+    "sync": _Answer("firkin copies one image at a time", "`firkin copy NAME OTHER-NAME` for each"),
     "delete gc": _Answer("firkin deletes nothing in registries", "`firkin images` lists what is in the store"),
     "untag": _Answer("a name of an image is removed by another command", "`firkin rmi NAME` removes that name"),
     "digest layers blob export-config manifest-digest": _Answer("there is no such command", _LOOK),

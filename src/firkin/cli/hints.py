@@ -35,6 +35,8 @@ COMMAND_LINE: Texts = {
     "epoch-of-both": "only times differ: build both with SOURCE_DATE_EPOCH (`--source-date-epoch SECONDS`)",
     "rewrite-timestamp": "only times differ: `--rewrite-timestamp` makes those of copied files equal as well",
     "builds": "`firkin builds ls` lists the builds that are recorded",
+    "copy-gzip": "`--dest-compress-format gzip` compresses it again",
+    "copy-platform": "choose one with `--platform`",
     "images": "`firkin images` lists what is in the store",
     "no-cache": "build again with `--no-cache`",
     "no-cache-or-pull": "build again with `--no-cache`, or remove the image and pull it again",

@@ -223,6 +223,11 @@ def encode_index(index: Index) -> Index:
     return msgspec.structs.replace(index, raw=codec.encode(data))
 
 
+def is_attestation(item: Descriptor) -> bool:
+    """Say whether an index's entry is no image but a statement about one. Mirrors: buildkit, attestation manifests."""
+    return item.platform is not None and item.platform.os == "unknown"
+
+
 def choose_manifest(index: Index, wanted: Platform) -> Descriptor | None:
     """Return the entry that serves the platform best; the first of equals.
 

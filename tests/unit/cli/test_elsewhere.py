@@ -23,7 +23,7 @@ CRANE = """append auth blob catalog config copy delete digest edit export flatte
 rebase registry tag validate version"""
 OTHERS = "bud from dive skopeo crane docker podman kaniko /kaniko/executor explore nerdctl buildctl"
 HARMFUL = re.compile(r"firkin (rmi|prune|push|logout)")
-MEANS_IT = {"untag", "copy", "sync", "registry", "proxy", "image prune"}  # these remove or publish elsewhere, too
+MEANS_IT = {"untag", "sync", "registry", "proxy", "image prune"}  # these remove or publish elsewhere, too
 
 
 def answer(*words: str) -> UsageError:

@@ -20,6 +20,7 @@ COMMANDS = {
     "pull": ("pull", "Pull images into the store"),
     "save": ("save", "Write an image as a tar that other tools read"),
     "load": ("load", "Load images from an archive into the store"),
+    "copy": ("copy", "Copy an image between registries, archives, layouts and the store"),
     "login": ("login", "Keep credentials for a registry"),
     "logout": ("logout", "Forget the credentials for a registry"),
     "cache": ("cache", "List or prune a layer cache in a registry or a directory"),

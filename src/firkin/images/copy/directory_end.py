@@ -1,0 +1,133 @@
+"""Directories of `skopeo copy … dir:`, as source and as target. Does I/O.
+
+`manifest.json`, the manifests of an index as `<hex>.manifest.json`, blobs as `<hex>`, and a file `version`.
+Mirrors: containers/image directory.
+"""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import BinaryIO
+
+from firkin.errors import UsageError
+from firkin.images.archive import output_error, output_file
+from firkin.images.archive_reader import open_files
+from firkin.images.copy.blobs import FileChunks
+from firkin.images.copy.documents import read_document, read_small, reading
+from firkin.images.copy.ends import Chunks, Document, Outcome, Wanted
+from firkin.images.copy.layout_end import write_blob
+from firkin.linux.files import write_beside
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.manifest import parse_manifest
+from firkin.oci.reference import Reference
+from firkin.tasks.cancel import Cancel
+
+_VERSION = b"Directory Transport Version: 1.1\n"
+
+
+def _name(item: Descriptor) -> str:
+    algorithm, _, value = item.digest.partition(":")
+    return value if algorithm == "sha256" else f"{algorithm}-{value}"
+
+
+class DirectorySource:
+    """The image in a directory."""
+
+    reference: Reference | None = None
+    whole = False
+
+    def __init__(self, path: str) -> None:
+        self._what = path
+        if not os.path.isdir(path):
+            raise UsageError(f"{path} is no directory")
+        self._files = open_files(path)
+
+    def __enter__(self) -> DirectorySource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Each reader has its own handle."""
+
+    def root(self) -> Document:
+        """Return manifest.json. Raises ContextError when it is missing or damaged."""
+        with reading(self._what):
+            raw = read_small(self._files.open, "manifest.json")
+            if raw is None:
+                raise ValueError("manifest.json is missing")
+            return parse_manifest(raw, "", "manifest.json")
+
+    def document(self, item: Descriptor) -> Document | None:
+        """Return what an index lists, None if it is absent."""
+        with reading(self._what):
+            return read_document(self._files.open, f"{_name(item)}.manifest.json", item)
+
+    def has(self, blob: Descriptor) -> bool:
+        """Say whether the directory has a file for the blob."""
+        file = self._open(blob)
+        if file is not None:
+            file.close()
+        return file is not None
+
+    def open(self, blob: Descriptor) -> Chunks:
+        """Open a blob. Raises UsageError if it is missing."""
+        file = self._open(blob)
+        if file is None:
+            raise UsageError(f"{self._what} lacks the blob {blob.digest}", code="copy-missing")
+        return FileChunks(file, blob, self._what)
+
+    def _open(self, blob: Descriptor) -> BinaryIO | None:
+        with reading(self._what):
+            return self._files.open(_name(blob))
+
+
+class DirectoryTarget:
+    """A directory that holds one image; an earlier one in it loses its manifest, its blobs stay."""
+
+    parallel = True
+
+    def __init__(self, path: str, cancel: Cancel) -> None:
+        self._path = path
+        self._cancel = cancel
+
+    def __enter__(self) -> DirectoryTarget:
+        try:
+            os.makedirs(self._path, exist_ok=True)
+            if os.listdir(self._path) and not os.path.exists(f"{self._path}/version"):
+                raise UsageError(f"{self._path} holds something else than an image", code="output",
+                                 hints=("choose an empty directory",))  # fmt: skip
+            write_beside(f"{self._path}/version", _VERSION)
+        except OSError as error:
+            raise output_error(self._path, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Blobs that arrived stay, and are found when the copy is tried again."""
+
+    def complete(self, document: Document) -> bool:
+        """Blobs are looked for one by one, which costs little here."""
+        return False
+
+    def put_blob(self, wanted: Wanted) -> Outcome:
+        """Write a blob beside its place, then rename it."""
+        path = f"{self._path}/{_name(wanted.blob)}"
+        if os.path.isfile(path) and os.path.getsize(path) == wanted.blob.size:
+            return "exists"
+        write_blob(path, wanted, self._cancel)
+        return "pushed"
+
+    def put_document(self, document: Document) -> None:
+        """Write a manifest of an index."""
+        self._write(f"{_name(document.descriptor)}.manifest.json", document)
+
+    def finish(self, root: Document, tags: tuple[Reference, ...]) -> None:
+        """Write manifest.json; names have no place here."""
+        self._write("manifest.json", root)
+
+    def _write(self, name: str, document: Document) -> None:
+        with output_file(f"{self._path}/{name}", None) as file:
+            file.write(document.raw)

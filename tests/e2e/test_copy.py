@@ -1,0 +1,151 @@
+"""`firkin copy` between real registries and files, as root and as an ordinary user; compared with skopeo."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.accounts import Firkin
+from support.registry import Registry, running_registry
+
+pytestmark = pytest.mark.registry
+MULTI, ONE = "library/busybox:1.35", "library/debian:bookworm"
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[Registry]:
+    """A registry that is empty at first."""
+    with running_registry() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def first() -> Iterator[Registry]:
+    with running_registry() as started:
+        started.seed_bases("debian")
+        started.seed_platforms("busybox-arm64", "busybox")
+        started.seed_platforms("busybox", "busybox-arm64")
+        yield started
+
+
+def skopeo(*words: object) -> str:
+    return subprocess.run(["skopeo", *map(str, words)], check=True, capture_output=True, text=True).stdout
+
+
+def raw(place: str) -> bytes:
+    secure = ["--tls-verify=false"] if place.startswith("docker:") else []
+    return subprocess.run(["skopeo", "inspect", *secure, "--raw", place], check=True, capture_output=True).stdout
+
+
+def digest_of(result: "subprocess.CompletedProcess[str]") -> str:
+    return result.stdout.strip().rpartition("@")[2]
+
+
+def test_registry_to_registry_is_what_skopeo_copies(firkin: Firkin, first: Registry, second: Registry) -> None:
+    mine, theirs = (second.reference(f"{firkin.account.name}/{name}:1") for name in ("mine", "theirs"))
+    result = firkin.run("copy", first.reference(MULTI), mine)
+    assert result.stdout == f"{mine}@{digest_of(result)}\n"
+    skopeo("copy", "-q", "--all", "--src-tls-verify=false", "--dest-tls-verify=false",
+           f"docker://{first.reference(MULTI)}", f"docker://{theirs}")  # fmt: skip
+    assert raw(f"docker://{mine}") == raw(f"docker://{theirs}")
+    index = json.loads(raw(f"docker://{mine}"))
+    assert {entry["platform"]["architecture"] for entry in index["manifests"]} == {"amd64", "arm64"}
+    again = firkin.run("copy", "--digestfile", firkin.place / "digest", first.reference(MULTI), mine)
+    assert again.stdout == result.stdout and "sha256:" not in again.stderr
+    assert (firkin.place / "digest").read_text() == digest_of(result)
+
+
+@pytest.mark.parametrize("transport", ["docker-archive", "oci-archive", "oci", "dir"])
+def test_what_firkin_writes_skopeo_reads(
+    transport: str, firkin: Firkin, first: Registry, second: Registry
+) -> None:
+    place = f"{transport}:{firkin.place / transport}" + ("" if transport == "dir" else ":app:1")
+    firkin.run("copy", first.reference(ONE), place)
+    named = f"docker://{second.reference(f'{firkin.account.name}/{transport}:1')}"
+    exact = [] if transport == "docker-archive" else ["--preserve-digests"]
+    skopeo("copy", "-q", *exact, "--dest-tls-verify=false", place, named)
+    config = json.loads(skopeo("inspect", "--tls-verify=false", "--config", named))
+    assert config == json.loads(skopeo("inspect", "--tls-verify=false", "--config", f"docker://{first.reference(ONE)}"))
+    if transport != "docker-archive":
+        assert raw(named) == raw(f"docker://{first.reference(ONE)}")
+
+
+@pytest.mark.parametrize("transport", ["docker-archive", "oci-archive", "oci", "dir"])
+def test_what_skopeo_writes_firkin_reads(
+    transport: str, firkin: Firkin, first: Registry, second: Registry
+) -> None:
+    place = f"{transport}:{firkin.place / f'their-{transport}'}" + ("" if transport == "dir" else ":app:1")
+    skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{first.reference(ONE)}", place)
+    firkin.account.give(Path(place.split(":")[1]))
+    name = second.reference(f"{firkin.account.name}/their-{transport}:1")
+    firkin.run("copy", place, name)
+    config = json.loads(skopeo("inspect", "--tls-verify=false", "--config", f"docker://{name}"))
+    assert config == json.loads(skopeo("inspect", "--tls-verify=false", "--config", f"docker://{first.reference(ONE)}"))
+    manifest = json.loads(raw(f"docker://{name}"))
+    assert all(layer["mediaType"].endswith("gzip") for layer in manifest["layers"])
+    if transport != "docker-archive":
+        assert raw(f"docker://{name}") == raw(f"docker://{first.reference(ONE)}")
+
+
+def test_the_store_is_a_place_like_others(firkin: Firkin, first: Registry, second: Registry) -> None:
+    firkin.run("copy", first.reference(MULTI), "store:app:1")
+    assert re.search(r"^app\s+1\s", firkin.run("images").stdout, re.MULTILINE)
+    name = second.reference(f"{firkin.account.name}/stored:1")
+    firkin.run("copy", "store:app:1", name)
+    assert raw(f"docker://{name}") == raw(f"docker://{first.reference(MULTI)}")
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text("FROM app:1\nCOPY Dockerfile /\n")
+    firkin.account.give(context)
+    firkin.run("build", "-t", "child:1", context)
+
+
+def test_formats_compressions_and_platforms(firkin: Firkin, first: Registry, second: Registry) -> None:
+    def copied(*options: str) -> dict[str, object]:
+        name = second.reference(f"{firkin.account.name}/form:1")
+        firkin.run("copy", *options, first.reference(MULTI), name)
+        return dict(json.loads(raw(f"docker://{name}")))
+
+    docker = "application/vnd.docker.distribution.manifest"
+    assert copied("--format", "v2s2")["mediaType"] == f"{docker}.list.v2+json"
+    assert copied("--format", "v2s2", "--platform", "linux/arm64")["mediaType"] == f"{docker}.v2+json"
+    for options, ending in (
+        (("--dest-compress-format", "zstd"), "tar+zstd"),
+        (("--dest-decompress",), "tar"),
+        (("--dest-compress-level", "9"), "tar+gzip"),
+    ):
+        manifest = copied("--multi-arch", "system", *options)
+        assert [layer["mediaType"].rpartition(".")[2] for layer in manifest["layers"]] == [ending]  # type: ignore[attr-defined]
+    for options, why in (
+        (("--preserve-digests", "--format", "v2s2"), "changes the digest"),
+        (("--format", "v2s2", "--dest-compress-format", "zstd"), "does not know zstd"),
+        (("--platform", "linux/s390x"), "there is: linux/amd64, linux/arm64"),
+        (("--all", "--platform", "linux/arm64"), "exclude one another"),
+        (("--sign-by", "me"), "cosign"),
+    ):
+        result = firkin.run("copy", *options, first.reference(MULTI), second.reference("x:1"), check=False)
+        assert result.returncode == (125 if "--sign-by" in options else 1) and why in result.stderr
+
+
+def test_each_side_has_its_credentials(firkin: Firkin, first: Registry) -> None:
+    from support.registry import PASSWORD, USER
+
+    with running_registry(auth="basic") as closed:
+        name = closed.reference("app:1")
+        refused = firkin.run("copy", first.reference(ONE), name, check=False)
+        assert refused.returncode == 1 and "firkin login" in refused.stderr
+        firkin.run("copy", "--dest-creds", f"{USER}:{PASSWORD}", first.reference(ONE), name)
+        firkin.run("copy", "--src-username", USER, "--src-password", PASSWORD, name, f"oci:{firkin.place / 'lay'}")
+        wrong = firkin.run("copy", "--src-creds", f"{USER}:wrong", name, f"oci:{firkin.place / 'lay'}", check=False)
+        assert wrong.returncode == 1 and "wrong" not in wrong.stderr
+    with running_registry(tls=True) as secure:
+        name = secure.reference("app:1")
+        assert firkin.run("copy", first.reference(ONE), name, check=False).returncode == 1
+        firkin.run("copy", "--dest-tls-verify=false", first.reference(ONE), name)
+
+
+def test_other_transports_say_what_to_do(firkin: Firkin) -> None:
+    for place in ("docker-daemon:app:1", "containers-storage:app:1"):
+        result = firkin.run("copy", place, "store:app:1", check=False)
+        assert result.returncode == 1 and "docker-archive:FILE" in result.stderr
