@@ -209,6 +209,7 @@ FRONT_WORDS = {
     ("builder.cache.entry", "firkin cache"): "a comment in history, the same whoever builds",
     ("images.archive_reader", "firkin push"): "only the executor reads archives, and it has no command for this",
     ("builder.history", "--no-cache"): "the flag of the build that is explained, as in a step's output",
+    ("images.joining", "--amend"): "docker's words, which scripts look for",
     ("builder.solve", "--no-cache"): "in a step's output, which every front passes on as bytes",
     ("sandbox.emulated_plan", "--network"): "a flag of RUN",
     ("rootfs.inplace", "firkin any"): "no command",

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from firkin.cli.commands import find_command
 from support.places import REPOSITORY, locked
 
 ORDINARY, PLAIN = "firkin-test", "firkin-plain"
@@ -245,11 +246,13 @@ class Firkin:
 
     def command(self, *arguments: str | os.PathLike[str]) -> list[str]:
         """Return the argv of `firkin ARGUMENTS` with this account's store and registry."""
-        first, *rest = (os.fspath(argument) for argument in arguments)
+        words = [os.fspath(argument) for argument in arguments]
+        found = find_command(words)
+        first, rest = words[0], words[1:] if found is None else found[1]
         options = [] if first.startswith("-") else ["--root", str(self.store)]
         if self.registry_url and first == "build":
             options += ["--registry-mirror", f"docker.io={self.registry_url}"]
-        return [installation(self.account.uid).python, "-m", "firkin", first, *options, *rest]
+        return [installation(self.account.uid).python, "-m", "firkin", *words[: len(words) - len(rest)], *options, *rest]
 
     def run(
         self,

@@ -74,8 +74,8 @@ _ANSWERS = _spread({
     "validate": _Answer("firkin verifies every layer while it reads it", "`firkin build --verify NAME .` compares"),
     "imagetools": _Answer(
         "firkin has no `imagetools`",
-        "`firkin inspect NAME` shows an image of the store, `firkin manifest create NAME IMAGE...` pushes an index"),
-    "index": _Answer("an index is made by another command", "`firkin manifest create NAME IMAGE...` pushes one"),
+        "`firkin inspect NAME` shows an image of the store, `firkin manifest create NAME IMAGE...` begins an index"),
+    "index": _Answer("an index is made by another command", "`firkin manifest create NAME IMAGE...` begins one"),
     "auth": _Answer("credentials are kept by another command", "`firkin login REGISTRY`"),
     "registry proxy": _Answer(
         "firkin has no registry server", "it works with any registry of the distribution specification"),

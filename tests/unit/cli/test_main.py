@@ -158,7 +158,9 @@ def test_command_lines_that_are_shown_can_be_typed():
     (("images", "a", "b"), "`firkin images` takes one name"),
     (("cache", "ls", "--older-than=1h", "x"), "rules and `--dry-run` are for"),
     (("cache", "prune", "-q", "--older-than=1h", "x"), "`--quiet` is for"),
-    (("manifest", "push", "x"), "`firkin manifest` cannot `push`"),
+    (("manifest create", "x"), "`firkin manifest create` takes 2 or more names, not 1"),
+    (("manifest annotate", "x"), "`firkin manifest annotate` takes 2 names, not 1"),
+    (("manifest push", "x", "y"), "`firkin manifest push` takes 1 names, not 2"),
 ])  # fmt: skip
 def test_words_that_would_do_nothing_are_refused(words, message, tmp_path):
     environ = {"PATH": "/usr/bin:/bin", "FIRKIN_ROOT": str(tmp_path / "store"), "HOME": str(tmp_path)}
