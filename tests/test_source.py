@@ -73,7 +73,8 @@ ONLY = {
 }
 # What the rooms of the builder may use of `images`; a room without a row may use nothing.
 OF_IMAGES = {
-    "builder.output": {"images.archive", "images.docker_archive", "images.oci_layout", "images.push", "images.push_job"},
+    "builder.output": {"images.archive", "images.docker_archive", "images.oci_layout", "images.pack", "images.push",
+                       "images.push_job"},
     "builder.verify": {"images.find"},
 }
 # Modules and rooms that take and return values only, and what they must not import.

@@ -52,7 +52,6 @@ Kind = Literal[
     "no-cache-or-remove",
     "push-target",
     "replace",
-    "save-format",
     "tag",
     # the store's place and space
     "disk-full",

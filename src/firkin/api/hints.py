@@ -54,7 +54,6 @@ API: Texts = {
     "no-cache-or-remove": "remove the image and build again with `no_cache=True`",
     "push-target": "name a place",
     "replace": "`force=True` replaces what is there; or name another place",
-    "save-format": "write it in the form `oci`",
     "tag": "an image is taken from the store by its name: `firkin.tag(ID, NAME)` gives it one",
     "disk-full": "the command `firkin prune` frees what is not in use; `root=DIR` moves the store",
     "prune": "the command `firkin prune` tells more",

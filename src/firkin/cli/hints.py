@@ -43,7 +43,6 @@ COMMAND_LINE: Texts = {
     "no-cache-or-remove": "remove the image and build again with `--no-cache`",
     "push-target": "firkin push {image} REGISTRY/NAME:TAG",
     "replace": "`--force` replaces what is there; or name another place",
-    "save-format": "write it with `--format oci`",
     "tag": "an image is taken from the store by its name: `firkin tag ID NAME` gives it one",
     "disk-full": "`firkin prune` frees what is not in use; `--root DIR` moves the store",
     "prune": "`firkin prune` tells more",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
@@ -18,8 +20,10 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 
 _CHUNK = 1 << 20
+_KERNEL_CHUNK = 64 << 20
 _SIGPIPE = 13
 _PLACE_HINTS = ("does its directory exist, and may you write there?",)
+_NOT_BY_KERNEL = (errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM, errno.EOVERFLOW)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # EFBIG: larger than `ulimit -f` allows
 
 
@@ -65,8 +69,8 @@ class ArchiveWriter:
 
 def copy_blob(source: BlobSource, descriptor: Descriptor, target: BinaryIO) -> None:
     """Copy a blob's bytes; raises StoreError when their number differs from the size in the descriptor."""
-    copied = 0
     with source.open(descriptor.digest) as file:
+        copied = _copied_by_kernel(file, target, descriptor.size)
         while chunk := file.read(_CHUNK):
             copied += len(chunk)
             if copied > descriptor.size:
@@ -80,23 +84,48 @@ def copy_blob(source: BlobSource, descriptor: Descriptor, target: BinaryIO) -> N
         )
 
 
+def _copied_by_kernel(file: BinaryIO, target: BinaryIO, size: int) -> int:
+    """Copy up to `size` bytes without reading them into this process, where the kernel can; return how many."""
+    copied = 0
+    try:
+        source_fd, target_fd = file.fileno(), target.fileno()
+        target.flush()
+        regular = stat.S_ISREG(os.fstat(target_fd).st_mode)
+        while copied < size:
+            count = min(_KERNEL_CHUNK, size - copied)
+            if regular:
+                done = os.copy_file_range(source_fd, target_fd, count)
+            else:
+                done = os.sendfile(target_fd, source_fd, None, count)
+            if not done:
+                break
+            copied += done
+    except io.UnsupportedOperation:
+        return 0  # a stream of this process
+    except OSError as error:
+        # Both descriptors stand behind what was copied, so that reading and writing can go on from here.
+        if error.errno not in _NOT_BY_KERNEL:
+            raise
+    return copied
+
+
 def standard_output(dest: str) -> BinaryIO | None:
     """Return the stream that an output to `-` is written to."""
     return open(1, "wb", closefd=False) if dest == "-" else None
 
 
 @contextmanager
-def output_file(dest: str, stdout: BinaryIO | None) -> Iterator[BinaryIO]:
+def output_file(dest: str, stdout: BinaryIO | None, *, private: bool = False) -> Iterator[BinaryIO]:
     """Yield the stream of an output: `stdout` for `-`, otherwise a file that appears when it is complete.
 
-    Raises UsageError when the place cannot be written to.
+    `private`: nobody else may read the file, whatever the umask. Raises UsageError when the place cannot be written to.
     """
     if dest == "-":
         with _writing_to(stdout) as stream:
             yield stream
         return
     special = os.path.lexists(dest) and not os.path.isfile(dest) and not os.path.isdir(dest)
-    with _special(dest) if special else _appearing(dest) as stream:
+    with _special(dest) if special else _appearing(dest, private) as stream:
         yield stream
 
 
@@ -127,14 +156,16 @@ def _special(dest: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _appearing(dest: str) -> Iterator[BinaryIO]:
+def _appearing(dest: str, private: bool) -> Iterator[BinaryIO]:
     """Yield a file beside `dest` that replaces it in the end, or is removed when something goes wrong."""
     # A random name, not the process id: two containers that share a directory may both have a process 7.
     temporary = f"{os.path.dirname(dest) or '.'}/.{os.path.basename(dest)}.{os.urandom(6).hex()}"
     try:
-        file = open(temporary, "wb")
+        mode = 0o600 if private else 0o666
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except OSError as error:
         raise output_error(dest, error, *_PLACE_HINTS) from error
+    file = open(fd, "wb")
     forget = at_end(lambda: os.unlink(temporary))
     try:
         with file:

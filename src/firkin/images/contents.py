@@ -21,7 +21,7 @@ from firkin.oci import codec, media
 from firkin.oci.config import ImageConfig, parse_config
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, Digest, parse_digest
-from firkin.oci.image import Layer
+from firkin.oci.image import Layer, is_image
 from firkin.oci.manifest import Index, Manifest, encode_manifest, parse_manifest
 from firkin.oci.reference import Reference, is_tag, parse_reference
 from firkin.store.blobs import BlobWriter
@@ -188,7 +188,7 @@ class _Contents:
             if missing_is_error:
                 raise ValueError(f"blob {missing[0].digest} of the image {bare.digest} is not in the archive")
             return None
-        if not _is_image(document):
+        if not is_image(document):
             return Node(bare, None, kept)
         assert raw is not None
         config = parse_config(raw, f"configuration {document.config.digest}")
@@ -291,16 +291,6 @@ class _Contents:
                 other.names.remove(name)
                 self._warn("load-name", f"the archive gives two images the name {name.familiar}: the later counts")
         found.names.append(name)
-
-
-_CONFIGS = (media.OCI_CONFIG, media.DOCKER_CONFIG)
-
-
-def _is_image(document: Manifest) -> bool:
-    """Say whether a manifest is one of an image, not of an attestation or another artifact."""
-    if not document.layers:
-        return not document.artifact_type and document.config.media_type in _CONFIGS
-    return all(media.is_layer(layer.media_type) for layer in document.layers)
 
 
 def _has(node: Node, config: Digest) -> bool:

@@ -1,50 +1,74 @@
 """Writes a tar that `docker load` accepts and that is also an OCI layout. Does I/O.
 
-The tar is like those of `docker save` since 25: blobs by digest, an `index.json`, and `manifest.json` with names,
-configuration and layers for older readers. Or it is flat, with the files that go-containerregistry writes.
+The tar is like those of `docker save` since 25: blobs by digest, an `index.json`, and for older readers `manifest.json`
+and `repositories`, with names, configurations and layers. Or it is flat, with the files that go-containerregistry
+writes.
 """
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
 from firkin.images.archive import ArchiveWriter, BlobSource, output_file
-from firkin.images.oci_layout import LAYOUT, blobs_of, named
-from firkin.oci import codec, media
+from firkin.images.oci_layout import write_files
+from firkin.images.pack import Packed
+from firkin.oci import codec
+from firkin.oci.digest import Digest
 from firkin.oci.image import Image
-from firkin.oci.manifest import Index, encode_index
 from firkin.oci.reference import Reference
 
 
 def write_docker_archive(
-    image: Image, names: tuple[Reference, ...], source: BlobSource, dest: str, stdout: BinaryIO | None
+    packed: Sequence[Packed], source: BlobSource, dest: str, stdout: BinaryIO | None, *, private: bool = False
 ) -> None:
-    """Write one image under its names."""
+    """Write images, each under its names; blobs that several share are written once.
 
-    def place(digest: str) -> str:
-        return f"blobs/{digest.replace(':', '/')}"
-
-    manifest = [
-        {
-            "Config": place(image.manifest.config.digest),
-            "RepoTags": [name.familiar for name in names if name.tag] or None,
-            "Layers": [place(layer.descriptor.digest) for layer in image.layers],
-        }
-    ]
-    with output_file(dest, stdout) as stream:
+    Readers that do not know indexes get this machine's platform. `private`: nobody else may read the file.
+    """
+    with output_file(dest, stdout, private=private) as stream:
         archive = ArchiveWriter(stream)
-        archive.directory("blobs")
-        archive.directory("blobs/sha256")
-        for descriptor, data in blobs_of((image,), None):
-            if data is None:
-                archive.blob(place(descriptor.digest), source, descriptor)
-            else:
-                archive.file(place(descriptor.digest), data)
-        entries = named(image.manifest.descriptor, names, image.config.created)
-        archive.file("index.json", encode_index(Index(media.OCI_INDEX, entries)).raw)
-        archive.file("manifest.json", codec.encode(manifest))
-        archive.file("oci-layout", LAYOUT)
+        write_files(archive, packed, source)
+        archive.file("manifest.json", codec.encode(_manifest(packed)))
+        named = _repositories(packed)
+        if named:
+            archive.file("repositories", codec.encode(named))
         archive.end()
+
+
+def _manifest(packed: Sequence[Packed]) -> list[dict[str, Any]]:
+    """Return manifest.json: each image once, with all its names."""
+    entries: dict[Digest, dict[str, Any]] = {}
+    for one in packed:
+        manifest = one.image.manifest
+        entry = entries.setdefault(
+            manifest.digest,
+            {
+                "Config": _place(manifest.config.digest),
+                "RepoTags": None,
+                "Layers": [_place(layer.digest) for layer in manifest.layers],
+            },
+        )
+        names = [name.familiar for name in one.names if name.tag]
+        if names:
+            entry["RepoTags"] = [*(entry["RepoTags"] or ()), *names]
+    return list(entries.values())
+
+
+def _repositories(packed: Sequence[Packed]) -> dict[str, dict[str, str]]:
+    """Return the names as the first versions of docker had them: repository, tag, top layer."""
+    named: dict[str, dict[str, str]] = {}
+    for one in packed:
+        layers = one.image.manifest.layers
+        for name in one.names:
+            if name.tag and layers:
+                repository = name.familiar.removesuffix(f":{name.tag}")
+                named.setdefault(repository, {})[name.tag] = layers[-1].digest.partition(":")[2]
+    return named
+
+
+def _place(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
 
 
 def write_flat_archive(

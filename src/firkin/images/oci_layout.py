@@ -6,7 +6,7 @@ Spec: image-spec image-layout.md. Annotations as buildx writes them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -14,10 +14,10 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.images.archive import ArchiveWriter, BlobSource, copy_blob, output_error, output_file
+from firkin.images.pack import Blob, Packed
 from firkin.linux.files import write_beside
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.image import Image
 from firkin.oci.manifest import Index, encode_index, parse_manifest
 from firkin.oci.reference import Reference
 
@@ -40,60 +40,41 @@ def named(descriptor: Descriptor, names: tuple[Reference, ...], created: str = "
     )
 
 
-def blobs_of(images: tuple[Image, ...], index: Index | None) -> list[tuple[Descriptor, bytes | None]]:
-    """List every blob once, with its bytes if it is not a file of the store."""
-    listed: dict[str, tuple[Descriptor, bytes | None]] = {}
-    for image in images:
-        for layer in image.layers:
-            listed.setdefault(layer.descriptor.digest, (layer.descriptor, None))
-        listed[image.manifest.config.digest] = (image.manifest.config, image.config.raw)
-        listed[image.manifest.digest] = (image.manifest.descriptor, image.manifest.raw)
-    if index is not None:
-        listed[index.digest] = (index.descriptor, index.raw)
-    return [listed[digest] for digest in sorted(listed)]
+def write_files(archive: ArchiveWriter, packed: Sequence[Packed], source: BlobSource) -> None:
+    """Write the files of a layout into a tar: every blob once, in the order of digests, and what names them."""
+    archive.directory("blobs")
+    archive.directory("blobs/sha256")
+    for descriptor, data in _blobs(packed):
+        path = f"blobs/{descriptor.digest.replace(':', '/')}"
+        if data is None:
+            archive.blob(path, source, descriptor)
+        else:
+            archive.file(path, data)
+    archive.file("index.json", encode_index(Index(media.OCI_INDEX, _entries(packed))).raw)
+    archive.file("oci-layout", LAYOUT)
 
 
 def write_tar(
-    images: tuple[Image, ...],
-    index: Index | None,
-    names: tuple[Reference, ...],
-    source: BlobSource,
-    dest: str,
-    stdout: BinaryIO | None,
+    packed: Sequence[Packed], source: BlobSource, dest: str, stdout: BinaryIO | None, *, private: bool = False
 ) -> None:
-    """Write a layout as one tar; `index` joins several images."""
-    root = _root(images, index)
-    with output_file(dest, stdout) as stream:
+    """Write a layout of images as one tar. `private`: nobody else may read the file."""
+    with output_file(dest, stdout, private=private) as stream:
         archive = ArchiveWriter(stream)
-        archive.directory("blobs")
-        archive.directory("blobs/sha256")
-        for descriptor, data in blobs_of(images, index):
-            path = f"blobs/{descriptor.digest.replace(':', '/')}"
-            if data is None:
-                archive.blob(path, source, descriptor)
-            else:
-                archive.file(path, data)
-        entries = named(root, names, images[0].config.created)
-        archive.file("index.json", encode_index(Index(media.OCI_INDEX, entries)).raw)
-        archive.file("oci-layout", LAYOUT)
+        write_files(archive, packed, source)
         archive.end()
 
 
-def write_directory(
-    images: tuple[Image, ...], index: Index | None, names: tuple[Reference, ...], source: BlobSource, dest: str,
-    *, alone: bool = False,
-) -> None:
-    """Add the image to the layout in a directory (made if missing); its other images stay, unless it is `alone`.
+def write_directory(packed: Sequence[Packed], source: BlobSource, dest: str, *, alone: bool = False) -> None:
+    """Add images to the layout in a directory (made if missing); its other images stay, unless these are `alone`.
 
     Raises UsageError or StoreError.
     """
-    root = _root(images, index)
-    entries = (root,) if alone else named(root, names, images[0].config.created)
+    entries = tuple(one.root for one in packed) if alone else _entries(packed)
     try:
         if not alone:
             _kept_entries(f"{dest}/index.json", entries)  # fails before anything is written
         os.makedirs(f"{dest}/blobs/sha256", exist_ok=True)
-        for descriptor, data in blobs_of(images, index):
+        for descriptor, data in _blobs(packed):
             path = f"{dest}/blobs/{descriptor.digest.replace(':', '/')}"
             if os.path.exists(path) and os.path.getsize(path) == descriptor.size:
                 continue
@@ -110,6 +91,15 @@ def write_directory(
         raise output_error(dest, error) from error
 
 
+def _blobs(packed: Sequence[Packed]) -> list[Blob]:
+    listed = {digest: blob for one in packed for digest, blob in one.blobs.items()}
+    return [listed[digest] for digest in sorted(listed)]
+
+
+def _entries(packed: Sequence[Packed]) -> tuple[Descriptor, ...]:
+    return tuple(entry for one in packed for entry in named(one.root, one.names, one.image.config.created))
+
+
 @contextmanager
 def _held(directory: str) -> Iterator[None]:
     """Lock out other processes that add to the layout: two at once would lose each other's entries."""
@@ -124,12 +114,6 @@ def _held(directory: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _root(images: tuple[Image, ...], index: Index | None) -> Descriptor:
-    if index is not None:
-        return index.descriptor
-    return msgspec.structs.replace(images[0].manifest.descriptor, platform=images[0].config.platform)
 
 
 def _kept_entries(path: str, entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:

@@ -1,44 +1,99 @@
-"""Writes an image of the store as a file or directory that other tools read. Does I/O."""
+"""Writes images of the store as a file or directory that other tools read. Does I/O.
+
+Mirrors: moby image/tarexport/save.go. A name saves the image under this name, a repository without a tag saves all its
+tags, an id or a digest saves the image without a name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import BinaryIO, Literal
 
-from firkin.errors import UsageError
-from firkin.hints import Hint
-from firkin.images.find import Found
-from firkin.images.names import read_reference
-from firkin.oci.reference import Reference
+import msgspec
+
+from firkin.images.find import Found, find_image
+from firkin.images.names import familiar
+from firkin.images.pack import Packer, Warn
+from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest, whole_digest
+from firkin.oci.platform import Platform
+from firkin.oci.reference import Reference, parse_reference
 from firkin.store.store import Store
 
+Find = Callable[[Store, str], Found]
 Form = Literal["docker", "oci", "oci-dir"]
 """A tar for `docker load`, an OCI layout as a tar, an OCI layout in a directory."""
 
 
-def save_image(store: Store, found: Found, text: str, form: Form, dest: str, stdout: BinaryIO | None) -> None:
-    """Write an image under the name that the user gave, or under all its names.
+class SaveRequest(msgspec.Struct, frozen=True):
+    """What to save: images as the user named them, in which form, all platforms that are here or only some."""
 
-    `dest` is a path, or `-` for `stdout`. Raises UsageError for several platforms in a form that holds only one, and
-    for a place that cannot be written to.
+    images: tuple[str, ...]
+    form: Form = "docker"
+    platforms: tuple[Platform, ...] = ()
+
+
+class _Wanted(msgspec.Struct):
+    what: str
+    root: Descriptor
+    names: list[Reference]
+
+
+def save_images(
+    store: Store, request: SaveRequest, dest: str, stdout: BinaryIO | None, warn: Warn, find: Find = find_image
+) -> None:
+    """Write images with their layers, each once. `dest` is a path, or `-` for `stdout`.
+
+    `warn` takes code and text of what is not saved as it is in the store. `find` is `find_image`, or what tells more
+    about an image that is not there. Raises UsageError for an image or a platform
+    that is not there, and for a place that cannot be written to; StoreError. Then nothing is written.
     """
-    names = _names(text, found.names)
-    if form == "docker":
-        from firkin.images.docker_archive import write_docker_archive
+    wanted: dict[Digest, _Wanted] = {}
+    for text in request.images:
+        _add(store, text, wanted, warn, find)
+    with Packer(store, warn, for_docker=request.form == "docker") as packer:
+        packed = [packer.pack(one.what, one.root, tuple(one.names), request.platforms) for one in wanted.values()]
+        if request.form == "docker":
+            from firkin.images.docker_archive import write_docker_archive
 
-        if found.index is not None:
-            raise UsageError("`docker load` reads one platform only", hints=(Hint.of("save-format"),))
-        write_docker_archive(found.images[0], names, store.blobs, dest, stdout)
-    elif form == "oci":
-        from firkin.images.oci_layout import write_tar
+            write_docker_archive(packed, packer, dest, stdout, private=True)
+        elif request.form == "oci":
+            from firkin.images.oci_layout import write_tar
 
-        write_tar(found.images, found.index, names, store.blobs, dest, stdout)
-    else:
-        from firkin.images.oci_layout import write_directory
+            write_tar(packed, packer, dest, stdout, private=True)
+        else:
+            from firkin.images.oci_layout import write_directory
 
-        write_directory(found.images, found.index, names, store.blobs, dest)
+            write_directory(packed, packer, dest)
 
 
-def _names(text: str, names: tuple[str, ...]) -> tuple[Reference, ...]:
-    known = tuple(map(read_reference, names))
-    asked = tuple(name for name in known if text in (str(name), name.familiar, name.familiar.partition(":")[0]))
-    return asked or known
+def _add(store: Store, text: str, wanted: dict[Digest, _Wanted], warn: Warn, find: Find) -> None:
+    named = list(_named(store, text))
+    if not named:
+        found = find(store, text)
+        if found.names:
+            names = ", ".join(map(familiar, found.names))
+            warn("save-nameless", f"`{text}` is saved without a name; it has names here: {names}")
+        wanted.setdefault(found.root.digest, _Wanted(text, found.root, []))
+    for name, root in named:
+        one = wanted.setdefault(root.digest, _Wanted(name.familiar, root, []))
+        if name not in one.names:
+            one.names.append(name)
+
+
+def _named(store: Store, text: str) -> Iterable[tuple[Reference, Descriptor]]:
+    """Yield the tags that a text means, and where each points to: its own, or all of a repository."""
+    try:
+        meant = parse_reference(text)
+    except ValueError:
+        return
+    if whole_digest(text) is not None or meant.digest is not None:
+        return
+    whole = not text.endswith(f":{meant.tag}")
+    for entry in store.images.entries():
+        try:
+            name = parse_reference(entry.name) if entry.name else None
+        except ValueError:
+            continue
+        if name is not None and name.digest is None and (name == meant or (whole and name.name == meant.name)):
+            yield name, entry.descriptor

@@ -13,6 +13,7 @@ from firkin.content.fetch import copy_chunks
 from firkin.errors import ContextError, RegistryError, UsageError
 from firkin.images.archive import output_file
 from firkin.images.oci_layout import write_directory
+from firkin.images.pack import pack_images
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, image_of
@@ -40,7 +41,7 @@ def warm_image(
         if not _is_there(path, layer.descriptor, oldest_s):
             with output_file(path, None) as target, client.open_blob(name, layer.descriptor) as chunks:
                 copy_chunks(chunks, target, cancel)
-    write_directory((image,), None, (name,), _Layout(place), place)
+    write_directory((pack_images((image,), None, (name,)),), _Layout(place), place)
 
 
 class _Layout:

@@ -99,6 +99,13 @@ def image_of(config: ImageConfig, manifest: Manifest) -> Image:
     return Image(config, manifest, tuple(map(Layer, config.diff_ids, manifest.layers)))
 
 
+def is_image(manifest: Manifest) -> bool:
+    """Say whether a manifest is one of an image, not of an attestation or another artifact."""
+    if not manifest.layers:
+        return not manifest.artifact_type and manifest.config.media_type in (media.OCI_CONFIG, media.DOCKER_CONFIG)
+    return all(media.is_layer(layer.media_type) for layer in manifest.layers)
+
+
 def validate(image: Image) -> tuple[str, ...]:
     """Return the inconsistencies of the image; empty when it is sound."""
     kinds = [layer.descriptor.media_type for layer in image.layers]

@@ -15,9 +15,8 @@ from support.stored import keep, keep_index, make_image
 from firkin.errors import ContextError
 from firkin.images.archive_reader import open_files, read_image
 from firkin.images.docker_archive import write_flat_archive
-from firkin.images.find import find_image
 from firkin.images.names import read_tag
-from firkin.images.save import save_image
+from firkin.images.save import SaveRequest, save_images
 from firkin.store.store import Store
 
 ONE, TWO = b"one" * 10_000, b"two" * 10_000
@@ -26,7 +25,7 @@ ONE, TWO = b"one" * 10_000, b"two" * 10_000
 @pytest.mark.parametrize("form", ["docker", "oci", "oci-dir"])
 def test_what_is_saved_is_read_again(store: Store, tmp_path: Path, form: Any) -> None:
     kept = keep(store, "app:1", layers=(ONE, TWO))
-    save_image(store, find_image(store, "app:1"), "app:1", form, str(tmp_path / "saved"), None)
+    save_images(store, SaveRequest(("app:1",), form), str(tmp_path / "saved"), None, lambda code, text: None)
     files = open_files(str(tmp_path / "saved"))
     image, places = read_image(files)
     assert image.manifest.raw == kept.manifest.raw
@@ -45,7 +44,7 @@ def test_a_flat_archive_gets_a_manifest(store: Store, tmp_path: Path) -> None:
 
 def test_a_compressed_archive_is_read_as_well(store: Store, tmp_path: Path) -> None:
     keep(store, "app:1", layers=(ONE,))
-    save_image(store, find_image(store, "app:1"), "app:1", "oci", str(tmp_path / "a.tar"), None)
+    save_images(store, SaveRequest(("app:1",), "oci"), str(tmp_path / "a.tar"), None, lambda code, text: None)
     (tmp_path / "a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
     assert read_image(open_files(str(tmp_path / "a.tar.gz"))) == read_image(open_files(str(tmp_path / "a.tar")))
 
@@ -75,7 +74,7 @@ def test_what_is_in_an_archive_is_checked(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lists 1 layers, the archive 0"):
         read_image(open_files(made_up(tmp_path, manifest_json=[{"Config": "c"}])))
     keep_index(store, "multi:1", keep(store, architecture="amd64"), keep(store, architecture="arm64"))
-    save_image(store, find_image(store, "multi:1"), "multi:1", "oci-dir", str(tmp_path / "multi"), None)
+    save_images(store, SaveRequest(("multi:1",), "oci-dir"), str(tmp_path / "multi"), None, lambda code, text: None)
     with pytest.raises(ValueError, match="an index of several platforms"):
         read_image(open_files(str(tmp_path / "multi")))
 

@@ -14,6 +14,7 @@ from firkin.errors import Cancelled, StoreError, UsageError
 from firkin.images.archive import output_file
 from firkin.images.docker_archive import write_docker_archive
 from firkin.images.oci_layout import write_directory, write_tar
+from firkin.images.pack import pack_images
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
@@ -36,10 +37,14 @@ class Source:
 
 def image(architecture: str, *contents: bytes) -> Image:
     digests = [digest_of(data) for data in contents]
-    raw = json.dumps({
-        "created": "2024-01-02T03:04:05Z", "architecture": architecture, "os": "linux",
-        "rootfs": {"type": "layers", "diff_ids": digests},
-    }).encode()
+    raw = json.dumps(
+        {
+            "created": "2024-01-02T03:04:05Z",
+            "architecture": architecture,
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": digests},
+        }
+    ).encode()
     layers = tuple(
         Layer(digest, Descriptor(media.OCI_LAYER, digest, len(data)))  # type: ignore[arg-type]
         for digest, data in zip(digests, contents, strict=True)
@@ -76,21 +81,27 @@ def check_layout(files: dict[str, bytes]) -> list[dict[str, object]]:
 
 
 def test_an_oci_tar_is_a_layout_with_names(tmp_path: Path) -> None:
-    write_tar((APP,), None, NAMES, Source(ONE, TWO), str(tmp_path / "x.tar"), None)
+    write_tar((pack_images((APP,), None, NAMES),), Source(ONE, TWO), str(tmp_path / "x.tar"), None)
     entries = check_layout(read_tar(tmp_path / "x.tar"))
     assert [entry["annotations"] for entry in entries] == [
-        {"io.containerd.image.name": "docker.io/library/app:1",
-         "org.opencontainers.image.created": "2024-01-02T03:04:05Z", "org.opencontainers.image.ref.name": "1"},
-        {"io.containerd.image.name": "registry.example.com/team/app:2",
-         "org.opencontainers.image.created": "2024-01-02T03:04:05Z", "org.opencontainers.image.ref.name": "2"},
+        {
+            "io.containerd.image.name": "docker.io/library/app:1",
+            "org.opencontainers.image.created": "2024-01-02T03:04:05Z",
+            "org.opencontainers.image.ref.name": "1",
+        },
+        {
+            "io.containerd.image.name": "registry.example.com/team/app:2",
+            "org.opencontainers.image.created": "2024-01-02T03:04:05Z",
+            "org.opencontainers.image.ref.name": "2",
+        },
     ]
     assert {entry["digest"] for entry in entries} == {APP.manifest.digest}
 
 
 def test_an_archive_is_the_same_each_time(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_tar((APP,), None, NAMES, Source(TWO, ONE), str(tmp_path / name), None)
-        write_docker_archive(APP, NAMES, Source(ONE, TWO), str(tmp_path / f"{name}d"), None)
+        write_tar((pack_images((APP,), None, NAMES),), Source(TWO, ONE), str(tmp_path / name), None)
+        write_docker_archive((pack_images((APP,), None, NAMES),), Source(ONE, TWO), str(tmp_path / f"{name}d"), None)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert (tmp_path / "ad").read_bytes() == (tmp_path / "bd").read_bytes()
     with tarfile.open(tmp_path / "a") as archive:
@@ -100,13 +111,13 @@ def test_an_archive_is_the_same_each_time(tmp_path: Path) -> None:
 def test_several_platforms_are_joined_by_an_index(tmp_path: Path) -> None:
     images = (APP, image("arm64", TWO))
     index = encode_index(Index(media.OCI_INDEX, tuple(item.manifest.descriptor for item in images)))
-    write_tar(images, index, (), Source(ONE, TWO), str(tmp_path / "x.tar"), None)
+    write_tar((pack_images(images, index, ()),), Source(ONE, TWO), str(tmp_path / "x.tar"), None)
     entries = check_layout(read_tar(tmp_path / "x.tar"))
     assert [entry["digest"] for entry in entries] == [index.digest]
 
 
 def test_a_docker_archive_names_its_layers_and_is_a_layout_too(tmp_path: Path) -> None:
-    write_docker_archive(APP, NAMES, Source(ONE, TWO), str(tmp_path / "x.tar"), None)
+    write_docker_archive((pack_images((APP,), None, NAMES),), Source(ONE, TWO), str(tmp_path / "x.tar"), None)
     files = read_tar(tmp_path / "x.tar")
     check_layout(files)
     (entry,) = json.loads(files["manifest.json"])
@@ -116,17 +127,17 @@ def test_a_docker_archive_names_its_layers_and_is_a_layout_too(tmp_path: Path) -
 
 
 def test_a_docker_archive_without_names(tmp_path: Path) -> None:
-    write_docker_archive(APP, (), Source(ONE, TWO), str(tmp_path / "x.tar"), None)
+    write_docker_archive((pack_images((APP,), None, ()),), Source(ONE, TWO), str(tmp_path / "x.tar"), None)
     assert json.loads(read_tar(tmp_path / "x.tar")["manifest.json"])[0]["RepoTags"] is None
 
 
 def test_an_archive_can_go_to_a_stream() -> None:
     stream = io.BytesIO()
-    write_docker_archive(APP, NAMES, Source(ONE, TWO), "-", stream)
+    write_docker_archive((pack_images((APP,), None, NAMES),), Source(ONE, TWO), "-", stream)
     with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as archive:
         assert "manifest.json" in archive.getnames()
     with pytest.raises(UsageError):
-        write_docker_archive(APP, NAMES, Source(ONE, TWO), "-", None)
+        write_docker_archive((pack_images((APP,), None, NAMES),), Source(ONE, TWO), "-", None)
 
 
 def read_directory(place: Path) -> dict[str, bytes]:
@@ -135,14 +146,14 @@ def read_directory(place: Path) -> dict[str, bytes]:
 
 def test_a_directory_keeps_its_other_images(tmp_path: Path) -> None:
     place, other = tmp_path / "layout", image("amd64", TWO)
-    write_directory((APP,), None, NAMES[:1], Source(ONE, TWO), str(place))
-    write_directory((other,), None, NAMES[1:], Source(ONE, TWO), str(place))
+    write_directory((pack_images((APP,), None, NAMES[:1]),), Source(ONE, TWO), str(place))
+    write_directory((pack_images((other,), None, NAMES[1:]),), Source(ONE, TWO), str(place))
     assert [e["digest"] for e in check_layout(read_directory(place))] == [APP.manifest.digest, other.manifest.digest]
-    write_directory((other,), None, NAMES[:1], Source(ONE, TWO), str(place))
+    write_directory((pack_images((other,), None, NAMES[:1]),), Source(ONE, TWO), str(place))
     entries = check_layout(read_directory(place))
     assert [e["digest"] for e in entries] == [other.manifest.digest] * 2
-    write_directory((other,), None, (), Source(ONE, TWO), str(place))
-    write_directory((other,), None, (), Source(ONE, TWO), str(place))
+    write_directory((pack_images((other,), None, ()),), Source(ONE, TWO), str(place))
+    write_directory((pack_images((other,), None, ()),), Source(ONE, TWO), str(place))
     assert len(check_layout(read_directory(place))) == 3
     assert not [name for name in os.listdir(place) if name not in ("blobs", "index.json", "oci-layout")]
 
@@ -150,7 +161,7 @@ def test_a_directory_keeps_its_other_images(tmp_path: Path) -> None:
 def test_a_directory_that_is_no_layout_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "index.json").write_text('{"some": "thing"}')
     with pytest.raises(UsageError):
-        write_directory((APP,), None, NAMES, Source(ONE, TWO), str(tmp_path))
+        write_directory((pack_images((APP,), None, NAMES),), Source(ONE, TWO), str(tmp_path))
     assert (tmp_path / "index.json").read_text() == '{"some": "thing"}'
 
 
@@ -159,9 +170,9 @@ def test_a_damaged_blob_leaves_nothing_half_written(tmp_path: Path) -> None:
     source.blobs[digest_of(TWO)] = TWO[:-1]
     (tmp_path / "old.tar").write_bytes(b"old")
     for call in (
-        lambda: write_tar((APP,), None, NAMES, source, str(tmp_path / "old.tar"), None),
-        lambda: write_docker_archive(APP, NAMES, source, str(tmp_path / "new.tar"), None),
-        lambda: write_directory((APP,), None, NAMES, source, str(tmp_path / "layout")),
+        lambda: write_tar((pack_images((APP,), None, NAMES),), source, str(tmp_path / "old.tar"), None),
+        lambda: write_docker_archive((pack_images((APP,), None, NAMES),), source, str(tmp_path / "new.tar"), None),
+        lambda: write_directory((pack_images((APP,), None, NAMES),), source, str(tmp_path / "layout")),
     ):
         with pytest.raises(StoreError, match="damaged"):
             call()
@@ -169,7 +180,7 @@ def test_a_damaged_blob_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert (tmp_path / "old.tar").read_bytes() == b"old"
     assert not (tmp_path / "layout" / "index.json").exists()
     source.blobs[digest_of(TWO)] = TWO
-    write_directory((APP,), None, NAMES, source, str(tmp_path / "layout"))
+    write_directory((pack_images((APP,), None, NAMES),), source, str(tmp_path / "layout"))
     check_layout(read_directory(tmp_path / "layout"))
 
 
@@ -202,7 +213,11 @@ def test_many_add_to_one_layout_and_none_is_lost(tmp_path: Path) -> None:
 
     def add(number: int) -> None:
         gate.wait()
-        write_directory((APP,), None, (parse_reference(f"app:{number}"),), Source(ONE, TWO), str(tmp_path / "layout"))
+        write_directory(
+            (pack_images((APP,), None, (parse_reference(f"app:{number}"),)),),
+            Source(ONE, TWO),
+            str(tmp_path / "layout"),
+        )
 
     threads = [threading.Thread(target=add, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -216,15 +231,18 @@ def test_many_add_to_one_layout_and_none_is_lost(tmp_path: Path) -> None:
 
 def test_an_output_without_room_is_told_by_its_name() -> None:
     with pytest.raises(StoreError, match="cannot write /dev/full: no space") as caught:
-        write_docker_archive(APP, NAMES, Source(ONE, TWO), "/dev/full", None)
+        write_docker_archive((pack_images((APP,), None, NAMES),), Source(ONE, TWO), "/dev/full", None)
     assert caught.value.code == "disk-full" and caught.value.hints
-    with pytest.raises(StoreError, match="cannot write standard output: no space"), open("/dev/full", "wb", buffering=0) as full:
-        write_tar((APP,), None, NAMES, Source(ONE, TWO), "-", full)
+    with (
+        pytest.raises(StoreError, match="cannot write standard output: no space"),
+        open("/dev/full", "wb", buffering=0) as full,
+    ):
+        write_tar((pack_images((APP,), None, NAMES),), Source(ONE, TWO), "-", full)
 
 
 def test_a_reader_who_leaves_ends_the_output() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with pytest.raises(Cancelled) as caught, open(writing, "wb", buffering=0) as pipe:
-        write_tar((APP,), None, NAMES, Source(ONE, TWO), "-", pipe)
+        write_tar((pack_images((APP,), None, NAMES),), Source(ONE, TWO), "-", pipe)
     assert caught.value.exit_code == 141

@@ -31,7 +31,7 @@ from firkin.errors import Cancelled, ContextError, FirkinError, UsageError
 from firkin.images.find import find_image
 from firkin.images.load import Front, Loaded, LoadRequest, load_directory, load_stream
 from firkin.images.names import read_tag
-from firkin.images.save import save_image
+from firkin.images.save import SaveRequest, save_images
 from firkin.layer.limits import UnpackLimits
 from firkin.oci import media
 from firkin.oci.digest import digest_of
@@ -107,7 +107,7 @@ def test_every_compression_around_and_inside(store: Store, outer: str, inner: st
 @pytest.mark.parametrize("form", ["docker", "oci", "oci-dir"])
 def test_what_is_saved_is_loaded(store: Store, tmp_path: Path, form: Any) -> None:
     kept = keep(store, "app:1", "app:2", layers=(ONE, TWO))
-    save_image(store, find_image(store, "app:1"), kept.config.digest, form, str(tmp_path / "saved"), None)
+    save_images(store, SaveRequest(("app",), form), str(tmp_path / "saved"), None, lambda code, text: None)
     with Store(str(tmp_path / "other"), lambda: 1.0) as other:
         if form == "oci-dir":
             loaded = load_directory(other, str(tmp_path / "saved"), LoadRequest(), Told().front())
@@ -456,7 +456,7 @@ def test_an_index_of_the_store_is_loaded_again(store: Store, tmp_path: Path) -> 
     images = [keep(store, layers=(data,), architecture=kind) for data, kind in ((ONE, "amd64"), (TWO, "arm64"))]
     index = keep_index(store, "multi:1", *images)
     assert encode_index(Index(media.OCI_INDEX, index.manifests)).digest == index.digest
-    save_image(store, find_image(store, "multi:1"), "multi:1", "oci", str(tmp_path / "saved"), None)
+    save_images(store, SaveRequest(("multi:1",), "oci"), str(tmp_path / "saved"), None, lambda code, text: None)
     with Store(str(tmp_path / "other"), lambda: 1.0) as other:
         (loaded,) = load(other, (tmp_path / "saved").read_bytes())
         assert loaded.digest == index.digest and len(loaded.platforms) == 2

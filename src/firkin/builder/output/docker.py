@@ -8,6 +8,7 @@ from firkin.errors import UsageError
 from firkin.hints import Hint
 from firkin.images.archive import standard_output
 from firkin.images.docker_archive import write_docker_archive, write_flat_archive
+from firkin.images.pack import pack_images
 
 
 def write(export: Export) -> str:
@@ -19,7 +20,9 @@ def write(export: Export) -> str:
             code="output",
             hints=(Hint.of("output-platforms"),),
         )
-    write_archive = write_flat_archive if export.output.flat else write_docker_archive
-    stdout = standard_output(export.dest)
-    write_archive(export.images[0], export.names, export.session.store.blobs, export.dest, stdout)
+    source, stdout = export.session.store.blobs, standard_output(export.dest)
+    if export.output.flat:
+        write_flat_archive(export.images[0], export.names, source, export.dest, stdout)
+    else:
+        write_docker_archive((pack_images(export.images, None, export.names),), source, export.dest, stdout)
     return f"docker: {export.output.dest}"
