@@ -204,7 +204,7 @@ def output_error(dest: str, error: OSError, *hints: str) -> FirkinError:
     """Return the error for an output that cannot be written."""
     message = f"cannot write {dest}: {(error.strerror or '').lower()}"
     if error.errno in _FULL:
-        hint = "make room there, or name another place; nothing else of the build is lost"
+        hint = "make room there, or name another place"
         return StoreError(message, code="disk-full", hints=(hint,))
     return UsageError(message, code="output", hints=hints)
 

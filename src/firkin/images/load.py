@@ -159,22 +159,24 @@ def _keep(store: Store, node: Node, done: set[Digest]) -> None:
 
 def _tag(store: Store, listed: Listed) -> Loaded:
     node, names = listed.node, tuple(listed.names)
-    moved = tuple(move for name in names if (move := _moved(store, name, node.descriptor.digest)) is not None)
     images = {image.descriptor.digest: image for image in node.images()}
     shown = preferred(_offers(node), this_platform())
     config = images[shown.digest].config if shown is not None else None
     assert config is not None, "an entry without an image is left out"
+    moved = tuple(move for name in names if (move := _moved(store, name, config.digest)) is not None)
     store.images.tag(node.descriptor, names, config.created)
     platforms = tuple(image.config.platform for image in images.values() if image.config is not None)
     return Loaded(names, config.digest, node.descriptor.digest, platforms, moved)
 
 
 def _moved(store: Store, name: Reference, new: Digest) -> Moved | None:
+    """Return what a name means until now, if that is an image with another id."""
     old = store.images.find(name)
-    if old is None or old.digest == new:
+    if old is None:
         return None
     try:
         images = find_image(store, old.digest).images
     except (StoreError, UsageError):
         images = ()
-    return Moved(name, images[0].config.digest if len(images) == 1 else old.digest)
+    ids = [image.config.digest for image in images]
+    return None if new in ids else Moved(name, ids[0] if len(ids) == 1 else old.digest)
