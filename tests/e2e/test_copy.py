@@ -149,3 +149,53 @@ def test_other_transports_say_what_to_do(firkin: Firkin) -> None:
     for place in ("docker-daemon:app:1", "containers-storage:app:1"):
         result = firkin.run("copy", place, "store:app:1", check=False)
         assert result.returncode == 1 and "docker-archive:FILE" in result.stderr
+
+
+def test_digest_config_and_tags(firkin: Firkin, first: Registry) -> None:
+    name = first.reference(MULTI)
+    index = json.loads(raw(f"docker://{name}"))
+    digest = firkin.run("digest", name).stdout.strip()
+    assert digest == json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{name}"))["Digest"]
+    assert firkin.run("digest", "--full-ref", name).stdout == f"{first.host}/library/busybox@{digest}\n"
+    arm = next(item["digest"] for item in index["manifests"] if item["platform"]["architecture"] == "arm64")
+    assert firkin.run("digest", "--platform", "linux/arm64", name).stdout.strip() == arm
+    (firkin.place / "manifest").write_bytes(raw(f"docker://{name}"))
+    assert firkin.run("manifest-digest", firkin.place / "manifest").stdout.strip() == digest
+    config = skopeo("inspect", "--tls-verify=false", "--raw", "--config", f"docker://{name}")
+    assert firkin.run("config", name).stdout == config
+    assert '"arm64"' in firkin.run("config", "--platform", "linux/arm64", name).stdout
+    theirs = json.loads(skopeo("list-tags", "--tls-verify=false", f"docker://{first.host}/library/busybox"))
+    repository = f"{first.host}/library/busybox"
+    assert json.loads(firkin.run("ls-tags", "--json", repository).stdout) == theirs
+    assert firkin.run("list-tags", repository).stdout.split() == theirs["Tags"]
+    assert firkin.run("ls-tags", "--full-ref", repository).stdout.split()[0] == f"{repository}:{theirs['Tags'][0]}"
+    assert firkin.run("ls-tags", name, check=False).returncode == 1
+    archive = firkin.place / "a.tar"
+    firkin.run("copy", "--additional-tag", "app:2", name, f"docker-archive:{archive}:app:1")
+    assert firkin.run("ls-tags", f"docker-archive:{archive}").stdout.split() == ["app:1", "app:2"]
+    assert firkin.run("config", f"docker-archive:{archive}").stdout == config
+    assert firkin.run("digest", "--tarball", archive).stdout.startswith("sha256:")
+
+
+def test_validate_passes_what_is_sound_and_names_what_is_not(firkin: Firkin, first: Registry) -> None:
+    archive, layout = firkin.place / "a.tar", firkin.place / "layout"
+    firkin.run("copy", first.reference(ONE), f"docker-archive:{archive}")
+    firkin.run("copy", first.reference(MULTI), f"oci:{layout}")
+    firkin.run("copy", first.reference(MULTI), "store:app:1")
+    result = firkin.run("validate", first.reference(MULTI), "--tarball", archive, f"oci:{layout}", "store:app:1")
+    assert result.stdout == "".join(
+        f"PASS: {name}\n" for name in (first.reference(MULTI), f"oci:{layout}", "store:app:1", archive)
+    )
+    layer = max((layout / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    data = layer.read_bytes()
+    layer.write_bytes(data[:-9] + bytes(9))
+    assert firkin.run("validate", "--fast", f"oci:{layout}").stdout.startswith("PASS")
+    for command in (("validate",), ("validate", "--platform", "linux/amd64,linux/arm64")):
+        result = firkin.run(*command, f"oci:{layout}", check=False)
+        assert result.returncode == 1 and result.stdout.startswith(f"FAIL: oci:{layout}: ")
+        assert layer.name in result.stdout and result.stdout.count("\n") == 1
+    layer.unlink()
+    result = firkin.run("validate", "--fast", f"oci:{layout}", check=False)
+    assert result.stdout == f"FAIL: oci:{layout}: blob sha256:{layer.name} is missing\n" and result.returncode == 1
+    result = firkin.run("validate", first.reference("library/absent:1"), check=False)
+    assert result.returncode == 1 and result.stdout.startswith("FAIL: ")

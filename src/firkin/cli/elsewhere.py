@@ -44,7 +44,7 @@ _ANSWERS = _spread({
     "cp diff mount unmount umount": _Answer(
         _NO_CONTAINERS, "`firkin build -o DIR .` writes the files of a result to a directory"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "from config add": _Answer(
+    "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
     "volume network": _Answer(_NO_CONTAINERS, "for RUN steps there are `firkin build --network` and cache mounts"),
     "swarm service stack node secret plugin": _Answer(
@@ -61,17 +61,15 @@ _ANSWERS = _spread({
         "firkin has no command for the history alone",
         "`firkin inspect NAME | jq '.[0].images[0].config.history'` prints it"),
     "search catalog": _Answer("firkin does not search registries", "`firkin pull NAME` fetches an image by its name"),
-    "tags list-tags": _Answer("firkin does not list the tags of a registry", "`skopeo list-tags docker://NAME` does"),
     "list": _Answer(
         "firkin has several things to list",
         "`firkin images` lists images, `firkin ls IMAGE` the files of one, `firkin cache ls` a layer cache"),
     "sync": _Answer("firkin copies one image at a time", "`firkin copy NAME OTHER-NAME` for each"),
     "delete gc": _Answer("firkin deletes nothing in registries", "`firkin images` lists what is in the store"),
     "untag": _Answer("a name of an image is removed by another command", "`firkin rmi NAME` removes that name"),
-    "digest layers blob export-config manifest-digest": _Answer("there is no such command", _LOOK),
+    "layers blob export-config": _Answer("there is no such command", _LOOK),
     "append mutate rebase edit": _Answer(
         "firkin changes images by building", "`FROM NAME` and what is to be added, then `firkin build .`"),
-    "validate": _Answer("firkin verifies every layer while it reads it", "`firkin build --verify NAME .` compares"),
     "imagetools": _Answer(
         "firkin has no `imagetools`",
         "`firkin inspect NAME` shows an image of the store, `firkin manifest create NAME IMAGE...` begins an index"),
