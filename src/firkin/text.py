@@ -243,3 +243,90 @@ def fits_tests(tests: Sequence[Callable[[_Item], bool] | None], name: Sequence[_
 
 def _never(item: object) -> bool:
     return False
+
+
+def match_name(pattern: str, name: str) -> bool:
+    """Match one path component. Raises ValueError for a malformed pattern. Mirrors: Go filepath.Match."""
+    return fits_tests(name_tests(pattern), name)
+
+
+NameTests = list[Callable[[str], bool] | None]
+"""A pattern as tests of one character each; None is a star."""
+
+
+def name_tests(pattern: str) -> NameTests:
+    """Return a pattern of one path component as tests; raises ValueError for a malformed one."""
+    tokens: NameTests = []
+    at = 0
+    while at < len(pattern):
+        letter = pattern[at]
+        if letter == "*":
+            tokens.append(None)
+            at += 1
+        elif letter == "?":
+            tokens.append(lambda _: True)
+            at += 1
+        elif letter == "[":
+            test, at = _class_at(pattern, at + 1)
+            tokens.append(test)
+        else:
+            literal, at = _character_at(pattern, at)
+            tokens.append(literal.__eq__)
+    return tokens
+
+
+def _class_at(pattern: str, at: int) -> tuple[Callable[[str], bool], int]:
+    """Read a class after its `[`; return its test and where it ends."""
+    negated = pattern.startswith("^", at)
+    at += negated
+    ranges: list[tuple[str, str]] = []
+    while not (ranges and pattern.startswith("]", at)):
+        low, at = _bound_at(pattern, at)
+        high = low
+        if pattern.startswith("-", at):
+            high, at = _bound_at(pattern, at + 1)
+        ranges.append((low, high))
+    return _class(tuple(ranges), negated), at + 1
+
+
+def _bound_at(pattern: str, at: int) -> tuple[str, int]:
+    """Read one end of a range in a class; the class must go on after it."""
+    if pattern.startswith(("-", "]"), at):
+        raise ValueError("syntax error in pattern")
+    bound, at = _character_at(pattern, at)
+    if at >= len(pattern):
+        raise ValueError("syntax error in pattern")
+    return bound, at
+
+
+def _character_at(pattern: str, at: int) -> tuple[str, int]:
+    """Read one character, which a backslash may quote."""
+    if pattern.startswith("\\", at):
+        at += 1
+    if at >= len(pattern):
+        raise ValueError("syntax error in pattern")
+    return pattern[at], at + 1
+
+
+def _class(ranges: tuple[tuple[str, str], ...], negated: bool) -> Callable[[str], bool]:
+    return lambda letter: any(low <= letter <= high for low, high in ranges) != negated
+
+
+def match_path(pattern: str, path: str) -> bool:
+    """Match a path, whose `/` no star crosses. Raises ValueError for a malformed pattern. Mirrors: Go path.Match."""
+    patterns, parts = pattern.split("/"), path.split("/")
+    fits = [match_name(one, part) for one, part in zip(patterns, parts, strict=False)]
+    return len(patterns) == len(parts) and all(fits)
+
+
+def seconds_of(time: str) -> float | None:
+    """Return the Unix time of an RFC 3339 text, None for one that is none or says year 1 (Go's zero)."""
+    from datetime import UTC, datetime
+
+    try:
+        moment = datetime.fromisoformat(time)
+    except ValueError:
+        return None
+    if moment.year <= 1:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

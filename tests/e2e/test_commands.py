@@ -31,15 +31,15 @@ def test_images_tag_inspect_and_rmi(built: Firkin) -> None:
     assert [line[:2] for line in lines] == [["app", "1"], ["other.example/team/app", "2"]]
     assert lines[0][2] == lines[1][2]
     (document,) = json.loads(built.run("inspect", "app:1").stdout)
-    assert document["names"] == ["docker.io/library/app:1", "other.example/team/app:2"]
-    assert document["images"][0]["config"]["config"]["Env"][-1] == "A=b"
-    digest = document["digest"]
-    assert built.run("images", "-q").stdout.split() == [document["images"][0]["config_digest"]]
+    assert document["RepoTags"] == ["app:1", "other.example/team/app:2"]
+    assert document["Config"]["Env"][-1] == "A=b"
+    digest = document["Descriptor"]["digest"]
+    assert built.run("images", "-q").stdout.split() == [document["Id"][7:19]] * 2
     raw = built.run("inspect", "--raw", "manifest", digest[:19]).stdout
-    assert json.loads(raw)["config"]["digest"] == document["images"][0]["config_digest"]
-    assert built.run("images", "--no-trunc").stdout.count(digest) == 2
+    assert json.loads(raw)["config"]["digest"] == document["Id"]
+    assert built.run("images", "--no-trunc").stdout.count(document["Id"]) == 2
     for name in ("app", "app:1", "docker.io/library/app", "docker.io/library/app:1"):
-        assert len(built.run("images", "-q", "-a", name).stdout.split()) == 1
+        assert built.run("images", "-q", "-a", name).stdout.split() == [document["Id"][7:19]]
     assert built.run("images", "-q", "app:2").stdout == ""
     built.run("rmi", "app:1")
     assert [json.loads(line)["tag"] for line in built.run("images", "--json").stdout.splitlines()] == ["2"]
@@ -55,12 +55,16 @@ def test_an_id_means_the_same_to_every_command(built: Firkin) -> None:
     built.run("build", "-t", "app:zstd", "-o", "type=image,compression=zstd,force-compression=true", context)
     built.run("build", "-t", "multi:1", "--platform", "linux/amd64,linux/arm64", context)
     documents = {name: json.loads(built.run("inspect", name).stdout)[0] for name in ("app:1", "app:zstd", "multi:1")}
-    ids = {image["config_digest"] for document in documents.values() for image in document["images"]}
-    manifests = {image["digest"] for document in documents.values() for image in document["images"]}
-    for number, digest in enumerate((*ids, *manifests, *(document["digest"] for document in documents.values()))):
+    ids = {document["Id"] for document in documents.values()}
+    assert ids == {json.loads(built.run("inspect", name).stdout)[0]["Id"] for name in ("app:1", "multi:1")}
+    platform = "linux/arm64" if documents["app:1"]["Architecture"] == "amd64" else "linux/amd64"
+    ids.add(json.loads(built.run("inspect", "--platform", platform, "multi:1").stdout)[0]["Id"])
+    manifests = {part["ID"] for document in documents.values() for part in document["Manifests"]}
+    roots = {document["Descriptor"]["digest"] for document in documents.values()}
+    for number, digest in enumerate((*ids, *manifests, *roots)):
         for text in (digest, digest.removeprefix("sha256:"), digest[:20]):
             (document,) = json.loads(built.run("inspect", text).stdout)
-            assert digest in (document["digest"], document["images"][0]["config_digest"])
+            assert digest in (document["Id"], document["Descriptor"]["digest"])
         built.run("tag", digest, f"by-id:{number}")
         built.run("save", "--format", "oci", "-o", built.place / "saved.tar", digest)
         built.run("rmi", f"by-id:{number}")
@@ -82,7 +86,7 @@ def test_a_digest_is_never_taken_for_a_name(built: Firkin, registry: Registry) -
     result = built.run("build", "-t", "sha256:abc", context, check=False)
     assert result.returncode == 2 and "cannot be a name" in result.stderr
     (document,) = json.loads(built.run("inspect", "app:1").stdout)
-    result = built.run("push", document["digest"], check=False)
+    result = built.run("push", document["Id"], check=False)
     assert result.returncode == 1 and "does not say where to push" in result.stderr
 
 
@@ -103,7 +107,7 @@ def test_push_then_pull_into_another_store(built: Firkin, registry: Registry) ->
     said = built.run("pull", *elsewhere, name).stdout.splitlines()
     assert said[-3:] == [f"Digest: {digest}", f"Status: Downloaded newer image for {name}", name]
     (document,) = json.loads(built.run("inspect", *elsewhere, name).stdout)
-    assert document["digest"] == digest and document["names"] == [name]
+    assert document["Descriptor"]["digest"] == digest and document["RepoTags"] == [name]
     built.run("save", *elsewhere, "-o", built.place / "app.tar", name)
     with tarfile.open(built.place / "app.tar") as archive:
         manifest = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
@@ -141,7 +145,7 @@ def test_save_is_read_by_others(built: Firkin) -> None:
     built.run("save", "--format", "oci-dir", "-o", built.place / "layout", "app:1")
     told = subprocess.run(["skopeo", "inspect", "--raw", f"oci:{built.place}/layout"], capture_output=True, check=True)
     (document,) = json.loads(built.run("inspect", "app:1").stdout)
-    assert json.loads(told.stdout)["config"]["digest"] == document["images"][0]["config_digest"]
+    assert json.loads(told.stdout)["config"]["digest"] == document["Id"]
     with open(built.place / "app.tar", "wb") as out:
         built.account.run(built.command("save", "app:1"), stdout=out, env=built.environment(), capture_output=False,
                           check=True, text=False, errors=None)  # fmt: skip
@@ -219,8 +223,10 @@ def test_several_platforms(firkin: Firkin) -> None:
     index = firkin.run("inspect", "--raw", "manifest", "many:1").stdout
     metadata = json.loads((told / "metadata").read_text())
     assert metadata["containerimage.descriptor"]["size"] == len(index) and "containerimage.config.digest" not in metadata
-    assert [image["platform"] for image in document["images"]] == ["linux/amd64", "linux/arm64"]
-    assert firkin.run(*words, "-q", context).stdout.strip() == document["digest"] == metadata["containerimage.digest"]
+    parts = [part["ImageData"]["Platform"]["architecture"] for part in document["Manifests"]]
+    root = document["Descriptor"]["digest"]
+    assert parts == ["amd64", "arm64"]
+    assert firkin.run(*words, "-q", context).stdout.strip() == root == metadata["containerimage.digest"]
     verified = firkin.run("build", "--platform=linux/amd64,linux/arm64", "--verify", "many:1", context)
     assert verified.stdout.count("is built as") == 2 and "#2 [linux/arm64 1/1]" in verified.stderr
 

@@ -60,7 +60,7 @@ def test_text_that_is_no_unicode_is_replaced(firkin: Firkin, registry: FakeRegis
     firkin.run("pull", name)
     for image in (name, "new:1"):
         (shown,) = json.loads(firkin.run("inspect", image).stdout)
-        assert "A=\ufffd" in shown["images"][0]["config"]["config"]["Env"]
+        assert "A=\ufffd" in shown["Config"]["Env"]
 
 
 def test_what_a_base_has_a_nul_in_is_told(firkin: Firkin, registry: FakeRegistry) -> None:
@@ -91,4 +91,4 @@ def test_a_wide_world_of_keys(firkin: Firkin, registry: FakeRegistry) -> None:
     code, told = build(firkin, f"FROM {name}\nCOPY --from={name} /file ./$A\n")
     assert code == 0, told
     (shown,) = json.loads(firkin.run("inspect", "new:1").stdout)
-    assert shown["images"][0]["config"]["config"]["WorkingDir"] == "/w"
+    assert shown["Config"]["WorkingDir"] == "/w"

@@ -16,12 +16,12 @@ from firkin.builder.context.views import Matcher, Member, MemoryView
 from firkin.builder.copy.chmod import parse_chmod
 from firkin.builder.copy.content import FileDigests, copy_digests
 from firkin.builder.copy.plan import CopyTools, plan_copy
-from firkin.builder.copy.select import follow, match_name
+from firkin.builder.copy.select import follow
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.graph.ops import Copy, PathSource
 from firkin.errors import FirkinError
 from firkin.layer.change import Change, Content, Entry, Opaque, Put
-from firkin.text import clean
+from firkin.text import clean, match_name
 
 ARCHIVE = b"archive"
 names = st.sampled_from(["a", "b", "c.md", "d"])

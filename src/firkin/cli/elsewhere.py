@@ -57,9 +57,6 @@ _ANSWERS = _spread({
     "import": _Answer("firkin does not import archives as images", "`FROM scratch` and `ADD rootfs.tar /` do the same"),
     "export flatten": _Answer(
         _NO_CONTAINERS, "`firkin build -o type=tar,dest=rootfs.tar .` writes the files of a result"),
-    "history": _Answer(
-        "firkin has no command for the history alone",
-        "`firkin inspect NAME | jq '.[0].images[0].config.history'` prints it"),
     "search catalog": _Answer("firkin does not search registries", "`firkin pull NAME` fetches an image by its name"),
     "list": _Answer(
         "firkin has several things to list",

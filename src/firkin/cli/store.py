@@ -12,6 +12,7 @@ from firkin.errors import Cancelled, FirkinError, UsageError
 from firkin.images import find
 from firkin.images.find import Found
 from firkin.linux.ending import watch
+from firkin.oci.platform import Platform
 from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
 from firkin.store.store import Store
@@ -27,13 +28,13 @@ def open_store(invocation: Invocation) -> tuple[Store, Settings]:
     return Store(settings.root, time.time), settings
 
 
-def find_image(store: Store, text: str) -> Found:
+def find_image(store: Store, text: str, platform: Platform | None = None) -> Found:
     """Return the image of the store that a name, an id or a digest means (images/find.py); suggests a similar name.
 
     Raises UsageError if there is none.
     """
     try:
-        return find.find_image(store, text)
+        return find.find_image(store, text, platform)
     except UsageError as error:
         meant = find.nearest_name(store, text)
         if error.code != "no-image" or not meant:

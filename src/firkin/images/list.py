@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
-from firkin.errors import StoreError
-from firkin.images.find import read_image
+from firkin.errors import StoreError, UsageError
+from firkin.images.find import find_image, read_image
+from firkin.images.names import familiar, repository_of
 from firkin.linux.machine import this_platform
 from firkin.oci.config import PairMap
 from firkin.oci.descriptor import Descriptor
@@ -16,6 +17,7 @@ from firkin.oci.platform import Platform
 from firkin.store.facts import Documents, Shown
 from firkin.store.images import StoredImage
 from firkin.store.store import Store
+from firkin.text import match_path, seconds_of
 
 Damaged = Callable[[str, StoreError], None]
 """Takes the digest and the error of something that is damaged."""
@@ -41,6 +43,11 @@ class Listed(msgspec.Struct, frozen=True):
     diff_ids: tuple[DiffID, ...]
     compressed_bytes: int
     size_bytes: int = -1
+
+    @property
+    def created_s(self) -> float | None:
+        """When it was made, in Unix seconds; None if nobody knows."""
+        return seconds_of(self.created)
 
     @property
     def is_dangling(self) -> bool:
@@ -120,3 +127,73 @@ def _measured(
         size = sum(known[diff_id] for diff_id in image.diff_ids)
         measured.append(msgspec.structs.replace(image, size_bytes=size))
     return tuple(measured)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Which images a list is to have; what is empty or None does not matter.
+
+    `references` are patterns of names (path.Match), any of which may fit. `dangling`: True for images without a tag,
+    False for those with any name, as in docker.
+    `before` and `since` name images of the store; strictly older or newer ones are wanted. `until_s` is a Unix time.
+    """
+
+    references: tuple[str, ...] = ()
+    dangling: bool | None = None
+    labels_fit: Callable[[Mapping[str, str]], bool] | None = None
+    before: tuple[str, ...] = ()
+    since: tuple[str, ...] = ()
+    until_s: float | None = None
+
+
+def choose_images(store: Store, images: Iterable[Listed], wanted: Wanted) -> tuple[Listed, ...]:
+    """Return the images that are wanted, the newest first, each with the names that fit `references`.
+
+    Raises UsageError for an image that is not there (`before`, `since`) and for a malformed pattern.
+    """
+    before = min((_made_s(store, text) for text in wanted.before), default=None)
+    since = max((_made_s(store, text) for text in wanted.since), default=None)
+    if wanted.until_s is not None:
+        before = wanted.until_s if before is None else min(before, wanted.until_s)
+    chosen = []
+    for image in images:
+        narrowed = _narrowed(image, wanted.references)
+        if narrowed is not None and _fits(narrowed, wanted) and _is_between(image.created_s, since, before):
+            chosen.append(narrowed)
+    return tuple(sorted(chosen, key=lambda image: image.created_s or 0.0)[::-1])
+
+
+def _made_s(store: Store, text: str) -> float:
+    return seconds_of(find_image(store, text).created) or 0.0
+
+
+def _is_between(created_s: float | None, since: float | None, before: float | None) -> bool:
+    made = created_s or 0.0
+    return (since is None or made > since) and (before is None or made < before)
+
+
+def _fits(image: Listed, wanted: Wanted) -> bool:
+    if wanted.dangling and image.names:
+        return False
+    if wanted.dangling is False and image.is_dangling:
+        return False
+    return wanted.labels_fit is None or wanted.labels_fit(dict(image.labels))
+
+
+def _narrowed(image: Listed, patterns: tuple[str, ...]) -> Listed | None:
+    """Return the image with the names that fit a pattern, and the digests of their repositories; None if none does."""
+    if not patterns:
+        return image
+    try:
+        names = tuple(name for name in image.names if _is_meant(name, patterns))
+        tagged = {repository_of(name) for name in names}
+        digests = tuple(name for name in image.digests if repository_of(name) in tagged or _is_meant(name, patterns))
+    except ValueError as error:
+        raise UsageError(f"invalid filter 'reference={', '.join(patterns)}': {error}") from error
+    return msgspec.structs.replace(image, names=names, digests=digests) if names or digests else None
+
+
+def _is_meant(name: str, patterns: tuple[str, ...]) -> bool:
+    """Say whether a pattern fits a name: short or canonical, with its tag or digest or without."""
+    short, canonical = familiar(name), repository_of(name)
+    spellings = {name, short, canonical, short.removesuffix(name.removeprefix(canonical))}
+    return any(match_path(pattern, spelling) for pattern in patterns for spelling in spellings)

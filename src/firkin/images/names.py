@@ -21,9 +21,14 @@ def read_reference(text: str, default_tag: str = "latest") -> Reference:
 
 def read_tag(text: str) -> Reference:
     """Parse a name that is to point to an image; raises UsageError, also for a name with a digest."""
+    if text.startswith("sha256:"):
+        raise UsageError("refusing to create an ambiguous tag using digest algorithm as name")
     reference = read_reference(text)
     if reference.digest is not None:
-        raise UsageError(f"`{reference}` has a digest; a tag is a name without one")
+        raise UsageError(
+            "refusing to create a tag with a digest reference",
+            hints=(f"`{reference.familiar}` has a digest; a tag is a name without one",),
+        )
     return reference
 
 
@@ -45,3 +50,10 @@ def repository_and_tag(name: str) -> tuple[str, str]:
         return name, ""
     head = reference.familiar.partition("@")[0]
     return head.removesuffix(f":{reference.tag}") if reference.tag else head, reference.tag or NONE
+
+
+def repository_of(name: str) -> str:
+    """Return a canonical name without its tag or digest."""
+    head = name.partition("@")[0]
+    colon = head.rfind(":")
+    return head[:colon] if colon > head.rfind("/") else head

@@ -8,5 +8,8 @@ from firkin.store.store import Store
 
 
 def tag_image(store: Store, found: Found, names: tuple[Reference, ...]) -> None:
-    """Let the names point to the image; an image that loses a name stays in the store."""
+    """Let the names point to the image, or all platforms of it that it was found with.
+
+    A name that is taken moves; the image that loses its last name stays in the store without one.
+    """
     store.images.tag(found.root, names, found.created)

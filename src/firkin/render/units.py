@@ -68,19 +68,6 @@ def short_id(digest: str) -> str:
     return digest.partition(":")[2][:_SHORT_ID] if ":" in digest else digest[:_SHORT_ID]
 
 
-def seconds_of(time: str) -> float | None:
-    """Return the Unix time of an RFC 3339 text, None for one that is none or says year 1 (Go's zero)."""
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromisoformat(time)
-    except ValueError:
-        return None
-    if moment.year <= 1:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
 def go_time(seconds: float) -> str:
     """Return a time as Go's String() has it, in the local zone: `2024-01-02 15:04:05 +0000 UTC`. Raises ValueError."""
     return _local(seconds).strftime("%Y-%m-%d %H:%M:%S %z %Z")

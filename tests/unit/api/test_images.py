@@ -46,7 +46,7 @@ def test_images_are_listed_with_all_their_names(root: str) -> None:
 @pytest.mark.parametrize(("call", "message"), [
     (lambda root: firkin.tag("nothing", "x", root=root), "No such image: nothing"),
     (lambda root: firkin.tag("app:1", root=root), "needs a name"),
-    (lambda root: firkin.tag("app:1", "a@sha256:" + "0" * 64, root=root), "has a digest"),
+    (lambda root: firkin.tag("app:1", "a@sha256:" + "0" * 64, root=root), "refusing to create a tag with a digest reference"),
     (lambda root: firkin.tag("app:1", "UPPER", root=root), "UPPER"),
     (lambda root: firkin.push("nothing", root=root), "No such image: nothing"),
     (lambda root: firkin.push(firkin.list_images(root=root)[0].digest, root=root), "does not say where to push"),

@@ -19,7 +19,7 @@ def test_a_digest_is_no_name(text: str) -> None:
 def test_what_cannot_be_a_name_is_refused() -> None:
     with pytest.raises(UsageError):
         read_reference("Upper")
-    with pytest.raises(UsageError, match="has a digest"):
+    with pytest.raises(UsageError, match="refusing to create a tag with a digest reference"):
         read_tag(f"app@{DIGEST}")
     assert str(read_reference(f"app@{DIGEST}")) == f"docker.io/library/app@{DIGEST}"
     assert str(read_tag("app")) == "docker.io/library/app:latest"

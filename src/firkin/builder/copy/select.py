@@ -6,13 +6,12 @@ Mirrors: tonistiigi/fsutil copy.ResolveWildcards, Go's filepath.Match, container
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from firkin.builder.graph.ops import PathSource
 from firkin.errors import ContextError
 from firkin.layer.change import Entry, Lookup, View, follow_links
-from firkin.text import clean, fits_tests
+from firkin.text import NameTests, clean, fits_tests, name_tests
 
 _SPECIAL = frozenset("*?[")
 
@@ -49,73 +48,6 @@ def has_wildcard(text: str) -> bool:
     return False
 
 
-def match_name(pattern: str, name: str) -> bool:
-    """Match one path component. Raises ValueError for a malformed pattern. Mirrors: Go filepath.Match."""
-    return fits_tests(_tokens(pattern), name)
-
-
-_Tokens = list[Callable[[str], bool] | None]
-"""A pattern as tests of one character each; None is a star."""
-
-
-def _tokens(pattern: str) -> _Tokens:
-    """Split a pattern; raises ValueError for a malformed one."""
-    tokens: _Tokens = []
-    at = 0
-    while at < len(pattern):
-        letter = pattern[at]
-        if letter == "*":
-            tokens.append(None)
-            at += 1
-        elif letter == "?":
-            tokens.append(lambda _: True)
-            at += 1
-        elif letter == "[":
-            test, at = _class_at(pattern, at + 1)
-            tokens.append(test)
-        else:
-            literal, at = _character_at(pattern, at)
-            tokens.append(literal.__eq__)
-    return tokens
-
-
-def _class_at(pattern: str, at: int) -> tuple[Callable[[str], bool], int]:
-    """Read a class after its `[`; return its test and where it ends."""
-    negated = pattern.startswith("^", at)
-    at += negated
-    ranges: list[tuple[str, str]] = []
-    while not (ranges and pattern.startswith("]", at)):
-        low, at = _bound_at(pattern, at)
-        high = low
-        if pattern.startswith("-", at):
-            high, at = _bound_at(pattern, at + 1)
-        ranges.append((low, high))
-    return _class(tuple(ranges), negated), at + 1
-
-
-def _bound_at(pattern: str, at: int) -> tuple[str, int]:
-    """Read one end of a range in a class; the class must go on after it."""
-    if pattern.startswith(("-", "]"), at):
-        raise ValueError("syntax error in pattern")
-    bound, at = _character_at(pattern, at)
-    if at >= len(pattern):
-        raise ValueError("syntax error in pattern")
-    return bound, at
-
-
-def _character_at(pattern: str, at: int) -> tuple[str, int]:
-    """Read one character, which a backslash may quote."""
-    if pattern.startswith("\\", at):
-        at += 1
-    if at >= len(pattern):
-        raise ValueError("syntax error in pattern")
-    return pattern[at], at + 1
-
-
-def _class(ranges: tuple[tuple[str, str], ...], negated: bool) -> Callable[[str], bool]:
-    return lambda letter: any(low <= letter <= high for low, high in ranges) != negated
-
-
 def split_parents(source: PathSource) -> tuple[str, str]:
     """Return the start of a --parents source (a clean path, perhaps a pattern) and the pattern below it."""
     parts = [part for part in source.path.split("/") if part]
@@ -135,7 +67,7 @@ def find_matches(view: View, path: str, *, wildcard: bool = True) -> list[Match]
     if start.entry.kind != "dir":
         return []
     try:
-        patterns = [_tokens(part) for part in parts[special:]]
+        patterns = [name_tests(part) for part in parts[special:]]
     except ValueError:
         raise ContextError(
             f'"{path}": syntax error in pattern', code="copy-pattern", hints=("escape a literal `[` as `[[]`",)
@@ -143,7 +75,7 @@ def find_matches(view: View, path: str, *, wildcard: bool = True) -> list[Match]
     return [_found(view, name, "/" + name) for name in _expand(view, start.path, patterns)]
 
 
-def _expand(view: View, start: str, patterns: list[_Tokens]) -> list[str]:
+def _expand(view: View, start: str, patterns: list[NameTests]) -> list[str]:
     """Return the paths below a directory whose parts match the patterns, one pattern for each part."""
     paths = [start]
     for depth, pattern in enumerate(patterns):

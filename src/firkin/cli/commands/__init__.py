@@ -14,6 +14,7 @@ COMMANDS = {
     "ls": ("ls", "List the files of an image"),
     "cat": ("cat", "Print files of an image"),
     "extract": ("extract", "Copy files of an image to this machine"),
+    "history": ("history", "Show the steps that an image was made of"),
     "tag": ("tag", "Give an image further names"),
     "rmi": ("rmi", "Remove images from the store"),
     "push": ("push", "Push an image to a registry"),
@@ -53,6 +54,7 @@ COMMANDS = {
 # Other spellings of the same commands, as docker has them; what follows is the name, and options that it implies.
 ALIASES = {
     "image build": "build",
+    "image history": "history",
     "image inspect": "inspect",
     "image list": "images",
     "image load": "load",

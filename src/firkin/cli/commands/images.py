@@ -1,99 +1,188 @@
-"""`firkin images`. Does I/O. Only `cli.run` may import it."""
+"""`firkin images`. Does I/O. Only `cli.run` may import it. Mirrors: docker/cli cli/command/image/list.go."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
+from firkin.cli.arguments import Arguments
 from firkin.cli.command import Invocation
+from firkin.cli.docker_config import read_docker_config
+from firkin.cli.filters import parse_filters
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
 from firkin.cli.store import open_store, say
 from firkin.errors import StoreError, UsageError
-from firkin.images.list import Listed, list_images
-from firkin.images.names import familiar, repository_and_tag
+from firkin.images.list import Listed, Wanted, choose_images, list_images
+from firkin.images.names import NONE, familiar, repository_and_tag
+from firkin.render.rows import rows_text
+from firkin.render.units import ago, go_time, short_id, size3
 
-USAGE = "[OPTIONS] [NAME]"
+USAGE = "[OPTIONS] [REPOSITORY[:TAG]]"
 ABOUT = (
-    "List the images in the store, newest last; with NAME those whose repository or name it is. An image's size is "
-    "what a registry holds for it: its layers as they are compressed, configuration and manifest."
+    "List the images in the store, newest first: a line for each tag. SIZE is what the layers unpack to. "
+    "An image that was replaced under its name is listed as `<none>`."
 )
 OPTIONS = (
-    Option(("--json",), "json", "flag", "print one JSON object a line", takes_value=False),
-    Option(("--quiet", "-q"), "quiet", "flag", "print digests only", takes_value=False),
+    Option(("--all", "-a"), "all", "flag", "show all images; nothing is hidden without it", takes_value=False),
+    Option(("--digests",), "digests", "flag", "show the digests that images have in registries", takes_value=False),
+    Option(("--filter", "-f"), "filter", "many",
+           "show those that fit: dangling=, label=, label!=, before=, since=, until=, reference=", "KEY=VALUE"),
+    Option(("--format",), "format", "text", "`table`, `table TEMPLATE`, `json`, `raw`, or a Go template", "FORMAT"),
+    Option(("--no-trunc",), "no_trunc", "flag", "print whole ids", takes_value=False),
+    Option(("--quiet", "-q"), "quiet", "flag", "print ids only", takes_value=False),
+    Option(("--tree",), "", "refused", "platforms are not listed as a tree; `--json` lists those of each image",
+           takes_value=False),
+    Option(("--json",), "json", "flag", "print one JSON object a line, with exact numbers", takes_value=False),
     Option(("--names",), "names", "flag", "print names only", takes_value=False),
-    Option(("--no-trunc",), "no_trunc", "flag", "print whole digests", takes_value=False),
-    Option(("--all", "-a"), "", "ignored", "images without a name are listed anyway", takes_value=False),
-    Option(("--digests",), "", "ignored", "digests are listed anyway", takes_value=False),
-    Option(("--format",), "", "refused", "`--json` prints one JSON object a line"),
-    Option(("--filter", "-f"), "", "refused", "name the images: `firkin images NAME`; `--json` is easy to filter"),
     *COMMON,
 )  # fmt: skip
 
+_KEYS = ("dangling", "label", "label!", "before", "since", "until", "reference")
+_FIELDS = {
+    "ID": "IMAGE ID", "Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT", "Size": "SIZE", "Containers": "CONTAINERS", "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+}  # fmt: skip
+_TABLE = "{{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}"
+_WITH_DIGEST = "{{.Repository}}\\t{{.Tag}}\\t{{.Digest}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}"
+_RAW = (
+    "repository: {{.Repository}}\\ntag: {{.Tag}}\\n%simage_id: {{.ID}}\\ncreated_at: {{.CreatedAt}}\\n"
+    "virtual_size: {{.Size}}\\n"
+)
+_OWN, _UNKNOWN = "own", "N/A"
+_MISTAKEN = ("ls", "list", "rm", "inspect", "pull", "push", "prune", "build", "tag")
+
 
 class Row(NamedTuple):
-    """One name of one image; "" for an image without one."""
+    """One name of one image; `repository` and `tag` in their short spelling, `<none>` for what is not there."""
 
-    name: str
-    found: Listed
+    repository: str
+    tag: str
+    digest: str
+    image: Listed
 
 
 def run(invocation: Invocation) -> int:
-    """Print a line for each image and name. Raises UsageError."""
+    """Print a line for each image and name. Raises UsageError, TemplateError."""
     arguments = invocation.arguments
     if len(arguments.operands) > 1:
         raise UsageError("`firkin images` takes one name")
+    now_s = time.time()
+    wanted = _wanted(arguments, now_s)
+    form = _OWN if arguments.flag("json") or arguments.flag("names") else _format(invocation)
     store, _ = open_store(invocation)
     with store:
-        rows = _rows(list_images(store, _warn, sizes=False), arguments.operands)
-    if arguments.flag("names"):
-        write_out("".join(f"{familiar(row.name)}\n" for row in rows if row.name))
-    elif arguments.flag("quiet"):
-        write_out("".join(f"{digest}\n" for digest in dict.fromkeys(row.found.id for row in rows)))
-    elif arguments.flag("json"):
-        write_out("".join(msgspec.json.encode(_document(row)).decode() + "\n" for row in rows))
+        sizes = ".Size" in form or form == "json" or arguments.flag("json")
+        images = choose_images(store, list_images(store, _warn, sizes=sizes), wanted)
+    if form is _OWN:
+        write_out("".join(_own_lines(images, as_json=arguments.flag("json"))))
     else:
-        write_out(_table(rows, whole=arguments.flag("no_trunc")))
+        every = arguments.flag("digests")
+        rows = rows_of(images, all_digests=every, with_digest=every or "{{.Digest}}" in form)
+        shown = (_shown(row, now_s, whole=arguments.flag("no_trunc")) for row in rows)
+        write_out(rows_text(form, _FIELDS, shown, _TABLE))
+    if not images and arguments.operands and arguments.operands[0] in _MISTAKEN:
+        say(f"hint: `{arguments.operands[0]}` is taken for the name of an image; did you mean "
+            f"`firkin image {arguments.operands[0]}`?")  # fmt: skip
     return 0
 
 
-def _rows(images: tuple[Listed, ...], only: tuple[str, ...]) -> list[Row]:
-    rows = [Row(name, found) for found in images for name in found.names or found.digests[:1] or ("",)]
-    return [row for row in rows if not only or _is_wanted(row.name, only[0])]
+def _own_lines(images: Iterable[Listed], *, as_json: bool) -> Iterator[str]:
+    if not as_json:
+        yield from (f"{familiar(name)}\n" for image in images for name in image.names)
+        return
+    import msgspec
+
+    for row in rows_of(images, all_digests=False, with_digest=True):
+        yield f"{msgspec.json.encode(_document(row)).decode()}\n"
 
 
-def _is_wanted(name: str, text: str) -> bool:
-    repository, tag = repository_and_tag(name)
-    return text in (repository, f"{repository}:{tag}", name, name.rpartition(":")[0])
+def _wanted(arguments: Arguments, now_s: float) -> Wanted:
+    filters = parse_filters(arguments.many("filter"), _KEYS)
+    labelled = filters.of("label") or filters.of("label!")
+    return Wanted(
+        (*filters.of("reference"), *arguments.operands), filters.flag("dangling"),
+        filters.labels_fit if labelled else None, filters.of("before"), filters.of("since"), filters.before_s(now_s),
+    )  # fmt: skip
+
+
+def _format(invocation: Invocation) -> str:
+    """Return the format with its template. Mirrors: docker/cli formatter NewImageFormat, ImageWrite."""
+    arguments = invocation.arguments
+    quiet, digests = arguments.flag("quiet"), arguments.flag("digests")
+    form = arguments.text("format")
+    if not form and not quiet:
+        form = read_docker_config(invocation.ambient).format("images", form)
+    if form == "raw":
+        return "image_id: {{.ID}}" if quiet else _RAW % ("digest: {{.Digest}}\\n" if digests else "")
+    if form in ("", "table"):
+        return "{{.ID}}" if quiet else f"table {_WITH_DIGEST if digests else _TABLE}"
+    if form.startswith("table ") and digests and "{{.Digest}}" not in form:
+        return f"{form}\\t{{{{.Digest}}}}"
+    return form
+
+
+def rows_of(images: Iterable[Listed], *, all_digests: bool, with_digest: bool) -> Iterator[Row]:
+    """Yield a row for each repository and tag, and with `with_digest` for each digest; then those of digests alone.
+
+    Of a repository without a tag one row is enough, unless `all_digests`. Mirrors: docker/cli formatter imageFormat.
+    """
+    for image in images:
+        if image.is_dangling:
+            yield Row(NONE, NONE, NONE, image)
+        tags = _by_repository(image.names)
+        digests = _by_repository(image.digests)
+        for repository in sorted(tags):
+            known = digests.get(repository, [NONE]) if with_digest else [NONE]
+            for tag in sorted(tags[repository]):
+                yield from (Row(repository, tag, digest, image) for digest in known)
+        for repository in sorted(digests.keys() - tags.keys()):
+            known = digests[repository] if all_digests else digests[repository][:1]
+            yield from (Row(repository, NONE, digest, image) for digest in known)
+
+
+def _by_repository(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return tags or digests by the short spelling of their repository."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        repository, tag = repository_and_tag(name)
+        found.setdefault(repository, []).append(name.rpartition("@")[2] if "@" in name else tag)
+    return found
+
+
+def _shown(row: Row, now_s: float, *, whole: bool) -> dict[str, str]:
+    image = row.image
+    made = image.created_s
+    return {
+        "ID": image.id if whole else short_id(image.id),
+        "Repository": row.repository,
+        "Tag": row.tag,
+        "Digest": row.digest,
+        "CreatedSince": _UNKNOWN if made is None else ago(now_s - made),
+        "CreatedAt": _UNKNOWN if made is None else go_time(made),
+        "Size": _UNKNOWN if image.size_bytes < 0 else size3(image.size_bytes),
+        "Containers": _UNKNOWN,
+        "SharedSize": _UNKNOWN,
+        "UniqueSize": _UNKNOWN,
+    }
+
+
+def _document(row: Row) -> dict[str, object]:
+    image = row.image
+    return {
+        "repository": row.repository,
+        "tag": row.tag,
+        "id": image.id,
+        "digest": image.root.digest,
+        "repo_digest": "" if row.digest == NONE else row.digest,
+        "created": image.created,
+        "size_bytes": image.compressed_bytes,
+        "unpacked_bytes": None if image.size_bytes < 0 else image.size_bytes,
+        "platforms": image.platforms,
+    }
 
 
 def _warn(digest: str, error: StoreError) -> None:
     say(f"warning: {digest}: {error.message} ({error.code})")
-
-
-def _document(row: Row) -> dict[str, object]:
-    found = row.found
-    repository, tag = repository_and_tag(row.name)
-    return {
-        "repository": repository,
-        "tag": tag,
-        "id": found.id,
-        "digest": found.root.digest,
-        "created": found.created,
-        "size_bytes": found.compressed_bytes,
-        "platforms": found.platforms,
-    }
-
-
-def _table(rows: list[Row], *, whole: bool) -> str:
-    from firkin.render.text import human_size
-
-    cells = [("REPOSITORY", "TAG", "DIGEST", "CREATED", "COMPRESSED")]
-    for name, found in rows:
-        repository, tag = repository_and_tag(name)
-        digest = found.root.digest if whole else found.root.digest.removeprefix("sha256:")[:12]
-        created = found.created[:19].replace("T", " ")
-        cells.append((repository, tag, digest, created, human_size(found.compressed_bytes)))
-    widths = [max(len(row[column]) for row in cells) for column in range(5)]
-    return "".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths)).rstrip() + "\n" for row in cells)

@@ -10,7 +10,10 @@ from firkin.images.names import read_tag
 from firkin.images.tag import tag_image
 
 USAGE = "[OPTIONS] IMAGE NAME[:TAG]..."
-ABOUT = "Give an image of the store further names."
+ABOUT = (
+    "Give an image of the store further names. A name that is taken moves; the image that had it stays, and is listed "
+    "as `<none>` if that was its last name."
+)
 OPTIONS = COMMON
 
 
