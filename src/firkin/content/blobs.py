@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from firkin.content.cached import CachedLayers
 from firkin.content.failures import damaged, unfit
@@ -12,11 +13,9 @@ from firkin.content.indexes import LayerIndexes, owners_of
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.content.sources import LayerSources
 from firkin.content.trees import LayerTrees
-from firkin.layer.blob import recompress_blob
 from firkin.layer.change import Change
 from firkin.layer.index import IndexWriter
 from firkin.layer.scan import iter_upper_changes
-from firkin.layer.stream import LayerDigests, write_layer
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
@@ -25,6 +24,9 @@ from firkin.store.records import LayerBlob
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pool, Task, finished
+
+if TYPE_CHECKING:
+    from firkin.layer.stream import LayerDigests
 
 Listener = Callable[[LayerFormat, Layer], None]
 
@@ -98,6 +100,8 @@ class LayerBlobs:
 
     def _recompress(self, ref: LayerRef, form: LayerFormat) -> Layer:
         """Give a layer of a base another compression; its tar stays the same."""
+        from firkin.layer.blob import recompress_blob
+
         known, origin = self._sources.find(ref)
         descriptor = known.descriptor
         writer = self._store.blobs.new()
@@ -120,6 +124,8 @@ class LayerBlobs:
 
         Raises StepFailed for a file that no layer can hold.
         """
+        from firkin.layer.stream import write_layer  # a cached build writes no layer
+
         writer = self._store.blobs.new()
         try:
             written = write_layer(

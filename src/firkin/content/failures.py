@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from firkin.errors import FirkinError, RegistryError, StepFailed, StoreError
 from firkin.hints import Hint
-from firkin.layer.tar import limit_hints
 from firkin.oci.descriptor import Descriptor
 
 
 def damaged(descriptor: Descriptor, origin: str, error: ValueError) -> FirkinError:
     """Return the error for a layer's blob that is invalid, or that exceeds the limits of unpacking."""
+    from firkin.layer.tar import limit_hints
+
     what = f"layer {descriptor.digest} cannot be unpacked: {error}"
     if hints := limit_hints(error):
         return StepFailed(what, code="unpack-limit", hints=hints)

@@ -11,7 +11,6 @@ import os
 from firkin.content.failures import damaged
 from firkin.content.snapshot import LayerRef
 from firkin.content.sources import LayerSources
-from firkin.layer.blob import index_blob
 from firkin.layer.index import IndexWriter, LayerIndex, open_index
 from firkin.layer.limits import UnpackLimits
 from firkin.layer.scan import OwnerOf
@@ -55,6 +54,8 @@ class LayerIndexes:
 
     def _read(self, layer: Layer, origin: str, vertex: str, index: IndexWriter, *, keep_blob: bool) -> None:
         """Read a layer's blob once, for its index and, with `keep_blob`, for the store if it is not there."""
+        from firkin.layer.blob import index_blob  # a cached build reads no layer
+
         descriptor = layer.descriptor
         local = self._store.keeps(descriptor)
         writer = self._store.blobs.new() if keep_blob and not local else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from firkin.content.cached import CachedLayers
 from firkin.content.failures import damaged, unfit
@@ -17,12 +18,9 @@ from firkin.content.progress import FetchProgress
 from firkin.content.snapshot import LayerRef, Snapshot
 from firkin.content.sources import LayerSources
 from firkin.errors import FirkinError
-from firkin.layer.attributes import set_xattr
 from firkin.layer.change import Change, View
-from firkin.layer.confined import unpack_confined
 from firkin.layer.index import IndexWriter
 from firkin.layer.limits import UnpackLimits
-from firkin.layer.unpack import Unpacked
 from firkin.layer.view import DiffTree, LayerReader, MergedView, StackView
 from firkin.linux.folders import Folders
 from firkin.oci.digest import Digest
@@ -32,7 +30,10 @@ from firkin.store.trees import StagedTree
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pool, Task
 
-_Unpacking = Task[tuple[StagedTree, Unpacked]]
+if TYPE_CHECKING:
+    from firkin.layer.unpack import Unpacked
+
+    _Unpacking = Task[tuple[StagedTree, Unpacked]]
 
 
 class LayerTrees:
@@ -144,6 +145,8 @@ class LayerTrees:
             raise
 
     def _fill(self, staged: StagedTree, known: Layer, origin: str, vertex: str) -> Unpacked:
+        from firkin.layer.confined import unpack_confined  # a cached build unpacks nothing
+
         descriptor = known.descriptor
         local = self._store.keeps(descriptor)
         writer = None if local else self._store.blobs.new()
@@ -254,6 +257,8 @@ def _take_from_below(root: str, paths: tuple[str, ...], below: StackView, owner_
     Overlayfs shows the attributes of the topmost layer, so without this a `usr/bin/tool` alone would hide
     the mode and owner of `/usr`.
     """
+    from firkin.layer.attributes import set_xattr
+
     with Folders(root) as folders:
         for path in sorted(paths, reverse=True):
             entry = below.implied(path)

@@ -28,13 +28,8 @@ import msgspec
 from firkin.decode import decode_msgpack, msgpack_decoder
 from firkin.errors import FirkinError, HostError, InternalError
 from firkin.hints import AnyHint, Hint
-from firkin.layer.blob import BlobSink, read_tar, unpack_blob, verified_blob
 from firkin.layer.change import Entry
-from firkin.layer.compress import import_inflaters
-from firkin.layer.index import IndexWriter
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
-from firkin.layer.tar import LimitReached
-from firkin.layer.unpack import Unpacked, unpack_layer
 from firkin.linux import syscalls
 from firkin.linux.server import fork_server
 from firkin.oci.descriptor import Descriptor
@@ -42,6 +37,9 @@ from firkin.oci.digest import DiffID
 
 if TYPE_CHECKING:
     from _socket import socket as Socket
+
+    from firkin.layer.blob import BlobSink
+    from firkin.layer.unpack import Unpacked
 
 _PIPE_BYTES = 1 << 20
 _PIECE = 256 << 10
@@ -51,6 +49,9 @@ _F_SETPIPE_SZ = 1031
 _APART = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
 # CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_MKNOD, CAP_SETFCAP: to make files of any owner and kind.
 _NEEDED = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
+
+# Loaded by the server before the first layer; a build that unpacks nothing needs none of them.
+_NEEDED_IN_CHROOT = ("firkin.layer.blob", "firkin.layer.index", "firkin.layer.tar", "firkin.layer.unpack", "traceback")
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -108,6 +109,8 @@ class Confined:
 
         When it returns or raises, nobody writes to `root` any more.
         """
+        from firkin.layer.blob import verified_blob
+
         blob_read, blob_write = os.pipe()
         answer_read, answer_write = os.pipe()
         theirs = [os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC), blob_read, answer_write]
@@ -153,6 +156,9 @@ def _fill(pipe: int, pieces: Iterator[bytes]) -> None:
 
 
 def _understand(answer: bytes) -> tuple[Unpacked, DiffID]:
+    from firkin.layer.tar import LimitReached
+    from firkin.layer.unpack import Unpacked
+
     try:
         said = _answers.decode(answer)
     except msgspec.MsgspecError:
@@ -247,6 +253,9 @@ def unpack_confined(
     """
     if _current is not None:
         return _current.unpack(chunks, descriptor, diff_id, root, sink, chown=chown, index=index, limits=limits)
+    from firkin.layer.blob import unpack_blob
+    from firkin.layer.index import IndexWriter
+
     writer = IndexWriter() if index else None
     observe = None if writer is None else writer.add
     done = unpack_blob(chunks, descriptor, diff_id, root, sink, chown=chown, observe=observe, limits=limits)
@@ -292,9 +301,12 @@ def _serve(at_once: bool, channel: Socket) -> NoReturn:
 
 
 def _make_ready() -> bool:
+    from firkin.layer.compress import import_inflaters
+
     _move_apart()
     import_inflaters()  # nothing can be loaded in a chroot
-    import_module("traceback")
+    for name in _NEEDED_IN_CHROOT:
+        import_module(name)
     gc.freeze()  # what is here stays shared with the processes of all layers
     return True
 
@@ -315,6 +327,10 @@ def _move_apart() -> None:
 
 
 def _unpack(message: bytes, fds: list[int]) -> None:
+    from firkin.layer.blob import read_tar
+    from firkin.layer.index import IndexWriter
+    from firkin.layer.unpack import unpack_layer
+
     root, blob, answer, *index = fds
     try:
         job = decode_msgpack(message, Job)
@@ -358,6 +374,8 @@ def _encoded(hint: AnyHint) -> bytes | Hint:
 
 
 def _answer(fd: int, error: BaseException) -> None:
+    from firkin.layer.tar import LimitReached
+
     failed: Failed
     text = os.fsencode(str(error))
     if isinstance(error, LimitReached):

@@ -259,7 +259,8 @@ def test_an_owner_that_is_not_mapped_comes_back(layer: Layer, tmp_path: Path) ->
 from firkin.errors import HostError
 def refuses(tar, root, **options):
     raise HostError("the owner 7:7 of `caf\\udce9` is not mapped", code="unmapped-owner", hints=("more ids",))
-confined.unpack_layer = refuses
+import firkin.layer.unpack
+firkin.layer.unpack.unpack_layer = refuses
 """
     said = layer.run("said = unpack()\nsaid['text'] = os.fsencode(said['text']).hex()\nprint(json.dumps(said))", before=before)
     assert said["code"] == "unmapped-owner"
@@ -267,7 +268,7 @@ confined.unpack_layer = refuses
 
 
 def test_a_fault_of_our_own_is_told_as_one(layer: Layer) -> None:
-    before = "\ndef fails(tar, root, **options):\n    return 1 / 0\nconfined.unpack_layer = fails\n"
+    before = "\ndef fails(tar, root, **options):\n    return 1 / 0\nimport firkin.layer.unpack\nfirkin.layer.unpack.unpack_layer = fails\n"
     said = layer.run("print(json.dumps(unpack()))", before=before)
     assert said["error"] == "InternalError"
 

@@ -6,15 +6,17 @@ Solve imports it. The modules for a kind of address are imported on first use.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
-from firkin.builder.context.archive import Scratch
 from firkin.builder.context.views import MemoryView
 from firkin.builder.graph.ops import Git, Http
 from firkin.errors import ContextError
 from firkin.layer.change import View
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.registry.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from firkin.builder.context.archive import Scratch
 
 
 class RemoteTools(NamedTuple):

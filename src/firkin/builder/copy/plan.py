@@ -12,7 +12,6 @@ from typing import NamedTuple, assert_never
 import msgspec
 
 from firkin.builder.context.views import Matcher, Member, SingleFile, empty_view
-from firkin.builder.copy.archive import unpack
 from firkin.builder.copy.chmod import Chmod, parse_chmod
 from firkin.builder.copy.draft import Draft
 from firkin.builder.copy.owner import Owner, find_owner
@@ -200,6 +199,8 @@ class _Planner:
 
     def unpack(self, job: _Job, members: Iterable[Member]) -> None:
         """Unpack an archive into the destination, which is made a directory."""
+        from firkin.builder.copy.archive import unpack
+
         dest = self.draft.follow(self._dest)
         made = msgspec.structs.replace(self._made, mode=0o755)
         self._make_dirs(dest, made)

@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from firkin.builder.context.archive import Scratch
 from firkin.builder.context.directory import IGNORE_NAME, DirectoryContext, open_directory, read_ignore_file, read_texts
 from firkin.builder.context.remote import RemoteTools, fetch_source, is_remote, open_remote, parse_git_or_none
-from firkin.builder.context.stdin import nothing, open_stream, read_all
-from firkin.builder.context.tar import open_tar
 from firkin.builder.context.views import Below, Matcher
 from firkin.builder.graph.ops import Git, Http
 from firkin.builder.request import BuildRequest
@@ -31,6 +28,7 @@ from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
 if TYPE_CHECKING:
+    from firkin.builder.context.archive import Scratch
     from firkin.builder.context.oci_layout import OciLayout
 
 
@@ -94,6 +92,8 @@ class Contexts:
         request = self._request
         location = request.context
         if location == "-":
+            from firkin.builder.context.stdin import open_stream
+
             streamed = open_stream(_read_standard_input(), self._scratch, limits=request.unpack)
             return self._from_stream(streamed, "standard input")
         place = os.path.normpath(os.path.join(request.cwd, location))
@@ -103,6 +103,8 @@ class Contexts:
             found = open_remote(location, self._remote, request.git_depth, request.git_context)
             return self._from_stream(found, redact_url(location))
         if os.path.isfile(place):
+            from firkin.builder.context.tar import open_tar
+
             return self._from_stream(open_tar(place, self._scratch, request.unpack), place)
         return self._from_directory(_sub_directory(place, request.context_sub_path))
 
@@ -145,6 +147,8 @@ class Contexts:
         if request.dockerfile_text is not None:
             return Source(request.dockerfile or "Dockerfile", request.dockerfile_text)
         if request.dockerfile == "-":
+            from firkin.builder.context.stdin import read_all
+
             data = read_all(_read_standard_input(), "standard input")
             return Source("standard input", data.decode("utf-8", "surrogateescape"))
         if request.dockerfile.startswith(("http://", "https://")):
@@ -158,6 +162,8 @@ class Contexts:
     def _from_stream(self, found: View | bytes, what: str) -> Source:
         """Take a tree with its Dockerfile, or a Dockerfile alone (then the context is empty)."""
         if isinstance(found, bytes):
+            from firkin.builder.context.stdin import nothing
+
             self.files[""] = Files(nothing())
             return Source("Dockerfile", found.decode("utf-8", "surrogateescape"))
         view: View = found
@@ -234,6 +240,8 @@ class Contexts:
                 raise ContextError(f"{redact_url(value)} is no archive", code="context", option=_option(name))
             return found
         if os.path.isfile(root):
+            from firkin.builder.context.tar import open_tar
+
             return open_tar(root, self._scratch, self._request.unpack)
         return open_directory(root, self._read_ignore)
 

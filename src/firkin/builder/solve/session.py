@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -36,8 +36,10 @@ from firkin.tasks.pools import Pools
 
 if TYPE_CHECKING:
     from firkin.backend import Backend
+    from firkin.builder.context.views import Member
     from firkin.builder.solve.remote_cache import RemoteCache
     from firkin.builder.solve.ssh import SshAgents
+    from firkin.layer.change import Content
     from firkin.registry.client import RegistryClient
 
 
@@ -234,11 +236,14 @@ class BuildSession:
         return self._agents
 
     def _tools(self) -> CopyTools:
-        from firkin.builder.context.archive import ArchiveOpener
         from firkin.builder.solve.view_files import read_content
 
-        opener = ArchiveOpener(self.store.layout.scratch_path, self.request.unpack)
-        return CopyTools(read_content, opener, self._matcher, self.warn)
+        return CopyTools(read_content, self._open_archive, self._matcher, self.warn)
+
+    def _open_archive(self, content: Content) -> Iterator[Member] | None:
+        from firkin.builder.context.archive import ArchiveOpener
+
+        return ArchiveOpener(self.store.layout.scratch_path, self.request.unpack)(content)
 
     def newest_in_archive(self, files: Files) -> int | None:
         """Return the latest mtime of a file in a downloaded archive; None for other downloads."""
