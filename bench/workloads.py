@@ -13,11 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from builders import Builder, CommandFailed, OwnBuilder
-from measure import Usage, median, wall_s
+from measure import Usage, measure, median, wall_s
+from support.registry import running_registry
 
 HERE = Path(__file__).resolve().parent
 
@@ -399,6 +400,30 @@ def files(place: Place) -> Iterator[Row]:
                   note=f"{(seconds_of(only_own(runs))) / count * 1e6:.1f} us a file, start included")  # fmt: skip
 
 
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def copies(place: Place) -> Iterator[Row]:
+    """The base from one registry to another that has nothing of it, against skopeo."""
+    runs: dict[str, list[Usage]] = {"firkin": [], "skopeo": []}
+    with running_registry() as other:
+
+        def once(name: str, command: list[str], environment: dict[str, str] | None) -> None:
+            shutil.rmtree(other.storage / "docker", ignore_errors=True)
+            runs[name].append(measure(command, environment)[0])
+
+        theirs = ["skopeo", "copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"]
+        for _ in range(place.rounds):
+            target = other.reference(f"bench/copy-{place.number()}:1")
+            once("firkin", place.own.firkin.command("copy", "-q", place.base, target), place.own.environment)
+            if shutil.which("skopeo"):
+                once("skopeo", [*theirs, f"docker://{place.base}", f"docker://{target}"], None)
+    row = Row("copies", "the base, registry to registry", runs)
+    ratio, peak = 1 / row.ratio("skopeo") if runs["skopeo"] else 0.0, largest_process(runs)
+    yield replace(row, bar="<= 0.7 of skopeo, 150 MB", met=ratio <= 0.7 and peak <= 150e6,
+                  note=f"{ratio:.2f} of skopeo")  # fmt: skip
+
+
 WORKLOADS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    action.__name__: action for action in (start, service, static, steps, stages, bulk, layers, files)
+    action.__name__: action for action in (start, service, static, steps, stages, bulk, layers, files, copies)
 }

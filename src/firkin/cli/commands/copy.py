@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import msgspec
@@ -24,7 +25,7 @@ from firkin.images.names import read_tag
 from firkin.linux.files import write_beside
 from firkin.linux.machine import this_platform
 from firkin.oci.media import Compression, Family
-from firkin.oci.reference import Reference
+from firkin.oci.reference import Reference, parse_reference
 from firkin.tasks.cancel import Cancel
 
 USAGE = "[OPTIONS] SOURCE DESTINATION"
@@ -52,8 +53,11 @@ OPTIONS = (
     Option(("--dest-force-compress-format",), "force_compress", "flag",
            "compress those again that have this compression"),
     Option(("--dest-decompress",), "decompress", "flag", "write layers uncompressed"),
+    Option(("--all-tags",), "all_tags", "flag", "copy every tag of a repository to another repository"),
+    Option(("--no-clobber", "-n"), "no_clobber", "flag", "leave names as they are that exist in the destination"),
     Option(("--retry-times",), "retry_times", "count", "try the whole copy again, up to N times", "N"),
-    Option(("--image-parallel-copies",), "registry_parallel", "count", "move up to N blobs at a time", "N"),
+    Option(("--image-parallel-copies", "--jobs", "-j"), "registry_parallel", "count", "move up to N blobs at a time",
+           "N"),
     Option(("--authfile",), "auth_file", "many", "look for credentials in FILE first", "FILE"),
     Option(("--retry-delay",), "", "ignored", "the time between attempts doubles from a second"),
     Option(("--remove-signatures",), "", "ignored", "signatures are never copied"),
@@ -71,30 +75,65 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Copy one image. Raises UsageError."""
+    """Copy one image, or those of all tags. Raises UsageError."""
     arguments = invocation.arguments
     if len(arguments.operands) != 2:
         raise UsageError("`firkin copy` needs a source and a destination")
     source, target = map(parse_place, arguments.operands)
+    if arguments.flag("all_tags"):
+        _check_repositories(arguments, source, target)
     job = _job(arguments, source, target)
 
     def work(cancel: Cancel) -> int:
+        written = []
         with open_sides(invocation, cancel) as sides:
             name = progress_name(arguments, sides.settings, invocation.ambient.environ)
             with Moving(name, "Copying") as moving:
                 sides.warn = moving.warn
-                with moving.line(f"copy {target}", f"copying {source} to {target}") as line:
-                    several = Work(cancel, sides.settings.registry.parallel, moving.wait, line, sides.store)
-                    copied = _copy(sides, source, target, job, several, arguments.count("retry_times"))
-                    line.detail = copied.digest
-                _tell(copied, moving)
+                for origin, goal in _pairs(sides, arguments, source, target):
+                    with moving.line(f"copy {goal}", f"copying {origin} to {goal}") as line:
+                        several = Work(cancel, sides.settings.registry.parallel, moving.wait, line, sides.store)
+                        copied = _copy(sides, origin, goal, job, several, arguments.count("retry_times"))
+                        line.detail = copied.digest
+                    _tell(copied, moving)
+                    written.append((goal, copied.digest))
         if arguments.given("digestfile"):
-            write_beside(absolute(invocation.ambient.cwd, arguments.text("digestfile")), copied.digest.encode())
+            text = "\n".join(digest for _, digest in written)
+            write_beside(absolute(invocation.ambient.cwd, arguments.text("digestfile")), text.encode())
         if not moving.as_json and target.path != "-":
-            write_out(f"{_canonical(target)}@{copied.digest}\n")
+            write_out("".join(f"{_canonical(goal)}@{digest}\n" for goal, digest in written))
         return 0
 
     return with_interrupts(work)
+
+
+def _check_repositories(arguments: Arguments, source: Place, target: Place) -> None:
+    for place in (source, target):
+        if place.transport != "docker" or (name := parse_reference(place.name, default_tag="")).tag or name.digest:
+            raise UsageError(f"`--all-tags` copies between repositories, and `{place.name or place}` is none",
+                             hints=("name both without a tag",))  # fmt: skip
+    if arguments.given("additional_tag"):
+        raise UsageError("`--all-tags` and `--additional-tag` exclude one another")
+
+
+def _pairs(sides: Sides, arguments: Arguments, source: Place, target: Place) -> Iterator[tuple[Place, Place]]:
+    """Yield what is copied where: one image, or that of each tag; with `--no-clobber` new names only."""
+    pairs = [(source, target)]
+    if arguments.flag("all_tags"):
+        tags = sides.client(source, "src").list_tags(source.reference)
+        pairs = [(Place("docker", name=f"{source.name}:{tag}"), Place("docker", name=f"{target.name}:{tag}"))
+                 for tag in tags]  # fmt: skip
+    for origin, goal in pairs:
+        if not (arguments.flag("no_clobber") and _exists(sides, goal)):
+            yield origin, goal
+
+
+def _exists(sides: Sides, target: Place) -> bool:
+    if target.transport == "docker":
+        return sides.client(target, "dest").manifest_digest(target.reference) is not None
+    if target.transport == "store":
+        return sides.store().images.find(read_tag(target.name)) is not None
+    raise UsageError(f"`--no-clobber` is about names in registries and the store, not about `{target}`")
 
 
 def _copy(sides: Sides, source: Place, target: Place, job: Job, work: Work, retries: int) -> Copied:

@@ -20,7 +20,7 @@ from firkin.layer.blob import recompress_blob
 from firkin.oci import codec, media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import Digest
+from firkin.oci.digest import DiffID, Digest
 from firkin.oci.manifest import Index, Manifest, encode_index, encode_manifest
 from firkin.oci.media import Compression, Family
 from firkin.store.store import Store
@@ -73,7 +73,7 @@ class _Layers:
         self._form = form
         self._source = source
         self._store = store
-        self._diff_ids: dict[Digest, str] = {}
+        self._diff_ids: dict[Digest, DiffID] = {}
         self.replaced: dict[Digest, Descriptor] = {}
         self.made: dict[Digest, Callable[[], Chunks]] = {}
 
@@ -83,7 +83,7 @@ class _Layers:
             changing = [layer for layer in manifest.layers if self._is_to_change(layer)]
             if changing:
                 wanted |= {layer.digest: layer for layer in changing}
-                self._note_diff_ids(manifest)
+                self._diff_ids |= diff_ids_of(self._source, manifest)
         if wanted:
             store = self._store()
             side_by_side(lambda layer: self._one(layer, store), wanted.values())
@@ -91,16 +91,6 @@ class _Layers:
     def _is_to_change(self, layer: Descriptor) -> bool:
         form, now = self._form, media.layer_compression(layer.media_type)
         return form.compression is not None and (form.force or (now != form.compression and now in form.of))
-
-    def _note_diff_ids(self, manifest: Manifest) -> None:
-        raw = read_whole(self._source, manifest.config)
-        try:
-            diff_ids = parse_config(raw).diff_ids
-        except ValueError as error:
-            raise ContextError(str(error), code="copy-config") from error
-        if len(diff_ids) != len(manifest.layers):
-            raise ContextError("the configuration lists another number of layers", code="copy-config")
-        self._diff_ids |= dict(zip((layer.digest for layer in manifest.layers), diff_ids, strict=True))
 
     def _one(self, layer: Descriptor, store: Store) -> None:
         form = self._form
@@ -141,6 +131,18 @@ def read_whole(source: Source, blob: Descriptor) -> bytes:
         return b"".join(chunks)
     finally:
         chunks.close()
+
+
+def diff_ids_of(source: Source, manifest: Manifest) -> dict[Digest, DiffID]:
+    """Return what each layer of an image unpacks to, by its blob's digest. Raises ContextError."""
+    try:
+        diff_ids = parse_config(read_whole(source, manifest.config)).diff_ids
+    except ValueError as error:
+        raise ContextError(str(error), code="copy-config") from error
+    if len(diff_ids) != len(manifest.layers):
+        count = f"{len(diff_ids)} layers, the manifest {len(manifest.layers)}"
+        raise ContextError(f"the configuration of {manifest.digest} lists {count}", code="copy-config")
+    return dict(zip((layer.digest for layer in manifest.layers), diff_ids, strict=True))
 
 
 class _Documents:

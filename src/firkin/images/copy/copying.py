@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.images.copy.convert import Converted, Form, convert
+from firkin.images.copy.convert import Converted, Form, convert, diff_ids_of, is_image
 from firkin.images.copy.ends import Document, Source, Target, Wanted
 from firkin.images.copy.plan import Selection, blobs_of, make_plan
 from firkin.images.copy.several import Several
 from firkin.images.progress import Listener
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import Digest
+from firkin.oci.digest import DiffID, Digest
 from firkin.oci.reference import Reference
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
@@ -104,17 +104,20 @@ def _put_blobs(
     source: Source, target: Target, missing: dict[Digest, Document], converted: Converted, work: Work, several: Several
 ) -> None:
     blobs: dict[Digest, Descriptor] = {}
+    diff_ids: dict[Digest, DiffID] = {}
     for manifest in converted.plan.manifests:
         if manifest.digest in missing:
             for blob in blobs_of(manifest):
                 blobs.setdefault(blob.digest, blob)
+            if target.checks_layers and is_image(manifest):
+                diff_ids |= diff_ids_of(source, manifest)
 
     def put(blob: Descriptor) -> None:
         made = converted.made.get(blob.digest)
         opened = made or (lambda: source.open(blob))
         meter = work.listener.meter(blob.digest, blob.size)
         origin = source.reference if made is None else None
-        outcome = target.put_blob(Wanted(blob, lambda: several.open(opened), meter, origin))
+        outcome = target.put_blob(Wanted(blob, lambda: several.open(opened), meter, origin, diff_ids.get(blob.digest)))
         if outcome != "pushed":
             work.listener.kept(blob, outcome)
 

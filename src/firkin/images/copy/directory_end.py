@@ -87,6 +87,7 @@ class DirectoryTarget:
     """A directory that holds one image; an earlier one in it loses its manifest, its blobs stay."""
 
     parallel = True
+    checks_layers = False
 
     def __init__(self, path: str, cancel: Cancel) -> None:
         self._path = path

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import DiffID
 from firkin.oci.manifest import Index, Manifest
 from firkin.oci.reference import Reference
 
@@ -64,6 +65,7 @@ class Wanted(msgspec.Struct, frozen=True):
     open: Callable[[], Chunks]
     moved: Moved
     origin: Reference | None = None  # the name in a registry that it comes from
+    diff_id: DiffID | None = None  # of a layer, for a target that `checks_layers`
 
 
 class Target(Protocol):
@@ -71,6 +73,8 @@ class Target(Protocol):
 
     parallel: bool
     """Whether several blobs can be put at a time."""
+    checks_layers: bool
+    """Whether layers are inflated as they pass, and compared with what their image says that they unpack to."""
 
     def __enter__(self) -> Target: ...
 

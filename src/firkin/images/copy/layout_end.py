@@ -112,6 +112,7 @@ class LayoutTarget:
     """A layout in a directory; its other images stay. index.json is replaced last."""
 
     parallel = True
+    checks_layers = False
 
     def __init__(self, place: Place, path: str, cancel: Cancel) -> None:
         self._name = place.name

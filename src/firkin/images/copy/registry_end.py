@@ -54,6 +54,7 @@ class RegistryTarget:
     """A name in a registry. What its repository has is not sent again."""
 
     parallel = True
+    checks_layers = False
 
     def __init__(self, client: RegistryClient, reference: Reference, cancel: Cancel) -> None:
         self._client = client

@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import TracebackType
 
 from firkin.content.fetch import keep_blob
-from firkin.errors import StoreError
+from firkin.content.sizes import keep_layer
+from firkin.errors import ContextError, StoreError
 from firkin.images.copy.blobs import FileChunks
 from firkin.images.copy.ends import Chunks, Document, Outcome, Wanted
 from firkin.images.find import Found
 from firkin.oci import codec
 from firkin.oci.descriptor import Descriptor
+from firkin.oci.image import Layer
 from firkin.oci.manifest import Index, Manifest, parse_manifest
 from firkin.oci.reference import Reference
 from firkin.store.store import Store
@@ -68,6 +70,7 @@ class StoreTarget:
     """A name in the store."""
 
     parallel = True
+    checks_layers = True
 
     def __init__(self, store: Store, name: Reference, cancel: Cancel) -> None:
         self._store = store
@@ -88,20 +91,29 @@ class StoreTarget:
         return False
 
     def put_blob(self, wanted: Wanted) -> Outcome:
-        """Keep a blob."""
+        """Keep a blob. Raises ContextError for a layer that unpacks to something else than its image says."""
         blob, store = wanted.blob, self._store
         if store.keeps(blob):
             outcome: Outcome = "exists"
         else:
-            chunks = wanted.open()
-            try:
-                keep_blob(store, blob, chunks, self._cancel, wanted.moved)
-            finally:
-                chunks.close()
+            self._keep(wanted)
             outcome = "pushed"
         if wanted.origin is not None:
             store.records.add_place(blob.digest, wanted.origin.registry, wanted.origin.repository)
         return outcome
+
+    def _keep(self, wanted: Wanted) -> None:
+        chunks = wanted.open()
+        try:
+            if wanted.diff_id is None:
+                keep_blob(self._store, wanted.blob, chunks, self._cancel, wanted.moved)
+            else:
+                layer = Layer(wanted.diff_id, wanted.blob)
+                keep_layer(self._store, layer, chunks, self._cancel, wanted.moved)
+        except ValueError as error:
+            raise ContextError(str(error), code="copy-damaged") from error
+        finally:
+            chunks.close()
 
     def put_document(self, document: Document) -> None:
         """Keep a manifest."""

@@ -29,6 +29,7 @@ class TarTarget:
     """One image in a tar; `-` is standard output."""
 
     parallel = False
+    checks_layers = False
 
     def __init__(self, place: Place, path: str, cancel: Cancel) -> None:
         self._place = place
