@@ -199,3 +199,30 @@ def test_validate_passes_what_is_sound_and_names_what_is_not(firkin: Firkin, fir
     assert result.stdout == f"FAIL: oci:{layout}: blob sha256:{layer.name} is missing\n" and result.returncode == 1
     result = firkin.run("validate", first.reference("library/absent:1"), check=False)
     assert result.returncode == 1 and result.stdout.startswith("FAIL: ")
+
+
+def test_all_tags_go_and_names_that_exist_can_be_left_alone(
+    firkin: Firkin, first: Registry, second: Registry
+) -> None:
+    source, target = f"{first.host}/library/debian", f"{second.host}/{firkin.account.name}/all-tags"
+    tags = firkin.run("ls-tags", source).stdout.split()
+    assert len(tags) == 3
+    firkin.run("copy", first.reference(MULTI), f"{target}:{tags[0]}")
+    before = firkin.run("digest", f"{target}:{tags[0]}").stdout
+    written = firkin.run("copy", "--all-tags", "--no-clobber", source, target).stdout.split()
+    assert [name.partition("@")[0] for name in written] == [f"{target}:{tag}" for tag in tags[1:]]
+    assert firkin.run("digest", f"{target}:{tags[0]}").stdout == before
+    firkin.run("copy", "--all-tags", source, target)
+    digests = firkin.run("digest", *(f"{target}:{tag}" for tag in tags)).stdout.split()
+    assert set(digests) == {firkin.run("digest", f"{source}:{tags[0]}").stdout.strip()}
+    assert firkin.run("copy", "-n", f"{source}:12", f"{target}:12").stdout == ""
+    result = firkin.run("copy", "--all-tags", f"{source}:12", target, check=False)
+    assert result.returncode == 1 and "name both without a tag" in result.stderr
+
+
+def test_peak_memory_stays_small(firkin: Firkin, first: Registry, second: Registry) -> None:
+    """The base has 45 MB in one layer; the interpreter and the libraries take about 45 MB."""
+    name = second.reference(f"{firkin.account.name}/memory:1")
+    timed = ["/usr/bin/time", "-f", "%M", *firkin.command("copy", "-q", first.reference(ONE), name)]
+    result = subprocess.run(timed, env=firkin.environment(), capture_output=True, text=True, check=True)
+    assert int(result.stderr.split()[-1]) < 150_000

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import os
 import tarfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.copies import AMD64, STATEMENT, Copier, index_of, publish
 from support.stored import keep, keep_index, make_image
 
 from firkin.errors import Cancelled, ContextError, RegistryError, UsageError
 from firkin.images.copy.plan import Selection
+from firkin.oci import media
+from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import digest_of
+from firkin.oci.manifest import encode_manifest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import parse_reference
 from firkin.store.store import Store
 from firkin.testing.registry import FakeRegistry
 
-ONE, TWO = os.urandom(3_000_000), b"two" * 10_000
+
+def layer_of(content: bytes) -> bytes:
+    """Return the tar of one file."""
+    with io.BytesIO() as raw:
+        with tarfile.open(fileobj=raw, mode="w") as archive:
+            member = tarfile.TarInfo("file")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        return raw.getvalue()
+
+
+ONE, TWO = layer_of(os.urandom(3_000_000)), layer_of(b"two" * 10_000)
 ARM64 = Platform("linux", "arm64")
 
 
@@ -276,3 +293,16 @@ def test_an_attestation_of_what_is_absent_is_left_out(registry: FakeRegistry, co
     assert [item["digest"] for item in json.loads(copied.root.raw)["manifests"]] == [images[1].manifest.digest]
     stored = {path.name for path in (tmp_path / "elsewhere/blobs/sha256").iterdir()}
     assert digest_of(STATEMENT).partition(":")[2] not in stored
+
+
+def test_a_layer_that_unpacks_to_something_else_does_not_enter_the_store(
+    registry: FakeRegistry, store: Store, copy: Copier
+) -> None:
+    image = make_image(ONE)
+    packed = gzip.compress(TWO, mtime=0)
+    layer = Descriptor(media.layer_media_type("oci", "gzip"), digest_of(packed), len(packed))
+    manifest = encode_manifest(msgspec.structs.replace(image.manifest, layers=(layer,)))
+    name = publish(registry, "app", msgspec.structs.replace(image, manifest=manifest), layers=(packed,))
+    with pytest.raises(ContextError, match="unpacks to"):
+        copy(name, "store:app:1")
+    assert store.blobs.size(layer.digest) is None and not store.images.entries()
