@@ -18,7 +18,6 @@ from firkin.settings import Settings
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
-_SIGINT = 2
 
 
 def open_store(invocation: Invocation) -> tuple[Store, Settings]:
@@ -105,5 +104,6 @@ def with_interrupts(work: Callable[[Cancel], int]) -> int:
     try:
         return work(cancel)
     except Cancelled as cancelled:
-        cancelled.exit_code = 128 + (cancel.signal or _SIGINT)
+        if cancel.signal:  # else nobody reads any more, and its code says so
+            cancelled.exit_code = 128 + cancel.signal
         raise
