@@ -226,3 +226,21 @@ def test_peak_memory_stays_small(firkin: Firkin, first: Registry, second: Regist
     timed = ["/usr/bin/time", "-f", "%M", *firkin.command("copy", "-q", first.reference(ONE), name)]
     result = subprocess.run(timed, env=firkin.environment(), capture_output=True, text=True, check=True)
     assert int(result.stderr.split()[-1]) < 150_000
+
+
+def test_trap_26_deleting_a_tag_tells_which_others_go(firkin: Firkin, first: Registry, second: Registry) -> None:
+    """The registry of Debian deletes manifests only."""
+    repository = f"{second.host}/{firkin.account.name}/deleted"
+    for tag in ("1", "2"):
+        firkin.run("copy", first.reference(ONE), f"{repository}:{tag}")
+    firkin.run("copy", first.reference(MULTI), f"{repository}:3")
+    declined = firkin.run("delete", f"{repository}:1", input="n\n")
+    assert "with it these tags: 2\nAre you sure you want to continue? [y/N] " in declined.stdout
+    assert "Untagged" not in declined.stdout
+    assert set(firkin.run("ls-tags", repository).stdout.split()) == {"1", "2", "3"}
+    digest = firkin.run("digest", f"{repository}:1").stdout.strip()
+    gone = firkin.run("delete", "-f", f"{repository}:1", f"{repository}:absent", check=False)
+    assert gone.returncode == 1 and f"No such manifest: {repository}:absent" in gone.stderr
+    assert gone.stdout == f"Untagged: {repository}:1\nUntagged: {repository}:2\nDeleted: {repository}@{digest}\n"
+    assert firkin.run("ls-tags", repository).stdout.split() == ["3"]
+    assert "Deleted: " in firkin.run("delete", f"{repository}:3").stdout

@@ -16,7 +16,7 @@ from firkin.errors import UsageError
 from firkin.text import nearest
 
 # Never suggested for a word that is only spelt similarly.
-_NOT_SUGGESTED = ("rmi", "rm", "remove", "prune", "push", "logout")
+_NOT_SUGGESTED = ("rmi", "rm", "remove", "prune", "push", "logout", "delete", "copy")
 _EMPTY = ("container",)  # groups that have no command yet
 _CUT = 4  # letters by which a shortened word is recognized
 
@@ -62,7 +62,7 @@ _ANSWERS = _spread({
         "firkin has several things to list",
         "`firkin images` lists images, `firkin ls IMAGE` the files of one, `firkin cache ls` a layer cache"),
     "sync": _Answer("firkin copies one image at a time", "`firkin copy NAME OTHER-NAME` for each"),
-    "delete gc": _Answer("firkin deletes nothing in registries", "`firkin images` lists what is in the store"),
+    "gc": _Answer("firkin has no registry to clean", "`firkin prune` frees what its store does not need"),
     "untag": _Answer("a name of an image is removed by another command", "`firkin rmi NAME` removes that name"),
     "layers blob export-config": _Answer("there is no such command", _LOOK),
     "append mutate rebase edit": _Answer(

@@ -19,7 +19,6 @@ from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
 
-
 def open_store(invocation: Invocation) -> tuple[Store, Settings]:
     """Return the store (a context manager) and the settings of an invocation."""
     settings = settings_of(invocation.arguments, invocation.ambient)

@@ -26,6 +26,7 @@ COMMANDS = {
     "config": ("config", "Print the configuration of an image"),
     "ls-tags": ("ls_tags", "List the tags of a repository"),
     "validate": ("validate", "Check digests, sizes and layers of images"),
+    "delete": ("delete", "Delete names in a registry"),
     "manifest-digest": ("manifest_digest", "Print the digest of a manifest in a file"),
     "login": ("login", "Keep credentials for a registry"),
     "logout": ("logout", "Forget the credentials for a registry"),

@@ -36,8 +36,8 @@ OPTIONS = (
 def run(invocation: Invocation) -> int:
     """Print PASS or FAIL for each image; 1 if any fails. Raises UsageError."""
     arguments = invocation.arguments
-    places = [*map(parse_place, (*arguments.operands, *arguments.many("remote"))),
-              *(Place("docker-archive", path) for path in arguments.many("tarball"))]  # fmt: skip
+    tarballs = tuple(Place("docker-archive", path) for path in arguments.many("tarball"))
+    places = (*map(parse_place, (*arguments.operands, *arguments.many("remote"))), *tarballs)
     if not places:
         raise UsageError("`firkin validate` needs an image")
     selection = Selection(this_platform(), platforms=platforms_of(arguments))
@@ -48,7 +48,7 @@ def run(invocation: Invocation) -> int:
             several = Several(sides.settings.registry.parallel, cancel, _wait)
             for place in places:
                 problems = _problems(sides, place, selection, several, fast=arguments.flag("fast"))
-                name = place.path if place.transport == "docker-archive" and not place.name else str(place)
+                name = place.path if place in tarballs else str(place)
                 write_out("".join(f"FAIL: {name}: {problem}\n" for problem in problems) or f"PASS: {name}\n")
                 failed = failed or bool(problems)
         return int(failed)

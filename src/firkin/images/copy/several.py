@@ -1,18 +1,20 @@
-"""Work on several blobs at a time, all of which ends when one part of it fails. Does I/O."""
+"""Work on several things at a time, all of which ends when one part of it fails. Does I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from firkin.errors import Cancelled
 from firkin.images.copy.ends import Chunks
-from firkin.oci.descriptor import Descriptor
 from firkin.tasks.cancel import Cancel
 from firkin.tasks.pools import Pools, Task
 
+T = TypeVar("T")
+
 
 class Several:
-    """Does some work for every blob, up to `parallel` at a time; all work has ended when it returns or raises."""
+    """Does some work for every item, up to `parallel` at a time; all work has ended when it returns or raises."""
 
     def __init__(self, parallel: int, cancel: Cancel, wait: Callable[[Sequence[Task[None]]], None]) -> None:
         self._parallel = parallel
@@ -20,8 +22,8 @@ class Several:
         self._wait = wait
         self._failed = False
 
-    def __call__(self, act: Callable[[Descriptor], None], items: Iterable[Descriptor]) -> None:
-        def one(item: Descriptor) -> None:
+    def __call__(self, act: Callable[[T], None], items: Iterable[T]) -> None:
+        def one(item: T) -> None:
             self.check()
             act(item)
 
