@@ -42,12 +42,12 @@ def delete_name(
         raise UsageError(f"No such manifest: {name.familiar}", code="delete-missing")
     if name.digest is None and _delete_tag(client, name):
         return Deleted(digest, (name.tag,), manifest=False)
-    tags = _tags_of(client, name, digest, several)
-    others = tuple(tag for tag in tags if name.digest is not None or tag != name.tag)
+    named = () if name.digest is not None else (name.tag,)
+    others = tuple(tag for tag in _tags_of(client, name, digest, several) if tag not in named)
     if others and not confirm(others):
         return None
     client.delete(msgspec.structs.replace(name, tag="", digest=digest))
-    return Deleted(digest, tags, manifest=True)
+    return Deleted(digest, (*named, *others), manifest=True)
 
 
 def _delete_tag(client: RegistryClient, name: Reference) -> bool:
@@ -61,7 +61,7 @@ def _delete_tag(client: RegistryClient, name: Reference) -> bool:
 
 
 def _tags_of(client: RegistryClient, name: Reference, digest: Digest, several: Several) -> tuple[str, ...]:
-    """Return the tags that mean a manifest: one HEAD for each tag of the repository."""
+    """Return the tags that mean a manifest, sorted: one HEAD for each tag of the repository."""
     tags = client.list_tags(name)
     if len(tags) > _MOST_TAGS:
         raise UsageError(f"`{name.name}` has {len(tags)} tags, too many to find out which of them would go as well",
@@ -73,4 +73,4 @@ def _tags_of(client: RegistryClient, name: Reference, digest: Digest, several: S
             meaning.add(tag)
 
     several(ask, tags)
-    return tuple(tag for tag in tags if tag in meaning)
+    return tuple(sorted(meaning))
