@@ -41,7 +41,7 @@ _ANSWERS = _spread({
     "run create start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
     "ps stop kill restart pause unpause rename update wait attach logs port stats top rm commit checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
-    "cp diff mount unmount umount": _Answer(
+    "cp mount unmount umount": _Answer(
         _NO_CONTAINERS, "`firkin build -o DIR .` writes the files of a result to a directory"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
     "from add": _Answer(

@@ -57,13 +57,14 @@ def compare_members(expected: dict[str, Content], found: dict[str, Content]) -> 
         if old is None or new is None:
             yield FileDifference(path, ("is missing",) if new is None else ("was not there",))
         elif old != new:
-            yield FileDifference(path, tuple(_differences(old, new)))
+            yield FileDifference(path, tuple(differences_of(old, new)))
     if expected == found and list(expected) != list(found):
         path = next(name for name, other in zip(expected, found, strict=True) if name != other)
         yield FileDifference(path, ("stands elsewhere in the archive",))
 
 
-def _differences(old: Content, new: Content) -> Iterator[str]:
+def differences_of(old: Content, new: Content) -> Iterator[str]:
+    """Yield in words what differs between two members: `mode 0644 → 0600`, `content (3 → 4 bytes)`."""
     if old.entry.kind != new.entry.kind:
         yield f"kind {old.entry.kind} → {new.entry.kind}"
         return

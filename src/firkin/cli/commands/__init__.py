@@ -15,6 +15,7 @@ COMMANDS = {
     "cat": ("cat", "Print files of an image"),
     "extract": ("extract", "Copy files of an image to this machine"),
     "history": ("history", "Show the steps that an image was made of"),
+    "diff": ("diff", "Show what differs between two images"),
     "tag": ("tag", "Give an image further names"),
     "rmi": ("rmi", "Remove images from the store"),
     "push": ("push", "Push an image to a registry"),

@@ -26,7 +26,7 @@ def file_document(files: ImageFiles, file: ImageFile) -> dict[str, object]:
 
     A path or target that is not UTF-8 has U+FFFD in it, and its bytes beside it in base64 (`path_bytes`).
     """
-    document: dict[str, object] = {**_text("path", "/" + file.path), **entry_document(file.entry)}
+    document: dict[str, object] = {**path_document("path", "/" + file.path), **entry_document(file.entry)}
     if file.layer >= 0:
         document["layer"] = file.layer
         document["layer_digest"] = files.layers[file.layer].layer.descriptor.digest
@@ -44,7 +44,7 @@ def entry_document(entry: Entry) -> dict[str, object]:
         "mtime": time_text(entry.mtime_ns),
     }
     if entry.kind == "symlink":
-        document |= _text("target", entry.target)
+        document |= path_document("target", entry.target)
     if entry.kind in ("char", "block"):
         document |= {"major": entry.major, "minor": entry.minor}
     if entry.xattrs:
@@ -52,7 +52,9 @@ def entry_document(entry: Entry) -> dict[str, object]:
     return document
 
 
-def _text(name: str, value: str) -> dict[str, object]:
+def path_document(name: str, value: str) -> dict[str, object]:
+    """Return a path under a name; if it is not UTF-8, its bytes in base64 as well, under `NAME_bytes`."""
     if is_valid(value):
         return {name: value}
-    return {name: valid_text(value), f"{name}_bytes": b64encode(value.encode("utf-8", "surrogateescape")).decode()}
+    raw = value.encode("utf-8", "surrogateescape")
+    return {name: valid_text(value), f"{name}_bytes": b64encode(raw).decode()}
