@@ -49,14 +49,13 @@ def truth_of(registry: Registry, name: str, place: Path) -> Path:
     """Return what others unpack of the image."""
     layout = place / "layout"
     subprocess.run(["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{name}", f"oci:{layout}:x"], check=True)
-    rootless = ["--rootless"] if os.geteuid() else []
-    command = ["umoci", "unpack", *rootless, "--image", f"{layout}:x", str(place / "bundle")]
+    command = ["umoci", "unpack", "--image", f"{layout}:x", str(place / "bundle")]
     subprocess.run(command, check=True, capture_output=True)
     return place / "bundle/rootfs"
 
 
-def described(root: Path) -> dict[str, tuple[object, ...]]:
-    found: dict[str, tuple[object, ...]] = {}
+def described(root: Path) -> dict[str, tuple[str, int, int, int, str]]:
+    found = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
         size = status.st_size if stat.S_ISREG(status.st_mode) else 0
@@ -67,8 +66,6 @@ def described(root: Path) -> dict[str, tuple[object, ...]]:
 
 @pytest.mark.root
 def test_the_listing_is_what_others_unpack(firkin: Firkin, registry: Registry, pushed: str, tmp_path: Path) -> None:
-    if not firkin.account.is_root:
-        pytest.skip("owners of the unpacked files are those of the image only for root")
     truth = truth_of(registry, pushed, tmp_path)
     lines = firkin.run("ls", "-R", "--json", pushed).stdout.splitlines()
     kinds = {"file": stat.S_IFREG, "dir": stat.S_IFDIR, "symlink": stat.S_IFLNK}
@@ -80,7 +77,9 @@ def test_the_listing_is_what_others_unpack(firkin: Firkin, registry: Registry, p
     assert listed == described(truth)
     out = firkin.directory("out")
     firkin.run("extract", pushed, "/", out)
-    assert described(out) == listed
+    if firkin.account.is_root:  # nobody else can give files away
+        assert described(out) == listed
+    assert [found[0][0] for found in described(out).values()] == [found[0][0] for found in listed.values()]
     for path in truth.rglob("*"):
         if path.is_file() and not path.is_symlink():
             assert (out / path.relative_to(truth)).read_bytes() == path.read_bytes()
@@ -166,7 +165,10 @@ def test_a_large_image_takes_little_memory(firkin: Firkin, registry: Registry) -
     descriptor, raw = layouts.read_manifest(layout)
     assert sum(layer["size"] for layer in json.loads(raw)["layers"]) > 100 << 20 and descriptor
     name = registry.reference("explore/large:1")
-    wrapped = ["/usr/bin/time", "-f", "%M", *firkin.command("ls", "-R", name)]
-    result = firkin.account.run(wrapped, env=firkin.environment(), cwd=str(firkin.place))
-    assert result.returncode == 0 and len(result.stdout.splitlines()) > 10_000
-    assert int(result.stderr.split()[-1]) < 150_000
+    with open(firkin.place / "listed", "w+") as out:
+        process = firkin.popen("ls", "-R", name, stdout=out)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        assert process.returncode == 0 and sum(1 for _ in out) > 10_000
+    assert used.ru_maxrss < 150_000  # KiB
