@@ -144,9 +144,12 @@ def _in_folder(
             continue  # nothing above the common layers says anything of it or what is beneath
         before, after = befores.get(path), afters.get(path)
         yield before, after
-        folders = (before is not None and before.entry.kind == "dir", after is not None and after.entry.kind == "dir")
-        if any(folders):
-            yield _Folder(path, *folders, folder.hidden or _hides(upper, path))
+        if _is_folder(before) or _is_folder(after):
+            yield _Folder(path, _is_folder(before), _is_folder(after), folder.hidden or _hides(upper, path))
+
+
+def _is_folder(file: ImageFile | None) -> bool:
+    return file is not None and file.entry.kind == "dir"
 
 
 def _raw(path: str) -> bytes:
