@@ -92,7 +92,9 @@ _NOT_THAT_PRUNE = _Answer(
 )
 _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
     ("image", "prune"): _NOT_THAT_PRUNE,
-    ("buildx", "history"): _Answer("firkin keeps no list of builds", "`firkin build --metadata-file FILE` keeps facts"),
+    ("buildx", "history"): _Answer(
+        "records of builds are not opened, traced, exported or imported",
+        "`buildx history` has ls, inspect, logs and rm: `firkin builds ls|show|logs|rm`"),
     ("buildx", "debug"): _Answer("firkin has no debugger", "`firkin build --target STAGE -o DIR .` shows the files"),
     **{
         (group, word): _Answer(f"{_NO_DAEMON} and no builders to choose from", "`firkin info` shows how it builds")

@@ -162,7 +162,7 @@ def _root(build: Told, step: StepEntry, other: Told, old: StepEntry) -> str:
 def _bases(what: str, now: StepEntry | None, then: StepEntry | None) -> str:
     """Say how an image has changed: its digest, or its name."""
     (name, digest), (name_then, digest_then) = _image(now), _image(then)
-    if name == name_then:
+    if name == name_then and digest_then:
         return f"{what} `{name}` changed: `{digest_then[:_SHOWN_DIGEST]}` → `{digest[:_SHOWN_DIGEST]}`"
     return f"{what} changed: `{name_then}` → `{name}`"
 
@@ -171,8 +171,9 @@ def _image(step: StepEntry | None) -> tuple[str, str]:
     """Return name and digest of the image that a step pulls."""
     if step is None or step.kind != "pull":
         return "scratch" if step is not None and step.kind == "scratch" else step.title if step else "?", ""
-    name, _, digest = step.origin.rpartition("://")[2].rpartition("@")
-    return name, digest
+    repository, _, digest = step.origin.rpartition("://")[2].rpartition("@")
+    named = step.title.removeprefix("FROM ").partition("@")[0]  # with its tag
+    return named if named.startswith(repository) else repository, digest
 
 
 def _of_files(

@@ -135,6 +135,13 @@ class Shelf:
         for suffix in ("", RUNNING, NEW):
             _unlink(f"{self.place}/{id}{suffix}")
 
+    def clear(self, now_s: float) -> None:
+        """Remove all records of builds that do not run, also those that cannot be read, and their lists."""
+        for id in self._ids():
+            if not self._is_running(id):
+                self.remove(id)
+        self.drop_lists(now_s)
+
     def trim(self, rules: HistoryRules, now_s: float, *, at_once: bool = False) -> list[str]:
         """Remove the oldest records beyond the rules, and lists that no record names; returns what was removed.
 

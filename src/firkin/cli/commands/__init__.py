@@ -7,6 +7,10 @@ called (`firkin.cli.command.load_command`); this table is loaded at every start.
 # name: (module, summary)
 COMMANDS = {
     "build": ("build", "Build an image from a Dockerfile"),
+    "builds ls": ("builds_ls", "List the builds that are recorded"),
+    "builds show": ("builds_show", "Show what is recorded of a build"),
+    "builds logs": ("builds_logs", "Print the log of a build"),
+    "builds rm": ("builds_rm", "Remove records of builds"),
     "explain": ("explain", "Say why steps of a build did not come from the cache"),
     "check": ("check", "Check a Dockerfile without building it"),
     "images": ("images", "List the images in the store"),
@@ -81,6 +85,13 @@ ALIASES = {
     "buildx prune": "prune --keep-unnamed",
     "list-tags": "ls-tags",
     "tags": "ls-tags",
+    "buildx version": "version",
+    "builds inspect": "builds show",
+    "builds list": "builds ls",
+    "buildx history inspect": "builds show",
+    "buildx history logs": "builds logs",
+    "buildx history ls": "builds ls",
+    "buildx history rm": "builds rm",
     "bud": "build",
     "build-using-dockerfile": "build",
     "/kaniko/executor": "executor",
@@ -117,4 +128,6 @@ def group_of(words: list[str]) -> dict[str, str]:
 
 def spellings(name: str) -> tuple[str, ...]:
     """Return the other spellings of a command: `images` is also `image ls`."""
-    return tuple(spelling for spelling, same in ALIASES.items() if same.split()[0] == name and " " in spelling)
+    # What follows the name are options that the spelling implies.
+    same = (spelling for spelling, means in ALIASES.items() if f"{means} ".startswith(f"{name} "))
+    return tuple(spelling for spelling in same if " " in spelling)
