@@ -19,6 +19,7 @@ import msgspec
 from firkin.builder.graph.ops import Context, Git, Http, Pull
 from firkin.builder.history.ledger import Ledger, StepNote
 from firkin.builder.history.log import KeptLog
+from firkin.builder.history.names import NEW, RUNNING, directory_of, lists_of, new_id
 from firkin.builder.history.record import (
     HISTORY_VERSION,
     BuildRecord,
@@ -28,14 +29,14 @@ from firkin.builder.history.record import (
     Status,
     StepEntry,
     StepRead,
+    StepStatus,
     encode_record,
     encode_steps,
 )
 from firkin.builder.history.redact import Redactor, kept_parts, keyed_hash
-from firkin.builder.history.shelf import NEW, RUNNING, Shelf, new_id
 from firkin.builder.request import BuildRequest, BuildResult
 from firkin.errors import Cancelled, FirkinError
-from firkin.events import Completed, Emit, Event, Finished, Log, Planned, Started, Vertex, Warned, encode_event
+from firkin.events import Completed, Emit, Event, Finished, Planned, Started, Vertex, Warned, encode_event
 from firkin.linux.ending import at_end
 from firkin.registry.url import redact_url
 from firkin.text import hide_passwords, valid_text
@@ -44,6 +45,10 @@ _KEY_BYTES = 32
 _MAX_WARNINGS = 50
 _MAX_TITLE = 2000
 _DEFAULT_NAME = "Dockerfile"
+_SLACK = 4  # a quarter more records than the rules say may stay for a while
+_LOOKED_AT = 8  # the space of all records is looked at in every eighth build
+_OTHERS = 3  # files beside the records: the key, the lists, this build's own
+_PATIENCE_S = 0.25
 
 
 class Recording:
@@ -57,12 +62,16 @@ class Recording:
             (secret.value for secret in request.secrets), request.build_args, request.proxy_args
         )
         self._log = KeptLog(self._redactor)
-        self._shelf = Shelf(request.store_root)
+        self._place = directory_of(request.store_root)
+        self._lists = lists_of(request.store_root)
         self._ledger = Ledger()
         self._lock = threading.Lock()
         self._lines: list[bytes] = []
         self._waiting: list[bytes] = []
-        self._steps: dict[str, StepEntry] = {}
+        self._vertices: dict[str, Vertex] = {}
+        self._begun: dict[str, float] = {}
+        self._ends: dict[str, Finished] = {}
+        self._written_s = 0.0
         self._warnings: list[KeptWarning] = []
         self._key = b""
         self._record = BuildRecord(version=HISTORY_VERSION, id=new_id(), name=_name_of(request), started_s=began_s)
@@ -80,7 +89,7 @@ class Recording:
             for item in kept:
                 self._fold(item)
                 self._lines.append(encode_event(item) + b"\n")
-            self._write(self._lines[len(self._lines) - len(kept) :], flush=not isinstance(event, Log))
+            self._write(self._lines[len(self._lines) - len(kept) :], event)
 
     def begin(self, ledger: Ledger) -> Recording:
         """Begin the record of a build that was opened; `ledger` is what its engine notes."""
@@ -117,12 +126,15 @@ class Recording:
 
     def _open(self) -> None:
         """Make the file of the running build; it gets its name when it is locked."""
-        os.makedirs(self._shelf.place, mode=0o700, exist_ok=True)
-        path = f"{self._shelf.place}/{self._record.id}"
-        file = os.open(path + NEW, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        path = f"{self._place}/{self._record.id}"
+        try:
+            file = _open_new(path + NEW)
+        except FileNotFoundError:
+            os.makedirs(self._place, mode=0o700, exist_ok=True)
+            file = _open_new(path + NEW)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            self._key = _hash_key(self._shelf.place)
+            self._key = _hash_key(self._place)
             self._record = self._described()
             _write_all(file, encode_record(self._record) + b"\n")
             os.rename(path + NEW, path + RUNNING)
@@ -170,33 +182,26 @@ class Recording:
 
     def _fold(self, event: Event) -> None:
         """Take an event into the states of the steps."""
-        steps = self._steps
         match event:
             case Planned(vertices=vertices):
                 for vertex in vertices:
-                    line = vertex.span.start.line if vertex.span is not None else 0
-                    steps.setdefault(
-                        vertex.id,
-                        StepEntry(vertex.id, vertex.title, stage=vertex.stage, number=vertex.number,
-                                  total=vertex.total, line=line),
-                    )  # fmt: skip
-            case Started(time=time_s, id=id) if id in steps:
-                steps[id] = msgspec.structs.replace(steps[id], status="running", started_s=time_s)
-            case Finished(time=time_s, id=id) if id in steps:
-                seconds = time_s - steps[id].started_s if steps[id].started_s else 0.0
-                steps[id] = msgspec.structs.replace(
-                    steps[id], status=event.status, seconds=max(0.0, seconds), detail=event.detail
-                )
+                    self._vertices.setdefault(vertex.id, vertex)
+            case Started(time=time_s, id=id):
+                self._begun.setdefault(id, time_s)
+            case Finished(id=id):
+                self._ends[id] = event
             case Warned(code=code, message=message) if len(self._warnings) < _MAX_WARNINGS:
                 self._warnings.append(KeptWarning(code, message, event.span.start.line if event.span else 0))
             case _:
                 pass
 
-    def _write(self, lines: list[bytes], *, flush: bool) -> None:
-        """Append lines to the file; output of steps waits for another event, or for enough of it."""
+    def _write(self, lines: list[bytes], event: Event) -> None:
+        """Append lines to the file: at once where something begins that may last, else when enough has come."""
         self._waiting += lines
-        if self._file < 0 or not self._waiting or not (flush or sum(map(len, self._waiting)) > 1 << 14):
+        urgent = isinstance(event, Started) or event.time - self._written_s > _PATIENCE_S
+        if self._file < 0 or not self._waiting or not (urgent or sum(map(len, self._waiting)) > 1 << 14):
             return
+        self._written_s = event.time
         data = b"".join(self._waiting)
         self._waiting.clear()
         with suppress(OSError):  # a full disk: the end of the record may find room again
@@ -214,18 +219,26 @@ class Recording:
                 self._lines.append(encode_event(event) + b"\n")
             try:
                 self._replace(self._ended(status, error, now_s))
-                self._shelf.trim(self._rules, now_s)
+                self._trim(now_s)
             except OSError as problem:
                 self._warn(problem)
             finally:
                 with suppress(OSError):
-                    os.unlink(f"{self._shelf.place}/{self._record.id}{RUNNING}")
+                    os.unlink(f"{self._place}/{self._record.id}{RUNNING}")
                 os.close(file)
+
+    def _trim(self, now_s: float) -> None:
+        """Remove old records if it is time: now and then, because it costs reading the others."""
+        count, most = len(os.listdir(self._place)), self._rules.keep_builds
+        if count > most + max(1, most // _SLACK) + _OTHERS or not count % _LOOKED_AT:
+            from firkin.builder.history.shelf import Shelf
+
+            Shelf(self._request.store_root).trim(self._rules, now_s)
 
     def _ended(self, status: Status, error: BaseException | None, now_s: float) -> tuple[BuildRecord, bytes]:
         """Return the finished record, and its steps as a line."""
         steps = self._merged()
-        shown = [step for step in steps if step.id in self._steps]
+        shown = [step for step in steps if step.id in self._vertices]
         ended = [step for step in shown if step.status in ("done", "cached")]
         lists = self._keep_lists(steps)
         result, text = self._result, self._redactor.text
@@ -253,7 +266,7 @@ class Recording:
 
     def _merged(self) -> tuple[StepEntry, ...]:
         """Return the steps of events and ledger together, in the order in which they became known."""
-        found = dict(self._steps)
+        found = {id: self._of_events(id, vertex) for id, vertex in self._vertices.items()}
         for id, (step, inputs) in self._ledger.steps.items():
             known = found.get(id) or StepEntry(id, self._redactor.text(_one_line(step.meta.written or step.meta.title)))
             note = self._ledger.notes.get(id)
@@ -268,6 +281,17 @@ class Recording:
                 **({} if note is None else self._of_note(note, inputs)),
             )
         return tuple(found.values())
+
+    def _of_events(self, id: str, vertex: Vertex) -> StepEntry:
+        """Return what events told of a step."""
+        end, began = self._ends.get(id), self._begun.get(id, 0.0)
+        status: StepStatus = end.status if end is not None else "running" if began else ""
+        return StepEntry(
+            id, vertex.title, stage=vertex.stage, number=vertex.number, total=vertex.total,
+            line=vertex.span.start.line if vertex.span is not None else 0,
+            status=status, started_s=began, seconds=max(0.0, end.time - began) if end and began else 0.0,
+            detail=end.detail if end else "",
+        )  # fmt: skip
 
     def _of_note(self, note: StepNote, inputs: tuple[str, ...]) -> dict[str, object]:
         reads = tuple(StepRead(inputs[number], self._redactor.text(path)) for number, path in note.reads)
@@ -284,11 +308,11 @@ class Recording:
         named = {value for step in steps for name, value in step.parts if name in ("files", "mounted files")}
         kept = []
         for digest in sorted(named & self._ledger.lists.keys()):
-            path = f"{self._shelf.lists}/{digest}"
+            path = f"{self._lists}/{digest}"
             if not os.path.exists(path):
                 from firkin.builder.history.files import encode_list
 
-                os.makedirs(self._shelf.lists, mode=0o700, exist_ok=True)
+                os.makedirs(self._lists, mode=0o700, exist_ok=True)
                 _write_file(path, f"{path}.{self._record.id}", encode_list(self._ledger.lists[digest]))
             kept.append(digest)
         return tuple(kept)
@@ -298,7 +322,7 @@ class Recording:
         import zlib
 
         record, steps = ended
-        path = f"{self._shelf.place}/{record.id}"
+        path = f"{self._place}/{record.id}"
         log = zlib.compress(b"".join(self._lines), 1)
         try:
             _write_file(path, path + NEW, encode_record(record) + b"\n" + steps + b"\n" + log)
@@ -383,6 +407,10 @@ def _hash_key(place: str) -> bytes:
         os.unlink(temporary)
     with open(path, "rb") as file:
         return file.read(_KEY_BYTES)
+
+
+def _open_new(path: str) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _write_file(path: str, temporary: str, data: bytes) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from firkin.builder.history.explain import Reason, Told, explain_build, is_related
 from firkin.builder.history.files import MAX_LIST_BYTES, decode_list
+from firkin.builder.history.names import NEW, RUNNING, directory_of, is_id, lists_of
 from firkin.builder.history.record import (
     BuildRecord,
     StepEntry,
@@ -27,37 +28,18 @@ from firkin.events import Event, Finished, Planned, Started, decode_event
 from firkin.hints import Hint
 from firkin.store.rules import HistoryRules
 
-RUNNING, NEW = ".running", ".new"
-ID_LENGTH = 25
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_SLACK = 10  # records are removed ten at a time, since it costs reading the others
 _FRESH_S = 86400.0
 _MAX_LINE = 16 << 20
 _MAX_LOG_BYTES = 64 << 20
 _CHUNK = 1 << 16
 
 
-def new_id() -> str:
-    """Return the id of a new build, in BuildKit's form. Mirrors: moby/buildkit identity.NewID."""
-    number = int.from_bytes(os.urandom(17), "big")
-    digits = ""
-    while len(digits) < ID_LENGTH:
-        number, digit = divmod(number, 36)
-        digits += _ALPHABET[digit]
-    return digits
-
-
-def is_id(text: str) -> bool:
-    """Say whether a text has the form of a build's id."""
-    return len(text) == ID_LENGTH and set(text) <= set(_ALPHABET)
-
-
 class Shelf:
     """The records below a store's root; nothing is made by reading."""
 
     def __init__(self, store_root: str) -> None:
-        self.place = f"{store_root}/builds"
-        self.lists = f"{self.place}/lists"
+        self.place = directory_of(store_root)
+        self.lists = lists_of(store_root)
 
     def records(self) -> tuple[BuildRecord, ...]:
         """Return all records that can be read, the newest first."""
@@ -142,25 +124,23 @@ class Shelf:
                 self.remove(id)
         self.drop_lists(now_s)
 
-    def trim(self, rules: HistoryRules, now_s: float, *, at_once: bool = False) -> list[str]:
-        """Remove the oldest records beyond the rules, and lists that no record names; returns what was removed.
+    def trim(self, rules: HistoryRules, now_s: float) -> list[str]:
+        """Remove the oldest records beyond the rules, and lists that no record names; returns the ids of what went.
 
-        Without `at_once` a few records more may stay. Builds that run stay.
+        Builds that run stay.
         """
-        sizes = self._sizes()
+        sizes = sorted(self._sizes())
         total = sum(size for _, size, _ in sizes)
-        slack = 0 if at_once else max(1, rules.keep_builds // _SLACK)
-        if len(sizes) <= rules.keep_builds + slack and total <= rules.max_bytes:
-            return []
         gone = []
-        for count, (_, size, name) in zip(range(len(sizes), 0, -1), sorted(sizes)):
+        for count, (_, size, name) in zip(range(len(sizes), 0, -1), sizes, strict=True):
             if count <= rules.keep_builds and total <= rules.max_bytes:
                 break
             total -= size
             if not self._is_running(name):
                 self.remove(name)
                 gone.append(name)
-        self.drop_lists(now_s)
+        if gone:
+            self.drop_lists(now_s)
         return gone
 
     def drop_lists(self, now_s: float) -> None:
