@@ -75,7 +75,7 @@ PATHS = {
     ),
     "builder.history.recording": (
         "the store's own directory; names are random ids and digests",
-        "Recording._open Recording._end Recording._keep_lists _hash_key _write_file",
+        "Recording._open Recording._end Recording._trim Recording._keep_lists _hash_key _open_new _write_file",
     ),
     "builder.history.shelf": (
         "the store's own directory; names are those that it lists, and digests",

@@ -181,6 +181,13 @@ def test_require_cached_names_what_would_run(firkin: Firkin, context: Path) -> N
     assert explained(firkin)[COPY] == "the content of `src/main.py` changed"
 
 
+def test_a_build_that_explains_names_the_file_as_well(firkin: Firkin, context: Path) -> None:
+    firkin.run("build", context)
+    _content(context)
+    said = firkin.run("build", "--explain", context).stderr
+    assert "not cached: the content of `src/main.py` changed" in said
+
+
 def test_steps_from_a_cache_elsewhere_count_as_cached(firkin: Firkin, context: Path) -> None:
     cache = firkin.directory("cache")
     firkin.run("build", "--cache-to", f"type=local,dest={cache},mode=max", context)

@@ -84,6 +84,16 @@ def _of_part(name: str, before: tuple[str, ...], after: tuple[str, ...]) -> list
     return [Difference(name, "changed", "", before, after)]
 
 
+def comparable(old: tuple[Part, ...], new: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    """Return both keys without the times of files, which are a part of a key only in some builds.
+
+    They stay where nothing else differs and both keys have them.
+    """
+    then, now = (tuple(part for part in parts if part[0] != "times") for parts in (old, new))
+    timed = then == now and len(then) < len(old) and len(now) < len(new)
+    return (old, new) if timed else (then, now)
+
+
 def explain(old: tuple[Part, ...], new: tuple[Part, ...]) -> str:
     """Return the first thing that changed from `old` to `new`, in words; "" when they are equal."""
     found = differences(old, new)

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
-from firkin.builder.graph.explain import VARIABLES, Difference, differences, in_words
-from firkin.builder.graph.key import READS, Part
+from firkin.builder.graph.explain import VARIABLES, Difference, comparable, differences, in_words
+from firkin.builder.graph.key import READS
 from firkin.builder.history.files import FileChange, compare_lists, read_list
 from firkin.builder.history.record import BuildRecord, StepEntry
 
@@ -114,7 +114,7 @@ def _same_place(step: StepEntry, steps: tuple[StepEntry, ...]) -> StepEntry | No
 
 
 def _compared(build: Told, step: StepEntry, other: Told, old: StepEntry, lists: Lists) -> Reason:
-    before, after = _without_times(old.parts, step.parts)
+    before, after = comparable(old.parts, step.parts)
     texts: list[str] = []
     files: list[FileChange] = []
     for difference in differences(before, after):
@@ -127,12 +127,6 @@ def _compared(build: Told, step: StepEntry, other: Told, old: StepEntry, lists: 
             texts.append(text)
     told = tuple(texts) or ("no part of its key differs: keys of another version",)
     return Reason(step, "changed", told, other.record.id, tuple(files))
-
-
-def _without_times(old: tuple[Part, ...], new: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
-    """Return both keys without the times of files, which are a part of a key only in some builds."""
-    kept = tuple(tuple(part for part in parts if part[0] != "times") for parts in (old, new))
-    return (old, new) if kept[0] == kept[1] else (kept[0], kept[1])
 
 
 def _in_words(build: Told, step: StepEntry, other: Told, old: StepEntry, difference: Difference) -> str:
@@ -190,17 +184,22 @@ def _of_files(
     before, after = lists(difference.before[0]), lists(difference.after[0])
     if before is None or after is None:
         return f"{in_words(difference)}; which of them is not known, since no list of them was kept", ()
-    try:
-        changes = tuple(compare_lists(read_list(before, read_then.path), read_list(after, read.path)))
-    except ValueError:
-        changes = ()
+    changes = changed_files(before, after, read_then.path, read.path)
     if source is not None and source.kind == "http" and changes:
         return f"`{source.origin}` has another content", changes
     ignore = build.record.ignore != other.record.ignore
-    return (_first_of(changes, ignore=ignore) if changes else in_words(difference)), changes
+    return (first_of(changes, ignore=ignore) if changes else in_words(difference)), changes
 
 
-def _first_of(changes: tuple[FileChange, ...], *, ignore: bool) -> str:
+def changed_files(before: list[str], after: list[str], then: str, now: str) -> tuple[FileChange, ...]:
+    """Return what differs between two lists of files, () for damaged ones; `then` and `now` are the sources' paths."""
+    try:
+        return tuple(compare_lists(read_list(before, then), read_list(after, now)))
+    except ValueError:
+        return ()
+
+
+def first_of(changes: tuple[FileChange, ...], *, ignore: bool = False) -> str:
     """Return the first change, and how many there are; `ignore`: the ignore file is another one as well."""
     text = change_in_words(changes[0])
     more = len(changes) - 1

@@ -1,4 +1,4 @@
-"""The names of records in a store, and ids of builds. Does I/O: ids are random. Writer and reader share them."""
+"""The names of records in a store, and new ids of builds; writer and reader share them. Does I/O."""
 
 from __future__ import annotations
 

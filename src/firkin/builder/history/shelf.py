@@ -143,6 +143,11 @@ class Shelf:
             self.drop_lists(now_s)
         return gone
 
+    def tidy(self, rules: HistoryRules, now_s: float) -> None:
+        """Remove what the rules do not keep, and lists that no record names."""
+        self.trim(rules, now_s)
+        self.drop_lists(now_s)
+
     def drop_lists(self, now_s: float) -> None:
         """Remove the lists of files that no record names; a day old ones, since a running build may name them."""
         named = {digest for record in self.records() for digest in record.lists}

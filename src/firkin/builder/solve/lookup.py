@@ -33,9 +33,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from firkin.builder.cache.records import StepRecord
-from firkin.builder.graph.explain import explain
+from firkin.builder.graph.explain import Difference, comparable, differences, in_words
+from firkin.builder.graph.key import READS
 from firkin.builder.graph.ops import Git, Http
 from firkin.builder.graph.step import Graph, Step, StepId
+from firkin.builder.history.ledger import reads_of_step
 from firkin.builder.solve.inputs import root_view
 from firkin.builder.solve.keys import StepKey, StepKeys
 from firkin.builder.solve.memory import Memory
@@ -130,7 +132,26 @@ class Lookup:
         last = self._memory.last(search.step)
         if last is None:
             return "nothing is known of an earlier build of this instruction"
-        return explain(last.parts, search.key.parts) or "its layer was removed from the store"
+        found = differences(*comparable(last.parts, search.key.parts))
+        if not found:
+            return "its layer was removed from the store"
+        return self._file_that_differs(search, found[0]) or in_words(found[0])
+
+    def _file_that_differs(self, search: _Search, difference: Difference) -> str:
+        """Say which file of a context has changed; "" if it is about something else, or no list of files was kept."""
+        if difference.name not in READS or not difference.subject:
+            return ""
+        from firkin.builder.history.explain import changed_files, first_of
+        from firkin.builder.history.shelf import Shelf
+
+        before = Shelf(self._services.store.layout.root).files(difference.before[0])
+        after = self._services.ledger.lists.get(difference.after[0])
+        if before is None or after is None:
+            return ""
+        snapshots = frozenset(number for number, item in enumerate(search.inputs) if isinstance(item, Snapshot))
+        path = reads_of_step(search.step, snapshots)[int(difference.subject)][1]
+        changes = changed_files(before, after, path, path)
+        return first_of(changes) if changes else ""
 
     # The places
 

@@ -85,7 +85,6 @@ ALIASES = {
     "buildx prune": "prune --keep-unnamed",
     "list-tags": "ls-tags",
     "tags": "ls-tags",
-    "buildx version": "version",
     "builds inspect": "builds show",
     "builds list": "builds ls",
     "buildx history inspect": "builds show",

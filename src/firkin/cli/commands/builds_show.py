@@ -88,19 +88,10 @@ def document_of(record: BuildRecord, steps: tuple[StepEntry, ...], now_s: float)
         "Duration": int(((now_s if running else record.ended_s) - record.started_s) * 1e9),
         "Status": _STATUS.get(record.status, record.status),
         "Error": {} if error is None else {"Code": error.exit_code, "Name": error.code, "Message": error.message},
-        "BuildArgs": [{"Name": name} for name, _ in record.build_args],
-        "Labels": [{"Name": name} for name in record.labels],
-        "Materials": [
-            {"URI": step.origin.rpartition("@")[0], "Digests": [step.origin.rpartition("@")[2]]}
-            for step in _sources(steps)
-        ],
-        "Images": [
-            {"Digest": made.digest, "Config": made.config_digest, "Platform": made.platform, "Size": made.size_bytes}
-            for made in record.images
-        ],
-        "Names": list(record.names),
-        "Warnings": [{"Code": kept.code, "Message": kept.message, "Line": kept.line} for kept in record.warnings],
-        "Steps": [_step_document(step) for step in steps if step.status],
+        "BuildArgs": _names(name for name, _ in record.build_args),
+        "Labels": _names(record.labels),
+        "Materials": [{"URI": uri, "Digests": [digest]} for uri, digest in _materials(steps)],
+        **_of_firkin(record, steps),
     }
     counts = {
         "NumCompletedSteps": record.completed_steps,
@@ -109,6 +100,23 @@ def document_of(record: BuildRecord, steps: tuple[StepEntry, ...], now_s: float)
         "Config": {name: value for name, _, value in _config(record)},
     }
     return {name: value for name, value in document.items() if value} | counts
+
+
+def _of_firkin(record: BuildRecord, steps: tuple[StepEntry, ...]) -> dict[str, Any]:
+    """Return the fields that buildx does not have."""
+    return {
+        "Images": [
+            {"Digest": made.digest, "Config": made.config_digest, "Platform": made.platform, "Size": made.size_bytes}
+            for made in record.images
+        ],
+        "Names": list(record.names),
+        "Warnings": [{"Code": kept.code, "Message": kept.message, "Line": kept.line} for kept in record.warnings],
+        "Steps": [_step_document(step) for step in steps if step.status],
+    }
+
+
+def _names(names: Iterable[str]) -> list[dict[str, str]]:
+    return [{"Name": name} for name in names]
 
 
 def _step_document(step: StepEntry) -> dict[str, Any]:
@@ -124,9 +132,10 @@ def _pairs(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"Name": name, "Value": value} for name, value in pairs]
 
 
-def _sources(steps: tuple[StepEntry, ...]) -> list[StepEntry]:
-    """Return the steps that are base images, each image once."""
-    return list({step.origin: step for step in steps if step.kind == "pull" and "@" in step.origin}.values())
+def _materials(steps: tuple[StepEntry, ...]) -> list[tuple[str, str]]:
+    """Return address and digest of each base image."""
+    origins = dict.fromkeys(step.origin for step in steps if step.kind == "pull" and "@" in step.origin)
+    return [(origin.rpartition("@")[0], origin.rpartition("@")[2]) for origin in origins]
 
 
 def _config(record: BuildRecord) -> list[tuple[str, str, Any]]:
@@ -144,34 +153,38 @@ def _config(record: BuildRecord) -> list[tuple[str, str, Any]]:
 
 def _pretty(record: BuildRecord, steps: tuple[StepEntry, ...], now_s: float, *, with_ref: bool) -> list[str]:
     """Return the blocks of buildx's inspect as lines."""
-    percent = record.cached_steps / record.total_steps * 100 if record.total_steps else 0
     about = [
         ("Name:", record.name), ("Ref:", record.id if with_ref else ""), ("Context:", record.context),
         ("Dockerfile:", record.dockerfile), ("Target:", record.target), ("Platforms:", ", ".join(record.platforms)),
     ]  # fmt: skip
+    config = [(f"{name}:", _shown(value)) for _, name, value in _config(record)]
+    lines = [*_block(about), *_table("NAMED CONTEXT", record.named_contexts)]
+    lines += [*_block(_course(record, now_s)), *_block(config)]
+    lines += _table("BUILD ARG", [(name, "(not recorded)") for name, _ in record.build_args])
+    lines += _table("LABEL", [(name, "(not recorded)") for name in record.labels])
+    listed = {
+        ("Materials:", "URI", "DIGEST"): _materials(steps),
+        ("Images:", "DIGEST", "PLATFORM"): [(image.digest, image.platform) for image in record.images],
+        ("Steps:", "STATUS", "STEP"): [(_status_of(step), _title_of(step)) for step in steps if step.status],
+    }
+    for (title, *heads), rows in listed.items():
+        lines += [title, *_block([(heads[0], heads[1]), *rows])] if rows else []
+    return lines
+
+
+def _course(record: BuildRecord, now_s: float) -> list[tuple[str, str]]:
+    percent = record.cached_steps / record.total_steps * 100 if record.total_steps else 0
     ended = {
         "failed": ("Error:", record.error.message if record.error else "failed"),
         "cancelled": ("Status:", "Canceled"),
         "killed": ("Status:", "Killed"),
     }
-    course = [
+    return [
         ("Started:", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started_s))),
         ("Duration:", took(record, now_s).rstrip("+") + (" (running)" if record.status == "running" else "")),
         ended.get(record.status, ("", "")),
         ("Build Steps:", f"{record.completed_steps}/{record.total_steps} ({percent:.0f}% cached)"),
     ]
-    config = [(f"{name}:", _shown(value)) for _, name, value in _config(record)]
-    lines = [*_block(about), *_table("NAMED CONTEXT", record.named_contexts), *_block(course), *_block(config)]
-    lines += _table("BUILD ARG", [(name, "(not recorded)") for name, _ in record.build_args])
-    lines += _table("LABEL", [(name, "(not recorded)") for name in record.labels])
-    materials = [(step.origin.rpartition("@")[0], step.origin.rpartition("@")[2]) for step in _sources(steps)]
-    if materials:
-        lines += ["Materials:", *_block([("URI", "DIGEST"), *materials])]
-    images = [(image.digest, image.platform) for image in record.images]
-    if images:
-        lines += ["Images:", *_block([("DIGEST", "PLATFORM"), *images])]
-    listed = [(_status_of(step), _title_of(step)) for step in steps if step.status]
-    return lines + (["Steps:", *_block([("STATUS", "STEP"), *listed])] if listed else [])
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 
+from firkin.builder.history.shelf import Shelf
 from firkin.cli import values
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
@@ -55,6 +56,7 @@ def run(invocation: Invocation) -> int:
             )
             if not dry:
                 store.layout.set_aside()
+                Shelf(settings.root).tidy(settings.history, ambient.now_s)
         lately = arguments.text("older_than") if older_than_s else ""
         write_out(_text(pruned, dry=dry, verbose=arguments.flag("verbose")))
         if pruned.spared:

@@ -15,9 +15,11 @@ from firkin.cli.kaniko.context import Location, bucket_context, translate_contex
 from firkin.cli.kaniko.parse import Values
 from firkin.cli.requests import secret_value
 from firkin.errors import UsageError
+from firkin.linux.harden import in_executor_image
 from firkin.oci.reference import Reference, parse_reference
 from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.settings import read_settings
+from firkin.store.rules import HistoryRules
 
 DUMMY_DESTINATION = "docker.io/unset-repo/unset-image-name"
 _HUB = frozenset(("docker.io", "index.docker.io", "registry-1.docker.io"))
@@ -157,6 +159,7 @@ def executor_request(flags: Values, ambient: Ambient) -> BuildRequest:
         image_dir=absolute(cwd, flags.text("cache-dir")),
         plan_only=flags.flag("dryrun"),
         check_push=_names_to_check(flags, destinations, cache_names),
+        history=HistoryRules(0, 0) if in_executor_image() else HistoryRules(),  # its store ends with the container
     )
 
 
