@@ -424,6 +424,29 @@ def copies(place: Place) -> Iterator[Row]:
                   note=f"{ratio:.2f} of skopeo")  # fmt: skip
 
 
+# --- explore ---------------------------------------------------------------------------------------------------------
+
+
+def explore(place: Place) -> Iterator[Row]:
+    """The files of the base, which is in a registry only: every layer is read once, whatever is asked afterwards."""
+    own = place.own
+    first, again, cats, floors = [], [], [], []
+    for _ in range(place.rounds):
+        floors.append(sum(timed_shell(f"pigz -dc {layer} | tar t > {place.root}/names") for layer in place.layers))
+        own.fresh()
+        first.append(measure(own.firkin.command("ls", "-R", place.base), own.environment)[0])
+        cats.append(measure(own.firkin.command("cat", place.base, "/etc/os-release"), own.environment)[0])
+        forget_blobs(own, place.layers)
+        again.append(measure(own.firkin.command("ls", "-R", place.base), own.environment)[0])
+        blobs = [own.firkin.store / "oci/blobs/sha256" / layer.parent.name for layer in place.layers]
+        assert not any(blob.exists() for blob in blobs), "a layer was read twice"
+    peak = largest_process(only_own(first))
+    yield Row("explore", "ls -R of an image in a registry", only_own(first), floors, "150 MB", peak <= 150e6)
+    yield Row("explore", "ls -R again, no layer read", only_own(again), bar="<= 0.5 of the first",
+              met=seconds_of(only_own(again)) <= 0.5 * seconds_of(only_own(first)))  # fmt: skip
+    yield Row("explore", "cat of a file of it", only_own(cats))
+
+
 WORKLOADS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    action.__name__: action for action in (start, service, static, steps, stages, bulk, layers, files, copies)
+    action.__name__: action for action in (start, service, static, steps, stages, bulk, layers, files, copies, explore)
 }

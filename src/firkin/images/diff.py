@@ -137,12 +137,11 @@ def _in_folder(
     old: ImageFiles, new: ImageFiles, upper: Sequence[ImageLayer], folder: _Folder
 ) -> Iterator[_Pair | _Folder]:
     """Yield the pairs of one directory; a _Folder is one to go into now."""
-    befores = {file.path: file for file in old.list(folder.path)} if folder.old else {}
-    afters = {file.path: file for file in new.list(folder.path)} if folder.new else {}
-    for path in sorted(befores.keys() | afters.keys(), key=_raw):
+    befores = old.list(folder.path) if folder.old else iter(())
+    afters = new.list(folder.path) if folder.new else iter(())
+    for path, before, after in _side_by_side(befores, afters):
         if not folder.hidden and all(layer.lookup(path) is None for layer in upper):
             continue  # nothing above the common layers says anything of it or what is beneath
-        before, after = befores.get(path), afters.get(path)
         yield before, after
         if _is_folder(before) or _is_folder(after):
             yield _Folder(path, _is_folder(before), _is_folder(after), folder.hidden or _hides(upper, path))
@@ -152,8 +151,24 @@ def _is_folder(file: ImageFile | None) -> bool:
     return file is not None and file.entry.kind == "dir"
 
 
-def _raw(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")
+def _side_by_side(
+    befores: Iterator[ImageFile], afters: Iterator[ImageFile]
+) -> Iterator[tuple[str, ImageFile | None, ImageFile | None]]:
+    """Join two sorted lists by their paths."""
+    before, after = next(befores, None), next(afters, None)
+    while before is not None or after is not None:
+        left, right = _raw(before), _raw(after)
+        one = before if after is None or left <= right else None
+        other = after if before is None or right <= left else None
+        known = one or other
+        assert known is not None
+        yield known.path, one, other
+        before = next(befores, None) if one is not None else before
+        after = next(afters, None) if other is not None else after
+
+
+def _raw(file: ImageFile | None) -> bytes:
+    return b"" if file is None else file.path.encode("utf-8", "surrogateescape")
 
 
 def _hides(layers: Sequence[ImageLayer], path: str) -> bool:

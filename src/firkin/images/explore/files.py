@@ -24,6 +24,11 @@ class ImageFile(msgspec.Struct, frozen=True):
     layer: int
 
 
+_First = tuple[int, Entry, bool] | None
+_UNKNOWN: _First = (-1, Entry("dir"), True)
+_MOST_DECIDED = 10_000
+
+
 class ImageFiles:
     """An image's files. Look-ups begin at the top, and fetch no layer below the one that decides on a path."""
 
@@ -33,6 +38,7 @@ class ImageFiles:
         self.layers = tuple(layers)
         self._merged = MergedView(self.layers)
         self._top = len(self.layers) - 1
+        self._decided: dict[str, _First] = {}
 
     def resolve(self, path: str, *, follow: bool = True) -> ImageFile:
         """Return the file that a path means, with links followed inside the image (the last one only with `follow`).
@@ -87,11 +93,22 @@ class ImageFiles:
         first = self._first(path)
         return None if first is None else first[1]
 
-    def _first(self, path: str) -> tuple[int, Entry, bool] | None:
+    def _first(self, path: str) -> _First:
         """Return the highest layer that has a path, its entry, and whether only its kind is known from there.
 
         `path` leads through no link. As MergedView, but from the top, and no further than needed.
         """
+        if path in self._decided:
+            return self._decided[path]
+        # Links of an image can lead through thousands of directories, again and again.
+        above = self._decided.get(path.rpartition("/")[0], _UNKNOWN) if path else _UNKNOWN
+        nothing = above is None or (above is not _UNKNOWN and above[1].kind != "dir")
+        if len(self._decided) > _MOST_DECIDED:
+            self._decided.clear()
+        found = self._decided[path] = None if nothing else self._look(path)
+        return found
+
+    def _look(self, path: str) -> _First:
         parts = path.split("/") if path else []
         above = ["/".join(parts[:count]) for count in range(len(parts))]
         for number in range(self._top, -1, -1):

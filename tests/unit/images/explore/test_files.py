@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -212,6 +213,17 @@ def test_the_last_member_of_a_path_counts(begin: Open, registry: FakeRegistry) -
     wanted = {"twice": b"second!", "linked": b"first", "once": b"once", "alias": b"once", "chain": b"once",
               "real/x": b"through", "mixed": b"once", "loop": b"", "lost": b""}  # fmt: skip
     assert {path: cat(session, files, path) for path in wanted} == wanted
+
+
+def test_links_through_many_directories_take_no_time_to_speak_of(begin: Open, registry: FakeRegistry) -> None:
+    deep = "a/" * 400
+    lines = [f"link /l{number} -> {deep}../../../l{number + 1}" for number in range(200)]
+    name = Made(layer(f"file /{deep}f x", *lines)).serve(registry, "app:1")
+    files = begin().open(name, AMD64)
+    start = time.process_time()
+    with pytest.raises(UsageError):
+        files.resolve("l0")
+    assert time.process_time() - start < 10
 
 
 def test_downloads_are_told_and_counted(begin: Open, registry: FakeRegistry) -> None:
