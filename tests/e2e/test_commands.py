@@ -69,7 +69,7 @@ def test_an_id_means_the_same_to_every_command(built: Firkin) -> None:
         built.run("save", "--format", "oci", "-o", built.place / "saved.tar", digest)
         built.run("rmi", f"by-id:{number}")
     for digest in ids:
-        built.run("rmi", digest)
+        built.run("rmi", "-f", digest)
     assert built.run("images", "-q").stdout == ""
 
 

@@ -86,12 +86,7 @@ _ANSWERS = _spread({
         "the name of another tool is no command", "leave that word out; `firkin --help` lists the commands"),
 })  # fmt: skip
 
-_NOT_THAT_PRUNE = _Answer(
-    "firkin does not remove images alone",
-    "`firkin prune --dry-run` shows what would go with the images without a name: the cache of earlier builds",
-)
 _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
-    ("image", "prune"): _NOT_THAT_PRUNE,
     ("buildx", "history"): _Answer(
         "records of builds are not opened, traced, exported or imported",
         "`buildx history` has ls, inspect, logs and rm: `firkin builds ls|show|logs|rm`"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from firkin.cli.command import Invocation
 from firkin.cli.requests import settings_of
@@ -52,9 +54,21 @@ def open_client(
     return RegistryClient(settings.registry, cancelled=cancel, warn=warn)
 
 
+@contextmanager
+def freeing_store(invocation: Invocation) -> Iterator[Store]:
+    """Open the store to remove something: on a full disk with what it holds in reserve for this."""
+    from firkin.store.layout import give_up_reserve, is_full
+
+    store, settings = open_store(invocation)
+    if os.path.isdir(settings.root) and is_full(settings.root):
+        give_up_reserve(settings.root)
+    with store:
+        yield store
+        store.layout.set_aside()
+
+
 def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
     """Run work on a store in the namespaces of a build, since layers may belong to subordinate ids; pass signals on."""
-    import os
     import signal
 
     from firkin.cli.hints import COMMAND_LINE

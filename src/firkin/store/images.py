@@ -18,7 +18,7 @@ What an image *is* (its id, its platform here) is in images/find.py.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from math import inf
 
@@ -121,6 +121,23 @@ class Images:
             if gone:
                 self._write(kept)
         return tuple(gone)
+
+    def remove(self, choose: Callable[[], tuple[Collection[StoredImage], bool]]) -> None:
+        """Remove the entries that `choose` returns; nobody else changes names meanwhile.
+
+        With True beside them, an image that has no other entry keeps one without a name.
+        """
+        with locked(self._lock):
+            chosen, keeps_nameless = choose()
+            going = {(entry.name, entry.descriptor.digest) for entry in chosen}
+            kept: list[Descriptor] = []
+            lost: list[Descriptor] = []
+            for item in self._read().manifests:
+                (lost if (_name(item), item.digest) in going else kept).append(item)
+            if keeps_nameless:
+                kept += _nameless(lost, {item.digest for item in kept})
+            if lost:
+                self._write(kept)
 
     def drop_unnamed(self, before: float = inf, *, dry: bool = False) -> tuple[Digest, ...]:
         """Remove unnamed entries whose manifest was last used by `before`; return images without an entry left."""

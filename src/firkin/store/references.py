@@ -98,12 +98,13 @@ def _of_images(store: Store) -> Iterator[StoreReference]:
             if descriptor.digest not in blobs:
                 blobs[descriptor.digest] = None
                 if descriptor.digest not in children:
-                    children[descriptor.digest] = _children(store, descriptor)
+                    children[descriptor.digest] = children_of(store, descriptor)
                 todo += children[descriptor.digest]
         yield StoreReference(IMAGE, image.name or image.descriptor.digest, (), tuple(blobs))
 
 
-def _children(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+def children_of(store: Store, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+    """Return what a document of the store names: manifests, or configuration and layers; () if it is not here."""
     if descriptor.media_type not in (*media.MANIFESTS, *media.INDEXES) or store.blobs.size(descriptor.digest) is None:
         return ()
     document = parse_manifest(store.blobs.read(descriptor.digest), descriptor.media_type)

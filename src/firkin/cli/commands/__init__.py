@@ -48,6 +48,7 @@ COMMANDS = {
     "info": ("info", "Show what this machine offers for builds, and what it lacks"),
     "completion": ("completion", "Print a completion script for a shell"),
     "version": ("version", "Show the versions of client and server"),
+    "image prune": ("image_prune", "Remove images without a tag, or all that are not in use"),
     "buildx create": ("buildx_create", "Print the name of a builder; firkin itself is the one"),
     "buildx inspect": ("buildx_inspect", "Show the builder"),
     "buildx ls": ("buildx_ls", "List the builders"),

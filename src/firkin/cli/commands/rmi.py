@@ -5,38 +5,55 @@ from __future__ import annotations
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.cli.store import find_image, open_store, say
+from firkin.cli.several import each
+from firkin.cli.store import freeing_store, say
 from firkin.errors import UsageError
-from firkin.images.names import familiar
-from firkin.images.remove import remove_images
+from firkin.images.find import nearest_name
+from firkin.images.remove import Removal, Remover
 
 USAGE = "[OPTIONS] IMAGE..."
 ABOUT = (
-    "Remove names of images from the store; given an id or a digest, all names of the image that has it. "
-    "`firkin prune` frees the space."
+    "Remove images from the store, or names of images: a name removes itself, and with the last name the image goes; "
+    "an id removes the image with its name. What other images or cached steps need stays on disk."
 )
 OPTIONS = (
-    Option(("--force", "-f"), "force", "flag", "images that are not there are no error", takes_value=False),
-    Option(("--no-prune",), "", "ignored", "only `firkin prune` frees space", takes_value=False),
+    Option(("--force", "-f"), "force", "flag",
+           "remove an id with all its names; images that are not there are no error", takes_value=False),
+    Option(("--no-prune",), "", "ignored", "there are no parents without a name to remove", takes_value=False),
+    Option(("--platform",), "", "refused", "name the platform's own id or digest; `firkin inspect NAME` shows them"),
     *COMMON,
-)
+)  # fmt: skip
 
 
 def run(invocation: Invocation) -> int:
-    """Remove names; every image that the user names must exist. Raises UsageError."""
-    operands = invocation.arguments.operands
+    """Remove each; what failed is told at the end. Raises UsageError."""
+    operands, force = invocation.arguments.operands, invocation.arguments.flag("force")
     if not operands:
         raise UsageError("`firkin rmi` needs an image")
-    store, _ = open_store(invocation)
-    with store:
-        images = []
-        for text in operands:
+    with freeing_store(invocation) as store:
+        remover = Remover(store)
+
+        def remove(text: str) -> None:
             try:
-                images.append(find_image(store, text))
+                write_out(removal_text(remover.remove(text, force=force)))
             except UsageError as error:
-                if error.code != "no-image" or not invocation.arguments.flag("force"):
+                if error.code != "no-image":
                     raise
+                meant = nearest_name(store, text)
+                if not force:
+                    hints = (f"did you mean `{meant}`?",) if meant else error.hints
+                    raise UsageError(error.message, code=error.code, hints=hints) from None
                 say(f"warning: {error.message} ({error.code})")
-        for entry in remove_images(store, images):
-            write_out(f"removed {familiar(entry.name) or entry.descriptor.digest}\n")
+
+        each(operands, remove)
     return 0
+
+
+def removal_text(removal: Removal) -> str:
+    """Return docker's lines about what was removed."""
+    return "".join(
+        f"{word}: {what}\n"
+        for image in removal.images
+        for word, names in (("Untagged", image.untagged), ("Deleted", image.deleted))
+        for what in names
+    )
