@@ -22,7 +22,7 @@ import msgspec
 
 from firkin.errors import StoreError, UsageError
 from firkin.images.find import Found, find_image
-from firkin.images.names import familiar
+from firkin.images.names import familiar, repository_of
 from firkin.linux.machine import this_platform
 from firkin.oci.digest import chain_ids, whole_digest
 from firkin.oci.platform import Platform
@@ -187,12 +187,6 @@ def is_single(named: Sequence[StoredImage]) -> bool:
     """Say whether names are at most one tag, and digest names of its repository. Mirrors: isSingleReference."""
     repositories = {repository_of(entry.name) for entry in named}
     return len(named) <= 1 or (len(repositories) == 1 and sum(entry.is_tag for entry in named) <= 1)
-
-
-def repository_of(name: str) -> str:
-    """Return the repository of a canonical name."""
-    head = name.partition("@")[0]
-    return head if "@" in name else head.rpartition(":")[0]
 
 
 def _of_name(named: tuple[StoredImage, ...], found: Found, text: str) -> tuple[StoredImage, ...]:

@@ -48,6 +48,10 @@ COMMANDS = {
     "info": ("info", "Show what this machine offers for builds, and what it lacks"),
     "completion": ("completion", "Print a completion script for a shell"),
     "version": ("version", "Show the versions of client and server"),
+    "system df": ("system_df", "Show how much space images and the build cache take, as docker counts it"),
+    "system prune": ("system_prune", "Remove images and build cache that are not in use"),
+    "buildx du": ("buildx_du", "Show the build cache"),
+    "buildx prune": ("buildx_prune", "Remove the build cache"),
     "image prune": ("image_prune", "Remove images without a tag, or all that are not in use"),
     "buildx create": ("buildx_create", "Print the name of a builder; firkin itself is the one"),
     "buildx inspect": ("buildx_inspect", "Show the builder"),
@@ -72,18 +76,14 @@ ALIASES = {
     "image rm": "rmi",
     "image save": "save",
     "image tag": "tag",
-    "system df": "du",
     "system info": "info",
-    "system prune": "prune",
     "builder b": "build",
     "builder build": "build",
-    "builder du": "du",
-    "builder prune": "prune --keep-unnamed",
+    "builder du": "buildx du",
+    "builder prune": "buildx prune",
     "builder version": "version",
     "buildx b": "build",
     "buildx build": "build",
-    "buildx du": "du",
-    "buildx prune": "prune --keep-unnamed",
     "list-tags": "ls-tags",
     "tags": "ls-tags",
     "builds inspect": "builds show",
@@ -130,4 +130,5 @@ def spellings(name: str) -> tuple[str, ...]:
     """Return the other spellings of a command: `images` is also `image ls`."""
     # What follows the name are options that the spelling implies.
     same = (spelling for spelling, means in ALIASES.items() if f"{means} ".startswith(f"{name} "))
+    same = (spelling for spelling, words in ALIASES.items() if f"{words} ".startswith(f"{name} "))
     return tuple(spelling for spelling in same if " " in spelling)

@@ -12,6 +12,7 @@ from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
 from firkin.cli.run import write_out
 from firkin.cli.store import run_in_namespaces, say
+from firkin.errors import UsageError
 from firkin.render.text import counted, human_size
 from firkin.store.gc import prune
 from firkin.store.layout import give_up_reserve, is_full
@@ -25,7 +26,7 @@ ABOUT = (
 )
 OPTIONS = (
     Option(("--older-than",), "older_than", "text", "only what was not used for this long, e.g. `24h`, `7d`", "TIME"),
-    Option(("--keep-storage", "--max-used-space"), "keep", "text", "keep up to SIZE of it, the newest", "SIZE"),
+    Option(("--keep-storage", "--max-used-space"), "keep", "text", "keep up to SIZE, the newest (0: nothing)", "SIZE"),
     Option(("--keep-unnamed",), "keep_unnamed", "flag", "keep images that have no name", takes_value=False),
     Option(("--dry-run",), "dry_run", "flag", "only show what would be removed", takes_value=False),
     Option(("--verbose",), "verbose", "flag", "list every item", takes_value=False),
@@ -41,6 +42,11 @@ def run(invocation: Invocation) -> int:
     arguments, ambient = invocation
     settings = settings_of(arguments, ambient)
     older_than_s = values.duration_s("--older-than", arguments.text("older_than", "0s"))
+    if arguments.text("older_than") and not older_than_s:
+        raise UsageError(
+            "option `--older-than`: what was used in the last minute always stays, so 0 has no meaning",
+            hints=("leave it out: then everything goes that was not used in the last minute",),
+        )
     keep_bytes = values.size_bytes("--keep-storage", arguments.text("keep", "0"))
     dry = arguments.flag("dry_run")
 

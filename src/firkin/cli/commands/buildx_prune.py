@@ -1,0 +1,118 @@
+"""`firkin buildx prune`, also `builder prune`. Does I/O. Only `cli.run` may import it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from firkin.builder.cache.usage import CacheItem, cache_items
+from firkin.cli import values
+from firkin.cli.asking import confirmed
+from firkin.cli.cache_rows import DEFAULT, FIELDS, rows_of, verbose_text
+from firkin.cli.command import Invocation
+from firkin.cli.docker_config import read_docker_config
+from firkin.cli.filters import parse_filters
+from firkin.cli.options import COMMON, Option
+from firkin.cli.requests import settings_of
+from firkin.cli.run import write_out
+from firkin.cli.store import run_in_namespaces, say
+from firkin.render.rows import rows_text
+from firkin.render.text import counted
+from firkin.render.units import size4
+from firkin.store.gc import prune
+from firkin.store.pruned import Pruned
+from firkin.store.store import Store
+
+USAGE = "[OPTIONS]"
+ABOUT = (
+    "Remove the build cache: what no image and no running build needs. What was used in the last minute stays. `firkin "
+    "prune` removes images without a name as well."
+)
+OPTIONS = (
+    Option(("--all", "-a"), "all", "flag", "all of it goes anyway; changes the question only", takes_value=False),
+    Option(("--force", "-f"), "force", "flag", "do not ask", takes_value=False),
+    Option(("--filter",), "filter", "many", "only what was not used for a time: `until=24h`, `unused-for=24h`",
+           "KEY=VALUE"),
+    Option(("--reserved-space", "--keep-storage"), "reserved", "text", "keep up to SIZE of it, the newest", "SIZE"),
+    Option(("--max-used-space",), "most", "text", "keep up to SIZE of it, the newest", "SIZE"),
+    Option(("--min-free-space",), "free", "text", "remove only until SIZE is free on the disk", "SIZE"),
+    Option(("--verbose",), "verbose", "flag", "show everything about each item", takes_value=False),
+    Option(("--timeout",), "", "ignored", "there is no daemon to wait for", "TIME"),
+    Option(("--builder",), "", "ignored", "there is one builder", "NAME"),
+    *COMMON,
+)  # fmt: skip
+KEYS = ("until", "unused-for")
+_SURE = {
+    False: "WARNING! This will remove all dangling build cache.",
+    True: "WARNING! This will remove all build cache.",
+}
+
+
+def run(invocation: Invocation) -> int:
+    """Ask, prune in the namespaces of a build, tell. Raises UsageError."""
+    arguments, ambient = invocation
+    config = read_docker_config(ambient).prune_filters
+    given = (*arguments.many("filter"), *(word for word in config if word.partition("=")[0] in KEYS))
+    age_s = cache_age_s(given, ambient.now_s)
+    keep = max(_size(invocation, "--reserved-space", "reserved"), _size(invocation, "--max-used-space", "most"))
+    free = _size(invocation, "--min-free-space", "free")
+    if not arguments.flag("force") and not confirmed(_SURE[arguments.flag("all")]):
+        return 0
+    root = settings_of(arguments, ambient).root
+
+    def child() -> int:
+        with Store(root, time.time) as store:
+            items = cache_items(store)
+            room = room_to_keep(store, items, free) if free else keep
+            gone = Pruned(())
+            if room is not None:
+                gone = prune(store, now=ambient.now_s, older_than_s=age_s, keep_bytes=room, unnamed_images=False)
+            store.layout.set_aside()
+        write_out(_text(gone, items, ambient.now_s, verbose=arguments.flag("verbose")))
+        tell_recent(gone)
+        return 0
+
+    return run_in_namespaces(root, child)
+
+
+def _text(gone: Pruned, items: tuple[CacheItem, ...], now_s: float, *, verbose: bool) -> str:
+    known = {item.id: item for item in items}
+    names = [item.name.removeprefix("sha256:") for item in gone.freed]
+    listed = [known[name] for name in names if name in known]
+    if verbose:
+        text = verbose_text(listed, now_s)
+    else:
+        text = rows_text("", FIELDS, rows_of(listed, now_s, marked=True), DEFAULT) if listed else ""
+    return f"{text}Total:\t{size4(gone.size_bytes)}\n"
+
+
+def cache_age_s(words: tuple[str, ...], now_s: float) -> float:
+    """Return how long something must not have been used, by filters; 0 without one. Raises UsageError."""
+    filters = parse_filters(words, KEYS)
+    both = parse_filters([f"until={word}" for key in KEYS for word in filters.of(key)], KEYS)
+    before_s = both.before_s(now_s)
+    return 0.0 if before_s is None else max(0.0, now_s - before_s)
+
+
+def room_to_keep(store: Store, items: tuple[CacheItem, ...], free_bytes: int) -> int | None:
+    """Return how much of the cache may stay so that so much of the disk is free, None if all of it may."""
+    status = os.statvfs(store.layout.root)
+    missing = free_bytes - status.f_bavail * status.f_frsize
+    if missing <= 0:
+        return None
+    return max(sum(item.size_bytes for item in items) - missing, 1)  # 0 would mean no limit
+
+
+def tell_recent(gone: Pruned) -> None:
+    """Say on standard error what stayed because it was just used."""
+    from firkin.store.pruned import RECENT
+
+    for spared in gone.spared:
+        if spared.why == RECENT:
+            what = counted(spared.count, spared.kind, f"{spared.kind}s")
+            say(f"note: {what} stayed: of use in the last minute, or to a build that runs")
+
+
+def _size(invocation: Invocation, option: str, dest: str) -> int:
+    text = invocation.arguments.text(dest)
+    return values.size_bytes(option, text) if text else 0

@@ -1,0 +1,64 @@
+"""`firkin system df`. Does I/O. Only `cli.run` may import it."""
+
+from __future__ import annotations
+
+import time
+
+from firkin.builder.cache.usage import CacheItem, cache_items
+from firkin.cli.command import Invocation
+from firkin.cli.df_rows import DEFAULT, FIELDS, RAW, document_of, summary_rows, verbose_text
+from firkin.cli.options import COMMON, Option
+from firkin.cli.requests import settings_of
+from firkin.cli.run import write_out
+from firkin.cli.store import run_in_namespaces, say
+from firkin.errors import StoreError, UsageError
+from firkin.images.remove import CONTAINER
+from firkin.images.usage import ImagesUse, images_use
+from firkin.render.rows import rows_text
+from firkin.store.references import registered
+from firkin.store.store import Store
+
+USAGE = "[OPTIONS]"
+ABOUT = (
+    "Show how much space images and the build cache take, as docker counts it: images by their unpacked layers, each "
+    "once. `firkin du` shows what the store takes on disk."
+)
+OPTIONS = (
+    Option(("--format",), "format", "text", "print `table`, `json`, `raw`, or a template for each row", "FORMAT"),
+    Option(("--verbose", "-v"), "verbose", "flag", "show every image and every item of the cache", takes_value=False),
+    *COMMON,
+)
+
+
+def run(invocation: Invocation) -> int:
+    """Measure in the namespaces of a build, which can read all trees. Raises UsageError."""
+    arguments, ambient = invocation
+    format, verbose = arguments.text("format"), arguments.flag("verbose")
+    if verbose and format not in ("", "table", "json"):
+        raise UsageError("with `-v` the format is `table` or `json`")
+    root = settings_of(arguments, ambient).root
+
+    def child() -> int:
+        with Store(root, time.time) as store:
+            images, items = images_use(store, _damaged), cache_items(store)
+            containers = sum(reference.kind == CONTAINER for reference in registered(store))
+        write_out(_text(images, items, containers, format, verbose, ambient.now_s))
+        return 0
+
+    return run_in_namespaces(root, child)
+
+
+def _text(
+    images: ImagesUse, items: tuple[CacheItem, ...], containers: int, format: str, verbose: bool, now_s: float
+) -> str:
+    if verbose and format == "json":
+        from firkin.templates.values import json_text
+
+        return json_text(document_of(images, items, now_s)) + "\n"
+    if verbose:
+        return verbose_text(images, items, now_s)
+    return rows_text(format, FIELDS, summary_rows(images, items, containers), DEFAULT, RAW)
+
+
+def _damaged(digest: str, error: StoreError) -> None:
+    say(f"warning: {digest}: {error.message} ({error.code})")
