@@ -82,6 +82,10 @@ PATHS = {
         "Shelf.read Shelf.steps Shelf.files Shelf.drop_lists Shelf._sizes Shelf._unfinished Shelf._is_running "
         "Shelf._event_lines _names _unlink",
     ),
+    "builder.cache.usage": (
+        "the store's own names; looks only",
+        "_time",
+    ),
     "images.archive": (
         "a place that the user named",
         "_special _appearing prepare_place",
@@ -105,6 +109,10 @@ PATHS = {
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
         "write_directory _held _kept_entries",
+    ),
+    "images.prune": (
+        "the store's own names",
+        "_arrived only_prune",
     ),
     "images.warm": (
         "a directory that the user named; names in it are digests",
@@ -297,6 +305,10 @@ PATHS = {
     "store.digests": (
         "named by digests",
         "StoredDigests._load",
+    ),
+    "store.freeing": (
+        "named by digests",
+        "_remove",
     ),
     "store.gc": (
         "the store's own names",

@@ -38,7 +38,7 @@ OPTIONS = (
 
 
 def run(invocation: Invocation) -> int:
-    """Prune in the namespaces of a build: layers may belong to subordinate ids."""
+    """Prune in the namespaces of a build: layers may belong to subordinate ids. Raises UsageError."""
     arguments, ambient = invocation
     settings = settings_of(arguments, ambient)
     older_than_s = values.duration_s("--older-than", arguments.text("older_than", "0s"))
