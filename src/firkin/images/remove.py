@@ -71,6 +71,7 @@ class Remover:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._needs = Needs(store)
+        self._documents = Documents(store)
 
     def remove(self, text: str, *, force: bool = False) -> Removal:
         """Remove what a name, an id or a digest means.
@@ -102,8 +103,7 @@ class Remover:
             found = find_image(self._store, text)
         except StoreError:
             return _damaged(entries, text)
-        documents = Documents(self._store)
-        same = _entries_of(documents, entries, found)
+        same = _entries_of(self._documents, entries, found)
         named = tuple(entry for entry in same if entry.name)
         users = containers_of(self._store, {found.id, *(entry.descriptor.digest for entry in same)})
         if found.by_name or "@" in text:
@@ -115,14 +115,18 @@ class Remover:
         if len(targets) < len(named) or users:
             return Going(targets, stays=len(targets) == len(named))
         going = tuple(dict.fromkeys((*targets, *same)))
-        kept = ids_of(documents, (entry for entry in entries if entry not in going))
-        return gone_with(documents, going, kept, found.id)
+        kept = ids_of(self._documents, (entry for entry in entries if entry not in going))
+        return gone_with(self._documents, going, kept, found.id)
 
 
 def _entries_of(documents: Documents, entries: Sequence[StoredImage], found: Found) -> list[StoredImage]:
     """Return the entries that stand for an image; of one for another platform those of its index."""
-    host = this_platform()
-    same = [entry for entry in entries if shown_id(documents, entry, host) == found.id]
+    host, names = this_platform(), {*found.names, *found.digests}
+    same = [
+        entry
+        for entry in entries
+        if entry.name in names or (not entry.name and shown_id(documents, entry, host) == found.id)
+    ]
     return same or [entry for entry in entries if (entry.name or entry.descriptor.digest) in found.removes]
 
 
