@@ -92,6 +92,9 @@ def test_counting(built: Firkin) -> None:
 
 def test_pruning_the_cache(built: Firkin) -> None:
     assert built.run("buildx", "prune", "-f", "--filter", "until=1h").stdout == "Total:\t0B\n"
+    assert built.run("buildx", "prune", input="n\n").stdout == (
+        "WARNING! This will remove all dangling build cache. Are you sure you want to continue? [y/N] "
+    )
     assert built.run("builder", "prune", "-af").stdout.splitlines()[-1].startswith("Total:\t")
     refused = built.run("prune", "--older-than", "0s", check=False)
     assert refused.returncode == 1 and "last minute" in refused.stderr

@@ -56,7 +56,7 @@ def run(invocation: Invocation) -> int:
     age_s = cache_age_s(given, ambient.now_s)
     keep = max(_size(invocation, "--reserved-space", "reserved"), _size(invocation, "--max-used-space", "most"))
     free = _size(invocation, "--min-free-space", "free")
-    if not arguments.flag("force") and not confirmed(_SURE[arguments.flag("all")]):
+    if not arguments.flag("force") and not confirmed(_SURE[arguments.flag("all")], " "):
         return 0
     root = settings_of(arguments, ambient).root
 
