@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from firkin.errors import RegistryError
-from firkin.layer.blob import read_tar
+from firkin.layer.blob import measure_tar, read_tar
+from firkin.layer.tar import limit_hints
 from firkin.oci.image import Layer
 from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
@@ -38,7 +39,7 @@ def fetch_layer(
     try:
         for again in (partial.size > 0, False):
             try:
-                _fetch(client, reference, layer, partial, cancel, moved)
+                size = _fetch(client, reference, layer, partial, cancel, moved)
                 break
             except RegistryError as error:
                 wrong = error.code in ("registry-digest", "registry-layer") or error.status == _NOT_SATISFIABLE
@@ -50,22 +51,24 @@ def fetch_layer(
     finally:
         partial.leave()
     store.records.add_blob(layer.descriptor.digest, layer.descriptor.size)
+    store.records.add_layer_sizes({layer.diff_id: size})
 
 
 def _fetch(
     client: RegistryClient, reference: Reference, layer: Layer, partial: PartialBlob, cancel: Cancel,
     moved: Callable[[int], None] | None,
-) -> None:  # fmt: skip
+) -> int:  # fmt: skip
+    """Bring a partial blob to its end, and check all of it; return what the layer unpacks to."""
     descriptor = layer.descriptor
     begun = Begun(partial.size, partial.held()) if partial.size else None
     with client.open_blob(reference, descriptor, begun=begun) as stream:
         chunks = _kept(stream, partial, cancel, moved)
         try:
-            read_tar(chunks, descriptor, layer.diff_id, _read)
+            return read_tar(chunks, descriptor, layer.diff_id, measure_tar)[0]
         except ValueError as error:
             raise RegistryError(
                 f"cannot pull `{reference.familiar}`: layer {descriptor.digest}: {error}", code="registry-layer",
-                hints=("the image is damaged: it has to be built and pushed again",),
+                hints=limit_hints(error) or ("the image is damaged: it has to be built and pushed again",),
             ) from error  # fmt: skip
 
 
@@ -84,8 +87,3 @@ def _kept(
             if moved is not None:
                 moved(done)
             yield piece
-
-
-def _read(tar: Iterable[bytes]) -> None:
-    for _ in tar:
-        pass

@@ -82,7 +82,7 @@ def push_list(
     for entry in found.entries:
         _check(entry, name)
     for entry in found.entries:
-        exact = Reference(name.registry, name.repository, "", entry.digest)
+        exact = name.pinned(entry.digest)
         source = None if entry.local else parse_reference(entry.name)
         bring_blobs(transfer, _blobs_of(entry), source, name)
         transfer.client.push_manifest(exact, entry.raw, entry.media_type)

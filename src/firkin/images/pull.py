@@ -93,7 +93,7 @@ def pull_image(transfer: Transfer, found: Lookup, listener: Listener) -> Pulled:
         store.records.add_place(blob.digest, reference.registry, reference.repository)
 
     transfer.side_by_side(fetch, [layer.descriptor for layer in layers.values()])
-    store.images.tag(found.root, (reference,), image.config.created)
+    store.images.tag(found.root, (reference,), image.config.created, pinned=True)
     return Pulled(reference, found.root.digest, image, bool(missing) or not found.known)
 
 

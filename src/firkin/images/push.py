@@ -71,11 +71,11 @@ def push_image(transfer: Transfer, content: Outgoing, target: Reference, listene
     send_blobs(client, content.blobs, target, _StoreBlobs(transfer), listener, transfer.side_by_side)
     for descriptor, raw in content.manifests:
         transfer.cancel.check()
-        client.push_manifest(_by_digest(target, descriptor.digest), raw, descriptor.media_type)
+        client.push_manifest(target.pinned(descriptor.digest), raw, descriptor.media_type)
     transfer.cancel.check()
     digest = client.push_manifest(target, content.raw, content.root.media_type)
     if content.replaces is None:
-        store.images.tag(content.root, (_by_digest(target, digest),))
+        store.images.tag(content.root, (target.pinned(digest),))
     return Pushed(target, digest, len(content.raw), content.replaces)
 
 
@@ -161,15 +161,10 @@ def send_blobs(
 def push_listed(client: RegistryClient, content: Content, target: Reference) -> None:
     """Put the manifests that an index lists; `push_name` puts the index itself."""
     for image in content.images if content.index is not None else ():
-        exact = _by_digest(target, image.manifest.digest)
-        client.push_manifest(exact, image.manifest.raw, image.manifest.media_type)
+        client.push_manifest(target.pinned(image.manifest.digest), image.manifest.raw, image.manifest.media_type)
 
 
 def push_name(client: RegistryClient, content: Content, name: Reference) -> Digest:
     """Let a name point to the content, whose blobs and manifests are already there; return its digest."""
     descriptor, raw = content.root
     return client.push_manifest(name, raw, descriptor.media_type)
-
-
-def _by_digest(target: Reference, digest: Digest) -> Reference:
-    return Reference(target.registry, target.repository, "", digest)

@@ -88,15 +88,17 @@ def measure_blob(
     Verifies and writes `blob_sink` as `unpack_blob` does: so a layer that is only to be kept is checked, measured and
     kept in one pass. The size is `TarReader.unpacked_bytes`. Raises ValueError.
     """
+    verified = verified_blob(chunks, descriptor, blob_sink)
+    return read_tar(verified, descriptor, diff_id, lambda tar: measure_tar(tar, limits))
 
-    def measure(tar: Iterable[bytes]) -> int:
-        reader = TarReader(tar, limits)
-        while reader.next_member() is not None:
-            pass
-        reader.drain()
-        return reader.unpacked_bytes
 
-    return read_tar(verified_blob(chunks, descriptor, blob_sink), descriptor, diff_id, measure)
+def measure_tar(tar: Iterable[bytes], limits: UnpackLimits = UNPACK_LIMITS) -> int:
+    """Read the tar of a layer to its end; return `TarReader.unpacked_bytes`. Raises ValueError."""
+    reader = TarReader(tar, limits)
+    while reader.next_member() is not None:
+        pass
+    reader.drain()
+    return reader.unpacked_bytes
 
 
 def recompress_blob(

@@ -8,6 +8,7 @@ import os
 
 import msgspec
 import pytest
+from support.pulled import file, layer, symlink
 from support.stored import Heard, keep, make_image, moving
 
 from firkin.errors import Cancelled, RegistryError, UsageError
@@ -25,7 +26,8 @@ from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 from firkin.testing.registry import FakeRegistry
 
-ONE, TWO = b"one" * 10_000, b"two" * 10_000
+ONE, TWO = layer(file("one", b"one" * 10_000)), layer(file("two", b"two" * 10_000), symlink("link", "four"))
+LARGE = layer(file("large", os.urandom(5 << 20)))
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
 
@@ -68,6 +70,24 @@ def test_layers_that_are_there_are_not_fetched(store: Store, registry: FakeRegis
     assert found.root.digest == image.manifest.digest
     assert store.blobs.read(one) == ONE
     assert (registry.host, "app") in store.records.places(two)
+
+
+def test_a_pull_notes_sizes_and_the_digest_name(store: Store, registry: FakeRegistry) -> None:
+    image = make_image(ONE, TWO)
+    serve(registry, image, "1", ONE, TWO)
+    pull(store, registry)
+    one, two = (layer.diff_id for layer in image.layers)
+    assert store.records.layer_sizes() == {one: 30_000, two: 30_000 + len("four")}
+    found = find_image(store, f"{registry.host}/app:1")
+    assert found.digests == (f"{registry.host}/app@{image.manifest.digest}",)
+
+
+def test_a_layer_that_is_no_tar_is_refused(store: Store, registry: FakeRegistry) -> None:
+    image = make_image(b"no tar" * 1000)
+    serve(registry, image, "1", b"no tar" * 1000)
+    with pytest.raises(RegistryError) as caught:
+        pull(store, registry)
+    assert caught.value.code == "registry-layer" and not store.images.entries()
 
 
 def test_a_second_pull_moves_nothing(store: Store, registry: FakeRegistry) -> None:
@@ -183,15 +203,15 @@ def test_every_tag_of_a_repository(store: Store, registry: FakeRegistry) -> None
 
 def serve_lie(registry: FakeRegistry, blob: bytes, *diff_ids: str) -> Image:
     raw = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
-    layer = Descriptor(media.OCI_LAYER, digest_of(blob), len(blob))
-    layers = tuple(Layer(DiffID(diff_id), layer) for diff_id in diff_ids)
+    described = Descriptor(media.OCI_LAYER, digest_of(blob), len(blob))
+    layers = tuple(Layer(DiffID(diff_id), described) for diff_id in diff_ids)
     image = assemble(parse_config(raw.encode()), layers, "oci")
     serve(registry, image, "1", blob)
     return image
 
 
 def test_a_layer_that_unpacks_to_something_else_is_refused(store: Store, registry: FakeRegistry) -> None:
-    blob = gzip.compress(os.urandom(3 << 20))
+    blob = gzip.compress(LARGE)
     image = serve_lie(registry, blob, digest_of(b"something else"))
     with pytest.raises(RegistryError, match="but its image says") as caught:
         pull(store, registry)
@@ -201,7 +221,7 @@ def test_a_layer_that_unpacks_to_something_else_is_refused(store: Store, registr
 
 
 def test_a_layer_that_does_not_inflate_is_refused(store: Store, registry: FakeRegistry) -> None:
-    serve_lie(registry, gzip.compress(os.urandom(3 << 20))[:-9], digest_of(b"x"))
+    serve_lie(registry, gzip.compress(LARGE)[:-9], digest_of(b"x"))
     with pytest.raises(RegistryError) as caught:
         pull(store, registry)
     assert caught.value.code == "registry-layer" and partials(store) == []
@@ -215,7 +235,6 @@ def test_one_layer_with_two_diff_ids_is_refused(store: Store, registry: FakeRegi
 
 # --- interrupted pulls -----------------------------------------------------------------------------------------------
 
-LARGE = os.urandom(5 << 20)
 
 
 def partials(store: Store) -> list[str]:
@@ -255,8 +274,8 @@ def test_a_short_beginning_is_not_kept(store: Store, registry: FakeRegistry) -> 
 def test_a_wrong_beginning_is_fetched_again(store: Store, registry: FakeRegistry) -> None:
     image = interrupted(store, registry, 3 << 20)
     digest = image.layers[0].descriptor.digest
-    with open(f"{store.layout.downloads}/{partials(store)[0]}", "r+b") as file:
-        file.write(b"wrong")
+    with open(f"{store.layout.downloads}/{partials(store)[0]}", "r+b") as partial:
+        partial.write(b"wrong")
     pull(store, registry)
     first, second = ranges(registry, digest)
     assert first.startswith("bytes=") and second == ""
@@ -268,8 +287,8 @@ def test_a_beginning_as_long_as_the_blob_or_longer(store: Store, registry: FakeR
     image = make_image(LARGE)
     serve(registry, image, "1", LARGE)
     digest = image.layers[0].descriptor.digest
-    with open(f"{store.layout.downloads}/{digest.partition(':')[2]}.part", "wb") as file:
-        file.write((LARGE + b"more than there is")[:size])
+    with open(f"{store.layout.downloads}/{digest.partition(':')[2]}.part", "wb") as partial:
+        partial.write((LARGE + b"more than there is")[:size])
     pull(store, registry)
     assert ranges(registry, digest) == ([] if size == len(LARGE) else [""])
     assert store.blobs.read(digest) == LARGE and partials(store) == []

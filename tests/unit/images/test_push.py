@@ -54,6 +54,12 @@ def test_the_name_comes_after_everything_else(store: Store, registry: FakeRegist
     assert set(heard.outcomes.values()) == {"moved"}
 
 
+def test_a_pushed_image_has_a_digest_name(store: Store, registry: FakeRegistry) -> None:
+    image = keep(store, "app:1", layers=(ONE,))
+    push(store, "app:1", f"{registry.host}/team/app:1")
+    assert find_image(store, "app:1").digests == (f"{registry.host}/team/app@{image.manifest.digest}",)
+
+
 def test_an_index_comes_after_its_manifests(store: Store, registry: FakeRegistry) -> None:
     images = [keep(store, layers=(data,), architecture=kind) for kind, data in (("amd64", ONE), ("arm64", TWO))]
     index = keep_index(store, "multi:1", *images)
