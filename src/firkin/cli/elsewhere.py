@@ -68,8 +68,8 @@ _ANSWERS = _spread({
     "append mutate rebase edit": _Answer(
         "firkin changes images by building", "`FROM NAME` and what is to be added, then `firkin build .`"),
     "imagetools": _Answer(
-        "firkin has no `imagetools`",
-        "`firkin inspect NAME` shows an image of the store, `firkin manifest create NAME IMAGE...` begins an index"),
+        "it is a part of buildx",
+        "`firkin buildx imagetools inspect NAME` shows a name, `firkin buildx imagetools create` makes an index"),
     "index": _Answer("an index is made by another command", "`firkin manifest create NAME IMAGE...` begins one"),
     "auth": _Answer("credentials are kept by another command", "`firkin login REGISTRY`"),
     "registry proxy": _Answer(

@@ -9,6 +9,7 @@ from firkin.templates.failure import TemplateError
 from firkin.templates.functions import FUNCTIONS, HEADER_FUNCTIONS
 from firkin.templates.nodes import Action, Body, Field, Node, Text
 from firkin.templates.parse import parse
+from firkin.templates.values import json_text
 
 LONGEST = 1 << 20
 """Characters that a template may have."""
@@ -22,12 +23,15 @@ class Template(NamedTuple):
     body: Body
     defined: dict[str, Body]
 
-    def execute(self, data: object, *, header: bool = False) -> str:
+    def execute(self, data: object, *, header: bool = False, indent: int = 0) -> str:
         """Return the template written about a value (`values`); with `header` about the headers of a table.
 
-        Raises TemplateError.
+        `indent` is what the function `json` indents by, as in buildx. Raises TemplateError.
         """
-        execution = Execution(self.text, self.defined, HEADER_FUNCTIONS if header else FUNCTIONS, data)
+        functions = HEADER_FUNCTIONS if header else FUNCTIONS
+        if indent:
+            functions = {**functions, "json": (1, 1, lambda value: json_text(value, indent=indent))}
+        execution = Execution(self.text, self.defined, functions, data)
         try:
             execution.body(self.body)
         except RecursionError:

@@ -40,6 +40,8 @@ COMMANDS = {
     "manifest annotate": ("manifest_annotate", "Say for which platform an image of a list is"),
     "manifest inspect": ("manifest_inspect", "Show a list, or a manifest of a registry"),
     "manifest push": ("manifest_push", "Push a list to its registry"),
+    "buildx imagetools inspect": ("imagetools_inspect", "Show what a name points to in its registry"),
+    "buildx imagetools create": ("imagetools_create", "Make an index of images in registries"),
     "manifest rm": ("manifest_rm", "Remove lists from the store"),
     "du": ("du", "Show what the store takes on disk"),
     "prune": ("prune", "Free the space of what is not in use"),
