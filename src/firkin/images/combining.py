@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from firkin.decode import decode_json
 from firkin.errors import RegistryError, UsageError
 from firkin.images.bring import bring_blobs
 from firkin.images.names import read_reference
@@ -72,7 +73,7 @@ def read_source(text: str) -> Source:
     if not text.lstrip().startswith("{"):
         return Source(text, read_reference(text))
     try:
-        given = msgspec.json.decode(text.encode("utf-8", "surrogateescape"), type=dict[str, Any])
+        given = decode_json(text.encode("utf-8", "surrogateescape"), dict[str, Any])
         return Source(text, None, {**given, "digest": parse_digest(str(given.get("digest", "")))})
     except (ValueError, RecursionError) as error:
         raise UsageError(
