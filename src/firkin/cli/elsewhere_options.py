@@ -74,7 +74,6 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("--root", "--host -H", "firkin has no daemon to connect to"),
     ("--root", "--storage-driver --storage-opt --runroot", "firkin has one kind of store; `--root DIR` says where"),
     ("--root", "--log-level", "`--debug` shows what helps to find a fault"),
-    ("--quiet", "--all-tags", "name each tag"),
 )  # fmt: skip
 
 

@@ -180,6 +180,20 @@ def test_what_another_repository_of_the_registry_has_is_mounted(store: Store, re
     assert ("second", image.layers[0].descriptor.digest) in registry.blobs
 
 
+def test_trap_34_what_cannot_be_mounted_is_sent_in_the_upload_that_was_opened(
+    store: Store, registry: FakeRegistry
+) -> None:
+    """The second repository cannot mount a blob that the first has lost: the registry answers 202 instead of 201."""
+    image = keep(store, "app:1", layers=(ONE,))
+    push(store, "app:1", f"{registry.host}/first:1")
+    lost = image.layers[0].descriptor.digest
+    del registry.blobs["first", lost]
+    registry.seen.clear()
+    _, heard = push(store, "app:1", f"{registry.host}/second:1")
+    assert heard.outcomes == {lost: "moved", image.config.digest: "mounted from first"}
+    assert registry.blobs["second", lost] == ONE and len(registry.requests("POST", "/blobs/uploads/")) == 2
+
+
 def test_a_failed_push_leaves_the_name_as_it_was(store: Store, registry: FakeRegistry) -> None:
     keep(store, "app:1", layers=(ONE,), author="a")
     keep(store, "app:2", layers=(TWO,), author="b")
