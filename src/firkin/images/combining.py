@@ -111,26 +111,31 @@ def combine(
     documents = [_document(transfer, source) for source in sources]
     changed = bool(annotations or of_children or platforms)
     if len(sources) == 1 and not changed and (isinstance(documents[0], Index) or not prefer_index):
-        document = documents[0]
-        source = sources[0].reference
-        assert source is not None
-        whole = Child(document.descriptor, descriptor_json(document.descriptor), source)
-        children = _children(sources[0], document, transfer) if isinstance(document, Index) else (whole,)
-        return Combined(document.media_type, document.raw, tuple(children))
+        return _as_it_is(transfer, sources[0], documents[0])
     listed = [child for pair in zip(sources, documents, strict=True) for child in _children(*pair, transfer)]
     kept = _filtered(_latest(_merged(listed)), platforms)
     if not kept:
         raise UsageError("no image is for one of these platforms", code="no-platform-kept")
-    if of_children:
-        kept = [_annotated(child, of_children) for child in kept]
-    all_docker = not changed and all("docker" in child.descriptor.media_type for child in kept)
+    return _written([_annotated(child, of_children) for child in kept], annotations, plain=not changed)
+
+
+def _as_it_is(transfer: Transfer, source: Source, document: Manifest | Index) -> Combined:
+    if isinstance(document, Index):
+        children = tuple(_children(source, document, transfer))
+    else:
+        assert source.reference is not None
+        children = (Child(document.descriptor, descriptor_json(document.descriptor), source.reference),)
+    return Combined(document.media_type, document.raw, children)
+
+
+def _written(kept: Sequence[Child], annotations: PairMap, *, plain: bool) -> Combined:
+    """Return the index of these; Docker's kind is for Docker's images alone, and has no annotations."""
+    all_docker = plain and all("docker" in child.descriptor.media_type for child in kept)
     kind = media.index_media_type("docker" if all_docker else "oci")
-    document_json: dict[str, Any] = {
-        "schemaVersion": 2, "mediaType": kind, "manifests": [child.document for child in kept],
-    }  # fmt: skip
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": kind, "manifests": [child.document for child in kept]}
     if annotations:
-        document_json["annotations"] = dict(sorted(annotations))
-    return Combined(kind, msgspec.json.format(msgspec.json.encode(document_json), indent=2), tuple(kept))
+        document["annotations"] = dict(sorted(annotations))
+    return Combined(kind, msgspec.json.format(msgspec.json.encode(document), indent=2), tuple(kept))
 
 
 def push_combined(
@@ -250,7 +255,7 @@ def _filtered(children: list[Child], platforms: Sequence[Platform]) -> list[Chil
 
 
 def _annotated(child: Child, annotations: PairMap) -> Child:
-    if child.subject:
+    if child.subject or not annotations:
         return child
     document = {**child.document, "annotations": {**(child.document.get("annotations") or {}), **dict(annotations)}}
     return Child(child.descriptor, document, child.source)
