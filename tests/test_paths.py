@@ -104,7 +104,7 @@ PATHS = {
     ),
     "images.copy.layout_end": (
         "a directory that the user named; names in it are digests and fixed words",
-        "LayoutTarget.__enter__ LayoutTarget._read _size _held",
+        "LayoutTarget.__enter__ LayoutTarget._place_of LayoutTarget._read _size _held",
     ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",

@@ -74,7 +74,8 @@ def open_files(path: str) -> Files:
         with tarfile.open(path):
             return _Tar(path)
     except (OSError, tarfile.TarError) as error:
-        why = getattr(error, "strerror", None) or str(error)
+        # Only the first line: the others tell of each compression.
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(":")
         raise ContextError(f"cannot read {path}: {why.lower()}", code="push-source") from error
 
 

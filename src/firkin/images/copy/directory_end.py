@@ -17,6 +17,7 @@ from firkin.images.copy.blobs import FileChunks
 from firkin.images.copy.documents import read_document, read_small, reading
 from firkin.images.copy.ends import Chunks, Document, Outcome, Wanted
 from firkin.images.copy.layout_end import write_blob
+from firkin.linux.beneath import Beneath
 from firkin.linux.files import write_beside
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import parse_manifest
@@ -24,6 +25,11 @@ from firkin.oci.reference import Reference
 from firkin.tasks.cancel import Cancel
 
 _VERSION = b"Directory Transport Version: 1.1\n"
+
+
+def _is_ours(path: str) -> bool:
+    with Beneath(path) as root:
+        return root.read("version", len(_VERSION)).startswith(_VERSION.partition(b":")[0])
 
 
 def _name(item: Descriptor) -> str:
@@ -96,7 +102,7 @@ class DirectoryTarget:
     def __enter__(self) -> DirectoryTarget:
         try:
             os.makedirs(self._path, exist_ok=True)
-            if os.listdir(self._path) and not os.path.exists(f"{self._path}/version"):
+            if os.listdir(self._path) and not _is_ours(self._path):
                 raise UsageError(f"{self._path} holds something else than an image", code="output",
                                  hints=("choose an empty directory",))  # fmt: skip
             write_beside(f"{self._path}/version", _VERSION)

@@ -136,9 +136,15 @@ class LayoutTarget:
         """Blobs are looked for one by one, which costs little here."""
         return False
 
+    def _place_of(self, item: Descriptor) -> str:
+        path = f"{self._path}/{blob_path(item)}"
+        if not item.digest.startswith("sha256:"):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
+
     def put_blob(self, wanted: Wanted) -> Outcome:
         """Write a blob beside its place, then rename it."""
-        path = f"{self._path}/{blob_path(wanted.blob)}"
+        path = self._place_of(wanted.blob)
         if _size(path) == wanted.blob.size:
             return "exists"
         write_blob(path, wanted, self._cancel)
@@ -146,7 +152,7 @@ class LayoutTarget:
 
     def put_document(self, document: Document) -> None:
         """Write a manifest among the blobs."""
-        path = f"{self._path}/{blob_path(document.descriptor)}"
+        path = self._place_of(document.descriptor)
         if _size(path) != len(document.raw):
             with output_file(path, None) as file:
                 file.write(document.raw)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from firkin.errors import Cancelled, ContextError, RegistryError, UsageError
 from firkin.images.copy.plan import Selection
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import digest_of
+from firkin.oci.digest import digest_of, parse_digest
 from firkin.oci.manifest import encode_manifest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import parse_reference
@@ -306,3 +307,30 @@ def test_a_layer_that_unpacks_to_something_else_does_not_enter_the_store(
     with pytest.raises(ContextError, match="unpacks to"):
         copy(name, "store:app:1")
     assert store.blobs.size(layer.digest) is None and not store.images.entries()
+
+
+def test_a_directory_that_holds_something_else_is_left_as_it_is(
+    registry: FakeRegistry, store: Store, copy: Copier, tmp_path: Path
+) -> None:
+    name = publish(registry, "app", make_image(ONE), layers=(ONE,))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/file").write_text("x")
+    for place in ("dir:mine", "dir:store"):  # the store has a file `version`, too
+        before = sorted(path.name for path in (tmp_path / place[4:]).iterdir())
+        with pytest.raises(UsageError, match="holds something else than an image"):
+            copy(name, place)
+        assert sorted(path.name for path in (tmp_path / place[4:]).iterdir()) == before
+    copy(name, "dir:image")
+    copy(name, "dir:image")
+
+
+def test_blobs_with_other_digests_have_their_place(registry: FakeRegistry, copy: Copier) -> None:
+    image = make_image(ONE)
+    digest = parse_digest(f"sha512:{hashlib.sha512(ONE).hexdigest()}")
+    layer = msgspec.structs.replace(image.manifest.layers[0], digest=digest)
+    manifest = encode_manifest(msgspec.structs.replace(image.manifest, layers=(layer,)))
+    name = publish(registry, "app", msgspec.structs.replace(image, manifest=manifest))
+    registry.blobs["app", digest] = ONE
+    for place in ("oci:layout", "dir:directory", "oci-archive:o.tar"):
+        copy(name, place)
+        assert copy(place, "oci:again").digest == manifest.digest
