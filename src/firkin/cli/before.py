@@ -15,14 +15,15 @@ from firkin.cli.run import dockers_exit_code, run_guarded
 from firkin.errors import UsageError
 
 _NO_DAEMON = "firkin has no daemon, so there is no connection to it"
+_LEVELS = ("debug", "info", "warn", "error", "fatal")
 ROWS = (
     Option(("--config",), "config", "text", "directory of docker's config.json", "DIR"),
     Option(("--root",), "root", "text", "keep images and cache in DIR", "DIR"),
     Option(("--context", "-c"), "context", "text", "only `default`: there is no daemon to choose", "NAME"),
     Option(("--debug", "-D"), "debug", "flag", "show tracebacks and what else helps to find a fault"),
     Option(("--host", "-H"), "host", "many", "only docker's default: there is no daemon to connect to", "SOCKET"),
-    Option(("--log-level", "-l"), "level", "choice", "`debug` is `--debug`; the others change nothing",
-           "debug|info|warn|error|fatal", choices=("debug", "info", "warn", "error", "fatal")),
+    Option(("--log-level", "-l"), "level", "text", "`debug` is `--debug`; the others change nothing",
+           "|".join(_LEVELS)),
     Option(("--tls",), "", "ignored", _NO_DAEMON, takes_value=False),
     Option(("--tlsverify",), "", "ignored", _NO_DAEMON, takes_value=False),
     Option(("--tlscacert",), "", "ignored", _NO_DAEMON),
@@ -67,6 +68,9 @@ def _apply(arguments: Arguments) -> None:
     context = arguments.text("context")
     if context not in ("", "default"):
         raise UsageError(f"context not found: `{context}`", hints=(f"the only context is `default`; {_NO_OTHER}",))
+    level = arguments.text("level")
+    if level and level not in _LEVELS:
+        raise UsageError(f"unable to parse logging level: {level}", hints=(f"it is one of {', '.join(_LEVELS)}",))
     for host in arguments.many("host"):
         if host.strip() not in _DEFAULT_HOSTS:
             raise UsageError(f"cannot connect to `{host}`: firkin has no daemon", code=OPTION, hints=(_NO_OTHER,))
@@ -74,5 +78,5 @@ def _apply(arguments: Arguments) -> None:
         os.environ["DOCKER_CONFIG"] = arguments.text("config")
     if arguments.given("root"):
         os.environ["FIRKIN_ROOT"] = arguments.text("root")
-    if arguments.flag("debug") or arguments.text("level") == "debug":
+    if arguments.flag("debug") or level == "debug":
         os.environ["FIRKIN_DEBUG"] = "1"

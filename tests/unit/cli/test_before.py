@@ -46,7 +46,7 @@ def test_options_before_the_command(docker, words):
     ("--host=ssh://me@there images", 125, "cannot connect to `ssh://me@there`"),
     ("--context other images", 1, "context not found: `other`"),
     ("--config", 125, "option `--config` needs a value"),
-    ("-l loud images", 125, "cannot be `loud`"),
+    ("-l loud images", 1, "unable to parse logging level: loud"),
     ("--frob images", 125, "unknown option `--frob`"),
 ])
 def test_what_cannot_work_before_the_command(docker, words, code, message):
