@@ -10,7 +10,7 @@ from firkin.cli.commands import find_command
 
 # Commands that are on their way.
 LATER = {
-    "docker": {"image import", "import", "image prune", "image rm", "rmi", "system prune", "diff"},
+    "docker": {"image import", "import", "image prune", "image rm", "rmi", "system prune"},
     "buildx": {"du", "prune", "history inspect", "history logs", "history ls", "history rm", "imagetools create",
                "imagetools inspect"},
 }  # fmt: skip
@@ -48,7 +48,7 @@ def test_nothing_is_called_absent_that_is_here(tool):
     here = [command for command in listed(tool) if "absent" in entry_of(tool, command)]
     prefix = ["buildx"] if tool == "buildx" else []
     # The same word may mean something else here.
-    other = {"docker": ("config",), "crane": ("delete",)}.get(tool, ())
+    other = {"docker": ("config",)}.get(tool, ())
     assert [name for name in here if name.partition(" ")[0] not in other and find_command([*prefix, *name.split()]) is not None] == []
 
 
