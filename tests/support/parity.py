@@ -52,15 +52,21 @@ def entry_of(tool: str, command: str) -> dict[str, str]:
     return table.get(command) or (group if "absent" in group else {})
 
 
+def here_as(words: list[str]) -> str:
+    """Return the command that all these words mean here, "" if there is none; an alias may imply options."""
+    found = find_command(words)
+    return "" if found is None or any(not word.startswith("-") for word in found[1]) else found[0]
+
+
 def unexplained(tool: str, command: str, options: tuple[str, ...]) -> list[str]:
     """Return what the tool has, firkin has not, and nobody has given a reason for."""
     entry = entry_of(tool, command)
     if "absent" in entry:
         return []
-    found = find_command(entry.get("here", command).split())
-    if found is None or found[1] not in ([], *([word] for word in found[1] if word.startswith("-"))):
+    name = here_as(entry.get("here", command).split())
+    if not name:
         return [command]
-    known = by_flag(load_command(COMMANDS[found[0]][0]).OPTIONS)
+    known = by_flag(load_command(COMMANDS[name][0]).OPTIONS)
     reasons = REASONS[tool]["options"]
     if f"{command} *" in reasons:
         return []

@@ -3,17 +3,14 @@
 import shutil
 
 import pytest
-from support.parity import REASONS, TOOLS, asked, entry_of, listed, page, unexplained
+from support.parity import REASONS, TOOLS, asked, entry_of, here_as, listed, page, unexplained
 from support.places import REPOSITORY
-
-from firkin.cli.commands import find_command
 
 # Commands that are on their way.
 LATER = {
     "docker": {"image import", "import", "image prune", "image rm", "rmi", "system prune"},
-    "buildx": {"du", "prune", "history inspect", "history logs", "history ls", "history rm", "imagetools create",
-               "imagetools inspect"},
-}  # fmt: skip
+    "buildx": {"du", "prune", "imagetools create", "imagetools inspect"},
+}
 EVERY = [(tool, command) for tool in TOOLS for command in listed(tool)]
 
 
@@ -47,9 +44,7 @@ def test_the_table_speaks_of_what_is_there(tool):
 def test_nothing_is_called_absent_that_is_here(tool):
     here = [command for command in listed(tool) if "absent" in entry_of(tool, command)]
     prefix = ["buildx"] if tool == "buildx" else []
-    # The same word may mean something else here.
-    other = {"docker": ("config",)}.get(tool, ())
-    assert [name for name in here if name.partition(" ")[0] not in other and find_command([*prefix, *name.split()]) is not None] == []
+    assert [name for name in here if here_as([*prefix, *name.split()])] == []
 
 
 def test_the_page_is_up_to_date():
