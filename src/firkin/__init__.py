@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from firkin import request as request
     from firkin.api.aio import build_async as build_async
     from firkin.api.builds import build as build
+    from firkin.api.client import Client as Client
+    from firkin.api.client import connect as connect
     from firkin.api.images import StoredImage as StoredImage
     from firkin.api.images import list_images as list_images
     from firkin.api.images import pull as pull
@@ -22,17 +24,21 @@ if TYPE_CHECKING:
     from firkin.builder.request import BuildResult as BuildResult
     from firkin.builder.request import Output as Output
     from firkin.errors import FirkinError as FirkinError
+    from firkin.errors import ImageNotFound as ImageNotFound
 
 __version__ = "0.1.0"
 __all__ = [
-    "BuildRequest", "BuildResult", "FirkinError", "Output", "StoredImage", "__version__", "build", "build_async",
-    "list_images", "pull", "push", "tag",
+    "BuildRequest", "BuildResult", "Client", "FirkinError", "ImageNotFound", "Output", "StoredImage", "__version__",
+    "build", "build_async", "connect", "list_images", "pull", "push", "tag",
 ]  # fmt: skip
 
 _HOME = {
     "build": "firkin.api.builds",
     "build_async": "firkin.api.aio",
+    "Client": "firkin.api.client",
+    "connect": "firkin.api.client",
     "FirkinError": "firkin.errors",
+    "ImageNotFound": "firkin.errors",
     "StoredImage": "firkin.api.images",
     "list_images": "firkin.api.images",
     "pull": "firkin.api.images",

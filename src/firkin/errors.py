@@ -81,6 +81,10 @@ class UsageError(FirkinError):
     default_exit_code = 2
 
 
+class ImageNotFound(UsageError):
+    """No image of the store has this name, id or digest. The client of the Python API raises it (`firkin.connect`)."""
+
+
 class HostError(FirkinError):
     """This machine lacks something, or the kernel refused it."""
 

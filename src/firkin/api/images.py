@@ -32,6 +32,7 @@ from firkin.images.tag import tag_image
 from firkin.linux.machine import this_platform
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.platform import parse_platform
+from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
 from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings
@@ -142,6 +143,12 @@ def push(
             return tuple(f"{item.name.name}:{item.name.tag}@{item.digest}" for item in pushed)
 
         return watch.run(work)
+
+
+def tags_of(reference: Reference, registry: RegistrySettings) -> tuple[str, ...]:
+    """Return the tags of a repository in its registry. Raises RegistryError."""
+    with RegistryClient(registry) as client:
+        return client.list_tags(reference)
 
 
 def _store(settings: Settings) -> Store:
