@@ -2,7 +2,7 @@
 
 import pytest
 
-from firkin.builder.graph.explain import Difference, differences, explain
+from firkin.builder.graph.explain import Difference, comparable, differences, explain
 from firkin.builder.graph.key import Part
 
 RUN: tuple[Part, ...] = (
@@ -47,3 +47,12 @@ def test_hashes_after_a_shown_value_are_not_told() -> None:
     old: tuple[Part, ...] = (("destination", "/x/${V}\0aa"),)
     assert explain(old, (("destination", "/x/${V}\0bb"),)) == "its destination changed"
     assert explain(old, (("destination", "/y\0bb"),)) == "its destination changed: `/x/${V}` → `/y`"
+
+
+def test_times_count_only_where_both_keys_have_them_and_nothing_else_differs() -> None:
+    plain: tuple[Part, ...] = (("op", "copy"), ("files", "f1"))
+    early, late = (*plain, ("times", "t1")), (*plain, ("times", "t2"))
+    assert differences(*comparable(plain, late)) == ()
+    assert differences(*comparable(early, plain)) == ()
+    assert explain(*comparable(early, late)) == "times that were set on the files that it copies changed"
+    assert explain(*comparable(early, (("op", "copy"), ("files", "f2"), ("times", "t2")))).startswith("files that it")

@@ -471,7 +471,7 @@ def test_misses_are_explained(project: Project) -> None:
     assert all("nothing is known" in line for line in told(project))
     project.write("b", "other")
     project.build("one", explain=True)
-    assert told(project) == ["not cached: files that it copies changed\n"]
+    assert told(project) == ["not cached: the content of `b` changed\n"]
     project.build("one", explain=True)
     assert told(project) == []
 
@@ -480,7 +480,7 @@ def test_a_build_that_must_be_cached_fails_where_it_is_not(project: Project) -> 
     project.build("one")
     project.build("one", require_cached=True)
     project.write("c", "other")
-    with pytest.raises(FirkinError, match=r"`COPY c /c` is not cached: files that it copies changed"):
+    with pytest.raises(FirkinError, match=r"`COPY c /c` is not cached: the content of `c` changed"):
         project.build("one", require_cached=True)
 
 
