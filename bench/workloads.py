@@ -18,6 +18,7 @@ from pathlib import Path
 
 from builders import Builder, CommandFailed, OwnBuilder
 from measure import Usage, measure, median, wall_s
+from support.bases import ensure_base
 from support.registry import running_registry
 
 HERE = Path(__file__).resolve().parent
@@ -447,6 +448,41 @@ def explore(place: Place) -> Iterator[Row]:
     yield Row("explore", "cat of a file of it", only_own(cats))
 
 
+# --- archives --------------------------------------------------------------------------------------------------------
+
+
+def archives(place: Place) -> Iterator[Row]:
+    """The base as an archive for docker, and back into an empty store, against skopeo from and to a layout."""
+    if shutil.which("skopeo") is None:
+        return
+    own = place.own
+    layout, archive = ensure_base("bench"), place.root / "base.tar"
+    own.fresh()
+    filled = own.firkin
+    own.run(filled.command("load", "-i", layout, "-t", "base:1"))
+    skopeo = ["skopeo", "--insecure-policy", "copy", "-q"]
+    saves: dict[str, list[Usage]] = {"firkin": [], "skopeo": []}
+    loads: dict[str, list[Usage]] = {"firkin": [], "skopeo": []}
+    for number in range(min(3, place.rounds)):
+        theirs = place.root / f"skopeo-{number}.tar"
+        saves["firkin"].append(own.run(filled.command("save", "-o", archive, "base:1")))
+        saves["skopeo"].append(own.run([*skopeo, f"oci:{layout}:bookworm", f"docker-archive:{theirs}:base:1"]))
+        own.fresh()
+        loads["firkin"].append(own.run(own.firkin.command("load", "-i", archive)))
+        loads["skopeo"].append(own.run([*skopeo, f"docker-archive:{archive}", f"dir:{place.root}/skopeo-{number}"]))
+        own.fresh()
+        loads["firkin"].append(own.run(own.firkin.command("load", "-i", theirs)))
+        loads["skopeo"].append(own.run([*skopeo, f"docker-archive:{theirs}", f"dir:{place.root}/skopeo-dir-{number}"]))
+    size = f"a base of {sum(layer.stat().st_size for layer in place.layers) / 1e6:.0f} MB"
+    gzip, plain = ({name: usages[start::2] for name, usages in loads.items()} for start in (0, 1))
+    for what, runs in ((f"save {size}", saves), (f"load {size}", gzip), ("load it, layers as tars", plain)):
+        row = Row("archives", what, runs, bar="<= 0.7 of skopeo, 150 MB")
+        ratio = 1 / row.ratio("skopeo")
+        met = ratio <= 0.7 and largest_process(runs) <= 150e6
+        yield replace(row, met=met, note=f"{ratio:.2f} of skopeo")
+
+
 WORKLOADS: dict[str, Callable[[Place], Iterator[Row]]] = {
-    action.__name__: action for action in (start, service, static, steps, stages, bulk, layers, files, copies, explore)
+    action.__name__: action
+    for action in (start, service, static, steps, stages, bulk, layers, files, copies, explore, archives)
 }

@@ -22,6 +22,7 @@ from support.bases import ensure_base
 from support.dockerd import Docker, running_dockerd
 from support.image_archives import docker_files, layer_tar, tar_of
 from support.readers import tool
+from support.web import serving_files
 
 from firkin.oci.digest import digest_of
 
@@ -282,3 +283,48 @@ def test_saved_files_are_private_and_a_reader_may_leave(fresh: Firkin) -> None:
     save.stdout.read(1000)
     save.stdout.close()
     assert save.wait(20) == 141
+
+
+CHANGES = (
+    "CMD echo hi", 'ENTRYPOINT ["x", "$A"]', "ENV A=b C=$A", "WORKDIR /w", "WORKDIR deeper", "EXPOSE 80 53/udp", "USER u",
+    "HEALTHCHECK --interval=5s --retries=3 CMD true", "LABEL a=b 'c d'=e", "ONBUILD RUN x", "VOLUME /v /w",
+)  # fmt: skip
+
+
+@pytest.mark.buildkit
+@pytest.mark.parametrize("changes", [(), CHANGES])
+def test_import_makes_dockers_configuration(docker: Docker, fresh: Firkin, changes: tuple[str, ...]) -> None:
+    archive = fresh.place / "root.tar"
+    archive.write_bytes(layer_tar(file=b"x"))
+    options = [word for change in changes for word in ("--change", change)] + ["-m", "by hand"] * bool(changes)
+    theirs = json.loads(docker.run("image", "inspect", docker.run("import", *options, archive).stdout.strip()).stdout)[0]
+    id = fresh.run("import", *options, archive, "made:1").stdout.strip()
+    assert id == id_of(fresh, "made:1")
+    ours = json.loads(fresh.run("inspect", "--raw", "config", "made:1").stdout)
+    wanted = {key: value for key, value in theirs["Config"].items() if value not in (None, "", False)}
+    assert ours["config"] == wanted
+    assert len(ours["rootfs"]["diff_ids"]) == len(theirs["RootFS"]["Layers"]) == 1
+    (line,) = ours["history"]
+    assert line["comment"] == theirs["Comment"] == ("by hand" if changes else "Imported from -")
+
+
+def test_import_from_a_pipe_a_url_and_what_is_refused(fresh: Firkin) -> None:
+    archive = fresh.place / "root.tar.gz"
+    archive.write_bytes(gzip.compress(layer_tar(file=b"x")))
+    load = fresh.popen("import", "-", "piped:1", stdin=open(archive, "rb"), stdout=subprocess.PIPE)
+    assert load.communicate(timeout=60)[0].decode().strip() == id_of(fresh, "piped:1")
+    with serving_files() as server:
+        address = server.put("/root.tar.gz", archive.read_bytes())
+        fresh.run("import", address, "fetched:1")
+        missing = fresh.run("import", f"{address}-missing", check=False)
+    assert missing.returncode == 1 and "404" in missing.stderr
+    (line,) = json.loads(fresh.run("inspect", "--raw", "config", "fetched:1").stdout)["history"]
+    assert line["comment"] == f"Imported from {address}"
+    for words, told in (
+        (("import",), "needs a file"),
+        (("import", "missing.tar"), "no such file"),
+        (("import", "-c", "RUN x", str(archive)), "run is not a valid change command"),
+        (("import", str(archive), "x@sha256:" + "0" * 64), "digest"),
+    ):
+        result = fresh.run(*words, check=False)
+        assert result.returncode == 1 and told in result.stderr, result.stderr

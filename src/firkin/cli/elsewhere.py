@@ -54,7 +54,6 @@ _ANSWERS = _spread({
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
     "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
     "compose": _Answer("firkin reads no compose files", "write a `firkin build -t NAME DIR` for each service"),
-    "import": _Answer("firkin does not import archives as images", "`FROM scratch` and `ADD rootfs.tar /` do the same"),
     "export flatten": _Answer(
         _NO_CONTAINERS, "`firkin build -o type=tar,dest=rootfs.tar .` writes the files of a result"),
     "search catalog": _Answer("firkin does not search registries", "`firkin pull NAME` fetches an image by its name"),

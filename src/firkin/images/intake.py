@@ -123,7 +123,7 @@ class Intake:
         if size <= _SMALL:
             return self._content(hashed(written))
         with Background(written, depth=4) as ahead:
-            start, chunks = _begin(ahead)
+            start, chunks = begin(ahead)
             if detect_format(start) == "none":
                 return self._content(hashed(chunks))
             with Background(hashed(chunks), depth=4) as raw:
@@ -131,13 +131,13 @@ class Intake:
 
     def _content(self, chunks: Iterator[bytes], *, background: bool = False) -> tuple[Format, str, ValueError | None]:
         """Read to the end; return compression and digest of the content, or why it cannot be decompressed."""
-        start, chunks = _begin(chunks)
+        start, chunks = begin(chunks)
         form = detect_format(start)
         failure, diff_id = None, ""
         if form != "none":
             hasher = new_hasher()
             try:
-                inflated = self._limited(iter_decompressed(chunks, form))
+                inflated = limited(iter_decompressed(chunks, form), self.limits, "a layer")
                 if background:
                     with Background(inflated, depth=2) as ready:
                         for piece in ready:
@@ -151,14 +151,6 @@ class Intake:
         for _ in chunks:
             pass
         return form, diff_id, failure
-
-    def _limited(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        done, most = 0, self.limits.size_bytes
-        for piece in pieces:
-            done += len(piece)
-            if most and done > most:
-                raise too_many_bytes(self.limits, "a layer")
-            yield piece
 
     def close(self) -> None:
         """Drop every file that was not committed."""
@@ -181,7 +173,17 @@ def _torn(pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise _Torn(error) from error
 
 
-def _begin(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
+def limited(pieces: Iterable[bytes], limits: UnpackLimits, what: str) -> Iterator[bytes]:
+    """Pass bytes on up to the limit of size; raises LimitReached beyond it. `what` has these bytes."""
+    done, most = 0, limits.size_bytes
+    for piece in pieces:
+        done += len(piece)
+        if most and done > most:
+            raise too_many_bytes(limits, what)
+        yield piece
+
+
+def begin(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     """Return the first bytes, and all chunks again."""
     source = iter(chunks)
     start = b""

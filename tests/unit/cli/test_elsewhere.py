@@ -82,7 +82,7 @@ def test_other_spellings_of_what_firkin_does(words, expected):
 
 
 @pytest.mark.parametrize(("words", "message", "hint"), [
-    ("image imort x", "unknown command: firkin image imort", "`firkin image` has"),
+    ("image imort x", "unknown command: firkin image imort", "did you mean `image import`?"),
     ("buildx buid", "unknown command: firkin buildx buid", "did you mean `buildx build`?"),
     ("image inspekt", "unknown command: firkin image inspekt", "did you mean `image inspect`?"),
     ("image pusj", "unknown command: firkin image pusj", "`firkin image` has"),
