@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from firkin.images.intake import Part, Parts
+from firkin.images.pack import REPOSITORIES
 from firkin.layer.compress import iter_decompressed
 from firkin.layer.stream import write_tar
 from firkin.oci import codec, media
@@ -32,6 +33,7 @@ FULL_NAME = "io.containerd.image.name"
 
 _DEEPEST = 4  # an index of indexes is rare, and readers of the store walk them
 _MOST_NODES = 10_000
+_MOST_REPOSITORIES = 100
 _LINUX = "linux"
 
 
@@ -64,11 +66,15 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Listed(msgspec.Struct):
-    """An image to load, under its names; `tag` is what the archive calls it if it says only a tag."""
+    """An image to load, under its names; `tag` is what the archive calls it if it says only a tag.
+
+    `digests` are its digest names: the repositories that have (or had) this very document, as the archive says.
+    """
 
     node: Node
     names: list[Reference]
     tag: str = ""
+    digests: dict[Reference, None] = {}
 
 
 Warn = Callable[[str, str], None]
@@ -132,7 +138,8 @@ class _Contents:
             found = self._found.setdefault(node.descriptor.digest, Listed(node, []))
             name, tag = self._named(descriptor)
             found.tag = found.tag or tag
-            self._add_name(found, name)
+            found.digests |= self._digest_names(descriptor, name)
+            self._add_name(found, name if name is None or name.tag else None)
 
     def _named(self, descriptor: Descriptor) -> tuple[Reference | None, str]:
         """Return the full name of an entry, or only the tag that it has."""
@@ -150,9 +157,13 @@ class _Contents:
         except ValueError as error:
             self._warn("load-name", f"a name in the archive is left out: {error}")
             return None
-        if name.digest is not None:
-            return msgspec.structs.replace(name, digest=None) if name.tag else None
-        return name
+        return msgspec.structs.replace(name, digest=None) if name.tag else name
+
+    def _digest_names(self, descriptor: Descriptor, name: Reference | None) -> dict[Reference, None]:
+        """Return the digest names of an entry; what is not the digest of its own document does not count."""
+        known = dict(descriptor.annotations).get(REPOSITORIES, "").split()[:_MOST_REPOSITORIES]
+        found = [name, *(self._name(f"{repository}@{descriptor.digest}") for repository in known)]
+        return {one: None for one in found if one is not None and not one.tag and one.digest == descriptor.digest}
 
     def _node(self, descriptor: Descriptor, depth: int) -> Node | None:
         """Return a document of the archive with all that it needs; None if something of that is not here."""
@@ -240,7 +251,8 @@ class _Contents:
             _check_system(node)
             found = self._found.setdefault(node.descriptor.digest, Listed(node, []))
         for text in entry.RepoTags or ():
-            self._add_name(found, self._name(text))
+            name = self._name(text)
+            self._add_name(found, name if name is None or name.tag else None)
 
     def _made(self, config: ImageConfig, part: Part, names: list[str]) -> Node:
         """Return the image of an entry of manifest.json, with a manifest."""

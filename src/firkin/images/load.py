@@ -164,7 +164,7 @@ def _tag(store: Store, listed: Listed) -> Loaded:
     config = images[shown.digest].config if shown is not None else None
     assert config is not None, "an entry without an image is left out"
     moved = tuple(move for name in names if (move := _moved(store, name, config.digest)) is not None)
-    store.images.tag(node.descriptor, names, config.created)
+    store.images.tag(node.descriptor, (*names, *listed.digests), config.created)
     platforms = tuple(image.config.platform for image in images.values() if image.config is not None)
     return Loaded(names, config.digest, node.descriptor.digest, platforms, moved)
 

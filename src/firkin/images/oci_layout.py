@@ -29,12 +29,13 @@ FULL_NAME = "io.containerd.image.name"
 def named(descriptor: Descriptor, names: tuple[Reference, ...], created: str = "") -> tuple[Descriptor, ...]:
     """Return an entry of index.json for each name (one without a name if there is none)."""
     annotations: tuple[tuple[str, str], ...] = (("org.opencontainers.image.created", created),) if created else ()
+    own = descriptor.annotations
     if not names:
-        return (msgspec.structs.replace(descriptor, annotations=annotations),)
+        return (msgspec.structs.replace(descriptor, annotations=(*own, *annotations)),)
     return tuple(
         msgspec.structs.replace(
             descriptor,
-            annotations=((FULL_NAME, str(name)), *annotations, (REF_NAME, name.tag or str(name.digest))),
+            annotations=(*own, (FULL_NAME, str(name)), *annotations, (REF_NAME, name.tag or str(name.digest))),
         )
         for name in names
     )

@@ -32,6 +32,8 @@ from firkin.store.store import Store
 
 Blob = tuple[Descriptor, bytes | None]
 """A blob, with its bytes if they are not in a file."""
+REPOSITORIES = "dev.firkin.repositories.v1"
+"""An annotation in the index.json of an archive: the repositories that are known to have this document."""
 Warn = Callable[[str, str], None]
 _CHUNK = 1 << 20
 
@@ -130,7 +132,7 @@ class Packer:
             raise StoreError(f"image {what} is not complete in the store", code="image-damaged",
                              hints=(Hint.of("no-cache-or-pull"),))  # fmt: skip
         if node.index is not None and not (platforms or node.absent or node.changed):
-            return Packed(root, names, node.blobs, self._shown(node))
+            return self._known(Packed(root, names, node.blobs, self._shown(node)))
         images = node.images
         if platforms:
             wanted = {entry.digest for entry in choose_platforms(what, node.offers(), platforms)}
@@ -138,7 +140,19 @@ class Packer:
         part = _Node(node.index, images)
         packed = self._single(part, names) if len(images) == 1 else self._several(node, part, names, platforms)
         self._tell(what, root, packed, node, platforms)
-        return packed
+        return self._known(packed)
+
+    def _known(self, packed: Packed) -> Packed:
+        """Note which repositories are known to have this very document, so that its digest names survive."""
+        known = dict.fromkeys(
+            entry.name.partition("@")[0]
+            for entry in self._store.images.entries()
+            if entry.is_digest_name and entry.descriptor.digest == packed.root.digest
+        )
+        if not known:
+            return packed
+        root = msgspec.structs.replace(packed.root, annotations=((REPOSITORIES, " ".join(known)),))
+        return msgspec.structs.replace(packed, root=root)
 
     def _shown(self, node: _Node) -> Image:
         shown = preferred(node.offers(), this_platform())

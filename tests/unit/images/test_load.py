@@ -37,6 +37,7 @@ from firkin.oci import media
 from firkin.oci.digest import digest_of
 from firkin.oci.manifest import Index, encode_index
 from firkin.oci.platform import Platform
+from firkin.oci.reference import parse_reference
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
@@ -203,6 +204,26 @@ def test_digests_survive_trap_4(store: Store) -> None:
     (loaded,) = load(store, tar_of({**files, "manifest.json": json.dumps(listed).encode()}))
     assert loaded.digest == digest_of(manifest) and store.blobs.read(loaded.digest) == manifest
     assert names((loaded,)) == [["app:1"]]
+
+
+def test_digest_names_survive_trap_4(store: Store, tmp_path: Path) -> None:
+    """A repository that is known to have the document is known after loading, if the digest is the document's own."""
+    kept = keep(store, layers=(ONE,))
+    pulled = parse_reference("quay.example/team/app:1")
+    store.images.tag(kept.manifest.descriptor, (pulled,), pinned=True)
+    for form in ("docker", "oci"):
+        request = SaveRequest((kept.config.digest,), form)  # type: ignore[arg-type]
+        save_images(store, request, str(tmp_path / form), None, lambda code, text: None)
+        with Store(str(tmp_path / f"store-{form}"), lambda: 1.0) as other:
+            load(other, (tmp_path / form).read_bytes())
+            assert [entry.name for entry in other.images.entries()] == [f"{pulled.name}@{kept.manifest.digest}"]
+    config, manifest = oci_image(TWO)
+    for digest, expected in ((digest_of(manifest), [f"docker.io/library/a@{digest_of(manifest)}"]), (digest_of(ONE), [""])):
+        notes = {"io.containerd.image.name": f"docker.io/library/a@{digest}"}
+        files = layout_files([described(manifest, MANIFEST, annotations=notes)], config, manifest, TWO)
+        with Store(str(tmp_path / f"store-{digest}"), lambda: 1.0) as other:
+            load(other, tar_of(files))
+            assert [entry.name for entry in other.images.entries()] == expected
 
 
 def two_platforms(*, without_arm: bool) -> tuple[dict[str, bytes], bytes]:
