@@ -6,11 +6,7 @@ import pytest
 from support.parity import REASONS, TOOLS, asked, entry_of, here_as, listed, page, unexplained
 from support.places import REPOSITORY
 
-# Commands that are on their way.
-LATER = {
-    "docker": {"image import", "import", "image prune", "image rm", "rmi", "system prune"},
-    "buildx": {"du", "prune", "imagetools create", "imagetools inspect"},
-}
+LATER = {"docker": {"image import", "import"}}  # on their way
 EVERY = [(tool, command) for tool in TOOLS for command in listed(tool)]
 
 
