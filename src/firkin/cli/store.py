@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from firkin.cli.command import Invocation
 from firkin.cli.requests import settings_of
@@ -15,10 +16,12 @@ from firkin.images import find
 from firkin.images.find import Found
 from firkin.linux.ending import watch
 from firkin.oci.platform import Platform
-from firkin.registry.client import RegistryClient
 from firkin.settings import Settings
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
+
+if TYPE_CHECKING:
+    from firkin.registry.client import RegistryClient
 
 
 def open_store(invocation: Invocation) -> tuple[Store, Settings]:
@@ -51,6 +54,8 @@ def open_client(
     settings: Settings, cancel: Cancel, warn: Callable[[str, str], None] = warn_plainly
 ) -> RegistryClient:
     """Return a client (a context manager)."""
+    from firkin.registry.client import RegistryClient  # takes 20 ms, and most commands need none
+
     return RegistryClient(settings.registry, cancelled=cancel, warn=warn)
 
 

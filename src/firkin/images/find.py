@@ -217,7 +217,7 @@ def _described(
     host = this_platform()
     shown = documents.shown(root, platform or host, strict=platform is not None)
     if shown is None:
-        here = ", ".join(str(part.facts.platform) for part in documents.here(root))
+        here = ", ".join(str(part.facts.runs_on) for part in documents.here(root))
         raise UsageError(
             f"image with reference {text} was found but does not provide the specified platform ({platform})",
             code="platform-absent", hints=(f"what is here of it is for {here}",),

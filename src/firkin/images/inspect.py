@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from firkin.content.sizes import layer_sizes
 from firkin.images.find import Found
 from firkin.images.names import familiar
+from firkin.images.sizes import image_size
 from firkin.oci.codec import readable
 from firkin.oci.config import RuntimeConfig
 from firkin.oci.descriptor import Descriptor
@@ -54,12 +54,6 @@ def inspect_image(store: Store, found: Found) -> dict[str, Any]:
         "Descriptor": _described(found.root),
         "Manifests": _manifests(store, found),
     })
-
-
-def image_size(store: Store, image: Image) -> int:
-    """Return what the layers of an image unpack to; one that is there twice counts twice. Raises StoreError."""
-    sizes = layer_sizes(store, image.layers)
-    return sum(sizes[diff_id] for diff_id in image.config.diff_ids)
 
 
 def _config(runtime: RuntimeConfig, raw: dict[str, Any]) -> dict[str, Any]:

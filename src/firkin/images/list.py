@@ -13,8 +13,7 @@ from firkin.linux.machine import this_platform
 from firkin.oci.config import PairMap
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID
-from firkin.oci.platform import Platform
-from firkin.store.facts import Documents, Shown
+from firkin.store.facts import UNKNOWN, Documents, Shown
 from firkin.store.images import StoredImage
 from firkin.store.store import Store
 from firkin.text import match_path, seconds_of
@@ -26,23 +25,25 @@ Damaged = Callable[[str, StoreError], None]
 class Listed(msgspec.Struct, frozen=True):
     """An image of the store: everything with one id (digest of the configuration).
 
-    `root` is what its name (the one given last) points to; `names` are its tags and `digests` its digest names, in
-    canonical spelling. `platforms` are those that are here of all its names. `created` is a time of RFC 3339, or "".
-    `size_bytes` is what its layers unpack to (-1: not asked for, or not to be known); a layer that is there twice
-    counts twice, as in docker. `compressed_bytes` is what a registry holds for it.
+    `manifest` is the image's own, `root` what its name (the one given last) points to; `names` are its tags and
+    `digests` its digest names, in canonical spelling. `created` is a time of RFC 3339, or "". `size_bytes` is what its
+    layers unpack to (-1: not asked for, or not to be known); a layer that is there twice counts twice, as in docker.
+
+    With `details`: `platforms` are those that are here under any of its names, and `compressed_bytes` is what a
+    registry holds for these.
     """
 
     id: str
+    manifest: Descriptor
     root: Descriptor
     names: tuple[str, ...]
     digests: tuple[str, ...]
     created: str
-    platform: Platform
-    platforms: tuple[str, ...]
-    labels: PairMap
-    diff_ids: tuple[DiffID, ...]
-    compressed_bytes: int
-    size_bytes: int = -1
+    size_bytes: int = UNKNOWN
+    labels: PairMap = ()
+    diff_ids: tuple[DiffID, ...] = ()
+    platforms: tuple[str, ...] = ()
+    compressed_bytes: int = UNKNOWN
 
     @property
     def created_s(self) -> float | None:
@@ -55,78 +56,73 @@ class Listed(msgspec.Struct, frozen=True):
         return not self.names and not self.digests
 
 
-def list_images(store: Store, damaged: Damaged, *, sizes: bool = True) -> tuple[Listed, ...]:
+def list_images(store: Store, damaged: Damaged, *, sizes: bool = True, details: bool = True) -> tuple[Listed, ...]:
     """Return every image of the store once, in the order in which their first entries were made.
 
     `damaged` takes digest and error of each damaged image; the others are listed all the same. With `sizes`, layers
-    that nobody has measured are measured, which reads them once.
+    that nobody has measured are measured, which reads them once. Without `details` the last four fields are empty.
     """
     documents, host = Documents(store), this_platform()
     shown: dict[str, Shown] = {}
     entries: dict[str, list[StoredImage]] = {}
-    told = set()
+    found: dict[str, Shown | None] = {}
     for entry in store.images.entries():
         digest = entry.descriptor.digest
-        try:
-            found = documents.shown(entry.descriptor, host)
-        except StoreError as error:
-            if digest not in told:
-                told.add(digest)
+        if digest not in found:
+            try:
+                found[digest] = documents.shown(entry.descriptor, host)
+            except StoreError as error:
+                found[digest] = None
                 damaged(digest, error)
-            continue
-        if found is not None:
-            shown[found.facts.config] = found
-            entries.setdefault(found.facts.config, []).append(entry)
-    listed = tuple(_listed(documents, shown[id], entries[id]) for id in shown)
+        meant = found[digest]
+        if meant is not None:
+            shown[meant.facts.config] = meant
+            entries.setdefault(meant.facts.config, []).append(entry)
+    listed = [_listed(shown[id], entries[id]) for id in shown]
+    if details:
+        listed = [_detailed(documents, image, entries[image.id]) for image in listed]
+    if sizes:
+        listed = [_measured(store, documents, image, damaged) for image in listed]
     documents.remember()
-    return _measured(store, listed, shown, damaged) if sizes else listed
+    return tuple(listed)
 
 
-def _listed(documents: Documents, shown: Shown, entries: list[StoredImage]) -> Listed:
-    facts = shown.facts
-    blobs = dict(facts.layers)
-    size, platforms = facts.document_bytes, {str(facts.platform): None}
-    seen = {shown.manifest.digest}
-    for root in {entry.descriptor.digest: entry.descriptor for entry in entries}.values():
-        if root.digest in seen:
-            continue
-        size += documents.facts(root).document_bytes * bool(documents.facts(root).children)
-        for part in documents.here(root):
-            platforms[str(part.facts.platform)] = None
-            if part.manifest.digest not in seen:
-                seen.add(part.manifest.digest)
-                size += part.facts.document_bytes
-                blobs |= part.facts.layers
+def _listed(shown: Shown, entries: list[StoredImage]) -> Listed:
     return Listed(
-        facts.id, entries[-1].descriptor,
-        tuple(entry.name for entry in entries if entry.is_tag),
-        tuple(entry.name for entry in entries if entry.is_digest_name),
-        facts.created, facts.platform, tuple(platforms), facts.labels, facts.diff_ids, size + sum(blobs.values()),
+        shown.facts.config, shown.manifest, entries[-1].descriptor,
+        tuple([entry.name for entry in entries if entry.is_tag]),
+        tuple([entry.name for entry in entries if entry.is_digest_name]),
+        shown.facts.created,
     )  # fmt: skip
 
 
-def _measured(
-    store: Store, listed: tuple[Listed, ...], shown: dict[str, Shown], damaged: Damaged
-) -> tuple[Listed, ...]:
-    try:
-        known = store.records.layer_sizes()
-    except StoreError:
-        known = {}
-    measured = []
-    for image in listed:
-        if any(diff_id not in known for diff_id in image.diff_ids):
-            from firkin.content.sizes import layer_sizes
+def _detailed(documents: Documents, image: Listed, entries: list[StoredImage]) -> Listed:
+    own = documents.details(image.manifest)
+    blobs, platforms = dict(own.layers), {str(documents.facts(image.manifest).runs_on): None}
+    sizes = {image.manifest.digest: documents.facts(image.manifest).document_bytes}
+    for root in {entry.descriptor.digest: entry.descriptor for entry in entries}.values():
+        sizes[root.digest] = documents.facts(root).document_bytes
+        for part in documents.here(root):
+            platforms[str(part.facts.runs_on)] = None
+            sizes[part.manifest.digest] = part.facts.document_bytes
+            blobs |= documents.details(part.manifest).layers
+    return msgspec.structs.replace(
+        image, labels=own.labels, diff_ids=own.diff_ids, platforms=tuple(platforms),
+        compressed_bytes=sum(sizes.values()) + sum(blobs.values()),
+    )  # fmt: skip
 
-            manifest = shown[image.id].manifest
-            try:
-                known |= layer_sizes(store, read_image(store, manifest).layers)
-            except StoreError as error:
-                damaged(manifest.digest, error)
-                measured.append(image)
-                continue
-        size = sum(known[diff_id] for diff_id in image.diff_ids)
-        measured.append(msgspec.structs.replace(image, size_bytes=size))
-    return tuple(measured)
+
+def _measured(store: Store, documents: Documents, image: Listed, damaged: Damaged) -> Listed:
+    size = documents.unpacked_bytes(image.manifest)
+    if size == UNKNOWN:
+        from firkin.images.sizes import image_size
+
+        try:
+            size = image_size(store, read_image(store, image.manifest))
+            documents.note_unpacked(image.manifest, size)
+        except StoreError as error:
+            damaged(image.manifest.digest, error)
+    return msgspec.structs.replace(image, size_bytes=size)
 
 
 class Wanted(msgspec.Struct, frozen=True):

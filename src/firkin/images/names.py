@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firkin.errors import UsageError
 from firkin.oci.digest import whole_digest
-from firkin.oci.reference import Reference, parse_reference
+from firkin.oci.reference import DOCKER_HUB, Reference, parse_reference
 
 NONE = "<none>"
 
@@ -34,6 +34,10 @@ def read_tag(text: str) -> Reference:
 
 def familiar(name: str) -> str:
     """Return the short spelling of a canonical name; names that others wrote stay as they are."""
+    repository = repository_of(name)
+    short = _short(repository)
+    if short:
+        return short + name[len(repository) :]
     try:
         return parse_reference(name).familiar
     except ValueError:
@@ -44,12 +48,29 @@ def repository_and_tag(name: str) -> tuple[str, str]:
     """Return the two parts of a name of the store in their short spelling; `<none>` stands for a missing one."""
     if not name:
         return NONE, NONE
-    try:
-        reference = parse_reference(name)
-    except ValueError:
-        return name, ""
-    head = reference.familiar.partition("@")[0]
-    return head.removesuffix(f":{reference.tag}") if reference.tag else head, reference.tag or NONE
+    repository = repository_of(name)
+    short = _short(repository)
+    if not short:
+        try:
+            canonical = str(parse_reference(name))
+        except ValueError:
+            return name, ""
+        return repository_and_tag(canonical)
+    return short, name[len(repository) :].partition("@")[0].removeprefix(":") or NONE
+
+
+def _short(repository: str) -> str:
+    """Return the short spelling of a canonical repository, "" if it begins with no host.
+
+    A list of a thousand images has no time to parse all names, which were checked when they were given.
+    """
+    host, slash, path = repository.partition("/")
+    if not slash or not ("." in host or ":" in host or host == "localhost"):
+        return ""
+    if host != DOCKER_HUB:
+        return repository
+    first, slash, rest = path.partition("/")
+    return rest if first == "library" and slash and "/" not in rest else path
 
 
 def repository_of(name: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from firkin.oci.gojson import Shape
 
 PairMap = tuple[tuple[str, str], ...]
-_MAX_SIZE = 2**53  # bytes: every JSON reader holds such a number exactly, and sums of them fit a signed 64-bit number
+MAX_SIZE = 2**53  # bytes: every JSON reader holds such a number exactly, and sums of them fit a signed 64-bit number
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -70,7 +70,7 @@ class _Platform(
 class _Descriptor(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     mediaType: str
     digest: str
-    size: Annotated[int, msgspec.Meta(ge=0, le=_MAX_SIZE)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=MAX_SIZE)]
     platform: _Platform | None = None
     annotations: dict[str, str] | None = None
     urls: list[str] | None = None

@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
-from firkin.decode import msgpack_decoder
+from firkin.decode import decode_msgpack, msgpack_decoder
 from firkin.errors import StoreError
 from firkin.oci import media
 from firkin.oci.config import PairMap, parse_config
@@ -30,37 +31,71 @@ from firkin.oci.platform import Platform, match_rank
 from firkin.store.store import Store
 
 ATTESTATION = "vnd.docker.reference.type"
+UNKNOWN = -1
 _DEEPEST = 4
 _NO_PLATFORM = 1 << 20
+
+
+class Child(msgspec.Struct, frozen=True, array_like=True):
+    """An image (or index) in an index; `platform` is os, architecture, variant, os version, or ()."""
+
+    media_type: str
+    digest: str
+    size: int
+    platform: tuple[str, ...] = ()
+
+    @property
+    def descriptor(self) -> Descriptor:
+        platform = Platform(*self.platform) if self.platform else None
+        return Descriptor(self.media_type, Digest(self.digest), self.size, platform)
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):
     """An image manifest (with `config`), or an index (with `children`: its images, without attestations).
 
-    `layers` are (digest, size) of the compressed blobs, bottom first. `document_bytes` is the length of the document
-    and of its configuration.
+    `document_bytes` is the length of the document and of its configuration.
     """
 
     document_bytes: int
-    children: tuple[Descriptor, ...] = ()
     config: str = ""
-    platform: Platform = Platform("", "")
     created: str = ""
-    labels: PairMap = ()
-    diff_ids: tuple[DiffID, ...] = ()
-    layers: tuple[tuple[str, int], ...] = ()
+    platform: tuple[str, ...] = ()
+    children: tuple[Child, ...] = ()
 
     @property
     def id(self) -> Digest:
         """The image id: the digest of the configuration."""
         return Digest(self.config)
 
+    @property
+    def runs_on(self) -> Platform:
+        """The platform that the configuration names."""
+        return Platform(*self.platform)
 
-class Shown(msgspec.Struct, frozen=True):
+
+class Details(msgspec.Struct, frozen=True, array_like=True):
+    """What fewer need to know of an image manifest; `layers` are (digest, size) of its blobs, bottom first."""
+
+    labels: PairMap = ()
+    diff_ids: tuple[DiffID, ...] = ()
+    layers: tuple[tuple[str, int], ...] = ()
+
+
+class Shown(NamedTuple):
     """An image manifest of the store, and its facts."""
 
     manifest: Descriptor
     facts: Facts
+
+
+class _New(NamedTuple):
+    """A row to write. `unpacked` is what the image's layers unpack to, -1 if nobody knows yet."""
+
+    digest: str
+    stamp: str
+    facts: bytes
+    details: bytes
+    unpacked: int = UNKNOWN
 
 
 class Documents:
@@ -69,16 +104,39 @@ class Documents:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, Facts] = {}
-        self._new: dict[str, tuple[str, bytes]] = {}
+        self._details: dict[str, Details] = {}
+        self._new: dict[str, _New] = {}
+        self._sizes: dict[str, int] = {}
         self._rows = _rows(store)
         self._decode = msgpack_decoder(Facts).decode
+        self._base = f"{store.layout.blobs}/"
 
     def facts(self, descriptor: Descriptor) -> Facts:
         """Return the facts of a manifest or index; raises StoreError if it is missing or damaged."""
-        found = self._known.get(descriptor.digest)
+        found = self._known.get(descriptor.digest) or self._remembered(descriptor.digest)
+        return found if found is not None else self._read(descriptor)
+
+    def details(self, manifest: Descriptor) -> Details:
+        """Return more about an image manifest. Raises StoreError."""
+        found = self._details.get(manifest.digest)
         if found is None:
-            found = self._known[descriptor.digest] = self._remembered(descriptor) or self._read(descriptor)
+            self.facts(manifest)
+            found = self._details.get(manifest.digest) or self._remembered_details(manifest.digest)
+        if found is None:
+            self._read(manifest)
+            found = self._details[manifest.digest]
         return found
+
+    def unpacked_bytes(self, manifest: Descriptor) -> int:
+        """Return what an image's layers unpack to, as it was noted last; UNKNOWN if it was not."""
+        if manifest.digest in self._sizes:
+            return self._sizes[manifest.digest]
+        row = self._rows.get(manifest.digest)
+        return row[2] if row is not None and manifest.digest not in self._new else UNKNOWN
+
+    def note_unpacked(self, manifest: Descriptor, size_bytes: int) -> None:
+        """Take note of what an image's layers unpack to."""
+        self._sizes[manifest.digest] = size_bytes
 
     def shown(
         self, descriptor: Descriptor, platform: Platform, *, strict: bool = False, depth: int = 0
@@ -90,13 +148,13 @@ class Documents:
         """
         facts = self._level(descriptor, depth)
         if facts.config:
-            fits = not strict or match_rank(platform, facts.platform) is not None
+            fits = not strict or match_rank(platform, facts.runs_on) is not None
             return Shown(descriptor, facts) if fits else None
-        for child in sorted(facts.children, key=lambda child: _rank(platform, child)):
+        for rank, child in _by_rank(facts.children, platform):
             if self._is_here(child):
-                rank = _rank(platform, child)
                 # What the index says counts: configurations often lack the variant.
-                found = self.shown(child, platform, strict=strict and rank >= _NO_PLATFORM, depth=depth + 1)
+                wants = strict and rank >= _NO_PLATFORM
+                found = self.shown(child.descriptor, platform, strict=wants, depth=depth + 1)
                 if found is not None:
                     return found
         if strict:
@@ -111,63 +169,79 @@ class Documents:
             return
         for child in facts.children:
             if self._is_here(child):
-                yield from self.here(child, depth + 1)
+                yield from self.here(child.descriptor, depth + 1)
 
     def remember(self) -> None:
         """Keep what was read; when the database cannot be written, it is read again the next time."""
-        if not self._new:
+        rows, sizes = list(self._new.values()), [(size, digest) for digest, size in self._sizes.items()]
+        self._new, self._sizes = {}, {}
+        if not rows and not sizes:
             return
-        rows = [(digest, stamp, facts) for digest, (stamp, facts) in self._new.items()]
-        self._new = {}
-        try:
-            with self._store.records.transaction() as connection:
-                connection.executemany("INSERT OR REPLACE INTO documents (digest, stamp, facts) VALUES (?, ?, ?)", rows)
-        except StoreError:
-            return
+        with suppress(StoreError), self._store.records.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO documents (digest, stamp, facts, details, unpacked) VALUES (?, ?, ?, ?, ?)",
+                rows,
+            )
+            connection.executemany("UPDATE documents SET unpacked = ? WHERE digest = ?", sizes)
 
     def _level(self, descriptor: Descriptor, depth: int) -> Facts:
         if depth > _DEEPEST:
             raise StoreError(f"the index {descriptor.digest} lies too deep in others", code="image-nested")
         return self.facts(descriptor)
 
-    def _is_here(self, child: Descriptor) -> bool:
-        return child.digest in self._known or self._store.blobs.size(child.digest) is not None
+    def _is_here(self, child: Child) -> bool:
+        if child.digest in self._known or self._remembered(child.digest) is not None:
+            return True
+        return self._store.blobs.size(Digest(child.digest)) is not None
 
-    def _remembered(self, descriptor: Descriptor) -> Facts | None:
-        row = self._rows.get(descriptor.digest)
+    def _remembered(self, digest: str) -> Facts | None:
+        row = self._rows.get(digest)
         if row is None:
             return None
         try:
             facts: Facts = self._decode(row[1])
-            return facts if self._stamp(descriptor.digest, facts.config) == row[0] else None
+            if self._stamp(digest, facts.config) != row[0]:
+                return None
         except (OSError, msgspec.MsgspecError):
+            return None
+        self._known[digest] = facts
+        return facts
+
+    def _remembered_details(self, digest: str) -> Details | None:
+        try:
+            rows = self._store.records.query("SELECT details FROM documents WHERE digest = ?", (digest,))
+            return decode_msgpack(bytes(rows[0][0]), Details) if rows and isinstance(rows[0][0], bytes) else None
+        except (StoreError, msgspec.MsgspecError):
             return None
 
     def _stamp(self, digest: str, config: str) -> str:
-        files = map(self._store.layout.blob_path, (digest, config) if config else (digest,))
-        return " ".join(f"{status.st_size}.{status.st_mtime_ns}" for status in map(os.stat, files))
+        status = os.stat(self._base + digest.replace(":", "/", 1))
+        own = f"{status.st_size}.{status.st_mtime_ns}"
+        if not config:
+            return own
+        status = os.stat(self._base + config.replace(":", "/", 1))
+        return f"{own} {status.st_size}.{status.st_mtime_ns}"
 
     def _read(self, descriptor: Descriptor) -> Facts:
-        raw = self._store.blobs.read(descriptor.digest)
+        digest = descriptor.digest
+        raw = self._store.blobs.read(digest)
+        details = Details()
         try:
             document = parse_manifest(raw, descriptor.media_type)
             if isinstance(document, Index):
-                facts = Facts(len(raw), tuple(map(_plain, filter(is_image, document.manifests))))
+                facts = Facts(len(raw), children=tuple(map(_child, filter(is_image, document.manifests))))
             else:
                 config = parse_config(self._store.blobs.read(document.config.digest))
-                image = image_of(config, document)
-                facts = Facts(
-                    len(raw) + len(config.raw), (), config.digest, config.platform, config.created,
-                    config.runtime.labels, config.diff_ids,
-                    tuple((layer.descriptor.digest, layer.descriptor.size) for layer in image.layers),
-                )  # fmt: skip
+                size = len(raw) + len(config.raw)
+                layers = tuple((layer.digest, layer.size) for layer in image_of(config, document).manifest.layers)
+                facts = Facts(size, config.digest, config.created, _words(config.platform))
+                details = Details(config.runtime.labels, config.diff_ids, layers)
         except ValueError as error:
-            raise damaged_image(descriptor.digest, error) from error
-        try:
-            stamp = self._stamp(descriptor.digest, facts.config)
-        except OSError:
-            return facts  # it was removed just now
-        self._new[descriptor.digest] = (stamp, msgspec.msgpack.encode(facts))
+            raise damaged_image(digest, error) from error
+        self._known[digest], self._details[digest] = facts, details
+        with suppress(OSError):  # it may be removed just now
+            encoded = msgspec.msgpack.encode(facts), msgspec.msgpack.encode(details)
+            self._new[digest] = _New(digest, self._stamp(digest, facts.config), *encoded)
         return facts
 
 
@@ -184,23 +258,41 @@ def is_image(child: Descriptor) -> bool:
     return not unknown and all(key != ATTESTATION for key, _ in child.annotations)
 
 
-def _rank(platform: Platform, child: Descriptor) -> int:
-    rank = None if child.platform is None else match_rank(platform, child.platform)
-    if rank is not None:
-        return rank
-    return _NO_PLATFORM + (child.platform is not None)
+def _by_rank(children: tuple[Child, ...], platform: Platform) -> Iterator[tuple[int, Child]]:
+    """Yield children with their rank, the best for a platform first: those that fit, those that name none, others."""
+    wanted = _words(platform)
+    for child in children:
+        if child.platform == wanted:
+            yield 0, child
+            break
+    yield from sorted(((_rank(child, platform), child) for child in children), key=lambda item: item[0])
 
 
-def _plain(child: Descriptor) -> Descriptor:
-    return msgspec.structs.replace(child, annotations=(), urls=())
+def _rank(child: Child, platform: Platform) -> int:
+    if not child.platform:
+        return _NO_PLATFORM
+    rank = match_rank(platform, Platform(*child.platform))
+    return _NO_PLATFORM + 1 if rank is None else rank
 
 
-def _rows(store: Store) -> dict[str, tuple[str, bytes]]:
+def _words(platform: Platform) -> tuple[str, ...]:
+    return platform.os, platform.architecture, platform.variant, platform.os_version
+
+
+def _child(child: Descriptor) -> Child:
+    return Child(child.media_type, child.digest, child.size, () if child.platform is None else _words(child.platform))
+
+
+def _rows(store: Store) -> dict[str, tuple[str, bytes, int]]:
     try:
-        rows = store.records.query("SELECT digest, stamp, facts FROM documents")
+        rows = store.records.query("SELECT digest, stamp, facts, unpacked FROM documents")
     except StoreError:
         return {}
-    return {str(digest): (str(stamp), facts) for digest, stamp, facts in rows if isinstance(facts, bytes)}
+    return {
+        digest: (stamp, facts, unpacked)
+        for digest, stamp, facts, unpacked in rows
+        if isinstance(digest, str) and isinstance(stamp, str) and isinstance(facts, bytes) and isinstance(unpacked, int)
+    }
 
 
 def forget_unused(store: Store) -> None:
@@ -210,7 +302,7 @@ def forget_unused(store: Store) -> None:
     for image in store.images.entries():
         with suppress(StoreError):
             for shown in documents.here(image.descriptor):
-                kept.update(shown.facts.diff_ids)
+                kept.update(documents.details(shown.manifest).diff_ids)
     documents.remember()
     known = [str(digest) for (digest,) in store.records.query("SELECT digest FROM documents")]
     gone = [(digest,) for digest in known if store.blobs.size(Digest(digest)) is None]

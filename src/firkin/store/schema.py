@@ -64,7 +64,9 @@ CREATE TABLE layer_sizes (
 CREATE TABLE documents (           -- what lists of images need of manifests and indexes; store/facts.py
     digest TEXT PRIMARY KEY,
     stamp TEXT NOT NULL,           -- sizes and times of the files that the facts were read from
-    facts BLOB NOT NULL
+    facts BLOB NOT NULL,
+    details BLOB NOT NULL,
+    unpacked INTEGER NOT NULL      -- bytes that an image's layers unpack to; -1: not known
 ) WITHOUT ROWID;
 """
 SCHEMA += _IMAGES

@@ -15,6 +15,6 @@ Caches with their own version (digests of contexts, indexes of layers) are not c
 from __future__ import annotations
 
 STORE_VERSION = 3
-FORMAT = "19b406d3b478355ea4cd38af55a23ca79aab3100227d04c614fe6ea0d902151e"
+FORMAT = "f64294906be624f2de1f0ef40424902be865c4fc430227de4e57db70eaa0732f"
 """Digest of tables and layout; a test compares it, so that nobody changes them without a new version."""
 DIRECTORIES = ("oci/blobs/sha256", "trees", "indexes", "mounts", "digests", "downloads", "references", "tmp")

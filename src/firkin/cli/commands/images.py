@@ -74,19 +74,31 @@ def run(invocation: Invocation) -> int:
     form = _OWN if arguments.flag("json") or arguments.flag("names") else _format(invocation)
     store, _ = open_store(invocation)
     with store:
-        sizes = ".Size" in form or form == "json" or arguments.flag("json")
-        images = choose_images(store, list_images(store, _warn, sizes=sizes), wanted)
+        exact = arguments.flag("json")
+        every = list_images(
+            store, _warn, sizes=exact or _needs(form, "Size"), details=exact or wanted.labels_fit is not None
+        )
+        images = choose_images(store, every, wanted)
     if form is _OWN:
         write_out("".join(_own_lines(images, as_json=arguments.flag("json"))))
     else:
-        every = arguments.flag("digests")
-        rows = rows_of(images, all_digests=every, with_digest=every or "{{.Digest}}" in form)
-        shown = (_shown(row, now_s, whole=arguments.flag("no_trunc")) for row in rows)
+        digests = arguments.flag("digests")
+        rows = rows_of(images, all_digests=digests, with_digest=digests or "{{.Digest}}" in form)
+        look = Look(now_s, arguments.flag("no_trunc"), _needs(form, "CreatedAt"))
+        shown = (_shown(row, look) for row in rows)
         write_out(rows_text(form, _FIELDS, shown, _TABLE))
     if not images and arguments.operands and arguments.operands[0] in _MISTAKEN:
         say(f"hint: `{arguments.operands[0]}` is taken for the name of an image; did you mean "
             f"`firkin image {arguments.operands[0]}`?")  # fmt: skip
     return 0
+
+
+def _needs(form: str, field: str) -> bool:
+    """Say whether a format may show a field; what costs time is made only then."""
+    rest = form
+    for name in _FIELDS:
+        rest = rest.replace(f"{{{{.{name}}}}}", "")
+    return f".{field}" in form or "{{" in rest or form == "json"
 
 
 def _own_lines(images: Iterable[Listed], *, as_json: bool) -> Iterator[str]:
@@ -152,16 +164,24 @@ def _by_repository(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _shown(row: Row, now_s: float, *, whole: bool) -> dict[str, str]:
+class Look(NamedTuple):
+    """How values are shown: `whole` ids; `times`: the absolute time is wanted."""
+
+    now_s: float
+    whole: bool
+    times: bool
+
+
+def _shown(row: Row, look: Look) -> dict[str, str]:
     image = row.image
     made = image.created_s
     return {
-        "ID": image.id if whole else short_id(image.id),
+        "ID": image.id if look.whole else short_id(image.id),
         "Repository": row.repository,
         "Tag": row.tag,
         "Digest": row.digest,
-        "CreatedSince": _UNKNOWN if made is None else ago(now_s - made),
-        "CreatedAt": _UNKNOWN if made is None else go_time(made),
+        "CreatedSince": _UNKNOWN if made is None else ago(look.now_s - made),
+        "CreatedAt": _UNKNOWN if made is None or not look.times else go_time(made),
         "Size": _UNKNOWN if image.size_bytes < 0 else size3(image.size_bytes),
         "Containers": _UNKNOWN,
         "SharedSize": _UNKNOWN,
