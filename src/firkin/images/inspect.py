@@ -75,7 +75,7 @@ def _config(runtime: RuntimeConfig, raw: dict[str, Any]) -> dict[str, Any]:
         **{name: flags[name] for name in _FLAGS[3:]},
         "Env": listed("Env", runtime.env),
         "Cmd": listed("Cmd", runtime.cmd),
-        "Healthcheck": msgspec.to_builtins(runtime.healthcheck),
+        "Healthcheck": msgspec.json.decode(msgspec.json.encode(runtime.healthcheck)),
         "ArgsEscaped": runtime.args_escaped,
         "Image": _text(raw, "Image"),
         "Volumes": mapped("Volumes", {path: {} for path in sorted(runtime.volumes)}),
