@@ -5,7 +5,6 @@ Spec: image-spec descriptor.md, Digests.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NewType
 
@@ -35,11 +34,15 @@ def parse_digest(text: str) -> Digest:
 
 def digest_of(data: bytes) -> Digest:
     """Return the sha256 digest of the bytes."""
+    import hashlib  # takes 3 ms to load; lists of images hash nothing
+
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
 def new_hasher(algorithm: str = "sha256") -> _Hash:
     """Return a running hasher; `finish` turns it into a Digest."""
+    import hashlib
+
     return hashlib.new(algorithm, usedforsecurity=False)
 
 
@@ -59,6 +62,8 @@ def chain_ids(diff_ids: Iterable[str]) -> tuple[ChainID, ...]:
 
 def framed_hash(parts: Iterable[bytes]) -> str:
     """Return sha256 hex over length-framed parts: no two part lists share one input."""
+    import hashlib
+
     hasher = hashlib.sha256()
     for part in parts:
         hasher.update(b"%d:" % len(part))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from firkin.templates.execute import Execution
 from firkin.templates.failure import TemplateError
 from firkin.templates.functions import FUNCTIONS, HEADER_FUNCTIONS
-from firkin.templates.nodes import Action, Body, Field, Node, Text
+from firkin.templates.nodes import Body
 from firkin.templates.parse import parse
 from firkin.templates.values import json_text
 
@@ -37,21 +37,6 @@ class Template(NamedTuple):
         except RecursionError:
             raise TemplateError("template parsing error: the template or its data is nested too deep") from None
         return "".join(execution.written)
-
-    def pieces(self) -> tuple[tuple[bool, str], ...] | None:
-        """Return texts (False) and names of fields (True) if the template has nothing else, None if it has."""
-        pieces = tuple(_piece(node) for node in self.body)
-        return None if None in pieces else pieces  # type: ignore[return-value]
-
-
-def _piece(node: Node) -> tuple[bool, str] | None:
-    if isinstance(node, Text):
-        return False, node.text
-    if isinstance(node, Action) and not node.pipeline.variables and len(node.pipeline.commands) == 1:
-        operands = node.pipeline.commands[0]
-        if len(operands) == 1 and isinstance(operands[0], Field) and len(operands[0].names) == 1:
-            return True, operands[0].names[0]
-    return None
 
 
 def parse_template(text: str) -> Template:
