@@ -232,11 +232,11 @@ def gone_with(documents: Documents, going: tuple[StoredImage, ...], kept: set[st
             parts.setdefault(shown.facts.id, shown)
     documents.remember()
     ids = list(dict.fromkeys((*filter(None, (first,)), *(id for id in parts if id not in kept))))
+    described = [documents.details(parts[id].manifest) for id in ids if id in parts]
     layers = [
         (chain, digest)
-        for id in ids
-        if id in parts
-        for chain, (digest, _) in zip(chain_ids(parts[id].facts.diff_ids), parts[id].facts.layers)
+        for details in described
+        for chain, (digest, _) in zip(chain_ids(details.diff_ids), details.layers)
     ]
     return Going(going, tuple(ids), tuple(layers))
 
