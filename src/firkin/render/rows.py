@@ -33,11 +33,7 @@ def rows_text(
     pieces = None if format == "json" else _pieces_of(text, fields)
     if pieces is None:
         return _by_template(format, text, fields, rows)
-    if not tabular:
-        return "".join(_filled(pieces, rows))
-    names = {name for is_field, name in pieces if is_field}
-    cells = ({name: one_line(row[name]) for name in names} for row in rows)
-    return aligned("".join((*_filled(pieces, (fields,)), *_filled(pieces, cells))))
+    return _plain_table(pieces, fields, rows) if tabular else "".join(_filled(pieces, rows))
 
 
 _Pieces = tuple[tuple[bool, str], ...]
@@ -54,6 +50,12 @@ def _pieces_of(text: str, fields: Mapping[str, str]) -> _Pieces | None:
             return None
         pieces += [(True, word[1:]), (False, following)]
     return tuple(pieces)
+
+
+def _plain_table(pieces: _Pieces, fields: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> str:
+    names = {name for is_field, name in pieces if is_field}
+    cells = ({name: one_line(row[name]) for name in names} for row in rows)
+    return aligned("".join((*_filled(pieces, (fields,)), *_filled(pieces, cells))))
 
 
 def _filled(pieces: _Pieces, rows: Iterable[Mapping[str, str]]) -> Iterable[str]:
