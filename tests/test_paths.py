@@ -306,6 +306,10 @@ PATHS = {
         "named by digests",
         "StoredDigests._load",
     ),
+    "store.facts": (
+        "named by digests",
+        "Documents._stamp",
+    ),
     "store.freeing": (
         "named by digests",
         "_remove",
@@ -316,7 +320,7 @@ PATHS = {
     ),
     "store.images": (
         "the store's own names",
-        "Images._read Images._used",
+        "Images.entries Images._read Images._used",
     ),
     "store.layout": (
         "the store's own names",
