@@ -140,10 +140,18 @@ def running_buildkit(place: Path, registry: str, *, own: bool = False) -> Iterat
     if not own and (host := os.environ.get("DOCKER_HOST")):
         yield Docker(host, command)
         return
+    with running_dockerd(place, registry, command) as host:
+        yield Docker(host, command)
+
+
+@contextmanager
+def running_dockerd(place: Path, registry: str, command: str, *more: str) -> Iterator[str]:
+    """Yield the address of a dockerd with its files below `place`; the Hub's images come from `registry`."""
     host = f"unix://{place}/docker.sock"
     words = [
         "dockerd", "-H", host, "--data-root", f"{place}/data", "--exec-root", f"{place}/run", "-p", f"{place}/pid",
         "--bridge", "none", "--iptables=false", "--insecure-registry", registry, "--registry-mirror", f"http://{registry}",
+        *more,
     ]  # fmt: skip
     with open(place / "dockerd.log", "wb") as log:
         daemon = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -154,7 +162,7 @@ def running_buildkit(place: Path, registry: str, *, own: bool = False) -> Iterat
             if daemon.poll() is not None:
                 raise RuntimeError(f"dockerd ended: {(place / 'dockerd.log').read_text()[-2000:]}")
             time.sleep(0.1)
-        yield Docker(host, command)
+        yield host
     finally:
         daemon.terminate()
         try:
