@@ -22,16 +22,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import workloads
 from builders import OwnBuilder, find_peers
+from listing import listing
 from plot import draw
 from support.accounts import remove_with_subordinate_ids
 from support.places import REPOSITORY
 from support.registry import Registry, running_registry
-from workloads import WORKLOADS, Place, Row
+from workloads import Place, Row
 
 HERE = Path(__file__).resolve().parent
 BASE = "library/bench:bookworm"
 NEEDED_BYTES = 40e9
+WORKLOADS = {**workloads.WORKLOADS, "listing": listing}
 
 
 def main() -> int:
