@@ -101,7 +101,10 @@ def formed(form: str, text: str) -> object:
     if form == "columns":
         return [re.split(r"\s{2,}", line.strip()) for line in text.splitlines()]
     if form == "json":
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
     return text
 
 
