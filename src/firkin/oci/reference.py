@@ -114,7 +114,7 @@ def _split_registry(name: str) -> tuple[str, str]:
 def _check_repository(text: str, repository: str) -> None:
     for part in repository.split("/"):
         if not _is_component(part):
-            why = "must be lower case" if part.lower() != part else f"`{part}` is not a path component"
+            why = "must be lowercase" if part.lower() != part else f"`{part}` is not a path component"
             raise ValueError(f"invalid reference format: `{text}`: repository name {why}")
 
 
