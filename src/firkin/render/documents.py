@@ -9,7 +9,7 @@ from firkin.templates.failure import TemplateError
 from firkin.templates.template import parse_template
 from firkin.templates.values import Record, json_text
 
-_EXIT_CODE = 64
+_UNREADABLE = 64  # docker's exit code for a template that cannot be parsed
 _INDENT = 4
 
 
@@ -22,18 +22,22 @@ def documents_text(
     False, an Absent (`NO_MAP`, `NO_LIST`, `NO_POINTER`), or a shape again for an object with fixed names. Without one
     the names at the top are the document's, and what is below may lack any.
 
-    Raises TemplateError, with docker's exit code 64; its `written` is what is printed all the same.
+    Raises TemplateError, with docker's exit code 64 for a template that cannot be parsed, else 1; its `written` is what
+    is printed all the same.
     """
     listed = list(documents)
     if format in ("", "json"):
         return json_text(listed, indent=0 if format else _INDENT) + "\n"
-    written = ""
     try:
         template = parse_template(format)
+    except TemplateError as error:
+        error.exit_code = _UNREADABLE
+        raise
+    written = ""
+    try:
         for document in listed:
             written += template.execute(_shaped(document, shape or {})) + "\n"
     except TemplateError as error:
-        error.exit_code = _EXIT_CODE
         error.written = written or "\n"
         raise
     return written or "\n"

@@ -68,12 +68,23 @@ def _chosen(
         found = find_image(store, source)
     except UsageError as error:
         if error.code == "no-image" and not references:
-            error.message = f"An image does not exist locally with the tag: {source}"
+            _explain_absent(error, store, screen, read_tag(source))
         raise
     targets = targets_of(found, source, references)
     if not references and not read_reference(source, default_tag="").tag:
         screen.say("Using default tag: latest\n")
     return outgoing(store, found, platform), targets
+
+
+def _explain_absent(error: UsageError, store: Store, screen: Screen, target: Reference) -> None:
+    """Put docker's words into an error: it looks at the repository first, and begins when that has any tag."""
+    try:
+        tags_of(store, target)
+    except UsageError:
+        error.message = f"An image does not exist locally with the tag: {target.familiar.rpartition(':')[0]}"
+    else:
+        screen.say(f"The push refers to repository [{target.name}]\n")
+        error.message = f"tag does not exist: {target.familiar}"
 
 
 class _Push:

@@ -14,6 +14,7 @@ from firkin.cli.store import run_in_namespaces, say
 from firkin.errors import StoreError, UsageError
 from firkin.images.remove import CONTAINER
 from firkin.images.usage import ImagesUse, images_use
+from firkin.render.documents import documents_text
 from firkin.render.rows import rows_text
 from firkin.store.references import registered
 from firkin.store.store import Store
@@ -34,8 +35,8 @@ def run(invocation: Invocation) -> int:
     """Measure in the namespaces of a build, which can read all trees. Raises UsageError."""
     arguments, ambient = invocation
     format, verbose = arguments.text("format"), arguments.flag("verbose")
-    if verbose and format not in ("", "table", "json"):
-        raise UsageError("with `-v` the format is `table` or `json`")
+    if verbose and (format == "raw" or format.startswith("table ")):
+        raise UsageError("with `-v` the format is `table`, `json`, or a template for all of it")
     root = settings_of(arguments, ambient).root
 
     def child() -> int:
@@ -55,6 +56,8 @@ def _text(
         from firkin.templates.values import json_text
 
         return json_text(document_of(images, items, now_s)) + "\n"
+    if verbose and format not in ("", "table"):
+        return documents_text(format, (document_of(images, items, now_s),))
     if verbose:
         return verbose_text(images, items, now_s)
     return rows_text(format, FIELDS, summary_rows(images, items, containers), DEFAULT, RAW)
