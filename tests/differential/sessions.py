@@ -190,4 +190,17 @@ BUILD = (
 SESSION = (*PULL, *LIST, *LOOK, *NAMES, *SAVE, *PUSH, *REMOVE, *BUILD, *PRUNE, *SYSTEM)
 
 # A step that differs, and why that is meant. A reason that is not needed any more is an error, too.
-MEANT: dict[str, str] = {}
+_CACHE = "what was built before in the session stays in the build cache, until it is pruned"
+_FREED = "the space is what was freed on the disk: firkin keeps layers compressed"
+_PUSHED = "firkin pushes the manifest it has; this docker compresses again, and makes another one"
+MEANT: dict[str, str] = {
+    "image inspect -f '{{json .RepoDigests}}' {registry}/pushed:1": _PUSHED,
+    "rmi {registry}/pushed:1 {registry}/pushed:2": _PUSHED,
+    "image prune -a -f --filter label=colour=red": _FREED,
+    "system df --format '{{.Type}} {{.TotalCount}} {{.Active}}'": _CACHE,
+    "system df --format '{{.Size}}|{{.Reclaimable}}'": _CACHE,
+    "system df": _CACHE,
+    "system prune -a -f --filter until=24h": "`until` counts from when an image came into the store, if that is later than "
+    "when it was made: an image pulled a minute ago stays",
+    "image prune -af": "the images that the step before left, and the space freed on the disk",
+}
