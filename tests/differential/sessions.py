@@ -135,7 +135,7 @@ REMOVE = (
     Step("rmi -f nothing", says="o such image"),
     Step("rmi nothing mine:b"),
     Step("rmi {registry}/pushed:1 {registry}/pushed:2", form="lines"),
-    Step("rmi imported:1", form="columns"),
+    Step("rmi imported:1", form="none"),
     Step("image remove --no-prune imported:2", form="none"),
     Step("rmi"),
     Step("images --format '{{.Repository}}:{{.Tag}}'", form="lines"),

@@ -57,7 +57,8 @@ def _text(
 
         return json_text(document_of(images, items, now_s)) + "\n"
     if verbose and format not in ("", "table"):
-        return documents_text(format, (document_of(images, items, now_s),))
+        # docker ends no line here: the template does, if it wants to
+        return documents_text(format, (document_of(images, items, now_s),)).removesuffix("\n")
     if verbose:
         return verbose_text(images, items, now_s)
     return rows_text(format, FIELDS, summary_rows(images, items, containers), DEFAULT, RAW)
