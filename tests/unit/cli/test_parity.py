@@ -6,14 +6,13 @@ import pytest
 from support.parity import REASONS, TOOLS, asked, entry_of, here_as, listed, page, unexplained
 from support.places import REPOSITORY
 
-LATER = {"docker": {"image import", "import"}}  # on their way
 EVERY = [(tool, command) for tool in TOOLS for command in listed(tool)]
 
 
 @pytest.mark.parametrize(("tool", "command"), EVERY, ids=[f"{tool}-{command}" for tool, command in EVERY])
 def test_every_option_has_an_answer(tool, command):
     missing = unexplained(tool, command, listed(tool)[command])
-    assert missing == [] or command in LATER.get(tool, ())
+    assert missing == []
 
 
 @pytest.mark.parametrize("tool", ["docker", "skopeo"])
