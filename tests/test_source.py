@@ -633,6 +633,14 @@ def test_command_table_loads_next_to_nothing() -> None:
     assert loaded & NOT_FOR_MAIN == set()
 
 
+def test_commands_of_the_store_load_no_registry() -> None:
+    """libcurl, TLS and credentials take as long to load as all the rest of a command that lists or names images."""
+    modules = ("images", "inspect", "history", "tag", "rmi", "system_df", "image_prune", "builds_ls")
+    loaded = loaded_after("\n".join(f"import firkin.cli.commands.{name}" for name in modules))
+    assert "firkin.store.store" in loaded
+    assert {name for name in loaded if name.split(".")[0] == "pycurl" or name == "firkin.registry.client"} == set()
+
+
 def test_package_loads_nothing() -> None:
     assert {name for name in loaded_after("import firkin") if name.startswith("firkin.")} == set()
 

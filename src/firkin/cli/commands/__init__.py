@@ -133,6 +133,5 @@ def group_of(words: list[str]) -> dict[str, str]:
 def spellings(name: str) -> tuple[str, ...]:
     """Return the other spellings of a command: `images` is also `image ls`."""
     # What follows the name are options that the spelling implies.
-    same = (spelling for spelling, means in ALIASES.items() if f"{means} ".startswith(f"{name} "))
     same = (spelling for spelling, words in ALIASES.items() if f"{words} ".startswith(f"{name} "))
     return tuple(spelling for spelling in same if " " in spelling)
