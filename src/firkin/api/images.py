@@ -148,7 +148,7 @@ def push(
 def tags_of(reference: Reference, registry: RegistrySettings) -> tuple[str, ...]:
     """Return the tags of a repository in its registry. Raises RegistryError."""
     with RegistryClient(registry) as client:
-        return client.list_tags(reference)
+        return client.list_tags(reference, mirrors=True)
 
 
 def _store(settings: Settings) -> Store:

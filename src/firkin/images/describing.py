@@ -31,7 +31,7 @@ def describe_manifest(transfer: Transfer, name: Reference, *, verbose: bool = Fa
     known = read_list(transfer.store, name)
     if known is not None:
         return _verbose(list(known.entries)) if verbose else known.index.raw.decode()
-    document = transfer.client.find_manifest(name)
+    document = transfer.client.find_manifest(name, mirrors=True)
     if document is None:
         raise RegistryError(f"no such manifest: {name.familiar}", code="registry-missing")
     if verbose:

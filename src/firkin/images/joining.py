@@ -106,7 +106,7 @@ def find_entries(transfer: Transfer, source: Reference, warn: Warn) -> tuple[Ent
     """
     here = transfer.store.images.find(source)
     try:
-        document = transfer.client.find_manifest(source)
+        document = transfer.client.find_manifest(source, mirrors=True)
     except RegistryError:
         if here is None:
             raise

@@ -99,7 +99,7 @@ def pull_image(transfer: Transfer, found: Lookup, listener: Listener) -> Pulled:
 
 def all_tags(transfer: Transfer, repository: Reference) -> Iterator[Reference]:
     """Yield every tag of a repository, in the registry's order. Raises RegistryError."""
-    for tag in transfer.client.list_tags(repository):
+    for tag in transfer.client.list_tags(repository, mirrors=True):
         yield Reference(repository.registry, repository.repository, tag)
 
 

@@ -74,9 +74,12 @@ class RegistryClient:
         """Return the manifest or index of a name, verified against its digest; `raw` has the received bytes."""
         return self._manifests.get(ref)
 
-    def find_manifest(self, ref: Reference) -> Manifest | Index | None:
-        """Return the present manifest or index of a name, or None: one GET of the registry itself, never remembered."""
-        return self._manifests.find(ref)
+    def find_manifest(self, ref: Reference, *, mirrors: bool = False) -> Manifest | Index | None:
+        """Return the present manifest or index of a name, or None: one GET of the registry itself, never remembered.
+
+        With `mirrors` those are asked first, as for a pull.
+        """
+        return self._manifests.find(ref, mirrors=mirrors)
 
     def get_config(self, ref: Reference, manifest: Manifest) -> ImageConfig:
         """Return the configuration of an image. Raises RegistryError, also if it is invalid."""
@@ -109,9 +112,15 @@ class RegistryClient:
         """
         return self._blobs.has(ref, digest, push=push)
 
-    def list_tags(self, ref: Reference) -> tuple[str, ...]:
-        """Return the tags of a repository, in the registry's order. Raises RegistryError."""
-        return list_tags(self._session, self._endpoints.of(ref.registry), ref)
+    def list_tags(self, ref: Reference, *, mirrors: bool = False) -> tuple[str, ...]:
+        """Return the tags of a repository, in the registry's order; of its first mirror that answers with `mirrors`.
+
+        Raises RegistryError.
+        """
+        if not mirrors:
+            return list_tags(self._session, self._endpoints.of(ref.registry), ref)
+        what = f"cannot list the tags of `{ref.name}`"
+        return self._endpoints.ask(ref.registry, what, lambda endpoint: list_tags(self._session, endpoint, ref))
 
     # --- push --------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from firkin.errors import RegistryError, UsageError
+from firkin.registry.hints import without_mirrors
 from firkin.registry.protocol import Endpoint, endpoint_of, mirror_endpoint
 from firkin.registry.session import Session
 from firkin.registry.settings import RegistrySettings
@@ -86,7 +87,8 @@ class Endpoints:
                 return ask(endpoint)
             except RegistryError as error:
                 if last:
-                    error.hints = (*error.hints, *notes)
+                    if notes:  # nobody who has mirrors needs to hear of them
+                        error.hints = (*notes, *without_mirrors(error.hints))
                     raise
                 reason = error.message.removeprefix(f"{what}: ")
                 notes.append(f"mirror `{endpoint.host}` was asked before: {reason}")

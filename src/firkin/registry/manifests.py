@@ -89,12 +89,20 @@ class Manifests:
             self._resolved.setdefault(ref, descriptor)
         return document
 
-    def find(self, ref: Reference) -> Manifest | Index | None:
-        """Return the present manifest or index of a name, or None: one GET of the registry itself, never remembered."""
-        endpoint = self._endpoints.of(ref.registry)
+    def find(self, ref: Reference, *, mirrors: bool = False) -> Manifest | Index | None:
+        """Return the present manifest or index of a name, or None: one GET of the registry itself, never remembered.
+
+        With `mirrors` those are asked first.
+        """
         what = f"cannot look for `{ref}`"
-        response = self._request(endpoint, ref, "GET", what, accept=(200, 404))
-        return self._read(response, ref, what) if response.status == 200 else None
+
+        def find(endpoint: Endpoint) -> Manifest | Index | None:
+            response = self._request(endpoint, ref, "GET", what, accept=(200, 404))
+            if response.status == 404 and endpoint.mirror and self._settings.mirror_fallback:
+                raise response_error(what, response)  # the next one is asked
+            return self._read(response, ref, what) if response.status == 200 else None
+
+        return self._endpoints.ask(ref.registry, what, find) if mirrors else find(self._endpoints.of(ref.registry))
 
     def push(self, ref: Reference, raw: bytes, media_type: str) -> Digest:
         """Put a manifest or index under the tag (or else the digest) of `ref`; return its digest.

@@ -22,6 +22,7 @@ from firkin.registry.auth import (
     refusal,
     token_flow,
 )
+from firkin.registry.hints import for_a_push
 from firkin.registry.keychain import Keychain
 from firkin.registry.protocol import (
     MAX_ERROR_BYTES,
@@ -132,6 +133,8 @@ class Session:
                 asked = retry_after_s(response, time.time()) if response.status in TEMPORARY else None
             except RegistryError as failure:
                 error, asked = because(what, failure), failure.retry_after_s
+                if push:
+                    error.hints = for_a_push(error.hints)
                 limit = self._tries_after(error, endpoint, limit)
             if not error.temporary or attempt >= limit:
                 raise error

@@ -691,6 +691,29 @@ def test_the_last_error_tells_of_the_mirrors_before(registry: FakeRegistry) -> N
         assert error.status == 404 and any(mirror.host in hint for hint in error.hints)
 
 
+def test_hints_of_mirrors_are_for_pulls_without_one(slept: list[float]) -> None:
+    nowhere = parse_reference("127.0.0.1:9/x:1")
+    with FakeRegistry() as mirror:
+        client = RegistryClient(RegistrySettings(mirrors=(Mirror("127.0.0.1:9", mirror.url),)))
+        error = refused(lambda: client.resolve(nowhere))
+        assert mirror.host in str(error.hints[0]) and Hint.of("mirror") not in error.hints
+    error = refused(lambda: RegistryClient(RegistrySettings()).push_blob(nowhere, LAYER, reader))
+    assert error.hints == ("is this the registry's host and port, and does it run?",)
+
+
+def test_mirrors_answer_for_lists_and_manifests_when_asked_to(registry: FakeRegistry) -> None:
+    with FakeRegistry() as mirror:
+        mirror.add_manifest("cache/team/app", "only-here", MANIFEST.media_type, MANIFEST.raw)
+        client = RegistryClient(hub(mirror, registry))
+        name = ref(registry, "team/app:only-here")
+        assert client.find_manifest(name) is None and "only-here" not in client.list_tags(name)
+        assert client.find_manifest(name, mirrors=True) == MANIFEST
+        assert client.list_tags(name, mirrors=True) == ("only-here",)
+        assert client.find_manifest(ref(registry, "team/app:1"), mirrors=True) == MANIFEST  # the mirror lacks it
+        assert client.find_manifest(ref(registry, "team/none:1"), mirrors=True) is None
+        assert mirror.seen != []
+
+
 def test_a_blob_is_hashed_by_the_algorithm_of_its_digest(registry: FakeRegistry) -> None:
     digest = f"sha512:{hashlib.sha512(BLOB).hexdigest()}"
     registry.blobs["team/app", digest] = BLOB

@@ -120,7 +120,7 @@ def _pairs(sides: Sides, arguments: Arguments, source: Place, target: Place) -> 
     """Yield what is copied where: one image, or that of each tag; with `--no-clobber` new names only."""
     pairs = [(source, target)]
     if arguments.flag("all_tags"):
-        tags = sides.client(source, "src").list_tags(source.reference)
+        tags = sides.client(source, "src").list_tags(source.reference, mirrors=True)
         pairs = [(Place("docker", name=f"{source.name}:{tag}"), Place("docker", name=f"{target.name}:{tag}"))
                  for tag in tags]  # fmt: skip
     for origin, goal in pairs:

@@ -69,7 +69,7 @@ def _repository(place: Place, text: str) -> Reference | None:
 
 def _tags(sides: Sides, place: Place) -> tuple[str, ...]:
     if place.transport == "docker":
-        return sides.client(place).list_tags(place.reference)
+        return sides.client(place).list_tags(place.reference, mirrors=True)
     from firkin.images.copy.docker_archive_end import DockerArchiveSource, tags_of
 
     source = sides.opener(place).source(place)
