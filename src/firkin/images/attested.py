@@ -14,6 +14,7 @@ from firkin.errors import RegistryError
 from firkin.oci import media
 from firkin.oci.codec import readable
 from firkin.oci.descriptor import Descriptor
+from firkin.oci.digest import Digest
 from firkin.oci.manifest import Index, Manifest, descriptor_json
 from firkin.oci.platform import Platform
 from firkin.oci.reference import Reference
@@ -24,6 +25,8 @@ _PREDICATE = "in-toto.io/predicate-type"
 _SPDX = "https://spdx.dev/Document"
 _SLSA = "https://slsa.dev/provenance/"
 _STATEMENT = "application/vnd.in-toto+json"
+_DEEPEST = 3
+_MOST_DOCUMENTS = 4096
 _MOST_BYTES = 64 << 20
 """An attestation is JSON, read as a whole."""
 
@@ -82,18 +85,27 @@ class Attested:
     def _by_platform(self) -> dict[str, Manifest]:
         if self._images is None:
             self._images = {}
-            self._read(self.document, None, 0)
+            self._read(self.document, None, 0, set())
         return self._images
 
-    def _read(self, document: Manifest | Index, listed: Descriptor | None, depth: int) -> None:
-        assert self._images is not None
+    def _read(self, document: Manifest | Index, listed: Descriptor | None, depth: int, seen: set[Digest]) -> None:
         if isinstance(document, Index):
-            if depth > 3:
-                raise RegistryError(f"{self._name.familiar}: indexes are nested too deeply", code="image-invalid")
-            for child in document.manifests:
-                if child.media_type in (*media.MANIFESTS, *media.INDEXES):
-                    self._read(self._client.get_manifest(self._name.pinned(child.digest)), child, depth + 1)
-            return
+            self._read_listed(document, depth, seen)
+        else:
+            self._note(document, listed)
+
+    def _read_listed(self, index: Index, depth: int, seen: set[Digest]) -> None:
+        for child in index.manifests:
+            if child.digest in seen or child.media_type not in (*media.MANIFESTS, *media.INDEXES):
+                continue
+            if depth > _DEEPEST or len(seen) >= _MOST_DOCUMENTS:
+                why = f"more than {_MOST_DOCUMENTS} manifests, or indexes that are nested too deeply"
+                raise RegistryError(f"{self._name.familiar} lists {why}", code="image-invalid")
+            seen.add(child.digest)
+            self._read(self._client.get_manifest(self._name.pinned(child.digest)), child, depth + 1, seen)
+
+    def _note(self, document: Manifest, listed: Descriptor | None) -> None:
+        assert self._images is not None
         notes = dict(listed.annotations) if listed is not None else {}
         subject = next((notes[key] for key in _REFERENCES if key in notes), "")
         if subject:

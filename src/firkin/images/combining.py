@@ -25,6 +25,7 @@ from firkin.oci.platform import Platform, match_rank, normalize
 from firkin.oci.reference import Reference
 
 _DEEPEST = 3
+_MOST_DOCUMENTS = 4096
 _SUBJECT = "vnd.docker.reference.digest"
 
 
@@ -142,25 +143,32 @@ def push_combined(
     transfer: Transfer, combined: Combined, target: Reference, told: Callable[[str], None]
 ) -> Digest:
     """Bring everything to the target's repository that is elsewhere, and give it the name. Raises RegistryError."""
+    done: set[Digest] = set()
     for child in combined.children:
         if child.source.name != target.name:
             told(f"copying {child.descriptor.digest} from {child.source} to {target}")
             is_root = child.descriptor.digest == combined.digest
-            _copy(transfer, child.source, child.descriptor, target, with_root=not is_root)
+            _copy(transfer, child.source, child.descriptor, target, done, with_root=not is_root)
     told(f"pushing {combined.digest} to {target}")
     return transfer.client.push_manifest(target, combined.raw, combined.media_type)
 
 
 def _copy(
-    transfer: Transfer, source: Reference, root: Descriptor, target: Reference, depth: int = 0, *,
+    transfer: Transfer, source: Reference, root: Descriptor, target: Reference, done: set[Digest], depth: int = 0, *,
     with_root: bool = True,
 ) -> None:  # fmt: skip
+    if root.digest in done:
+        return  # indexes may list the same many times
+    if len(done) >= _MOST_DOCUMENTS:
+        raise RegistryError(f"{source.familiar}: the index lists more than {_MOST_DOCUMENTS} manifests",
+                            code="image-invalid")  # fmt: skip
+    done.add(root.digest)
     document = transfer.client.get_manifest(source.pinned(root.digest))
     if isinstance(document, Index):
         if depth == _DEEPEST:
             raise RegistryError(f"{source.familiar}: indexes are nested too deeply", code="image-invalid")
         for child in document.manifests:
-            _copy(transfer, source, child, target, depth + 1)
+            _copy(transfer, source, child, target, done, depth + 1)
     else:
         bring_blobs(transfer, (document.config, *document.layers), source, target)
     if with_root:

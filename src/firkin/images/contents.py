@@ -9,7 +9,7 @@ Spec: image-spec image-layout.md. Mirrors: moby image/tarexport/load.go, contain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -59,10 +59,20 @@ class Node(msgspec.Struct, frozen=True):
     absent: tuple[Descriptor, ...] = ()
 
     def images(self) -> tuple[Node, ...]:
-        """Return the images beneath it."""
-        if self.index is None:
-            return (self,) if self.config is not None else ()
-        return tuple(image for child in self.children for image in child.images())
+        """Return the images beneath it, each once."""
+        return tuple(node for node in self.nodes() if node.config is not None)
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield everything beneath it and then itself, each once, however often indexes list it."""
+        return _nodes(self, set())
+
+
+def _nodes(node: Node, seen: set[Digest]) -> Iterator[Node]:
+    seen.add(node.descriptor.digest)
+    for child in node.children:
+        if child.descriptor.digest not in seen:
+            yield from _nodes(child, seen)
+    yield node
 
 
 class Listed(msgspec.Struct):

@@ -144,8 +144,11 @@ def _name(listed: list[Listed], request: LoadRequest) -> None:
 
 def _keep(store: Store, node: Node, done: set[Digest]) -> None:
     """Put the blobs of an image into their place: layers first, documents that name others last; each once."""
-    for child in node.children:
-        _keep(store, child, done)
+    for one in node.nodes():
+        _keep_one(store, one, done)
+
+
+def _keep_one(store: Store, node: Node, done: set[Digest]) -> None:
     sized = {digest: (writer, writer.size) for digest, writer in node.kept.layers.items()}
     sized |= {digest: (part.writer, part.size) for digest, part in reversed(node.kept.parts.items())}
     for digest, (writer, size) in sized.items():

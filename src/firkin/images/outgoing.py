@@ -21,6 +21,7 @@ from firkin.oci.platform import Platform, match_rank
 from firkin.store.store import Store
 
 _DEEPEST = 3
+_MOST_DOCUMENTS = 10_000
 _KIND, _SUBJECT = "vnd.docker.reference.type", "vnd.docker.reference.digest"
 
 
@@ -57,6 +58,7 @@ def outgoing(store: Store, found: Found, platform: Platform | None = None) -> Ou
 class _Reader:
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._wholes: dict[Digest, Outgoing | None] = {}
 
     def image(self, root: Descriptor, platform: Platform | None) -> Outgoing:
         document = self._document(root)
@@ -87,12 +89,20 @@ class _Reader:
 
     def _whole(self, root: Descriptor, depth: int = 0) -> Outgoing | None:
         """Return everything of a manifest or an index; None if some is missing."""
+        # Indexes may list the same many times.
+        if root.digest not in self._wholes:
+            if len(self._wholes) >= _MOST_DOCUMENTS:
+                raise StoreError(f"an index lists more than {_MOST_DOCUMENTS} manifests", code="image-damaged")
+            self._wholes[root.digest] = self._read_whole(root, depth)
+        return self._wholes[root.digest]
+
+    def _read_whole(self, root: Descriptor, depth: int) -> Outgoing | None:
         if self._store.blobs.size(root.digest) != root.size or depth > _DEEPEST:
             return None
         document = self._document(root)
         if isinstance(document, Index):
-            parts = [self._whole(child, depth + 1) for child in document.manifests]
-            whole = [part for part in parts if part is not None]
+            parts = {child.digest: self._whole(child, depth + 1) for child in document.manifests}
+            whole = [part for part in parts.values() if part is not None]
             return _joined(root, document.raw, whole) if len(whole) == len(parts) else None
         blobs = [blob for blob in (document.config, *document.layers) if not _stays_abroad(blob)]
         if not all(self._store.keeps(blob) for blob in blobs):

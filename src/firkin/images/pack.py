@@ -36,6 +36,8 @@ REPOSITORIES = "dev.firkin.repositories.v1"
 """An annotation in the index.json of an archive: the repositories that are known to have this document."""
 Warn = Callable[[str, str], None]
 _CHUNK = 1 << 20
+_DEEPEST = 8
+_MOST_DOCUMENTS = 10_000
 
 
 class Packed(msgspec.Struct, frozen=True):
@@ -127,7 +129,7 @@ class Packer:
 
         Raises UsageError (`no-platform`), and StoreError for an image of which something is missing.
         """
-        node = self._node(root)
+        node = self._node(root, 0, {})
         if node is None or not node.images:
             raise StoreError(f"image {what} is not complete in the store", code="image-damaged",
                              hints=(Hint.of("no-cache-or-pull"),))  # fmt: skip
@@ -188,7 +190,19 @@ class Packer:
 
     # --- the documents of the store ---
 
-    def _node(self, descriptor: Descriptor) -> _Node | None:
+    def _node(self, descriptor: Descriptor, depth: int, seen: dict[tuple[Digest, str], bool]) -> _Node | None:
+        """Return what is here of a document. What indexes list again, for the same platform, adds nothing."""
+        asked = (descriptor.digest, str(descriptor.platform or ""))
+        if seen.get(asked):
+            return _Node(None, [], [], {}, [])
+        if depth > _DEEPEST or len(seen) >= _MOST_DOCUMENTS:
+            why = "the indexes in it are too many, or nested too deeply"
+            raise StoreError(f"{descriptor.digest}: {why}", code="image-nested")
+        node = self._read(descriptor, depth, seen)
+        seen[asked] = node is not None
+        return node
+
+    def _read(self, descriptor: Descriptor, depth: int, seen: dict[tuple[Digest, str], bool]) -> _Node | None:
         if self._store.blobs.size(descriptor.digest) is None:
             return None
         document = parse_manifest(self._store.blobs.read(descriptor.digest), descriptor.media_type)
@@ -196,7 +210,7 @@ class Packer:
             return self._manifest(descriptor, document)
         node = _Node(document, [], [], {descriptor.digest: (_bare(descriptor), document.raw)}, [])
         for item in document.manifests:
-            child = self._node(item)
+            child = self._node(item, depth + 1, seen)
             if child is None:
                 node.absent.append(item)
             else:

@@ -138,38 +138,51 @@ class Documents:
         """Take note of what an image's layers unpack to."""
         self._sizes[manifest.digest] = size_bytes
 
-    def shown(
-        self, descriptor: Descriptor, platform: Platform, *, strict: bool = False, depth: int = 0
-    ) -> Shown | None:
+    def shown(self, descriptor: Descriptor, platform: Platform, *, strict: bool = False) -> Shown | None:
         """Return the image that stands for a document on a platform: the best that is here, else the first that is.
 
         With `strict` only an image that runs on the platform; None if there is none. Raises StoreError if the document
         is damaged, or if nothing of an index is here.
         """
+        return self._shown(descriptor, platform, strict, 0, set())
+
+    def _shown(
+        self, descriptor: Descriptor, platform: Platform, strict: bool, depth: int, failed: set[tuple[str, bool]]
+    ) -> Shown | None:
         facts = self._level(descriptor, depth)
         if facts.config:
             fits = not strict or match_rank(platform, facts.runs_on) is not None
             return Shown(descriptor, facts) if fits else None
         for rank, child in _by_rank(facts.children, platform):
-            if self._is_here(child):
-                # What the index says counts: configurations often lack the variant.
-                wants = strict and rank >= _NO_PLATFORM
-                found = self.shown(child.descriptor, platform, strict=wants, depth=depth + 1)
+            # What the index says counts: configurations often lack the variant.
+            wants = strict and rank >= _NO_PLATFORM
+            asked = (child.digest, wants)
+            if asked not in failed and self._is_here(child):
+                found = self._shown(child.descriptor, platform, wants, depth + 1, failed)
                 if found is not None:
                     return found
+                failed.add(asked)
         if strict:
             return None
         raise StoreError(f"nothing of the index {descriptor.digest} is in the store", code="image-absent")
 
-    def here(self, descriptor: Descriptor, depth: int = 0) -> Iterator[Shown]:
-        """Yield the images in a document that are here: a manifest itself, or those of an index. Raises StoreError."""
+    def here(self, descriptor: Descriptor) -> Iterator[Shown]:
+        """Yield the images in a document that are here, each once: a manifest itself, or those of an index.
+
+        Raises StoreError.
+        """
+        return self._here(descriptor, 0, {descriptor.digest})
+
+    def _here(self, descriptor: Descriptor, depth: int, seen: set[str]) -> Iterator[Shown]:
+        # Few indexes that list each other many times would stand for any number of images.
         facts = self._level(descriptor, depth)
         if facts.config:
             yield Shown(descriptor, facts)
             return
         for child in facts.children:
-            if self._is_here(child):
-                yield from self.here(child.descriptor, depth + 1)
+            if child.digest not in seen and self._is_here(child):
+                seen.add(child.digest)
+                yield from self._here(child.descriptor, depth + 1, seen)
 
     def remember(self) -> None:
         """Keep what was read; when the database cannot be written, it is read again the next time."""

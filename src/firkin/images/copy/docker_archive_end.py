@@ -125,16 +125,19 @@ class DockerArchiveSource:
         """Return the manifest of a configuration, if the archive is a layout as well and has all of it."""
         raw = read_small(self._files.open, "index.json")
         index = parse_manifest(raw, media.OCI_INDEX) if raw is not None else None
-        found = self._search(index, config, 0) if isinstance(index, Index) else None
+        found = self._search(index, config, 0, set()) if isinstance(index, Index) else None
         if found is None or not all(self.has(layer) for layer in found.layers):
             return None
         return found
 
-    def _search(self, index: Index, config: Digest, depth: int) -> Manifest | None:
+    def _search(self, index: Index, config: Digest, depth: int, seen: set[Digest]) -> Manifest | None:
         for item in index.manifests:
+            if item.digest in seen:
+                continue
+            seen.add(item.digest)
             document = read_document(self._files.open, blob_path(item), item)
             if isinstance(document, Index) and depth < _DEEPEST:
-                document = self._search(document, config, depth + 1)
+                document = self._search(document, config, depth + 1, seen)
             if isinstance(document, Manifest) and document.config.digest == config:
                 return document
         return None
