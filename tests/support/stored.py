@@ -46,6 +46,11 @@ def keep(store: Store, *names: str, layers: tuple[bytes, ...] = (), **fields: st
     return image
 
 
+def drop(store: Store, *names: str) -> None:
+    """Remove names of the store, as they are kept; their images keep no other entry instead."""
+    store.images.remove(lambda: ([entry for entry in store.images.entries() if entry.name in names], False))
+
+
 def keep_index(store: Store, name: str, *images: Image, platforms: bool = False) -> Index:
     """Put an index of images under a name, with or without the platforms of each."""
     items = tuple(

@@ -38,11 +38,15 @@ _LINUX = "linux"
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """Blobs to put into the store: files of the archive by digest, documents made here, layers compressed anew."""
+    """Blobs to put into the store: files of the archive by digest, documents made here, layers compressed anew.
+
+    `sizes` says what its layers unpack to, by diff_id.
+    """
 
     parts: dict[Digest, Part] = {}
     documents: dict[Digest, bytes] = {}
     layers: dict[Digest, BlobWriter] = {}
+    sizes: dict[str, int] = {}
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -186,7 +190,7 @@ class _Contents:
         return self._nodes[digest]
 
     def _read_node(self, descriptor: Descriptor, depth: int) -> Node | None:
-        kept = Kept({}, {}, {})
+        kept = Kept({}, {}, {}, {})
         raw = self._document(descriptor, kept)
         if raw is None:
             return None
@@ -216,7 +220,7 @@ class _Contents:
         _check_count(len(config.diff_ids), len(document.layers))
         for diff_id, blob in zip(config.diff_ids, blobs, strict=True):
             if isinstance(blob, Part):
-                _check_diff_id(blob, diff_id)
+                _check_diff_id(blob, diff_id, kept)
         return Node(bare, config, kept)
 
     def _document(self, descriptor: Descriptor, kept: Kept) -> bytes | None:
@@ -267,7 +271,7 @@ class _Contents:
     def _made(self, config: ImageConfig, part: Part, names: list[str]) -> Node:
         """Return the image of an entry of manifest.json, with a manifest."""
         _check_count(len(config.diff_ids), len(names))
-        kept = Kept({part.digest: part}, {}, {})
+        kept = Kept({part.digest: part}, {}, {}, {})
         layers = [
             self._layer(name, diff_id, kept) for name, diff_id in zip(names, config.diff_ids, strict=True)
         ]
@@ -290,7 +294,7 @@ class _Contents:
         if part is None:
             raise ValueError(f"manifest.json: the layer `{name}` is not in the archive")
         _check_name(part, name)
-        _check_diff_id(part, diff_id)
+        _check_diff_id(part, diff_id, kept)
         if part.form in ("bzip2", "xz"):
             return self._recompressed(part, diff_id, kept)
         kept.parts[part.digest] = part
@@ -334,11 +338,14 @@ def _check_count(wanted: int, found: int) -> None:
         raise ValueError(f"invalid manifest, layers length mismatch: expected {wanted}, got {found}")
 
 
-def _check_diff_id(part: Part, diff_id: DiffID) -> None:
+def _check_diff_id(part: Part, diff_id: DiffID, kept: Kept) -> None:
+    """Check what a layer holds, and note what it unpacks to. Raises ValueError."""
     if part.failure is not None:
         raise part.failure
     if part.diff_id != diff_id:
         raise ValueError(f"the layer `{part.name}` holds {part.diff_id or 'nothing'}, but its image says {diff_id}")
+    if part.unpacked is not None:
+        kept.sizes[diff_id] = part.unpacked
 
 
 def _check_name(part: Part, name: str) -> None:

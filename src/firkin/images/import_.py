@@ -58,13 +58,14 @@ def import_image(store: Store, chunks: Iterable[bytes], request: ImportRequest, 
                 yield from iter(lambda: file.read(_CHUNK), b"")
 
         verified = verified_blob(again(), descriptor)
-        _, diff_id = read_tar(verified, descriptor, None, lambda tar: _walk(tar, request.limits, cancel))
+        size, diff_id = read_tar(verified, descriptor, None, lambda tar: _walk(tar, request.limits, cancel))
         writer.commit(descriptor.digest)
     except ValueError as error:
         raise ContextError(f"cannot import: {error}", code="archive", hints=limit_hints(error)) from error
     finally:
         writer.abort()
     store.records.add_blob(descriptor.digest, descriptor.size)
+    store.records.add_layer_sizes({diff_id: size})
     config = encode_config(
         ImageConfig(
             platform=request.platform,
@@ -103,8 +104,11 @@ def _written(chunks: Iterator[bytes], writer: BlobWriter, limits: UnpackLimits) 
     return Descriptor(f"{media.OCI_LAYER}+gzip", written.digest, written.size)
 
 
-def _walk(tar: Iterable[bytes], limits: UnpackLimits, cancel: Cancel) -> None:
-    """Read every member, so that what is no tar, or leads out of the root, is refused now. Raises ValueError."""
+def _walk(tar: Iterable[bytes], limits: UnpackLimits, cancel: Cancel) -> int:
+    """Read every member, so that what is no tar, or leads out of the root, is refused now. Raises ValueError.
+
+    Returns what the tar unpacks to.
+    """
     reader = TarReader(tar, limits)
     while (member := reader.next_member()) is not None:
         cancel.check()
@@ -112,3 +116,4 @@ def _walk(tar: Iterable[bytes], limits: UnpackLimits, cancel: Cancel) -> None:
         if member.is_link:
             clean_name(member.link, strict=True)
     reader.drain()
+    return reader.unpacked_bytes

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from firkin.layer.background import Background
+from firkin.layer.blob import measure_tar
 from firkin.layer.compress import MAGIC_BYTES, Format, detect_format, iter_decompressed
 from firkin.layer.limits import UnpackLimits
 from firkin.layer.tar import Member, TarReader, clean_name, too_many_bytes
@@ -41,6 +42,7 @@ class Part(NamedTuple):
     """A file of an archive, in scratch space.
 
     `diff_id` is the digest of its content when decompressed; "" with `failure` if it cannot be decompressed.
+    `unpacked` is what that content unpacks to as the tar of a layer; None if it is no tar.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Part(NamedTuple):
     form: Format
     diff_id: str
     failure: ValueError | None
+    unpacked: int | None
     writer: BlobWriter
 
     def read(self) -> bytes:
@@ -62,6 +65,13 @@ class Part(NamedTuple):
         with self.writer.reopen() as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
+
+
+class _Content(NamedTuple):
+    form: Format
+    diff_id: str = ""
+    failure: ValueError | None = None
+    unpacked: int | None = None
 
 
 class Parts(Protocol):
@@ -110,16 +120,17 @@ class Intake:
                 yield chunk
 
         try:
-            form, diff_id, failure = self._read(size, written(), hashed)
+            content = self._read(size, written(), hashed)
         except _Torn as torn:
             raise torn.cause from torn.cause.__cause__
         writer.end()
         digest = finish(raw)
-        return Part(name, digest, writer.size, form, digest if form == "none" else diff_id, failure, writer)
+        diff_id = digest if content.form == "none" else content.diff_id
+        return Part(name, digest, writer.size, content.form, diff_id, content.failure, content.unpacked, writer)
 
     def _read(
         self, size: int, written: Iterator[bytes], hashed: Callable[[Iterable[bytes]], Iterator[bytes]]
-    ) -> tuple[Format, str, ValueError | None]:
+    ) -> _Content:
         if size <= _SMALL:
             return self._content(hashed(written))
         with Background(written, depth=4) as ahead:
@@ -129,28 +140,45 @@ class Intake:
             with Background(hashed(chunks), depth=4) as raw:
                 return self._content(iter(raw), background=True)
 
-    def _content(self, chunks: Iterator[bytes], *, background: bool = False) -> tuple[Format, str, ValueError | None]:
-        """Read to the end; return compression and digest of the content, or why it cannot be decompressed."""
+    def _content(self, chunks: Iterator[bytes], *, background: bool = False) -> _Content:
+        """Read to the end: compression, digest and size of the content, or why it cannot be decompressed."""
         start, chunks = begin(chunks)
         form = detect_format(start)
-        failure, diff_id = None, ""
-        if form != "none":
-            hasher = new_hasher()
-            try:
-                inflated = limited(iter_decompressed(chunks, form), self.limits, "a layer")
-                if background:
-                    with Background(inflated, depth=2) as ready:
-                        for piece in ready:
-                            hasher.update(piece)
-                else:
-                    for piece in inflated:
-                        hasher.update(piece)
-                diff_id = finish(hasher)
-            except ValueError as error:
-                failure = error
+        if form == "none":
+            return _Content(form, unpacked=self._measure(chunks))
+        inflated = limited(iter_decompressed(chunks, form), self.limits, "a layer")
+        if background:
+            with Background(inflated, depth=2) as ready:
+                content = self._inflated(form, ready)
+        else:
+            content = self._inflated(form, inflated)
         for _ in chunks:
             pass
-        return form, diff_id, failure
+        return content
+
+    def _inflated(self, form: Format, pieces: Iterable[bytes]) -> _Content:
+        hasher = new_hasher()
+        failed: list[ValueError] = []
+
+        def hashed() -> Iterator[bytes]:
+            try:
+                for piece in pieces:
+                    hasher.update(piece)
+                    yield piece
+            except ValueError as error:
+                failed.append(error)
+
+        unpacked = self._measure(hashed())
+        return _Content(form, failure=failed[0]) if failed else _Content(form, finish(hasher), None, unpacked)
+
+    def _measure(self, chunks: Iterator[bytes]) -> int | None:
+        """Read to the end; return what it unpacks to as the tar of a layer, None if it is no tar."""
+        try:
+            return measure_tar(chunks, self.limits)
+        except ValueError:
+            for _ in chunks:
+                pass
+            return None
 
     def close(self) -> None:
         """Drop every file that was not committed."""

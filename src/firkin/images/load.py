@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from firkin.errors import ContextError, StoreError, UsageError
-from firkin.images.contents import Listed, Node, Warn, read_contents
+from firkin.images.contents import Kept, Listed, Node, Warn, read_contents
 from firkin.images.find import find_image
 from firkin.images.intake import DirectoryParts, Intake, Meter, Parts, TarParts
 from firkin.images.platforms import choose_platforms, part_of, preferred
@@ -118,7 +118,7 @@ def _of_platforms(listed: Listed, platforms: tuple[Platform, ...]) -> Listed:
         return Listed(images[chosen[0].digest], listed.names, listed.tag)
     index = part_of(node.index, chosen)
     children = tuple(images[item.digest] for item in chosen)
-    kept = msgspec.structs.replace(children[0].kept, parts={}, documents={index.digest: index.raw}, layers={})
+    kept = Kept(documents={index.digest: index.raw})
     return Listed(Node(index.descriptor, None, kept, index, children), listed.names, listed.tag)
 
 
@@ -156,6 +156,7 @@ def _keep_one(store: Store, node: Node, done: set[Digest]) -> None:
             writer.commit(digest)
             store.records.add_blob(digest, size)
             done.add(digest)
+    store.records.add_layer_sizes(node.kept.sizes)
     for data in node.kept.documents.values():
         store.records.add_blob(store.blobs.put(data), len(data))
 

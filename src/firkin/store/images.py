@@ -130,20 +130,6 @@ class Images:
                 kept.append(msgspec.structs.replace(descriptor, annotations=tuple(annotations)))
             self._write(kept)
 
-    def untag(self, names: tuple[str, ...]) -> tuple[StoredImage, ...]:
-        """Remove names (canonical) or digests; returns the removed entries."""
-        gone: list[StoredImage] = []
-        with locked(self._lock):
-            kept = []
-            for item in self._read().manifests:
-                if _name(item) in names or item.digest in names:
-                    gone.append(_stored(item))
-                else:
-                    kept.append(item)
-            if gone:
-                self._write(kept)
-        return tuple(gone)
-
     def remove(self, choose: Callable[[], tuple[Collection[StoredImage], bool]]) -> None:
         """Remove the entries that `choose` returns; nobody else changes names meanwhile.
 

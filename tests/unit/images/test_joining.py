@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.stored import keep, keep_index, make_image, moving
+from support.stored import drop, keep, keep_index, make_image, moving
 
 from firkin.errors import RegistryError, StoreError, UsageError
 from firkin.images.describing import describe_entry, describe_manifest
@@ -96,7 +96,7 @@ def test_trap_33_a_local_image_is_taken_and_pushed_first(store: Store, registry:
     local = keep(store, f"{registry.host}/app:s390x", layers=(TWO,), architecture="s390x")
     made = create(store, registry, "app:1", "app:amd64", "app:s390x")
     assert [entry.local for entry in made.entries] == [False, True]
-    store.images.untag((f"{registry.host}/app:s390x",))
+    drop(store, f"{registry.host}/app:s390x")
     prune(store, now=5000.0)  # the list holds what it needs
     registry.seen.clear()
     push(store, registry, "app:1")

@@ -25,10 +25,11 @@ from support.image_archives import (
     oci_image,
     tar_of,
 )
-from support.stored import keep, keep_index
+from support.stored import drop, keep, keep_index
 
 from firkin.errors import Cancelled, ContextError, FirkinError, UsageError
 from firkin.images.find import find_image
+from firkin.images.list import list_images
 from firkin.images.load import Front, Loaded, LoadRequest, load_directory, load_stream
 from firkin.images.names import read_tag
 from firkin.images.save import SaveRequest, save_images
@@ -372,7 +373,7 @@ def test_links_in_a_circle_are_refused(store: Store) -> None:
 def test_a_name_with_two_contents_is_refused(store: Store) -> None:
     files = docker_files(ONE)
     assert load(store, tar_of([*files.items(), *files.items()]))[0].names
-    store.images.untag(("docker.io/library/app:1",))
+    drop(store, "docker.io/library/app:1")
     with pytest.raises(ContextError, match="twice, with different contents"):
         load(store, tar_of([*files.items(), ("layer0.tar", TWO)]))
     with pytest.raises(ContextError, match="twice"):
@@ -481,3 +482,45 @@ def test_an_index_of_the_store_is_loaded_again(store: Store, tmp_path: Path) -> 
     with Store(str(tmp_path / "other"), lambda: 1.0) as other:
         (loaded,) = load(other, (tmp_path / "saved").read_bytes())
         assert loaded.digest == index.digest and len(loaded.platforms) == 2
+
+
+def listed_without_layers(store: Store, monkeypatch: pytest.MonkeyPatch) -> int:
+    """List the one image; return its size. No blob is read for that but its two documents."""
+    (image,) = find_image(store, "app:1").images
+    opened: list[str] = []
+    real = store.blobs.open
+
+    def open_blob(digest: Any) -> Any:
+        opened.append(digest)
+        return real(digest)
+
+    monkeypatch.setattr(store.blobs, "open", open_blob)
+    (listed,) = list_images(store, lambda digest, error: pytest.fail(str(error)))
+    assert set(opened) <= {image.config.digest, image.manifest.digest}
+    return listed.size_bytes
+
+
+@pytest.mark.parametrize("inner", COMPRESSIONS)
+def test_no_layer_is_read_again_to_list_what_was_loaded(
+    store: Store, inner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(store, tar_of(docker_files(*map(COMPRESSIONS[inner], (ONE, TWO)), tars=(ONE, TWO))))
+    assert listed_without_layers(store, monkeypatch) == 403_000
+
+
+def test_no_layer_is_read_again_to_list_a_layout_that_was_loaded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, manifest = oci_image(ONE, TWO)
+    named = described(manifest, MANIFEST, annotations={"org.opencontainers.image.ref.name": "app:1"})
+    load(store, tar_of(layout_files([named], ONE, TWO, config, manifest)))
+    assert listed_without_layers(store, monkeypatch) == 403_000
+
+
+def test_a_layer_that_is_no_tar_is_loaded_and_has_no_size(store: Store) -> None:
+    for number, data in enumerate((b"no tar" * 1000, ONE[:700], gzip.compress(b"no tar" * 200_000))):
+        tars = (gzip.decompress(data),) if data[:2] == b"\x1f\x8b" else ()
+        (loaded,) = load(store, tar_of(docker_files(data, names=(f"odd:{number}",), tars=tars)))
+        (layer,) = find_image(store, loaded.id).images[0].layers
+        assert store.blobs.read(layer.descriptor.digest) == data, "all of it was taken in"
+        assert store.records.layer_sizes((layer.diff_id,)) == {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.stored import keep, keep_index
+from support.stored import drop, keep, keep_index
 
 from firkin.errors import StoreError
 from firkin.oci.platform import Platform
@@ -93,7 +93,7 @@ def test_what_nobody_needs_is_forgotten(store: Store) -> None:
     image, gone = keep(store, "app:1", layers=(b"1",)), keep(store, "app:2", layers=(b"2",))
     store.records.add_layer_sizes({layer.diff_id: 7 for item in (image, gone) for layer in item.layers})
     assert len(look(store)) == 2
-    store.images.untag(("docker.io/library/app:2",))
+    drop(store, "docker.io/library/app:2")
     os.unlink(store.blobs.path(gone.manifest.digest))
     forget_unused(store)
     assert store.records.query("SELECT digest FROM documents") == [(image.manifest.digest,)]
