@@ -247,7 +247,7 @@ def _platform(child: Child) -> str:
     platform = child.descriptor.platform
     if platform is None or platform.os in ("", "unknown"):
         return ""
-    return f"{platform} {platform.os_version}"
+    return f"{platform} {platform.os_version} {','.join(platform.os_features)}"
 
 
 def _filtered(children: list[Child], platforms: Sequence[Platform]) -> list[Child]:

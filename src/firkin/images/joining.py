@@ -164,7 +164,9 @@ def _platform_here(store: Store, manifest: Manifest) -> Platform:
 
 
 def _entry(name: str, item: Descriptor, raw: bytes, platform: Platform) -> Entry:
-    known = EntryPlatform(platform.architecture, platform.os, platform.os_version, (), platform.variant)
+    known = EntryPlatform(
+        platform.architecture, platform.os, platform.os_version, platform.os_features, platform.variant
+    )
     return Entry(name, item.media_type, item.digest, raw, known, item.annotations)
 
 

@@ -175,7 +175,7 @@ class Packer:
         if not platforms and not node.changed:
             entries += node.attestations
             part.blobs |= node.blobs
-        index = encode_index(Index(node.index.media_type, tuple(entries), node.index.annotations))
+        index = encode_index(msgspec.structs.replace(node.index, manifests=tuple(entries)))
         part.blobs[index.digest] = (index.descriptor, index.raw)
         return Packed(index.descriptor, names, part.blobs, self._shown(part))
 

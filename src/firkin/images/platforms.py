@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from firkin.errors import UsageError
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import Index, encode_index
@@ -48,4 +50,4 @@ def part_of(index: Index, kept: Iterable[Descriptor]) -> Index:
     """Return the index with only some of its entries; its digest is another one."""
     digests = {item.digest for item in kept}
     entries = tuple(item for item in index.manifests if item.digest in digests)
-    return encode_index(Index(index.media_type, entries, index.annotations))
+    return encode_index(msgspec.structs.replace(index, manifests=entries))

@@ -48,6 +48,8 @@ class Index(msgspec.Struct, frozen=True):
     manifests: tuple[Descriptor, ...]
     annotations: PairMap = ()
     raw: bytes = b""
+    subject: Descriptor | None = None
+    artifact_type: str = ""
 
     @property
     def digest(self) -> Digest:
@@ -59,12 +61,16 @@ class Index(msgspec.Struct, frozen=True):
 
 
 class _Platform(
-    msgspec.Struct, rename={"os_version": "os.version"}, omit_defaults=True, forbid_unknown_fields=True
+    msgspec.Struct,
+    rename={"os_version": "os.version", "os_features": "os.features"},
+    omit_defaults=True,
+    forbid_unknown_fields=True,
 ):
     architecture: str = ""
     os: str = ""
     variant: str | None = None
     os_version: str | None = None
+    os_features: list[str] | None = None
 
 
 class _Descriptor(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -91,7 +97,8 @@ class _Document(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 def _shape() -> Shape:
     from firkin.oci.gojson import TEXT_MAP, TEXTS, Shape
 
-    descriptor = Shape(_Descriptor, platform=Shape(_Platform), annotations=TEXT_MAP, urls=TEXTS)
+    platform = Shape(_Platform, **{"os.features": TEXTS})
+    descriptor = Shape(_Descriptor, platform=platform, annotations=TEXT_MAP, urls=TEXTS)
     return Shape(
         _Document, config=descriptor, layers=[descriptor], manifests=[descriptor], annotations=TEXT_MAP,
         subject=descriptor,
@@ -133,7 +140,13 @@ def _index(document: _Document, manifests: list[_Descriptor], kind: str, raw: by
     if kind not in media.INDEXES:
         raise ValueError(f"{what}: lists manifests but its media type is `{kind}`")
     items = tuple(_descriptor(item, what) for item in manifests)
-    return Index(kind, items, _pairs(document.annotations), raw)
+    return Index(
+        kind, items, _pairs(document.annotations), raw, _subject(document, what), document.artifactType or ""
+    )
+
+
+def _subject(document: _Document, what: str) -> Descriptor | None:
+    return _descriptor(document.subject, what) if document.subject else None
 
 
 def _manifest(
@@ -146,7 +159,7 @@ def _manifest(
         _descriptor(config, what),
         tuple(_descriptor(item, what) for item in layers),
         _pairs(document.annotations),
-        _descriptor(document.subject, what) if document.subject else None,
+        _subject(document, what),
         document.artifactType or "",
         raw,
     )
@@ -161,6 +174,8 @@ def _descriptor(item: _Descriptor, what: str) -> Descriptor:
     if item.platform is not None:
         found = item.platform
         platform = normalize(found.os, found.architecture, found.variant or "", found.os_version or "")
+        if found.os_features:
+            platform = msgspec.structs.replace(platform, os_features=tuple(found.os_features))
     return Descriptor(
         item.mediaType,
         parse_digest(item.digest),
@@ -190,11 +205,13 @@ def descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
     return data
 
 
-def platform_json(platform: Platform) -> dict[str, str]:
+def platform_json(platform: Platform) -> dict[str, Any]:
     """Return the platform as the JSON object of the spec."""
-    data = {"architecture": platform.architecture, "os": platform.os}
+    data: dict[str, Any] = {"architecture": platform.architecture, "os": platform.os}
     if platform.os_version:
         data["os.version"] = platform.os_version
+    if platform.os_features:
+        data["os.features"] = platform.os_features
     if platform.variant:
         data["variant"] = platform.variant
     return data
@@ -217,7 +234,11 @@ def encode_manifest(manifest: Manifest) -> Manifest:
 def encode_index(index: Index) -> Index:
     """Return the index with `raw` written from its fields, deterministically."""
     data: dict[str, Any] = {"schemaVersion": 2, "mediaType": index.media_type}
+    if index.artifact_type:
+        data["artifactType"] = index.artifact_type
     data["manifests"] = [descriptor_json(item) for item in index.manifests]
+    if index.subject is not None:
+        data["subject"] = descriptor_json(index.subject)
     if index.annotations:
         data["annotations"] = dict(sorted(index.annotations))
     return msgspec.structs.replace(index, raw=codec.encode(data))

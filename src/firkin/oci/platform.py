@@ -21,12 +21,16 @@ _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 class Platform(msgspec.Struct, frozen=True):
-    """The platform of an image or a host; `variant` is empty if the architecture has none."""
+    """The platform of an image or a host; `variant` is empty if the architecture has none.
+
+    `os_features` choose nothing here: they are kept, so that an index that is written again has them.
+    """
 
     os: str
     architecture: str
     variant: str = ""
     os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

@@ -192,8 +192,10 @@ class _Documents:
                 continue
             entries.append(renewed(item, self._new.get(item.digest)))
         family = self._form.family or _family_of_index(index, entries)
-        annotations = index.annotations if family == "oci" else ()
-        new_index = Index(media.index_media_type(family), tuple(entries), annotations, index.raw)
+        new_index = msgspec.structs.replace(
+            index, media_type=media.index_media_type(family), manifests=tuple(entries),
+            **({} if family == "oci" else {"annotations": (), "subject": None, "artifact_type": ""}),
+        )  # fmt: skip
         return index if new_index == index else encode_index(new_index)
 
 
