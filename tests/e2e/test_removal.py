@@ -95,9 +95,17 @@ def test_pruning_the_cache(built: Firkin) -> None:
     assert built.run("buildx", "prune", input="n\n").stdout == (
         "WARNING! This will remove all dangling build cache. Are you sure you want to continue? [y/N] "
     )
-    assert built.run("builder", "prune", "-af").stdout.splitlines()[-1].startswith("Total:\t")
+    ids = built.run("buildx", "du", "--format", "{{.ID}}").stdout.split()
+    built.run("buildx", "prune", "-f", "--filter", f"id~=^{ids[0]}$")
+    left = built.run("buildx", "du", "--format", "{{.ID}}").stdout.split()
+    assert len(ids) > 1 and set(left) == set(ids[1:]), "only what fits the filter"
+    unknown = built.run("buildx", "prune", "-f", "--filter", "colour=red", check=False)
+    assert unknown.returncode == 1 and "invalid filter 'colour'" in unknown.stderr
+    told = built.run("builder", "prune", "-af")
+    assert not told.stdout.endswith("Total:\t0B\n") and told.stdout.splitlines()[-1].startswith("Total:\t")
+    assert not told.stderr and not built.run("buildx", "du", "--format", "{{.ID}}").stdout, "though it was just built"
     refused = built.run("prune", "--older-than", "0s", check=False)
-    assert refused.returncode == 1 and "last minute" in refused.stderr
+    assert refused.returncode == 1 and "0 has no meaning" in refused.stderr
 
 
 def test_pruning_everything(built: Firkin) -> None:

@@ -21,7 +21,9 @@ TEXTS: Mapping[str, Callable[[CacheItem], str]] = {
     "id": lambda item: item.id,
     "type": lambda item: item.type,
     "description": lambda item: item.description,
+    "parents": lambda item: "",
 }
+AGES = ("until", "unused-for")
 _FILTER = re.compile(r"([a-z-]+)(!=|~=|=)?(.*)", re.DOTALL)
 FIELDS = {
     "ID": "ID",
@@ -90,17 +92,23 @@ def tests_of(words: Iterable[str], now_s: float) -> list[Test]:
     return [_test(word, now_s) for word in words]
 
 
+def is_age(word: str) -> bool:
+    """Say whether a `--filter` word is about the time since the last use."""
+    match = _FILTER.fullmatch(word)
+    return match is not None and match[1] in AGES
+
+
 def _test(word: str, now_s: float) -> Test:
     match = _FILTER.fullmatch(word)
     key, sign, value = match.groups() if match else (word, "", "")
     if key in BOOLEANS:
         wanted = (not value or value in ("true", "1")) != (sign == "!=")
         return lambda item: BOOLEANS[key](item) is wanted
-    if key in ("until", "unused-for"):
+    if key in AGES:
         before_s = parse_when(value, now_s)
         return lambda item: item.used_s < before_s
     if key not in TEXTS:
-        known = ", ".join((*TEXTS, *BOOLEANS, "until", "unused-for"))
+        known = ", ".join((*TEXTS, *BOOLEANS, *AGES))
         raise UsageError(f"invalid filter '{key}'", hints=(f"known here are {known}",))
     if sign == "~=":
         return _matching(key, value)

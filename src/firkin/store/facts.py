@@ -46,7 +46,7 @@ class Child(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def descriptor(self) -> Descriptor:
-        platform = Platform(*self.platform) if self.platform else None
+        platform = _platform(self.platform) if self.platform else None
         return Descriptor(self.media_type, Digest(self.digest), self.size, platform)
 
 
@@ -70,7 +70,7 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     @property
     def runs_on(self) -> Platform:
         """The platform that the configuration names."""
-        return Platform(*self.platform)
+        return _platform(self.platform)
 
 
 class Details(msgspec.Struct, frozen=True, array_like=True):
@@ -284,8 +284,13 @@ def _by_rank(children: tuple[Child, ...], platform: Platform) -> Iterator[tuple[
 def _rank(child: Child, platform: Platform) -> int:
     if not child.platform:
         return _NO_PLATFORM
-    rank = match_rank(platform, Platform(*child.platform))
+    rank = match_rank(platform, _platform(child.platform))
     return _NO_PLATFORM + 1 if rank is None else rank
+
+
+def _platform(words: tuple[str, ...]) -> Platform:
+    os, architecture, variant, os_version = words
+    return Platform(os, architecture, variant, os_version)
 
 
 def _words(platform: Platform) -> tuple[str, ...]:

@@ -19,7 +19,11 @@ Which part of the cache is removed
 Everything that was used since `limit` stays. `limit` is `older_than_s` ago or, if that is earlier, a minute before the
 oldest living process began; the minute is there because uses are not noted more precisely. Items that were last used
 before `limit` are removed until `keep_bytes` are left. Only unreferenced layers and blobs count for `keep_bytes`,
-because the others stay anyway.
+because the others stay anyway. With `only`, nothing goes but items of these names.
+
+A prune without an age (`recent`) also removes what was used a moment ago, if no other process is alive. It first makes
+the last use of all that older than the precision of notes, in a transaction of its own: a process that begins later
+must note again what it uses. Then it asks which processes there are; with one, the minute counts.
 
 Beside running builds
 ---------------------
@@ -54,6 +58,7 @@ from firkin.store.leftovers import (
     unlink,
 )
 from firkin.store.pruned import KEPT, NEEDED, RECENT, WANTED, Freed, Pruned, Tally
+from firkin.store.records import USE_PRECISION_S
 from firkin.store.references import IMAGE, Held, held, held_since
 from firkin.store.store import Store
 from firkin.store.usage import disk_size
@@ -73,42 +78,61 @@ def prune(
     keep_bytes: int = 0,
     unnamed_images: bool = True,
     only_counted: bool = False,
+    recent: bool = False,
+    only: Container[str] | None = None,
     dry: bool = False,
 ) -> Pruned:
     """Remove what was not used for `older_than_s`, oldest first, until `keep_bytes` (0: nothing) are left.
 
     Only unreferenced layers and blobs count for `keep_bytes`. With `unnamed_images`, images that lost their name
-    are removed, too. `only_counted` spares what does not count: cache mounts, downloads and small files. Raises
-    StoreError when the references cannot be read.
+    are removed, too. `only_counted` spares what does not count: cache mounts, downloads and small files. `recent`
+    does not spare what was used a moment ago by a process that has ended. `only` are the names of the layers, blobs,
+    mounts and downloads that may go. Raises StoreError when the references cannot be read.
     """
     store.layout.ensure_directories()
     tally = Tally()
     freed: list[Freed] = []
-    limit = min(now - older_than_s, held_since(store, now) - GRACE_S)
+    limit, of_files = _limits(store, now, older_than_s, recent=recent and not older_than_s, dry=dry)
     if unnamed_images:
         before = limit if older_than_s else inf
         freed += [Freed("image", digest, 0) for digest in store.images.drop_unnamed(before, dry=dry)]
     lost = {item.name for item in freed}
-    chosen, spared = choose(candidates(store, held(store, lost)), limit, keep_bytes, tally)
+    found = [item for item in candidates(store, held(store, lost)) if only is None or item.name in only]
+    chosen, spared = choose(found, limit, keep_bytes, tally)
     layers = _layers(store, limit, chosen, dry)
     freed += layers
     gone = {item.name for item in layers}
     with store.images.held():  # no image gets a name between reading the list and removing blobs
         kept = held(store, lost)
-        freed += _blobs(store, limit, kept.blobs.keys() | spared, gone, dry)
-        freed += remove_orphan_blobs(store, limit, kept.blobs, dry)
+        freed += _blobs(store, limit, kept.blobs.keys() | spared, gone, only, dry)
+        if only is None:
+            freed += remove_orphan_blobs(store, of_files, kept.blobs, dry)
     for digest, kind in kept.blobs.items():
         tally.add("blob", _reason(kind), store.blobs.size(Digest(digest)) or 0)
     for kind in kept.trees.values():
         tally.add("layer", _reason(kind), 0)
     if not only_counted:
-        freed += remove_mounts(store, limit, dry, tally)
-        freed += remove_downloads(store, limit, dry)
-        freed += remove_files(store, limit, dry)
-        freed += remove_orphan_trees(store, limit, kept.trees, dry)
+        freed += remove_mounts(store, of_files, dry, tally, only)
+        freed += remove_downloads(store, of_files, dry, only)
+        if only is None:
+            freed += remove_files(store, of_files, dry)
+            freed += remove_orphan_trees(store, of_files, kept.trees, dry)
     if not dry:
         forget_unused(store)
     return Pruned(tuple(freed), tally.result())
+
+
+def _limits(store: Store, now: float, older_than_s: float, *, recent: bool, dry: bool) -> tuple[float, float]:
+    """Return since when what was used stays: what tables name, and what only has the times of its files."""
+    if recent and held_since(store, inf) == inf:
+        if dry:
+            return inf, inf
+        aged = store.records.clock() - USE_PRECISION_S - 1
+        store.records.age(aged, USE_PRECISION_S + 1)
+        if held_since(store, inf) == inf:
+            return aged + 1, now
+    limit = min(now - older_than_s, held_since(store, now) - GRACE_S)
+    return limit, limit
 
 
 def _reason(kind: str) -> str:
@@ -246,18 +270,21 @@ def _forget(connection: sqlite3.Connection, layer: str, limit: float) -> bool:
     return True
 
 
-def _blobs(store: Store, limit: float, protected: Container[str], gone: set[str], dry: bool) -> list[Freed]:
+def _blobs(
+    store: Store, limit: float, protected: Container[str], gone: set[str], only: Container[str] | None, dry: bool
+) -> list[Freed]:
     """Remove blobs that no image and no remaining layer needs."""
     rows = store.records.query("SELECT digest, size FROM blobs WHERE used < ?", (limit,))
     freed = []
     for digest, size in rows:
         if str(digest) in protected:
             continue
-        users = store.records.query("SELECT layer FROM layer_blobs WHERE digest = ?", (digest,))
+        rows_of_blob = store.records.query("SELECT layer FROM layer_blobs WHERE digest = ?", (digest,))
+        users = {str(layer) for (layer,) in rows_of_blob}
+        if only is not None and str(digest) not in only and users.isdisjoint(gone):
+            continue
         alive = [
-            layer
-            for (layer,) in users
-            if str(layer) not in gone and store.records.query("SELECT 1 FROM records WHERE layer = ?", (layer,))
+            layer for layer in users - gone if store.records.query("SELECT 1 FROM records WHERE layer = ?", (layer,))
         ]
         if not alive:
             freed.append(Freed("blob", str(digest), int(str(size))))

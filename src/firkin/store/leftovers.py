@@ -19,12 +19,14 @@ from firkin.store.store import Store
 from firkin.store.usage import disk_size
 
 
-def remove_mounts(store: Store, limit: float, dry: bool, tally: Tally) -> list[Freed]:
-    """Remove cache mounts that no build holds and that were not used since `limit`."""
+def remove_mounts(
+    store: Store, limit: float, dry: bool, tally: Tally, only: Container[str] | None = None
+) -> list[Freed]:
+    """Remove cache mounts that no build holds and that were not used since `limit`; `only` those of these names."""
     freed = []
     base = store.layout.mounts
     for name in sorted(os.listdir(base)):
-        if not name.endswith(".lock"):
+        if not name.endswith(".lock") or (only is not None and name.removesuffix(".lock") not in only):
             continue
         path = f"{base}/{name[: -len('.lock')]}"
         descriptor = os.open(f"{base}/{name}", os.O_RDWR | os.O_CLOEXEC)
@@ -47,14 +49,16 @@ def remove_mounts(store: Store, limit: float, dry: bool, tally: Tally) -> list[F
     return freed
 
 
-def remove_downloads(store: Store, limit: float, dry: bool) -> list[Freed]:
-    """Remove downloads that were not used since `limit`; a build that uses one has its own link."""
+def remove_downloads(store: Store, limit: float, dry: bool, only: Container[str] | None = None) -> list[Freed]:
+    """Remove downloads (of `only` these names) that were not used since `limit`; a build that uses one has a link."""
     base = store.layout.downloads
     groups: dict[str, list[str]] = {}
     for name in sorted(os.listdir(base)) if os.path.isdir(base) else ():
         groups.setdefault(name.partition(".")[0], []).append(name)
     freed = []
     for group, names in groups.items():
+        if only is not None and group not in only:
+            continue
         size, used = 0, 0.0
         for name in names:
             status = _status(f"{base}/{name}")

@@ -49,6 +49,14 @@ class Records(Database):
             connection.executemany("UPDATE trees SET used = ? WHERE id = ?", [(now, tree) for tree in trees])
             connection.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob) for blob in blobs])
 
+    def age(self, before_s: float, by_s: float) -> None:
+        """Make the uses since `before_s` so many seconds older, none later than it: they have to be noted anew."""
+        with self.transaction() as connection:
+            for table in ("records", "trees", "blobs"):
+                connection.execute(
+                    f"UPDATE {table} SET used = min(used - ?, ?) WHERE used > ?", (by_s, before_s, before_s)
+                )
+
     def use_trees(self, trees: Iterable[str]) -> None:
         """Note that these trees are used now. Adds those that are older than the database."""
         now = self.clock()

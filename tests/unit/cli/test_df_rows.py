@@ -15,15 +15,16 @@ from firkin.errors import UsageError
 from firkin.images.list import Listed
 from firkin.images.usage import ImagesUse, ImageUse
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.platform import Platform
+from firkin.oci.digest import Digest
 from firkin.render.rows import rows_text
 from firkin.templates.values import json_text
 
 NOW = 1_700_000_000.0
 ID = "sha256:" + "0123456789ab" + "c" * 52
+ROOT = Descriptor("", Digest("sha256:" + "f" * 64), 1)
 IMAGE = Listed(
-    ID, Descriptor("", "sha256:" + "f" * 64, 1), ("docker.io/library/app:1", "docker.io/library/app:2"), (),  # type: ignore[arg-type]
-    "2023-11-14T21:13:20Z", Platform("linux", "amd64"), ("linux/amd64",), (), (), 10, 1500,
+    ID, ROOT, ROOT, ("docker.io/library/app:1", "docker.io/library/app:2"), (), "2023-11-14T21:13:20Z",
+    size_bytes=1500, platforms=("linux/amd64",), compressed_bytes=10,
 )  # fmt: skip
 IMAGES = ImagesUse((ImageUse(IMAGE, 500, 1000, 0),), 1500)
 ITEMS = (

@@ -17,6 +17,7 @@ from firkin.oci.digest import DiffID
 from firkin.oci.image import Layer, assemble
 from firkin.oci.reference import parse_reference
 from firkin.store import collect as collecting
+from firkin.store import gc as collector
 from firkin.store.collect import collect, is_needed
 from firkin.store.gc import prune
 from firkin.store.layout import check_owner
@@ -76,6 +77,48 @@ def test_a_prune_tells_what_it_spares_and_why(store, clock):
     assert spared["layer", RECENT].size_bytes >= 64 * KILO
     assert spared["blob", WANTED].count == 3 and spared["blob", WANTED].size_bytes > 5000
     assert set(spared) == {("layer", RECENT), ("layer", KEPT), ("blob", WANTED)}
+
+
+def test_what_was_just_used_goes_when_no_other_process_may_rely_on_it(store, clock):
+    add_layer(store, "layer")
+    assert prune(store, now=clock.now).freed == (), "a process that begins now need not note it again"
+    with Store(store.layout.root, clock):
+        assert prune(store, now=clock.now, recent=True).freed == ()
+    dry = prune(store, now=clock.now, recent=True, dry=True)
+    assert [item.name for item in dry.freed] == ["layer"] and trees(store) == {"layer"}
+    assert [item.name for item in prune(store, now=clock.now, recent=True).freed] == ["layer"] and trees(store) == set()
+
+
+def test_a_process_that_begins_beside_a_prune_keeps_what_it_uses(store, clock, monkeypatch):
+    """It begins after the prune has looked for processes, and uses a layer before that is removed."""
+    add_layer(store, "layer")
+    add_layer(store, "other")
+
+    def chosen(*arguments):
+        with Store(store.layout.root, clock) as beside:
+            assert StepRecords(beside).find(CacheKey("layer")) is not None
+        return choose(*arguments)
+
+    choose = collector.choose
+    monkeypatch.setattr(collector, "choose", chosen)
+    assert [item.name for item in prune(store, now=clock.now, recent=True).freed] == ["other"]
+    assert trees(store) == {"layer"}
+
+
+def test_only_what_was_named_goes(store, clock, tmp_path):
+    for name in ("one", "two"):
+        add_layer(store, name)
+    lone, left = (store.blobs.put(content) for content in (b"a" * KILO, b"b" * KILO))
+    for digest in (lone, left):
+        store.records.add_blob(digest, KILO)
+    for name in ("mount", "kept"):
+        os.mkdir(f"{store.layout.mounts}/{name}")
+        open(f"{store.layout.mounts}/{name}.lock", "w").close()
+        os.utime(f"{store.layout.mounts}/{name}.lock", (clock.now, clock.now))
+    clock.now += DAY
+    freed = prune(store, now=clock.now, recent=True, only={"one", lone, "mount"}).freed
+    assert [item.name for item in freed] == ["one", lone, "mount"]
+    assert trees(store) == {"two"} and store.blobs.size(left) and os.path.isdir(f"{store.layout.mounts}/kept")
 
 
 def test_space_to_keep_counts_blobs_and_takes_the_oldest_first(store, clock):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 
 from firkin.builder.cache.usage import CacheItem, cache_items
 from firkin.cli import values
 from firkin.cli.asking import confirmed
-from firkin.cli.cache_rows import DEFAULT, FIELDS, rows_of, verbose_text
+from firkin.cli.cache_rows import AGES, DEFAULT, FIELDS, is_age, rows_of, tests_of, verbose_text
 from firkin.cli.command import Invocation
 from firkin.cli.docker_config import read_docker_config
 from firkin.cli.filters import parse_filters
@@ -25,13 +26,13 @@ from firkin.store.store import Store
 
 USAGE = "[OPTIONS]"
 ABOUT = (
-    "Remove the build cache: what no image and no running build needs. What was used in the last minute stays. `firkin "
-    "prune` removes images without a name as well."
+    "Remove the build cache: what no image and no running build needs. `firkin prune` removes images without a name as "
+    "well."
 )
 OPTIONS = (
     Option(("--all", "-a"), "all", "flag", "all of it goes anyway; changes the question only", takes_value=False),
     Option(("--force", "-f"), "force", "flag", "do not ask", takes_value=False),
-    Option(("--filter",), "filter", "many", "only what was not used for a time: `until=24h`, `unused-for=24h`",
+    Option(("--filter",), "filter", "many", "only what fits, e.g. `until=24h`, `type=regular`, `id~=^3f`, `shared`",
            "KEY=VALUE"),
     Option(("--reserved-space", "--keep-storage"), "reserved", "text", "keep up to SIZE of it, the newest", "SIZE"),
     Option(("--max-used-space",), "most", "text", "keep up to SIZE of it, the newest", "SIZE"),
@@ -41,7 +42,6 @@ OPTIONS = (
     Option(("--builder",), "", "ignored", "there is one builder", "NAME"),
     *COMMON,
 )  # fmt: skip
-KEYS = ("until", "unused-for")
 _SURE = {
     False: "WARNING! This will remove all dangling build cache.",
     True: "WARNING! This will remove all build cache.",
@@ -52,8 +52,9 @@ def run(invocation: Invocation) -> int:
     """Ask, prune in the namespaces of a build, tell. Raises UsageError."""
     arguments, ambient = invocation
     config = read_docker_config(ambient).prune_filters
-    given = (*arguments.many("filter"), *(word for word in config if word.partition("=")[0] in KEYS))
-    age_s = cache_age_s(given, ambient.now_s)
+    given = (*arguments.many("filter"), *(word for word in config if word.partition("=")[0] in AGES))
+    age_s = cache_age_s(filter(is_age, given), ambient.now_s)
+    tests = tests_of([word for word in given if not is_age(word)], ambient.now_s)
     keep = max(_size(invocation, "--reserved-space", "reserved"), _size(invocation, "--max-used-space", "most"))
     free = _size(invocation, "--min-free-space", "free")
     if not arguments.flag("force") and not confirmed(_SURE[arguments.flag("all")], " "):
@@ -62,11 +63,15 @@ def run(invocation: Invocation) -> int:
 
     def child() -> int:
         with Store(root, time.time) as store:
-            items = cache_items(store)
+            items = tuple(item for item in cache_items(store) if all(test(item) for test in tests))
+            only = {name for item in items for name in (item.id, f"sha256:{item.id}")} if tests else None
             room = room_to_keep(store, items, free) if free else keep
             gone = Pruned(())
             if room is not None:
-                gone = prune(store, now=ambient.now_s, older_than_s=age_s, keep_bytes=room, unnamed_images=False)
+                gone = prune(
+                    store, now=ambient.now_s, older_than_s=age_s, keep_bytes=room, unnamed_images=False, recent=True,
+                    only=only,
+                )  # fmt: skip
             store.layout.set_aside()
         write_out(_text(gone, items, ambient.now_s, verbose=arguments.flag("verbose")))
         tell_recent(gone)
@@ -86,10 +91,10 @@ def _text(gone: Pruned, items: tuple[CacheItem, ...], now_s: float, *, verbose: 
     return f"{text}Total:\t{size4(gone.size_bytes)}\n"
 
 
-def cache_age_s(words: tuple[str, ...], now_s: float) -> float:
+def cache_age_s(words: Iterable[str], now_s: float) -> float:
     """Return how long something must not have been used, by filters; 0 without one. Raises UsageError."""
-    filters = parse_filters(words, KEYS)
-    both = parse_filters([f"until={word}" for key in KEYS for word in filters.of(key)], KEYS)
+    filters = parse_filters(words, AGES)
+    both = parse_filters([f"until={word}" for key in AGES for word in filters.of(key)], AGES)
     before_s = both.before_s(now_s)
     return 0.0 if before_s is None else max(0.0, now_s - before_s)
 
@@ -104,13 +109,13 @@ def room_to_keep(store: Store, items: tuple[CacheItem, ...], free_bytes: int) ->
 
 
 def tell_recent(gone: Pruned) -> None:
-    """Say on standard error what stayed because it was just used."""
+    """Say on standard error what stayed because it is young, or of use to another process."""
     from firkin.store.pruned import RECENT
 
     for spared in gone.spared:
         if spared.why == RECENT:
             what = counted(spared.count, spared.kind, f"{spared.kind}s")
-            say(f"note: {what} stayed: of use in the last minute, or to a build that runs")
+            say(f"note: {what} stayed: of use lately, or to a build that runs")
 
 
 def _size(invocation: Invocation, option: str, dest: str) -> int:

@@ -40,7 +40,7 @@ def run(invocation: Invocation) -> int:
     def child() -> int:
         with Store(settings.root, time.time) as store:
             uses = measured_use(store)
-            pruned = prune(store, now=ambient.now_s, dry=True)
+            pruned = prune(store, now=ambient.now_s, recent=True, dry=True)
         if arguments.flag("json"):
             write_out(msgspec.json.encode(_document(settings.root, uses, pruned)).decode() + "\n")
         else:

@@ -44,8 +44,8 @@ def run(invocation: Invocation) -> int:
     older_than_s = values.duration_s("--older-than", arguments.text("older_than", "0s"))
     if arguments.text("older_than") and not older_than_s:
         raise UsageError(
-            "option `--older-than`: what was used in the last minute always stays, so 0 has no meaning",
-            hints=("leave it out: then everything goes that was not used in the last minute",),
+            "option `--older-than`: 0 has no meaning",
+            hints=("leave it out: then everything goes that nothing needs",),
         )
     keep_bytes = values.size_bytes("--keep-storage", arguments.text("keep", "0"))
     dry = arguments.flag("dry_run")
@@ -58,6 +58,7 @@ def run(invocation: Invocation) -> int:
                 older_than_s=older_than_s,
                 keep_bytes=keep_bytes,
                 unnamed_images=not arguments.flag("keep_unnamed"),
+                recent=True,
                 dry=dry,
             )
             if not dry:
@@ -93,7 +94,6 @@ def _spared(pruned: Pruned, lately: str) -> str:
     for spared in pruned.spared:
         kind = "cache mount" if spared.kind == "mount" else spared.kind
         size = f", {human_size(spared.size_bytes)}" if spared.size_bytes else ""
-        recent = f"of use in the last {lately or 'minute'}, or to a build that runs"
-        why = recent if spared.why == RECENT else spared.why
+        why = f"of use in the last {lately}, or to a build that runs" if spared.why == RECENT and lately else spared.why
         lines.append(f"spared {counted(spared.count, kind, kind + 's')}{size}: {why}")
     return "\n".join(lines)

@@ -77,7 +77,7 @@ def warning(words: tuple[str, ...], *, everything: bool, volumes: bool) -> str:
     ]
     text = "WARNING! This will remove:\n" + "".join(f"  - {line}\n" for line in lines)
     if words:
-        text += "\n  Items to be pruned will be filtered with:\n" + "".join(f"  - {word}\n" for word in words)
+        text += "\n  Items to be pruned will be filtered with:\n" + "".join(f"  - {word}\n" for word in sorted(words))
     return text
 
 
@@ -85,9 +85,9 @@ def _cache(store: Store, filters: Filters, now_s: float, before_s: float | None)
     if filters.of("label") or filters.of("label!"):
         return Pruned(())
     age_s = 0.0 if before_s is None else max(0.0, now_s - before_s)
-    return prune(store, now=now_s, older_than_s=age_s, unnamed_images=False)
+    return prune(store, now=now_s, older_than_s=age_s, unnamed_images=False, recent=True)
 
 
 def _objects(cache: Pruned) -> str:
-    lines = "".join(f"{item.name}\n" for item in cache.freed)
+    lines = "".join(f"{name}\n" for name in dict.fromkeys(item.name for item in cache.freed))
     return f"Deleted build cache objects:\n{lines}\n" if lines else ""
