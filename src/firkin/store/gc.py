@@ -97,11 +97,27 @@ def prune(
         before = limit if older_than_s else inf
         freed += [Freed("image", digest, 0) for digest in store.images.drop_unnamed(before, dry=dry)]
     lost = {item.name for item in freed}
+    freed += _layers_and_blobs(store, (limit, of_files), keep_bytes, lost, only, tally, dry)
+    if not only_counted:
+        freed += remove_mounts(store, of_files, dry, tally, only)
+        freed += remove_downloads(store, of_files, dry, only)
+    if not only_counted and only is None:
+        freed += remove_files(store, of_files, dry)
+        freed += remove_orphan_trees(store, of_files, held(store, lost).trees, dry)
+    if not dry:
+        forget_unused(store)
+    return Pruned(tuple(freed), tally.result())
+
+
+def _layers_and_blobs(
+    store: Store, limits: tuple[float, float], keep_bytes: int, lost: Container[str], only: Container[str] | None,
+    tally: Tally, dry: bool,
+) -> list[Freed]:  # fmt: skip
+    limit, of_files = limits
     found = [item for item in candidates(store, held(store, lost)) if only is None or item.name in only]
     chosen, spared = choose(found, limit, keep_bytes, tally)
-    layers = _layers(store, limit, chosen, dry)
-    freed += layers
-    gone = {item.name for item in layers}
+    freed = _layers(store, limit, chosen, dry)
+    gone = {item.name for item in freed}
     with store.images.held():  # no image gets a name between reading the list and removing blobs
         kept = held(store, lost)
         freed += _blobs(store, limit, kept.blobs.keys() | spared, gone, only, dry)
@@ -111,15 +127,7 @@ def prune(
         tally.add("blob", _reason(kind), store.blobs.size(Digest(digest)) or 0)
     for kind in kept.trees.values():
         tally.add("layer", _reason(kind), 0)
-    if not only_counted:
-        freed += remove_mounts(store, of_files, dry, tally, only)
-        freed += remove_downloads(store, of_files, dry, only)
-        if only is None:
-            freed += remove_files(store, of_files, dry)
-            freed += remove_orphan_trees(store, of_files, kept.trees, dry)
-    if not dry:
-        forget_unused(store)
-    return Pruned(tuple(freed), tally.result())
+    return freed
 
 
 def _limits(store: Store, now: float, older_than_s: float, *, recent: bool, dry: bool) -> tuple[float, float]:
@@ -270,24 +278,25 @@ def _forget(connection: sqlite3.Connection, layer: str, limit: float) -> bool:
     return True
 
 
+def _may_go(store: Store, digest: str, gone: set[str], only: Container[str] | None) -> bool:
+    """Say whether no recorded layer has a blob any more; of other blobs than `only` those of layers that just went."""
+    rows = store.records.query("SELECT layer FROM layer_blobs WHERE digest = ?", (digest,))
+    users = {str(layer) for (layer,) in rows}
+    if only is not None and digest not in only and users.isdisjoint(gone):
+        return False
+    return not any(store.records.query("SELECT 1 FROM records WHERE layer = ?", (layer,)) for layer in users - gone)
+
+
 def _blobs(
     store: Store, limit: float, protected: Container[str], gone: set[str], only: Container[str] | None, dry: bool
 ) -> list[Freed]:
     """Remove blobs that no image and no remaining layer needs."""
     rows = store.records.query("SELECT digest, size FROM blobs WHERE used < ?", (limit,))
-    freed = []
-    for digest, size in rows:
-        if str(digest) in protected:
-            continue
-        rows_of_blob = store.records.query("SELECT layer FROM layer_blobs WHERE digest = ?", (digest,))
-        users = {str(layer) for (layer,) in rows_of_blob}
-        if only is not None and str(digest) not in only and users.isdisjoint(gone):
-            continue
-        alive = [
-            layer for layer in users - gone if store.records.query("SELECT 1 FROM records WHERE layer = ?", (layer,))
-        ]
-        if not alive:
-            freed.append(Freed("blob", str(digest), int(str(size))))
+    freed = [
+        Freed("blob", str(digest), int(str(size)))
+        for digest, size in rows
+        if str(digest) not in protected and _may_go(store, str(digest), gone, only)
+    ]
     if dry:
         return freed
     really = []

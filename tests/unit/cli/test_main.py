@@ -67,7 +67,7 @@ def test_the_words_of_other_tools_are_explained_or_run(tmp_path):
     store = ("--root", str(tmp_path / "store"))
     assert firkin("buildx", "build", *store, "-t", "app:1", str(context)).returncode == 0
     assert "app " in firkin("image", "ls", *store).stdout
-    assert firkin("builder", "prune", "-af", *store).stdout == "Total:\t0B\n"
+    assert firkin("builder", "prune", "-af", *store).stdout.splitlines()[-1].startswith("Total:\t")
     assert firkin("image", "rm", *store, "app:1").stdout.startswith("Untagged: app:1\nDeleted: sha256:")
     group = firkin("image", "--help")
     assert group.returncode == 0 and "  ls " in group.stdout and "  rm " in group.stdout

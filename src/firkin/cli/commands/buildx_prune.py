@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from firkin.builder.cache.usage import CacheItem, cache_items
 from firkin.cli import values
 from firkin.cli.asking import confirmed
-from firkin.cli.cache_rows import AGES, DEFAULT, FIELDS, is_age, rows_of, tests_of, verbose_text
+from firkin.cli.cache_rows import AGES, DEFAULT, FIELDS, Test, is_age, rows_of, tests_of, verbose_text
 from firkin.cli.command import Invocation
 from firkin.cli.docker_config import read_docker_config
 from firkin.cli.filters import parse_filters
@@ -51,10 +51,7 @@ _SURE = {
 def run(invocation: Invocation) -> int:
     """Ask, prune in the namespaces of a build, tell. Raises UsageError."""
     arguments, ambient = invocation
-    config = read_docker_config(ambient).prune_filters
-    given = (*arguments.many("filter"), *(word for word in config if word.partition("=")[0] in AGES))
-    age_s = cache_age_s(filter(is_age, given), ambient.now_s)
-    tests = tests_of([word for word in given if not is_age(word)], ambient.now_s)
+    age_s, tests = _filters(invocation)
     keep = max(_size(invocation, "--reserved-space", "reserved"), _size(invocation, "--max-used-space", "most"))
     free = _size(invocation, "--min-free-space", "free")
     if not arguments.flag("force") and not confirmed(_SURE[arguments.flag("all")], " "):
@@ -64,14 +61,9 @@ def run(invocation: Invocation) -> int:
     def child() -> int:
         with Store(root, time.time) as store:
             items = tuple(item for item in cache_items(store) if all(test(item) for test in tests))
-            only = {name for item in items for name in (item.id, f"sha256:{item.id}")} if tests else None
             room = room_to_keep(store, items, free) if free else keep
-            gone = Pruned(())
-            if room is not None:
-                gone = prune(
-                    store, now=ambient.now_s, older_than_s=age_s, keep_bytes=room, unnamed_images=False, recent=True,
-                    only=only,
-                )  # fmt: skip
+            names = _names(items) if tests else None
+            gone = Pruned(()) if room is None else _pruned(store, ambient.now_s, age_s, room, names)
             store.layout.set_aside()
         write_out(_text(gone, items, ambient.now_s, verbose=arguments.flag("verbose")))
         tell_recent(gone)
@@ -80,9 +72,26 @@ def run(invocation: Invocation) -> int:
     return run_in_namespaces(root, child)
 
 
+def _filters(invocation: Invocation) -> tuple[float, list[Test]]:
+    """Return for how long something must not have been used, and the tests of the other filters. Raises UsageError."""
+    now_s, config = invocation.ambient.now_s, read_docker_config(invocation.ambient).prune_filters
+    words = (*invocation.arguments.many("filter"), *(word for word in config if word.partition("=")[0] in AGES))
+    return cache_age_s(filter(is_age, words), now_s), tests_of([word for word in words if not is_age(word)], now_s)
+
+
+def _names(items: Iterable[CacheItem]) -> set[str]:
+    return {name for item in items for name in (item.id, f"sha256:{item.id}")}
+
+
+def _pruned(store: Store, now_s: float, age_s: float, keep_bytes: int, only: set[str] | None) -> Pruned:
+    return prune(
+        store, now=now_s, older_than_s=age_s, keep_bytes=keep_bytes, unnamed_images=False, recent=True, only=only
+    )
+
+
 def _text(gone: Pruned, items: tuple[CacheItem, ...], now_s: float, *, verbose: bool) -> str:
     known = {item.id: item for item in items}
-    names = [item.name.removeprefix("sha256:") for item in gone.freed]
+    names = dict.fromkeys(item.name.removeprefix("sha256:") for item in gone.freed)
     listed = [known[name] for name in names if name in known]
     if verbose:
         text = verbose_text(listed, now_s)
