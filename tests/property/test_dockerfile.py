@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.lowering import build
 
 from firkin.builder.dockerfile.flags import check_mount, mount_from, parse_mount
-from firkin.builder.dockerfile.instructions import TABLE
+from firkin.builder.dockerfile.instructions import KEYWORDS
 from firkin.builder.dockerfile.lines import read_dockerfile, read_instruction
 from firkin.builder.dockerfile.parse import parse, parse_onbuild
 from firkin.builder.dockerfile.shellpattern import parse_pattern, replace, trim_prefix, trim_suffix
@@ -29,7 +29,7 @@ HERE = Span("Dockerfile", Position(1), Position(1))
 
 # Pieces of the language, so that random texts get past the first word.
 PIECES = st.sampled_from(
-    [*TABLE, *(keyword.upper() for keyword in TABLE)]
+    [*KEYWORDS, *(keyword.upper() for keyword in KEYWORDS)]
     + """ \n|\\\n|\\|`|"|'|$|${|}|:-|:+|:?|#|##|%|%%|/|//|*|?|[|]|["a"]|<<A|<<-'A'|3<<|A\n|--from=x|--mount=type=cache,|
 --link|--chmod=|--|=|,|AS|as|scratch|/tcp|80-90|NONE|CMD|--interval=5s|# check=skip=all\n|# escape=`\n|\r\n|\t|\ufeff|é|
 \x00|\udcff|\u3000|\x85|\x0b|\x1c""".split("|")
@@ -43,7 +43,7 @@ TEXTS = st.one_of(
 DOCKERFILES = st.one_of(TEXTS, TEXTS.map("FROM scratch\n{}".format), TEXTS.map("FROM a AS b\nRUN {}".format))
 INSTRUCTIONS = st.builds(
     lambda keyword, pieces, between: f"{keyword} {between.join(pieces)}",
-    st.sampled_from([keyword for keyword in TABLE if keyword != "maintainer"]),
+    st.sampled_from([keyword for keyword in KEYWORDS if keyword != "maintainer"]),
     st.lists(PIECES.filter(lambda piece: "\n" not in piece and "\\" not in piece), max_size=6),
     st.sampled_from(["", " ", ",", "="]),
 )
@@ -159,7 +159,7 @@ def test_splitting_never_fails_otherwise_than_by_value_error(text: str, escape: 
             continue
     quoted = quote(text)
     assert quoted.isprintable() and quoted[0] == quoted[-1] == '"'
-    assert nearest(text, TABLE, case_sensitive=False) is None or len(text) <= 14
+    assert nearest(text, KEYWORDS, case_sensitive=False) is None or len(text) <= 14
 
 
 @settings(max_examples=300, deadline=None)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable
@@ -156,8 +157,12 @@ def serve(
 
 def load_engine() -> Build:
     """Import the engine and return the function that answers a request."""
+    gc.disable()
     # This import loads everything heavy; the front never does it.
     from firkin.builder.build import run_build
+
+    gc.freeze()  # what was loaded stays: nothing of it is ever garbage
+    gc.enable()
 
     def run(
         request: BuildRequest, emit: Callable[[Event], None], cancel: Cancel, backend: Callable[[], Backend]

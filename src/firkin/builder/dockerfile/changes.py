@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from firkin.builder.dockerfile.instructions import TABLE
+from firkin.builder.dockerfile.instructions import row_of
 from firkin.builder.dockerfile.lines import read_dockerfile
 from firkin.builder.dockerfile.parse import parse_instruction
 from firkin.builder.dockerfile.state import LowerContext, LowerOptions, StageState
@@ -41,7 +41,7 @@ def apply_changes(runtime: RuntimeConfig, changes: Iterable[str], platform: Plat
                 f"{raw.keyword} is not a valid change command", code="change", span=raw.span,
                 hints=(f"these are: {', '.join(sorted(ALLOWED)).upper()}",),
             )  # fmt: skip
-        TABLE[raw.keyword].lower(parse_instruction(raw), state, context)
+        row_of(raw.keyword).lower(parse_instruction(raw), state, context)
     return msgspec.structs.replace(state.runtime(), args_escaped=runtime.args_escaped)
 
 

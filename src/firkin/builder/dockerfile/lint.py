@@ -7,15 +7,13 @@ dockerfile2llb/validations.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from firkin.builder.dockerfile.compat import COMPAT, COMPAT_RULES
 from firkin.builder.dockerfile.ignore import IgnoreMatcher
 from firkin.builder.dockerfile.instructions.from_ import casing
-from firkin.builder.dockerfile.instructions.maintainer import Maintainer
 from firkin.builder.dockerfile.lower import lower
 from firkin.builder.dockerfile.rules import RULES, Rule
 from firkin.builder.dockerfile.state import LowerOptions, Resolver, Warn
@@ -33,6 +31,13 @@ CHECK_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
 _FRONTENDS: Final = ("docker/dockerfile", "docker/dockerfile-upstream")
 _RESERVED: Final = ("context", "scratch")
 _EVERYTHING: Final = ("*", "**", "**/*")
+
+
+def _rules_of_compat() -> Mapping[str, Rule]:
+    """Return the checks for other builders; few builds need them."""
+    from firkin.builder.dockerfile.compat import COMPAT_RULES
+
+    return COMPAT_RULES
 
 
 class CheckOptions(msgspec.Struct, frozen=True):
@@ -99,9 +104,12 @@ class Checks:
         self._dockerfile = dockerfile
         self._report = report
         self._compat = compat
-        for builder in compat:
-            if builder not in COMPAT:
-                raise UsageError(f"no checks for `{builder}`", hints=(f"known: {', '.join(COMPAT)}",))
+        if compat:
+            from firkin.builder.dockerfile.compat import COMPAT
+
+            for builder in compat:
+                if builder not in COMPAT:
+                    raise UsageError(f"no checks for `{builder}`", hints=(f"known: {', '.join(COMPAT)}",))
         self.options = _options_of(dockerfile, override)
         self._local = _local_options(dockerfile)
         self._found: dict[LintWarning, None] = {}
@@ -114,7 +122,7 @@ class Checks:
 
     def warn(self, code: str, message: str, span: Span | None) -> None:
         """Record a warning from a check or from lowering, unless its rule is disabled."""
-        rule = RULES.get(code) or COMPAT_RULES.get(code)
+        rule = RULES.get(code) or _rules_of_compat().get(code)
         if rule is not None:
             options = self.options
             if span is not None and span.start.line in self._local:
@@ -133,17 +141,23 @@ class Checks:
 
         `whole` is False if the file has an error: checks that depend on the text after it are left out.
         """
-        for name in sorted((self.options.skip | self.options.experimental) - {"all", *RULES, *COMPAT_RULES}):
-            match = nearest(name, (*RULES, *COMPAT_RULES))
+        for name in sorted((self.options.skip | self.options.experimental) - {"all", *RULES}):
+            others = _rules_of_compat()
+            if name in others:
+                continue
+            match = nearest(name, (*RULES, *others))
             hint = f" (did you mean {match}?)" if match else ""
             span = next((span for what, span in self._dockerfile.directives.spans if what == "check"), None)
             self.warn("UnknownCheck", f"no check is called {quote(name)}{hint}", span)
         for check in _SYNTAX_CHECKS + (_WHOLE_CHECKS if whole else ()):
             for code, message, span in check(self._dockerfile):
                 self.warn(code, message, span)
-        for builder in self._compat:
-            for code, message, span in COMPAT[builder](self._dockerfile):
-                self.warn(code, message, span)
+        if self._compat:
+            from firkin.builder.dockerfile.compat import COMPAT
+
+            for builder in self._compat:
+                for code, message, span in COMPAT[builder](self._dockerfile):
+                    self.warn(code, message, span)
 
     def check_copies(self, graph: Graph, ignore: IgnoreMatcher) -> None:
         """Check that no copied path is hidden by the main context's ignore file.
@@ -314,7 +328,7 @@ def _continuations(dockerfile: Dockerfile) -> Iterator[Finding]:
 
 def _maintainers(dockerfile: Dockerfile) -> Iterator[Finding]:
     for node in _instructions(dockerfile):
-        if isinstance(node, Maintainer):
+        if node.keyword == "maintainer":
             message = "Maintainer instruction is deprecated in favor of using label"
             yield "MaintainerDeprecated", message, node.span
 

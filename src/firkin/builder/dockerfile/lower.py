@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.builder.dockerfile.instructions import TABLE
+from firkin.builder.dockerfile.instructions import row_of
 from firkin.builder.dockerfile.instructions.onbuild import OnBuild
 from firkin.builder.dockerfile.instructions.transfer import path_source
 from firkin.builder.dockerfile.parse import parse_onbuild
@@ -275,7 +275,7 @@ class _Lowering:
                 state.sources = tuple(
                     None if source is None else self._source_of(source) for source in command.sources
                 )
-                row = TABLE[command.instruction.keyword]
+                row = row_of(command.instruction.keyword)
                 try:
                     row.lower(command.instruction, state, self.context)
                 except DockerfileError as error:

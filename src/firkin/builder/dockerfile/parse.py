@@ -6,7 +6,7 @@ import it.
 
 from __future__ import annotations
 
-from firkin.builder.dockerfile.instructions import TABLE
+from firkin.builder.dockerfile.instructions import KEYWORDS, row_of
 from firkin.builder.dockerfile.instructions.from_ import casing
 from firkin.builder.dockerfile.lines import Lines, ParseWarning, RawInstruction, read_dockerfile, read_instruction
 from firkin.builder.dockerfile.syntax import Arg, Dockerfile, From, Instruction, Stage
@@ -91,14 +91,13 @@ def _stage(base: From, body: list[Instruction], index: int) -> Stage:
 
 def parse_instruction(raw: RawInstruction) -> Instruction:
     """Parse one logical line by its keyword; raises DockerfileError."""
-    row = TABLE.get(raw.keyword)
-    if row is None:
+    if raw.keyword not in KEYWORDS:
         message = f"unknown instruction: {_shown(raw.original_keyword)}"
-        match = nearest(raw.original_keyword, TABLE, case_sensitive=False)
+        match = nearest(raw.original_keyword, KEYWORDS, case_sensitive=False)
         if match:
             message += f" (did you mean {match}?)"
         raise DockerfileError(message, hints=_odd_characters(raw.original_keyword), span=raw.span)
-    return row.parse(raw)
+    return row_of(raw.keyword).parse(raw)
 
 
 def _shown(word: str) -> str:
