@@ -157,13 +157,29 @@ def read_ambient() -> Ambient:
 
 
 def write_out(text: str) -> None:
-    """Write the whole text to standard output. Raises BrokenPipeError, HostError."""
+    """Write the whole text to standard output. Raises BrokenPipeError, HostError.
+
+    Names, labels and templates contain what the makers of images wrote: on a terminal it cannot move the cursor.
+    """
     try:
-        write_all(1, text)
+        write_all(1, _for_terminal(1, text))
     except BrokenPipeError:
         raise
     except OSError as error:
         raise HostError(f"cannot write to standard output: {(error.strerror or '').lower()}", code="stdout") from error
+
+
+def write_message(text: str) -> None:
+    """Write lines for people, which are no data, to standard error; on a terminal as `write_out` does."""
+    write_all(2, _for_terminal(2, text))
+
+
+def _for_terminal(descriptor: int, text: str) -> str:
+    if not os.isatty(descriptor):
+        return text
+    from firkin.render.text import safe_lines
+
+    return safe_lines(text)
 
 
 def write_all(descriptor: int, text: str) -> None:

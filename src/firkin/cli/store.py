@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from firkin.cli.command import Invocation
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Interrupted, handle, write_all
+from firkin.cli.run import Interrupted, handle, write_message
 from firkin.errors import Cancelled, FirkinError, UsageError
 from firkin.images import find
 from firkin.images.find import Found
@@ -111,7 +111,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
 
 def say(text: str) -> None:
     """Write a message for people, which is not data, to standard error."""
-    write_all(2, text + "\n")
+    write_message(text + "\n")
 
 
 def with_interrupts(work: Callable[[Cancel], int]) -> int:

@@ -82,6 +82,14 @@ def safe(text: str, *, colours: bool = False) -> str:
     return "".join(shown) + ("\x1b[0m" if coloured else "")
 
 
+def safe_lines(text: str) -> str:
+    """Return lines with foreign text for a terminal: their ends, tabs and colours stay, nothing that moves a cursor."""
+    return "\n".join(
+        "\t".join(cell if cell.isprintable() else safe(cell, colours=True) for cell in line.split("\t"))
+        for line in text.split("\n")
+    )
+
+
 def _is_sgr(sequence: str) -> bool:
     return all(char.isdigit() or char in ";:" for char in sequence[2:-1])
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from firkin.builder.history.shelf import Shelf
 from firkin.cli.command import Invocation
 from firkin.cli.commands.builds_ls import BUILDER
 from firkin.cli.options import COMMON, Option
 from firkin.cli.requests import settings_of
-from firkin.cli.run import write_all
+from firkin.cli.run import write_message
 from firkin.errors import UsageError
 from firkin.render import make_renderer
 
@@ -34,11 +36,12 @@ def run(invocation: Invocation) -> int:
     progress = arguments.text("progress", "plain")
     # A build that is over has nothing to draw in place: a terminal gets its lines as well.
     name = progress if progress in ("rawjson", "json") else "plain"
-    renderer = make_renderer(name, 1 if name == "json" else 2, terminal=False)
+    descriptor = 1 if name == "json" else 2
+    renderer = make_renderer(name, descriptor, terminal=os.isatty(descriptor))
     for event in shelf.events(record):
         renderer.event(event)
     renderer.close(record.status != "completed")
     if name == "plain" and record.error is not None:
         place = f"Dockerfile:{record.error.line}: " if record.error.line else ""
-        write_all(2, f"error: {place}{record.error.message}\n")
+        write_message(f"error: {place}{record.error.message}\n")
     return 0
