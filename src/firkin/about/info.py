@@ -17,6 +17,7 @@ from firkin.ambient import Ambient
 from firkin.registry.keychain import HUB_KEY
 from firkin.settings import Settings
 from firkin.store.names import count_in
+from firkin.text import hide_passwords
 
 _KIB = 1024
 _FILE_SYSTEMS = "/proc/self/mountinfo"
@@ -58,14 +59,14 @@ def info_document(
         "RegistryConfig": {
             "InsecureRegistryCIDRs": ["127.0.0.0/8", "::1/128"],
             "IndexConfigs": {host: {"Name": host, "Mirrors": [], "Secure": False} for host in registry.insecure},
-            "Mirrors": [mirror.location for mirror in registry.mirrors],
+            "Mirrors": [_without_password(mirror.location) for mirror in registry.mirrors],
         },
         "NCPU": len(os.sched_getaffinity(0)),
         "MemTotal": _memory(),
         "GenericResources": None,
         "DockerRootDir": settings.root,
-        "HttpProxy": registry.http_proxy,
-        "HttpsProxy": registry.https_proxy,
+        "HttpProxy": _without_password(registry.http_proxy),
+        "HttpsProxy": _without_password(registry.https_proxy),
         "NoProxy": registry.no_proxy,
         "Name": system.nodename,
         "Labels": [],
@@ -87,8 +88,16 @@ def info_document(
     }  # fmt: skip
 
 
+_HIDDEN = "xxxxx:xxxxx@"
 _LIMITS = ("MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit",
            "IPv4Forwarding", "OomKillDisable")  # fmt: skip
+
+
+def _without_password(address: str) -> str:
+    """Return an address with docker's `xxxxx:xxxxx` in place of user and password; it may lack its scheme."""
+    if "://" not in address:
+        return hide_passwords(f"http://{address}", _HIDDEN).removeprefix("http://")
+    return hide_passwords(address, _HIDDEN)
 
 
 def _containers() -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from firkin.cli.command import Invocation
 from firkin.cli.requests import settings_of
-from firkin.cli.run import Interrupted, handle, write_message
+from firkin.cli.run import Interrupted, dockers_exit_code, handle, write_message
 from firkin.errors import Cancelled, FirkinError, UsageError
 from firkin.images import find
 from firkin.images.find import Found
@@ -91,7 +91,7 @@ def run_in_namespaces(root: str, work: Callable[[], int]) -> int:
         except FirkinError as error:
             error.put(COMMAND_LINE)
             say(error_text(error, terminal=os.isatty(2)))
-            return error.exit_code
+            return dockers_exit_code(error)
         except Interrupted as interrupted:
             return 128 + interrupted.number
 

@@ -103,7 +103,11 @@ class StoreLayout:
     def __enter__(self) -> StoreLayout:
         try:
             found = self._prepare()
-            self._take_scratch()
+            try:
+                self._take_scratch()
+            except FileNotFoundError:  # somebody tidied the store by hand, or copied it without empty directories
+                self.ensure_directories()
+                self._take_scratch()
             self._sweep()
             if not found:
                 self._begin()

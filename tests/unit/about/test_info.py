@@ -49,6 +49,16 @@ def test_info_without_trials_makes_nothing(tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
+def test_no_password_of_a_proxy_or_mirror_is_told(tmp_path):
+    registry = RegistrySettings(
+        mirrors=(Mirror("docker.io", "https://me:secret@m/v2"),),
+        http_proxy="http://me:secret@p:1", https_proxy="me:secret@p:2",
+    )  # fmt: skip
+    document = info_document(Settings(root=str(tmp_path), registry=registry), ambient(), None)
+    assert (document["HttpProxy"], document["HttpsProxy"]) == ("http://xxxxx:xxxxx@p:1", "xxxxx:xxxxx@p:2")
+    assert document["RegistryConfig"]["Mirrors"] == ["https://xxxxx:xxxxx@m/v2"]
+
+
 @pytest.mark.parametrize(("isolation", "driver", "warnings"), [
     ("overlay + namespaces: root", "overlay", []),
     ("none: no rights", "none", ["no way to run build steps on this machine: no rights"]),

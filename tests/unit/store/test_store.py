@@ -299,3 +299,13 @@ def test_prune_takes_blobs_that_nobody_remembers(store):
     assert lost in {item.name for item in prune(store, now=later, dry=True).freed}
     assert lost in {item.name for item in prune(store, now=later).freed}
     assert store.blobs.size(lost) is None and store.blobs.size(named.digest) is not None
+
+
+def test_a_store_without_its_empty_directories_is_usable(tmp_path):
+    root = str(tmp_path / "store")
+    with Store(root, time.time):
+        pass
+    for name in ("tmp", "references"):
+        remove_tree(f"{root}/{name}")
+    with Store(root, time.time) as store:
+        assert os.path.isdir(store.layout.scratch) and os.path.isdir(store.layout.references)
