@@ -128,6 +128,22 @@ PUSH = (
     Step("image inspect -f '{{json .RepoDigests}}' {registry}/pushed:1", form="json"),
 )
 
+MANIFEST = (
+    Step("manifest inspect --insecure {registry}/app:1"),
+    Step("manifest inspect --insecure {registry}/multi:1", form="json"),
+    Step("manifest create --insecure {registry}/list:1 {registry}/app:1 {registry}/other:1"),
+    Step("manifest create --insecure {registry}/list:1 {registry}/app:1", says="refusing to amend an existing manifest list"),
+    Step("manifest create --insecure -a {registry}/list:1 {registry}/app:2"),
+    Step("manifest annotate --os linux --arch arm64 --variant v8 {registry}/list:1 {registry}/other:1"),
+    Step("manifest annotate --arch arm {registry}/list:1 {registry}/app:2"),
+    Step("manifest annotate --arch arm {registry}/list:1 {registry}/app:none", says="does not exist"),
+    Step("manifest inspect {registry}/list:1", form="json"),
+    Step("manifest push --insecure --purge {registry}/list:1"),
+    Step("manifest rm {registry}/list:1", says="No such manifest"),
+    Step("manifest inspect --insecure {registry}/list:1", form="json"),
+    Step("manifest inspect --insecure {registry}/list:none", says="o such manifest"),
+)
+
 REMOVE = (
     Step("rmi mine:a"),
     Step("image rm deep/er/name"),
@@ -160,6 +176,7 @@ PRUNE = (
 )
 
 SYSTEM = (
+    Step("system events --since 2000-01-01 --until 2000-01-02"),
     Step("info --format '{{.OSType}} {{.NCPU}}'"),
     Step("system info -f '{{.Images}}'"),
     Step("version --format '{{.Server.Os}}/{{.Server.Arch}}'"),
@@ -187,7 +204,7 @@ BUILD = (
     Step("rmi -f built:1 built:2", form="none"),
 )
 
-SESSION = (*PULL, *LIST, *LOOK, *NAMES, *SAVE, *PUSH, *REMOVE, *BUILD, *PRUNE, *SYSTEM)
+SESSION = (*PULL, *LIST, *LOOK, *NAMES, *SAVE, *PUSH, *MANIFEST, *REMOVE, *BUILD, *PRUNE, *SYSTEM)
 
 # A step that differs, and why that is meant. A reason that is not needed any more is an error, too.
 _CACHE = "what was built before in the session stays in the build cache, until it is pruned"
@@ -202,5 +219,10 @@ MEANT: dict[str, str] = {
     "system df": _CACHE,
     "system prune -a -f --filter until=24h": "`until` counts from when an image came into the store, if that is later than "
     "when it was made: an image pulled a minute ago stays",
+    "manifest push --insecure --purge {registry}/list:1": "this docker sends other bytes than it names, and the registry "
+    "refuses its list; firkin's is taken",
+    "manifest rm {registry}/list:1": "docker kept the list that it could not push",
+    "system prune -f": _CACHE,
+    "system events --since 2000-01-01 --until 2000-01-02": "events come with containers",
     "image prune -af": "the images that the step before left, and the space freed on the disk",
 }

@@ -47,7 +47,7 @@ def fill(registry: Registry, place: Path) -> None:
         words = [
             sys.executable, "-m", "firkin", "build", "--root", place / "maker", "--no-cache", "--platform", platforms,
             "--source-date-epoch", str(int(EPOCH) + number * 86400), "--rewrite-timestamp", "-o",
-            f"type=registry,name={registry.host}/{name}", context,
+            f"type=registry,oci-mediatypes=false,name={registry.host}/{name}", context,
         ]  # fmt: skip
         subprocess.run(list(map(str, words)), check=True, capture_output=True)
 
