@@ -1,8 +1,10 @@
 """Commands other than `build`, on one store and a real registry, as root and as an ordinary user."""
 
 import hashlib
+import io
 import json
 import re
+import shlex
 import subprocess
 import tarfile
 from pathlib import Path
@@ -48,6 +50,46 @@ def test_images_tag_inspect_and_rmi(built: Firkin) -> None:
     result = built.run("rmi", "app:1", check=False)
     assert result.returncode == 1 and "No such image: app:1" in result.stderr
     assert "No such image: app:1" in built.run("rmi", "-f", "app:1").stderr
+
+
+def test_ids_of_a_format_are_those_of_quiet_trap_15(built: Firkin) -> None:
+    for options in ((), ("--no-trunc",)):
+        quiet = built.run("images", "-q", *options).stdout
+        assert quiet == built.run("images", "--format", "{{.ID}}", *options).stdout
+        assert len(quiet.strip()) == (71 if options else 12)
+
+
+def test_an_image_of_no_time_trap_19(built: Firkin) -> None:
+    """As reproducible builders make them: without a time, or with Go's zero."""
+    archive = built.directory("archives") / "timeless.tar"
+    for name, created in (("absent", {}), ("zero", {"created": "0001-01-01T00:00:00Z"})):
+        config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": []}}
+        manifest = [{"Config": "c.json", "RepoTags": [f"{name}:1"], "Layers": []}]
+        with tarfile.open(archive, "w") as tar:
+            for path, document in (("c.json", {**config, **created, "history": [{**created, "empty_layer": True}]}), ("manifest.json", manifest)):
+                data = json.dumps(document).encode()
+                member = tarfile.TarInfo(path)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+        built.account.give(archive.parent)
+        built.run("load", "-i", archive)
+        shown = built.run("images", "--format", "{{.CreatedSince}}|{{.CreatedAt}}", name).stdout
+        assert shown == "N/A|N/A\n"
+        assert built.run("history", "--format", "{{.CreatedSince}}", f"{name}:1").stdout == "N/A\n"
+        assert built.run("inspect", "-f", "{{.Created}}", f"{name}:1").stdout in ("\n", "0001-01-01T00:00:00Z\n")
+
+
+def test_a_reader_that_leaves_is_no_error_and_the_locale_changes_nothing_trap_35(built: Firkin) -> None:
+    for words in (("images",), ("images", "--format", "json"), ("history", "app:1"), ("inspect", "app:1")):
+        script = f"{shlex.join(map(str, built.command(*words)))} | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+        told = built.account.run(
+            ["bash", "-c", script], env=built.environment(), capture_output=True, text=True, cwd="/"
+        )
+        assert told.stdout.strip() in ("0", "1", "141") and "Traceback" not in told.stderr
+    plain = built.run("images").stdout
+    environment = {**built.environment(), "LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8"}
+    told = built.account.run(built.command("images"), env=environment, capture_output=True, text=True, cwd="/")
+    assert told.stdout.split()[-1] == plain.split()[-1]
 
 
 def test_an_id_means_the_same_to_every_command(built: Firkin) -> None:

@@ -92,6 +92,13 @@ def test_what_skopeo_writes_firkin_reads(
 def test_the_store_is_a_place_like_others(firkin: Firkin, first: Registry, second: Registry) -> None:
     firkin.run("copy", first.reference(MULTI), "store:app:1")
     assert re.search(r"^app\s+1\s", firkin.run("images").stdout, re.MULTILINE)
+    repository, digest = first.reference(MULTI).rpartition(":")[0], firkin.run("digest", first.reference(MULTI)).stdout
+    pinned = f"{repository}@{digest.strip()}"
+    assert json.loads(firkin.run("inspect", "-f", "{{json .RepoDigests}}", "app:1").stdout) == [pinned]
+    firkin.run("copy", "--format", "v2s2", first.reference(MULTI), "store:changed:1")
+    assert json.loads(firkin.run("inspect", "-f", "{{json .RepoDigests}}", "changed:1").stdout) == [pinned], (
+        "of one configuration, so one image; the repository does not have the changed manifest"
+    )
     name = second.reference(f"{firkin.account.name}/stored:1")
     firkin.run("copy", "store:app:1", name)
     assert raw(f"docker://{name}") == raw(f"docker://{first.reference(MULTI)}")

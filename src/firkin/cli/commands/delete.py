@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
+from firkin.cli.asking import confirmed
 from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.run import write_out
@@ -28,7 +28,6 @@ OPTIONS = (
     *REGISTRY,
     *COMMON,
 )
-_LONGEST = 1 << 10
 
 
 def run(invocation: Invocation) -> int:
@@ -67,15 +66,7 @@ def run(invocation: Invocation) -> int:
 
 
 def _agreed(place: Place, tags: tuple[str, ...]) -> bool:
-    write_out(
-        f"WARNING! This will delete the manifest of {place}, and with it these tags: {', '.join(tags)}\n"
-        "Are you sure you want to continue? [y/N] "
-    )
-    try:
-        answer = sys.stdin.readline(_LONGEST) if sys.stdin is not None else ""
-    except (OSError, ValueError):
-        answer = ""
-    return answer.strip().lower() == "y"
+    return confirmed(f"WARNING! This will delete the manifest of {place}, and with it these tags: {', '.join(tags)}")
 
 
 def _tell(place: Place, gone: Deleted | None) -> None:

@@ -83,7 +83,11 @@ def copy_image(source: Source, target: Target, job: Job, work: Work) -> Copied:
     for document in plan.below:
         if document.digest in missing:
             target.put_document(document)
-    target.finish(plan.root, job.tags)
+    names = job.tags
+    unchanged = plan.root.digest == origin.digest and not plan.left_out and len(job.selection.platforms) < 2
+    if target.keeps_digest_names and source.reference is not None and unchanged:
+        names = (*names, source.reference.pinned(plan.root.digest))  # its repository has just this document
+    target.finish(plan.root, names)
     return Copied(plan.root, origin, plan.left_out, converted.dropped)
 
 

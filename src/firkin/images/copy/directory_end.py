@@ -94,6 +94,7 @@ class DirectoryTarget:
 
     parallel = True
     checks_layers = False
+    keeps_digest_names = False
 
     def __init__(self, path: str, cancel: Cancel) -> None:
         self._path = path

@@ -75,6 +75,8 @@ class Target(Protocol):
     """Whether several blobs can be put at a time."""
     checks_layers: bool
     """Whether layers are inflated as they pass, and compared with what their image says that they unpack to."""
+    keeps_digest_names: bool
+    """Whether NAME@DIGEST of the registry that an image comes from can be one of its names."""
 
     def __enter__(self) -> Target: ...
 

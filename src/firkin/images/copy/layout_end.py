@@ -113,6 +113,7 @@ class LayoutTarget:
 
     parallel = True
     checks_layers = False
+    keeps_digest_names = False
 
     def __init__(self, place: Place, path: str, cancel: Cancel) -> None:
         self._name = place.name

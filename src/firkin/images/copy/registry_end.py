@@ -55,6 +55,7 @@ class RegistryTarget:
 
     parallel = True
     checks_layers = False
+    keeps_digest_names = False
 
     def __init__(self, client: RegistryClient, reference: Reference, cancel: Cancel) -> None:
         self._client = client

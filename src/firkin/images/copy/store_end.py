@@ -71,6 +71,7 @@ class StoreTarget:
 
     parallel = True
     checks_layers = True
+    keeps_digest_names = True
 
     def __init__(self, store: Store, name: Reference, cancel: Cancel) -> None:
         self._store = store

@@ -30,6 +30,7 @@ class TarTarget:
 
     parallel = False
     checks_layers = False
+    keeps_digest_names = False
 
     def __init__(self, place: Place, path: str, cancel: Cancel) -> None:
         self._place = place
