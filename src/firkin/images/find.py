@@ -123,7 +123,7 @@ def _found(
     best = _meant(_holdings(documents, entries), text, reference)
     if not best:
         _check(text)
-        raise UsageError(f"No such image: {text}", code="no-image", hints=(Hint.of("images"),))
+        raise UsageError(f"No such image: {_asked(text, reference)}", code="no-image", hints=(Hint.of("images"),))
     removes = dict.fromkeys(holding.entry.name or holding.entry.descriptor.digest for holding in best)
     found = _described(store, documents, entries, best[-1].image, text, platform)
     return msgspec.structs.replace(found, removes=tuple(removes))
@@ -149,6 +149,11 @@ def _reference(text: str) -> Reference | None:
         return None if text.startswith("sha256:") else parse_reference(text)
     except ValueError:
         return None
+
+
+def _asked(text: str, reference: Reference | None) -> str:
+    """Return what was looked for, as docker says it: a name with its tag in the short spelling, a digest as it is."""
+    return text if reference is None or reference.digest is not None else reference.familiar
 
 
 def _check(text: str) -> None:

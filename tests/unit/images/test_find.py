@@ -114,10 +114,14 @@ def test_the_beginning_of_an_id_comes_before_that_of_another_digest(store):
     assert find_image(store, lone.manifest.digest[7:19]).id == lone.config.digest
 
 
-@pytest.mark.parametrize("text", ["app:2", "abc", "sha256:" + "0" * 64, "0" * 64, "00000", "sha256:x"])
-def test_what_is_not_there_is_told(store, text):
+@pytest.mark.parametrize(("text", "told"), [
+    ("app:2", "app:2"), ("abc", "abc:latest"), ("docker.io/library/abc", "abc:latest"), ("00000", "00000:latest"),
+    ("sha256:" + "0" * 64, "sha256:" + "0" * 64), ("0" * 64, "0" * 64), ("sha256:x", "sha256:x"),
+])  # fmt: skip
+def test_what_is_not_there_is_told(store, text, told):
+    """As docker has it: the short spelling with the tag."""
     keep(store, "app:1")
-    with pytest.raises(UsageError, match="^No such image: " + text) as caught:
+    with pytest.raises(UsageError, match=f"^No such image: {told}$") as caught:
         find_image(store, text)
     assert caught.value.code == "no-image" and caught.value.hints
 
