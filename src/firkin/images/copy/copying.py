@@ -13,7 +13,7 @@ import msgspec
 from firkin.errors import UsageError
 from firkin.images.copy.convert import Converted, Form, convert, diff_ids_of, is_image
 from firkin.images.copy.ends import Document, Source, Target, Wanted
-from firkin.images.copy.plan import Selection, blobs_of, make_plan
+from firkin.images.copy.plan import Plan, Selection, blobs_of, make_plan
 from firkin.images.copy.several import Several
 from firkin.images.progress import Listener
 from firkin.oci.descriptor import Descriptor
@@ -83,12 +83,16 @@ def copy_image(source: Source, target: Target, job: Job, work: Work) -> Copied:
     for document in plan.below:
         if document.digest in missing:
             target.put_document(document)
-    names = job.tags
-    unchanged = plan.root.digest == origin.digest and not plan.left_out and len(job.selection.platforms) < 2
-    if target.keeps_digest_names and source.reference is not None and unchanged:
-        names = (*names, source.reference.pinned(plan.root.digest))  # its repository has just this document
-    target.finish(plan.root, names)
+    target.finish(plan.root, (*job.tags, *_digest_names(source, target, job, plan, origin)))
     return Copied(plan.root, origin, plan.left_out, converted.dropped)
+
+
+def _digest_names(source: Source, target: Target, job: Job, plan: Plan, origin: Document) -> tuple[Reference, ...]:
+    """Return the name by digest in the source's repository, if that has just this document and the target wants it."""
+    if source.reference is None or not target.keeps_digest_names:
+        return ()
+    unchanged = plan.root.digest == origin.digest and not plan.left_out and len(job.selection.platforms) < 2
+    return (source.reference.pinned(plan.root.digest),) if unchanged else ()
 
 
 def _missing(converted: Converted, target: Target, several: Several) -> dict[Digest, Document]:
