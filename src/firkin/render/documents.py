@@ -47,6 +47,7 @@ def _shaped(document: Mapping[str, Any], shape: Mapping[str, Any]) -> Record:
     """Return a document as a Record with everything that its shape has."""
     filled = {name: value for name, value in shape.items() if name not in document}
     record = Record()
+    record.filled = filled.keys()
     for name, value in {**document, **filled}.items():
         empty = shape.get(name)
         if isinstance(empty, Mapping):

@@ -7,7 +7,7 @@ the words that follow its name (`{{.Label "version"}}`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from firkin.text import valid_text
@@ -20,7 +20,12 @@ _EXPONENT = 6
 
 
 class Record(dict[str, Any]):
-    """A mapping in which an unknown name is an error. Names are found in any case, as `.ID` and `.Id`."""
+    """A mapping in which an unknown name is an error. Names are found in any case, as `.ID` and `.Id`.
+
+    `filled` are names that are there for templates only: as Go's empty fields, JSON does not have them.
+    """
+
+    filled: Collection[str] = ()
 
 
 class Row(Record):
@@ -166,7 +171,12 @@ def _plain(value: object) -> object:
     if isinstance(value, Absent):
         return None
     if isinstance(value, Mapping):
-        return {valid_text(name): _plain(item) for name, item in value.items() if not callable(item)}
+        filled = value.filled if isinstance(value, Record) else ()
+        return {
+            valid_text(name): _plain(item)
+            for name, item in value.items()
+            if name not in filled and not callable(item)
+        }
     if is_list(value):
         assert isinstance(value, Sequence)
         return list(map(_plain, value))

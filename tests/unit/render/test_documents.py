@@ -35,6 +35,14 @@ def test_a_template_is_written_for_each():
     assert documents_text("a\\tb", DOCUMENTS[:1]) == "a\\tb\n"
 
 
+def test_json_has_what_the_document_has():
+    """As encoding/json leaves empty fields out: what a template finds in the shape is no part of it."""
+    assert documents_text("{{json .Config}}", DOCUMENTS, SHAPE) == (
+        '{"Cmd":["sh"],"Labels":{"a":"<b>"}}\n{"Labels":null}\n'
+    )
+    assert documents_text("{{json .}}", DOCUMENTS[1:], SHAPE) == '{"Id":"2","Config":{"Labels":null}}\n'
+
+
 def test_what_a_document_lacks_is_what_its_shape_says():
     template = "{{.Comment}}|{{.Size}}|{{.Config.Cmd}}|{{.Config.Labels}}|{{.Config.Volumes}}|{{.Config.Healthcheck}}"
     assert documents_text(template, DOCUMENTS, SHAPE) == "|0|[sh]|map[a:<b>]|map[]|<nil>\n|0|[]|map[]|map[]|<nil>\n"
