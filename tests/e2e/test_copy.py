@@ -184,6 +184,16 @@ def test_digest_config_and_tags(firkin: Firkin, first: Registry) -> None:
     assert firkin.run("digest", "--tarball", archive).stdout.startswith("sha256:")
 
 
+def test_who_means_the_store_is_told_how_to_write_that(firkin: Firkin, first: Registry) -> None:
+    name = first.reference("team/nowhere:1")
+    firkin.run("copy", first.reference(MULTI), f"store:{name}")
+    for words in (("digest", name), ("config", name), ("copy", name, "docker-archive:-")):
+        result = firkin.run(*words, check=False)
+        assert result.returncode == 1 and f"hint: the store has this name: `store:{name}`" in result.stderr
+    result = firkin.run("digest", first.reference("team/nowhere:2"), check=False)
+    assert result.returncode == 1 and "the store has" not in result.stderr
+
+
 def test_validate_passes_what_is_sound_and_names_what_is_not(firkin: Firkin, first: Registry) -> None:
     archive, layout = firkin.place / "a.tar", firkin.place / "layout"
     firkin.run("copy", first.reference(ONE), f"docker-archive:{archive}")

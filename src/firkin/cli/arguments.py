@@ -89,8 +89,8 @@ def _find(known: Mapping[str, Option], name: str) -> Option:
         if hint is None:
             spelled = [flag for flag, row in known.items() if row.kind != "refused" and len(flag) > 2]
             meant = nearest(name, spelled, limit=1 if len(name) < 8 else 2) if len(name) > 2 else None
-            hint = f"did you mean `{meant}`?" if meant else "`--help` lists the options of a command"
-        raise UsageError(f"unknown option `{name}`", code=OPTION, hints=(hint,))
+            hint = f"did you mean `{meant}`?" if meant else ""  # else the front names its help
+        raise UsageError(f"unknown option `{name}`", code=OPTION, hints=(hint,) if hint else ())
     return row
 
 

@@ -39,24 +39,28 @@ _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetche
 
 _ANSWERS = _spread({
     "run create start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "ps stop kill restart pause unpause rename update wait attach logs port stats top rm commit checkpoint init":
+    "ps stop kill restart pause unpause rename update wait attach port stats top commit checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
+    "rm": _Answer(_NO_CONTAINERS, "`firkin rmi NAME` removes an image"),
+    "logs": _Answer(_NO_CONTAINERS, "`firkin builds logs` prints the log of a build"),
     "cp mount unmount umount": _Answer(
         _NO_CONTAINERS, "`firkin build -o DIR .` writes the files of a result to a directory"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
     "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
-    "volume network": _Answer(_NO_CONTAINERS, "for RUN steps there are `firkin build --network` and cache mounts"),
+    "volume": _Answer(_NO_CONTAINERS, "for RUN steps there are cache mounts: `RUN --mount=type=cache,target=DIR`"),
+    "network": _Answer(_NO_CONTAINERS, "for RUN steps there is `firkin build --network`"),
     "swarm service stack node secret plugin": _Answer(
         _NO_CONTAINERS, "secrets of a build are given by `firkin build --secret`"),
     "context machine farm": _Answer(_NO_DAEMON, "`firkin info` shows how and where it builds"),
     "events": _Answer(_NO_DAEMON, "`firkin build --progress json` prints the events of a build"),
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
     "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
-    "compose": _Answer("firkin reads no compose files", "write a `firkin build -t NAME DIR` for each service"),
+    "compose": _Answer(_NO_CONTAINERS, "`firkin build -t NAME DIR` builds the image of a service"),
     "export flatten": _Answer(
         _NO_CONTAINERS, "`firkin build -o type=tar,dest=rootfs.tar .` writes the files of a result"),
-    "search catalog": _Answer("firkin does not search registries", "`firkin pull NAME` fetches an image by its name"),
+    "search catalog": _Answer(
+        "firkin does not search registries", "`firkin ls-tags NAME` lists the tags of a repository"),
     "list": _Answer(
         "firkin has several things to list",
         "`firkin images` lists images, `firkin ls IMAGE` the files of one, `firkin cache ls` a layer cache"),

@@ -19,7 +19,7 @@ from firkin.cli.command import Invocation
 from firkin.cli.options import Option
 from firkin.cli.requests import settings_of
 from firkin.cli.store import find_image, open_client, warn_plainly
-from firkin.errors import UsageError
+from firkin.errors import RegistryError, UsageError
 from firkin.images.copy.opening import Opener
 from firkin.images.copy.places import Place
 from firkin.linux.machine import this_platform
@@ -31,6 +31,8 @@ from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
 Side = Literal["src", "dest"]
+
+_MISSING = (401, 403, 404)  # what a registry answers that does not have a name
 
 
 def _of_side(side: Side, what: str) -> tuple[Option, ...]:
@@ -70,6 +72,7 @@ class Sides:
         self._stack = stack
         self._store: Store | None = None
         self._clients: dict[int, RegistryClient] = {}
+        self._asked: list[str] = []
         self.settings = settings
         self.warn: Callable[[str, str], None] = warn_plainly
 
@@ -89,6 +92,8 @@ class Sides:
         """Return the client of a side: the common one if nothing was said about the side."""
         common = self.settings.registry
         registry = common if side is None else side_settings(common, self._arguments, side, place, self._cwd)
+        if place.transport == "docker" and side != "dest":
+            self._asked.append(place.name)
         key = 0 if registry is common else 1 if side == "src" else 2
         if key not in self._clients:
             settings = self.settings._replace(registry=registry)
@@ -96,15 +101,32 @@ class Sides:
             self._clients[key] = self._stack.enter_context(client)
         return self._clients[key]
 
+    def in_the_store(self) -> str:
+        """Return the name, of those that a registry was asked for, that the store has; "" for none."""
+        from firkin.store.names import names_in
+
+        kept = names_in(self.settings.root)
+        return next((name for name in self._asked for tag in (name, f"{name}:latest") if tag in kept), "")
+
     def _path(self, path: str) -> str:
         return path if path == "-" else absolute(self._cwd, path)
 
 
 @contextmanager
 def open_sides(invocation: Invocation, cancel: Cancel) -> Iterator[Sides]:
-    """Yield the sides of an invocation; everything that was opened is closed in the end."""
+    """Yield the sides of an invocation; everything that was opened is closed in the end.
+
+    Who names an image of the store as `docker` has it, and not as this command, gets a hint.
+    """
     with ExitStack() as stack:
-        yield Sides(invocation, settings_of(invocation.arguments, invocation.ambient), cancel, stack)
+        sides = Sides(invocation, settings_of(invocation.arguments, invocation.ambient), cancel, stack)
+        try:
+            yield sides
+        except RegistryError as error:
+            missing = error.status in _MISSING or error.code in ("registry-missing", "registry-unreachable")
+            if missing and (name := sides.in_the_store()):
+                error.hints = (f"the store has this name: `store:{name}`", *error.hints)
+            raise
 
 
 def side_settings(

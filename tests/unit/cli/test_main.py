@@ -43,7 +43,7 @@ def test_help_lists_every_command():
 @pytest.mark.parametrize(("words", "code", "message", "hint"), [
     (("biuld", "."), 1, "error: unknown command: firkin biuld", "did you mean `build`?"),
     (("--verson",), 125, "error: unknown option `--verson`", "did you mean `--version`?"),
-    (("-t", "x", "."), 125, "error: unknown option `-t`", "`--help` lists the options"),
+    (("-t", "x", "."), 125, "error: unknown option `-t`", "--help` shows how it is used"),
     (("qqq",), 1, "error: unknown command: firkin qqq", "`firkin --help` lists the commands"),
     (("purne",), 1, "error: unknown command: firkin purne", "`firkin --help` lists the commands"),
     (("help", "biuld"), 1, "error: unknown command: firkin biuld", "did you mean `build`?"),

@@ -23,7 +23,7 @@ def run(invocation: Invocation) -> int:
     arguments, ambient = invocation
     words = arguments.operands
     if not words and not arguments.flag("all"):
-        raise UsageError("rm requires at least one argument")
+        raise UsageError("`firkin builds rm` needs a build, or `--all`")
     if words and arguments.flag("all"):
         raise UsageError("rm requires either --all or at least one argument")
     shelf = Shelf(settings_of(arguments, ambient).root)

@@ -60,7 +60,7 @@ def _text(record: BuildRecord, reasons: tuple[Reason, ...]) -> str:
     for reason in ran:
         lines += [_head(reason.step), f"    {safe(reason.texts[0])}"]
     if not reasons:
-        lines.append("nothing is recorded of its steps")
+        lines.append(f"it ended before its first step: `firkin builds logs {record.id}` prints its log")
     elif not ran:
         lines.append("every step came from the cache")
     else:
