@@ -34,17 +34,15 @@ def _spread(table: Mapping[str, _Answer]) -> dict[str, _Answer]:
 
 _NO_CONTAINERS = "it comes with containers, which firkin does not have yet"
 _NO_DAEMON = "firkin has no daemon"
-_RUN_IT = "another tool runs the image, e.g. `firkin save app:1 | docker load`, then `docker run app:1`"
+_RUN_IT = "another tool runs the image, e.g. `firkin save app:1 | podman load`, then `podman run app:1`"
 _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetches one"
 
 _ANSWERS = _spread({
     "run create start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "ps stop kill restart pause unpause rename update wait attach port stats top commit checkpoint init":
+    "ps stop kill restart pause unpause rename update wait attach port stats top rm commit checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
-    "rm": _Answer(_NO_CONTAINERS, "`firkin rmi NAME` removes an image"),
     "logs": _Answer(_NO_CONTAINERS, "`firkin builds logs` prints the log of a build"),
-    "cp mount unmount umount": _Answer(
-        _NO_CONTAINERS, "`firkin build -o DIR .` writes the files of a result to a directory"),
+    "cp mount unmount umount": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE PATH DIR` copies files of an image"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
     "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
@@ -57,8 +55,7 @@ _ANSWERS = _spread({
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
     "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
     "compose": _Answer(_NO_CONTAINERS, "`firkin build -t NAME DIR` builds the image of a service"),
-    "export flatten": _Answer(
-        _NO_CONTAINERS, "`firkin build -o type=tar,dest=rootfs.tar .` writes the files of a result"),
+    "export flatten": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE / -` writes the files of an image as a tar"),
     "search catalog": _Answer(
         "firkin does not search registries", "`firkin ls-tags NAME` lists the tags of a repository"),
     "list": _Answer(
