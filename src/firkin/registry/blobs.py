@@ -79,6 +79,27 @@ class Blobs:
                 raise
             return self._foreign_blob(descriptor, what, progress, error, begun)
 
+    def may_be_pulled(self, ref: Reference, digest: Digest) -> bool:
+        """Say whether a mirror or the registry has a blob: one HEAD for each that is asked."""
+        what = f"cannot look for a blob in `{ref.name}`"
+
+        def look(endpoint: Endpoint) -> bool:
+            response = self._session.call(
+                endpoint, "HEAD", endpoint.url(ref.repository, f"blobs/{digest}"), what=what,
+                repository=ref.repository, scopes=(repository_scope(ref.repository, "pull"),),
+                accept=(200, 404, *BROKEN_HEAD), retries=self._endpoints.retries(endpoint),
+            )
+            if response.status != 200 and endpoint.mirror and self._settings.mirror_fallback:
+                raise response_error(what, response)  # the next one is asked
+            return response.status == 200
+
+        try:
+            return self._endpoints.ask(ref.registry, what, look)
+        except RegistryError as error:
+            if not says_too_little(error):
+                raise
+            return False
+
     def has(self, ref: Reference, digest: Digest, *, push: bool) -> bool:
         """Say whether the registry itself (no mirror) has a blob; `push` requests the scope (and token) of a push."""
         key = (ref.registry, ref.repository, digest)

@@ -112,6 +112,10 @@ class RegistryClient:
         """
         return self._blobs.has(ref, digest, push=push)
 
+    def may_be_pulled(self, ref: Reference, digest: Digest) -> bool:
+        """Say whether a mirror or the registry has a blob; at most one HEAD for each. Raises RegistryError."""
+        return self._blobs.may_be_pulled(ref, digest)
+
     def list_tags(self, ref: Reference, *, mirrors: bool = False) -> tuple[str, ...]:
         """Return the tags of a repository, in the registry's order; of its first mirror that answers with `mirrors`.
 

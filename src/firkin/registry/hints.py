@@ -6,7 +6,7 @@ from firkin.hints import AnyHint, Hint
 
 _FOR_PUSHES: dict[str, str] = {
     "mirror": "is this the registry's host and port, and does it run?",
-    "mirror-hub": "a name without a host means Docker Hub; `HOST/NAME` is pushed to another registry. "
+    "mirror-hub": "a name without a host means Docker Hub; write `HOST/NAME` for another registry. "
     "`HTTPS_PROXY` names a proxy",
 }
 

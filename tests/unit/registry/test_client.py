@@ -711,6 +711,10 @@ def test_mirrors_answer_for_lists_and_manifests_when_asked_to(registry: FakeRegi
         assert client.list_tags(name, mirrors=True) == ("only-here",)
         assert client.find_manifest(ref(registry, "team/app:1"), mirrors=True) == MANIFEST  # the mirror lacks it
         assert client.find_manifest(ref(registry, "team/none:1"), mirrors=True) is None
+        mirror.add_blob("cache/team/only-here", BLOB)
+        assert client.may_be_pulled(ref(registry, "team/only-here:1"), LAYER.digest)
+        assert client.may_be_pulled(name, LAYER.digest)  # the mirror lacks it
+        assert not client.may_be_pulled(ref(registry, "team/none:1"), LAYER.digest)
         assert mirror.seen != []
 
 

@@ -42,8 +42,8 @@ class RegistrySource:
         return self._client.get_manifest(exact(self._name, item))
 
     def has(self, blob: Descriptor) -> bool:
-        """Say whether the registry has a blob: one HEAD."""
-        return self._client.has_blob(self._name, blob.digest)
+        """Say whether the registry, or a mirror, has a blob: one HEAD for each."""
+        return self._client.may_be_pulled(self._name, blob.digest)
 
     def open(self, blob: Descriptor) -> Chunks:
         """Open a blob; a broken connection is resumed."""
