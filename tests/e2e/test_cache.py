@@ -177,7 +177,7 @@ def test_misses_are_explained(machine: Machine, context: Path) -> None:
     (context / "app.txt").write_text("other\n")
     failed = one.run("build", "--require-cached", context, check=False)
     assert failed.returncode == 1
-    assert "`COPY app.txt /app/` is not cached: files that it copies changed" in failed.stderr
+    assert "`COPY app.txt /app/` is not cached: the content of `app.txt` changed" in failed.stderr
 
 
 VALUE = "value-of-an-argument"
