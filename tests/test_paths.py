@@ -102,13 +102,17 @@ PATHS = {
         "a directory that the user named; names in it are digests and fixed words",
         "DirectoryTarget.__enter__",
     ),
+    "images.copy.files_end": (
+        "a directory that the user named; names in it are digests and fixed words",
+        "size_of",
+    ),
     "images.copy.layout_end": (
         "a directory that the user named; names in it are digests and fixed words",
-        "LayoutTarget.__enter__ LayoutTarget._place_of LayoutTarget._read _size _held",
+        "LayoutTarget.__enter__ LayoutTarget._place_of",
     ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
-        "write_directory _held _kept_entries",
+        "write_directory held read_entries",
     ),
     "images.prune": (
         "the store's own names",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
-import tarfile
-from typing import Any, BinaryIO, Protocol, cast
+from collections.abc import Callable
+from typing import Any, BinaryIO, Protocol
 
 import msgspec
 
 from firkin.errors import ContextError
+from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
+from firkin.layer.tar import limit_hints
 from firkin.linux.beneath import Beneath
 from firkin.oci import codec, media
 from firkin.oci.config import ImageConfig, parse_config
@@ -32,6 +34,9 @@ class Files(Protocol):
     def open(self, name: str) -> BinaryIO | None:
         """Open a file from its start; return None if it does not exist."""
 
+    def close(self) -> None:
+        """Release them; files that are open stay usable."""
+
 
 class _Directory:
     def __init__(self, path: str) -> None:
@@ -49,34 +54,35 @@ class _Directory:
         os.close(fd)
         return None
 
-
-class _Tar:
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def open(self, name: str) -> BinaryIO | None:
-        # Each reader has its own handle: uploads read several layers at a time.
-        archive = tarfile.open(self._path)
-        try:
-            found = archive.extractfile(name)
-        except KeyError:
-            found = None
-        if found is None:
-            archive.close()
-        return cast("BinaryIO | None", found)
+    def close(self) -> None:
+        """Each file has its own handle."""
 
 
-def open_files(path: str) -> Files:
-    """Return the files of a tar or a directory; raises ContextError (`push-source`) when it cannot be read."""
+def open_directory(path: str) -> Files:
+    """Return the files of a directory."""
+    return _Directory(path)
+
+
+def open_files(
+    path: str,
+    scratch: Callable[[], str],
+    check: Callable[[], None] = lambda: None,
+    limits: UnpackLimits = UNPACK_LIMITS,
+) -> Files:
+    """Return the files of a tar or a directory; raises ContextError (`push-source`) when it cannot be read.
+
+    `scratch` returns a directory, which a compressed tar needs while it is open; `check` may raise to stop.
+    """
     if os.path.isdir(path):
-        return _Directory(path)
+        return open_directory(path)
+    from firkin.images.tar_files import TarFiles
+
     try:
-        with tarfile.open(path):
-            return _Tar(path)
-    except (OSError, tarfile.TarError) as error:
-        # Only the first line: the others tell of each compression.
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(":")
-        raise ContextError(f"cannot read {path}: {why.lower()}", code="push-source") from error
+        return TarFiles(path, scratch, limits, check)
+    except (OSError, ValueError) as error:
+        why = (getattr(error, "strerror", None) or str(error)).lower()
+        hints = limit_hints(error) if isinstance(error, ValueError) else ()
+        raise ContextError(f"cannot read {path}: {why}", code="push-source", hints=hints) from error
 
 
 def read_image(files: Files) -> tuple[Image, dict[Digest, str]]:

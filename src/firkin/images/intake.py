@@ -4,8 +4,6 @@ An archive on a pipe can be read only once, and the documents that say what its 
 is written to scratch space as it comes. Meanwhile its digest is computed, and that of its content if it is compressed.
 A file gets its place among the blobs only when `load.py` has verified everything; what is left in scratch space
 vanishes with the process.
-
-Names are only compared, never used as paths. Links in an archive lead from name to name.
 """
 
 from __future__ import annotations
@@ -13,8 +11,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import NamedTuple, Protocol
 
+from firkin.images.archive_names import MOST_FILES, ArchiveNames
 from firkin.layer.background import Background
 from firkin.layer.blob import measure_tar
 from firkin.layer.compress import MAGIC_BYTES, Format, detect_format, iter_decompressed
@@ -27,12 +27,8 @@ from firkin.store.blobs import BlobWriter
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
-MOST_FILES = 100_000
-"""Entries of one archive: a thousand images with a hundred layers each."""
-
 _CHUNK = 1 << 20
 _SMALL = 1 << 18
-_MOST_LINKS = 40
 
 Meter = Callable[[str, int], Callable[[int], None]]
 """Takes a file's name and size; returns a function that takes how many of its bytes were read so far."""
@@ -236,66 +232,25 @@ class TarParts:
 
     def __init__(self, intake: Intake, chunks: Iterable[bytes]) -> None:
         self._intake = intake
-        self._files: dict[str, Part] = {}
-        self._links: dict[str, str] = {}
+        self._names = ArchiveNames[Part](lambda one, two: one.digest == two.digest)
         entries = min(intake.limits.entries or MOST_FILES, MOST_FILES)
         limits = UnpackLimits(intake.limits.size_bytes, entries)
         try:
             with Background(iter_decompressed(chunks), depth=4) as ahead:
                 reader = TarReader(ahead, limits)
                 while (member := reader.next_member()) is not None:
-                    self._add(reader, member)
+                    self._names.add(member, partial(self._take, reader, member))
                 reader.drain()
         except BaseException:
             intake.close()
             raise
 
-    def _add(self, reader: TarReader, member: Member) -> None:
-        name = clean_name(member.name, strict=True)
-        if member.is_link:
-            self._link(name, clean_name(member.link, strict=True))
-        elif member.entry.kind == "symlink":
-            target = member.entry.target
-            place = target if target.startswith("/") else f"{name.rpartition('/')[0]}/{target}"
-            self._link(name, clean_name(place, strict=True))
-        elif member.entry.kind == "file":
-            if member.sparse is not None:
-                raise ValueError(f"`{name}` is a sparse file, which no image archive has")
-            part = self._intake.take(name, member.stored, map(bytes, reader.content()))
-            self._once(name, name not in self._links and self._files.get(name, part).digest == part.digest)
-            self._files[name] = part
-
-    def _link(self, name: str, target: str) -> None:
-        self._once(name, name not in self._files and self._links.get(name, target) == target)
-        self._links[name] = target
-
-    def _once(self, name: str, same: bool) -> None:
-        # Readers differ in which one they take.
-        if not same:
-            raise ValueError(f"`{name}` is in the archive twice, with different contents")
+    def _take(self, reader: TarReader, member: Member, name: str) -> Part:
+        return self._intake.take(name, member.stored, map(bytes, reader.content()))
 
     def find(self, name: str) -> Part | None:
         """Return a file by its name, links followed; None if there is none. Raises ValueError."""
-        name = clean_name(name, strict=True)
-        for _ in range(_MOST_LINKS):
-            part = self._files.get(name)
-            if part is not None:
-                return part
-            followed = self._followed(name)
-            if followed is None:
-                return None
-            name = followed
-        raise ValueError(f"`{name}` is a link that leads in a circle")
-
-    def _followed(self, name: str) -> str | None:
-        """Return the name that a link means: the name's own, or that of a directory above it."""
-        head, tail = name, ""
-        while head:
-            if head in self._links:
-                return f"{self._links[head]}{tail}"
-            head, slash, last = head.rpartition("/")
-            tail = f"{slash}{last}{tail}"
-        return None
+        return self._names.find(name)
 
     def close(self) -> None:
         """Drop every file that was not committed."""

@@ -73,7 +73,7 @@ def write_directory(packed: Sequence[Packed], source: BlobSource, dest: str, *, 
     entries = tuple(one.root for one in packed) if alone else _entries(packed)
     try:
         if not alone:
-            _kept_entries(f"{dest}/index.json", entries)  # fails before anything is written
+            read_entries(dest)  # fails before anything is written
         os.makedirs(f"{dest}/blobs/sha256", exist_ok=True)
         for descriptor, data in _blobs(packed):
             path = f"{dest}/blobs/{descriptor.digest.replace(':', '/')}"
@@ -85,8 +85,8 @@ def write_directory(packed: Sequence[Packed], source: BlobSource, dest: str, *, 
                 else:
                     copy_blob(source, descriptor, target)
         write_beside(f"{dest}/oci-layout", LAYOUT)
-        with _held(dest):
-            kept = () if alone else _kept_entries(f"{dest}/index.json", entries)
+        with held(dest):
+            kept = () if alone else _others(read_entries(dest), entries)
             write_beside(f"{dest}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
     except OSError as error:
         raise output_error(dest, error) from error
@@ -102,7 +102,7 @@ def _entries(packed: Sequence[Packed]) -> tuple[Descriptor, ...]:
 
 
 @contextmanager
-def _held(directory: str) -> Iterator[None]:
+def held(directory: str) -> Iterator[None]:
     """Lock out other processes that add to the layout: two at once would lose each other's entries."""
     import fcntl
 
@@ -117,21 +117,29 @@ def _held(directory: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _kept_entries(path: str, entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
-    if not os.path.exists(path):
-        return ()
+def read_entries(directory: str) -> tuple[Descriptor, ...]:
+    """Return what the layout in a directory lists, () if there is none. Raises UsageError for something else; OSError.
+    """
+    path = f"{directory}/index.json"
     try:
         with open(path, "rb") as file:
             document = parse_manifest(file.read(), media.OCI_INDEX, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
     except ValueError as error:
         raise UsageError(str(error), code="output", hints=("choose an empty directory",)) from error
     if not isinstance(document, Index):
         raise UsageError(f"{path} is not an index", code="output", hints=("choose an empty directory",))
+    return document.manifests
+
+
+def _others(listed: tuple[Descriptor, ...], entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+    """Return the entries that stay: those with other names, and unnamed ones of other images."""
     taken = {dict(entry.annotations).get(FULL_NAME, "") for entry in entries}
     digests = {entry.digest for entry in entries}
     return tuple(
         item
-        for item in document.manifests
+        for item in listed
         if not (
             dict(item.annotations).get(FULL_NAME, "") in taken
             and (dict(item.annotations).get(FULL_NAME) or item.digest in digests)

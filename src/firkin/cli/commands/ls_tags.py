@@ -72,6 +72,6 @@ def _tags(sides: Sides, place: Place) -> tuple[str, ...]:
         return sides.client(place).list_tags(place.reference, mirrors=True)
     from firkin.images.copy.docker_archive_end import DockerArchiveSource, tags_of
 
-    source = sides.opener(place).source(place)
-    assert isinstance(source, DockerArchiveSource)
-    return tags_of(source.listed())
+    with sides.opener(place).source(place) as source:
+        assert isinstance(source, DockerArchiveSource)
+        return tags_of(source.listed())

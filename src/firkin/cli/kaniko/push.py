@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
 from typing import BinaryIO
 
 import msgspec
 
 from firkin.ambient import Ambient, absolute
 from firkin.cli.kaniko.parse import Values
-from firkin.cli.kaniko.request import destination_of, executor_registry
+from firkin.cli.kaniko.request import destination_of, executor_registry, executor_root
 from firkin.errors import Cancelled, ContextError, UsageError
 from firkin.images.archive_reader import Files, open_files, read_image
 from firkin.images.push import Content
@@ -28,7 +30,22 @@ def push(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
     names = tuple(destination_of(text) for text in flags.many("destination"))
     if not names:
         raise UsageError("you must provide --destination")
-    files = open_files(absolute(ambient.cwd, flags.words[0]))
+    with ExitStack() as stack:
+        path = absolute(ambient.cwd, flags.words[0])
+        files = open_files(path, lambda: _scratch(stack, executor_root(flags, ambient)))
+        stack.callback(files.close)
+        _push(flags, ambient, log, names, files)
+    return 0
+
+
+def _scratch(stack: ExitStack, root: str) -> str:
+    """Return the scratch space of the executor's store, for as long as the stack is open."""
+    from firkin.store.store import Store
+
+    return stack.enter_context(Store(root, time.time)).layout.scratch
+
+
+def _push(flags: Values, ambient: Ambient, log: LogRenderer, names: tuple[Reference, ...], files: Files) -> None:
     try:
         image, places = read_image(files)
     except (ValueError, msgspec.MsgspecError) as error:
@@ -45,7 +62,6 @@ def push(flags: Values, ambient: Ambient, log: LogRenderer) -> int:
             client.repeat(settings.push_retries, work.run)
     finally:
         pools.close(Cancelled("the push has ended"))
-    return 0
 
 
 class _Layers:

@@ -7,22 +7,18 @@ Mirrors: containers/image directory.
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import BinaryIO
 
 from firkin.errors import UsageError
 from firkin.images.archive import output_error, output_file
-from firkin.images.archive_reader import open_files
-from firkin.images.copy.blobs import FileChunks
+from firkin.images.archive_reader import open_directory
 from firkin.images.copy.documents import read_document, read_small, reading
-from firkin.images.copy.ends import Chunks, Document, Outcome, Wanted
-from firkin.images.copy.layout_end import write_blob
+from firkin.images.copy.ends import Document
+from firkin.images.copy.files_end import FilesSource, FilesTarget
 from firkin.linux.beneath import Beneath
 from firkin.linux.files import write_beside
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import parse_manifest
 from firkin.oci.reference import Reference
-from firkin.tasks.cancel import Cancel
 
 _VERSION = b"Directory Transport Version: 1.1\n"
 
@@ -37,25 +33,18 @@ def _name(item: Descriptor) -> str:
     return value if algorithm == "sha256" else f"{algorithm}-{value}"
 
 
-class DirectorySource:
+class DirectorySource(FilesSource):
     """The image in a directory."""
 
-    reference: Reference | None = None
     whole = False
 
     def __init__(self, path: str) -> None:
-        self._what = path
         if not os.path.isdir(path):
             raise UsageError(f"{path} is no directory")
-        self._files = open_files(path)
+        super().__init__(path, open_directory(path))
 
     def __enter__(self) -> DirectorySource:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Each reader has its own handle."""
 
     def root(self) -> Document:
         """Return manifest.json. Raises ContextError when it is missing or damaged."""
@@ -70,35 +59,12 @@ class DirectorySource:
         with reading(self._what):
             return read_document(self._files.open, f"{_name(item)}.manifest.json", item)
 
-    def has(self, blob: Descriptor) -> bool:
-        """Say whether the directory has a file for the blob."""
-        file = self._open(blob)
-        if file is not None:
-            file.close()
-        return file is not None
-
-    def open(self, blob: Descriptor) -> Chunks:
-        """Open a blob. Raises UsageError if it is missing."""
-        file = self._open(blob)
-        if file is None:
-            raise UsageError(f"{self._what} lacks the blob {blob.digest}", code="copy-missing")
-        return FileChunks(file, blob, self._what)
-
-    def _open(self, blob: Descriptor) -> BinaryIO | None:
-        with reading(self._what):
-            return self._files.open(_name(blob))
+    def _place_of(self, blob: Descriptor) -> str:
+        return _name(blob)
 
 
-class DirectoryTarget:
+class DirectoryTarget(FilesTarget):
     """A directory that holds one image; an earlier one in it loses its manifest, its blobs stay."""
-
-    parallel = True
-    checks_layers = False
-    keeps_digest_names = False
-
-    def __init__(self, path: str, cancel: Cancel) -> None:
-        self._path = path
-        self._cancel = cancel
 
     def __enter__(self) -> DirectoryTarget:
         try:
@@ -111,22 +77,8 @@ class DirectoryTarget:
             raise output_error(self._path, error) from error
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Blobs that arrived stay, and are found when the copy is tried again."""
-
-    def complete(self, document: Document) -> bool:
-        """Blobs are looked for one by one, which costs little here."""
-        return False
-
-    def put_blob(self, wanted: Wanted) -> Outcome:
-        """Write a blob beside its place, then rename it."""
-        path = f"{self._path}/{_name(wanted.blob)}"
-        if os.path.isfile(path) and os.path.getsize(path) == wanted.blob.size:
-            return "exists"
-        write_blob(path, wanted, self._cancel)
-        return "pushed"
+    def _place_of(self, item: Descriptor) -> str:
+        return f"{self._path}/{_name(item)}"
 
     def put_document(self, document: Document) -> None:
         """Write a manifest of an index."""

@@ -6,17 +6,15 @@ made, for which every layer is read once before it is copied.
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from firkin.errors import UsageError
-from firkin.images.archive_reader import open_files
-from firkin.images.copy.blobs import FileChunks
+from firkin.images.archive_reader import Files
 from firkin.images.copy.documents import check_choice, read_document, read_small, reading
-from firkin.images.copy.ends import Chunks, Document
-from firkin.images.copy.layout_end import blob_path
+from firkin.images.copy.ends import Document
+from firkin.images.copy.files_end import FilesSource, blob_path
 from firkin.images.copy.places import Place
 from firkin.layer.compress import MAGIC_BYTES, detect_format
 from firkin.oci import codec, media
@@ -49,26 +47,19 @@ def _listed_shape() -> Any:
     return [Shape(Listed, Layers=TEXTS, RepoTags=TEXTS)]
 
 
-class DockerArchiveSource:
+class DockerArchiveSource(FilesSource):
     """One image of a docker archive; `path` is a tar, compressed or not, or a directory."""
 
-    reference: Reference | None = None
     whole = True
 
-    def __init__(self, place: Place, path: str, cancel: Cancel) -> None:
+    def __init__(self, place: Place, path: str, files: Files, cancel: Cancel) -> None:
+        super().__init__(path, files)
         self._place = place
-        self._what = path
-        self._files = open_files(path)
         self._cancel = cancel
         self._paths: dict[Digest, str] = {}
 
     def __enter__(self) -> DockerArchiveSource:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Each reader has its own handle."""
 
     def listed(self) -> list[Listed]:
         """Return the images of the archive. Raises ContextError when it is none."""
@@ -92,23 +83,8 @@ class DockerArchiveSource:
         """There are no indexes."""
         return None
 
-    def has(self, blob: Descriptor) -> bool:
-        """Say whether the archive has a file for the blob."""
-        file = self._open(blob)
-        if file is not None:
-            file.close()
-        return file is not None
-
-    def open(self, blob: Descriptor) -> Chunks:
-        """Open a blob. Raises UsageError if it is missing."""
-        file = self._open(blob)
-        if file is None:
-            raise UsageError(f"{self._what} lacks the blob {blob.digest}", code="copy-missing")
-        return FileChunks(file, blob, self._what)
-
-    def _open(self, blob: Descriptor) -> BinaryIO | None:
-        with reading(self._what):
-            return self._files.open(self._paths.get(blob.digest) or blob_path(blob))
+    def _place_of(self, blob: Descriptor) -> str:
+        return self._paths.get(blob.digest) or blob_path(blob)
 
     def _chosen(self, listed: list[Listed]) -> Listed:
         name = self._place.name

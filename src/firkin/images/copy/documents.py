@@ -19,11 +19,9 @@ OpenFile = Callable[[str], BinaryIO | None]
 @contextmanager
 def reading(what: str) -> Iterator[None]:
     """Turn a ValueError or OSError of the block into a ContextError about `what`."""
-    import tarfile
-
     try:
         yield
-    except (ValueError, OSError, EOFError, tarfile.TarError) as error:
+    except (ValueError, OSError, EOFError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ContextError(f"cannot read {what}: {why}", code="copy-source") from error
 

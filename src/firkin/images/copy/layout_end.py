@@ -7,20 +7,18 @@ that containerd and firkin write.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from collections.abc import Iterable
 
 import msgspec
 
 from firkin.errors import UsageError
 from firkin.images.archive import output_error, output_file
-from firkin.images.archive_reader import open_files
-from firkin.images.copy.blobs import BlobReader, FileChunks
+from firkin.images.archive_reader import Files
 from firkin.images.copy.documents import check_choice, read_document, read_small, reading
-from firkin.images.copy.ends import Chunks, Document, Outcome, Wanted
+from firkin.images.copy.ends import Document
+from firkin.images.copy.files_end import FilesSource, FilesTarget, blob_path, size_of
 from firkin.images.copy.places import Place
-from firkin.images.oci_layout import FULL_NAME, LAYOUT, REF_NAME
+from firkin.images.oci_layout import FULL_NAME, LAYOUT, REF_NAME, held, read_entries
 from firkin.linux.files import write_beside
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
@@ -29,29 +27,17 @@ from firkin.oci.reference import Reference, parse_reference
 from firkin.tasks.cancel import Cancel
 
 
-def blob_path(item: Descriptor) -> str:
-    """Return the path of a blob in a layout."""
-    return f"blobs/{item.digest.replace(':', '/')}"
-
-
-class LayoutSource:
+class LayoutSource(FilesSource):
     """One image of a layout; `path` is its directory or tar."""
 
-    reference: Reference | None = None
     whole = False
 
-    def __init__(self, place: Place, path: str) -> None:
+    def __init__(self, place: Place, path: str, files: Files) -> None:
+        super().__init__(path, files)
         self._place = place
-        self._what = path
-        self._files = open_files(path)
 
     def __enter__(self) -> LayoutSource:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Each reader has its own handle."""
 
     def entries(self) -> tuple[Descriptor, ...]:
         """Return what index.json lists. Raises ContextError when it is missing or damaged."""
@@ -91,51 +77,21 @@ class LayoutSource:
         with reading(self._what):
             return read_document(self._files.open, blob_path(item), item)
 
-    def has(self, blob: Descriptor) -> bool:
-        """Say whether the layout has a file for the blob."""
-        with reading(self._what):
-            file = self._files.open(blob_path(blob))
-        if file is not None:
-            file.close()
-        return file is not None
 
-    def open(self, blob: Descriptor) -> Chunks:
-        """Open a blob. Raises UsageError if it is missing."""
-        with reading(self._what):
-            file = self._files.open(blob_path(blob))
-        if file is None:
-            raise UsageError(f"{self._what} lacks the blob {blob.digest}", code="copy-missing")
-        return FileChunks(file, blob, self._what)
-
-
-class LayoutTarget:
+class LayoutTarget(FilesTarget):
     """A layout in a directory; its other images stay. index.json is replaced last."""
 
-    parallel = True
-    checks_layers = False
-    keeps_digest_names = False
-
     def __init__(self, place: Place, path: str, cancel: Cancel) -> None:
+        super().__init__(path, cancel)
         self._name = place.name
-        self._path = path
-        self._cancel = cancel
 
     def __enter__(self) -> LayoutTarget:
         try:
-            self._read()  # fails before anything is written
+            read_entries(self._path)  # fails before anything is written
             os.makedirs(f"{self._path}/blobs/sha256", exist_ok=True)
         except OSError as error:
             raise output_error(self._path, error) from error
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Blobs that arrived stay, and are found when the copy is tried again."""
-
-    def complete(self, document: Document) -> bool:
-        """Blobs are looked for one by one, which costs little here."""
-        return False
 
     def _place_of(self, item: Descriptor) -> str:
         path = f"{self._path}/{blob_path(item)}"
@@ -143,18 +99,10 @@ class LayoutTarget:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         return path
 
-    def put_blob(self, wanted: Wanted) -> Outcome:
-        """Write a blob beside its place, then rename it."""
-        path = self._place_of(wanted.blob)
-        if _size(path) == wanted.blob.size:
-            return "exists"
-        write_blob(path, wanted, self._cancel)
-        return "pushed"
-
     def put_document(self, document: Document) -> None:
         """Write a manifest among the blobs."""
         path = self._place_of(document.descriptor)
-        if _size(path) != len(document.raw):
+        if size_of(path) != len(document.raw):
             with output_file(path, None) as file:
                 file.write(document.raw)
 
@@ -164,32 +112,11 @@ class LayoutTarget:
         entries = named(root, self._name, tags)
         try:
             write_beside(f"{self._path}/oci-layout", LAYOUT)
-            with _held(self._path):
-                kept = _others(self._read(), entries)
+            with held(self._path):
+                kept = _others(read_entries(self._path), entries)
                 write_beside(f"{self._path}/index.json", encode_index(Index(media.OCI_INDEX, (*kept, *entries))).raw)
         except OSError as error:
             raise output_error(self._path, error) from error
-
-    def _read(self) -> tuple[Descriptor, ...]:
-        """Return what the layout lists; raises UsageError if something else is there."""
-        try:
-            with open(f"{self._path}/index.json", "rb") as file:
-                document = parse_manifest(file.read(), media.OCI_INDEX, f"{self._path}/index.json")
-        except (FileNotFoundError, NotADirectoryError):
-            return ()
-        except ValueError as error:
-            raise UsageError(str(error), code="output", hints=("choose an empty directory",)) from error
-        if not isinstance(document, Index):
-            raise UsageError(f"{self._path}/index.json is not an index", code="output",
-                             hints=("choose an empty directory",))  # fmt: skip
-        return document.manifests
-
-
-def write_blob(path: str, wanted: Wanted, cancel: Cancel) -> None:
-    """Write a blob to a file that appears when it is complete and verified."""
-    with BlobReader(wanted.open, wanted.blob.size, cancel, wanted.moved) as reader, output_file(path, None) as file:
-        while chunk := reader.read():
-            file.write(chunk)
 
 
 def named(root: Document, name: str, tags: Iterable[Reference]) -> tuple[Descriptor, ...]:
@@ -222,26 +149,3 @@ def _others(kept: tuple[Descriptor, ...], entries: tuple[Descriptor, ...]) -> tu
     # The full name is first: several images may have the same tag as their short one.
     taken = {names_of(item)[:1] or item.digest for item in entries}
     return tuple(item for item in kept if (names_of(item)[:1] or item.digest) not in taken)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except (FileNotFoundError, NotADirectoryError):
-        return -1
-
-
-@contextmanager
-def _held(directory: str) -> Iterator[None]:
-    """Lock out other processes that add to the layout: two at once would lose each other's entries."""
-    import fcntl
-
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass  # NFS cannot lock directories
-        yield
-    finally:
-        os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +18,9 @@ from firkin.oci.media import Compression
 from firkin.registry.client import RegistryClient
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
+
+if TYPE_CHECKING:
+    from firkin.images.archive_reader import Files
 
 
 class Opener(msgspec.Struct, frozen=True):
@@ -47,10 +51,15 @@ class Opener(msgspec.Struct, frozen=True):
         if place.transport == "docker-archive":
             from firkin.images.copy.docker_archive_end import DockerArchiveSource
 
-            return DockerArchiveSource(place, path, self.cancel)
+            return DockerArchiveSource(place, path, self._files(path), self.cancel)
         from firkin.images.copy.layout_end import LayoutSource
 
-        return LayoutSource(place, path)
+        return LayoutSource(place, path, self._files(path))
+
+    def _files(self, path: str) -> Files:
+        from firkin.images.archive_reader import open_files
+
+        return open_files(path, lambda: self.store().layout.scratch, self.cancel.check)
 
     def target(self, place: Place) -> Target:
         """Open where it goes. Raises UsageError."""

@@ -15,7 +15,8 @@ from firkin.hints import Hint
 from firkin.images.archive import ArchiveWriter, BlobSource, output_file, standard_output
 from firkin.images.copy.blobs import BlobReader
 from firkin.images.copy.ends import Document, Outcome, Wanted
-from firkin.images.copy.layout_end import blob_path, named
+from firkin.images.copy.files_end import blob_path
+from firkin.images.copy.layout_end import named
 from firkin.images.copy.places import Place
 from firkin.images.oci_layout import LAYOUT
 from firkin.oci import codec, media
