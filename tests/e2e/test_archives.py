@@ -22,6 +22,7 @@ from support.bases import ensure_base
 from support.dockerd import Docker, running_dockerd
 from support.image_archives import docker_files, layer_tar, tar_of
 from support.readers import tool
+from support.registry import Registry
 from support.web import serving_files
 
 from firkin.oci.digest import digest_of
@@ -328,3 +329,21 @@ def test_import_from_a_pipe_a_url_and_what_is_refused(fresh: Firkin) -> None:
     ):
         result = fresh.run(*words, check=False)
         assert result.returncode == 1 and told in result.stderr, result.stderr
+
+
+def test_what_was_loaded_uncompressed_is_compressed_for_a_registry(fresh: Firkin, registry: Registry) -> None:
+    repository = f"plain-{fresh.account.name}"
+    name = registry.reference(f"{repository}:1")
+    layer = layer_tar(file=b"x" * 200_000)
+    (fresh.place / "plain.tar").write_bytes(tar_of(docker_files(layer, names=(name,))))
+    fresh.run("load", "-i", fresh.place / "plain.tar")
+    for _ in range(2):
+        said = fresh.run("push", name)
+        raw = registry.get(f"{repository}/manifests/1")
+        assert f"digest: {digest_of(raw)} size" in said.stdout and said.stderr == ""
+    (listed,) = json.loads(raw)["layers"]
+    assert listed["mediaType"].endswith("gzip")
+    assert gzip.decompress(registry.get(f"{repository}/blobs/{listed['digest']}")) == layer
+    (document,) = json.loads(fresh.run("inspect", name).stdout)
+    assert document["RepoDigests"] == [f"{name.removesuffix(':1')}@{digest_of(raw)}"]
+    assert document["RootFS"]["Layers"] == [digest_of(layer)]

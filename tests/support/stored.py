@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import BinaryIO
 
 import msgspec
+import pytest
 
+from firkin.images.find import find_image
+from firkin.images.list import list_images
 from firkin.images.progress import Transfer
 from firkin.oci import media
 from firkin.oci.config import parse_config
 from firkin.oci.descriptor import Descriptor
-from firkin.oci.digest import digest_of
+from firkin.oci.digest import Digest, digest_of
 from firkin.oci.image import Image, Layer, assemble
 from firkin.oci.manifest import Index, encode_index
 from firkin.oci.reference import parse_reference
@@ -61,6 +65,22 @@ def keep_index(store: Store, name: str, *images: Image, platforms: bool = False)
     store.blobs.put(index.raw)
     store.images.tag(index.descriptor, (parse_reference(name),))
     return index
+
+
+def size_without_reading(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the size that a list of the store shows for its one image; no layer may be read for that."""
+    (image,) = find_image(store, name).images
+    opened: list[str] = []
+    real = store.blobs.open
+
+    def open_blob(digest: Digest) -> BinaryIO:
+        opened.append(digest)
+        return real(digest)
+
+    monkeypatch.setattr(store.blobs, "open", open_blob)
+    (listed,) = list_images(store, lambda digest, error: pytest.fail(str(error)))
+    assert set(opened) <= {image.config.digest, image.manifest.digest}
+    return listed.size_bytes
 
 
 class Heard:

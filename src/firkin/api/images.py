@@ -22,9 +22,9 @@ from firkin.api.keywords import optional
 from firkin.errors import Cancelled, UsageError
 from firkin.events import Event, Progress, Warned, in_words
 from firkin.images import list as listing
+from firkin.images.compressing import to_push
 from firkin.images.find import Found, find_image
 from firkin.images.names import read_reference, read_tag
-from firkin.images.outgoing import outgoing
 from firkin.images.progress import Transfer
 from firkin.images.pull import look_up, pull_image
 from firkin.images.push import push_image, targets_of
@@ -138,7 +138,7 @@ def push(
         targets = targets_of(found, image, references)
 
         def work() -> tuple[str, ...]:
-            content = outgoing(transfer.store, found)
+            content = to_push(transfer, found)
             pushed = [push_image(transfer, content, target, watch) for target in targets]
             return tuple(f"{item.name.name}:{item.name.tag}@{item.digest}" for item in pushed)
 

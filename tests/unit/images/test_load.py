@@ -25,11 +25,10 @@ from support.image_archives import (
     oci_image,
     tar_of,
 )
-from support.stored import drop, keep, keep_index
+from support.stored import drop, keep, keep_index, size_without_reading
 
 from firkin.errors import Cancelled, ContextError, FirkinError, UsageError
 from firkin.images.find import find_image
-from firkin.images.list import list_images
 from firkin.images.load import Front, Loaded, LoadRequest, load_directory, load_stream
 from firkin.images.names import read_tag
 from firkin.images.save import SaveRequest, save_images
@@ -484,28 +483,12 @@ def test_an_index_of_the_store_is_loaded_again(store: Store, tmp_path: Path) -> 
         assert loaded.digest == index.digest and len(loaded.platforms) == 2
 
 
-def listed_without_layers(store: Store, monkeypatch: pytest.MonkeyPatch) -> int:
-    """List the one image; return its size. No blob is read for that but its two documents."""
-    (image,) = find_image(store, "app:1").images
-    opened: list[str] = []
-    real = store.blobs.open
-
-    def open_blob(digest: Any) -> Any:
-        opened.append(digest)
-        return real(digest)
-
-    monkeypatch.setattr(store.blobs, "open", open_blob)
-    (listed,) = list_images(store, lambda digest, error: pytest.fail(str(error)))
-    assert set(opened) <= {image.config.digest, image.manifest.digest}
-    return listed.size_bytes
-
-
 @pytest.mark.parametrize("inner", COMPRESSIONS)
 def test_no_layer_is_read_again_to_list_what_was_loaded(
     store: Store, inner: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(store, tar_of(docker_files(*map(COMPRESSIONS[inner], (ONE, TWO)), tars=(ONE, TWO))))
-    assert listed_without_layers(store, monkeypatch) == 403_000
+    assert size_without_reading(store, "app:1", monkeypatch) == 403_000
 
 
 def test_no_layer_is_read_again_to_list_a_layout_that_was_loaded(
@@ -514,7 +497,7 @@ def test_no_layer_is_read_again_to_list_a_layout_that_was_loaded(
     config, manifest = oci_image(ONE, TWO)
     named = described(manifest, MANIFEST, annotations={"org.opencontainers.image.ref.name": "app:1"})
     load(store, tar_of(layout_files([named], ONE, TWO, config, manifest)))
-    assert listed_without_layers(store, monkeypatch) == 403_000
+    assert size_without_reading(store, "app:1", monkeypatch) == 403_000
 
 
 def test_a_layer_that_is_no_tar_is_loaded_and_has_no_size(store: Store) -> None:

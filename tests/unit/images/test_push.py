@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 
@@ -9,9 +10,11 @@ import msgspec
 import pytest
 from support.stored import Heard, keep, keep_index, moving
 
-from firkin.errors import Cancelled, RegistryError, StoreError, UsageError
+from firkin.errors import Cancelled, ContextError, RegistryError, StoreError, UsageError
 from firkin.hints import Hint
+from firkin.images.compressing import to_push
 from firkin.images.find import find_image
+from firkin.images.list import list_images
 from firkin.images.names import read_tag
 from firkin.images.outgoing import outgoing
 from firkin.images.push import push_image, tags_of, targets_of
@@ -223,3 +226,45 @@ def test_an_image_goes_where_its_name_says_or_where_it_is_told(store: Store) -> 
     with pytest.raises(UsageError, match="does not say where to push") as caught:
         targets_of(by_id, image.config.digest, ())
     assert caught.value.hints == (Hint.of("push-target", image=image.config.digest),)
+
+
+def test_plain_layers_are_compressed_before_a_push_and_only_once(store: Store, registry: FakeRegistry) -> None:
+    plain = keep(store, "app:1", "app:2", layers=(ONE, TWO))
+    with moving(store) as transfer:
+        content = to_push(transfer, find_image(store, "app:1"))
+        pushed = push_image(transfer, content, parse_reference(f"{registry.host}/app:1"), Heard())
+        for blob in (layer.descriptor.digest for layer in plain.layers):
+            os.unlink(store.blobs.path(blob))  # they are no longer needed
+        again = to_push(transfer, find_image(store, "app:2"))
+    assert again == content, "the second time nothing is compressed"
+    found = find_image(store, "app:1")
+    assert found.root.digest == pushed.digest != plain.manifest.digest and found.id == plain.config.digest
+    assert found.digests == (f"{registry.host}/app@{pushed.digest}",), "what is recorded is what was pushed"
+    assert registry.manifests["app", "1"][1] == store.blobs.read(pushed.digest)
+    for layer, data in zip(found.image.layers, (ONE, TWO), strict=True):
+        assert gzip.decompress(registry.blobs["app", layer.descriptor.digest]) == data
+        assert layer.descriptor.media_type == media.OCI_LAYER + "+gzip"
+    assert len(list_images(store, lambda digest, error: pytest.fail(str(error)), sizes=False)) == 1
+
+
+def test_an_image_that_a_registry_has_keeps_its_digest(store: Store, registry: FakeRegistry) -> None:
+    plain = keep(store, "app:1", layers=(ONE,))
+    store.images.tag(plain.manifest.descriptor, (parse_reference("r.io/app:1"),), pinned=True)
+    with moving(store) as transfer:
+        assert to_push(transfer, find_image(store, "app:1")) == outgoing(store, find_image(store, "app:1"))
+
+
+def test_what_an_index_lists_keeps_its_digest(store: Store) -> None:
+    index = keep_index(store, "multi:1", *(keep(store, layers=(ONE,), architecture=kind) for kind in ("amd64", "arm64")))
+    with moving(store) as transfer:
+        content = to_push(transfer, find_image(store, "multi:1"))
+    assert content == outgoing(store, find_image(store, "multi:1")) and content.root.digest == index.digest
+
+
+def test_a_damaged_plain_layer_is_not_compressed(store: Store) -> None:
+    plain = keep(store, "app:1", layers=(ONE,))
+    with open(store.blobs.path(plain.layers[0].descriptor.digest), "wb") as file:
+        file.write(ONE[:-1] + b"!")
+    with moving(store) as transfer, pytest.raises(ContextError, match="damaged"):
+        to_push(transfer, find_image(store, "app:1"))
+    assert find_image(store, "app:1").root.digest == plain.manifest.digest

@@ -11,8 +11,10 @@ from firkin.cli.several import each
 from firkin.cli.store import find_image, open_client, open_store, with_interrupts
 from firkin.cli.words import PUSH, LayerLines
 from firkin.errors import UsageError
+from firkin.images.compressing import to_push
+from firkin.images.find import Found
 from firkin.images.names import read_reference, read_tag
-from firkin.images.outgoing import Outgoing, outgoing
+from firkin.images.outgoing import Outgoing
 from firkin.images.progress import Transfer
 from firkin.images.push import push_image, tags_of, targets_of
 from firkin.linux.machine import this_platform
@@ -55,15 +57,16 @@ def run(invocation: Invocation) -> int:
             if repository is not None:
                 push.every_tag(repository, platform)
             else:
-                push.to(*_chosen(store, screen, source, references, platform))
+                found, targets = _chosen(store, screen, source, references)
+                push.to(found, platform, targets)
         return 0
 
     return with_interrupts(work)
 
 
 def _chosen(
-    store: Store, screen: Screen, source: str, references: tuple[Reference, ...], platform: Platform | None
-) -> tuple[Outgoing, tuple[Reference, ...]]:
+    store: Store, screen: Screen, source: str, references: tuple[Reference, ...]
+) -> tuple[Found, tuple[Reference, ...]]:
     try:
         found = find_image(store, source)
     except UsageError as error:
@@ -73,7 +76,7 @@ def _chosen(
     targets = targets_of(found, source, references)
     if not references and not read_reference(source, default_tag="").tag:
         screen.say("Using default tag: latest\n")
-    return outgoing(store, found, platform), targets
+    return found, targets
 
 
 def _explain_absent(error: UsageError, store: Store, screen: Screen, target: Reference) -> None:
@@ -94,8 +97,9 @@ class _Push:
         self._transfer = transfer
         self._screen = screen
 
-    def to(self, content: Outgoing, targets: Iterable[Reference]) -> None:
+    def to(self, found: Found, platform: Platform | None, targets: Iterable[Reference]) -> None:
         """Push one image to several names; what failed is raised at the end."""
+        content = self._content(found, platform)
 
         def one(target: Reference) -> None:
             self._begin(target)
@@ -109,8 +113,11 @@ class _Push:
         store = self._transfer.store
         names = tags_of(store, repository)
         self._begin(repository)
-        each(names, lambda name: self._push(outgoing(store, find_image(store, str(name)), platform), name))
+        each(names, lambda name: self._push(self._content(find_image(store, str(name)), platform), name))
         self._screen.result(f"{repository.name}\n", quietly=True)
+
+    def _content(self, found: Found, platform: Platform | None) -> Outgoing:
+        return to_push(self._transfer, found, platform, lambda: self._screen.line("compress", "compressing layers"))
 
     def _begin(self, target: Reference) -> None:
         self._screen.say(f"The push refers to repository [{target.name}]\n")

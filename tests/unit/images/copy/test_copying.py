@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from support.copies import AMD64, STATEMENT, Copier, index_of, publish
-from support.stored import keep, keep_index, make_image
+from support.stored import keep, keep_index, make_image, size_without_reading
 
 from firkin.errors import Cancelled, ContextError, RegistryError, UsageError
 from firkin.images.copy.plan import Selection
@@ -334,3 +334,11 @@ def test_blobs_with_other_digests_have_their_place(registry: FakeRegistry, copy:
     for place in ("oci:layout", "dir:directory", "oci-archive:o.tar"):
         copy(name, place)
         assert copy(place, "oci:again").digest == manifest.digest
+
+
+def test_no_layer_is_read_again_to_list_what_was_copied_to_the_store(
+    registry: FakeRegistry, store: Store, copy: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = publish(registry, "app", make_image(ONE, TWO), layers=(ONE, TWO))
+    copy(name, "store:app:1")
+    assert size_without_reading(store, "app:1", monkeypatch) == 3_030_000
