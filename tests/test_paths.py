@@ -112,7 +112,7 @@ PATHS = {
     ),
     "images.oci_layout": (
         "a place that the user named; names in it are digests",
-        "write_directory held read_entries",
+        "write_directory held",
     ),
     "images.prune": (
         "the store's own names",

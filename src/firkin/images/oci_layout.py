@@ -15,7 +15,7 @@ import msgspec
 from firkin.errors import UsageError
 from firkin.images.archive import ArchiveWriter, BlobSource, copy_blob, output_error, output_file
 from firkin.images.pack import Blob, Packed
-from firkin.linux.files import write_beside
+from firkin.linux.files import read_named, write_beside
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.manifest import Index, encode_index, parse_manifest
@@ -122,8 +122,7 @@ def read_entries(directory: str) -> tuple[Descriptor, ...]:
     """
     path = f"{directory}/index.json"
     try:
-        with open(path, "rb") as file:
-            document = parse_manifest(file.read(), media.OCI_INDEX, path)
+        document = parse_manifest(read_named(path), media.OCI_INDEX, path)
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except ValueError as error:

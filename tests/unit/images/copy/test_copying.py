@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 from support.copies import AMD64, STATEMENT, Copier, index_of, publish
 from support.stored import keep, keep_index, make_image, size_without_reading
 
-from firkin.errors import Cancelled, ContextError, RegistryError, UsageError
+from firkin.errors import Cancelled, ContextError, FirkinError, RegistryError, UsageError
 from firkin.images.copy.plan import Selection
 from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
@@ -258,6 +259,20 @@ def test_a_layout_keeps_its_other_images(registry: FakeRegistry, copy: Copier, t
     copy(names[1], "oci:layout:a")
     assert copy("oci:layout:a", "oci:elsewhere").digest == second.manifest.digest
     assert len(json.loads((tmp_path / "layout/index.json").read_text())["manifests"]) == 2
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.truncate(path, 1 << 40)], ids=["pipe", "endless"])
+def test_a_target_whose_list_is_no_document_is_refused_at_once(
+    registry: FakeRegistry, copy: Copier, tmp_path: Path, make: Callable[[str], None]
+) -> None:
+    path = tmp_path / "layout/index.json"
+    name = publish(registry, "app", make_image(ONE), layers=(ONE,))
+    copy(name, "oci:layout:a")
+    if make is os.mkfifo:
+        path.unlink()
+    make(str(path))
+    with pytest.raises(FirkinError, match="layout: "):
+        copy(name, "oci:layout:b")
 
 
 def test_a_damaged_blob_of_a_layout_goes_nowhere(registry: FakeRegistry, other: FakeRegistry, copy: Copier,
