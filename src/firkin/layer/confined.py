@@ -51,7 +51,9 @@ _APART = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | 
 _NEEDED = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27 | 1 << 31
 
 # Loaded by the server before the first layer; a build that unpacks nothing needs none of them.
-_NEEDED_IN_CHROOT = ("firkin.layer.blob", "firkin.layer.index", "firkin.layer.tar", "firkin.layer.unpack", "traceback")
+_NEEDED_IN_CHROOT = (
+    "firkin.layer.blob", "firkin.layer.index", "firkin.layer.tar", "firkin.layer.unpack", "hashlib", "traceback",
+)  # fmt: skip
 
 
 class Job(msgspec.Struct, frozen=True):
