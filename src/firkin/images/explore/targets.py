@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from firkin.errors import UsageError
 from firkin.hints import Hint
@@ -120,7 +121,11 @@ class DirectoryTarget:
             raise exists(f"{self._directory}/{path}")
         if stat.S_ISDIR(mode):
             return _names(self._folders, path)
-        os.rename(name, name, src_dir_fd=at, dst_dir_fd=there)
+        try:
+            os.rename(name, name, src_dir_fd=at, dst_dir_fd=there)
+        except PermissionError:
+            with _writable(at), _writable(there):
+                os.rename(name, name, src_dir_fd=at, dst_dir_fd=there)
         return []
 
     def _rename(self, path: str, at: int, there: int, name: str, mode: int) -> None:
@@ -163,6 +168,17 @@ class DirectoryTarget:
             if why := set_xattr(fd, attribute, value, name, escape=False):
                 self.skipped.append((name, why))
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+@contextmanager
+def _writable(folder: int) -> Iterator[None]:
+    """Let the owner of a directory change it for a moment, whatever its mode."""
+    mode = stat.S_IMODE(os.fstat(folder).st_mode)
+    os.chmod(".", mode | 0o300, dir_fd=folder)
+    try:
+        yield
+    finally:
+        os.chmod(".", mode, dir_fd=folder)
 
 
 def _names(folders: Folders, path: str) -> list[str]:
