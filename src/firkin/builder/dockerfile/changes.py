@@ -47,29 +47,7 @@ def apply_changes(runtime: RuntimeConfig, changes: Iterable[str], platform: Plat
 
 def _state(runtime: RuntimeConfig, builder: GraphBuilder, platform: Platform) -> StageState:
     """Return a stage that begins with the configuration; its steps lead nowhere."""
-    state = StageState(
-        name="",
-        platform=platform,
-        image_platform=platform,
-        step=builder.add(Scratch(), (), StepMeta("change", platform=platform)),
-        env={},
-        image_env=list(runtime.env),
-        history=[],
-        labels=dict(runtime.labels),
-        ports=dict.fromkeys(runtime.exposed_ports),
-        volumes=dict.fromkeys(runtime.volumes),
-        cmd=runtime.cmd,
-        entrypoint=runtime.entrypoint,
-        working_dir=runtime.working_dir,
-        user=runtime.user,
-        stop_signal=runtime.stop_signal,
-        args_escaped=runtime.args_escaped,
-        healthcheck=runtime.healthcheck,
-        on_build=list(runtime.on_build),
-        shell=runtime.shell,
-    )
-    for index, entry in enumerate(state.image_env):
-        name, _, value = entry.partition("=")
-        state.image_env_places.setdefault(name, index)
-        state.set_variable(name, value)
+    step = builder.add(Scratch(), (), StepMeta("change", platform=platform))
+    state = StageState.on(runtime, "", platform, platform, step)
+    state.take_image_variables()
     return state

@@ -177,34 +177,14 @@ class _Lowering:
             step = self.builder.add(Pull(image.origin, platform, image.layers), (), meta)
         else:
             step = self.builder.add(Scratch(), (), meta)
-        config, runtime = image.config, image.config.runtime
-        return StageState(
-            name=node.shown,
-            platform=platform,
-            image_platform=config.platform,
-            step=step,
-            env={},
-            image_env=list(runtime.env),
-            history=_fitting_history(config.history, len(image.layers)),
-            labels=dict(runtime.labels),
-            ports=dict.fromkeys(runtime.exposed_ports),
-            volumes=dict.fromkeys(runtime.volumes),
-            cmd=runtime.cmd,
-            entrypoint=runtime.entrypoint,
-            working_dir=runtime.working_dir,
-            user=runtime.user,
-            stop_signal=runtime.stop_signal,
-            args_escaped=runtime.args_escaped,
-            healthcheck=runtime.healthcheck,
-            on_build=list(runtime.on_build),
-            shell=runtime.shell,
-            author=config.author,
-            base_name=image.name,
-            base_digest=image.digest,
-            base_s=max(0, *(seconds_of(line.created) for line in config.history), seconds_of(config.created)),
-            number=1,
-            total=total,
-        )
+        config = image.config
+        state = StageState.on(config.runtime, node.shown, platform, config.platform, step)
+        state.history = _fitting_history(config.history, len(image.layers))
+        state.author = config.author
+        state.base_name, state.base_digest = image.name, image.digest
+        state.base_s = max(0, *(seconds_of(line.created) for line in config.history), seconds_of(config.created))
+        state.number, state.total = 1, total
+        return state
 
     def _named_state(
         self, name: str, named: NamedContext, platform: Platform, node: Node

@@ -200,6 +200,33 @@ class StageState(msgspec.Struct, eq=False):
     sources: tuple[FromSource | None, ...] = ()  # of the instruction being lowered
     image_env_places: dict[str, int] = msgspec.field(default_factory=dict)  # index of a name's first entry
 
+    @classmethod
+    def on(
+        cls, runtime: RuntimeConfig, name: str, platform: Platform, image_platform: Platform, step: StepId
+    ) -> StageState:
+        """Return a stage that begins with an image's settings; `step` makes its files."""
+        return cls(
+            name=name,
+            platform=platform,
+            image_platform=image_platform,
+            step=step,
+            env={},
+            image_env=list(runtime.env),
+            history=[],
+            labels=dict(runtime.labels),
+            ports=dict.fromkeys(runtime.exposed_ports),
+            volumes=dict.fromkeys(runtime.volumes),
+            cmd=runtime.cmd,
+            entrypoint=runtime.entrypoint,
+            working_dir=runtime.working_dir,
+            user=runtime.user,
+            stop_signal=runtime.stop_signal,
+            args_escaped=runtime.args_escaped,
+            healthcheck=runtime.healthcheck,
+            on_build=list(runtime.on_build),
+            shell=runtime.shell,
+        )
+
     def child(self) -> StageState:
         """Return the state that `FROM this-stage` starts with."""
         return StageState(
@@ -233,12 +260,16 @@ class StageState(msgspec.Struct, eq=False):
         """Apply the environment of the base image, before the first instruction of the stage."""
         if not any(entry.partition("=")[0] == "PATH" for entry in self.image_env):
             self.image_env.append(f"PATH={DEFAULT_PATH}")
+        self.take_image_variables()
+        if self.working_dir and not self.working_dir.startswith("/"):
+            self.working_dir = "/" + self.working_dir
+
+    def take_image_variables(self) -> None:
+        """Set the variables of the image for expansion and RUN."""
         for index, entry in enumerate(self.image_env):
             name, _, value = entry.partition("=")
             self.image_env_places.setdefault(name, index)
             self.set_variable(name, value)
-        if self.working_dir and not self.working_dir.startswith("/"):
-            self.working_dir = "/" + self.working_dir
 
     def set_variable(self, name: str, value: str) -> None:
         """Set a variable for expansion and RUN; the newest comes last."""
