@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from firkin.errors import RegistryError
-from firkin.layer.blob import measure_tar, read_tar
+from firkin.layer.blob import in_pieces, measure_tar, read_tar
 from firkin.layer.tar import limit_hints
 from firkin.oci.image import Layer
 from firkin.oci.reference import Reference
@@ -22,7 +22,6 @@ from firkin.store.partial import PartialBlob, open_partial
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
-_PIECE = 256 << 10
 _NOT_SATISFIABLE = 416
 
 
@@ -77,13 +76,11 @@ def _kept(
 ) -> Iterator[bytes]:
     """Pass a blob on in pieces, and write those to the partial blob that it does not hold yet."""
     done = 0
-    for chunk in chunks:
-        for at in range(0, len(chunk), _PIECE):
-            cancel.check()
-            piece = chunk[at : at + _PIECE] if len(chunk) > _PIECE else chunk
-            done += len(piece)
-            if done > partial.size:
-                partial.write(piece[len(piece) - (done - partial.size) :])
-            if moved is not None:
-                moved(done)
-            yield piece
+    for piece in in_pieces(chunks):
+        cancel.check()
+        done += len(piece)
+        if done > partial.size:
+            partial.write(piece[len(piece) - (done - partial.size) :])
+        if moved is not None:
+            moved(done)
+        yield piece

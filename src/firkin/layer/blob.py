@@ -22,7 +22,7 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import DiffID, finish, new_hasher
 from firkin.oci.media import Compression
 
-_PIECE = 256 << 10
+PIECE = 256 << 10
 T = TypeVar("T")
 
 
@@ -155,7 +155,7 @@ def verified_blob(
     size = 0
     small: list[bytes] = []
     held = 0
-    for chunk in _in_pieces(chunks):
+    for chunk in in_pieces(chunks):
         size += len(chunk)
         if size > descriptor.size:
             raise ValueError(f"the layer {descriptor.digest} is longer than its {descriptor.size} bytes")
@@ -182,14 +182,15 @@ def verified_blob(
         yield piece
 
 
-def _in_pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut large chunks: a fast connection delivers megabytes at once, and several pieces wait in each queue."""
+def in_pieces(chunks: Iterable[bytes], most: int = PIECE) -> Iterator[bytes]:
+    """Cut chunks of more than `most` bytes: a fast connection delivers megabytes at once, and several pieces wait in
+    each queue."""
     for chunk in chunks:
-        if len(chunk) <= _PIECE:
+        if len(chunk) <= most:
             yield chunk
         else:
-            for at in range(0, len(chunk), _PIECE):
-                yield chunk[at : at + _PIECE]
+            for at in range(0, len(chunk), most):
+                yield chunk[at : at + most]
 
 
 def _hashed(chunks: Iterable[bytes], hasher: object) -> Iterator[bytes]:

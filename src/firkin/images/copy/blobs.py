@@ -10,6 +10,7 @@ from typing import BinaryIO
 from firkin.errors import ContextError
 from firkin.images.copy.ends import Chunks, Moved
 from firkin.layer.background import Background
+from firkin.layer.blob import in_pieces
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import finish, new_hasher
 from firkin.tasks.cancel import Cancel
@@ -128,15 +129,5 @@ class BlobReader:
         if self._size <= _SMALL:
             self._pieces = iter(self._chunks)
             return
-        self._ahead = Background(_pieces(self._chunks), _AHEAD).__enter__()
+        self._ahead = Background(in_pieces(self._chunks, _PIECE), _AHEAD).__enter__()
         self._pieces = iter(self._ahead)
-
-
-def _pieces(chunks: Chunks) -> Iterator[bytes]:
-    """Cut large chunks, as several wait at a time."""
-    for chunk in chunks:
-        if len(chunk) <= _PIECE:
-            yield chunk
-        else:
-            for at in range(0, len(chunk), _PIECE):
-                yield chunk[at : at + _PIECE]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import BinaryIO
 
@@ -55,7 +56,7 @@ class FilesSource:
             return self._files.open(self._place_of(blob))
 
 
-class FilesTarget:
+class FilesTarget(ABC):
     """A directory that gets blobs as files. What arrived stays, and is found when the copy is tried again."""
 
     parallel = True
@@ -71,9 +72,9 @@ class FilesTarget:
     ) -> None:
         """Every file appeared when it was complete."""
 
+    @abstractmethod
     def _place_of(self, item: Descriptor) -> str:
         """Return the path of a blob's file; the directory that it is in exists."""
-        raise NotImplementedError
 
     def complete(self, document: Document) -> bool:
         """Blobs are looked for one by one, which costs little here."""
