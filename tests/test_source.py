@@ -36,6 +36,7 @@ ORDER = (
     ("sandbox",),
     ("backend",),
     ("images",),
+    ("containers",),
     ("builder.request",),
     ("builder.graph",),
     ("builder.dockerfile",),
@@ -110,6 +111,9 @@ PURE = (
     "sandbox.mounted_plan",
     "sandbox.operations",
     "sandbox.result",
+    "containers.config",
+    "containers.record",
+    "containers.lifecycle",
     "backend",
     "builder.cache.entry",
     "builder.history.explain",
@@ -340,9 +344,11 @@ def test_rooms_that_never_meet() -> None:
             whole = name.removeprefix("firkin.")
             target = room_of(whole)
             images = target == "images" and within(room, ("builder",)) and whole not in OF_IMAGES.get(room, ())
-            if (room, target) in BANNED or (room in ONLY and target not in ONLY[room]) or images:
+            meets = target == "containers" and within(room, ("builder", "worker"))
+            if (room, target) in BANNED or (room in ONLY and target not in ONLY[room]) or images or meets:
                 wrong.append(f"{module}:{line} imports {name}")
-            if within(whole, ("sandbox.init",)) and not within(module, ("sandbox.init",)):
+            alone = [program for program in ("sandbox.init", "containers.monitor") if within(whole, (program,))]
+            if alone and not within(module, ("sandbox.init", "containers.monitor")):
                 wrong.append(f"{module}:{line} imports the stand-alone program")
     assert not wrong, "\n".join(wrong)
 

@@ -7,7 +7,7 @@ ends (`exit_code`), what to do (`hints`), where it is (`span`) and which argumen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from firkin.hints import AnyHint, Hint, Texts, hint_text, hint_texts
 from firkin.text import hide_passwords
@@ -83,6 +83,32 @@ class UsageError(FirkinError):
 
 class ImageNotFound(UsageError):
     """No image of the store has this name, id or digest. The client of the Python API raises it (`firkin.connect`)."""
+
+
+ContainerFault = Literal["invalid", "missing", "forbidden", "conflict", "failed", "unsupported"]
+
+
+class ContainerError(FirkinError):
+    """A container or volume cannot do what it was told.
+
+    `kind` is what a front makes an exit code or status of: `invalid` is a wrong request (400), `missing` an object
+    that does not exist (404), `conflict` a state that forbids it (409), `failed` anything else (500). For a command
+    that could not be started, `exit_code` is 125, 126 or 127, as of `docker run`.
+    """
+
+    default_code = "container"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ContainerFault,
+        code: str | None = None,
+        exit_code: int | None = None,
+        hints: tuple[AnyHint, ...] = (),
+    ) -> None:
+        super().__init__(message, code=code, exit_code=exit_code, hints=hints)
+        self.kind = kind
 
 
 class HostError(FirkinError):
