@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.accounts import Firkin, account, make_firkin, remove_with_subordinate_ids
+from support.containers import make_box, remove_containers
 from support.marks import ROOT_AND_USER
 from support.places import REPOSITORY
 from support.registry import Registry, running_registry
@@ -154,3 +155,19 @@ def shared_firkin(request: pytest.FixtureRequest, scratch_root: Path, registry: 
     place.chmod(0o755)
     yield make_firkin(request.param, place / "firkin", registry.url)
     remove_with_subordinate_ids(place)
+
+
+@pytest.fixture
+def box(firkin: Firkin) -> Iterator[Firkin]:
+    """The same with busybox in the store as `box:1`; removes its containers in the end."""
+    make_box(firkin)
+    yield firkin
+    remove_containers(firkin)
+
+
+@pytest.fixture(scope="module")
+def shared_box(shared_firkin: Firkin) -> Iterator[Firkin]:
+    """The same with one store for all tests of a module."""
+    make_box(shared_firkin)
+    yield shared_firkin
+    remove_containers(shared_firkin)
