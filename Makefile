@@ -21,7 +21,7 @@ PYTEST_ARGS ?=
 VENV_PACKAGES := python3-venv
 DEMO_PACKAGES := busybox-static
 TEST_PACKAGES := $(DEMO_PACKAGES) uidmap docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
-	openssh-client openssh-server acl libcap2-bin attr iproute2 gcc libc6-dev git openssl zsh fish docker.io podman
+	openssh-client openssh-server acl libcap2-bin attr iproute2 gcc libc6-dev git openssl zsh fish docker.io podman tmux
 
 .PHONY: demo image test lint types unit e2e conformance bench venv test-packages clean help
 

@@ -49,6 +49,7 @@ BASES = {
         Base("python", ("library/python:3.11", "library/python:3.11-slim"), ("python3",), cmd=("python3",)),
         Base("php", ("library/php:8.2", "library/php:8.2-cli"), ("php8.2-cli",), cmd=("php", "-a")),
         Base("ruby", ("library/ruby:3.1", "library/ruby:3.1-slim"), ("ruby",), cmd=("irb",)),
+        Base("postgres", ("library/postgres:15",), ("postgresql-15",)),
         Base("gcc", ("library/gcc:12", "library/gcc:12-bookworm"), ("gcc", "libc6-dev", "make")),
         # Contents of the executor image for arm64, on a machine of another architecture.
         Base("gcc-for-arm64", ("library/gcc:12",),
