@@ -23,11 +23,11 @@ DEMO_PACKAGES := busybox-static
 TEST_PACKAGES := $(DEMO_PACKAGES) uidmap docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
 	openssh-client openssh-server acl libcap2-bin attr iproute2 gcc libc6-dev git openssl zsh fish docker.io podman tmux
 
-.PHONY: demo image test lint types unit e2e conformance bench venv test-packages clean help
+.PHONY: demo image test lint types unit e2e conformance bench torture venv test-packages clean help
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3; \
-	echo 'other targets: venv image lint types unit e2e conformance (CASE=GLOB) bench clean'
+	echo 'other targets: venv image lint types unit e2e conformance (CASE=GLOB) bench torture clean'
 
 venv: $(STAMP)
 
@@ -77,6 +77,10 @@ e2e: $(STAMP) test-packages
 
 conformance: $(STAMP) test-packages
 	@PYTHONPATH=tests $(BIN)/python -m support.corpus --case '$(CASE)' --jobs $(JOBS) $(ARGS)
+
+# Kill fronts, monitors and first processes at 200 random moments, as root and as a user: half an hour.
+torture: $(STAMP) test-packages
+	FIRKIN_TORTURE_ROUNDS=200 $(BIN)/pytest tests/e2e/test_torture.py -s $(PYTEST_ARGS)
 
 bench: $(STAMP) test-packages
 	@PYTHONPATH=tests $(BIN)/python bench/run.py $(WORKLOAD) $(ARGS)
