@@ -87,6 +87,23 @@ class Device(Document, frozen=True):
     cgroup_permissions: str = "rwm"
 
 
+class WeightDevice(Document, frozen=True):
+    """The share of one block device."""
+
+    path: str
+    weight: int
+
+
+class ThrottleDevice(Document, frozen=True):
+    """The rate of one block device: bytes or operations in a second."""
+
+    path: str
+    rate: int
+
+
+_Rates = tuple[ThrottleDevice, ...] | None
+
+
 class DeviceRequest(Document, frozen=True):
     """What `--gpus` asks for."""
 
@@ -202,6 +219,11 @@ class HostConfig(Document, frozen=True):
     nano_cpus: int = 0
     cgroup_parent: str = ""
     blkio_weight: int = 0
+    blkio_weight_device: tuple[WeightDevice, ...] | None = None
+    blkio_device_read_bps: _Rates = None
+    blkio_device_write_bps: _Rates = None
+    blkio_device_read_iops: _Rates = msgspec.field(default=None, name="BlkioDeviceReadIOps")
+    blkio_device_write_iops: _Rates = msgspec.field(default=None, name="BlkioDeviceWriteIOps")
     cpu_period: int = 0  # microseconds
     cpu_quota: int = 0
     cpu_realtime_period: int = 0
@@ -219,6 +241,8 @@ class HostConfig(Document, frozen=True):
     ulimits: tuple[Ulimit, ...] | None = None
     cpu_count: int = 0
     cpu_percent: int = 0
+    io_maximum_iops: int = msgspec.field(default=0, name="IOMaximumIOps")
+    io_maximum_bandwidth: int = msgspec.field(default=0, name="IOMaximumBandwidth")
     mounts: tuple[Mount, ...] | None = None
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None
