@@ -114,6 +114,8 @@ PURE = (
     "containers.config",
     "containers.record",
     "containers.lifecycle",
+    "containers.limits.plan",
+    "containers.limits.values",
     "containers.merge",
     "containers.checks",
     "containers.signals",
@@ -134,6 +136,11 @@ PURE = (
 PURE_MAY_NAME = {
     ("backend", "firkin.linux.enter"): "NamespacePlan",
     ("backend", "firkin.linux.probe"): "HostFacts and what it is made of",
+    ("containers.limits.plan", "firkin.containers.limits.facts"): "CgroupFacts",
+    ("containers.limits.values", "firkin.containers.limits.facts"): "CgroupFacts",
+    ("containers.limits.plan", "firkin.containers.limits.scope"): "ScopeRequest",
+    ("containers.limits.plan", "firkin.containers.limits.devices"): "DeviceFacts",
+    ("containers.limits.values", "firkin.containers.limits.devices"): "DeviceFacts",
 }
 IMPURE_MODULES = {
     "ctypes",
@@ -179,6 +186,7 @@ STANDALONE = {
     "sandbox.init.supervisor": {"__future__", "os", "sys", "_socket"},
     "sandbox.init.main": {"__future__", "os", "ctypes", "_signal", "_socket"},
     "linux.sparse": {"__future__", "os"},
+    "linux.cgroups": {"__future__", "os", "select"},
     "sandbox.init.carry": {"__future__", "os"},
     # The last two for an ssh agent on another file system only.
     "sandbox.init.emulated_mounts": {"__future__", "os", "_socket", "select"},
@@ -215,6 +223,7 @@ FRONT_WORDS = {
     ("builder.dockerfile", "--[a-z]+"): "flags of instructions",
     ("builder.graph", "--[a-z]+"): "flags of instructions",
     ("builder.cache.entry", "firkin cache"): "a comment in history, the same whoever builds",
+    ("containers.limits", "--privileged|firkin container"): "an option of docker run; the description of a scope",
     ("images.archive_reader", "firkin push"): "only the executor reads archives, and it has no command for this",
     ("builder.history", "--no-cache"): "the flag of the build that is explained, as in a step's output",
     ("images.joining", "--amend"): "docker's words, which scripts look for",

@@ -86,6 +86,8 @@ Kind = Literal[
     # the end of a warning
     "host-more-ids",
     "isolation-for-credentials",
+    # containers
+    "limits-warn",
     # firkin itself
     "bug",
     # what an error is about: put before the message

@@ -92,6 +92,7 @@ API: Texts = {
     "host-more-ids": "the command `firkin info` says how to get more ids",
     "isolation-for-credentials": '`isolation="chroot"`, or in Kubernetes `automountServiceAccountToken: false`, keeps '
     "it from them",
+    "limits-warn": '`limits="warn"` goes on without it',
     "bug": "this is a fault of firkin; please report it, with the `traceback` of this error",
     "option-build-context": '`build_contexts["{name}"]`',
     "option-platform": "invalid `platform`",

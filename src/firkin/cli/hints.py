@@ -76,6 +76,7 @@ COMMAND_LINE: Texts = {
     "host-more-ids": "`firkin info` says how to get more ids",
     "isolation-for-credentials": "`--isolation=chroot`, or in Kubernetes `automountServiceAccountToken: false`, keeps "
     "it from them",
+    "limits-warn": "`--limits=warn` goes on without it",
     "bug": "this is a fault of firkin; please report it, with what `--debug` shows",
     "option-build-context": "--build-context {name}",
     "option-platform": "invalid --platform",
