@@ -170,7 +170,11 @@ PATHS = {
     "rootfs.overlay": (
         "scratch space; the upper directory after all processes of the command have ended, by names that "
         "were looked at",
-        "OverlayRoot.seal OverlayRootfs.open drop_stubs _copy_attributes",
+        "OverlayRoot.seal OverlayRootfs.open drop_stubs",
+    ),
+    "store.journal": (
+        "the journal of the store, by fixed names",
+        "write_line _open_locked",
     ),
     "sandbox.init.carry": (
         "given a name in /proc/self/fd",
@@ -346,7 +350,7 @@ PATHS = {
     ),
     "store.references": (
         "the store's own names, and hashes of others",
-        "_of_processes release registered",
+        "_of_processes drop registered _is_lost",
     ),
     "store.trees": (
         "named by keys and chain ids",

@@ -157,6 +157,20 @@ def iter_statuses(path: str) -> Iterator[os.stat_result]:
                 os.close(fd)
 
 
+def copy_attributes(source: str, target: str) -> None:
+    """Give a directory the owner, mode and times of another. An owner that has no id here stays as it is.
+
+    Overlayfs shows those of the upper directory as those of `/`. Raises OSError.
+    """
+    info = os.stat(source)
+    try:
+        os.chown(target, info.st_uid, info.st_gid)
+    except OSError:
+        pass  # the owner has no id in this user namespace
+    os.chmod(target, info.st_mode & 0o7777)
+    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+
 def remove_tree(path: str, *, dir_fd: int | None = None) -> None:
     """Remove a file, or a directory with everything beneath it, however deep; does nothing if it is missing.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import HostError, StoreError
 from firkin.linux import mounts
-from firkin.linux.folders import remove_tree
+from firkin.linux.folders import copy_attributes, remove_tree
 from firkin.linux.mounts import Overlay
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class OverlayRootfs:
             for path in (root.upper, f"{scratch}/work", root.scratch):
                 os.mkdir(path, 0o755)
             if lowers:
-                _copy_attributes(lowers[0], root.upper)
+                copy_attributes(lowers[0], root.upper)
             yield root
         finally:
             remove_tree(scratch)
@@ -95,14 +95,3 @@ def drop_stubs(upper: str, paths: Iterable[str], lent: Iterable[str] = ()) -> No
         except OSError:
             continue  # it is not empty
         os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
-
-
-def _copy_attributes(source: str, target: str) -> None:
-    # Overlayfs shows the owner, mode and times of the upper directory as those of `/`.
-    info = os.stat(source)
-    try:
-        os.chown(target, info.st_uid, info.st_gid)
-    except OSError:
-        pass  # the owner has no id in this user namespace
-    os.chmod(target, info.st_mode & 0o7777)
-    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))

@@ -59,7 +59,7 @@ from firkin.store.leftovers import (
 )
 from firkin.store.pruned import KEPT, NEEDED, RECENT, WANTED, Freed, Pruned, Tally
 from firkin.store.records import USE_PRECISION_S
-from firkin.store.references import IMAGE, Held, held, held_since
+from firkin.store.references import IMAGE, Held, held, held_since, registered_trees
 from firkin.store.store import Store
 from firkin.store.usage import disk_size
 
@@ -235,10 +235,14 @@ def _layers(store: Store, limit: float, chosen: list[Candidate], dry: bool) -> l
 
 
 def _remove_layers(store: Store, limit: float, chosen: list[Freed]) -> list[Freed]:
+    """Remove a batch. Registered references are read again while nobody can add one (references.keep)."""
     trash: list[str] = []
     really: list[Freed] = []
-    with store.records.transaction() as connection:
+    with store.images.held(), store.records.transaction() as connection:
+        kept = registered_trees(store)
         for item in chosen:
+            if item.name in kept:
+                continue
             if item.kind == "record":
                 if _forget(connection, item.name, limit):
                     really.append(item)

@@ -320,8 +320,11 @@ def locked(path: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_atomically(path: str, data: bytes, scratch: str) -> None:
-    """Write a small file completely or not at all: temporary file, fsync, rename."""
+def write_atomically(path: str, data: bytes, scratch: str, *, sync: bool = True) -> None:
+    """Write a small file completely or not at all: temporary file, fsync, rename.
+
+    Without `sync` it may be empty after a power failure.
+    """
     temporary = f"{scratch}/.{os.path.basename(path)}-{_token()}"
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
@@ -330,7 +333,8 @@ def write_atomically(path: str, data: bytes, scratch: str) -> None:
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
+            if sync:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterator
 from firkin.linux.folders import remove_tree
 from firkin.oci.digest import Digest
 from firkin.store.pruned import HELD, RECENT, Freed, Tally
+from firkin.store.references import registered_trees
 from firkin.store.store import Store
 from firkin.store.usage import disk_size
 
@@ -98,9 +99,11 @@ def remove_orphan_trees(store: Store, limit: float, held: Container[str], dry: b
 
 def _remove_orphan_tree(store: Store, name: str) -> bool:
     place = store.layout.scratch_path("gone")
-    with store.records.transaction() as connection:
+    with store.images.held(), store.records.transaction() as connection:
         if connection.execute("SELECT 1 FROM trees WHERE id = ?", (name,)).fetchone():
             return False  # a build used it meanwhile
+        if name in registered_trees(store):
+            return False  # a container does
         try:
             os.rename(f"{store.layout.trees}/{name}", place)
         except FileNotFoundError:

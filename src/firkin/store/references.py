@@ -16,9 +16,10 @@ just used, or has removed them already; in the last case `register` raises an er
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -29,8 +30,10 @@ from firkin.oci import media
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, framed_hash
 from firkin.oci.manifest import Index, parse_manifest
-from firkin.store.layout import locked, store_error, write_atomically
-from firkin.store.store import Store
+from firkin.store.layout import StoreLayout, locked, store_error, write_atomically
+
+if TYPE_CHECKING:
+    from firkin.store.store import Store
 
 IMAGE, PROCESS = "image", "process"
 _LONGEST_KIND = 64
@@ -135,13 +138,8 @@ def register(store: Store, reference: StoreReference) -> None:
     Raises StoreError, and keeps nothing, when something that it names is not in the store (any more). Raises ValueError
     for a kind that cannot be printed, or that is an image's or a process's.
     """
-    _check_kind(reference.kind)
     store.layout.ensure_directories()
-    with locked(store.layout.images_lock):
-        try:
-            write_atomically(_path(store, reference.kind, reference.name), _encode(reference), store.layout.scratch)
-        except OSError as error:
-            raise store_error("cannot write a reference", error) from error
+    keep(store.layout, reference, store.layout.scratch)
     store.records.use_trees(reference.trees)
     gone = [tree for tree in reference.trees if not store.trees.has(tree)]
     for blob in reference.blobs:
@@ -158,8 +156,34 @@ def register(store: Store, reference: StoreReference) -> None:
 
 def release(store: Store, kind: str, name: str) -> None:
     """Remove a reference; what it named may be removed from now on, unless others need it."""
-    with locked(store.layout.images_lock), suppress(FileNotFoundError):
-        os.unlink(_path(store, kind, name))
+    drop(store.layout, kind, name)
+
+
+def keep(layout: StoreLayout, reference: StoreReference, scratch: str, *, sync: bool = True) -> None:
+    """Keep a reference without a look at what it names; the store need not be open.
+
+    The caller then looks whether it is there: a collector removes trees only while it holds the lock that this takes,
+    after it has read all references under it. `scratch` is a directory of the store's file system. Without `sync` the
+    reference may be lost in a power failure. Raises StoreError, and ValueError as `register` does.
+    """
+    _check_kind(reference.kind)
+    path = _path(layout, reference.kind, reference.name)
+    with locked(layout.images_lock):
+        try:
+            write_atomically(path, _encode(reference), scratch, sync=sync)
+        except OSError as error:
+            raise store_error("cannot write a reference", error) from error
+
+
+def drop(layout: StoreLayout, kind: str, name: str) -> None:
+    """Remove a reference as `release` does; the store need not be open."""
+    with locked(layout.images_lock), suppress(FileNotFoundError):
+        os.unlink(_path(layout, kind, name))
+
+
+def registered_trees(store: Store) -> set[str]:
+    """Return the trees that registered references name. Raises StoreError."""
+    return {tree for reference in registered(store) for tree in reference.trees}
 
 
 def registered(store: Store) -> Iterator[StoreReference]:
@@ -169,14 +193,23 @@ def registered(store: Store) -> Iterator[StoreReference]:
         try:
             reference = _read(path)
         except (OSError, ValueError, RecursionError) as error:
-            if not os.path.lexists(path):
-                continue  # it was just released
+            if _is_lost(path):
+                continue
             raise StoreError(
                 f"a reference to layers cannot be read: {error}",
                 code="store-reference",
                 hints=(f"nothing is removed meanwhile; if nobody needs it, remove {path}",),
             ) from error
         yield reference
+
+
+def _is_lost(path: str) -> bool:
+    """Say whether a reference was just released, or written without `sync` before a power failure."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
 
 
 def _read(path: str) -> StoreReference:
@@ -191,8 +224,8 @@ def _check_kind(kind: str) -> None:
         raise ValueError(f"`{repr(kind)[1:-1]}` is not the kind of a registered reference")
 
 
-def _path(store: Store, kind: str, name: str) -> str:
-    return f"{store.layout.references}/{framed_hash((kind.encode(), name.encode()))}"
+def _path(layout: StoreLayout, kind: str, name: str) -> str:
+    return f"{layout.references}/{framed_hash((kind.encode(), name.encode()))}"
 
 
 def _encode(reference: StoreReference) -> bytes:

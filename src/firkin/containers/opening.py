@@ -1,0 +1,25 @@
+"""Opens an engine as fronts use it: one that mends what deaths left of containers. Does I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firkin.containers.engine import Engine
+
+if TYPE_CHECKING:
+    from firkin.containers.merge import Defaults
+    from firkin.containers.record import State
+    from firkin.layer.limits import UnpackLimits
+
+
+def open_engine(
+    root: str, *, runtime: str = "", defaults: Defaults | None = None, limits: UnpackLimits | None = None
+) -> Engine:
+    """Return the engine of the store at `root`; arguments as of Engine."""
+    return Engine(root, runtime=runtime, defaults=defaults, limits=limits, mend=_mend)
+
+
+def _mend(engine: Engine, id: str) -> State | None:
+    from firkin.containers.mending import mend  # most commands meet no container that needs it
+
+    return mend(engine, id)

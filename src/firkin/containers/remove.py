@@ -1,0 +1,78 @@
+"""Removes containers. Does I/O. Mirrors: moby daemon.ContainerRm, cleanupContainer.
+
+A container that is being removed says so, loses its name, is renamed to `gone-ID`, and is deleted with what it holds
+elsewhere. Each step can be the last one of a process: the next command goes on with it (containers/leftovers.py).
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+import msgspec
+
+from firkin.containers.engine import Engine
+from firkin.containers.home import missing
+from firkin.containers.leftovers import GONE, VOLUMES_TOO, discard, sweep
+from firkin.containers.lifecycle import answer, status_of
+from firkin.containers.record import Record, State
+from firkin.errors import ContainerError
+
+
+def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = False) -> str:
+    """Remove the container that a name or id means, and return its id. `volumes`: its anonymous volumes, too.
+
+    Raises ContainerError: `missing`; `conflict` for one that runs (without `force`) or is being removed already.
+    """
+    home = engine.home
+    record = home.find(text)
+    state = home.state(record.id)
+    if state.removing:
+        raise _in_progress(record)
+    sweep(engine)
+    _check(record, state, force)
+    with home.locked(record.id):
+        record, state = home.record(record.id), home.state(record.id)
+        _check(record, state, force=False)
+        finish_removal(engine, record.id, volumes=volumes)
+    return record.id
+
+
+def finish_removal(engine: Engine, id: str, *, volumes: bool = False) -> None:
+    """Remove a container that does not run, or go on with that; by whoever holds its lock. Raises ContainerError."""
+    home = engine.home
+    place, gone = home.directory(id), f"{home.containers}/{GONE}{id}"
+    if volumes:
+        with suppress(FileExistsError):
+            os.close(os.open(f"{place}/{VOLUMES_TOO}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    state = home.written_state(id)
+    if state is None:
+        raise missing(id)
+    if not state.removing:
+        home.write_state(id, msgspec.structs.replace(state, removing=True))
+    with home.all_locked():
+        os.rename(place, gone)
+    discard(engine, gone)
+
+
+def _check(record: Record, state: State, force: bool) -> None:
+    """Raise ContainerError (`conflict`) unless a container in this state may be removed."""
+    if force or answer("remove", state) == "do":
+        return
+    if state.removing:
+        raise _in_progress(record)
+    what = status_of(state)
+    why = (
+        "container is paused and must be unpaused first"
+        if what == "paused"
+        else f"container is {what}: stop the container before removing or force remove"
+    )
+    raise ContainerError(
+        f'cannot remove container "/{record.name}": {why}', kind="conflict", code="container-running"
+    )
+
+
+def _in_progress(record: Record) -> ContainerError:
+    return ContainerError(
+        f"removal of container {record.id} is already in progress", kind="conflict", code="container-removing"
+    )
