@@ -78,6 +78,8 @@ def check_healthcheck(check: HealthConfig) -> None:
             _refuse(f"{what} in Healthcheck cannot be less than one millisecond")
     if check.retries < 0:
         _refuse("Retries in Healthcheck cannot be negative")
+    if check.on_failure not in ("", "none", "kill", "restart", "stop"):
+        _refuse(f"an unhealthy container cannot be told to `{check.on_failure}`")
     if len(check.test) == 1 and check.test[0] != "NONE":
         _refuse(f"the health check `{check.test[0]}` has no command")
 
@@ -174,7 +176,7 @@ _MODES = {
     "uts_mode": ("UTS mode", ("", "private", "host"), False),
     "userns_mode": ("user namespace mode", ("", "private", "host"), False),
     "cgroupns_mode": ("cgroup namespace mode", ("", "private", "host"), False),
-    "isolation": ("isolation", ("", "default"), False),
+    "isolation": ("isolation", ("", "default", "auto", "namespaces", "chroot", "inplace"), False),
 }  # fmt: skip
 
 
@@ -261,8 +263,8 @@ def _check_rest(host: HostConfig) -> None:
     _check_sysctls(host)
     if host.device_requests:
         request = host.device_requests[0]
-        wanted = [" ".join(words) for words in request.capabilities or ()]
-        _refuse(f'could not select device driver "{request.driver}" with capabilities: [{" ".join(wanted)}]')
+        wanted = " ".join(f"[{' '.join(words)}]" for words in request.capabilities or ())
+        _refuse(f'could not select device driver "{request.driver}" with capabilities: [{wanted}]')
 
 
 def _check_sysctls(host: HostConfig) -> None:

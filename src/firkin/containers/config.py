@@ -18,7 +18,10 @@ class Document(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class HealthConfig(Document, frozen=True, omit_defaults=True):
-    """`Test` is ("CMD", …), ("CMD-SHELL", text), ("NONE",), or () to inherit. Durations are nanoseconds, 0 inherits."""
+    """`Test` is ("CMD", …), ("CMD-SHELL", text), ("NONE",), or () to inherit. Durations are nanoseconds, 0 inherits.
+
+    `on_failure` is podman's: "kill", "restart" or "stop" a container that becomes unhealthy, "" for nothing.
+    """
 
     test: tuple[str, ...] = ()
     interval: int = 0
@@ -26,6 +29,7 @@ class HealthConfig(Document, frozen=True, omit_defaults=True):
     start_period: int = 0
     start_interval: int = 0
     retries: int = 0
+    on_failure: str = ""
 
 
 class Config(Document, frozen=True):

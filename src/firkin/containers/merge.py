@@ -144,4 +144,5 @@ def _healthcheck(asked: HealthConfig | None, image: Healthcheck | None) -> Healt
         asked.start_period or given.start_period,
         asked.start_interval or given.start_interval,
         asked.retries or given.retries,
+        asked.on_failure,
     )

@@ -84,7 +84,7 @@ def test_what_the_process_cannot_be(config, words):
     (HostConfig(volume_driver="nfs"), 'plugin "nfs" not found'),
     (HostConfig(storage_opt={"size": "1g"}), "storage options"),
     (HostConfig(device_requests=(DeviceRequest(capabilities=(("gpu",),)),)),
-     'could not select device driver "" with capabilities: [gpu]'),
+     'could not select device driver "" with capabilities: [[gpu]]'),
     (HostConfig(network_mode="host", sysctls={"net.core.somaxconn": "1"}), "not allowed in host network namespace"),
 ])
 def test_how_it_cannot_run(host, words):
