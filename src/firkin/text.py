@@ -330,3 +330,22 @@ def seconds_of(time: str) -> float | None:
     if moment.year <= 1:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def duration(seconds: float) -> str:
+    """Return a duration in words: `2 hours`. Mirrors: units.HumanDuration."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole < 60:
+        return f"{whole} second{'s' * (whole != 1)}"
+    minutes = whole // 60
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    for most, hours_each, word in ((24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months")):
+        if hours < most:
+            return f"{hours // hours_each} {word}"
+    return f"{whole // 86400 // 365} years"

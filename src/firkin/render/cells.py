@@ -18,6 +18,8 @@ def width(text: str) -> int:
 
 
 def _width(char: str) -> int:
+    if char.isascii() or char == "…":
+        return 1
     import unicodedata
 
     if unicodedata.combining(char) or unicodedata.category(char) in ("Cf", "Me", "Mn"):
@@ -29,6 +31,8 @@ def shortened(text: str, cells: int) -> str:
     """Return a text in at most so many cells; one that was cut ends in `…`. Mirrors: docker/cli formatter.Ellipsis."""
     if width(text) <= cells:
         return text
+    if text.isascii() and cells > 0:
+        return f"{text[: cells - 1]}…"
     kept, room = [], cells - 1
     for char in text:
         room -= _width(char)

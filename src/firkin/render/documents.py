@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from firkin.templates.failure import TemplateError
 from firkin.templates.template import parse_template
 from firkin.templates.values import Record, json_text
 
+Shape = Mapping[str, Any]
 _UNREADABLE = 64  # docker's exit code for a template that cannot be parsed
 _INDENT = 4
 
 
 def documents_text(
-    format: str, documents: Iterable[Mapping[str, Any]], shape: Mapping[str, Any] | None = None
+    format: str, documents: Iterable[Shape], shape: Shape | Callable[[Shape], Shape] | None = None
 ) -> str:
     """Return documents as one JSON array ("": indented; `json`: on one line) or a template for each, a line each.
 
     `shape` is what a template finds where a document has nothing: names with their empty values, which are `""`, `0`,
     False, an Absent (`NO_MAP`, `NO_LIST`, `NO_POINTER`), or a shape again for an object with fixed names. Without one
-    the names at the top are the document's, and what is below may lack any.
+    the names at the top are the document's, and what is below may lack any. Where documents differ, it is a function
+    that returns each one's.
 
     Raises TemplateError, with docker's exit code 64 for a template that cannot be parsed, else 1; its `written` is what
     is printed all the same.
@@ -36,7 +38,7 @@ def documents_text(
     written = ""
     try:
         for document in listed:
-            written += template.execute(_shaped(document, shape or {})) + "\n"
+            written += template.execute(_shaped(document, shape(document) if callable(shape) else shape or {})) + "\n"
     except TemplateError as error:
         error.written = written or "\n"
         raise

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from firkin.text import duration
+
 if TYPE_CHECKING:
     from datetime import datetime
 
 _DECIMAL = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _SHORT_ID = 12
-_HOUR, _DAY = 3600, 86400
 
 
 def size3(size_bytes: float) -> str:
@@ -37,25 +38,6 @@ def _size(size: float, digits: int, base: int, units: tuple[str, ...]) -> str:
         size /= base
         place += 1
     return f"{size:.{digits}g}{units[place]}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in words: `2 hours`. Mirrors: units.HumanDuration."""
-    whole = int(seconds)
-    if whole < 1:
-        return "Less than a second"
-    if whole < 60:
-        return f"{whole} second{'s' * (whole != 1)}"
-    minutes = whole // 60
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    hours = int(seconds / _HOUR + 0.5)
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    for most, hours_each, word in ((24 * 14, 24, "days"), (24 * 60, 24 * 7, "weeks"), (24 * 730, 24 * 30, "months")):
-        if hours < most:
-            return f"{hours // hours_each} {word}"
-    return f"{whole // _DAY // 365} years"
 
 
 def ago(seconds: float) -> str:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from firkin.render.cells import aligned, shortened, width
-from firkin.render.rows import rows_text
+from firkin.render.rows import label_header, rows_text
 from firkin.templates.failure import TemplateError
 
 FIELDS = {"ID": "IMAGE ID", "Repository": "REPOSITORY", "Size": "SIZE"}
@@ -96,3 +96,13 @@ def test_texts_are_cut_by_cells(text, cells, cut):
 def test_a_column_ends_where_a_line_lacks_it():
     assert aligned("a\tb\tc\nlonger than ten\nd\te\tf\n") == "a         b         c\nlonger than ten\nd         e         f\n"
     assert aligned("looooooooooong\tb\nx\nd\te") == "looooooooooong   b\nx\nd         e"
+
+
+def test_a_cell_may_take_a_word_or_be_nothing():
+    labels = {"com.example.app-tier": "front"}
+    rows = [{"Name": "a", "Platform": None, "Label": lambda name: labels.get(name, "")}]
+    fields = {"Name": "NAME", "Platform": "PLATFORM", "Label": label_header}
+    template = 'table {{.Name}}\\t{{.Platform}}\\t{{.Label "com.example.app-tier"}}'
+    assert rows_text(template, fields, rows, "") == "NAME      PLATFORM   app tier\na         <nil>      front\n"
+    assert rows_text("{{.Platform}}", fields, rows, "") == "<nil>\n"
+    assert rows_text("json", fields, rows, "") == '{"Name":"a","Platform":null}\n'

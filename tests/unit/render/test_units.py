@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from firkin.render.units import ago, binary_size, duration, go_time, rfc3339, short_id, size3, size4
-from firkin.text import seconds_of
+from firkin.render.units import ago, binary_size, go_time, rfc3339, short_id, size3, size4
+from firkin.text import duration, seconds_of
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
