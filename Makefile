@@ -22,12 +22,14 @@ VENV_PACKAGES := python3-venv
 DEMO_PACKAGES := busybox-static
 TEST_PACKAGES := $(DEMO_PACKAGES) uidmap docker-registry skopeo umoci runc buildah mmdebstrap pigz zstd xz-utils \
 	openssh-client openssh-server acl libcap2-bin attr iproute2 gcc libc6-dev git openssl zsh fish docker.io podman tmux
+# A virtual machine, see docs/dev/vm.md. The emulator alone is a hundred megabytes, so the other tests do without.
+VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
 
-.PHONY: demo image test lint types unit e2e conformance bench torture venv test-packages clean help
+.PHONY: demo image test test-vm lint types unit e2e conformance bench torture venv test-packages clean help
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3; \
-	echo 'other targets: venv image lint types unit e2e conformance (CASE=GLOB) bench torture clean'
+	echo 'other targets: venv image lint types unit e2e test-vm conformance (CASE=GLOB) bench torture clean'
 
 venv: $(STAMP)
 
@@ -74,6 +76,11 @@ unit: $(STAMP)
 
 e2e: $(STAMP) test-packages
 	$(BIN)/pytest tests/e2e $(PYTEST_ARGS)
+
+# At most fifteen minutes, as root; not a part of `make test`.
+test-vm: $(STAMP)
+	@.ci/apt-ensure 'the virtual machine' $(VM_PACKAGES)
+	$(BIN)/pytest tests/vm -o python_files='vm_*.py' --timeout 600 --durations 10 $(PYTEST_ARGS)
 
 conformance: $(STAMP) test-packages
 	@PYTHONPATH=tests $(BIN)/python -m support.corpus --case '$(CASE)' --jobs $(JOBS) $(ARGS)

@@ -127,7 +127,8 @@ def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> 
     try:
         return new_filesystem("overlay", tuple(options), attributes)
     except Failed as failed:
-        if failed.number != 22 or not failed.detail.startswith("lowerdir+"):
+        # Overlayfs of such kernels takes any parameter and looks at them when the file system is made.
+        if failed.number != 22 or not failed.detail.startswith(("lowerdir+", "create")):
             raise
         return overlay_before_6_5(lowers, upper, work, attributes)
     finally:

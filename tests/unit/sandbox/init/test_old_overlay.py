@@ -1,0 +1,36 @@
+"""Overlays on kernels before 6.5, whose overlayfs refuses what it does not know when it is made, not when it is told."""
+
+from typing import Any
+
+import pytest
+
+from firkin.sandbox.spawn import emulated_codes
+
+
+@pytest.fixture
+def names() -> dict[str, Any]:
+    """Return the names of the stand-alone program."""
+    found: dict[str, Any] = {"__name__": "firkin_init"}
+    for code in emulated_codes():
+        exec(code, found)
+    return found
+
+
+@pytest.mark.parametrize("refused", ["lowerdir+=/a", "create"])
+def test_the_older_call_is_used_where_layers_cannot_be_named_one_by_one(names: dict[str, Any], refused: str) -> None:
+    def new_filesystem(kind: str, options: object, attributes: int) -> int:
+        raise names["Failed"](f"mount {kind}", 22, refused)
+
+    names["new_filesystem"] = new_filesystem
+    names["overlay_before_6_5"] = lambda lowers, upper, work, attributes: (lowers, upper, work, attributes)
+    assert names["overlay"](("/a", "/b"), "/upper", "/work", 4) == (("/a", "/b"), "/upper", "/work", 4)
+
+
+@pytest.mark.parametrize(("number", "refused"), [(22, "upperdir=/upper"), (1, "create")])
+def test_other_refusals_are_told(names: dict[str, Any], number: int, refused: str) -> None:
+    def new_filesystem(kind: str, options: object, attributes: int) -> int:
+        raise names["Failed"](f"mount {kind}", number, refused)
+
+    names["new_filesystem"] = new_filesystem
+    with pytest.raises(names["Failed"]):
+        names["overlay"](("/a", "/b"), "/upper", "/work", 4)
