@@ -18,10 +18,12 @@ LIMIT = 1 << 20
 
 def run(script: str, user: str, timeout: float) -> tuple[int, str]:
     """Run a script of the shell as a user who has just logged in. Processes that it leaves behind stay."""
-    with tempfile.TemporaryFile() as output:
-        # As su does it the script is an argument, and /proc would show it to everybody: this is a test machine.
+    with tempfile.NamedTemporaryFile("w", prefix="script-") as file, tempfile.TemporaryFile() as output:
+        file.write(script)
+        file.flush()
+        os.chmod(file.name, 0o644)  # an argument would be too long for large ones
         process = subprocess.Popen(
-            ["su", "-l", user, "-c", script],
+            ["su", "-l", user, "-c", f". {file.name}"],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
         try:
