@@ -12,10 +12,13 @@ from typing import Any
 
 import pytest
 
-from firkin.containers.config import HostConfig
+from firkin.containers.config import Config, HostConfig
 from firkin.containers.limits.devices import DEFAULT_RULES, DeviceFacts
 from firkin.containers.limits.facts import read_cgroups, read_hierarchies
+from firkin.containers.limits.leftover import clear_groups
 from firkin.containers.limits.plan import plan_limits
+from firkin.containers.record import Record, State
+from firkin.containers.resources import groups_of, read_statistics
 from firkin.linux import cgroups
 
 MIB = 1 << 20
@@ -172,4 +175,43 @@ def test_a_value_that_the_kernel_refuses_names_its_file() -> None:
     assert caught.value.filename == f"{made['paths']['pids']}/pids.max"
     assert cgroups.remove_groups(made)
     for directory in made["paths"].values():
+        os.rmdir(os.path.dirname(directory))
+
+
+def test_statistics_of_a_real_group() -> None:
+    _needs(1)
+    id = secrets.token_hex(32)
+    record = Record(1, id, "web", "", "", Config(), HostConfig(), "sh", (), ())
+    host = HostConfig(cgroup_parent=f"/firkin-test-{secrets.token_hex(4)}", memory=64 * MIB, pids_limit=9)
+    made = plan_limits(id, host, read_cgroups(uid=0), "refuse", DeviceFacts()).groups
+    assert made is not None
+    for groups in _with(made):
+        code = "b = bytearray(8 << 20)\nfor _ in range(10**6): pass\nprint(end='.', flush=True)\nimport time; time.sleep(60)"
+        process = start(groups, code, stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.read(1) == b"."
+        assert groups_of(process.pid, id) == {
+            name: path for names, path in groups["paths"].items() for name in names.split(",")}  # fmt: skip
+        document = read_statistics(record, State(running=True, pid=process.pid), "now")
+        assert document["source"] == "cgroup"
+        assert document["cpu_stats"]["cpu_usage"]["total_usage"] > 1_000_000
+        assert 8 * MIB < document["memory_stats"]["usage"] < document["memory_stats"]["limit"] == 64 * MIB
+        assert document["pids_stats"] == {"current": 1, "limit": 9}
+        process.stdout.close()
+        subprocess_reaper(process)
+
+
+def test_groups_without_a_monitor_are_cleared() -> None:
+    _needs(1)
+    facts = read_cgroups(uid=0)
+    parent = f"/firkin-test-{secrets.token_hex(4)}"
+    record = Record(1, "c1", "web", "", "", Config(), HostConfig(cgroup_parent=parent), "sh", (), ())
+    made = plan_limits("c1", record.host_config, facts, "refuse", DeviceFacts()).groups
+    assert made is not None
+    cgroups.make_groups(made)
+    process = start(made, "import time; time.sleep(60)")
+    subprocess_reaper(process)
+    assert clear_groups(record, facts)
+    assert not any(os.path.exists(directory) for directory in made["paths"].values())
+    assert clear_groups(record, facts)
+    for directory in set(made["paths"].values()):
         os.rmdir(os.path.dirname(directory))

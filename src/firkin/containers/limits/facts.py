@@ -116,7 +116,7 @@ _MOUNT = "in a container, start that one with `--privileged`, or with /sys/fs/cg
 
 def read_hierarchies(root: str = "") -> list[Hierarchy]:
     """Return the mounted hierarchies, each once."""
-    own = dict(_own_groups(f"{root}/proc/self/cgroup"))
+    own = dict(own_groups(f"{root}/proc/self/cgroup"))
     found: dict[tuple[str, ...], Hierarchy] = {}
     for line in _text(f"{root}/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
@@ -144,7 +144,7 @@ def _beneath(group: str, top: str) -> str:
     return group[len(top) :] or "/" if top and f"{group}/".startswith(f"{top}/") else group
 
 
-def _own_groups(path: str) -> list[tuple[str, str]]:
+def own_groups(path: str) -> list[tuple[str, str]]:
     """Return controller, or "" for version 2, and group."""
     groups = []
     for line in _text(path).splitlines():
