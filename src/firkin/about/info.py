@@ -1,7 +1,7 @@
 """Facts about this machine and its store, as docker's API has them. Does I/O.
 
-Mirrors: moby api/types/system.Info, docker/cli cli/command/system/info.go. What has no meaning without a daemon and
-without containers is there with its zero value, since templates name it.
+Mirrors: moby api/types/system.Info, docker/cli cli/command/system/info.go. What has no meaning without a daemon is
+there with its zero value, since templates name it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,13 @@ from contextlib import suppress
 from typing import Any
 
 from firkin.about.as_docker import ENGINE_VERSION
+from firkin.about.containers import (
+    cgroup_facts,
+    count_containers,
+    limit_fields,
+    limit_warnings,
+    security_options,
+)
 from firkin.about.version import client_facts
 from firkin.ambient import Ambient
 from firkin.registry.keychain import HUB_KEY
@@ -34,23 +41,23 @@ def info_document(
     """
     facts = machine() if machine is not None else {}
     system, registry = os.uname(), settings.registry
+    groups = cgroup_facts(ambient)
     client = client_facts()
     return {
         "ID": "",
-        **_containers(),
+        **count_containers(settings.root, ambient),
         "Images": count_in(settings.root),
         "Driver": str(facts.get("isolation", NOT_PROBED)).partition(" ")[0].removesuffix(":"),
         "DriverStatus": [["Backing Filesystem", _file_system(settings.root)]],
-        "Plugins": {"Volume": [], "Network": [], "Authorization": None, "Log": []},
-        **dict.fromkeys(_LIMITS, False),
+        "Plugins": {"Volume": ["local"], "Network": ["host", "null"], "Authorization": None,
+                    "Log": ["json-file", "local", "none"]},
+        **limit_fields(groups),
         "Debug": debug,
         "NFd": 0,
         "NGoroutines": 0,
         "NEventsListener": 0,
         "SystemTime": "",
-        "LoggingDriver": "",
-        "CgroupDriver": "none",
-        "CgroupVersion": "2" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "1",
+        "LoggingDriver": "json-file",
         "KernelVersion": system.release,
         **_operating_system(),
         "OSType": "linux",
@@ -72,25 +79,23 @@ def info_document(
         "Labels": [],
         "ExperimentalBuild": False,
         "ServerVersion": ENGINE_VERSION,
-        "Runtimes": {},
-        "DefaultRuntime": "",
+        "Runtimes": {"runc": {"path": "firkin"}},
+        "DefaultRuntime": "runc",
         "Swarm": {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": "",
                   "RemoteManagers": None},
         "LiveRestoreEnabled": False,
         "Isolation": "",
         "InitBinary": "",
         **{name: {"ID": ""} for name in ("ContainerdCommit", "RuncCommit", "InitCommit")},
-        "SecurityOptions": ["name=rootless"] if ambient.uid else [],
+        "SecurityOptions": security_options(ambient.uid),
         "CDISpecDirs": None,
-        "Warnings": list(_warnings(facts, ambient)),
+        "Warnings": [*_warnings(facts, ambient), *limit_warnings(groups)],
         "ClientInfo": {"Debug": debug, **client, "Plugins": [], "Warnings": None},
         "Firkin": dict(facts),
     }  # fmt: skip
 
 
 _HIDDEN = "xxxxx:xxxxx@"
-_LIMITS = ("MemoryLimit", "SwapLimit", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit",
-           "IPv4Forwarding", "OomKillDisable")  # fmt: skip
 
 
 def _without_password(address: str) -> str:
@@ -98,10 +103,6 @@ def _without_password(address: str) -> str:
     if "://" not in address:
         return hide_passwords(f"http://{address}", _HIDDEN).removeprefix("http://")
     return hide_passwords(address, _HIDDEN)
-
-
-def _containers() -> dict[str, int]:
-    return dict.fromkeys(("Containers", "ContainersRunning", "ContainersPaused", "ContainersStopped"), 0)
 
 
 def _warnings(facts: Mapping[str, Any], ambient: Ambient) -> list[str]:

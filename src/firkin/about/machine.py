@@ -1,4 +1,4 @@
-"""What this machine offers for builds, and for each way that it lacks how to get it. Does I/O."""
+"""What this machine offers for builds and containers, and for each way that it lacks how to get it. Does I/O."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from firkin import __version__
+from firkin.about.containers import cgroup_facts, containers_document
 from firkin.ambient import Ambient, private_paths
 from firkin.backend import Requirements, choose_backend, list_offers
 from firkin.errors import HostError, StoreError
@@ -52,6 +53,7 @@ def machine_document(settings: Settings, ambient: Ambient, texts: Texts) -> dict
         "landlock": landlock,
         "shared": _shared(facts, landlock),
         "mirrors": {mirror.registry: mirror.location for mirror in settings.registry.mirrors},
+        "containers": containers_document(cgroup_facts(ambient)),
         "ways": [
             {
                 "name": offer.name,

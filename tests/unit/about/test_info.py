@@ -2,15 +2,20 @@
 
 import os
 
+import msgspec
 import pytest
 
 from firkin import __version__
 from firkin.about import info
 from firkin.about.as_docker import ENGINE_VERSION, program_name
 from firkin.about.builders import NAME, checked_name, create_builder, find_builder
+from firkin.about.containers import containers_document, count_containers, limit_fields, limit_warnings
 from firkin.about.info import info_document
 from firkin.about.version import version_document
 from firkin.ambient import Ambient
+from firkin.containers.config import Config, HostConfig
+from firkin.containers.limits.facts import CgroupFacts
+from firkin.containers.record import Record, State
 from firkin.errors import UsageError
 from firkin.linux.emulators import runnable_platforms
 from firkin.registry.settings import Mirror, RegistrySettings
@@ -45,7 +50,7 @@ def test_info_without_trials_makes_nothing(tmp_path):
     assert document["NCPU"] == len(os.sched_getaffinity(0)) and document["MemTotal"] > 1 << 20
     assert document["Architecture"] == os.uname().machine and document["HttpProxy"] == "http://p"
     assert document["RegistryConfig"]["Mirrors"] == ["http://m"] and "r.lan:5000" in document["RegistryConfig"]["IndexConfigs"]
-    assert document["Warnings"] == ["DOCKER_HOST is set, and not read: firkin has no daemon"]
+    assert document["Warnings"][0] == "DOCKER_HOST is set, and not read: firkin has no daemon"
     assert not (tmp_path / "absent").exists()
 
 
@@ -118,3 +123,44 @@ def test_builders_that_cannot_be(name, driver, endpoint, message):
 def test_names_that_no_builder_has(name):
     with pytest.raises(UsageError, match="invalid builder name"):
         checked_name(name)
+
+
+HERE = CgroupFacts(
+    0, 1, "hybrid", "cgroupfs", {"memory": "/m"}, features=frozenset(("memory", "swap", "pids", "freeze")),
+)  # fmt: skip
+NOWHERE = CgroupFacts(7, layout="v1", missing="control groups of version 1 belong to root alone", way_out="run as root")
+
+
+def test_limits_in_dockers_fields():
+    fields = limit_fields(HERE)
+    assert fields["MemoryLimit"] and fields["SwapLimit"] and fields["PidsLimit"]
+    assert not fields["CpuCfsQuota"] and not fields["CPUSet"]
+    assert (fields["CgroupDriver"], fields["CgroupVersion"]) == ("cgroupfs", "1")
+    assert limit_warnings(HERE) == ["No cpu cfs period support", "No cpu cfs quota support", "No cpu shares support",
+                                    "No cpuset support"]  # fmt: skip
+
+
+def test_a_user_without_control_groups_is_told_once():
+    assert limit_fields(NOWHERE)["CgroupDriver"] == "none"
+    assert limit_warnings(NOWHERE) == [
+        "Running in rootless-mode without cgroups. Systemd is required to enable cgroups in rootless-mode."]  # fmt: skip
+
+
+def test_limits_with_their_reasons():
+    document = containers_document(HERE)
+    assert {limit["what"] for limit in document["limits"] if limit["available"]} == {"memory", "swap", "processes"}
+    document = containers_document(NOWHERE)
+    assert {(limit["detail"], limit["how"]) for limit in document["limits"]} == {(NOWHERE.missing, "run as root")}
+    assert document["pause"] == "signals to each process"
+
+
+def test_containers_are_counted(tmp_path):
+    for number, state in enumerate((State(running=True), State(running=True, paused=True), State(running=True, restarting=True),
+                                    State(), State(started_at="2026-01-01T00:00:00Z"))):  # fmt: skip
+        place = tmp_path / "containers" / f"{number:064x}"
+        place.mkdir(parents=True)
+        record = Record(1, place.name, f"c{number}", "", "", Config(), HostConfig(), "sh", (), ())
+        (place / "config.json").write_bytes(msgspec.json.encode(record))
+        (place / "state.json").write_bytes(msgspec.json.encode(state))
+    assert count_containers(str(tmp_path), ambient()) == {
+        "Containers": 5, "ContainersRunning": 2, "ContainersPaused": 1, "ContainersStopped": 2}  # fmt: skip

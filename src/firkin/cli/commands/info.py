@@ -17,8 +17,9 @@ from firkin.cli.templated import print_document
 
 USAGE = "[OPTIONS]"
 ABOUT = (
-    "Show what this machine offers for builds: the ways in which RUN steps can be kept apart from it, and for each "
-    "that is not available what is missing and how to get it. The first lines are docker's."
+    "Show what this machine offers for builds and containers: the ways in which RUN steps can be kept apart from it, "
+    "what containers can be limited in, and for each that is not available what is missing and how to get it. The "
+    "first lines are docker's."
 )
 OPTIONS = (
     Option(("--format", "-f"), "format", "text",
@@ -121,3 +122,24 @@ def _own(facts: Mapping[str, Any]) -> Iterable[str]:
         yield f"       {way['detail']}"
         if way["how"] and not way["available"]:
             yield f"       to get it: {way['how']}"
+    yield from _of_containers(facts["containers"])
+
+
+def _of_containers(facts: Mapping[str, Any]) -> Iterable[str]:
+    """Yield what containers can be limited in; what many lack for one reason is told once."""
+    driver = facts["cgroup_driver"]
+    yield f" Control groups: {facts['cgroups']}{'' if driver == 'none' else f', made by {driver}'}"
+    yield f" Containers are paused by {facts['pause']}"
+    yield " Limits of containers:"
+    there = [limit["what"] for limit in facts["limits"] if limit["available"]]
+    if there:
+        yield f"  yes  {', '.join(there)}"
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for limit in facts["limits"]:
+        if not limit["available"]:
+            lacking.setdefault((limit["detail"], limit["how"]), []).append(limit["what"])
+    for (detail, how), names in lacking.items():
+        yield f"  no   {', '.join(names)}"
+        yield f"       {detail}"
+        if how:
+            yield f"       to get it: {how}"

@@ -28,8 +28,8 @@ def firkin(tmp_path):
     (("version", "-f", "{{.Server.Os}}{{with index .Server.Components 0}}/{{.Name}}{{end}}"), "linux/Engine"),
     (("version", "-f", "{{.Server.APIVersion}}"), "1.50"),
     (("info", "--format", "{{.ServerVersion}}"), ENGINE_VERSION),
-    (("info", "-f", "{{.OSType}} {{.Swarm.LocalNodeState}} {{.Runtimes}} {{.ClientInfo.Version}}"),
-     f"linux inactive map[] {ENGINE_VERSION}"),
+    (("info", "-f", "{{.OSType}} {{.Swarm.LocalNodeState}} {{.DefaultRuntime}} {{.ClientInfo.Version}}"),
+     f"linux inactive runc {ENGINE_VERSION}"),
     (("info", "-f", "{{range .SecurityOptions}}{{println .}}{{end}}{{.Containers}}"), None),
     (("info", "-f", "{{json .Swarm.ControlAvailable}}"), "false"),
 ])  # fmt: skip
