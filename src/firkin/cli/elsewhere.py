@@ -39,14 +39,13 @@ _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetche
 
 _ANSWERS = _spread({
     "run create start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "ps stop kill restart pause unpause rename update wait attach port stats top rm commit checkpoint init":
+    "ps stop kill restart pause unpause update wait attach port stats top commit checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
     "logs": _Answer(_NO_CONTAINERS, "`firkin builds logs` prints the log of a build"),
     "cp mount unmount umount": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE PATH DIR` copies files of an image"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
     "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
-    "volume": _Answer(_NO_CONTAINERS, "for RUN steps there are cache mounts: `RUN --mount=type=cache,target=DIR`"),
     "network": _Answer(_NO_CONTAINERS, "for RUN steps there is `firkin build --network`"),
     "swarm service stack node secret plugin": _Answer(
         _NO_CONTAINERS, "secrets of a build are given by `firkin build --secret`"),
@@ -97,7 +96,6 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
         for word in ("ls", "inspect", "create", "use", "rm", "stop")
     },
     ("system", "events"): _ANSWERS["events"],
-    ("container", "prune"): _Answer(_NO_CONTAINERS, "so there is nothing to prune"),
     ("container", "ls"): _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
 }
 

@@ -71,3 +71,7 @@ class Engine:
     def volume_event(self, action: str, name: str, attributes: Mapping[str, str] | None = None) -> None:
         """Write an event of a volume."""
         append(self.root, "volume", action, name, {"driver": "local", **(attributes or {})})
+
+    def prune_event(self, kind: str, freed_bytes: int) -> None:
+        """Write the event of a prune of containers or volumes."""
+        append(self.root, kind, "prune", "", {"reclaimed": str(freed_bytes)})

@@ -24,11 +24,10 @@ from firkin.containers.mount_words import (
     parse_volumes_from,
 )
 from firkin.containers.record import MountPoint, Record
+from firkin.containers.volumes.make import LOCAL, check_driver
 from firkin.containers.volumes.shelf import Volume, Volumes
 from firkin.errors import ContainerError
 from firkin.oci.image import Image
-
-LOCAL = "local"
 
 
 class Asked(NamedTuple):
@@ -41,7 +40,7 @@ class Asked(NamedTuple):
     @classmethod
     def of(cls, host: HostConfig) -> Asked:
         """Read and check it. Raises ContainerError (`invalid`)."""
-        _check_driver(host.volume_driver)
+        check_driver(host.volume_driver)
         asked = cls(
             tuple(map(parse_bind, host.binds or ())),
             tuple(map(check_mount, host.mounts or ())),
@@ -140,7 +139,7 @@ class Mounting:
     def _mount_volume(self, mount: Mount) -> None:
         options = mount.volume_options or VolumeOptions()
         if options.driver_config is not None:
-            _check_driver(options.driver_config.name)
+            check_driver(options.driver_config.name)
         point = MountPoint(
             "volume", mount.target, mode="z", rw=not mount.read_only, subpath=options.subpath, asked="mount"
         )
@@ -184,11 +183,6 @@ class Mounting:
 
 def _is_elsewhere(volume: Volume) -> bool:
     return bool(volume.options and volume.options.get("device"))
-
-
-def _check_driver(name: str) -> None:
-    if name not in ("", LOCAL):
-        _refuse(f"error looking up volume plugin {name}: plugin \"{name}\" not found")
 
 
 def _check_twice(targets: list[str]) -> None:

@@ -42,14 +42,14 @@ def finish_removal(engine: Engine, id: str, *, volumes: bool = False) -> None:
     """Remove a container that does not run, or go on with that; by whoever holds its lock. Raises ContainerError."""
     home = engine.home
     place, gone = home.directory(id), f"{home.containers}/{GONE}{id}"
-    if volumes:
-        with suppress(FileExistsError):
-            os.close(os.open(f"{place}/{VOLUMES_TOO}", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     state = home.written_state(id)
     if state is None:
         raise missing(id)
+    if volumes:
+        os.close(os.open(f"{place}/{VOLUMES_TOO}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     if not state.removing:
-        home.write_state(id, msgspec.structs.replace(state, removing=True))
+        with suppress(ContainerError):  # a full disk must not keep anything from being removed
+            home.write_state(id, msgspec.structs.replace(state, removing=True))
     with home.all_locked():
         os.rename(place, gone)
     discard(engine, gone)

@@ -1,10 +1,14 @@
 """Containers are made, found, renamed and removed: as files, with nothing running."""
 
+import fcntl
 import json
 import os
+import struct
 import threading
+import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from support.boxes import make, open_box
 
@@ -13,6 +17,7 @@ from firkin.containers.record import ZERO_TIME
 from firkin.containers.remove import remove
 from firkin.containers.rename import rename
 from firkin.errors import ContainerError
+from firkin.store.gc import prune
 
 
 @pytest.fixture
@@ -150,14 +155,9 @@ def test_one_of_many_removers_does_it(engine: Engine) -> None:
 
 
 def test_a_running_container_stays(engine: Engine) -> None:
-    import msgspec
-
     id = make(engine, "web")
     engine.home.write_state(id, msgspec.structs.replace(engine.home.state(id), running=True, started_at="2026-01-01T00:00:00Z"))
     with (Path(engine.home.directory(id)) / "monitor.lock").open("w") as file:
-        import fcntl
-        import struct
-
         fcntl.fcntl(file, 37, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
         with pytest.raises(ContainerError, match='cannot remove container "/web": container is running') as caught:
             remove(engine, "web")
@@ -166,8 +166,6 @@ def test_a_running_container_stays(engine: Engine) -> None:
 
 
 def test_whose_monitor_died_ended_with_255(engine: Engine) -> None:
-    import msgspec
-
     id = make(engine, "web")
     engine.home.write_state(id, msgspec.structs.replace(engine.home.state(id), running=True, started_at="2026-01-01T00:00:00Z"))
     assert [entry.state.exit_code for entry in engine.home.entries()] == [255]
@@ -220,10 +218,6 @@ def test_what_a_killed_remover_left_goes_with_the_next_command(engine: Engine) -
 
 
 def test_layers_of_a_container_are_held(engine: Engine) -> None:
-    import time
-
-    from firkin.store.gc import prune
-
     id = make(engine, "web")
     (tree,) = engine.home.record(id).trees
     with engine.store() as store:

@@ -55,6 +55,14 @@ COMMANDS = {
     "system prune": ("system_prune", "Remove images and build cache that are not in use"),
     "buildx du": ("buildx_du", "Show the build cache"),
     "buildx prune": ("buildx_prune", "Remove the build cache"),
+    "rm": ("rm", "Remove containers"),
+    "rename": ("rename", "Give a container another name"),
+    "container prune": ("container_prune", "Remove all containers that do not run"),
+    "volume create": ("volume_create", "Make a volume"),
+    "volume inspect": ("volume_inspect", "Show what volumes are"),
+    "volume ls": ("volume_ls", "List the volumes"),
+    "volume prune": ("volume_prune", "Remove volumes that no container mounts"),
+    "volume rm": ("volume_rm", "Remove volumes"),
     "image prune": ("image_prune", "Remove images without a tag, or all that are not in use"),
     "buildx create": ("buildx_create", "Print the name of a builder; firkin itself is the one"),
     "buildx inspect": ("buildx_inspect", "Show the builder"),
@@ -67,6 +75,11 @@ COMMANDS = {
 
 # Other spellings of the same commands, as docker has them; what follows is the name, and options that it implies.
 ALIASES = {
+    "container remove": "rm",
+    "container rename": "rename",
+    "container rm": "rm",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
     "image build": "build",
     "image history": "history",
     "image inspect": "inspect",

@@ -42,6 +42,11 @@ class Volume(msgspec.Struct, frozen=True):
     anonymous: bool = False
     version: int = 1
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nobody named it, as its label says: clients set that themselves, too."""
+        return self.anonymous or ANONYMOUS_LABEL in (self.labels or {})
+
 
 class Volumes:
     """The volumes of an engine's store. Thread-safe, and safe beside other processes."""
