@@ -123,6 +123,9 @@ PURE = (
     "containers.networks",
     "containers.signals",
     "containers.status",
+    "containers.plan",
+    "containers.profile",
+    "containers.surroundings",
     "backend",
     "builder.cache.entry",
     "builder.history.explain",
@@ -189,6 +192,11 @@ STANDALONE = {
     # Sockets for commands only of which somebody wants a descriptor.
     "sandbox.init.supervisor": {"__future__", "os", "sys", "_socket"},
     "sandbox.init.main": {"__future__", "os", "ctypes", "_signal", "_socket"},
+    "oci.users": {"__future__"},
+    "sandbox.init.container_mounts": {"__future__", "os", "sys", "ctypes"},
+    # Sockets for a terminal only.
+    "sandbox.init.contain": {"__future__", "os", "sys", "ctypes", "_signal", "_socket"},
+    "sandbox.init.reaper": {"__future__", "os", "_signal"},
     "linux.sparse": {"__future__", "os"},
     "linux.cgroups": {"__future__", "os", "select"},
     "sandbox.init.carry": {"__future__", "os"},
@@ -205,6 +213,7 @@ AMBIENT = {
 AMBIENT_ALLOWED = {
     "api": "reads the caller's surroundings once a call",
     "cli": "reads those of its own process once",
+    "sandbox.init.contain": "checks that the command's working directory is in its root",
     "worker.client": "hands the environment on to the worker that it spawns",
 }
 

@@ -6,12 +6,13 @@ paths on the host.
 
 from __future__ import annotations
 
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import msgspec
 
 from firkin.oci.run_settings import DEFAULT_SHM_BYTES, DEFAULT_UMASK, Network, Security, Ulimit
-from firkin.text import LARGEST_ID, Pairs, whole_number
+from firkin.oci.users import NoSuchId, find_user
+from firkin.text import Pairs
 
 
 class HostMount(msgspec.Struct, frozen=True):
@@ -100,66 +101,19 @@ def resolve_user(text: str, passwd: bytes, group: bytes) -> ResolvedUser:
 
     `passwd` and `group` are the image's files, b"" where it has none. `u:g` runs with that group
     only, `u` with the primary and supplementary groups of the image; a number needs no entry.
-    The supplementary groups always include the primary one (CVE-2023-25173).
+    The supplementary groups always include the primary one (CVE-2023-25173). Without an entry, root lives in /root.
     Raises UserError for an unknown name. Mirrors: moby/sys user.GetExecUser, buildkit oci.GetUser.
     """
-    user_text, _, group_text = text.partition(":")
-    groups = _records(group, 3)
-    name, uid, gid, home = _user(user_text, _records(passwd, 6))
-    if group_text:
-        gid = _group(group_text, groups)
-        return ResolvedUser(uid, gid, (gid,), home)
-    members = (_id(record[2], "group") for record in groups if len(record) > 3 and name in record[3].split(","))
-    return ResolvedUser(uid, gid, tuple(dict.fromkeys((gid, *members))), home)
-
-
-def _user(text: str, users: list[list[str]]) -> tuple[str | None, int, int, str]:
-    """Return the name (None without an entry), uid, primary gid and home of a user."""
-    uid = _number(text or "0", "user")
-    for record in users:
-        if record[0] == text if uid is None else whole_number(record[2], LARGEST_ID) == uid:
-            return record[0], _id(record[2], "user"), _id(record[3], "group"), record[5] or "/"
-    if uid is None:
-        _unknown("user", text, "passwd")
-    return None, uid, 0, "/" if uid else "/root"
-
-
-def _group(text: str, groups: list[list[str]]) -> int:
-    gid = _number(text, "group")
-    if gid is None:
-        found = next((record for record in groups if record[0] == text), None) or _unknown("group", text, "group")
-        gid = _id(found[2], "group")
-    return gid
-
-
-def _unknown(what: str, name: str, file: str) -> NoReturn:
-    raise UserError(
-        f"unable to find {what} `{name}`: no such name in the image's /etc/{file}",
-        code=f"{what}-unknown",
-        hints=(f"create the {what} in an earlier RUN step, or give its number",),
-    )
-
-
-def _records(text: bytes, at_least: int) -> list[list[str]]:
-    """Return the lines of passwd(5) or group(5) whose numeric fields are valid."""
-    records = []
-    for line in text.decode("utf-8", "surrogateescape").splitlines():
-        record = line.strip().split(":")
-        if line.startswith("#") or len(record) < at_least:
-            continue
-        numbers = record[2:4] if at_least == 6 else record[2:3]
-        if all(number.isascii() and number.isdigit() for number in numbers):
-            records.append(record)
-    return records
-
-
-def _number(text: str, what: str) -> int | None:
-    """Return a numeric id, None for a name. Raises UserError beyond 2**31 - 1."""
-    return _id(text, what) if text.isascii() and text.isdigit() else None
-
-
-def _id(digits: str, what: str) -> int:
-    number = whole_number(digits, LARGEST_ID)
-    if number is None:
-        raise UserError(f"{what} id {digits[:20]} is out of range", code=f"{what}-range")
-    return number
+    try:
+        uid, gid, groups, home = find_user(text, passwd, group)
+    except NoSuchId as error:
+        what = error.what
+        if not error.missing:
+            raise UserError(f"{what} id {error.text} is out of range", code=f"{what}-range") from error
+        file = "passwd" if what == "user" else "group"
+        raise UserError(
+            f"unable to find {what} `{error.text}`: no such name in the image's /etc/{file}",
+            code=f"{what}-unknown",
+            hints=(f"create the {what} in an earlier RUN step, or give its number",),
+        ) from error
+    return ResolvedUser(uid, gid, groups, home or ("/" if uid else "/root"))

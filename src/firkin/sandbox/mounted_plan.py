@@ -117,7 +117,7 @@ class _Layout:
             return (op.BindRoot(root, self.place, self.nodev),)
         lowers = (*root.lowers, self.stubs)
         apt = (op.StubFile(self.stubs, root.lowers, *APT_AS_ROOT),) if self.single_id else ()
-        return (*self.points, *apt, op.OverlayRoot(lowers, root.upper, root.work, self.place, self.nodev))
+        return (*self.points, *apt, op.OverlayRoot(lowers, root.upper, root.work, self.place, self.nodev, True))
 
 
 def prepare(

@@ -114,13 +114,14 @@ class KeepOwners(NamedTuple):
 
 
 class OverlayRoot(NamedTuple):
-    """Mount an overlay at `place` as the root."""
+    """Mount an overlay at `place` as the root. A `volatile` one never syncs its upper directory."""
 
     lowers: tuple[str, ...]
     upper: str
     work: str
     place: str
     attributes: int
+    volatile: bool
 
 
 class BindRoot(NamedTuple):
@@ -242,6 +243,98 @@ class Freeze(NamedTuple):
     """Make the root and all mounts in it read-only, after everything that the command started has ended."""
 
 
+# More operations with mounts, for containers (`init/container_mounts.py`).
+
+
+class Take(NamedTuple):
+    """Make a detached mount of a path of the machine; links are followed now, and `beneath` it none leads out.
+
+    `readonly` is "" (read-write), "plain" or "recursive"; `propagation` is one of mount(8)'s names; `create`: a missing
+    directory is made.
+    """
+
+    name: str
+    source: str
+    beneath: str
+    recursive: bool
+    readonly: str
+    attributes: int
+    propagation: str
+    create: bool
+
+
+class StubLink(NamedTuple):
+    """Make a symbolic link in the directory below all layers."""
+
+    path: str
+    text: str
+
+
+class DeviceNodes(NamedTuple):
+    """Show devices: path in the container, path on the machine; a directory stands for all devices beneath it.
+
+    Where no node can be made, the machine's is mounted. `guarded`: a list of devices keeps the container from others.
+    """
+
+    place: str
+    devices: tuple[tuple[str, str], ...]
+    all_of_machine: bool
+    guarded: bool
+
+
+class ConsolePoint(NamedTuple):
+    """Make a mount point for the terminal at /dev/console."""
+
+
+class TmpfsOptions(NamedTuple):
+    """Mount a tmpfs with options (of the file system, and attributes); the mode is the covered directory's."""
+
+    target: str
+    options: tuple[tuple[str, str], ...]
+    attributes: int
+
+
+class Cgroups(NamedTuple):
+    """Show the cgroups of this process at /sys/fs/cgroup."""
+
+    readonly: bool
+
+
+class LockRoot(NamedTuple):
+    """Make the root read-only, without the mounts in it."""
+
+
+class HoldNulls(NamedTuple):
+    """Take mounts of the machine's null device, for `Cover`; `number` of them."""
+
+    number: int
+
+
+class Cover(NamedTuple):
+    """Cover directories by an empty file system and files by the null device; missing ones are left out."""
+
+    paths: tuple[str, ...]
+
+
+class Fix(NamedTuple):
+    """Make places read-only; missing ones are left out."""
+
+    paths: tuple[str, ...]
+
+
+class Sysctls(NamedTuple):
+    """Write kernel parameters (path beneath /proc/sys, text); with `try_only` the kernel may refuse."""
+
+    values: tuple[tuple[str, str], ...]
+    try_only: bool
+
+
+class Domainname(NamedTuple):
+    """Set the NIS domain name of the namespace."""
+
+    name: str
+
+
 # Operations without mounts (`init/emulated_mounts.py`).
 
 
@@ -323,6 +416,8 @@ if TYPE_CHECKING:
         | OverlayRoot | BindRoot | Pivot | Leave | Attach | OwnPoint | AttachOwn | MountNew | TryMount | Tmpfs | Devpts
         | Sysfs | Devices | Symlink | Mask | ReadOnly | Proc | Hostname | Loopback | Freeze | OpenRoot | EmulateDevices
         | ShowTexts | ShowDirectory | ShowFile | ShowEmpty | ShowTree | Lend | ShowSocket | Amend
+        | Take | DeviceNodes | StubLink | ConsolePoint | TmpfsOptions | Cgroups | LockRoot | HoldNulls | Cover | Fix
+        | Sysctls | Domainname
     )  # fmt: skip
     Operations = tuple[Operation, ...]
 
@@ -421,3 +516,68 @@ def unpack(packed: Any) -> Plan:
     return Plan(
         parent, namespaces, emulated, joins, setup, inside, after, Command(*command), confinement, questions
     )
+
+
+# A container: a command that is process 1 of its namespaces (`init/contain.py`).
+
+
+class Process(NamedTuple):
+    """A command of a container, and what it may do. The fields that Command has too mean the same.
+
+    `user` is "user[:group]", names or numbers of the container's own files; `groups` are added to its groups. HOME is
+    set from there unless `env` has it. `make_cwd`: a missing working directory is made.  `oom_score` None leaves it.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    user: str
+    groups: tuple[str, ...]
+    limits: tuple[tuple[str, int, int, int], ...]
+    terminal: bool
+    switch: bool
+    keep: int
+    no_new_privs: bool
+    filters: tuple[bytes, ...]
+    oom_score: int | None
+    make_cwd: bool
+
+
+class Contained(NamedTuple):
+    """A container, or a second command in a running one.
+
+    Process A enters the namespaces of running processes (`joined`: flags of clone(2) for each descriptor that it is
+    given), unshares `namespaces` and performs `setup`; process 1 performs `inside`. `reaper`: process 1 is firkin's
+    own and the command its child.
+    """
+
+    namespaces: int
+    joined: tuple[int, ...]
+    setup: Operations
+    inside: Operations
+    process: Process
+    reaper: bool
+
+
+def pack_contained(plan: Contained) -> Any:
+    """Return the plan as plain values."""
+    phases = [tuple([(type(each).__name__, *each) for each in phase]) for phase in (plan.setup, plan.inside)]
+    return (plan.namespaces, plan.joined, *phases, tuple(plan.process), plan.reaper)
+
+
+def unpack_contained(packed: Any, changes: dict[str, Any]) -> Contained:
+    """Return the plan from the values of `pack_contained`, with `changes` to fields of its process.
+
+    The change `privileged` stands for all capabilities and no filter.
+    """
+    namespaces, joined, setup, inside, process, reaper = packed
+    kinds: dict[str, Any] = globals()
+    setup, inside = (tuple([kinds[name](*fields) for name, *fields in phase]) for phase in (setup, inside))
+    changes = dict(changes)
+    if changes.pop("privileged", False):
+        changes.update(keep=-1, filters=(), no_new_privs=False)
+    names = tuple(Process.__annotations__)
+    process = Process(*[changes.pop(name, value) for name, value in zip(names, process)])
+    if changes:
+        raise TypeError(f"a process has no {', '.join(changes)}")
+    return Contained(namespaces, joined, setup, inside, process, reaper)

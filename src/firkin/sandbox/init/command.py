@@ -43,9 +43,9 @@ def become_command(plan: Plan, status: Status, listening: ListeningFilter | None
     """Do everything in an order that leaves each step the rights that it needs, then become the command."""
     command = plan.command
     try:
-        start_session(command)
+        start_session(command.terminal)
         set_limits(command.limits, status)
-        keep_privileges_back(command)
+        keep_privileges_back(command.keep, command.no_new_privs)
         enter(plan)
         change_directory(command)
         if command.switch:
@@ -67,23 +67,22 @@ def become_command(plan: Plan, status: Status, listening: ListeningFilter | None
         detail = error.filename if isinstance(error.filename, str) else f"uid {command.uid} gid {command.gid}"
         status.tell("setup", "user" if not error.filename else "cwd", error.errno, detail)
         os._exit(125)
-    number, path = execute(command)
+    number, path = execute(command.argv, command.arg0, command.env)
     status.tell("exec", number, path)
     os._exit(127 if number in (2, 20) else 126)
 
 
-def start_session(command: Command) -> None:
+def start_session(terminal: bool) -> None:
     os.setsid()
-    if command.terminal:
+    if terminal:
         check("terminal", "standard input", libc.ioctl(0, ctypes.c_ulong(TIOCSCTTY), 0))
 
 
-def keep_privileges_back(command: Command) -> None:
-    """Take capabilities from everything that the command may become."""
-    no_new_privs = command.no_new_privs
-    if command.keep >= 0:
+def keep_privileges_back(keep: int, no_new_privs: bool) -> None:
+    """Take capabilities from everything that the command may become; `keep` -1: none."""
+    if keep >= 0:
         try:
-            drop_bounding(command.keep)
+            drop_bounding(keep)
         except Failed:
             # This needs CAP_SETPCAP. Without it, no_new_privs keeps programs from gaining more than `keep`.
             no_new_privs = True
@@ -158,17 +157,17 @@ def set_capabilities(keep: int) -> None:
     check("capabilities", "capset", libc.capset(header, data))
 
 
-def execute(command: Command) -> tuple[int, str]:
+def execute(argv: tuple[str, ...], arg0: str, env: dict[str, str]) -> tuple[int, str]:
     """Become the command; on failure, return errno and path of the most telling attempt."""
-    name = command.argv[0]
+    name = argv[0]
     if "/" in name:
         candidates = [name]
     else:
-        candidates = [f"{part or '.'}/{name}" for part in command.env.get("PATH", os.defpath).split(":")]
+        candidates = [f"{part or '.'}/{name}" for part in env.get("PATH", os.defpath).split(":")]
     failure = (2, name)
     for path in candidates:
         try:
-            os.execve(path, [command.arg0 or name, *command.argv[1:]], command.env)
+            os.execve(path, [arg0 or name, *argv[1:]], env)
         except OSError as error:
             number = error.errno or 0
             if number not in (2, 20):

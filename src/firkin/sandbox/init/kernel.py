@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SYS_PIDFD_OPEN = 434  # the same on every architecture
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_SECCOMP = 22
 SIGKILL = 9
 EIO = 5

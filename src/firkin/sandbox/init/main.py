@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from firkin.sandbox.init.emulated_mounts import EmulatedMounts
     from firkin.sandbox.init.kernel import (
+        PR_SET_DUMPABLE,
         PR_SET_PDEATHSIG,
         SYS_PIDFD_OPEN,
         Failed,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from firkin.sandbox.operations import Plan, unpack
 else:
     import _signal as signal  # `signal` itself takes 4 ms to load
-
-PR_SET_DUMPABLE = 4
 
 
 class Stop:

@@ -106,11 +106,11 @@ def is_directory(fd: int) -> bool:
     return os.fstat(fd).st_mode & 0o170000 == 0o040000
 
 
-def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> int:
+def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int, volatile: bool) -> int:
     """Return a detached overlay mount; `lowers` are from the top down; it is read-only without `upper`.
 
     It always has `userxattr`, so that root and users write the same trees. `volatile` skips the fsyncs of
-    the upper directory: the code that keeps the layer makes it durable, once.
+    the upper directory: the code that keeps a layer makes it durable, once, and what nobody keeps need not be.
     """
     held: list[int] = []
 
@@ -122,7 +122,8 @@ def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> 
         return f"/proc/self/fd/{held[-1]}"
 
     options = [("lowerdir+", short(path)) for path in lowers]
-    options += [("upperdir", short(upper)), ("workdir", short(work)), ("volatile", "")] if upper else []
+    options += [("upperdir", short(upper)), ("workdir", short(work))] if upper else []
+    options += [("volatile", "")] if volatile else []
     options.append(("userxattr", ""))
     try:
         return new_filesystem("overlay", tuple(options), attributes)
@@ -130,13 +131,13 @@ def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> 
         # Overlayfs of such kernels takes any parameter and looks at them when the file system is made.
         if failed.number != 22 or not failed.detail.startswith(("lowerdir+", "create")):
             raise
-        return overlay_before_6_5(lowers, upper, work, attributes)
+        return overlay_before_6_5(lowers, upper, work, attributes, volatile)
     finally:
         for fd in held:
             os.close(fd)
 
 
-def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attributes: int) -> int:
+def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attributes: int, volatile: bool) -> int:
     """Like `overlay` for kernels without `lowerdir+`: one page holds all options, so descriptors name the layers."""
     held: list[int] = []
 
@@ -147,7 +148,8 @@ def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attribute
     try:
         data = f"lowerdir={':'.join([short(path) for path in lowers])},userxattr"
         if upper:
-            data += f",upperdir={short(upper)},workdir={short(work)},volatile"
+            data += f",upperdir={short(upper)},workdir={short(work)}"
+        data += ",volatile" if volatile else ""
         # Only an attached mount can be opened, so attach it over its own lowest layer first.
         place = short(lowers[-1]).encode()
         flags = ctypes.c_ulong(MS_NODEV if attributes & MOUNT_ATTR_NODEV else 0)

@@ -211,12 +211,12 @@ class RealMounts:
 
     def op_bind_layers(self, op: BindLayers) -> None:
         if op.readonly:
-            tree = overlay(op.lowers, "", "", op.attributes)
+            tree = overlay(op.lowers, "", "", op.attributes, False)
         else:
             for part in ("upper", "work"):
                 os.makedirs(f"{op.scratch}/{part}", 0o755)
             copy_attributes(op.lowers[0], f"{op.scratch}/upper")
-            tree = overlay(op.lowers, f"{op.scratch}/upper", f"{op.scratch}/work", op.attributes)
+            tree = overlay(op.lowers, f"{op.scratch}/upper", f"{op.scratch}/work", op.attributes, True)
         attach(tree, op.place)
         self.op_bind_beneath(BindBeneath(op.name, op.place, op.path, op.readonly, op.attributes))
         check("umount", op.place, libc.umount2(os.fsencode(op.place), MNT_DETACH))
@@ -234,7 +234,7 @@ class RealMounts:
         )
 
     def op_overlay(self, op: OverlayRoot) -> None:
-        self._enter(overlay(op.lowers, op.upper, op.work, op.attributes), op.place)
+        self._enter(overlay(op.lowers, op.upper, op.work, op.attributes, op.volatile), op.place)
 
     def op_bindroot(self, op: BindRoot) -> None:
         tree = clone_tree(op.source, True)

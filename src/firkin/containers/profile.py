@@ -1,0 +1,93 @@
+"""What a container's processes may do: capabilities, and the options of `security_opt`. Pure.
+
+Mirrors: moby oci/caps.TweakCapabilities, daemon parseSecurityOpt.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from firkin.errors import ContainerError
+
+CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
+    "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER",
+    "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE",
+    "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+    "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF",
+    "CHECKPOINT_RESTORE",
+)  # fmt: skip
+"""Names of capabilities without CAP_, by number (linux/capability.h)."""
+DEFAULT_CAPABILITIES = (
+    "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
+    "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
+)  # fmt: skip
+ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
+
+
+class Security(msgspec.Struct, frozen=True):
+    """`seccomp` is "" for the default profile, "unconfined", or the JSON text of one."""
+
+    no_new_privileges: bool = False
+    seccomp: str = ""
+    apparmor: str = ""
+    labels: tuple[str, ...] = ()
+    systempaths: str = ""
+
+
+def capability_names(add: tuple[str, ...], drop: tuple[str, ...], *, privileged: bool) -> tuple[str, ...]:
+    """Return the names (without CAP_) of a container's capabilities. Raises ContainerError for an unknown one."""
+    if privileged:
+        return CAPABILITIES
+    added, dropped = _known(add), _known(drop)
+    if "ALL" in added:
+        return tuple(name for name in CAPABILITIES if name not in dropped)
+    if "ALL" in dropped:
+        return tuple(name for name in CAPABILITIES if name in added)
+    kept = (set(DEFAULT_CAPABILITIES) - dropped) | added
+    return tuple(name for name in CAPABILITIES if name in kept)
+
+
+def capability_mask(names: tuple[str, ...]) -> int:
+    """Return the bits of capabilities by their names."""
+    return sum(1 << CAPABILITIES.index(name) for name in names)
+
+
+def _known(names: tuple[str, ...]) -> set[str]:
+    found = set()
+    for text in names:
+        name = text.strip().upper().removeprefix("CAP_")
+        if name != "ALL" and name not in CAPABILITIES:
+            raise ContainerError(f"invalid capability: `{text}`", kind="invalid", code="container-capability")
+        found.add(name)
+    return found
+
+
+def parse_security(options: tuple[str, ...]) -> Security:
+    """Return what the texts of `security_opt` say. Raises ContainerError."""
+    seen: dict[str, str] = {}
+    labels = []
+    for text in options:
+        if text in ("no-new-privileges", "disable"):
+            key, value = text, "true"
+        else:
+            split = "=" if "=" in text else ":"
+            key, found, value = text.partition(split)
+            if not found:
+                raise ContainerError(f"invalid security option: {text}", kind="invalid", code="security-option")
+        if key == "no-new-privileges" and value not in ("true", "false", "1", "0"):
+            raise ContainerError(f"invalid security option: {text}", kind="invalid", code="security-option")
+        if key == "label":
+            labels.append(value)
+        elif key in ("no-new-privileges", "seccomp", "apparmor", "systempaths"):
+            seen[key] = value
+        else:
+            raise ContainerError(f"invalid security option: {text}", kind="invalid", code="security-option")
+    seccomp = seen.get("seccomp", "")
+    return Security(
+        seen.get("no-new-privileges", "false") in ("true", "1"),
+        "" if seccomp == "builtin" else seccomp,
+        seen.get("apparmor", ""),
+        tuple(labels),
+        seen.get("systempaths", ""),
+    )

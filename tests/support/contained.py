@@ -1,0 +1,126 @@
+"""Performs the plan of a container without a monitor: what the monitor does to start a command, and no more."""
+
+import os
+import select
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from typing import Any
+
+from firkin.containers.config import Config, HostConfig
+from firkin.containers.record import MountPoint, Record
+from firkin.sandbox.spawn import container_codes
+
+ID = "c0ffee" * 10 + "dead"
+
+
+@dataclass
+class Ended:
+    """What a container did: its exit code, what it wrote, and the lines of the status pipe."""
+
+    code: int
+    out: str
+    told: list[list[str]] = field(default_factory=list)
+
+    @property
+    def failure(self) -> str:
+        return next((fields[2] for fields in self.told if fields[0] == "failed"), "")
+
+
+class Running:
+    """A command that was started by a plan."""
+
+    def __init__(self, plan: Any, maps: dict[str, Any] | None, *, changes: dict[str, Any] | None = None,
+                 joined: tuple[int, ...] = (), stdin: int = -1) -> None:  # fmt: skip
+        self.output, output_end = os.pipe()
+        status, status_end = os.pipe()
+        self.channel, channel_end = socket.socketpair()
+        self.terminal = -1
+        parent = os.getpid()
+        fork = os.fork()
+        if fork == 0:
+            names: dict[str, Any] = {}
+            for code in container_codes():
+                exec(code, names)
+            names["contain"](
+                plan, changes or {}, status_end, channel_end.fileno(), (stdin, output_end, output_end), joined, parent
+            )
+        os.close(output_end)
+        os.close(status_end)
+        channel_end.close()
+        self.told = self._attend(fork, status, maps)
+        os.close(status)
+        os.waitpid(fork, 0)
+        self.pid = next((int(fields[1]) for fields in self.told if fields[0] == "pid"), 0)
+
+    def _attend(self, fork: int, status: int, maps: dict[str, Any] | None) -> list[list[str]]:
+        poll = select.poll()
+        poll.register(status, select.POLLIN)
+        poll.register(self.channel, select.POLLIN)
+        said = b""
+        while True:
+            ready = dict(poll.poll())
+            if self.channel.fileno() in ready:
+                message, found, _, _ = socket.recv_fds(self.channel, 1, 1)
+                if message == b"u" and maps is not None:
+                    write_maps(fork, maps)
+                    self.channel.send(b"g")
+                elif message == b"t":
+                    self.terminal = found[0]
+                else:
+                    poll.unregister(self.channel)
+            if status in ready:
+                chunk = os.read(status, 4096)
+                if not chunk:
+                    return [line.split("\0") for line in said.decode("utf-8", "surrogateescape").splitlines()]
+                said += chunk
+
+    def wait(self) -> Ended:
+        """Wait for the end, and return what was written."""
+        out = b""
+        source = self.output if self.terminal < 0 else self.terminal
+        while True:
+            try:
+                chunk = os.read(source, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            out += chunk
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]) if self.pid else 125
+        failed = next((int(fields[1]) for fields in self.told if fields[0] == "failed"), None)
+        self.channel.close()
+        os.close(self.output)
+        return Ended(code if failed is None else failed, out.decode("utf-8", "replace"), self.told)
+
+
+def write_maps(pid: int, maps: dict[str, Any]) -> None:
+    """Write the maps of a user namespace, as the monitor does."""
+    for kind, helper in (("uid", 0), ("gid", 1)):
+        if maps["helpers"]:
+            words = [str(number) for row in maps[kind] for number in row]
+            subprocess.run([maps["helpers"][helper], str(pid), *words], check=True)
+            continue
+        if kind == "gid" and maps["deny_setgroups"]:
+            with open(f"/proc/{pid}/setgroups", "w") as file:
+                file.write("deny")
+        with open(f"/proc/{pid}/{kind}_map", "w") as file:
+            file.write("".join(f"{a} {b} {c}\n" for a, b, c in maps[kind]))
+
+
+def make_record(argv: tuple[str, ...], trees: tuple[str, ...], *, mounts: tuple[MountPoint, ...] = (),
+                config: Config | None = None, host: HostConfig | None = None) -> Record:  # fmt: skip
+    """Return the record of a container; its network is none unless `host` says otherwise."""
+    return Record(1, ID, "/test", "2026-01-01T00:00:00Z", "sha256:" + "0" * 64, config or Config(hostname="box"),
+                  host or HostConfig(network_mode="none"), argv[0], argv[1:], trees, mounts)  # fmt: skip
+
+
+def make_directory(place: str) -> str:
+    """Make the directory of a container, as `create` does."""
+    directory = f"{place}/{ID}"
+    for name in ("upper", "work"):
+        os.makedirs(f"{directory}/{name}")
+    for name, text in (("hosts", "127.0.0.1\tlocalhost\n"), ("hostname", "box\n"), ("resolv.conf", "")):
+        with open(f"{directory}/{name}", "w") as file:
+            file.write(text)
+    return directory
