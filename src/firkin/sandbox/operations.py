@@ -568,7 +568,7 @@ def pack_contained(plan: Contained) -> Any:
 def unpack_contained(packed: Any, changes: dict[str, Any]) -> Contained:
     """Return the plan from the values of `pack_contained`, with `changes` to fields of its process.
 
-    The change `privileged` stands for all capabilities and no filter.
+    The change `privileged` stands for all capabilities and no filter. Raises TypeError for an unknown one.
     """
     namespaces, joined, setup, inside, process, reaper = packed
     kinds: dict[str, Any] = globals()

@@ -239,7 +239,10 @@ def die_with_monitor(channel: int) -> None:
 
 
 def open_terminal(mounts: ContainerMounts, channel: int) -> None:
-    """Make a terminal of the container's own devpts this process's standard descriptors; send its other end."""
+    """Make a terminal of the container's own devpts this process's standard descriptors; send its other end.
+
+    Raises NeverRan.
+    """
     import _socket as socket  # the monitor has loaded it
 
     pts = mounts.held.get("pts", -1)
@@ -266,7 +269,10 @@ def open_terminal(mounts: ContainerMounts, channel: int) -> None:
 
 
 def run_process(process: Process, channel: int) -> NoReturn:
-    """Take on limits, user and capabilities in an order that leaves each step the rights it needs; then exec."""
+    """Take on limits, user and capabilities in an order that leaves each step the rights it needs; then exec.
+
+    Raises NeverRan.
+    """
     start_session(process.terminal)
     write_oom_score(process.oom_score)
     raise_limits(process.limits)
@@ -314,7 +320,7 @@ def exec_error(name: str, number: int, path: str) -> NeverRan:
 
 
 def resolve_ids(process: Process) -> tuple[int, int, tuple[int, ...]]:
-    """Find user and groups in the container's files, and set HOME."""
+    """Find user and groups in the container's files, and set HOME. Raises NeverRan."""
     try:
         uid, gid, groups, home = find_user(process.user, read_plain("etc/passwd"), read_plain("etc/group"))
         added = find_groups(process.groups, read_plain("etc/group")) if process.groups else ()
@@ -355,6 +361,7 @@ def own_stdio(uid: int) -> None:
 
 
 def raise_limits(limits: tuple[tuple[str, int, int, int], ...]) -> None:
+    """Set resource limits. Raises NeverRan for one that the kernel refuses."""
     for name, number, soft, hard in limits:
         if libc.setrlimit(number, (ctypes.c_ulong * 2)(soft, hard)):
             why = os.strerror(ctypes.get_errno()).lower()
@@ -362,6 +369,7 @@ def raise_limits(limits: tuple[tuple[str, int, int, int], ...]) -> None:
 
 
 def write_oom_score(score: int | None) -> None:
+    """Set how readily the kernel kills this process. Raises NeverRan."""
     if score is None:
         return
     try:
@@ -374,7 +382,7 @@ def write_oom_score(score: int | None) -> None:
 def enter_directory(process: Process, *, may_fail: bool) -> bool:
     """Go to the working directory, and make sure that it is in the container; return whether that was possible.
 
-    A path through /proc/self/fd could lead out (CVE-2024-21626).
+    A path through /proc/self/fd could lead out (CVE-2024-21626). Raises NeverRan.
     """
     try:
         try:

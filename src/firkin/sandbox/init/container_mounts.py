@@ -188,6 +188,7 @@ class ContainerMounts(RealMounts):
         self._mount("tmpfs", op.target, options, op.attributes)
 
     def op_devpts(self, op: Devpts) -> None:
+        """Holds it for `open_terminal`. Raises Failed."""
         super().op_devpts(op)
         parent, name = self.root.ensure(op.target, directory=None)
         pts = os.open(name, O_FOLDER, dir_fd=parent)
@@ -241,6 +242,7 @@ class ContainerMounts(RealMounts):
         set_attributes(self.root.fd, MOUNT_ATTR_RDONLY, False, "/")
 
     def op_hold_nulls(self, op: HoldNulls) -> None:
+        """The container's own null device could be anything by now (CVE-2025-31133). Raises Failed."""
         fd = os.open("/dev/null", os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             status = os.fstat(fd)
@@ -300,6 +302,7 @@ class ContainerMounts(RealMounts):
             os.close(cover)
 
     def op_sysctls(self, op: Sysctls) -> None:
+        """A write goes to a descriptor on a procfs, never to a path (CVE-2025-52881). Raises OSError."""
         for path, text in op.values:
             point = self.child_of("proc", f"sys/{path}")
             try:
