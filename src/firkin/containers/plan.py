@@ -106,16 +106,10 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
     security = parse_security(host.security_opt or ())
     names = capability_names(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)
     single = place.maps is not None and place.maps.single_id
-    filters = []
-    if not host.privileged and security.seccomp != "unconfined":
-        filters.append(deny_filter(place.machine))
-    if single:
-        filters.append(ask_filter(place.machine, owners=True, sockets=False, heard=False))
-    argv = (record.path, *record.args)
     if not record.path:
         raise ContainerError("no command specified", kind="invalid", code="container-no-command")
     return op.Process(
-        argv=argv,
+        argv=(record.path, *record.args),
         env=environment(record),
         cwd=config.working_dir or "/",
         user=config.user,
@@ -125,10 +119,20 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
         switch=not single,
         keep=capability_mask(names),
         no_new_privs=security.no_new_privileges,
-        filters=tuple(program for program in filters if program),
+        filters=_filters(host.privileged, security.seccomp, place.machine, single_id=single),
         oom_score=host.oom_score_adj or None,
         make_cwd=first,
     )
+
+
+def _filters(privileged: bool, profile: str, machine: str, *, single_id: bool) -> tuple[bytes, ...]:
+    """Return the seccomp programs of a command, without those that the machine is unknown to."""
+    filters = []
+    if not privileged and profile != "unconfined":
+        filters.append(deny_filter(machine))
+    if single_id:
+        filters.append(ask_filter(machine, owners=True, sockets=False, heard=False))
+    return tuple(program for program in filters if program)
 
 
 def environment(record: Record) -> dict[str, str]:

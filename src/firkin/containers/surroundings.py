@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 from firkin.errors import ContainerError
 from firkin.sandbox import operations as op
 
 if TYPE_CHECKING:
+    from firkin.containers.config import HostConfig
     from firkin.containers.record import MountPoint, Record
     from firkin.sandbox.operations import Operation
 
@@ -50,53 +53,59 @@ class Mounts(NamedTuple):
 def modes_of(record: Record, *, user: bool, cgroups: int) -> Modes:
     """Return the namespaces of a container; `user`: it has a user namespace. Raises ContainerError."""
     host = record.host_config
-    network = host.network_mode or "default"
-    warnings: list[str] = []
-    if network not in ("none", "host", "default", "bridge") and not network.startswith("container:"):
-        raise ContainerError(
-            f"network {network} not found", kind="missing", code="container-network"
-        )
     unshared = NEWNS
     joined: dict[str, int] = {}
+    for flag, mode in _kinds(host, cgroups):
+        other = _other(mode)
+        if other:
+            joined[other] = joined.get(other, 0) | flag
+        elif mode != "host":
+            unshared |= flag
+    if user and joined:
+        joined = _with_user(joined)
+    elif user:
+        unshared |= NEWUSER
+    return Modes(
+        unshared=unshared,
+        targets=tuple((flags, name) for name, flags in joined.items()),
+        all_own=functools.reduce(operator.or_, joined.values(), unshared),
+        own_names=bool(unshared & NEWUTS),
+        own_network=bool(unshared & NEWNET),
+        own_shm=host.ipc_mode in ("", "private", "shareable"),
+        files_of=_other(host.network_mode),
+        warnings=(),
+    )
+
+
+def _kinds(host: HostConfig, cgroups: int) -> tuple[tuple[int, str], ...]:
+    """Return the kinds of namespaces with their modes: "" for a new one, "host", "container:ID"."""
+    network = host.network_mode or "default"
+    if network not in ("none", "host", "default", "bridge") and not _other(network):
+        raise ContainerError(f"network {network} not found", kind="missing", code="container-network")
     private_cgroups = host.cgroupns_mode == "private" or (not host.cgroupns_mode and cgroups == 2)
-    chosen = (
-        (NEWNET, "" if network == "none" else "host" if not network.startswith("container:") else network),
+    return (
+        (NEWNET, "" if network == "none" else network if _other(network) else "host"),
         (NEWPID, host.pid_mode),
         (NEWIPC, host.ipc_mode),
         (NEWUTS, host.uts_mode),
         (NEWCGROUP, "" if private_cgroups else "host"),
     )
-    for flag, mode in chosen:
-        if mode.startswith("container:"):
-            other = mode.removeprefix("container:")
-            joined[other] = joined.get(other, 0) | flag
-        elif mode != "host":
-            unshared |= flag
-    if user:
-        if len(joined) > 1:
-            raise ContainerError(
-                "without root, only one other container can be joined: each has a user namespace of its own",
-                kind="invalid",
-                code="container-joins",
-            )
-        if joined:
-            joined = {name: flags | NEWUSER for name, flags in joined.items()}
-        else:
-            unshared |= NEWUSER
-    targets = tuple((flags, name) for name, flags in joined.items())
-    all_own = unshared
-    for flags, _ in targets:
-        all_own |= flags
-    return Modes(
-        unshared=unshared,
-        targets=targets,
-        all_own=all_own,
-        own_names=bool(unshared & NEWUTS),
-        own_network=bool(unshared & NEWNET),
-        own_shm=host.ipc_mode in ("", "private", "shareable"),
-        files_of=network.removeprefix("container:") if network.startswith("container:") else "",
-        warnings=tuple(warnings),
-    )
+
+
+def _other(mode: str) -> str:
+    """Return the container of a mode `container:ID`, "" for other modes."""
+    return mode.removeprefix("container:") if mode.startswith("container:") else ""
+
+
+def _with_user(joined: dict[str, int]) -> dict[str, int]:
+    """Return what is joined with the user namespace: without it, the kernel lets nobody into the others."""
+    if len(joined) > 1:
+        raise ContainerError(
+            "without root, only one other container can be joined: each has a user namespace of its own",
+            kind="invalid",
+            code="container-joins",
+        )
+    return {name: flags | NEWUSER for name, flags in joined.items()}
 
 
 def mount_operations(record: Record, directory: str, trees: str, modes: Modes, *, nodev: int) -> Mounts:
