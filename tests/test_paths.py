@@ -203,6 +203,18 @@ PATHS = {
         "RealMounts.op_mkdir RealMounts.op_stub RealMounts.op_stub_file RealMounts.op_files RealMounts.op_nodes "
         "make_node RealMounts.op_bind RealMounts.op_bind_layers RealMounts.op_owners copy_attributes",
     ),
+    "sandbox.init.container_mounts": (
+        "the machine's devices, what the user mounts from it, and firkin's own places, before pivot_root; descriptors, "
+        "and / itself, after it",
+        "ContainerMounts.__init__ ContainerMounts.device ContainerMounts.node ContainerMounts.op_hold_nulls "
+        "ContainerMounts.op_overlay ContainerMounts.op_stub_link ContainerMounts.op_take check_propagation devices_in "
+        "ContainerMounts.op_sysctls ContainerMounts.protected",
+    ),
+    "sandbox.init.contain": (
+        "the machine's null device before pivot_root; own files of /proc, and names beneath descriptors that were "
+        "checked, after it",
+        "take_descriptors open_terminal read_plain write_oom_score",
+    ),
     "sandbox.init.image_root": (
         "firkin's own places before pivot_root; the working directory, in the command's own root",
         "make_all",
