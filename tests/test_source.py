@@ -113,6 +113,10 @@ PURE = (
     "sandbox.result",
     "containers.config",
     "containers.record",
+    "containers.log_options",
+    "containers.monitor.health",
+    "containers.monitor.log_lines",
+    "containers.monitor.wire",
     "containers.filter",
     "containers.lifecycle",
     "containers.limits.plan",
@@ -202,6 +206,25 @@ STANDALONE = {
     "sandbox.init.carry": {"__future__", "os"},
     # The last two for an ssh agent on another file system only.
     "sandbox.init.emulated_mounts": {"__future__", "os", "_socket", "select"},
+    # The monitor beside each running container; zlib in a fork that compresses a log.
+    "containers.monitor.wire": {"__future__", "_json"},
+    "containers.monitor.clock": {"__future__", "time"},
+    "containers.monitor.loop": {"__future__", "os", "select", "time"},
+    "containers.monitor.files": {"__future__", "os", "ctypes"},
+    "containers.monitor.notes": {"__future__", "os", "sys", "time"},
+    "containers.monitor.log_lines": {"__future__"},
+    "containers.monitor.log_files": {"__future__", "os", "time", "zlib"},
+    "containers.monitor.connection": {"__future__"},
+    "containers.monitor.spawning": {"__future__", "os", "sys", "ctypes", "_signal", "_socket"},
+    "containers.monitor.streams": {"__future__", "os"},
+    "containers.monitor.health": {"__future__"},
+    "containers.monitor.execs": {"__future__", "os", "_signal"},
+    "containers.monitor.probing": {"__future__", "time"},
+    "containers.monitor.removal": {"__future__", "os"},
+    "containers.monitor.life": {"__future__", "os", "time", "_signal"},
+    "containers.monitor.requests": {"__future__", "os"},
+    "containers.monitor.serving": {"__future__", "marshal", "os", "_signal", "_socket"},
+    "linux.folders": {"__future__", "errno", "os", "stat"},
 }
 
 # Ambient state enters at the rim only, here, and travels as fields from there on.

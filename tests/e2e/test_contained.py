@@ -54,7 +54,7 @@ def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
     maps = MAPS[request.param]
     for parent in (tmp_path, *tmp_path.parents[:3]):
         parent.chmod(0o755)
-    tree = tmp_path / "trees" / "base"
+    tree = tmp_path / "trees" / "base" / "fs"
     for name in ("bin", "etc", "tmp", "home"):
         (tree / name).mkdir(parents=True)
     shutil.copy("/usr/bin/busybox", tree / "bin")

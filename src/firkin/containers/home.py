@@ -65,6 +65,11 @@ class Home:
         return f"{self.containers}/{id}"
 
     @property
+    def user_runtime(self) -> str:
+        """The user's directory for runtime files, "" for none."""
+        return self._runtime
+
+    @property
     def runtime_base(self) -> str:
         """The directory for what does not outlive a boot; `ensure_runtime` makes it."""
         from binascii import crc32

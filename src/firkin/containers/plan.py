@@ -166,7 +166,7 @@ def _setup(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
     nodev = _NODEV if _strict(record, place) else 0
     mounts = mount_operations(record, place.directory, place.trees, modes, nodev=nodev)
     root, stubs = f"{place.directory}/root", f"{place.directory}/stubs"
-    lowers = (*(f"{place.trees}/{name}" for name in record.trees), stubs)
+    lowers = (*(f"{place.trees}/{name}/fs" for name in record.trees), stubs)
     files = (*mounts.points, *(op.Stub(f"{stubs}/{name}", False, "", 0o755) for name in _STUB_FILES))
     folders = (op.Stub(f"{stubs}/{name}", True, "", 0o755) for name in _STUB_FOLDERS)
     masked = () if host.privileged else _or(host.masked_paths, MASKED_PATHS)

@@ -137,7 +137,7 @@ def mount_operations(record: Record, directory: str, trees: str, modes: Modes, *
 
 def _take(name: str, mount: MountPoint, directory: str, trees: str, nodev: int) -> Operation:
     if mount.type == "image":
-        lowers = tuple(f"{trees}/{tree}" for tree in mount.trees)
+        lowers = tuple(f"{trees}/{tree}/fs" for tree in mount.trees)
         if len(lowers) == 1:
             return op.BindBeneath(name, lowers[0], mount.subpath or "/", True, nodev)
         return op.BindLayers(name, lowers, mount.subpath or "/", "", f"{directory}/root", True, nodev)

@@ -167,7 +167,7 @@ def keep(layout: StoreLayout, reference: StoreReference, scratch: str, *, sync: 
     reference may be lost in a power failure. Raises StoreError, and ValueError as `register` does.
     """
     _check_kind(reference.kind)
-    path = _path(layout, reference.kind, reference.name)
+    path = reference_path(layout, reference.kind, reference.name)
     with locked(layout.images_lock):
         try:
             write_atomically(path, _encode(reference), scratch, sync=sync)
@@ -178,7 +178,7 @@ def keep(layout: StoreLayout, reference: StoreReference, scratch: str, *, sync: 
 def drop(layout: StoreLayout, kind: str, name: str) -> None:
     """Remove a reference as `release` does; the store need not be open."""
     with locked(layout.images_lock), suppress(FileNotFoundError):
-        os.unlink(_path(layout, kind, name))
+        os.unlink(reference_path(layout, kind, name))
 
 
 def registered_trees(store: Store) -> set[str]:
@@ -224,7 +224,8 @@ def _check_kind(kind: str) -> None:
         raise ValueError(f"`{repr(kind)[1:-1]}` is not the kind of a registered reference")
 
 
-def _path(layout: StoreLayout, kind: str, name: str) -> str:
+def reference_path(layout: StoreLayout, kind: str, name: str) -> str:
+    """Return the file of a reference; who removes it holds the lock of the images."""
     return f"{layout.references}/{framed_hash((kind.encode(), name.encode()))}"
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 _OPTIONS = ("type", "device", "o", "size")
-_NEW, _GONE = ".new-", ".gone-"  # no name begins with a dot
+_NEW, GONE = ".new-", ".gone-"  # no name begins with a dot
 
 
 class Volume(msgspec.Struct, frozen=True):
@@ -140,7 +140,7 @@ class Volumes:
                     f"remove {name}: volume is in use - [{', '.join(users)}]", kind="conflict", code="volume-used",
                     hints=("remove these containers first",),
                 )  # fmt: skip
-            gone = f"{self.place}/{_GONE}{os.urandom(6).hex()}"
+            gone = f"{self.place}/{GONE}{os.urandom(6).hex()}"
             os.rename(f"{self.place}/{name}", gone)
         self._delete(gone)
         self._engine.volume_event("destroy", name)
@@ -149,14 +149,14 @@ class Volumes:
     def sweep(self) -> None:
         """Delete what deaths left: volumes that were being made or removed."""
         try:
-            rests = [name for name in os.listdir(self.place) if name.startswith((_NEW, _GONE))]
+            rests = [name for name in os.listdir(self.place) if name.startswith((_NEW, GONE))]
         except FileNotFoundError:
             return
         for name in rests:
             path = f"{self.place}/{name}"
             if name.startswith(_NEW):
                 with self._locked():  # whoever makes one holds the lock all the time
-                    gone = f"{self.place}/{_GONE}{os.urandom(6).hex()}"
+                    gone = f"{self.place}/{GONE}{os.urandom(6).hex()}"
                     with suppress(FileNotFoundError):
                         os.rename(path, gone)
                 path = gone

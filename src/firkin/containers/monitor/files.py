@@ -1,0 +1,114 @@
+"""Whole files, locks, and the removal of trees. Does I/O.
+
+A part of the stand-alone program `monitor`; all parts share its global names.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firkin.sandbox.init.kernel import libc
+
+F_OFD_SETLK, F_WRLCK, LOCK_EX = 37, 1, 2
+JOURNAL_BYTES = 4 << 20
+
+
+class Lock(ctypes.Structure):
+    """struct flock of fcntl(2)."""
+
+    _fields_ = [
+        ("kind", ctypes.c_short), ("whence", ctypes.c_short), ("start", ctypes.c_int64), ("length", ctypes.c_int64),
+        ("pid", ctypes.c_int),
+    ]  # fmt: skip
+
+
+def take_lock(path: str) -> int:
+    """Lock a file for as long as the returned descriptor is open; -1 if somebody else has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if libc.fcntl(fd, F_OFD_SETLK, ctypes.byref(Lock(F_WRLCK, 0, 0, 0, 0))) < 0:
+        os.close(fd)
+        return -1
+    return fd
+
+
+def wait_for_lock(path: str, flags: int = 0) -> int:
+    """Take flock(2) of a file, waiting for others; it is free again when the returned descriptor is closed."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    libc.flock(fd, LOCK_EX)
+    return fd
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Replace a file; whoever reads it sees the old or the new one."""
+    beside = f"{path}.new"
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, content)
+    finally:
+        os.close(fd)
+    os.replace(beside, path)
+
+
+def append_line(path: str, line: bytes) -> None:
+    """Add an event to the journal, whole or not at all (docs/dev/container-state.md). Raises OSError."""
+    fd = open_journal(path)
+    try:
+        size = os.fstat(fd).st_size
+        if os.write(fd, line) != len(line):
+            os.ftruncate(fd, size)  # the disk is full
+        elif size + len(line) > JOURNAL_BYTES:
+            os.rename(path, f"{path}.1")
+    finally:
+        os.close(fd)
+
+
+def open_journal(path: str) -> int:
+    """Open the journal and lock it. Raises OSError."""
+    while True:
+        fd = wait_for_lock(path, os.O_APPEND)
+        try:
+            if os.fstat(fd).st_ino == os.stat(path).st_ino:
+                return fd
+        except FileNotFoundError:
+            pass  # it was just renamed, and nobody has begun the next one
+        os.close(fd)
+
+
+def read_whole(path: str) -> bytes:
+    """Return a file's content, b"" if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(fd, 1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def start_ticks(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot (proc(5), stat, field 22); 0 if it has ended."""
+    fields = read_whole(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
+def link_text(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def unlink_if_there(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

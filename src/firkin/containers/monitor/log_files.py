@@ -1,0 +1,161 @@
+"""The files of a container's log: what is written, and when a new one begins. Does I/O.
+
+A part of the stand-alone program `monitor`; all parts share its global names. `json-file` and `local` differ in where
+they are and how large they become (containers/log_options.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from firkin.containers.monitor.clock import time_text
+    from firkin.containers.monitor.files import unlink_if_there
+    from firkin.containers.monitor.log_lines import LineCutter
+    from firkin.containers.monitor.loop import Loop
+    from firkin.containers.monitor.notes import Notes
+    from firkin.containers.monitor.wire import to_json
+
+LOG_MODE = 0o640
+
+
+class Log:
+    """A container's log; `options` is `log` of the launch document. A full disk costs lines and nothing else."""
+
+    def __init__(self, options: dict[str, Any], loop: Loop, notes: Notes) -> None:
+        self.path: str = options["path"]
+        self.most_bytes: int = options["max_size"]
+        self.most_files: int = options["max_file"]
+        self.compress: bool = options["compress"]
+        self.loop = loop
+        self.notes = notes
+        attributes = b'"attrs":%s,' % to_json(options["attrs"]) if options["attrs"] else b""
+        self.cutters = {1: LineCutter("stdout", attributes), 2: LineCutter("stderr", attributes)}
+        self.fd = -1
+        self.size = 0
+        self.torn = False  # a full disk took the end of a line
+        self.compressing = False
+
+    def write(self, kind: int, data: bytes) -> None:
+        """Add what stream 1 or 2 wrote."""
+        lines = self.cutters[kind].cut(data, time_text(time.time_ns()).encode())
+        if lines:
+            self.put(lines)
+
+    def flush(self, kind: int) -> None:
+        """Add the unfinished last line of a stream that has ended."""
+        lines = self.cutters[kind].flush()
+        if lines:
+            self.put(lines)
+
+    def put(self, lines: bytes) -> None:
+        try:
+            if self.fd < 0:
+                self.open()
+            if self.most_bytes > 0 and self.size >= self.most_bytes:
+                self.rotate()
+            if self.torn:
+                lines = b"\n" + lines
+            done = 0
+            while done < len(lines):
+                written = os.write(self.fd, lines[done:] if done else lines)
+                self.size += written
+                done += written
+                self.torn = not lines.endswith(b"\n", 0, done)
+        except OSError as error:
+            self.notes.say_once(f"the log cannot be written: {error}")
+
+    def open(self) -> None:
+        self.fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, LOG_MODE)
+        self.size = os.fstat(self.fd).st_size
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def rotate(self) -> None:
+        """Begin a new file: x becomes x.1, x.1 becomes x.2, and so on; the oldest goes."""
+        if self.most_files < 2:
+            os.ftruncate(self.fd, 0)
+            self.size = 0
+            return
+        if self.compressing:
+            return  # the file grows a little longer, as nobody may wait for a compressor
+        self.close()
+        for number in range(self.most_files - 1, 0, -1):
+            for suffix in (".gz", ""):
+                older = f"{self.path}.{number}{suffix}"
+                if number == self.most_files - 1:
+                    unlink_if_there(older)
+                else:
+                    rename_file(older, f"{self.path}.{number + 1}{suffix}")
+        rename_file(self.path, f"{self.path}.1")
+        self.open()
+        if self.compress:
+            self.start_compressing(f"{self.path}.1")
+
+    def start_compressing(self, path: str) -> None:
+        """Compress a file in a fork, since that takes long."""
+        self.compressing = True
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                compress_file(path)
+                code = 0
+            finally:
+                os._exit(code)
+        self.loop.when_ended(pid, self.compressed)
+
+    def compressed(self, result: int) -> None:
+        self.compressing = False
+        if result:
+            self.notes.say_once("a part of the log could not be compressed")
+
+
+class NoLog:
+    """Driver `none`."""
+
+    def write(self, kind: int, data: bytes) -> None:
+        pass
+
+    def flush(self, kind: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def make_log(options: dict[str, Any], loop: Loop, notes: Notes) -> Log | NoLog:
+    return NoLog() if options["type"] == "none" else Log(options, loop, notes)
+
+
+def compress_file(path: str) -> None:
+    """Replace a file by `path.gz`."""
+    import zlib
+
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    target = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, LOG_MODE)
+    while data := os.read(source, 1 << 18):
+        write_all(target, packer.compress(data))
+    write_all(target, packer.flush())
+    os.rename(f"{path}.tmp", f"{path}.gz")
+    os.unlink(path)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def rename_file(path: str, other: str) -> None:
+    try:
+        os.rename(path, other)
+    except FileNotFoundError:
+        pass

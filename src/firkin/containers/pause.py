@@ -1,0 +1,40 @@
+"""Pause and unpause containers. Does I/O. Mirrors: moby daemon/pause.go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firkin.containers.monitoring import MonitorGone, connect
+from firkin.containers.stop import not_running
+from firkin.errors import ContainerError
+
+if TYPE_CHECKING:
+    from firkin.containers.engine import Engine
+
+
+def pause(engine: Engine, text: str) -> None:
+    """Freeze all processes of a container. Raises ContainerError."""
+    id = engine.home.find(text).id
+    if not _ask(engine, id, "pause"):
+        raise not_running(id)
+
+
+def unpause(engine: Engine, text: str) -> None:
+    """Let the processes of a container go on. Raises ContainerError."""
+    id = engine.home.find(text).id
+    if not _ask(engine, id, "unpause"):
+        raise ContainerError(f"Container {id} is not paused", kind="failed", code="container-state")
+
+
+def _ask(engine: Engine, id: str, op: str) -> bool:
+    link = connect(engine.home, id)
+    if link is None:
+        engine.home.state(id)
+        return False
+    try:
+        link.ask(op)
+        return True
+    except MonitorGone:
+        return False
+    finally:
+        link.close()

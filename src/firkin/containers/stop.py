@@ -1,0 +1,78 @@
+"""Stop, kill and restart containers. Does I/O. Mirrors: moby daemon/stop.go, kill.go, restart.go.
+
+Whoever asks may go away: the monitor carries it out all the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from firkin.containers.launch import monitor_of
+from firkin.containers.lifecycle import answer, status_of
+from firkin.containers.monitoring import MonitorGone, connect
+from firkin.containers.signals import parse_signal
+from firkin.errors import ContainerError
+
+if TYPE_CHECKING:
+    from firkin.containers.engine import Engine
+
+
+def stop(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> bool:
+    """Stop a container and wait until it has ended; return whether it ran.
+
+    `signal` and `timeout` (seconds, -1 for ever) None are the container's own. Raises ContainerError.
+    """
+    record = engine.home.find(text)
+    number = None if signal is None else parse_signal(signal)
+    link = connect(engine.home, record.id)
+    if link is None:
+        engine.home.state(record.id)  # mends it
+        return False
+    try:
+        return not link.ask("stop", signal=number, timeout=timeout)["already"]
+    except MonitorGone:
+        return False
+    finally:
+        link.close()
+
+
+def kill(engine: Engine, text: str, *, signal: str = "KILL") -> None:
+    """Send a container's command a signal; KILL waits for the end. Raises ContainerError (`conflict`: not running)."""
+    record = engine.home.find(text)
+    number = parse_signal(signal)
+    link = connect(engine.home, record.id)
+    if link is not None:
+        try:
+            link.ask("signal", number=number)
+            return
+        except MonitorGone:
+            pass
+        finally:
+            link.close()
+    engine.home.state(record.id)
+    raise not_running(record.id)
+
+
+def not_running(id: str) -> ContainerError:
+    """Return the error for a container that has to run."""
+    return ContainerError(f"container {id} is not running", kind="conflict", code="container-state")
+
+
+def restart(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> None:
+    """Stop and start a container, or start it; as `stop`. Raises ContainerError."""
+    record = engine.home.find(text)
+    number = None if signal is None else parse_signal(signal)
+    while True:
+        with engine.home.locked(record.id):
+            state = engine.home.state(record.id)
+            if answer("restart", state) == "fail":
+                message = f"Cannot restart container {record.id}: it is {status_of(state)}"
+                raise ContainerError(message, kind="failed", code="container-state")
+            link = monitor_of(engine, record)
+        try:
+            link.ask("restart", signal=number, timeout=timeout)
+            return
+        except MonitorGone:
+            continue
+        finally:
+            link.close()
