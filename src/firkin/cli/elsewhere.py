@@ -50,7 +50,6 @@ _ANSWERS = _spread({
     "swarm service stack node secret plugin": _Answer(
         _NO_CONTAINERS, "secrets of a build are given by `firkin build --secret`"),
     "context machine farm": _Answer(_NO_DAEMON, "`firkin info` shows how and where it builds"),
-    "events": _Answer(_NO_DAEMON, "`firkin build --progress json` prints the events of a build"),
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
     "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
     "compose": _Answer(_NO_CONTAINERS, "`firkin build -t NAME DIR` builds the image of a service"),
@@ -95,7 +94,6 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
         for group in ("builder",)
         for word in ("ls", "inspect", "create", "use", "rm", "stop")
     },
-    ("system", "events"): _ANSWERS["events"],
     ("container", "ls"): _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
 }
 
