@@ -9,7 +9,9 @@ of it:
 3. Keep a store of the previous version in tests/data (tests/support/old_stores.py makes it).
 4. Write the new FORMAT: tests/unit/store/test_versions.py computes it.
 
-Caches with their own version (digests of contexts, indexes of layers) are not converted but made again.
+Caches with their own version (digests of contexts, indexes of layers) are not converted but made again. Containers and
+volumes lie beside (docs/dev/container-state.md): their documents have versions of their own, and a firkin that does not
+know them leaves them alone and keeps what their references name.
 """
 
 from __future__ import annotations
