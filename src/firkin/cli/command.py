@@ -22,7 +22,8 @@ class Command(Protocol):
     """A module of `cli.commands`.
 
     A module with `FINE_EXIT_CODES = True` ends with the exit code of its error (`firkin.errors`); the others end with
-    docker's: 1, or 125 for an option that is unknown or malformed.
+    docker's: 1, or 125 for an option that is unknown or malformed. With `INTERSPERSED = False` the first operand ends
+    the options, since what follows are the words of another command.
     """
 
     USAGE: str

@@ -1,11 +1,11 @@
-"""What docker's config.json says of lists and pruning. Does I/O. `cli` only; credentials are read by `registry`.
+"""What docker's config.json says of lists, pruning and containers. Does I/O. `cli` only.
 
-Mirrors: docker/cli cli/config/configfile, and PruneFilters of cli/command.
+Credentials are read by `registry`. Mirrors: docker/cli cli/config/configfile, and PruneFilters of cli/command.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from firkin.ambient import Ambient, absolute
@@ -17,10 +17,15 @@ _FORMAT = "Format"
 
 
 class DockerConfig(NamedTuple):
-    """The keys that are used here; `formats` has them without the `Format` at their ends (`images`, `ps`)."""
+    """The keys that are used here; `formats` has them without the `Format` at their ends (`images`, `ps`).
+
+    `proxies` (`httpProxy`, …) become variables of new containers, `detach_keys` ("": docker's) detach from them.
+    """
 
     formats: dict[str, str]
     prune_filters: tuple[str, ...] = ()
+    proxies: Mapping[str, str] = {}
+    detach_keys: str = ""
 
     def format(self, kind: str, given: str, *, quiet: bool = False) -> str:
         """Return the format of a list: what `--format` says, or with `-q` nothing, else the file's."""
@@ -70,4 +75,14 @@ def parse_docker_config(raw: bytes, path: str) -> DockerConfig:
     filters = document.get("pruneFilters") or []
     if not isinstance(filters, list) or not all(isinstance(word, str) for word in filters):
         raise UsageError(f"{path}: `pruneFilters` must be a list of texts", code="config")
-    return DockerConfig(formats, tuple(filters))
+    keys = document.get("detachKeys", "")
+    proxies = _proxies(document.get("proxies"))
+    return DockerConfig(formats, tuple(filters), proxies, keys if isinstance(keys, str) else "")
+
+
+def _proxies(document: object) -> Mapping[str, str]:
+    """Return the proxies for containers of every daemon: there is no daemon's address to look up."""
+    default = document.get("default") if isinstance(document, dict) else None
+    if not isinstance(default, dict):
+        return {}
+    return {key: value for key, value in default.items() if isinstance(key, str) and isinstance(value, str)}

@@ -17,7 +17,6 @@ from firkin.text import nearest
 
 # Never suggested for a word that is only spelt similarly.
 _NOT_SUGGESTED = ("rmi", "rm", "remove", "prune", "push", "logout", "delete", "copy")
-_EMPTY = ("container",)  # groups that have no command yet
 _CUT = 4  # letters by which a shortened word is recognized
 
 
@@ -38,7 +37,7 @@ _RUN_IT = "another tool runs the image, e.g. `firkin save app:1 | podman load`, 
 _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetches one"
 
 _ANSWERS = _spread({
-    "run create start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
+    "run start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
     "ps stop kill restart pause unpause update wait attach port stats top commit checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
     "logs": _Answer(_NO_CONTAINERS, "`firkin builds logs` prints the log of a build"),
@@ -104,7 +103,7 @@ def explain(words: list[str], commands: Collection[str], program: str = "firkin"
     For a word that nobody knows it has docker's own words, which scripts look for.
     """
     first = words[0]
-    if group_of([first]) or first in _EMPTY:
+    if group_of([first]):
         _explain_in_group(first, words[1:], program)
     answer = _ANSWERS.get(first)
     if answer is not None:
@@ -129,16 +128,14 @@ def similar(word: str, known: Collection[str]) -> str | None:
 
 def _explain_in_group(group: str, rest: list[str], program: str) -> NoReturn:
     listed = group_of([group])
-    hint = f"`firkin {group}` has {', '.join(listed)}" if listed else "`firkin images` lists the images in the store"
+    hint = f"`firkin {group}` has {', '.join(listed)}"
     name = rest[0] if rest else ""
     if name.startswith("-"):
         hints = ("options follow the command",)
         raise UsageError(f"unknown option `{name}` of `{program} {group}`", code=OPTION, hints=hints)
     answer = _IN_GROUPS.get((group, name)) or _ANSWERS.get(name)
-    if answer is not None or not listed:
-        why, instead = answer or _Answer(_NO_CONTAINERS, hint)
-        words = f"{group} {name}".rstrip()
-        raise UsageError(f"firkin has no command `{words}`: {why}", hints=(instead,))
+    if answer is not None:
+        raise UsageError(f"firkin has no command `{group} {name}`: {answer.why}", hints=(answer.instead,))
     meant = similar(name, [word for word in listed if word not in _NOT_SUGGESTED])
     if meant:
         hint = f"did you mean `{group} {meant}`?"

@@ -6,9 +6,11 @@ _GROUPS = {
     "builder": "Manage builds",
     "builds": "Look at earlier builds",
     "buildx": "Build as `docker buildx` does",
+    "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Manage image manifests and manifest lists",
     "system": "Manage the store",
+    "volume": "Manage volumes",
 }
 _ABOUT = "Build container images and work with them, with no daemon and no privileges"
 

@@ -156,26 +156,27 @@ class Line:
 
 
 class Screen:
-    """What `pull` and `push` show: docker's lines on standard output, and progress where it can be drawn.
+    """What `pull` and `push` show: docker's lines by `write`, and progress where it can be drawn.
 
     `tty` draws each image's layers on standard error, between docker's first and last lines. `plain` has docker's line
     for each layer instead. `quiet` prints results alone, `json` events alone.
     """
 
-    def __init__(self, name: str, heading: str) -> None:
+    def __init__(self, name: str, heading: str, write: Callable[[str], None] = write_out) -> None:
         self._name = name
         self._heading = heading
+        self.write = write
         self._moving: Moving | None = None
 
     def say(self, text: str) -> None:
         """Print lines for people."""
         if self._name in ("tty", "plain"):
-            write_out(text)
+            self.write(text)
 
     def result(self, text: str, *, quietly: bool = False) -> None:
         """Print lines that `--quiet` prints as well; with `quietly` nobody else."""
         if self._name == "quiet" or (self._name in ("tty", "plain") and not quietly):
-            write_out(text)
+            self.write(text)
 
     @property
     def has_lines(self) -> bool:

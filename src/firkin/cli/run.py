@@ -48,19 +48,22 @@ def run_command(name: str, module: str, words: list[str], program: str = "firkin
 
     `program` is the name that the command line was called by.
     """
-    debug = "--debug" in words or "-D" in words or bool(os.environ.get("FIRKIN_DEBUG"))
+    debug = bool(os.environ.get("FIRKIN_DEBUG"))
     fine = False
 
     def work() -> int:
-        nonlocal fine
+        nonlocal fine, debug
         handle(_interrupt)  # until the command has a handler of its own
         command = load_command(module)
         fine = getattr(command, "FINE_EXIT_CODES", False)
+        mixed = getattr(command, "INTERSPERSED", True)
+        debug = debug or (mixed and ("--debug" in words or "-D" in words))
         main = getattr(command, "main", None)
         if main is not None and words not in (["--help"], ["-h"]):  # a program that parses its own arguments
             return cast(int, main(words))
         ambient = read_ambient()
-        arguments = parse_arguments(words, command.OPTIONS, ambient.environ)
+        arguments = parse_arguments(words, command.OPTIONS, ambient.environ, interspersed=mixed)
+        debug = debug or arguments.flag("debug")
         if arguments.flag("help"):
             from firkin.cli.reference import command_help
 
@@ -73,14 +76,14 @@ def run_command(name: str, module: str, words: list[str], program: str = "firkin
     def exit_code(error: FirkinError) -> int:
         return error.exit_code if fine else dockers_exit_code(error)
 
-    return run_guarded(f"{program} {name}", work, debug=debug, exit_code=exit_code)
+    return run_guarded(f"{program} {name}", work, debug=lambda: debug, exit_code=exit_code)
 
 
 def dockers_exit_code(error: FirkinError) -> int:
     """Return the exit code that docker has for such an error. Mirrors: docker/cli cmd/docker, cli.StatusError."""
-    if isinstance(error, UsageError):
-        return 125 if error.code == OPTION else 1
-    return 1 if error.exit_code in _ORDINARY else error.exit_code
+    if error.exit_code not in _ORDINARY:
+        return error.exit_code
+    return 125 if isinstance(error, UsageError) and error.code == OPTION else 1
 
 
 def handle(handler: Callable[[int, object], None]) -> None:
@@ -98,7 +101,7 @@ def run_guarded(
     program: str,
     work: Callable[[], int],
     *,
-    debug: bool = False,
+    debug: Callable[[], bool] = lambda: False,
     exit_code: Callable[[FirkinError], int] = lambda error: error.exit_code,
     texts: Texts | None = None,
 ) -> int:
@@ -111,7 +114,7 @@ def run_guarded(
         from firkin.cli.hints import COMMAND_LINE
 
         error.put(texts or COMMAND_LINE)
-        _report(error, sources, debug)
+        _report(error, sources, debug())
         return exit_code(error)
 
     try:

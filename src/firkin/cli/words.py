@@ -30,8 +30,9 @@ PUSH = Verbs("Preparing", "Pushed", "Layer already exists")
 class LayerLines:
     """A listener that prints a line when a layer's state changes. `names` are the layers shown, by blob."""
 
-    def __init__(self, verbs: Verbs, names: Mapping[str, str]) -> None:
+    def __init__(self, verbs: Verbs, names: Mapping[str, str], write: Callable[[str], None] = write_out) -> None:
         self._verbs = verbs
+        self._write = write
         self._begun = False
         self._names = {digest: short(name) for digest, name in names.items()}
         self._lock = threading.Lock()
@@ -56,7 +57,7 @@ class LayerLines:
     def _say(self, digest: str, words: str) -> None:
         if digest in self._names:
             with self._lock:
-                write_out(f"{self._names[digest]}: {words}\n")
+                self._write(f"{self._names[digest]}: {words}\n")
 
 
 def short(digest: str) -> str:

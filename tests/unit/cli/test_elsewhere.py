@@ -92,10 +92,12 @@ def test_other_spellings_of_what_firkin_does(words, expected):
     ("image scan x", "no command `image scan`", "`syft` reads"),
     ("imagetools", "no command `imagetools`", "firkin buildx imagetools inspect"),
     ("container pusj", "unknown command: firkin container pusj", "`firkin container` has"),
+    ("container creat", "unknown command: firkin container creat", "did you mean `container create`?"),
     ("buildx bake", "reads no bake files", "firkin build --target"),
     ("builder use x", "no builders to choose from", "firkin info"),
     ("image --frob ls", "unknown option `--frob` of `firkin image`", "follow the command"),
     ("container ls", "comes with containers", "firkin images"),
+    ("container frobnicate", "unknown command: firkin container frobnicate", "`firkin container` has"),
 ])
 def test_groups(words, message, hint):
     error = answer(*words.split())

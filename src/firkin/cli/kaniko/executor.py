@@ -52,7 +52,7 @@ def run_warmer(words: list[str]) -> int:
 def _run(program: str, words: list[str], work: Callable[[Ambient], int]) -> int:
     debug = "--debug" in words or bool(os.environ.get("FIRKIN_DEBUG"))
     return run_guarded(
-        program, lambda: work(read_ambient()), debug=debug, exit_code=kaniko_exit_code, texts=EXECUTOR
+        program, lambda: work(read_ambient()), debug=lambda: debug, exit_code=kaniko_exit_code, texts=EXECUTOR
     )
 
 
