@@ -67,17 +67,12 @@ def parse_docker_config(raw: bytes, path: str) -> DockerConfig:
         raise UsageError(f"{path} is no JSON: {error}", code="config") from error
     if not isinstance(document, dict):
         raise UsageError(f"{path} holds no JSON object", code="config")
-    formats = {
-        key.removesuffix(_FORMAT): value
-        for key, value in document.items()
-        if key.endswith(_FORMAT) and isinstance(value, str) and value
-    }
+    texts = {key: value for key, value in document.items() if isinstance(value, str) and value}
+    formats = {key.removesuffix(_FORMAT): value for key, value in texts.items() if key.endswith(_FORMAT)}
     filters = document.get("pruneFilters") or []
     if not isinstance(filters, list) or not all(isinstance(word, str) for word in filters):
         raise UsageError(f"{path}: `pruneFilters` must be a list of texts", code="config")
-    keys = document.get("detachKeys", "")
-    proxies = _proxies(document.get("proxies"))
-    return DockerConfig(formats, tuple(filters), proxies, keys if isinstance(keys, str) else "")
+    return DockerConfig(formats, tuple(filters), _proxies(document.get("proxies")), texts.get("detachKeys", ""))
 
 
 def _proxies(document: object) -> Mapping[str, str]:
