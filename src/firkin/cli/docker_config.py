@@ -69,10 +69,14 @@ def parse_docker_config(raw: bytes, path: str) -> DockerConfig:
         raise UsageError(f"{path} holds no JSON object", code="config")
     texts = {key: value for key, value in document.items() if isinstance(value, str) and value}
     formats = {key.removesuffix(_FORMAT): value for key, value in texts.items() if key.endswith(_FORMAT)}
-    filters = document.get("pruneFilters") or []
-    if not isinstance(filters, list) or not all(isinstance(word, str) for word in filters):
+    filters = _filters(document.get("pruneFilters") or [], path)
+    return DockerConfig(formats, filters, _proxies(document.get("proxies")), texts.get("detachKeys", ""))
+
+
+def _filters(document: object, path: str) -> tuple[str, ...]:
+    if not isinstance(document, list) or not all(isinstance(word, str) for word in document):
         raise UsageError(f"{path}: `pruneFilters` must be a list of texts", code="config")
-    return DockerConfig(formats, tuple(filters), _proxies(document.get("proxies")), texts.get("detachKeys", ""))
+    return tuple(document)
 
 
 def _proxies(document: object) -> Mapping[str, str]:
