@@ -38,10 +38,10 @@ _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetche
 
 _ANSWERS = _spread({
     "run start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "ps stop kill restart pause unpause update wait attach port stats top commit checkpoint init":
+    "ps stop kill restart pause unpause update wait attach port stats top checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
     "logs": _Answer(_NO_CONTAINERS, "`firkin builds logs` prints the log of a build"),
-    "cp mount unmount umount": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE PATH DIR` copies files of an image"),
+    "mount unmount umount": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE PATH DIR` copies files of an image"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
     "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
@@ -52,7 +52,7 @@ _ANSWERS = _spread({
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
     "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
     "compose": _Answer(_NO_CONTAINERS, "`firkin build -t NAME DIR` builds the image of a service"),
-    "export flatten": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE / -` writes the files of an image as a tar"),
+    "flatten": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE / -` writes the files of an image as a tar"),
     "search catalog": _Answer(
         "firkin does not search registries", "`firkin ls-tags NAME` lists the tags of a repository"),
     "list": _Answer(

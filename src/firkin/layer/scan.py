@@ -38,17 +38,22 @@ OwnerOf = Callable[[str, int, int], tuple[int, int]]
 
 
 def iter_upper_changes(
-    upper: str, *, skip: frozenset[str] = frozenset(), include_root: bool = False, owner_of: OwnerOf | None = None
+    upper: str,
+    *,
+    skip: frozenset[str] = frozenset(),
+    include_root: bool = False,
+    owner_of: OwnerOf | None = None,
+    vanishing: bool = False,
 ) -> Iterator[Change]:
     """Yield the changes that an overlay's upper directory (or a stored tree) makes to the layers below it.
 
     `skip` names paths that are left out with all beneath them. `include_root` starts with a Put of ""
-    (other builders leave the root's own attributes out). Sockets are left out, as by tar. Raises
-    OSError; StepFailed for paths that no layer can hold; ValueError for redirects and metadata-only copies,
-    which firkin's mounts never make.
+    (other builders leave the root's own attributes out). Sockets are left out, as by tar. `vanishing`: the directory is
+    in use, and files that are removed meanwhile are left out. Raises OSError; StepFailed for paths that no layer can
+    hold; ValueError for redirects and metadata-only copies, which firkin's mounts never make.
     """
     try:
-        yield from _iter_upper(upper, skip, include_root, owner_of)
+        yield from _iter_upper(upper, skip, include_root, owner_of, vanishing)
     except OSError as error:
         raise _unreachable(error) or error from None
 
@@ -66,7 +71,7 @@ def _unreachable(error: OSError) -> StepFailed | None:
 
 
 def _iter_upper(
-    upper: str, skip: frozenset[str], include_root: bool, owner_of: OwnerOf | None
+    upper: str, skip: frozenset[str], include_root: bool, owner_of: OwnerOf | None, vanishing: bool
 ) -> Iterator[Change]:
     if include_root:
         yield from _folder(upper, os.lstat(upper), "", owner_of)
@@ -82,26 +87,35 @@ def _iter_upper(
         path = prefixes[-1] + item.name
         if path in skip:
             continue
-        status = item.stat(follow_symlinks=False)
-        kind = status.st_mode & _S_IFMT
-        if kind == _S_IFSOCK:
-            continue
-        full = item.path
-        if kind == _S_IFDIR:
-            yield from _folder(full, status, path, owner_of)
-            stack.append(_list(full))
-            prefixes.append(path + "/")
-            continue
-        marks: dict[str, bytes] = {}
-        entry = _read_entry(full, status, path, marks, owner_of)
-        if "whiteout" in marks:
-            yield Remove(path)
-            continue
-        first = path if entry.inode is None else links.setdefault(entry.inode, path)
-        if first == path:
-            yield Put(path, entry, full if entry.kind == "file" else None)
-        else:
-            yield Put(path, entry, None, first)
+        try:
+            status = item.stat(follow_symlinks=False)
+            kind = status.st_mode & _S_IFMT
+            if kind == _S_IFDIR:
+                yield from _folder(item.path, status, path, owner_of)
+                stack.append(_list(item.path))
+                prefixes.append(path + "/")
+            elif kind != _S_IFSOCK:
+                yield _file(item.path, status, path, links, owner_of)
+        except FileNotFoundError:
+            if not vanishing:
+                raise
+
+
+def _file(
+    full: str,
+    status: os.stat_result,
+    path: str,
+    links: dict[tuple[int, int], str],
+    owner_of: OwnerOf | None,
+) -> Change:
+    marks: dict[str, bytes] = {}
+    entry = _read_entry(full, status, path, marks, owner_of)
+    if "whiteout" in marks:
+        return Remove(path)
+    first = path if entry.inode is None else links.setdefault(entry.inode, path)
+    if first == path:
+        return Put(path, entry, full if entry.kind == "file" else None)
+    return Put(path, entry, None, first)
 
 
 def _folder(full: str, status: os.stat_result, path: str, owner_of: OwnerOf | None) -> Iterator[Change]:

@@ -120,6 +120,11 @@ def unshare(flags: int) -> None:
     _libc_call("unshare", flags)
 
 
+def setns(fd: int, flags: int) -> None:
+    """Enter namespaces of the process behind a pidfd, all in one step; Python's own function is younger than 3.11."""
+    _libc_call("setns", fd, flags)
+
+
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None) -> None:
     """Mount with the old call, which cuts `data` at one page (4096 bytes)."""
     import ctypes

@@ -279,6 +279,11 @@ def container_codes() -> tuple[CodeType, ...]:
     return tuple(map(_code, _FOR_CONTAINERS))
 
 
+def mounting_codes() -> tuple[CodeType, ...]:
+    """Return the parts of the stand-alone program that perform mount operations, compiled."""
+    return tuple(map(_code, ("operations", "init/kernel", "init/image_root", "init/mount_calls", *_WITH_MOUNTS)))
+
+
 @functools.cache
 def _code(name: str) -> CodeType:
     # Compiled once per process, or read from the interpreter's cache of compiled modules.

@@ -1,4 +1,4 @@
-"""`firkin diff`: what differs between two images. Does I/O. Only `cli.run` may import it."""
+"""`firkin diff`: what differs between two images, or in a container. Does I/O. Only `cli.run` may import it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import chain
 import msgspec
 
 from firkin.cli.command import Invocation
+from firkin.cli.commands import container_diff
 from firkin.cli.exploring import ABOUT_IMAGE, EXPLORING, Explorer, Output, explore, shown_mode, shown_name
 from firkin.cli.options import Option
 from firkin.errors import UsageError
@@ -16,9 +17,10 @@ from firkin.images.explore.files import ImageFiles
 from firkin.images.explore.report import entry_document, path_document
 from firkin.layer.change import Entry
 
-USAGE = "[OPTIONS] IMAGE IMAGE"
+USAGE = "[OPTIONS] IMAGE IMAGE    firkin diff CONTAINER"
 ABOUT = (
-    "Show what differs between two images: a line for each setting and each file, A for added, C for changed, D for "
+    "With one argument, list what a container changed (`firkin container diff`). With two, show what differs between "
+    "two images: a line for each setting and each file, A for added, C for changed, D for "
     f"deleted. {ABOUT_IMAGE} Layers at the bottom that both have are not compared. Ends with 0 (with `--exit-code`: 1 "
     "if anything differs) or, after an error, 2 or more."
 )
@@ -37,12 +39,9 @@ def run(invocation: Invocation) -> int:
     """Print the differences. Raises UsageError."""
     arguments = invocation.arguments
     if len(arguments.operands) == 1:
-        raise UsageError(
-            "`firkin diff` needs two images; the changes of a container come with containers",
-            hints=("`firkin diff IMAGE IMAGE` compares images",),
-        )
+        return container_diff.run(invocation)
     if len(arguments.operands) != 2:
-        raise UsageError("`firkin diff` needs two images")
+        raise UsageError("`firkin diff` needs two images, or a container")
     old, new = arguments.operands
     times = arguments.flag("times")
 

@@ -1,0 +1,39 @@
+"""The files of a container as one flat tar, without its volumes. Does I/O.
+
+Running or not, its layers are mounted once more, read-only, so mounts do not get in. Mirrors: moby daemon/export.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from firkin.containers.archive_tar import TarPieces
+from firkin.containers.inside import Inner, inside
+from firkin.containers.lifecycle import answer
+from firkin.containers.places import bare
+from firkin.errors import ContainerError
+
+if TYPE_CHECKING:
+    from firkin.containers.engine import Engine
+    from firkin.containers.record import Record
+
+
+@contextmanager
+def export(engine: Engine, record: Record) -> Iterator[Iterator[bytes]]:
+    """Yield the tar. Raises ContainerError, also while it is read; `conflict` for a container that is being removed."""
+    if answer("export", engine.home.state(record.id)) != "do":
+        raise ContainerError(
+            f"You cannot export container {record.id} which is being removed", kind="conflict", code="removing"
+        )
+    with inside(bare(engine, record, "layers"), _export_job) as session:
+        yield session.read()
+    engine.container_event("export", record)
+
+
+def _export_job(inner: Inner) -> bytes:
+    tar = TarPieces()
+    inner.send(tar.folder("/.", "", top=False))
+    inner.write(tar.end())
+    return b""
