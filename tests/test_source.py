@@ -260,6 +260,7 @@ FRONT_WORDS = {
     ("builder.graph", "--[a-z]+"): "flags of instructions",
     ("builder.cache.entry", "firkin cache"): "a comment in history, the same whoever builds",
     ("containers.limits", "--privileged|firkin container"): "an option of docker run; the description of a scope",
+    ("containers.service", "--[a-z-]+|firkin [a-z]+"): "the unit calls the command line; options of systemctl",
     ("images.archive_reader", "firkin push"): "only the executor reads archives, and it has no command for this",
     ("builder.history", "--no-cache"): "the flag of the build that is explained, as in a step's output",
     ("images.joining", "--amend"): "docker's words, which scripts look for",

@@ -88,6 +88,8 @@ Kind = Literal[
     "isolation-for-credentials",
     # containers
     "limits-warn",
+    "service-by-hand",
+    "service-session",
     # firkin itself
     "bug",
     # what an error is about: put before the message

@@ -80,7 +80,7 @@ class Machine:
         """Run a script in a login session of `user`, which ends with it."""
         self._number += 1
         request = {"id": self._number, "script": script, "user": user, "timeout": timeout}
-        self._socket.settimeout(30)
+        self._socket.settimeout(max(30, timeout))
         self._socket.sendall(json.dumps(request).encode() + b"\n")
         answer: dict[str, Any] = {}
         end = time.monotonic() + timeout + 60

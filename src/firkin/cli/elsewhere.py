@@ -46,7 +46,7 @@ _ANSWERS = _spread({
     "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
     "network": _Answer(_NO_CONTAINERS, "for RUN steps there is `firkin build --network`"),
-    "swarm service stack node secret plugin": _Answer(
+    "swarm stack node secret plugin": _Answer(
         _NO_CONTAINERS, "secrets of a build are given by `firkin build --secret`"),
     "context machine farm": _Answer(_NO_DAEMON, "`firkin info` shows how and where it builds"),
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
@@ -92,6 +92,11 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
         (group, word): _Answer(f"{_NO_DAEMON} and no builders to choose from", "`firkin info` shows how it builds")
         for group in ("builder",)
         for word in ("ls", "inspect", "create", "use", "rm", "stop")
+    },
+    **{
+        ("service", word): _Answer(
+            "services of a swarm need an orchestrator", "`firkin service status` is about containers of this machine")
+        for word in ("create", "inspect", "logs", "ls", "ps", "rm", "rollback", "scale", "update")
     },
     ("container", "ls"): _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
 }

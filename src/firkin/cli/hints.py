@@ -77,6 +77,9 @@ COMMAND_LINE: Texts = {
     "isolation-for-credentials": "`--isolation=chroot`, or in Kubernetes `automountServiceAccountToken: false`, keeps "
     "it from them",
     "limits-warn": "`--limits=warn` goes on without it",
+    "service-by-hand": "have whatever starts this machine's services run `firkin start --restored`",
+    "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
+    "`loginctl enable-linger USER`, as root",
     "bug": "this is a fault of firkin; please report it, with what `--debug` shows",
     "option-build-context": "--build-context {name}",
     "option-platform": "invalid --platform",
