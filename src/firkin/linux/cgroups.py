@@ -10,7 +10,6 @@ among its own globals. So it imports only `os` and `select`.
     parents  [[directory, controllers]…], outermost first: groups above it, and what they hand down ("+cpu +memory")
     own      [[directory, file]…]: groups that the caller of make_groups enters itself
     values   [[file, text]…]: what is written once the groups are there, in this order
-    devices  a program that decides about devices (version 2), in hexadecimal digits, or ""
 
 Spec: Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """

@@ -149,7 +149,7 @@ def why_not(feature: Feature, facts: CgroupFacts) -> tuple[str, str]:
             f"`systemctl edit user@.service`: `[Service]`, `Delegate=cpu cpuset io memory pids` gives {controller}",
         )
     if feature == "devices":
-        return "rules for devices need root", ""
+        return "rules for devices need control groups of version 1, and root", ""
     if feature == "swap":
         return "this kernel does not count swap", "boot with `swapaccount=1`"
     return f"this kernel's control groups (version {facts.version}) lack it", ""
