@@ -69,6 +69,9 @@ def systemd(tmp_path: Path):
                 for answer in answers:
                     for place in range(0, len(answer), 7):  # messages come in pieces
                         connection.sendall(answer[place : place + 7])
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(4096):
+                    pass
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
