@@ -24,6 +24,7 @@ from typing import Any
 
 import workloads
 from builders import OwnBuilder, find_peers
+from containers import containers
 from listing import listing
 from plot import draw
 from support.accounts import remove_with_subordinate_ids
@@ -34,7 +35,7 @@ from workloads import Place, Row
 HERE = Path(__file__).resolve().parent
 BASE = "library/bench:bookworm"
 NEEDED_BYTES = 40e9
-WORKLOADS = {**workloads.WORKLOADS, "listing": listing}
+WORKLOADS = {**workloads.WORKLOADS, "listing": listing, "containers": containers}
 
 
 def main() -> int:
@@ -65,7 +66,7 @@ def main() -> int:
     builders: list[Any] = []
     try:
         with running_registry() as registry:
-            registry.seed_bases("bench")
+            registry.seed_bases("bench", "busybox")
             base = registry.reference(BASE)
             own = OwnBuilder(place, registry.host, base)
             peers, absent = ([], {}) if options.no_peers else find_peers(place, registry.host, base)
