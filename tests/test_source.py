@@ -119,6 +119,7 @@ PURE = (
     "containers.monitor.wire",
     "containers.filter",
     "containers.lifecycle",
+    "containers.bundle_spec",
     "containers.limits.plan",
     "containers.limits.values",
     "containers.merge",

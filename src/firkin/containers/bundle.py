@@ -4,8 +4,8 @@
     DIR/rootfs          a copy of the image's files: an overlay could not be carried to another place
     DIR/hosts, …        what is mounted on /etc/hosts, /etc/hostname and /etc/resolv.conf
 
-Binds and volumes stay where they are, and the configuration names them. Whoever has subordinate ids gets a root of these,
-and the id maps in the configuration.
+Binds and volumes stay where they are, and the configuration names them. Whoever has subordinate ids gets a root of
+these, and the id maps in the configuration.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _nodes(record: Record) -> tuple[tuple[str, str, int, int], ...]:
             entry = os.stat(device.path_on_host)
         except OSError as error:
             raise ContainerError(
-                f"error gathering device information while adding custom device \"{device.path_on_host}\": "
+                f'error gathering device information while adding custom device "{device.path_on_host}": '
                 f"{(error.strerror or '').lower()}",
                 kind="invalid",
                 code="device",

@@ -1,7 +1,7 @@
 """A container as a configuration of the OCI runtime specification. Pure.
 
-Spec: opencontainers/runtime-spec 1.0.2, config.md and config-linux.md. Mirrors: moby oci.DefaultSpec and daemon/oci_linux
-where these say what a container has. Values come from the functions that firkin's own plans come from
+Spec: opencontainers/runtime-spec 1.0.2, config.md and config-linux.md. Mirrors: moby oci.DefaultSpec and
+daemon/oci_linux where these say what a container has. Values come from the functions that firkin's own plans come from
 (containers/plan.py, profile.py, surroundings.py, limits/values.py).
 """
 
@@ -43,8 +43,8 @@ class Known(msgspec.Struct, frozen=True):
     """What the record does not say.
 
     `user` is uid, gid, further groups and home; `devices` are (path in the container, kind, major, minor) and `rules`
-    those of the devices controller, None for every device; `numbers` of block devices: {path: "8:0"}. `maps` are those of
-    the user namespace; `cgroups` the version of control groups. `seccomp` is a profile in the specification's form.
+    those of the devices controller, None for every device; `numbers` of block devices: {path: "8:0"}. `maps` are
+    those of the user namespace; `cgroups` the version of control groups. `seccomp` is a profile in the specification's form.
     """
 
     user: tuple[int, int, tuple[int, ...], str]
@@ -264,7 +264,9 @@ def _block_io(host: HostConfig, numbers: Mapping[str, str]) -> dict[str, Any]:
 
     found: dict[str, Any] = {
         "weight": host.blkio_weight,
-        "weightDevice": [{**_number(numbers[one.path]), "weight": one.weight} for one in host.blkio_weight_device or ()],
+        "weightDevice": [
+            {**_number(numbers[one.path]), "weight": one.weight} for one in host.blkio_weight_device or ()
+        ],
         "throttleReadBpsDevice": limits(host.blkio_device_read_bps),
         "throttleWriteBpsDevice": limits(host.blkio_device_write_bps),
         "throttleReadIOPSDevice": limits(host.blkio_device_read_iops),
