@@ -120,6 +120,7 @@ PURE = (
     "containers.filter",
     "containers.lifecycle",
     "containers.bundle_spec",
+    "containers.limits.device_program",
     "containers.limits.plan",
     "containers.limits.values",
     "containers.merge",
@@ -203,7 +204,7 @@ STANDALONE = {
     "sandbox.init.contain": {"__future__", "os", "sys", "ctypes", "_signal", "_socket"},
     "sandbox.init.reaper": {"__future__", "os", "_signal"},
     "linux.sparse": {"__future__", "os"},
-    "linux.cgroups": {"__future__", "os", "select"},
+    "linux.cgroups": {"__future__", "os", "select", "ctypes"},
     "sandbox.init.carry": {"__future__", "os"},
     # The last two for an ssh agent on another file system only.
     "sandbox.init.emulated_mounts": {"__future__", "os", "_socket", "select"},

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from firkin.containers.config import Config, HostConfig
+from firkin.containers.limits.device_program import device_program
 from firkin.containers.limits.devices import DEFAULT_RULES, DeviceFacts
 from firkin.containers.limits.facts import read_cgroups, read_hierarchies
 from firkin.containers.limits.leftover import clear_groups
@@ -215,3 +216,16 @@ def test_groups_without_a_monitor_are_cleared() -> None:
     assert clear_groups(record, facts)
     for directory in set(made["paths"].values()):
         os.rmdir(os.path.dirname(directory))
+
+
+def test_rules_for_devices_as_a_program() -> None:
+    """Version 2 has no files for them."""
+    _needs(2)
+    mounts = [one.mount for one in read_hierarchies() if one.version == 2]
+    if not mounts:
+        pytest.skip("needs control groups of version 2")
+    made = {**second(mounts[0]), "devices": device_program(DEFAULT_RULES).hex()}
+    code = "open('/dev/null')\ntry: open('/dev/kmsg')\nexcept PermissionError: print('refused')"
+    for groups in _with(made):
+        process = start(groups, code, stdout=subprocess.PIPE)
+        assert process.communicate(timeout=30)[0] == b"refused\n"

@@ -6,7 +6,7 @@ from vm.machine import Machine
 ACT = r"""
 import json, os, signal, subprocess, sys, time
 from firkin.containers.config import Config, HostConfig
-from firkin.containers.limits.devices import DeviceFacts
+from firkin.containers.limits.devices import DEFAULT_RULES, DeviceFacts
 from firkin.containers.limits.facts import read_cgroups
 from firkin.containers.limits.plan import plan_limits
 from firkin.containers.limits.scope import enter_scope
@@ -18,7 +18,7 @@ MIB = 1 << 20
 id = os.urandom(32).hex()
 facts = read_cgroups(uid=os.getuid(), runtime_dir=os.environ.get("XDG_RUNTIME_DIR", ""))
 host = HostConfig(memory=32 * MIB, memory_swap=32 * MIB, pids_limit=5, nano_cpus=500_000_000, cpu_shares=512)
-plan = plan_limits(id, host, facts, "refuse", DeviceFacts())
+plan = plan_limits(id, host, facts, "refuse", DeviceFacts(DEFAULT_RULES))
 told = {"driver": facts.driver, "layout": facts.layout, "features": sorted(facts.features)}
 groups = plan.groups
 begin = time.monotonic()
@@ -56,6 +56,8 @@ record = Record(1, id, "web", "", "", Config(), host, "sh", (), ())
 sample = read_statistics(record, State(running=True, pid=sleeper.pid), "now")
 told["statistics"] = [sample["source"], sample["memory_stats"]["limit"], sample["pids_stats"]["limit"],
                       sample["cpu_stats"]["cpu_usage"]["total_usage"] > 0]
+devices = start("open('/dev/null')\ntry: open('/dev/kmsg')\nexcept PermissionError: print('refused')")
+told["devices"] = devices.communicate()[0].decode().strip()
 greedy = start("b = bytearray(64 << 20)")
 told["greedy"] = greedy.wait()
 told["oom"] = cgroups.oom_happened(groups, watch)
@@ -85,6 +87,7 @@ def test_limits(vm: Machine, user: str) -> None:
     assert told["values"] == [str(32 << 20), "0", "5", "50000 100000", "59"]
     assert (told["members"], told["frozen"], told["thawed"]) == (True, True, True)
     assert told["statistics"] == ["cgroup", 32 << 20, 5, True]
+    assert told["devices"] == "refused"  # a user may not open it anyway
     assert (told["greedy"], told["oom"]) == (-9, True)
     assert (told["killed"], told["removed"]) == (True, True)
 

@@ -8,7 +8,7 @@ daemon/oci_linux where these say what a container has. Values come from the func
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,7 +29,9 @@ from firkin.containers.surroundings import (
     modes_of,
 )
 from firkin.errors import ContainerError
-from firkin.linux.idmap import IdMaps, IdRange
+
+if TYPE_CHECKING:
+    from firkin.linux.idmap import IdMaps, IdRange
 
 SPEC_VERSION = "1.0.2"
 ROOTFS = "rootfs"
@@ -44,7 +46,8 @@ class Known(msgspec.Struct, frozen=True):
 
     `user` is uid, gid, further groups and home; `devices` are (path in the container, kind, major, minor) and `rules`
     those of the devices controller, None for every device; `numbers` of block devices: {path: "8:0"}. `maps` are
-    those of the user namespace; `cgroups` the version of control groups. `seccomp` is a profile in the specification's form.
+    those of the user namespace; `cgroups` the version of control groups. `seccomp` is a profile in the form of the
+    specification.
     """
 
     user: tuple[int, int, tuple[int, ...], str]

@@ -1,7 +1,7 @@
 """The control groups of one container: make, enter, freeze, kill, watch and remove them. Does I/O.
 
 Any module above `linux` may import it. It is also part of the monitor's stand-alone program, which executes its source
-among its own globals. So it imports only `os` and `select`.
+among its own globals. So it imports only `os` and `select`, and `ctypes` for a program about devices.
 
 `Groups` is a plain dict, made by containers/limits/plan.py, with
 
@@ -10,6 +10,7 @@ among its own globals. So it imports only `os` and `select`.
     parents  [[directory, controllers]…], outermost first: groups above it, and what they hand down ("+cpu +memory")
     own      [[directory, file]…]: groups that the caller of make_groups enters itself
     values   [[file, text]…]: what is written once the groups are there, in this order
+    devices  version 2: the program that decides about devices, in hexadecimal digits; "" for none
 
 Spec: Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.
 """
@@ -30,6 +31,11 @@ _GROUP_KILL = 9
 _GROUP_GONE, _GROUP_BUSY, _GROUP_UNABLE = 2, 16, 95
 _GROUP_READABLE, _GROUP_CHANGED = 1, 2  # EPOLLIN, EPOLLPRI
 _GROUP_PATIENCE_S = 5.0
+# bpf(2); the numbers of linux/bpf.h.
+_SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351,
+            "i686": 357, "armv7l": 386, "armv6l": 386, "armv8l": 386}  # fmt: skip
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
+_BPF_PROG_TYPE_CGROUP_DEVICE, _BPF_CGROUP_DEVICE, _BPF_F_ALLOW_MULTI = 15, 6, 2
 _GROUP_STEP_S = 0.002
 
 
@@ -48,6 +54,39 @@ def make_groups(groups: Groups) -> None:
     for controller, directory in groups["paths"].items():
         _make_group(directory, groups["version"] == 1 and "cpuset" in controller.split(","))
     write_values(groups["values"])
+    if groups.get("devices"):
+        attach_device_program(groups["paths"][""], bytes.fromhex(groups["devices"]))
+
+
+def attach_device_program(directory: str, program: bytes) -> None:
+    """Have a program decide about devices for a group of version 2. Raises OSError. Spec: bpf(2)."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    code = ctypes.create_string_buffer(program, len(program))
+    license = ctypes.create_string_buffer(b"Apache-2.0")
+
+    def bpf(command: int, *words: tuple[int, int]) -> int:
+        attributes = b"".join(value.to_bytes(size, "little") for size, value in words).ljust(128, b"\0")
+        number = ctypes.c_long(_SYS_BPF.get(os.uname().machine, -1))
+        result: int = libc.syscall(number, ctypes.c_long(command), attributes, ctypes.c_long(len(attributes)))
+        if result < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), f"{directory} (program for devices)")
+        return result
+
+    group = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        loaded = bpf(
+            _BPF_PROG_LOAD, (4, _BPF_PROG_TYPE_CGROUP_DEVICE), (4, len(program) // 8),
+            (8, ctypes.addressof(code)), (8, ctypes.addressof(license)),
+        )  # fmt: skip
+        try:
+            bpf(_BPF_PROG_ATTACH, (4, group), (4, loaded), (4, _BPF_CGROUP_DEVICE), (4, _BPF_F_ALLOW_MULTI))
+        finally:
+            os.close(loaded)
+    finally:
+        os.close(group)
 
 
 def write_values(values: list[list[str]]) -> None:

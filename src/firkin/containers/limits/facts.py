@@ -192,6 +192,8 @@ def _version_2(uid: int, one: Hierarchy, user: str, runtime_dir: str, root: str)
     usable = _usable(base)
     withheld = tuple(name for name in _controllers(f"{one.mount}/cgroup.controllers") if name not in usable)
     features, files = _features_v2(base, usable)
+    if uid == 0:
+        features.add("devices")  # a program of bpf(2)
     cpuset = base if os.path.exists(f"{base}/cpuset.cpus.effective") else one.mount
     return CgroupFacts(
         uid, 2, "v2", "systemd" if scope else "cgroupfs", {"": base}, in_service=one.own != "/" and uid == 0,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from firkin.containers.config import HostConfig
+from firkin.containers.limits.device_program import device_program
 from firkin.containers.limits.devices import DeviceFacts
 from firkin.containers.limits.facts import CgroupFacts, Feature
 from firkin.containers.limits.scope import ScopeRequest
@@ -55,6 +56,8 @@ def plan_limits(id: str, host: HostConfig, facts: CgroupFacts, policy: str, devi
     else:
         groups = _version_1(id, host, facts)
     groups["values"] = group_values(host, facts, groups["paths"], devices)
+    if facts.version == 2 and "devices" in facts.features and devices.rules is not None:
+        groups["devices"] = device_program(devices.rules).hex()
     return LimitsPlan(groups, host, tuple(warnings), scope)
 
 
@@ -149,7 +152,7 @@ def why_not(feature: Feature, facts: CgroupFacts) -> tuple[str, str]:
             f"`systemctl edit user@.service`: `[Service]`, `Delegate=cpu cpuset io memory pids` gives {controller}",
         )
     if feature == "devices":
-        return "rules for devices need control groups of version 1, and root", ""
+        return "rules for devices need root", ""
     if feature == "swap":
         return "this kernel does not count swap", "boot with `swapaccount=1`"
     return f"this kernel's control groups (version {facts.version}) lack it", ""

@@ -44,8 +44,8 @@ def test_version_2_for_root(tmp_path: Path) -> None:
     facts = read(tmp_path)
     assert (facts.version, facts.layout, facts.bases) == (2, "v2", {"": str(groups)})
     assert facts.controllers == ("cpuset", "cpu", "io", "memory", "pids")
-    assert {"memory", "swap", "pids", "cpu-quota", "io-weight", "freeze"} <= facts.features
-    assert not {"swappiness", "oom-kill-disable", "devices"} & facts.features
+    assert {"memory", "swap", "pids", "cpu-quota", "io-weight", "devices", "freeze"} <= facts.features
+    assert not {"swappiness", "oom-kill-disable"} & facts.features
     assert (facts.cpus, facts.mems) == ("0-3", "0")
 
 

@@ -27,7 +27,7 @@ V1 = CgroupFacts(
 ALL = ("cpuset", "cpu", "io", "memory", "pids")
 V2 = CgroupFacts(
     0, 2, "v2", "cgroupfs", {"": "/cg"}, controllers=ALL, files={"io-weight": "io.weight"}, cpus="0-3",
-    features=EVERY_V1 - {"swappiness", "oom-kill-disable", "devices"},
+    features=EVERY_V1 - {"swappiness", "oom-kill-disable"},
 )  # fmt: skip
 MANAGER = "/cg/user.slice/user-7.slice/user@7.service"
 USER = CgroupFacts(
