@@ -1,5 +1,6 @@
 """The same containers by firkin and by runc, from one record: what is seen inside is the same."""
 
+import json
 import os
 import secrets
 import subprocess
@@ -17,13 +18,13 @@ from firkin.containers.config import Config, CreateRequest, Device, HostConfig, 
 from firkin.containers.create import create
 from firkin.containers.engine import Engine
 from firkin.containers.image import image_for
+from firkin.containers.limits.devices import DEFAULT_RULES
 from firkin.containers.limits.facts import read_cgroups
 from firkin.containers.opening import open_engine
 from firkin.containers.plan import Place, plan_container
 from firkin.containers.record import Record
 from firkin.containers.remove import remove
 
-pytestmark = pytest.mark.root
 MIB = 1 << 20
 LOOK = r"""
 echo "ids $(id)"
@@ -68,7 +69,7 @@ class Pair:
         request = CreateRequest(asked, HostConfig(**{"network_mode": "none", **host}))
         self.engine, self.place = engine, place
         self.record: Record = engine.home.find(create(engine, request, image_for(engine, "box:1")).id)
-        self.warnings = write_bundle(engine, self.record, str(place), read_cgroups(uid=0))
+        write_bundle(engine, self.record, str(place))
 
     def by_firkin(self) -> str:
         place = Place(self.engine.home.directory(self.record.id), f"{self.engine.root}/trees", os.uname().machine,
@@ -116,6 +117,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("case", list(CASES))
 def test_the_same_inside(pair: Any, tmp_path: Path, case: str) -> None:
     config, host = CASES[case]
@@ -124,3 +126,44 @@ def test_the_same_inside(pair: Any, tmp_path: Path, case: str) -> None:
         host = {**host, "binds": tuple(text.format(tmp=tmp_path) for text in host["binds"])}
     both = pair(config, **host)
     assert both.by_runc().splitlines() == both.by_firkin().splitlines()
+
+
+@pytest.mark.root
+def test_limits_are_those_of_the_groups(pair: Any) -> None:
+    """Version 1 shows them at /sys/fs/cgroup in both."""
+    if read_cgroups(uid=0).version != 1:
+        pytest.skip("needs control groups of version 1")
+    files = "memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max cpuset/cpuset.cpus"
+    both = pair(
+        {"cmd": ("sh", "-c", f"cd /sys/fs/cgroup; cat {files}; cat devices/devices.list | sort")},
+        memory=64 * MIB, nano_cpus=500_000_000, pids_limit=20, cpuset_cpus="0",
+    )  # fmt: skip
+    lines = both.by_runc().splitlines()
+    assert lines[:5] == [str(64 * MIB), str(128 * MIB), "50000", "20", "0"]
+    assert lines[5:] == sorted(DEFAULT_RULES)
+
+
+def test_create_writes_a_bundle(shared_firkin: Firkin, registry: Registry) -> None:
+    firkin = shared_firkin
+    firkin.run("pull", f"{registry.host}/library/busybox:latest")
+    place = firkin.directory("out") / "bundle"
+    id = firkin.run(
+        "create", "--bundle", place, "--network", "none", f"{registry.host}/library/busybox:latest", "id"
+    ).stdout.strip()
+    assert sorted(path.name for path in place.iterdir()) == [
+        "config.json",
+        "hostname",
+        "hosts",
+        "resolv.conf",
+        "rootfs",
+    ]
+    config = json.loads((place / "config.json").read_text())
+    assert config["process"]["args"] == ["id"] and config["hostname"] == id[:12]
+    name = f"firkin-test-{secrets.token_hex(4)}"
+    done = firkin.account.run(["runc", "--root", f"{place}-runc", "run", "--bundle", str(place), name],
+                              stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})  # fmt: skip
+    assert (done.returncode, done.stdout.partition(" ")[0]) == (0, "uid=0(root)"), done
+    again = firkin.run("create", "--bundle", place, f"{registry.host}/library/busybox:latest", check=False)
+    assert again.returncode == 1 and "is not empty" in again.stderr
+    assert firkin.run("rm", id).stdout.strip() == id
+    assert not list((firkin.store / "containers").glob("?" * 64))

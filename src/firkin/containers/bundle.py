@@ -19,8 +19,6 @@ import msgspec
 
 from firkin.containers.bundle_spec import ROOTFS, Known, runtime_spec
 from firkin.containers.limits.devices import read_devices
-from firkin.containers.limits.facts import CgroupFacts
-from firkin.containers.limits.plan import plan_limits
 from firkin.containers.namespaces import within
 from firkin.containers.record import MountPoint, Record
 from firkin.errors import ContainerError
@@ -34,8 +32,8 @@ _MOST_OF_PASSWD = 16 << 20
 _FILES = ("hosts", "hostname", "resolv.conf")
 
 
-def write_bundle(engine: Engine, record: Record, directory: str, facts: CgroupFacts) -> tuple[str, ...]:
-    """Write the bundle of a container that was made, and return warnings; nothing is left of one that fails.
+def write_bundle(engine: Engine, record: Record, directory: str) -> None:
+    """Write the bundle of a container that was made; nothing is left of one that fails.
 
     The directory is made, or must be empty. Raises ContainerError (`conflict` if there is something in it), HostError.
     """
@@ -43,18 +41,16 @@ def write_bundle(engine: Engine, record: Record, directory: str, facts: CgroupFa
     _make(place)
     try:
         devices = read_devices(record.host_config)
-        limits = plan_limits(record.id, record.host_config, facts, record.limits, devices)
-        record = msgspec.structs.replace(record, host_config=limits.host, mounts=_resolved(engine, record.mounts))
-        backend = engine.backend()
+        record = msgspec.structs.replace(record, mounts=_resolved(engine, record.mounts))
         user = _copy_root(engine, record, place)
-        maps = backend.enter.maps
+        maps = engine.backend().enter.maps
         known = Known(
             user=user,
             devices=_nodes(record),
             rules=devices.rules,
             numbers=devices.numbers,
             maps=maps,
-            cgroups=facts.version if maps is None else 0,
+            cgroups=engine.cgroups().version if maps is None else 0,
         )
         for name in _FILES:
             with open(f"{engine.home.directory(record.id)}/{name}", "rb") as source:
@@ -64,7 +60,6 @@ def write_bundle(engine: Engine, record: Record, directory: str, facts: CgroupFa
     except BaseException:
         _clear(engine, place)
         raise
-    return limits.warnings
 
 
 def _make(place: str) -> None:

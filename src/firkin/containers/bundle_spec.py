@@ -90,9 +90,8 @@ def _refuse(message: str) -> None:
 def _process(record: Record, known: Known) -> dict[str, Any]:
     host, config = record.host_config, record.config
     uid, gid, groups, home = known.user
-    names = [f"CAP_{name}" for name in
-             capability_names(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)]  # fmt: skip
-    effective = [] if uid else names
+    if known.maps is not None:
+        groups = tuple(group for group in groups if group != gid)  # runc sets no groups there, not even this one
     variables = environment(record)
     variables.setdefault("HOME", home or "/")
     process: dict[str, Any] = {
@@ -101,19 +100,26 @@ def _process(record: Record, known: Known) -> dict[str, Any]:
         "args": [record.path, *record.args],
         "env": [f"{name}={value}" for name, value in variables.items()],
         "cwd": config.working_dir or "/",
-        "capabilities": {"bounding": names, "effective": effective, "permitted": effective, "inheritable": [],
-                         "ambient": []},
+        "capabilities": _capabilities(host, uid),
         "noNewPrivileges": parse_security(host.security_opt or ()).no_new_privileges,
         "rlimits": [
             {"type": f"RLIMIT_{limit.name.upper()}", "soft": _rlimit(limit.soft), "hard": _rlimit(limit.hard)}
             for limit in host.ulimits or ()
         ],
-    }  # fmt: skip
+    }
     if host.oom_score_adj:
         process["oomScoreAdj"] = host.oom_score_adj
     if any(host.console_size) and config.tty:
         process["consoleSize"] = {"height": host.console_size[0], "width": host.console_size[1]}
     return process
+
+
+def _capabilities(host: HostConfig, uid: int) -> dict[str, list[str]]:
+    """Return the sets of the first process; who is not root has rights only after a program with file capabilities."""
+    found = capability_names(host.cap_add or (), host.cap_drop or (), privileged=host.privileged)
+    names = [f"CAP_{name}" for name in found]
+    effective = [] if uid else names
+    return {"bounding": names, "effective": effective, "permitted": effective, "inheritable": [], "ambient": []}
 
 
 def _rlimit(value: int) -> int:
@@ -221,31 +227,40 @@ def _sysctls(host: HostConfig, modes: Modes, known: Known) -> dict[str, str]:
 
 
 def _resources(host: HostConfig, known: Known) -> dict[str, Any]:
+    """Return the limits; a user's runtime could set none."""
     if known.maps is not None:
         return {}
-    period, quota = host.cpu_period, host.cpu_quota
-    if host.nano_cpus:
-        period, quota = 100_000, host.nano_cpus // 10_000
+    found: dict[str, Any] = {
+        "devices": _rules(known.rules),
+        "memory": _memory(host),
+        "cpu": _cpu(host),
+        "blockIO": _block_io(host, known.numbers),
+        "pids": {"limit": host.pids_limit} if (host.pids_limit or 0) > 0 else {},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _memory(host: HostConfig) -> dict[str, Any]:
     memory = {
         "limit": host.memory,
         "swap": host.memory_swap or 2 * host.memory,
         "reservation": host.memory_reservation,
         "disableOOMKiller": host.oom_kill_disable,
     }
+    found: dict[str, Any] = {name: value for name, value in memory.items() if value}
     if host.memory_swappiness is not None:
-        memory["swappiness"] = host.memory_swappiness
+        found["swappiness"] = host.memory_swappiness
+    return found
+
+
+def _cpu(host: HostConfig) -> dict[str, Any]:
+    period, quota = host.cpu_period, host.cpu_quota
+    if host.nano_cpus:
+        period, quota = 100_000, host.nano_cpus // 10_000
     cpu = {"shares": host.cpu_shares, "quota": quota, "period": period, "cpus": host.cpuset_cpus,
            "mems": host.cpuset_mems, "realtimePeriod": host.cpu_realtime_period,
            "realtimeRuntime": host.cpu_realtime_runtime}  # fmt: skip
-    found: dict[str, Any] = {
-        "devices": _rules(known.rules),
-        "memory": {name: value for name, value in memory.items() if value or name == "swappiness"},
-        "cpu": {name: value for name, value in cpu.items() if value},
-        "blockIO": _block_io(host, known.numbers),
-    }
-    if host.pids_limit is not None and host.pids_limit > 0:
-        found["pids"] = {"limit": host.pids_limit}
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in cpu.items() if value}
 
 
 def _rules(rules: tuple[str, ...] | None) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from firkin.containers.engine import Engine
 from firkin.containers.home import SHORT_DIGITS, write_document
 from firkin.containers.layers import ensure_layers, hold_image, tree_ids
 from firkin.containers.leftovers import discard, sweep
+from firkin.containers.limits.plan import asks_limits, plan_limits
 from firkin.containers.merge import Defaults, merge, path_and_args
 from firkin.containers.mount_points import Mounting
 from firkin.containers.names import check_name, made_up, new_id, take, taken
@@ -57,7 +58,7 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
     if name:
         _check_free(engine, name)
     id = new_id()
-    host = _with_ids(engine, host)
+    host, warnings = _possible(engine, id, _with_ids(engine, host), request.limits)
     path, args = path_and_args(config)
     record = Record(
         version=RECORD_VERSION, id=id, name=name, created=now_text(), image=image.config.digest,
@@ -65,7 +66,7 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
         platform=image.config.platform.os, architecture=image.config.platform.architecture, limits=request.limits,
     )  # fmt: skip
     _make(engine, record, image)
-    return Created(id, _warnings(request, image))
+    return Created(id, (*_warnings(request, image), *warnings))
 
 
 def _make(engine: Engine, record: Record, image: Image) -> None:
@@ -179,6 +180,16 @@ def _with_ids(engine: Engine, host: HostConfig) -> HostConfig:
     return msgspec.structs.replace(
         host, network_mode=whole(host.network_mode), pid_mode=whole(host.pid_mode), ipc_mode=whole(host.ipc_mode)
     )
+
+
+def _possible(engine: Engine, id: str, host: HostConfig, policy: str) -> tuple[HostConfig, tuple[str, ...]]:
+    """Return the host's part without limits that cannot be set here, and warnings. Raises ContainerError."""
+    if not asks_limits(host):
+        return host, ()
+    from firkin.containers.limits.devices import read_devices
+
+    limits = plan_limits(id, host, engine.cgroups(), policy, read_devices(host))
+    return limits.host, limits.warnings
 
 
 def _warnings(request: CreateRequest, image: Image) -> tuple[str, ...]:

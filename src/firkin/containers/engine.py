@@ -8,6 +8,7 @@ It opens nothing until it is asked: starting a container needs neither the datab
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from firkin.store.journal import append
 
 if TYPE_CHECKING:
     from firkin.backend import Backend
+    from firkin.containers.limits.facts import CgroupFacts
     from firkin.containers.merge import Defaults
     from firkin.containers.record import Record, State
     from firkin.layer.limits import UnpackLimits
@@ -62,6 +64,12 @@ class Engine:
 
             self._backend = known_backend(self.home)
         return self._backend
+
+    def cgroups(self) -> CgroupFacts:
+        """Return which control groups containers may have here."""
+        from firkin.containers.limits.facts import read_cgroups
+
+        return read_cgroups(uid=os.geteuid(), runtime_dir=self.home.user_runtime)
 
     def container_event(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
         """Write an event of a container: its labels, image and name are among the attributes."""

@@ -111,10 +111,9 @@ def plan_launch(engine: Engine, record: Record) -> Launch:
 def _limits(engine: Engine, record: Record) -> tuple[LimitsPlan, int]:
     """Return the control groups of a container, and which version this machine has."""
     from firkin.containers.limits.devices import read_devices
-    from firkin.containers.limits.facts import read_cgroups
     from firkin.containers.limits.plan import plan_limits
 
-    facts = read_cgroups(uid=os.geteuid(), runtime_dir=engine.home.user_runtime)
+    facts = engine.cgroups()
     host = record.host_config
     return plan_limits(record.id, host, facts, record.limits, read_devices(host)), facts.version
 

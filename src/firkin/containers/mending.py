@@ -15,6 +15,7 @@ import msgspec
 
 from firkin.containers.engine import Engine
 from firkin.containers.home import Busy
+from firkin.containers.limits.leftover import clear_groups
 from firkin.containers.record import Record, State
 from firkin.containers.remove import finish_removal
 from firkin.containers.times import now_text
@@ -54,6 +55,7 @@ def _ended(engine: Engine, record: Record, state: State) -> State | None:
     """Write how a container ended whose monitor died, and carry out what it has asked for in that case."""
     same_boot = state.boot == read_boot_id()
     if same_boot:
+        clear_groups(record, engine.cgroups())  # also what is frozen, which no signal ends
         kill_rest(state)
     waiting = state.restarting
     ended = msgspec.structs.replace(

@@ -168,7 +168,10 @@ RUN = (
     *REGISTRY,
     *COMMON,
 )
-CREATE = (*CONTAINER, *REGISTRY, *COMMON)
+CREATE = (
+    _text("--bundle", "bundle", "DIR", "write it to DIR as a bundle of the OCI runtime specification, too"),
+    *CONTAINER, *REGISTRY, *COMMON,
+)  # fmt: skip
 START = (
     _flag("--attach -a", "attach", "show its output and pass signals on"),
     _flag("--interactive -i", "interactive", "pass standard input on"),

@@ -138,6 +138,11 @@ _CONTROLLERS: dict[Feature, str] = {
 }  # fmt: skip
 
 
+def asks_limits(host: HostConfig) -> bool:
+    """Say whether there is anything that could be refused: without, a plan needs to be made at the start only."""
+    return bool(host.cgroup_parent) or any(limit.asked(host) for limit in _LIMITS)
+
+
 def why_not(feature: Feature, facts: CgroupFacts) -> tuple[str, str]:
     """Return the fact for which something cannot be limited, and what can be done about it, "" for nothing."""
     if not facts.version:
