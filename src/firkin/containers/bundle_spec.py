@@ -90,13 +90,11 @@ def _refuse(message: str) -> None:
 def _process(record: Record, known: Known) -> dict[str, Any]:
     host, config = record.host_config, record.config
     uid, gid, groups, home = known.user
-    if known.maps is not None:
-        groups = tuple(group for group in groups if group != gid)  # runc sets no groups there, not even this one
     variables = environment(record)
     variables.setdefault("HOME", home or "/")
     process: dict[str, Any] = {
         "terminal": config.tty,
-        "user": {"uid": uid, "gid": gid, "umask": 0o022, "additionalGids": list(groups)},
+        "user": {"uid": uid, "gid": gid, "umask": 0o022, "additionalGids": _more_groups(gid, groups, known)},
         "args": [record.path, *record.args],
         "env": [f"{name}={value}" for name, value in variables.items()],
         "cwd": config.working_dir or "/",
@@ -112,6 +110,11 @@ def _process(record: Record, known: Known) -> dict[str, Any]:
     if any(host.console_size) and config.tty:
         process["consoleSize"] = {"height": host.console_size[0], "width": host.console_size[1]}
     return process
+
+
+def _more_groups(gid: int, groups: tuple[int, ...], known: Known) -> list[int]:
+    # In a user namespace runc refuses to set any, even the one that the process has.
+    return [group for group in groups if known.maps is None or group != gid]
 
 
 def _capabilities(host: HostConfig, uid: int) -> dict[str, list[str]]:

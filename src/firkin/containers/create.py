@@ -74,9 +74,11 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
     place = f"{home.containers}/new-{record.id}"
     os.makedirs(f"{home.containers}/names", mode=0o700, exist_ok=True)
     os.mkdir(place, 0o700)
-    lock = os.open(f"{place}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    # It is held before it has the name that others look for: they would take it for what a death left.
+    lock = os.open(f"{place}/lock.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(f"{place}/lock.new", f"{place}/lock")
         durable = not record.host_config.auto_remove
         try:
             for name in ("upper", "work", "log"):
