@@ -38,9 +38,8 @@ _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetche
 
 _ANSWERS = _spread({
     "run start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "ps stop kill restart pause unpause update wait attach port stats top checkpoint init":
+    "attach checkpoint init":
         _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
-    "logs": _Answer(_NO_CONTAINERS, "`firkin builds logs` prints the log of a build"),
     "mount unmount umount": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE PATH DIR` copies files of an image"),
     "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
     "from add": _Answer(
@@ -98,7 +97,6 @@ _IN_GROUPS: Mapping[tuple[str, str], _Answer] = {
             "services of a swarm need an orchestrator", "`firkin service status` is about containers of this machine")
         for word in ("create", "inspect", "logs", "ls", "ps", "rm", "rollback", "scale", "update")
     },
-    ("container", "ls"): _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
 }
 
 

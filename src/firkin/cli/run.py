@@ -187,9 +187,14 @@ def _for_terminal(descriptor: int, text: str) -> str:
 
 def write_all(descriptor: int, text: str) -> None:
     """Write the whole text to a descriptor."""
-    data = text.encode("utf-8", "surrogateescape")
-    while data:
-        data = data[os.write(descriptor, data) :]
+    write_bytes(descriptor, text.encode("utf-8", "surrogateescape"))
+
+
+def write_bytes(descriptor: int, data: bytes) -> None:
+    """Write all bytes to a descriptor."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from firkin.cli.hints import COMMAND_LINE
-from firkin.cli.store import say
+from firkin.cli.run import write_message, write_out
 from firkin.errors import Cancelled, FirkinError
 
 T = TypeVar("T")
+_MOST_AT_ONCE = 50
 
 
 def each(items: Iterable[T], work: Callable[[T], None]) -> None:
@@ -30,6 +32,24 @@ def each(items: Iterable[T], work: Callable[[T], None]) -> None:
         from firkin.render.report import error_text
 
         earlier.put(COMMAND_LINE)
-        say(error_text(earlier, terminal=os.isatty(2)))
+        write_message(f"{error_text(earlier, terminal=os.isatty(2))}\n")
     if failed:
         raise failed[-1]
+
+
+def at_once(items: Sequence[str], work: Callable[[str], str]) -> None:
+    """Do work that waits for all items at once, 50 at most, and print a line for each in their order; else as `each`.
+
+    Mirrors: docker/cli parallelOperation.
+    """
+    if len(items) == 1:
+        write_out(f"{work(items[0])}\n")
+        return
+    from firkin.tasks.pools import Pool
+
+    pool = Pool("container", _MOST_AT_ONCE)
+    tasks = [pool.submit(partial(work, item)) for item in items]
+    try:
+        each(tasks, lambda task: write_out(f"{task.result()}\n"))
+    finally:
+        pool.close(Cancelled("the command was stopped"))

@@ -63,3 +63,16 @@ def _endpoint() -> dict[str, Any]:
         "GlobalIPv6PrefixLen": 0,
         "DNSNames": None,
     }
+
+
+def published(record: Record, state: State) -> dict[str, tuple[str, ...]]:
+    """Return the places (`0.0.0.0:8080`) at which ports (`80/tcp`) of a container are published."""
+    ports = network_settings(record, state)["Ports"]
+    return {
+        port: tuple(f"{_bracketed(place['HostIp'])}:{place['HostPort']}" for place in places or ())
+        for port, places in ports.items()
+    }
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

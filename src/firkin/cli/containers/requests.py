@@ -77,7 +77,7 @@ def _stream(text: str) -> str:
 def _host(arguments: Arguments) -> Fields:
     return {
         "container_id_file": arguments.text("cidfile"),
-        "restart_policy": _restart(arguments.text("restart")),
+        "restart_policy": restart_policy(arguments.text("restart")),
         "auto_remove": arguments.flag("rm"),
         "volume_driver": arguments.text("volume_driver"),
         "volumes_from": arguments.many("volumes_from") or None,
@@ -99,7 +99,8 @@ def _host(arguments: Arguments) -> Fields:
     }
 
 
-def _restart(text: str) -> RestartPolicy:
+def restart_policy(text: str) -> RestartPolicy:
+    """Return the policy that `--restart` names. Raises UsageError."""
     name, colon, most = text.partition(":")
     if colon and not name:
         raise wrong("invalid restart policy format: no policy provided before colon")

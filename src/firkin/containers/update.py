@@ -1,0 +1,131 @@
+"""Changes limits and the restart policy of a container, which goes on running. Does I/O.
+
+Mirrors: moby daemon/update.go, container.UpdateContainer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from firkin.containers.checks import check_resources, check_restart_policy
+from firkin.containers.config import HostConfig
+from firkin.containers.engine import Engine
+from firkin.containers.lifecycle import answer
+from firkin.containers.monitoring import MonitorGone, connect
+from firkin.containers.record import Record, State
+from firkin.errors import ContainerError
+from firkin.linux.cgroups import write_values
+
+FIELDS = (
+    "blkio_weight", "cpu_period", "cpu_quota", "cpu_realtime_period", "cpu_realtime_runtime", "cpu_shares",
+    "cpuset_cpus", "cpuset_mems", "memory", "memory_reservation", "memory_swap", "nano_cpus", "pids_limit",
+    "restart_policy",
+)  # fmt: skip
+"""What can be changed, as fields of HostConfig."""
+_CONFLICTS = (
+    ("nano_cpus", "cpu_period", "Nano CPUs cannot be updated as CPU Period has already been set"),
+    ("nano_cpus", "cpu_quota", "Nano CPUs cannot be updated as CPU Quota has already been set"),
+    ("cpu_period", "nano_cpus", "CPU Period cannot be updated as NanoCPUs has already been set"),
+    ("cpu_quota", "nano_cpus", "CPU Quota cannot be updated as NanoCPUs has already been set"),
+)
+
+
+def update(engine: Engine, text: str, changes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give a container other settings, by FIELDS, and return warnings. What is empty or zero stays as it is.
+
+    Raises ContainerError: `missing`, `invalid`, `conflict` for what contradicts the settings that it has, `unsupported`
+    for a limit that cannot be set here.
+    """
+    home = engine.home
+    with home.locked(home.find(text).id):
+        record = home.find(text)
+        state = home.state(record.id)
+        if answer("update", state) == "fail":
+            message = 'container is marked for removal and cannot be "update"'
+            raise ContainerError(f"Cannot update container {record.id}: {message}", kind="failed", code="update")
+        host = changed(record, changes)
+        updated = msgspec.structs.replace(record, host_config=host)
+        warnings, values = _limits(engine, record, updated)
+        if state.running:
+            _apply(engine, updated, state, values)
+        home.write_record(updated)
+    engine.container_event("update", updated)
+    return warnings
+
+
+def changed(record: Record, changes: Mapping[str, Any]) -> HostConfig:
+    """Return the settings of a container after the changes. Raises ContainerError."""
+    _check(record, changes)
+    chosen = {name: value for name, value in changes.items() if name in FIELDS and value not in (None, 0, "")}
+    limit = changes.get("pids_limit")
+    if limit is not None:
+        chosen["pids_limit"] = limit if limit > 0 else None
+    host = msgspec.structs.replace(record.host_config, **chosen)
+    check_resources(host)
+    return host
+
+
+def _check(record: Record, changes: Mapping[str, Any]) -> None:
+    """Raise ContainerError for changes that contradict what a container has."""
+    host = record.host_config
+    for wanted, there, message in _CONFLICTS:
+        if changes.get(wanted) and getattr(host, there):
+            raise _conflict(record, f"Conflicting options: {message}")
+    if (changes.get("memory") or 0) > host.memory_swap and not changes.get("memory_swap"):
+        raise _conflict(
+            record,
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        )
+    policy = changes.get("restart_policy")
+    if policy is None:
+        return
+    check_restart_policy(policy.name, policy.maximum_retry_count)
+    if host.auto_remove and policy.name not in ("", "no"):
+        raise _conflict(record, "Restart policy cannot be updated because AutoRemove is enabled for the container")
+
+
+def _conflict(record: Record, message: str) -> ContainerError:
+    return ContainerError(f"Cannot update container {record.id}: {message}", kind="conflict", code="update")
+
+
+def _limits(engine: Engine, old: Record, new: Record) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return warnings, and what is written to control groups for the difference. Raises ContainerError."""
+    from firkin.containers.limits.devices import DeviceFacts
+    from firkin.containers.limits.facts import read_cgroups
+    from firkin.containers.limits.plan import plan_limits
+    from firkin.containers.limits.values import updated_values
+
+    facts = read_cgroups(uid=os.geteuid(), runtime_dir=engine.home.user_runtime)
+    plan = plan_limits(new.id, new.host_config, facts, new.limits, DeviceFacts())
+    if plan.groups is None:
+        return plan.warnings, []
+    return plan.warnings, updated_values(old.host_config, plan.host, facts, plan.groups["paths"])
+
+
+def _apply(engine: Engine, record: Record, state: State, values: list[list[str]]) -> None:
+    """Tell the monitor and the kernel. A container that ended meanwhile gets its settings at its next start."""
+    try:
+        if not state.restarting:
+            write_values(values)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        where = os.path.basename(str(error.filename))
+        raise ContainerError(
+            f"Cannot update container {record.id}: {where}: {(error.strerror or '').lower()}", kind="failed",
+            code="update",
+        ) from error  # fmt: skip
+    policy = record.host_config.restart_policy
+    link = connect(engine.home, record.id)
+    if link is None:
+        return
+    try:
+        link.ask("update", restart={"name": policy.name, "most": policy.maximum_retry_count})
+    except MonitorGone:
+        pass
+    finally:
+        link.close()
