@@ -1,7 +1,10 @@
 """The monitor beside a container: streams, ends, stops, policies. Its commands here are ordinary processes."""
 
+import gzip
+import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -277,3 +280,168 @@ def test_requests_that_make_no_sense_are_refused_and_nothing_else(home: Path) ->
     with pytest.raises(ContainerError, match="invalid request"):
         watched.link.answer()
     watched.link.ask("signal", number=9)
+
+
+def log_options(home: Path, **changes: object) -> dict[str, object]:
+    return {"type": "json-file", "path": str(home / "log.json"), "max_size": 0, "max_file": 1, "compress": False,
+            "attrs": {}, "buffer": 0, **changes}  # fmt: skip
+
+
+def test_logs_are_rotated_and_old_ones_compressed(home: Path) -> None:
+    watched = Watched(home, "seq", "100000", log=log_options(home, max_size=500_000, max_file=3, compress=True))
+    watched.link.ask("attach", **ATTACH)
+    watched.link.ask("start")
+    text_of(watched.link)
+    deadline = time.monotonic() + 10
+    while not (home / "log.json.1.gz").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    names = sorted(path.name for path in home.glob("log.json*"))
+    assert names[0] == "log.json"
+    assert set(names) <= {"log.json", "log.json.1", "log.json.1.gz", "log.json.2.gz"}
+    last = [json.loads(line)["log"] for line in (home / "log.json").read_text().splitlines()]
+    with gzip.open(home / "log.json.1.gz", "rt") as file:
+        before = [json.loads(line)["log"] for line in file]
+    assert last[-1] == "100000\n"
+    assert int(last[0]) == int(before[-1]) + 1
+    assert (home / "log.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_one_file_begins_anew_when_it_is_full(home: Path) -> None:
+    watched = Watched(home, "seq", "50000", log=log_options(home, max_size=100_000))
+    watched.link.ask("attach", **ATTACH)
+    watched.link.ask("start")
+    text_of(watched.link)
+    assert (home / "log.json").stat().st_size < 6_000_000
+    assert watched.log()[-1] == ("stdout", "50000\n")
+
+
+def test_a_log_that_does_not_block_loses_nothing_when_it_is_fast_enough(home: Path) -> None:
+    watched = Watched(home, "seq", "1000", log=log_options(home, buffer=1 << 20))
+    watched.link.ask("attach", **ATTACH)
+    watched.link.ask("start")
+    text_of(watched.link)
+    assert [int(text) for _, text in watched.log()] == list(range(1, 1001))
+
+
+@pytest.mark.root
+def test_a_full_disk_stops_neither_the_command_nor_the_monitor(tmp_path: Path) -> None:
+    disk, home = tmp_path / "disk", tmp_path / "c"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", disk], check=True)
+    try:
+        command = "seq 1 9000; read x; seq 9001 9100"
+        watched = Watched(home, "sh", "-c", command, open_stdin=True, log=log_options(disk, path=str(disk / "log.json")))
+        watched.link.ask("attach", **ATTACH)
+        watched.link.ask("start")
+        seen = b""
+        while not seen.endswith(b"9000\n"):
+            found = watched.link.read()
+            assert found is not None
+            seen += found[1]
+        assert "the log cannot be written: [Errno 28]" in watched.faults()
+        assert watched.faults().count("\n") == 1
+        subprocess.run(["mount", "-o", "remount,size=1m", disk], check=True)
+        watched.link.send(STDIN, b"\n")
+        assert text_of(watched.link)[2]["status"] == 0
+        lines = (disk / "log.json").read_bytes().splitlines()
+        whole = [json.loads(line)["log"] for line in lines if line.endswith(b"}") and line.startswith(b"{")]
+        assert whole[-1] == "9100\n"
+        assert len(lines) - len(whole) <= 1
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_term_stops_the_command_as_a_machine_does_that_goes_down(home: Path) -> None:
+    watched = Watched(home, "sleep", "60", restart={"name": "always", "most": 0})
+    watched.link.ask("attach", **ATTACH)
+    watched.link.ask("start")
+    os.kill(watched.state().monitor, signal.SIGTERM)
+    assert text_of(watched.link)[2]["status"] == 143
+    assert not watched.state().by_hand
+
+
+def test_who_waits_for_a_container_learns_of_its_removal(home: Path) -> None:
+    watched = Watched(home, "true")
+    waiting = watched.connect()
+    waiting.ask("hello")
+    waiting.request("wait", condition="removed")
+    time.sleep(0.1)
+    watched.link.ask("removed")
+    assert waiting.answer()["status"] == 0
+    assert not (home / "socket").exists()
+
+
+def test_a_probe_that_succeeds_or_fails_changes_the_health(home: Path) -> None:
+    sick = home.parent / "sick"
+    health = {"test": ["sh", "-c", f"echo looked; test ! -e {sick}"], "interval": 0.1, "timeout": 5.0, "start_period": 0.0,
+              "start_interval": 1.0, "retries": 2, "on_failure": "kill"}  # fmt: skip
+    watched = Watched(home, "sleep", "60", health=health)
+    watched.link.ask("start")
+    ended = watched.connect()
+    ended.request("wait", condition="next-exit")
+    wait_for_health(watched, "healthy")
+    sick.touch()
+    assert ended.answer()["status"] == 137
+    events = [each for each in watched.events() if not each.startswith("exec_")]
+    assert events == ["start", "health_status: healthy", "health_status: unhealthy", "kill", "die"]
+    health_now = watched.state().health
+    assert health_now is not None
+    assert (health_now.status, len(health_now.log) <= 5) == ("unhealthy", True)
+    assert health_now.log[0].output == "looked\n"
+
+
+def test_a_probe_that_takes_too_long_is_killed(home: Path) -> None:
+    health = {"test": ["sh", "-c", "echo begun; sleep 60"], "interval": 0.1, "timeout": 0.2, "start_period": 0.0,
+              "start_interval": 1.0, "retries": 1, "on_failure": ""}  # fmt: skip
+    watched = Watched(home, "sleep", "60", health=health)
+    watched.link.ask("start")
+    wait_for_health(watched, "unhealthy")
+    now = watched.state().health
+    assert now is not None
+    assert (now.log[0].exit_code, now.log[0].output) == (-1, "Health check exceeded timeout (200ms): begun\n")
+    watched.link.ask("signal", number=9)
+
+
+def wait_for_health(watched: Watched, wanted: str) -> None:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        health = watched.state().health
+        if health is not None and health.status == wanted:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not {wanted}: {watched.state()}")
+
+
+def test_a_second_command_outlives_its_client_and_can_be_looked_at(home: Path) -> None:
+    watched = Watched(home, "sleep", "60")
+    watched.link.ask("start")
+    client = watched.connect()
+    said = client.ask("exec", argv=["sh", "-c", "read x; echo $x; exit 4"], stdin=True, stdout=True, stderr=True)
+    second = said["exec"]
+    assert watched.link.ask("exec-inspect", exec=second)["found"]["running"] is True
+    client.send(STDIN, b"hello\n")
+    assert text_of(client) == (b"hello\n", b"", {"notice": "exit", "status": 4, "error": ""})
+    found = watched.link.ask("exec-inspect", exec=second)["found"]
+    assert (found["running"], found["exit_code"]) == (False, 4)
+
+    lonely = watched.connect()
+    third = lonely.ask("exec", argv=["sh", "-c", "sleep 0.3; exit 6"], stdout=True)["exec"]
+    lonely.close()
+    deadline = time.monotonic() + 10
+    while watched.link.ask("exec-inspect", exec=third)["found"]["running"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert watched.link.ask("exec-inspect", exec=third)["found"]["exit_code"] == 6
+    with pytest.raises(ContainerError, match="already"):
+        watched.link.ask("exec-start", exec=third)
+    with pytest.raises(ContainerError, match="No such exec instance"):
+        watched.link.ask("exec-inspect", exec="f" * 64)
+    watched.link.ask("signal", number=9)
+
+
+def test_second_commands_are_told_of_their_end_when_the_container_ends(home: Path) -> None:
+    watched = Watched(home, "sleep", "60")
+    watched.link.ask("start")
+    client = watched.connect()
+    client.ask("exec", argv=["sleep", "50"], stdout=True)
+    watched.link.ask("signal", number=9)
+    assert text_of(client)[2]["status"] == 137

@@ -17,6 +17,15 @@ def prctl(op, option, value):
     return libc.prctl(option, *[ctypes.c_ulong(each) for each in (value, 0, 0, 0)])
 
 
+def close_all_but(*kept):
+    for fd in range(3, 256):
+        if fd not in kept:
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
 def clone_sibling():
     library = ctypes.PyDLL(None, use_errno=True)
     library.syscall.restype = ctypes.c_long
@@ -25,8 +34,14 @@ def clone_sibling():
     return library.syscall(ctypes.c_long(number), ctypes.c_long(0x8000 | 17), *zeros)
 
 
+class Process:
+    """The fields of a command that a second one replaces."""
+
+    __annotations__ = {"argv": None, "env": None}
+
+
 def contain(packed, changes, status_fd, channel_fd, stdio, joined, parent):
-    plan = {**packed, **changes}
+    plan = {**(packed if isinstance(packed, dict) else {}), **changes}
     if plan.get("fail"):
         os.write(status_fd, b"failed\0%d\0%s\n" % (plan["fail"][0], plan["fail"][1].encode()))
         os._exit(1)

@@ -34,8 +34,9 @@ class Watched:
         self.document: dict[str, Any] = {
             "version": 1, "id": ID, "name": "web", "image": "box:1", "labels": {"a": "b"},
             "home": str(home), "socket": str(home / "socket"), "journal": str(home / "events.jsonl"),
-            "state": msgspec.to_builtins(State()), "plan": plan, "exec": {**plan, "terminal": False}, "maps": None,
+            "state": msgspec.to_builtins(State()), "plan": plan, "exec": (0, (), (), (), ({}, {}), False), "maps": None,
             "joined": [], "tty": terminal, "open_stdin": False, "stdin_once": False, "size": [0, 0],
+            "given_term": False,
             "log": {"type": "json-file", "path": str(home / "log.json"), "max_size": 0, "max_file": 1,
                     "compress": False, "attrs": {}, "buffer": 0},
             "health": None, "restart": {"name": "no", "most": 0}, "auto_remove": None, "stop_signal": 15,

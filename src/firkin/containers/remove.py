@@ -52,7 +52,21 @@ def finish_removal(engine: Engine, id: str, *, volumes: bool = False) -> None:
             home.write_state(id, msgspec.structs.replace(state, removing=True))
     with home.all_locked():
         os.rename(place, gone)
+    _tell_waiting(engine, id)
     discard(engine, gone)
+
+
+def _tell_waiting(engine: Engine, id: str) -> None:
+    """Tell who waits for a container that does not run: it has a monitor for as long."""
+    if not os.path.exists(f"{engine.home.runtime(id)}/socket"):
+        return
+    from firkin.containers.monitoring import MonitorGone, connect
+
+    link = connect(engine.home, id)
+    if link is not None:
+        with suppress(MonitorGone, ContainerError):
+            link.ask("removed")
+        link.close()
 
 
 def _check(record: Record, state: State, force: bool) -> None:
@@ -67,9 +81,7 @@ def _check(record: Record, state: State, force: bool) -> None:
         if what == "paused"
         else f"container is {what}: stop the container before removing or force remove"
     )
-    raise ContainerError(
-        f'cannot remove container "/{record.name}": {why}', kind="conflict", code="container-running"
-    )
+    raise ContainerError(f'cannot remove container "/{record.name}": {why}', kind="conflict", code="container-running")
 
 
 def _in_progress(record: Record) -> ContainerError:

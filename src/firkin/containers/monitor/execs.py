@@ -43,7 +43,7 @@ class Second:
         self.size = (int(wanted.get("rows") or 0), int(wanted.get("columns") or 0))
         self.done: Callable[[int, str], None] = unheard
         self.on_end: Callable[[], None] = unheard
-        self.words = " ".join(wanted["argv"])
+        self.words = f"{wanted['argv'][0]} {' '.join(wanted['argv'][1:])}"  # docker's, with its blank at the end
 
     def start(self, client: Client | None, done: Callable[[int, str], None]) -> None:
         """Start it; `done(exit status, text)` says whether it runs. An attached client gets its output and its end."""
@@ -87,9 +87,10 @@ class Second:
         """Everything is said: tell the end."""
         self.streams.reset()
         self.spawned = None
+        if self.running:
+            self.execs.event(self, "exec_die", exitCode=str(code))
         self.running = False
         self.exit_code = code
-        self.execs.event(self, "exec_die", exitCode=str(code))
         client = self.client
         if client is not None:
             client.notice(notice="exit", status=code, error=text)

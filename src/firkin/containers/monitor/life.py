@@ -262,6 +262,13 @@ class Life:
 
         self.loop.when_ended(pid, removed)
 
+    def stop_waiting(self) -> None:
+        """The container was removed before it was started."""
+        self.phase = "ended"
+        self.over()
+        self.tell_ended(self.notes.state["exit_code"], "", "exit")
+        self.gone(self.notes.state["exit_code"], "")
+
     def gone(self, code: int, text: str) -> None:
         """Nothing is left to do but to tell it."""
         self.tell_ended(code, text, "removed")

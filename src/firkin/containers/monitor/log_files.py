@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.clock import time_text
     from firkin.containers.monitor.files import unlink_if_there
     from firkin.containers.monitor.log_lines import LineCutter
-    from firkin.containers.monitor.loop import Loop
+    from firkin.containers.monitor.loop import WRITABLE, Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.wire import to_json
+    from firkin.sandbox.init.kernel import close_all_but
 
 LOG_MODE = 0o640
 
@@ -71,6 +72,7 @@ class Log:
 
     def open(self) -> None:
         self.fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, LOG_MODE)
+        os.fchmod(self.fd, LOG_MODE)
         self.size = os.fstat(self.fd).st_size
 
     def close(self) -> None:
@@ -106,6 +108,7 @@ class Log:
         if pid == 0:
             code = 1
             try:
+                close_all_but()  # nobody may take it for the monitor, or wait for it
                 compress_file(path)
                 code = 0
             finally:
@@ -116,6 +119,80 @@ class Log:
         self.compressing = False
         if result:
             self.notes.say_once("a part of the log could not be compressed")
+
+
+class BufferedLog:
+    """Mode `non-blocking`: a process of its own writes, and when it cannot follow, what is new is lost.
+
+    `log` writes there; `most` is how many bytes may wait for it. Mirrors: moby daemon/logger/ring.go.
+    """
+
+    def __init__(self, log: Log, most: int, loop: Loop) -> None:
+        self.log = log
+        self.most = most
+        self.loop = loop
+        self.waiting = bytearray()
+        self.pipe = -1
+        self.writer = 0
+
+    def write(self, kind: int, data: bytes) -> None:
+        """Add what stream 1 or 2 wrote."""
+        self.put(self.log.cutters[kind].cut(data, time_text(time.time_ns()).encode()))
+
+    def flush(self, kind: int) -> None:
+        """Add the unfinished last line of a stream that has ended."""
+        self.put(self.log.cutters[kind].flush())
+
+    def put(self, lines: bytes) -> None:
+        if not lines or len(self.waiting) + len(lines) > self.most:
+            return
+        if self.pipe < 0:
+            self.start()
+        self.waiting += lines
+        self.pass_on(0)
+
+    def start(self) -> None:
+        source, self.pipe = os.pipe()
+        self.writer = os.fork()
+        if self.writer == 0:
+            try:
+                close_all_but(source)
+                rest = b""
+                while data := os.read(source, 1 << 16):
+                    lines, newline, rest = (rest + data).rpartition(b"\n")
+                    if newline:
+                        self.log.put(lines + newline)
+            finally:
+                os._exit(0)
+        os.close(source)
+        os.set_blocking(self.pipe, False)
+        self.loop.watch(self.pipe, 0, self.pass_on)
+
+    def pass_on(self, _: int) -> None:
+        """Hand the writer what it takes."""
+        try:
+            while self.waiting:
+                del self.waiting[: os.write(self.pipe, self.waiting)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.waiting.clear()  # it was killed
+        self.loop.change(self.pipe, WRITABLE if self.waiting else 0)
+
+    def close(self) -> None:
+        """Let the writer write what waits, and wait for that."""
+        pipe, self.pipe = self.pipe, -1
+        if pipe < 0:
+            return
+        self.loop.forget(pipe)
+        os.set_blocking(pipe, True)
+        try:
+            write_all(pipe, bytes(self.waiting))
+        except OSError:
+            pass
+        self.waiting.clear()
+        os.close(pipe)
+        os.waitpid(self.writer, 0)
 
 
 class NoLog:
@@ -131,8 +208,11 @@ class NoLog:
         pass
 
 
-def make_log(options: dict[str, Any], loop: Loop, notes: Notes) -> Log | NoLog:
-    return NoLog() if options["type"] == "none" else Log(options, loop, notes)
+def make_log(options: dict[str, Any], loop: Loop, notes: Notes) -> Log | BufferedLog | NoLog:
+    if options["type"] == "none":
+        return NoLog()
+    log = Log(options, loop, notes)
+    return BufferedLog(log, options["buffer"], loop) if options["buffer"] else log
 
 
 def compress_file(path: str) -> None:

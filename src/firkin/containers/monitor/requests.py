@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.files import read_whole
     from firkin.containers.monitor.life import Done, Life
     from firkin.containers.monitor.wire import REQUEST, STDIN, STDIN_END, from_json
-    from firkin.linux.cgroups import member_pids
+    from firkin.linux.cgroups import member_pids, write_values
 
 PROTOCOL = 1
 
@@ -140,7 +140,22 @@ def _op_update(life: Life, client: Client, request: dict[str, Any]) -> None:
     for key in ("restart", "name", "stop_timeout"):
         if key in request:
             life.document[key] = request[key]
+    groups = request.get("cgroup")
+    if groups is not None and life.document["cgroup"] is not None:
+        life.document["cgroup"] = groups
+        if life.spawned is not None:
+            try:
+                write_values(groups["values"])
+            except OSError as error:
+                raise Refused("failed", f"the limits cannot be changed: {error}") from None
     client.answer()
+
+
+def _op_removed(life: Life, client: Client, request: dict[str, Any]) -> None:
+    if life.phase != "new":
+        raise Refused("conflict", f"container {life.document['id']} is running")
+    client.answer()
+    life.stop_waiting()
 
 
 def _op_exec(life: Life, client: Client, request: dict[str, Any]) -> None:
@@ -232,6 +247,7 @@ OPERATIONS: dict[str, Callable[[Life, Client, dict[str, Any]], None]] = {
     "unpause": _op_unpause,
     "resize": _op_resize,
     "update": _op_update,
+    "removed": _op_removed,
     "exec": _op_exec,
     "exec-create": _op_exec_create,
     "exec-start": _op_exec_start,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firkin.containers.monitor.connection import Client
-    from firkin.containers.monitor.files import take_lock
+    from firkin.containers.monitor.files import take_lock, unlink_if_there
     from firkin.containers.monitor.life import Life
     from firkin.containers.monitor.loop import READABLE, Loop
     from firkin.containers.monitor.notes import Notes
@@ -78,6 +78,7 @@ class Server:
         os.dup2(log, 2)
         os.close(log)
         lower_oom_score()
+        self.heed_signals()
         client = self.admit(self.first)
         self.lock = take_lock(f"{document['home']}/monitor.lock")
         if self.lock < 0:
@@ -88,6 +89,21 @@ class Server:
         for kind, payload in waiting:
             receive(self.life, client, kind, payload)
         self.loop.run(self.notes.fault)
+
+    def heed_signals(self) -> None:
+        """Take TERM, which everybody gets when the machine goes down, for a stop that nobody asked for by hand."""
+        woken, waker = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        self.loop.watch(woken, READABLE, lambda _: self.shut_down(woken))
+
+    def shut_down(self, woken: int) -> None:
+        os.read(woken, 64)
+        life, document = self.life, self.document
+        if life.phase in ("running", "waiting"):
+            life.stop(document["stop_signal"], document["stop_timeout"], False, lambda status, text: None)
 
     def listen(self, path: str) -> None:
         try:
@@ -134,7 +150,7 @@ class Server:
         if listener is None:
             return
         self.loop.forget(listener.fileno())
-        os.unlink(self.document["socket"])
+        unlink_if_there(self.document["socket"])
         listener.close()
         os.close(self.lock)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firkin.containers.monitor.connection import Client
-    from firkin.containers.monitor.log_files import Log, NoLog
+    from firkin.containers.monitor.log_files import BufferedLog, Log, NoLog
     from firkin.containers.monitor.loop import READABLE, WRITABLE, Loop
 
 CHUNK = 1 << 16
@@ -22,7 +22,7 @@ DRAIN_S = 2.0  # how long output may still come after the command has ended
 class Streams:
     """The output and input of one command. `sources` are what it writes to, by descriptor: 1 or 2."""
 
-    def __init__(self, loop: Loop, log: Log | NoLog | None, *, once: bool) -> None:
+    def __init__(self, loop: Loop, log: Log | BufferedLog | NoLog | None, *, once: bool) -> None:
         self.loop = loop
         self.log = log
         self.once = once  # the end of a client's input is that of the command's
