@@ -220,7 +220,7 @@ STANDALONE = {
     "containers.monitor.spawning": {"__future__", "os", "sys", "ctypes", "_signal", "_socket"},
     "containers.monitor.streams": {"__future__", "os"},
     "containers.monitor.health": {"__future__"},
-    "containers.monitor.execs": {"__future__", "os", "_signal"},
+    "containers.monitor.execs": {"__future__", "os", "time", "_signal"},
     "containers.monitor.probing": {"__future__", "time"},
     "containers.monitor.removal": {"__future__", "os"},
     "containers.monitor.life": {"__future__", "os", "time", "_signal"},

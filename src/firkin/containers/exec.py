@@ -8,6 +8,8 @@ daemon/exec.go.
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +22,8 @@ from firkin.errors import ContainerError
 if TYPE_CHECKING:
     from firkin.containers.engine import Engine
     from firkin.containers.monitoring import Link
+
+_KEPT_S = 300.0  # how long an exec that has ended is known
 
 
 class ExecRequest(msgspec.Struct, frozen=True):
@@ -109,18 +113,17 @@ def start_exec(
 
 def inspect_exec(engine: Engine, text: str, exec_id: str) -> ExecState:
     """Return what is known of an exec of a container. Raises ContainerError: `missing` for an unknown one."""
-    link = connect(engine.home, engine.home.find(text).id)
-    if link is None:
-        raise _unknown(exec_id)
+    id = engine.home.find(text).id
+    link = connect(engine.home, id)
     try:
-        found = link.ask("exec-inspect", exec=exec_id)["found"]
+        found = _ended(engine, id, exec_id) if link is None else link.ask("exec-inspect", exec=exec_id)["found"]
     except MonitorGone:
-        raise _unknown(exec_id) from None
+        found = _ended(engine, id, exec_id)
     finally:
-        link.close()
+        if link is not None:
+            link.close()
     names = ("user", "cwd", "tty", "privileged", "stdin", "stdout", "stderr", "detach_keys")
     request = ExecRequest(argv=tuple(found["argv"]), **{name: found[name] for name in names if found[name] is not None})
-    id = engine.home.find(text).id
     known = {name: found[name] for name in ("id", "running", "begun", "exit_code", "pid")}
     return ExecState(container=id, request=request, **known)
 
@@ -153,6 +156,17 @@ def _ask(link: Link, id: str, op: str, **fields: Any) -> dict[str, Any]:
 def _fields(request: ExecRequest) -> dict[str, Any]:
     found: dict[str, Any] = msgspec.structs.asdict(request)
     return found
+
+
+def _ended(engine: Engine, id: str, exec_id: str) -> dict[str, Any]:
+    """Return what a monitor has left behind of an exec that ended not long ago. Raises ContainerError."""
+    with suppress(OSError, ValueError):
+        with open(f"{engine.home.directory(id)}/execs.json", "rb") as file:
+            for found in msgspec.json.decode(file.read())["execs"]:
+                if found["id"] == exec_id and time.time() - found["ended_at"] < _KEPT_S:
+                    known: dict[str, Any] = found
+                    return known
+    raise _unknown(exec_id)
 
 
 def _unknown(exec_id: str) -> ContainerError:

@@ -7,6 +7,7 @@ goes; it ends with the container. Mirrors: moby daemon/exec.go.
 from __future__ import annotations
 
 import os
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firkin.containers.monitor.connection import Client
+    from firkin.containers.monitor.files import unlink_if_there, write_whole
     from firkin.containers.monitor.loop import Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.spawning import Ends, Spawned
     from firkin.containers.monitor.streams import Streams
+    from firkin.containers.monitor.wire import to_json
     from firkin.sandbox.operations import Process
 else:
     import _signal as signal
 
+EXECS_FILE = "execs.json"
 KEPT_S = 300.0  # how long an ended one can be inspected
 
 
@@ -36,6 +40,7 @@ class Second:
         self.begun = self.running = False
         self.exit_code: int | None = None
         self.pid = 0
+        self.ended_at = 0.0
         self.client: Client | None = None
         self.tty = bool(wanted.get("tty"))
         self.streams = Streams(execs.loop, None, once=True)
@@ -91,6 +96,7 @@ class Second:
             self.execs.event(self, "exec_die", exitCode=str(code))
         self.running = False
         self.exit_code = code
+        self.ended_at = time.time()
         client = self.client
         if client is not None:
             client.notice(notice="exit", status=code, error=text)
@@ -117,6 +123,7 @@ class Second:
         names = ("argv", "user", "tty", "privileged", "stdin", "stdout", "stderr", "detach_keys", "cwd")
         return {
             "id": self.id, "running": self.running, "exit_code": self.exit_code, "pid": self.pid, "begun": self.begun,
+            "ended_at": self.ended_at,
             **{name: wanted.get(name) for name in names},
         }  # fmt: skip
 
@@ -169,6 +176,15 @@ class Execs:
         self.idle = call
         for second in tuple(self.known.values()):
             second.kill()
+
+    def keep(self) -> None:
+        """Write down what is known of those that have ended, for who asks when there is no monitor any more."""
+        found = [second.document() for second in self.known.values() if second.exit_code is not None]
+        path = f"{self.launch['home']}/{EXECS_FILE}"
+        try:
+            write_whole(path, to_json({"execs": found})) if found else unlink_if_there(path)
+        except OSError as error:
+            self.notes.say_once(f"{EXECS_FILE} cannot be written: {error}")
 
     def running_pids(self) -> list[int]:
         return [second.pid for second in self.known.values() if second.running]

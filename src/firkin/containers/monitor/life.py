@@ -226,6 +226,7 @@ class Life:
         self.log.close()
         if self.document["auto_remove"] is not None:
             self.notes.save(removing=True)
+        self.execs.keep()
         # Whoever is told of the end may start it at once, and must not find this monitor any more.
         self.over()
         self.tell_stopped()

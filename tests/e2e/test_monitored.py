@@ -1,0 +1,253 @@
+"""Containers and their monitors, as root and as a user: deaths, races, --rm, pauses, limits, second commands."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.accounts import Firkin, installation
+from support.containers import make_box
+from support.monitors import Watched
+
+pytestmark = [pytest.mark.registry, pytest.mark.userns]
+
+PRELUDE = """
+import json, os, signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from firkin.containers import exec as execs
+from firkin.containers.attach import AttachTo, attach
+from firkin.containers.config import *
+from firkin.containers.create import create
+from firkin.containers.opening import open_engine
+from firkin.containers.image import image_for
+from firkin.containers.monitoring import connect
+from firkin.containers.pause import pause, unpause
+from firkin.containers.remove import remove
+from firkin.containers.start import start
+from firkin.containers.stop import kill, restart, stop
+from firkin.containers.wait import wait
+from firkin.errors import ContainerError
+
+engine = open_engine(sys.argv[1], runtime=os.environ["XDG_RUNTIME_DIR"])
+home = engine.home
+
+def make(*argv, host=HostConfig(network_mode="none"), **config):
+    return create(engine, CreateRequest(Config(image="box:1", cmd=argv, **config), host), image_for(engine, "box:1")).id
+
+def events(id):
+    lines = open(engine.root + "/events.jsonl").read().splitlines()
+    return [each["Action"] for each in map(json.loads, lines) if each["Actor"]["ID"] == id]
+
+def output(attached):
+    text = b""
+    while (found := attached.read()) is not None:
+        text += found[1]
+    return text.decode(), attached.exit
+
+def until(true):
+    deadline = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+def ended(pid):
+    try:
+        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+def clean():
+    for id in home.ids():
+        try:
+            kill(engine, id)
+        except ContainerError:
+            pass
+        remove(engine, id, volumes=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def script(shared_firkin: Firkin) -> Iterator[Callable[[str], str]]:
+    """Run Python in the account's engine; its asserts are the test."""
+    make_box(shared_firkin)
+    python = installation(shared_firkin.account.uid).python
+
+    def run(text: str) -> str:
+        whole = f"{PRELUDE}\ntry:\n{textwrap.indent(textwrap.dedent(text), '    ')}\nfinally:\n    clean()\n"
+        result = shared_firkin.account.run(
+            [python, "-c", whole, str(shared_firkin.store)], env=shared_firkin.environment(), cwd=shared_firkin.place,
+            timeout=120,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    yield run
+
+
+def test_a_killed_monitor_takes_its_command_along_and_the_next_command_says_255_once(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sleep", "100")
+        started = start(engine, id)
+        os.kill(home.state(id).monitor, signal.SIGKILL)
+        until(lambda: ended(started.pid))
+        with ThreadPoolExecutor(4) as pool:
+            states = list(pool.map(lambda _: home.state(id), range(4)))
+        assert home.state(id).exit_code == 255 and not home.state(id).running
+        assert events(id) == ["create", "start", "die"], events(id)
+        try:
+            kill(engine, id)
+        except ContainerError as error:
+            assert "is not running" in error.message
+        assert start(engine, id).already is False
+    """)
+
+
+def test_who_waits_learns_of_a_monitor_that_was_killed(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sleep", "100")
+        start(engine, id)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait, engine, id, "next-exit")
+            time.sleep(0.2)
+            os.kill(home.state(id).monitor, signal.SIGKILL)
+            assert waiting.result(20).status == 255
+    """)
+
+
+def test_of_two_starts_at_once_one_starts(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sleep", "100")
+        with ThreadPoolExecutor(6) as pool:
+            started = list(pool.map(lambda _: start(engine, id), range(6)))
+        assert sorted(each.already for each in started) == [False] + [True] * 5
+        assert len({each.pid for each in started}) == 1
+        assert events(id).count("start") == 1
+    """)
+
+
+def test_a_container_that_removes_itself_takes_files_volumes_and_name_along(script: Callable[[str], str]) -> None:
+    script("""
+        host = HostConfig(network_mode="none", auto_remove=True)
+        id = make("sh", "-c", "mkdir -m 0 /a; echo x > /data/f; chown -R 33 /data; exit 9", host=host, volumes={"/data": {}})
+        mount = home.record(id).mounts[0]
+        assert os.path.isdir(f"{engine.root}/volumes/{mount.name}")
+        attached = start(engine, id, attach=AttachTo(until="removed")).attached
+        assert output(attached)[1].status == 9
+        left = [name for name in os.listdir(home.containers) if name not in ("lock", "names")]
+        assert left == [], left
+        assert os.listdir(home.containers + "/names") == []
+        assert [name for name in os.listdir(f"{engine.root}/volumes") if not name.startswith(".lock")] == []
+        until(lambda: events(id)[-1] == "destroy")
+        assert events(id) == ["create", "attach", "start", "die", "destroy"]
+    """)
+
+
+def test_nothing_of_a_paused_container_runs(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sh", "-c", "(while :; do echo x >> /n; sleep 0.01; done) & while :; do echo x >> /m; sleep 0.01; done")
+        start(engine, id)
+        files = [f"{home.directory(id)}/upper/{name}" for name in "nm"]
+        until(lambda: all(os.path.exists(file) for file in files))
+        pause(engine, id)
+        sizes = [os.path.getsize(file) for file in files]
+        time.sleep(0.3)
+        assert [os.path.getsize(file) for file in files] == sizes
+        try:
+            execs.run_exec(engine, id, execs.ExecRequest(("true",)))
+            raise AssertionError("an exec in a paused container")
+        except ContainerError as error:
+            assert error.kind == "conflict" and "is paused" in error.message
+        unpause(engine, id)
+        until(lambda: [os.path.getsize(file) for file in files] > sizes)
+        pause(engine, id)
+        assert stop(engine, id, timeout=0)
+        assert home.state(id).exit_code == 137
+    """)
+
+
+def test_second_commands_have_user_directory_variables_and_end_with_the_container(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sleep", "100", env=("A=1", "B=2"))
+        start(engine, id)
+        request = execs.ExecRequest(("sh", "-c", "echo $A$B$C; pwd; id -u; exit 3"), env=("B=5", "C=6"), cwd="/tmp", user="7")
+        text, end = output(execs.run_exec(engine, id, request))
+        assert (text.split(), end.status) == (["156", "/tmp", "7"], 3), text
+        for argv, code in ((("nothing",), 127), (("/etc",), 126)):
+            try:
+                execs.run_exec(engine, id, execs.ExecRequest(argv))
+                raise AssertionError(argv)
+            except ContainerError as error:
+                assert error.exit_code == code, error
+        left = execs.run_detached(engine, id, execs.ExecRequest(("sleep", "99")))
+        pid = execs.inspect_exec(engine, id, left).pid
+        stop(engine, id, timeout=0)
+        assert ended(pid)
+        assert execs.inspect_exec(engine, id, left).exit_code == 137
+    """)
+
+
+def test_an_attached_front_of_a_container_that_is_started_later(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("cat", open_stdin=True, stdin_once=True)
+        attached = attach(engine, id, AttachTo(stdin=True))
+        attached.write_stdin(b"first byte")
+        attached.close_stdin()
+        start(engine, id)
+        text, end = output(attached)
+        assert (text, end.status) == ("first byte", 0)
+    """)
+
+
+def test_waiting_for_the_removal_of_a_container_that_never_ran(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("true")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait, engine, id, "removed")
+            until(lambda: home.has_monitor(id))
+            time.sleep(0.2)
+            remove(engine, id)
+            assert waiting.result(10).status == 0
+    """)
+
+
+def test_a_restart_policy_ends_when_the_command_cannot_be_started(script: Callable[[str], str]) -> None:
+    script("""
+        host = HostConfig(network_mode="none", restart_policy=RestartPolicy("always"))
+        id = make("sh", "-c", "rm /bin/sh; exit 1", host=host)
+        start(engine, id)
+        until(lambda: not home.state(id).running)
+        state = home.state(id)
+        assert "no such file or directory" in state.error or "executable file not found" in state.error, state
+        assert state.exit_code == 127
+    """)
+
+
+@pytest.mark.root
+def test_a_container_short_of_memory_says_so(script: Callable[[str], str], shared_firkin: Firkin) -> None:
+    if not shared_firkin.account.is_root:
+        pytest.skip("users have no control groups here")
+    script("""
+        host = HostConfig(network_mode="none", memory=16 << 20, memory_swap=16 << 20)
+        id = make("tail", "/dev/zero", host=host)
+        start(engine, id)
+        wait(engine, id)
+        state = home.state(id)
+        assert state.oom_killed and state.exit_code == 137, state
+        assert events(id) == ["create", "start", "oom", "die"], events(id)
+    """)
+
+
+@pytest.mark.root
+def test_a_monitor_needs_little_memory(tmp_path: Path) -> None:
+    watched = [Watched(tmp_path / str(number), "sleep", "60") for number in range(20)]
+    try:
+        for each in watched:
+            each.link.ask("start")
+        sizes = []
+        for each in watched:
+            rows = Path(f"/proc/{each.state().monitor}/smaps_rollup").read_text().splitlines()
+            sizes.append(next(int(row.split()[1]) for row in rows if row.startswith("Pss:")))
+        assert sorted(sizes)[10] < 6 << 10, sizes  # KiB
+    finally:
+        for each in watched:
+            each.link.ask("signal", number=9)
