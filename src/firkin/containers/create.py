@@ -17,14 +17,14 @@ import msgspec
 from firkin.containers.checks import check_request
 from firkin.containers.config import Config, CreateRequest, HostConfig
 from firkin.containers.engine import Engine
-from firkin.containers.home import SHORT_DIGITS, write_document
+from firkin.containers.home import FIRST_STATE, SHORT_DIGITS, Home, write_document
 from firkin.containers.layers import ensure_layers, hold_image, tree_ids
 from firkin.containers.leftovers import discard, sweep
 from firkin.containers.limits.plan import asks_limits, plan_limits
 from firkin.containers.merge import Defaults, merge, path_and_args
 from firkin.containers.mount_points import Mounting
 from firkin.containers.names import check_name, made_up, new_id, take, taken
-from firkin.containers.record import RECORD_VERSION, Record, State
+from firkin.containers.record import RECORD_VERSION, Record
 from firkin.containers.times import now_text
 from firkin.containers.volumes.copy_up import copy_up
 from firkin.errors import ContainerError
@@ -83,7 +83,7 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
         try:
             for name in ("upper", "work", "log"):
                 os.mkdir(f"{place}/{name}", 0o755)
-            _write(place, record, sync=False)  # so that whoever finds a rest of this knows what belongs to it
+            _write(home, place, record, sync=False)  # so that whoever finds a rest of this knows what belongs to it
             mounting = Mounting(engine, record)
             record = msgspec.structs.replace(record, mounts=mounting.plan())
             hold_image(engine, record.id, image, place, more_trees=mounting.trees, sync=durable)
@@ -93,7 +93,7 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
                 copy_up(engine, record, mounting.copies)
             if record.trees:
                 copy_attributes(f"{engine.root}/trees/{record.trees[0]}/fs", f"{place}/upper")
-            write_document(f"{place}/state.json", msgspec.json.encode(State()), sync=False)
+            write_document(f"{place}/state.json", FIRST_STATE, sync=False)
             _write_small_files(place, record)
             record = _publish(engine, place, record, durable)
         except BaseException:
@@ -108,13 +108,13 @@ def _publish(engine: Engine, place: str, record: Record, durable: bool) -> Recor
     """Give the container its name and its place in one moment; raises ContainerError (`conflict`)."""
     home = engine.home
     if record.name:
-        _write(place, record, sync=durable)
+        _write(home, place, record, sync=durable)
     with home.all_locked():
         if record.name:
             take(home, record.name, record.id)
         else:
             record = _named(engine, record)
-            _write(place, record, sync=durable)
+            _write(home, place, record, sync=durable)
         os.rename(place, home.directory(record.id))
     return record
 
@@ -150,8 +150,8 @@ def _write_small_files(place: str, record: Record) -> None:
             file.write(os.fsencode(text))
 
 
-def _write(place: str, record: Record, *, sync: bool) -> None:
-    write_document(f"{place}/config.json", msgspec.json.encode(record), sync=sync)
+def _write(home: Home, place: str, record: Record, *, sync: bool) -> None:
+    write_document(f"{place}/config.json", home.encoded(record), sync=sync)
 
 
 def _with_hostname(engine: Engine, config: Config, host: HostConfig, id: str) -> Config:

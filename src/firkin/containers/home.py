@@ -30,6 +30,8 @@ _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, 
 _MOST_BYTES = 16 << 20  # of a document
 
 _encode = msgspec.json.encode
+FIRST_STATE = _encode(State())
+"""The state of a container that never ran."""
 
 
 class Busy(Exception):
@@ -57,6 +59,7 @@ class Home:
         self._runtime = runtime
         self._mend = mend
         self._held: dict[tuple[int, str], int] = {}
+        self._written: tuple[bytes, Record] | None = None
 
     # Places
 
@@ -180,6 +183,8 @@ class Home:
         data = self._read(f"{self.directory(id)}/state.json")
         if data is None:
             return State() if os.path.isdir(self.directory(id)) else None
+        if data == FIRST_STATE:
+            return State()
         try:
             return decode_json(data, State)
         except (ValueError, RecursionError):
@@ -207,6 +212,9 @@ class Home:
         data = self._read(f"{self.directory(id)}/config.json")
         if data is None:
             return None
+        written = self._written
+        if written is not None and written[0] == data:
+            return written[1]
         try:
             return decode_json(data, Record)
         except (ValueError, RecursionError):
@@ -273,7 +281,16 @@ class Home:
 
     def write_record(self, record: Record) -> None:
         """Replace the record; by whoever holds `locked(id)`. Raises ContainerError."""
-        write_document(f"{self.directory(record.id)}/config.json", _encode(record), sync=True)
+        write_document(f"{self.directory(record.id)}/config.json", self.encoded(record), sync=True)
+
+    def encoded(self, record: Record) -> bytes:
+        """Return the document of a record that is about to be written, and remember the last one.
+
+        Whoever reads the same bytes needs no decoder, which takes 8 ms to make.
+        """
+        data = _encode(record)
+        self._written = (data, record)
+        return data
 
 
 def is_id(text: str) -> bool:

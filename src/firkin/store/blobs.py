@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from firkin.errors import StoreError
 from firkin.hints import Hint
-from firkin.oci.digest import Digest, digest_of, finish, new_hasher
+from firkin.oci.digest import Digest, digest_of, has_digest
 from firkin.store.layout import StoreLayout, store_error
 
 
@@ -100,9 +100,7 @@ class Blobs:
         """Read a small blob as a whole and verify it. Raises StoreError."""
         with self.open(digest) as file:
             data = file.read()
-        hasher = new_hasher(digest.partition(":")[0])
-        hasher.update(data)
-        if finish(hasher) != digest:
+        if not has_digest(data, digest):
             raise StoreError(
                 f"blob {digest} in the store is damaged",
                 code="blob-damaged",
