@@ -187,6 +187,19 @@ def test_a_policy_restarts_with_waits_that_double(home: Path) -> None:
     assert (state.running, state.restarting, state.restart_count, state.exit_code) == (False, False, 3, 7)
 
 
+def test_after_a_restart_the_input_is_open_again(home: Path) -> None:
+    watched = Watched(home, "head", "-n", "1", open_stdin=True, stdin_once=True, restart={"name": "always", "most": 0})
+    watched.link.ask("attach", **ATTACH)
+    watched.link.ask("start")
+    watched.link.send(STDIN, b"one\n")
+    assert text_of(watched.link)[0] == b"one\n"
+    second = watched.connect()
+    second.ask("attach", **ATTACH)
+    second.send(STDIN, b"two\n")
+    assert text_of(second)[0] == b"two\n"
+    watched.connect().ask("stop")
+
+
 def test_stop_ends_a_back_off(home: Path) -> None:
     watched = Watched(home, "sh", "-c", "exit 1", restart={"name": "always", "most": 0})
     watched.link.ask("start")

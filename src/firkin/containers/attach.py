@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firkin.containers.launch import monitor_of
 from firkin.containers.lifecycle import answer, status_of
 from firkin.containers.monitoring import ANSWER, NOTICE, STDIN, STDIN_END, MonitorGone, connect
 from firkin.errors import ContainerError
@@ -136,6 +135,8 @@ class Attached:
 
 def attach(engine: Engine, text: str, to: AttachTo) -> Attached:
     """Attach to a container, which may be started later. Raises ContainerError."""
+    from firkin.containers.launch import monitor_of  # not for an exec, which must be quick
+
     record = engine.home.find(text)
     while True:
         state = engine.home.state(record.id)

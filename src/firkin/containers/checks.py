@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from firkin.containers.config import MEBIBYTE, Config, CreateRequest, HealthConfig, HostConfig
+from firkin.containers.log_options import check_log_config
 from firkin.containers.signals import parse_signal
 from firkin.errors import ContainerError
 
@@ -39,6 +40,7 @@ def check_request(request: CreateRequest) -> None:
     _check_network(config, host)
     _check_rights(host)
     _check_rest(host)
+    check_log_config(host.log_config)
     if request.limits not in ("refuse", "warn"):
         _refuse(f"limits are refused or warned about: `{request.limits}` is neither")
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firkin.containers.program import program
 from firkin.errors import ContainerError, HostError
 
 if TYPE_CHECKING:
@@ -211,6 +210,8 @@ class Nursling:
 
 def spawn_monitor() -> Nursling:
     """Start the interpreter of a monitor, which takes as long as making a container. Raises HostError."""
+    from firkin.containers.program import program
+
     own, other = socketpair(AF_UNIX, SOCK_STREAM)
     file = os.memfd_create("firkin-monitor")
     try:

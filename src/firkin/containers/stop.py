@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firkin.containers.launch import monitor_of
 from firkin.containers.lifecycle import answer, status_of
 from firkin.containers.monitoring import MonitorGone, connect
 from firkin.containers.signals import parse_signal
@@ -60,6 +59,8 @@ def not_running(id: str) -> ContainerError:
 
 def restart(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> None:
     """Stop and start a container, or start it; as `stop`. Raises ContainerError."""
+    from firkin.containers.launch import monitor_of
+
     record = engine.home.find(text)
     number = None if signal is None else parse_signal(signal)
     while True:

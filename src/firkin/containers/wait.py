@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from firkin.containers.attach import Exit
-from firkin.containers.launch import monitor_of
 from firkin.containers.monitoring import MonitorGone, connect
 from firkin.errors import ContainerError
 
@@ -32,6 +31,8 @@ def wait(engine: Engine, text: str, condition: str = "not-running") -> Exit:
             return Exit(state.exit_code, state.error)
         link = connect(engine.home, record.id)
         if link is None:
+            from firkin.containers.launch import monitor_of
+
             with engine.home.locked(record.id):
                 link = monitor_of(engine, record)
         try:

@@ -139,6 +139,7 @@ class Life:
         spawned, self.spawned = self.spawned, None
         if spawned is not None:
             spawned.close_ends()
+        self.end_groups()
         restarted = self.notes.state["restarting"]
         changes: dict[str, Any] = {"finished_at": short_time_text(time.time_ns())} if restarted else {}
         self.notes.save(running=False, restarting=False, pid=0, exit_code=status, error=text, **changes)
@@ -239,7 +240,12 @@ class Life:
     def remove(self, code: int, text: str) -> None:
         """Remove the container, in a fork, since there are locks to wait for."""
         told, told_end = os.pipe()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.notes.fault(error)
+            self.gone(code, text)  # the next command removes it
+            return
         if pid == 0:
             result = 1
             try:
@@ -288,6 +294,7 @@ class Life:
         for client, condition in tuple(self.attached.items()):
             if until == "removed" or condition != "removed":
                 client.notice(notice="exit", **fields)
+                self.streams.feeding.discard(client)  # its input has no end for a command that comes after this one
                 client.finish()
 
     # Clients.
