@@ -35,6 +35,7 @@ class Engine:
     words: list[str]
     image: str
     environment: dict[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()  # what its `run` needs where root may not raise limits
 
     def time(self, *words: object) -> float:
         return wall_s([*self.words, *map(str, words)], self.environment)
@@ -57,13 +58,14 @@ def engines(place: Place) -> list[Engine]:
         if isinstance(peer, Docker):
             found.append(Engine("docker", [peer.client], remote, peer.environment))
         elif type(peer) is Podman:
-            found.append(Engine("podman", [*peer._command(), "--cgroup-manager=cgroupfs"], remote, peer.environment))
+            found.append(Engine("podman", [*peer._command(), "--cgroup-manager=cgroupfs"], remote, peer.environment,
+                                ("--ulimit", "host")))  # fmt: skip
     ready = []
     for engine in found:
         extra = {"podman": ["--tls-verify=false"]}.get(engine.name, [])
         try:
             engine.run("pull", *extra, remote)
-            engine.run("run", "--rm", "--network", "none", remote, "true")
+            engine.run("run", *engine.extra, "--rm", "--network", "none", remote, "true")
             ready.append(engine)
         except CommandFailed as error:
             if engine.name == "firkin":
@@ -157,7 +159,8 @@ def _judged(what: str, runs: dict[str, list[Usage]], bars: dict[str, float]) -> 
 
 def _run_row(place: Place, there: list[Engine], runc: Runc | None) -> Row:
     actions: dict[str, Callable[[], float]] = {
-        engine.name: partial(engine.time, "run", "--rm", "--network", "none", engine.image, "true") for engine in there
+        engine.name: partial(engine.time, "run", *engine.extra, "--rm", "--network", "none", engine.image, "true")
+        for engine in there
     }
     if runc is not None:
         actions["runc"] = runc.run
@@ -169,8 +172,8 @@ def _exec_row(place: Place, there: list[Engine], runc: Runc | None) -> Row:
     with ExitStack() as stack:
         actions: dict[str, Callable[[], float]] = {}
         for engine in there:
-            name = engine.run("run", "-d", "--network", "none", engine.image, "sleep", 1000)
-            stack.callback(engine.run, "rm", "-f", name)
+            name = engine.run("run", *engine.extra, "-d", "--network", "none", engine.image, "sleep", 1000)
+            stack.callback(_removed, engine, name)
             actions[engine.name] = partial(engine.time, "exec", name, "true")
         if runc is not None:
             sleeper = runc.start(stack)
@@ -185,8 +188,7 @@ def _memory_row(own: Engine) -> Iterator[Row]:
             names.append(own.run("run", "-d", "--network", "none", own.image, "sleep", 1000))
         sizes = [_proportional(_parent(int(own.run("inspect", "-f", "{{.State.Pid}}", name)))) for name in names]
     finally:
-        if names:
-            own.run("rm", "-f", *names)
+        _removed(own, *names)
     usual = sorted(sizes)[len(sizes) // 2]
     yield Row(
         "containers", f"a monitor's memory, {RUNNING} running", {"firkin": [_usage(0, size) for size in sizes]},
@@ -242,5 +244,10 @@ def _log_time(engine: Engine, script: str) -> float:
         engine.run("wait", name)
         return time.monotonic() - begin
     finally:
-        with suppress(CommandFailed):
-            engine.run("rm", "-f", name)
+        _removed(engine, name)
+
+
+def _removed(engine: Engine, *names: str) -> None:
+    """Remove containers; that it failed must not hide why the measurement did."""
+    with suppress(CommandFailed):
+        engine.run("rm", "-f", *names)

@@ -26,7 +26,6 @@ from firkin.containers.mount_points import Mounting
 from firkin.containers.names import check_name, made_up, new_id, take, taken
 from firkin.containers.record import RECORD_VERSION, Record
 from firkin.containers.times import now_text
-from firkin.containers.volumes.copy_up import copy_up
 from firkin.errors import ContainerError
 from firkin.linux.files import read_named
 from firkin.linux.folders import copy_attributes
@@ -90,6 +89,8 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
             ensure_layers(engine, image)
             mounting.unpack()
             if mounting.copies:
+                from firkin.containers.volumes.copy_up import copy_up  # most containers have no volumes
+
                 copy_up(engine, record, mounting.copies)
             if record.trees:
                 copy_attributes(f"{engine.root}/trees/{record.trees[0]}/fs", f"{place}/upper")

@@ -43,9 +43,9 @@ def ensure_store(root: str) -> None:
 
     check_owner(root)
     try:
-        with open(f"{root}/version", encoding="ascii", errors="replace") as file:
+        with open(f"{root}/version", encoding="utf-8", errors="replace") as file:
             ready = file.read().strip() == str(STORE_VERSION)
-        with open(f"{root}/boot", encoding="ascii", errors="replace") as file:
+        with open(f"{root}/boot", encoding="utf-8", errors="replace") as file:
             ready = ready and file.read().strip() == read_boot_id()
     except OSError:
         ready = False
@@ -101,11 +101,11 @@ def _facts(root: str) -> tuple[str, ...]:
     """Return everything cheap to know that trials depend on."""
     system = os.uname()
     found = [read_boot_id(), system.release, system.machine, f"{os.geteuid()}:{os.getegid()}"]
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         found += [line.strip() for line in file if line.startswith(_STATUS)]
     for path in _SETTINGS:
         try:
-            with open(path, encoding="ascii") as file:
+            with open(path, encoding="utf-8") as file:
                 found.append(file.read().strip())
         except OSError:
             found.append("")

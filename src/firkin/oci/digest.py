@@ -45,15 +45,19 @@ def digest_of(data: bytes) -> Digest:
 
 def _small_hasher(data: bytes) -> _Hash:
     """Return a hasher of few bytes. The interpreter's own sha256 is slower, but loads in a tenth of OpenSSL's 4 ms."""
-    try:
-        if sys.version_info >= (3, 12):
-            from _sha2 import sha256
-        else:
-            from _sha256 import sha256
-    except ImportError:  # an interpreter may be built without
-        from hashlib import sha256
-    hasher: _Hash = sha256(data)
-    return hasher
+    if "hashlib" not in sys.modules:
+        try:
+            if sys.version_info >= (3, 12):
+                from _sha2 import sha256 as own
+            else:
+                from _sha256 import sha256 as own
+            small: _Hash = own(data)
+            return small
+        except ImportError:
+            pass  # an interpreter may be built without
+    import hashlib
+
+    return hashlib.sha256(data)
 
 
 def has_digest(data: bytes, digest: Digest) -> bool:
@@ -89,9 +93,7 @@ def chain_ids(diff_ids: Iterable[str]) -> tuple[ChainID, ...]:
 
 def framed_hash(parts: Iterable[bytes]) -> str:
     """Return sha256 hex over length-framed parts: no two part lists share one input."""
-    import hashlib
-
-    hasher = hashlib.sha256()
+    hasher = _small_hasher(b"")
     for part in parts:
         hasher.update(b"%d:" % len(part))
         hasher.update(part)
