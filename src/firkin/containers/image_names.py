@@ -9,13 +9,15 @@ from __future__ import annotations
 from firkin.containers.engine import Engine
 from firkin.containers.record import Record
 from firkin.errors import StoreError, UsageError
-from firkin.oci.config import parse_config
+from firkin.oci.config import ImageConfig, parse_config
 from firkin.oci.digest import Digest
 from firkin.oci.manifest import Manifest, parse_manifest
 from firkin.oci.reference import parse_reference
 from firkin.store.blobs import Blobs
 from firkin.store.images import Images
 from firkin.store.layout import StoreLayout
+
+_Steps = tuple[tuple[str, str], ...]
 
 
 class ImageNames:
@@ -26,8 +28,8 @@ class ImageNames:
         layout = StoreLayout(engine.root)
         self._images, self._blobs = Images(layout), Blobs(layout)
         self._meant: dict[str, frozenset[str]] = {}
-        self._asked: dict[str, tuple[str, tuple[str, ...]]] = {}
-        self._layers: dict[str, tuple[str, ...]] = {}
+        self._asked: dict[str, tuple[str, _Steps]] = {}
+        self._steps: dict[str, _Steps] = {}
 
     def shown(self, record: Record) -> str:
         """Return the name that the container was made of if it means its image still, else the image's id."""
@@ -41,12 +43,12 @@ class ImageNames:
         """Say whether a container's image is the one that a text means, or was built on it."""
         if text not in self._asked:
             self._asked[text] = self._found(text)
-        id, layers = self._asked[text]
-        if record.image == id or not layers:
+        id, steps = self._asked[text]
+        if record.image == id or not steps:
             return record.image == id
-        if record.image not in self._layers:
-            self._layers[record.image] = self._layers_of(record.image)
-        return self._layers[record.image][: len(layers)] == layers
+        if record.image not in self._steps:
+            self._steps[record.image] = self._steps_of(record.image)
+        return self._steps[record.image][: len(steps)] == steps
 
     def _ids_of(self, name: str) -> frozenset[str]:
         """Return the ids that a name stands for: one, or those of several platforms."""
@@ -63,8 +65,8 @@ class ImageNames:
         except (ValueError, StoreError):
             return frozenset()
 
-    def _found(self, text: str) -> tuple[str, tuple[str, ...]]:
-        """Return the id of an image and its layers, nothing if there is none. As in docker that is no error."""
+    def _found(self, text: str) -> tuple[str, _Steps]:
+        """Return the id of an image and its steps, nothing if there is none. As in docker that is no error."""
         from firkin.images.find import find_image
 
         try:
@@ -72,13 +74,20 @@ class ImageNames:
                 found = find_image(store, text)
         except (UsageError, StoreError):
             return "", ()
-        return found.id, found.image.config.diff_ids
+        return found.id, _steps(found.image.config)
 
-    def _layers_of(self, id: str) -> tuple[str, ...]:
+    def _steps_of(self, id: str) -> _Steps:
         try:
-            return parse_config(self._blobs.read(Digest(id))).diff_ids
+            return _steps(parse_config(self._blobs.read(Digest(id))))
         except (ValueError, StoreError):
             return ()
+
+
+def _steps(config: ImageConfig) -> _Steps:
+    """Return the history of an image with the layer of each step: what was built on an image begins as it does."""
+    layers = iter(config.diff_ids)
+    steps = [(repr(entry), "" if entry.empty_layer else next(layers, "")) for entry in config.history]
+    return (*steps, *(("", layer) for layer in layers))
 
 
 def _is_id(name: str, id: str) -> bool:

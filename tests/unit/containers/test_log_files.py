@@ -79,3 +79,21 @@ def test_attributes_and_text_come_as_they_were():
     raw = b'{"log":"caf\\u00e9\\u0000\\"\\n","stream":"stderr","attrs":{"a":"b"},"time":"2026-01-02T03:04:05Z"}\n'
     (entry,) = entries(raw)
     assert (entry.log, entry.stream, entry.attrs) == ('café\0"\n', "stderr", {"a": "b"})
+
+
+def test_the_end_of_a_large_log_is_read_at_once(tmp_path, monkeypatch):
+    """Whatever its size: a gigabyte takes as long as a megabyte."""
+    path = tmp_path / "log"
+    with open(path, "wb") as file:
+        file.truncate(1 << 30)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + b"".join(line(number) for number in range(5000)))
+    pread, taken = os.pread, []
+
+    def counted(descriptor, size, place):
+        taken.append(size)
+        return pread(descriptor, size, place)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert read(str(path), 10) == [f"line {number}" for number in range(4990, 5000)]
+    assert sum(taken) < 1 << 20
