@@ -55,8 +55,9 @@ class ChrootSandbox:
         on_output: Callable[[bytes], None],
         on_error: Callable[[bytes], None] | None = None,
         cancel_fd: int | None = None,
+        stdin: int | None = None,
     ) -> RunResult:
-        """Run one command; see `Sandbox.run`. Raises HostError."""
+        """Run one command; see `Sandbox.run`, and `sandbox.run` on `stdin`. Raises HostError."""
         if not isinstance(root, str):
             raise HostError("an overlay needs a sandbox that may mount", code="sandbox-root")
         plan = emulated_plan.prepare(
@@ -73,7 +74,7 @@ class ChrootSandbox:
             return RunResult(137, 9, cancelled=True)
         try:
             with no_strays():
-                return run(plan, self._start, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd)
+                return run(plan, self._start, on_output=on_output, on_error=on_error, cancel_fd=cancel_fd, stdin=stdin)
         finally:
             if turn >= 0:
                 os.close(turn)

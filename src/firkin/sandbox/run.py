@@ -32,8 +32,11 @@ def run(
     on_output: Callable[[bytes], None],
     on_error: Callable[[bytes], None] | None,
     cancel_fd: int | None,
+    stdin: int | None = None,
 ) -> RunResult:
     """Run one command; blocks until it and everything it started have ended. See `Sandbox.run`.
+
+    `stdin` is a descriptor for its standard input, None for /dev/null.
 
     Raises HostError when an operation of the plan failed.
     """
@@ -45,7 +48,7 @@ def run(
     takers = {output: on_output} if on_error is None else {output: on_output, error: on_error}
     try:
         try:
-            process = spawn(plan, Stdio(None, output_end, error_end), start)
+            process = spawn(plan, Stdio(stdin, output_end, error_end), start)
         finally:
             for fd in {output_end, error_end}:
                 os.close(fd)
