@@ -45,10 +45,3 @@ def test_one_that_waits_for_its_restart_ends(tmp_path: Path) -> None:
     os.kill(watched.state().monitor, signal.SIGTERM)
     assert other.answer()["status"] == 1
     assert not watched.state().running
-
-
-def test_one_without_a_container_to_stop_goes(tmp_path: Path) -> None:
-    watched = Watched(tmp_path / "c", "true")
-    os.kill(watched.link.monitor, signal.SIGTERM)
-    assert watched.link.read() is None
-    assert not (tmp_path / "c" / "socket").exists()

@@ -34,9 +34,9 @@ def needs_foreground(engine: Engine) -> bool:
     return engine.backend().sandbox != "namespaces"
 
 
-def check_foreground(config: Config, host: HostConfig) -> None:
+def check_foreground(config: Config, host: HostConfig, *, detached: bool = False) -> None:
     """Raise ContainerError (`unsupported`) for the first thing that such a container cannot have."""
-    for what, asked in _absent(config, host):
+    for what, asked in (("a container in the background", detached), *_absent(config, host)):
         if asked:
             raise ContainerError(
                 f"{what} cannot be had here: this machine allows neither mounts nor namespaces",

@@ -85,7 +85,6 @@ class Server:
             client.refuse("running", f"container {document['id']} has a monitor already")
             return
         self.listen(document["socket"])
-        self.heed_shutdown()
         client.answer(version=PROTOCOL, pid=os.getpid())
         for kind, payload in waiting:
             receive(self.life, client, kind, payload)
@@ -154,21 +153,6 @@ class Server:
         unlink_if_there(self.document["socket"])
         listener.close()
         os.close(self.lock)
-
-    def heed_shutdown(self) -> None:
-        """Have TERM stop the container in its own way: the machine shuts down, or a session is ended."""
-        wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.loop.watch(wake, READABLE, lambda _: self.shut_down(wake))
-        signal.signal(signal.SIGTERM, lambda number, frame: os.eventfd_write(wake, 1))
-
-    def shut_down(self, wake: int) -> None:
-        os.eventfd_read(wake)
-        if self.life.phase in ("new", "ended"):
-            self.stop_listening()
-            self.loop.over = True
-        else:  # nobody did it by hand, so the policy may have it start with the machine
-            document = self.document
-            self.life.stop(document["stop_signal"], document["stop_timeout"], False, lambda status, text: None)
 
     def close_all(self) -> None:
         for client in tuple(self.clients):
