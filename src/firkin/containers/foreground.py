@@ -47,21 +47,21 @@ def check_foreground(config: Config, host: HostConfig, *, detached: bool = False
 def _absent(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
     yield "a terminal", config.tty
     yield "a network of its own", host.network_mode not in ("default", "bridge", "host", "")
-    yield "a volume or a mount", bool(host.binds or host.mounts or host.tmpfs or host.volumes_from)
+    yield "a volume or a mount", any((host.binds, host.mounts, host.tmpfs, host.volumes_from))
     yield "another container's or the machine's namespace", any(
         mode not in ("", "private", "shareable") for mode in (host.pid_mode, host.ipc_mode, host.uts_mode)
     )
-    yield "a limit of memory", bool(host.memory or host.memory_swap or host.memory_reservation)
-    yield "a limit of processor time", bool(
-        host.nano_cpus or host.cpu_shares or host.cpu_quota or host.cpu_period or host.cpuset_cpus or host.cpuset_mems
+    yield "a limit of memory", any((host.memory, host.memory_swap, host.memory_reservation))
+    yield "a limit of processor time", any(
+        (host.nano_cpus, host.cpu_shares, host.cpu_quota, host.cpu_period, host.cpuset_cpus, host.cpuset_mems)
     )
-    yield "a limit of processes", bool(host.pids_limit and host.pids_limit > 0)
-    yield "a device", bool(host.devices or host.device_requests)
+    yield "a limit of processes", (host.pids_limit or 0) > 0
+    yield "a device", any((host.devices, host.device_requests))
     yield "a privileged container", host.privileged
     yield "a read-only root", host.readonly_rootfs
     yield "a setting of the kernel", bool(host.sysctls)
     yield "an init process", bool(host.init)
-    yield "another set of capabilities", bool(host.cap_add or host.cap_drop)
+    yield "another set of capabilities", any((host.cap_add, host.cap_drop))
     yield "a restart policy", host.restart_policy.name not in ("", "no")
 
 
