@@ -2,45 +2,64 @@
 
 import io
 import json
-import subprocess
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.accounts import Firkin, installation
+from support.accounts import Firkin
 from support.containers import make_box
+from support.scripts import run_python
 
 pytestmark = pytest.mark.registry
 
 _CREATE = """
-import sys, json
+import json, sys
+import firkin
 from firkin.containers.config import Config, CreateRequest, HostConfig
 from firkin.containers.create import create
 from firkin.containers.image import image_for
 from firkin.containers.opening import open_engine
+from firkin.containers.start import start
 from firkin.decode import decode_json
-root, runtime, name, config, host = sys.argv[1:]
+root, runtime, name, config, host, begin = sys.argv[1:]
 engine = open_engine(root, runtime=runtime)
 request = CreateRequest(decode_json(config, Config), decode_json(host, HostConfig), name)
-print(create(engine, request, image_for(engine, request.config.image)).id)
+id = create(engine, request, image_for(engine, request.config.image)).id
+if begin:
+    start(engine, id)
+print(id)
 """
 
 
-def create(firkin: Firkin, name: str, host: dict[str, object] | None = None, **config: object) -> str:
-    """Make a container of box:1 that does not run."""
-    texts = json.dumps({"Image": "box:1", "Cmd": ["sh"], **config}), json.dumps(host or {})
-    runtime = str(firkin.place / "run")
-    command = [installation(firkin.account.uid).python, "-c", _CREATE, str(firkin.store), runtime, name, *texts]
-    done = firkin.account.run(command, env=firkin.environment(), cwd=firkin.place, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stderr
+def create(
+    firkin: Firkin, name: str, host: dict[str, object] | None = None, *, start: bool = False, **config: object
+) -> str:
+    """Make a container of box:1, and start it."""
+    texts = json.dumps({"Image": "box:1", "Cmd": ["sh"], **config}), json.dumps({"NetworkMode": "none", **(host or {})})
+    done = run_python(firkin, _CREATE, str(firkin.store), str(firkin.place / "run"), name, *texts, "start" * start)
     return done.stdout.strip()
+
+
+_REMOVE = """
+import firkin
+from firkin.containers.opening import open_engine
+from firkin.containers.remove import remove
+from firkin.containers.stop import kill
+engine = open_engine(firkin.connect().root, runtime=__import__("os").environ["XDG_RUNTIME_DIR"])
+for entry in engine.home.entries():
+    if entry.state.running:
+        kill(engine, entry.record.id)
+    remove(engine, entry.record.id, force=True, volumes=True)
+"""
 
 
 @pytest.fixture(scope="module")
 def shared_box(shared_firkin: Firkin) -> Iterator[Firkin]:
     make_box(shared_firkin)
     yield shared_firkin
+    run_python(shared_firkin, _REMOVE)
 
 
 @pytest.fixture
@@ -189,3 +208,155 @@ def test_a_commit_of_nothing_has_the_layers_of_its_base(shared_box: Firkin) -> N
         json.loads(shared_box.run("inspect", name).stdout)[0]["RootFS"]["Layers"] for name in ("box:1", "unchanged:1")
     ]
     assert layers[0] == layers[1]
+
+
+# --- running containers ---
+
+
+def put(firkin: Firkin, place: str, data: bytes, *, check: bool = True) -> str:
+    done = firkin.account.run(
+        firkin.command("cp", "-", place), env=firkin.environment(), cwd=firkin.place, input=data, text=False, errors=None
+    )
+    said = bytes(done.stderr).decode()  # type: ignore[arg-type]
+    assert not check or done.returncode == 0, said
+    return said
+
+
+def archive(*members: tuple[str, dict[str, object]]) -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as tar:
+        for name, fields in members:
+            member = tarfile.TarInfo(name)
+            content = fields.pop("data", b"")
+            assert isinstance(content, bytes)
+            for field, value in fields.items():
+                setattr(member, field, value)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return data.getvalue()
+
+
+SLEEP = ["sh", "-c", "mkdir -p /srv/d; echo inside > /srv/d/f; echo x > /ram/f; touch /ready; exec sleep 1000"]
+
+
+def running(firkin: Firkin, name: str, host: dict[str, object] | None = None, cmd: list[str] | None = None) -> str:
+    id = create(firkin, name, {"Tmpfs": {"/ram": ""}, **(host or {})}, start=True, Cmd=cmd or SLEEP)
+    for _ in range(600):
+        if firkin.run("cp", f"{name}:/ready", "-", check=False).returncode == 0:
+            return id
+    raise AssertionError("it does not begin")
+
+
+def test_a_running_container_has_its_mounts_and_memory(shared_box: Firkin, files: Path) -> None:
+    running(shared_box, "lives", {"Binds": ["alive:/vol"]})
+    assert members(tar_of(shared_box, "cp", "lives:/ram", "-")) == ["ram", "ram/f"]
+    shared_box.run("cp", files / "f", "lives:/ram/g")
+    shared_box.run("cp", files / "f", "lives:/vol")
+    assert (shared_box.store / "volumes/alive/data/f").exists()
+    assert members(tar_of(shared_box, "cp", "lives:/ram/.", "-")) == [".", "./f", "./g"]
+    # A file that is a mount point is written in place.
+    put(shared_box, "lives:/etc", archive(("hosts", {"data": b"1.2.3.4 four\n"})))
+    with tarfile.open(fileobj=io.BytesIO(tar_of(shared_box, "cp", "lives:/etc/hosts", "-"))) as tar:
+        found = tar.extractfile("hosts")
+        assert found is not None and found.read() == b"1.2.3.4 four\n"
+    assert "A /srv/d/f" in shared_box.run("diff", "lives").stdout.splitlines()
+    names = members(tar_of(shared_box, "export", "lives"))
+    assert "srv/d/f" in names and not any(name.startswith(("ram/", "vol/")) for name in names)
+    shared_box.run("commit", "lives", "lives:1")
+    assert shared_box.run("cat", "lives:1", "/srv/d/f").stdout == "inside\n"
+
+
+def test_links_of_a_tar_lead_nowhere_but_into_the_container(shared_box: Firkin) -> None:
+    running(shared_box, "links")
+    put(shared_box, "links:/tmp", archive(
+        ("out", {"type": tarfile.SYMTYPE, "linkname": "../../../../../../etc"}),
+        ("out/written", {"data": b"x"}),
+        ("../../../climbed", {"data": b"y"}),
+        ("/absolute", {"data": b"z"}),
+    ))  # fmt: skip
+    assert members(tar_of(shared_box, "cp", "links:/etc/written", "-")) == ["written"]
+    assert {"tmp/climbed", "tmp/absolute"} <= set(members(tar_of(shared_box, "cp", "links:/tmp", "-")))
+    assert not Path("/etc/written").exists()
+    said = put(shared_box, "links:/tmp", archive(("h", {"type": tarfile.LNKTYPE, "linkname": "../../nothing"})), check=False)
+    assert "no such file" in said
+
+
+def test_damaged_and_endless_tars(shared_box: Firkin) -> None:
+    running(shared_box, "damaged")
+    for data in (b"x" * 2000, archive(("f", {"data": b"x" * 9000}))[:3000]):
+        assert put(shared_box, "damaged:/tmp", data, check=False).startswith("error: ")
+    assert put(shared_box, "damaged:/tmp", b"") == ""
+
+
+def test_a_container_that_swaps_directories_for_links_gets_nothing_of_this_machine(
+    shared_box: Firkin, files: Path
+) -> None:
+    """CVE-2018-15664: no path is resolved twice, nor outside of the container's root."""
+    secret = files / "secret"
+    secret.mkdir()
+    (secret / "f").write_text("of this machine\n")
+    shared_box.account.give(files)
+    swap = (
+        f"mkdir -p /swap/d {secret}; echo inside > /swap/d/f; echo inside > {secret}/f; touch /ready;"
+        f"while :; do mv /swap/d /swap/e; ln -s {secret} /swap/d; rm /swap/d; mv /swap/e /swap/d; done"
+    )
+    running(shared_box, "swaps", None, ["sh", "-c", swap])
+    ends = threading.Event()
+
+    def write() -> None:
+        data = archive(("g", {"data": b"written"}))
+        while not ends.is_set():
+            put(shared_box, "swaps:/swap/d", data, check=False)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(12):
+            done = shared_box.run("cp", "swaps:/swap/d/f", "-", check=False)
+            assert "of this machine" not in done.stdout
+    finally:
+        ends.set()
+        writer.join()
+    assert sorted(path.name for path in secret.iterdir()) == ["f"]
+
+
+_LOOK = """
+import importlib, os, sys
+import firkin
+from firkin.containers.inside import inside
+from firkin.containers.opening import open_engine
+from firkin.containers.places import standing
+engine = open_engine(firkin.connect().root, runtime=os.environ["XDG_RUNTIME_DIR"])
+
+def job(inner):
+    with open("/etc/hostname") as file:
+        host = file.read()
+    kept = [fd for fd in range(3, 256) if is_open(fd)]
+    assert len(kept) == 3 and {inner._source, inner._stream} < set(kept), kept
+    try:
+        importlib.import_module("wave")
+    except ImportError:
+        return host.encode()
+    return b"loaded"
+
+def is_open(fd):
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+record = engine.home.find(sys.argv[1])
+with standing(engine, record, writes=False) as place:
+    assert place.view == sys.argv[2], place.view
+    with inside(place, job) as session:
+        assert session.result().decode().strip() == record.config.hostname, session.result()
+"""
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_nothing_is_loaded_from_a_container(shared_box: Firkin, start: bool) -> None:
+    """CVE-2019-14271: a module that is not loaded yet cannot be, once the container's files are those at `/`."""
+    name = f"loads{start}"
+    create(shared_box, name, start=start, Cmd=SLEEP)
+    run_python(shared_box, _LOOK, name, "live" if start else "rest")

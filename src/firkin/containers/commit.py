@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,8 @@ def commit(engine: Engine, record: Record, request: CommitRequest) -> Digest:
         runtime = request.change(runtime)
     with engine.store() as store:
         base = image_of_container(store, record)
-        layer = _write_layer(engine, store, record)
+        with _paused(engine, record, wanted=request.pause and state.running and not state.paused):
+            layer = _write_layer(engine, store, record)
         image = _image(record, request, runtime, base, layer)
         for raw in (image.config.raw, image.manifest.raw):
             store.records.add_blob(store.blobs.put(raw), len(raw))
@@ -209,3 +211,20 @@ def layer_changes(upper: str, view: View, hidden: frozenset[str], *, owners: boo
     for change in iter_upper_changes(upper, skip=skip, include_root=changed and owners, vanishing=True):
         if change.path not in fillers:
             yield change
+
+
+@contextmanager
+def _paused(engine: Engine, record: Record, *, wanted: bool) -> Iterator[None]:
+    """Let the container stand still; one that has just ended does so anyway."""
+    if not wanted:
+        yield
+        return
+    from firkin.containers.pause import pause, unpause
+
+    with suppress(ContainerError):
+        pause(engine, record.id)
+    try:
+        yield
+    finally:
+        with suppress(ContainerError):
+            unpause(engine, record.id)

@@ -223,7 +223,7 @@ def inside(place: Place, job: Job, modules: tuple[str, ...] = ()) -> Iterator[Se
             syscalls.set_parent_death_signal(signal.SIGKILL)
             if os.getppid() != parent:
                 return 1
-        _send(answer_write, _ended(place, job, Inner(source_read, stream_write)))
+        _send(answer_write, _ended(place, job, Inner(source_read, stream_write), theirs))
         return 0
 
     try:
@@ -308,6 +308,10 @@ def _prepare(kept: tuple[int, ...]) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.set_wakeup_fd(-1)
     syscalls.set_dumpable(False)
+    _close_all_but(kept)
+
+
+def _close_all_but(kept: tuple[int, ...]) -> None:
     low = 3
     for fd in sorted(kept):
         os.closerange(low, fd)
@@ -315,9 +319,13 @@ def _prepare(kept: tuple[int, ...]) -> None:
     os.closerange(low, _MAX_FD)
 
 
-def _ended(place: Place, job: Job, inner: Inner) -> bytes:
+def _ended(place: Place, job: Job, inner: Inner, kept: tuple[int, ...]) -> bytes:
     try:
-        ended = _Ended(_run(place, job, inner))
+        if place.view in ("rest", "layers"):
+            _stand(place)
+            _close_all_but(kept)
+        _confine(place)
+        ended = _Ended(job(inner))
     except ContainerError as error:
         ended = _Ended(
             failed=True, message=_bytes(error.message), kind=error.kind, code=error.code, hints=error.hints
@@ -336,15 +344,6 @@ def _ended(place: Place, job: Job, inner: Inner) -> bytes:
     return msgspec.msgpack.encode(ended)
 
 
-def _run(place: Place, job: Job, inner: Inner) -> bytes:
-    if place.view in ("live", "files"):
-        _confine(place)
-        return job(inner)
-    with _standing(place):
-        _confine(place)
-        return job(inner)
-
-
 def _confine(place: Place) -> None:
     if place.view != "files":
         # Whatever is looked up from now on is the container's.
@@ -360,8 +359,7 @@ def _confine(place: Place) -> None:
 _INBORN = ("_frozen_importlib",)  # the finders of built-in and frozen modules, which no file can replace
 
 
-@contextmanager
-def _standing(place: Place) -> Iterator[None]:
+def _stand(place: Place) -> None:
     """Mount the root of a container that does not run, or the layers of any, and make it this process's `/`."""
     from firkin.sandbox import operations as op
     from firkin.sandbox.mounting import Mounter
@@ -388,10 +386,6 @@ def _standing(place: Place) -> Iterator[None]:
         with suppress(*(() if writes else (FirkinError,))):  # nothing can be made where the image has a link to nowhere
             mounter.perform(op.Attach(name, target, False))
     mounter.perform(op.Pivot(), op.Leave())
-    try:
-        yield
-    finally:
-        os.close(base)
 
 
 def _take(mounter: Mounter, place: Place, own: str, stubs: str) -> list[tuple[str, str]]:
