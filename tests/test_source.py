@@ -250,8 +250,9 @@ THREADS_ALLOWED = {
     "layer.stream": "digest and deflate of one layer, both outside the interpreter lock",
 }
 
-PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "Client", "FirkinError", "ImageNotFound", "Output", "StoredImage", "__version__",
-               "build", "build_async", "connect", "list_images", "pull", "push", "tag"]}  # fmt: skip
+PUBLIC = {"firkin": ["BuildRequest", "BuildResult", "Client", "CommandFailed", "ContainerError", "FirkinError", "ImageNotFound",
+                     "NotFound", "Output", "StoredImage", "__version__", "build", "build_async", "connect",
+                     "list_images", "pull", "push", "tag"]}  # fmt: skip
 
 # What texts below the fronts may name of options and commands, all of it the same for everybody:
 # (module or room, pattern) -> why.

@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from firkin.builder.request import BuildRequest as BuildRequest
     from firkin.builder.request import BuildResult as BuildResult
     from firkin.builder.request import Output as Output
+    from firkin.errors import CommandFailed as CommandFailed
+    from firkin.errors import ContainerError as ContainerError
     from firkin.errors import FirkinError as FirkinError
     from firkin.errors import ImageNotFound as ImageNotFound
+    from firkin.errors import NotFound as NotFound
 
 __version__ = "0.1.0"
 __all__ = [
-    "BuildRequest", "BuildResult", "Client", "FirkinError", "ImageNotFound", "Output", "StoredImage", "__version__",
-    "build", "build_async", "connect", "list_images", "pull", "push", "tag",
+    "BuildRequest", "BuildResult", "Client", "CommandFailed", "ContainerError", "FirkinError", "ImageNotFound",
+    "NotFound", "Output", "StoredImage", "__version__", "build", "build_async", "connect", "list_images", "pull",
+    "push", "tag",
 ]  # fmt: skip
 
 _HOME = {
@@ -37,8 +41,11 @@ _HOME = {
     "build_async": "firkin.api.aio",
     "Client": "firkin.api.client",
     "connect": "firkin.api.client",
+    "CommandFailed": "firkin.errors",
+    "ContainerError": "firkin.errors",
     "FirkinError": "firkin.errors",
     "ImageNotFound": "firkin.errors",
+    "NotFound": "firkin.errors",
     "StoredImage": "firkin.api.images",
     "list_images": "firkin.api.images",
     "pull": "firkin.api.images",

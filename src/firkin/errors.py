@@ -111,6 +111,31 @@ class ContainerError(FirkinError):
         self.kind = kind
 
 
+class NotFound(ContainerError):
+    """No container, volume or file in a container has this name. The client of the Python API raises it."""
+
+    default_code = "not-found"
+
+
+class CommandFailed(ContainerError):
+    """The command of `client.containers.run` ended with another exit code than 0.
+
+    `container` is its handle, `exit_status` the code, `image` what it was made of, `stderr` the end (64 KiB) of what it
+    wrote there.
+    """
+
+    default_code = "command-failed"
+
+    def __init__(self, container: object, exit_status: int, image: str, stderr: bytes) -> None:
+        said = stderr.decode("utf-8", "replace").strip()
+        message = f"a command in image `{image}` returned non-zero exit status {exit_status}"
+        super().__init__(f"{message}: {said}" if said else message, kind="failed", exit_code=exit_status)
+        self.container = container
+        self.exit_status = exit_status
+        self.image = image
+        self.stderr = stderr
+
+
 class HostError(FirkinError):
     """This machine lacks something, or the kernel refused it."""
 

@@ -7,20 +7,26 @@ thread and process, and keeps nothing. So threads may share a client, and one th
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from firkin.api.builds import read_surroundings
+from firkin.api.client_containers import ContainerCollection
 from firkin.api.client_images import ImageCollection
+from firkin.api.client_volumes import VolumeCollection
 from firkin.api.hints import in_own_words
 from firkin.registry.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from firkin.containers.engine import Engine
 
 
 class Client:
     """A store, and the registries that are used with it. Also a context manager. See `connect`."""
 
-    def __init__(self, root: str, registry: RegistrySettings) -> None:
+    def __init__(self, root: str, registry: RegistrySettings, runtime: str = "") -> None:
         self._root = root
         self._registry = registry
+        self._runtime = runtime
 
     def __enter__(self) -> Client:
         return self
@@ -40,6 +46,21 @@ class Client:
     def images(self) -> ImageCollection:
         """The images of the store."""
         return ImageCollection(self._root, self._registry)
+
+    @property
+    def containers(self) -> ContainerCollection:
+        """The containers of the store."""
+        return ContainerCollection(self._engine(), self.images)
+
+    @property
+    def volumes(self) -> VolumeCollection:
+        """The volumes of the store."""
+        return VolumeCollection(self._engine())
+
+    def _engine(self) -> Engine:
+        from firkin.containers.opening import open_engine
+
+        return open_engine(self._root, runtime=self._runtime)
 
     def close(self) -> None:
         """Do nothing: nothing is kept open. For programs written for docker-py."""
@@ -69,5 +90,5 @@ def connect(
     `registry` replaces the settings of registries, `config` is a config.toml that is read after the usual ones. Both
     are read now, and the store is made by the first call that needs it. Raises UsageError.
     """
-    _, settings = read_surroundings(root, registry, config)
-    return Client(settings.root, settings.registry)
+    ambient, settings = read_surroundings(root, registry, config)
+    return Client(settings.root, settings.registry, ambient.environ.get("XDG_RUNTIME_DIR", ""))

@@ -54,8 +54,11 @@ def named(argument: str, repository: str, tag: str | None) -> str:
     return f"{name}@{tag}" if tag.startswith("sha256:") else f"{name}:{tag}"
 
 
-def read_filters(filters: Filters | None) -> dict[str, tuple[str, ...]]:
-    """Read filters: a text, a truth value, or several texts for each key. Raises UsageError."""
+def read_filters(filters: Filters | None, known: tuple[str, ...] | None = _KEYS) -> dict[str, tuple[str, ...]]:
+    """Read filters: a text, a truth value, or several texts for each key; None for keys that others check.
+
+    Raises UsageError.
+    """
     if filters is None:
         return {}
 
@@ -63,12 +66,29 @@ def read_filters(filters: Filters | None) -> dict[str, tuple[str, ...]]:
         return (str(value).lower(),) if isinstance(value, bool) else keywords.text_or_texts(name, value)
 
     found = dict(keywords.mapping(read, "str, bool or several str", "filters", filters))
-    unknown = found.keys() - set(_KEYS)
+    unknown = found.keys() - set(known) if known is not None else ()
     if unknown:
         raise UsageError(
-            f"invalid filter '{min(unknown)}'", code="argument-value", hints=(f"known are {', '.join(_KEYS)}",)
+            f"invalid filter '{min(unknown)}'", code="argument-value", hints=(f"known are {', '.join(known or ())}",)
         )
     return found
+
+
+def prunable(filters: Filters | None) -> Callable[[Mapping[str, str], str], bool]:
+    """Read the filters of prune (`until`, `label`, `label!`); return what says whether labels and a time of birth fit.
+
+    Raises UsageError.
+    """
+    found = read_filters(filters, ("until", "label", "label!"))
+    until = min(map(_moment, found.get("until", ())), default=None)
+    has, lacks = found.get("label", ()), found.get("label!", ())
+
+    def fits(labels: Mapping[str, str], created: str) -> bool:
+        if until is not None and (seconds_of(created) or 0.0) >= until:
+            return False
+        return all(_has(labels, word) for word in has) and not any(_has(labels, word) for word in lacks)
+
+    return fits
 
 
 def wanted_of(name: str | None, filters: dict[str, tuple[str, ...]]) -> Wanted:

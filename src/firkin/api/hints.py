@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-from firkin.errors import FirkinError
+from firkin.errors import ContainerError, FirkinError, ImageNotFound, NotFound
 from firkin.hints import Texts
 
 P = ParamSpec("P")
@@ -113,3 +113,20 @@ def in_own_words(call: Callable[P, T]) -> Callable[P, T]:
             raise
 
     return worded
+
+
+def found_or_missing(call: Callable[P, T]) -> Callable[P, T]:
+    """Let a method raise NotFound for a container or volume that is not there, ImageNotFound for an image."""
+
+    @wraps(call)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return call(*args, **kwargs)
+        except ContainerError as error:
+            if error.kind != "missing" or isinstance(error, NotFound):
+                raise
+            if error.code in ("no-image", "platform-absent"):
+                raise ImageNotFound(error.message, code=error.code, hints=error.hints) from None
+            raise NotFound(error.message, kind=error.kind, code=error.code, hints=error.hints) from None
+
+    return in_own_words(spoken)
