@@ -49,9 +49,7 @@ def entry_of(tool: str, command: str) -> dict[str, str]:
     """Return what the table says of a command; a first word that is absent stands for its group."""
     table = REASONS[tool]["commands"]
     group = table.get(command.partition(" ")[0], {})
-    entry = table.get(command) or (group if "absent" in group else {})
-    coming = entry.get("absent", "").startswith("comes with containers")
-    return {} if coming and here_as(command.split()) else entry
+    return table.get(command) or (group if "absent" in group else {})
 
 
 def here_as(words: list[str]) -> str:

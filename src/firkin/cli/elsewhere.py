@@ -31,27 +31,34 @@ def _spread(table: Mapping[str, _Answer]) -> dict[str, _Answer]:
     return {word: answer for words, answer in table.items() for word in words.split()}
 
 
-_NO_CONTAINERS = "it comes with containers, which firkin does not have yet"
 _NO_DAEMON = "firkin has no daemon"
-_RUN_IT = "another tool runs the image, e.g. `firkin save app:1 | podman load`, then `podman run app:1`"
 _LOOK = "`firkin inspect NAME` shows an image of the store, `firkin pull` fetches one"
 
 _ANSWERS = _spread({
-    "run start exec": _Answer(_NO_CONTAINERS, _RUN_IT),
-    "attach checkpoint init":
-        _Answer(_NO_CONTAINERS, "`firkin images` lists the images in the store"),
-    "mount unmount umount": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE PATH DIR` copies files of an image"),
-    "pod play kube generate quadlet healthcheck": _Answer(_NO_CONTAINERS, _RUN_IT),
+    "checkpoint": _Answer("containers cannot be frozen into files", "`firkin pause NAME` stops one for a while"),
+    "init": _Answer(
+        "a container is made and started by two commands", "`firkin create IMAGE`, then `firkin start NAME`"),
+    "mount unmount umount": _Answer(
+        "containers are not mounted on this machine", "`firkin cp NAME:PATH DIR` copies files of one, `firkin extract "
+        "IMAGE PATH DIR` of an image"),
+    "pod play kube generate quadlet": _Answer(
+        "firkin runs single containers", "`firkin run IMAGE` for each, joined by `--network container:NAME`"),
+    "healthcheck": _Answer("health checks run by themselves", "`firkin inspect NAME` shows their results"),
     "from add": _Answer(
         "firkin builds from Dockerfiles only", "write the step into a Dockerfile, then `firkin build .`"),
-    "network": _Answer(_NO_CONTAINERS, "for RUN steps there is `firkin build --network`"),
+    "network": _Answer(
+        "there are no networks of one's own yet", "`firkin run` has `--network none`, `host` and `container:NAME`"),
     "swarm stack node secret plugin": _Answer(
-        _NO_CONTAINERS, "secrets of a build are given by `firkin build --secret`"),
+        "firkin runs containers on one machine", "secrets of a build are given by `firkin build --secret`"),
     "context machine farm": _Answer(_NO_DAEMON, "`firkin info` shows how and where it builds"),
     "dial-stdio install uninstall use ls-builders": _Answer(_NO_DAEMON, "`firkin build` needs no builder"),
     "bake": _Answer("firkin reads no bake files", "write a `firkin build --target NAME -t NAME .` for each target"),
-    "compose": _Answer(_NO_CONTAINERS, "`firkin build -t NAME DIR` builds the image of a service"),
-    "flatten": _Answer(_NO_CONTAINERS, "`firkin extract IMAGE / -` writes the files of an image as a tar"),
+    "compose": _Answer(
+        "firkin reads no compose files yet", "`firkin build -t NAME DIR` builds the image of a service, `firkin run` "
+        "starts it"),
+    "flatten": _Answer(
+        "an image becomes one layer by two commands", "`firkin extract IMAGE / -` writes its files as a tar, `firkin "
+        "import` makes an image of it"),
     "search catalog": _Answer(
         "firkin does not search registries", "`firkin ls-tags NAME` lists the tags of a repository"),
     "list": _Answer(

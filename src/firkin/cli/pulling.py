@@ -18,10 +18,12 @@ from firkin.oci.reference import Reference
 class Pull:
     """Pulls images and says what docker says."""
 
-    def __init__(self, transfer: Transfer, screen: Screen, platform: Platform) -> None:
+    def __init__(self, transfer: Transfer, screen: Screen, platform: Platform, *, names: bool = True) -> None:
+        """`names`: print the name of what was pulled at the end."""
         self._transfer = transfer
         self._screen = screen
         self._platform = platform
+        self._names = names
 
     def one(self, name: Reference) -> None:
         """Pull one image. Raises RegistryError, StoreError."""
@@ -56,4 +58,5 @@ class Pull:
     def _end(self, familiar: str, name: Reference, *, newer: bool) -> None:
         status = "Downloaded newer image" if newer else "Image is up to date"
         self._screen.say(f"Status: {status} for {familiar}\n")
-        self._screen.result(f"{name}\n")
+        if self._names:
+            self._screen.result(f"{name}\n")

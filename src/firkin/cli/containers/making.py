@@ -110,7 +110,7 @@ def _pull(wish: Wish, engine: Engine, request: CreateRequest) -> None:
     def work(cancel: Cancel) -> int:
         with engine.store() as store, open_client(settings, cancel, screen.warn) as client:
             transfer = Transfer(store, client, cancel, settings.registry.parallel, screen.wait)
-            Pull(transfer, screen, platform).one(name)
+            Pull(transfer, screen, platform, names=False).one(name)
         return 0
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}

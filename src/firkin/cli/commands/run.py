@@ -1,0 +1,30 @@
+"""`firkin run`. Does I/O. Only `cli.run` may import it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from firkin.cli.command import Invocation
+from firkin.cli.containers.options import RUN
+from firkin.containers.monitoring import spawn_monitor
+from firkin.errors import UsageError
+
+USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
+ABOUT = (
+    "Make a container and run a command in it, by default the image's own. The exit code is the command's: 128 and "
+    "the number of a signal that ended it, 127 if it was not found, 126 if it cannot be run, 125 for everything else "
+    "that fails."
+)
+OPTIONS = RUN
+INTERSPERSED = False
+
+
+def run(invocation: Invocation) -> int:
+    """Pull, make, start, attach, wait. Raises FirkinError, UsageError."""
+    if not invocation.arguments.operands:
+        raise UsageError("`firkin run` requires at least 1 argument: the image")
+    # The monitor's interpreter starts while everything else is loaded and the container is made.
+    with closing(spawn_monitor()) as nursling:
+        from firkin.cli.containers.running import run_container
+
+        return run_container(invocation, nursling)
