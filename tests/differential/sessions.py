@@ -1,7 +1,8 @@
-"""What is compared with docker: sessions of image and system commands, and the differences that are meant. Pure."""
+"""What is compared with docker: sessions of its commands, and the differences that are meant. Pure."""
 
 from __future__ import annotations
 
+from differential.container_sessions import CONTAINERS
 from differential.parity import Step
 
 
@@ -204,7 +205,7 @@ BUILD = (
     Step("rmi -f built:1 built:2", form="none"),
 )
 
-SESSION = (*PULL, *LIST, *LOOK, *NAMES, *SAVE, *PUSH, *MANIFEST, *REMOVE, *BUILD, *PRUNE, *SYSTEM)
+SESSION = (*PULL, *LIST, *LOOK, *NAMES, *SAVE, *PUSH, *MANIFEST, *REMOVE, *BUILD, *PRUNE, *SYSTEM, *CONTAINERS)
 
 # A step that differs, and why that is meant. A reason that is not needed any more is an error, too.
 _CACHE = "what was built before in the session stays in the build cache, until it is pruned"
@@ -223,6 +224,5 @@ MEANT: dict[str, str] = {
     "refuses its list; firkin's is taken",
     "manifest rm {registry}/list:1": "docker kept the list that it could not push",
     "system prune -f": _CACHE,
-    "system events --since 2000-01-01 --until 2000-01-02": "events come with containers",
     "image prune -af": "the images that the step before left, and the space freed on the disk",
 }

@@ -1,4 +1,4 @@
-"""Image and system commands by docker (against a dockerd) and by firkin called `docker`: same output, same exit codes.
+"""Docker's commands by docker (against a dockerd) and by firkin called `docker`: same output, same exit codes.
 
 The differences that are meant stand in sessions.MEANT, from which docs/docker-differences.md is made:
 `PYTHONPATH=tests python -m differential.test_parity`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,7 @@ from support.registry import Registry, running_registry
 
 PAGE = REPOSITORY / "docs" / "docker-differences.md"
 EPOCH = "1700000000"
+BUSYBOX = "/usr/bin/busybox"
 APP = """FROM scratch
 LABEL colour={colour}
 ENV A=1 B="two words"
@@ -50,6 +52,14 @@ def fill(registry: Registry, place: Path) -> None:
             f"type=registry,oci-mediatypes=false,name={registry.host}/{name}", context,
         ]  # fmt: skip
         subprocess.run(list(map(str, words)), check=True, capture_output=True)
+    shutil.copy(BUSYBOX, context / "busybox")
+    (context / "sh").symlink_to("busybox")
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY busybox sh /bin/\n")
+    words = [
+        sys.executable, "-m", "firkin", "build", "--root", place / "maker", "-o",
+        f"type=registry,oci-mediatypes=false,name={registry.host}/box:1", context,
+    ]  # fmt: skip
+    subprocess.run(list(map(str, words)), check=True, capture_output=True)
 
 
 def files(place: Path) -> None:
@@ -120,7 +130,7 @@ def test_comparison_sees_differences(tmp_path: Path) -> None:
 def page() -> str:
     """Return the page of differences."""
     lines = [
-        "# Where firkin's image commands differ from docker's",
+        "# Where firkin's commands differ from docker's",
         "",
         "<!-- Made from tests/differential/sessions.py by `PYTHONPATH=tests python -m differential.test_parity`. -->",
         "",
