@@ -30,13 +30,17 @@ STDIN, STDOUT, STDERR, FAULT, REQUEST, ANSWER, NOTICE, STDIN_END, LAUNCH = 0, 1,
 _HEADER = Struct(">BxxxI")
 _CHUNK = 1 << 17
 _MOST_BYTES = 16 << 20
-# The first process ends at once, so that the monitor is nobody's child; only then the program is loaded.
+# The first process ends at once, so that the monitor is nobody's child; only then the program is loaded. What is loaded
+# stays, so nothing looks for garbage in it.
 _LOADER = (
-    "import marshal, os\n"
+    "import gc, marshal, os\n"
     "os.fork() and os._exit(0)\n"
+    "gc.disable()\n"
     "codes = marshal.loads(open(3, 'rb').read())\n"
     "for code in codes: exec(code)\n"
     "del codes, code\n"
+    "gc.freeze()\n"
+    "gc.enable()\n"
     "serve(4)"
 )
 _PROGRAM, _LINK = 3, 4  # descriptors of that program
