@@ -90,6 +90,7 @@ Kind = Literal[
     "limits-warn",
     "service-by-hand",
     "service-session",
+    "container-network",
     # firkin itself
     "bug",
     # what an error is about: put before the message

@@ -93,6 +93,7 @@ API: Texts = {
     "isolation-for-credentials": '`isolation="chroot"`, or in Kubernetes `automountServiceAccountToken: false`, keeps '
     "it from them",
     "limits-warn": '`limits="warn"` goes on without it',
+    "container-network": 'choose `network_mode="host"`, `"none"` or `"container:ID"`',
     "bug": "this is a fault of firkin; please report it, with the `traceback` of this error",
     "option-build-context": '`build_contexts["{name}"]`',
     "option-platform": "invalid `platform`",

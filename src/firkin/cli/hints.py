@@ -80,6 +80,7 @@ COMMAND_LINE: Texts = {
     "service-by-hand": "have whatever starts this machine's services run `firkin start --restored`",
     "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
     "`loginctl enable-linger USER`, as root",
+    "container-network": "choose `--network host`, `--network none` or `--network container:ID`",
     "bug": "this is a fault of firkin; please report it, with what `--debug` shows",
     "option-build-context": "--build-context {name}",
     "option-platform": "invalid --platform",

@@ -17,6 +17,7 @@ import msgspec
 from firkin.containers.checks import check_request
 from firkin.containers.config import Config, CreateRequest, HostConfig
 from firkin.containers.engine import Engine
+from firkin.containers.etc import check_network, check_single_id, hosts_text, resolv_text
 from firkin.containers.home import FIRST_STATE, SHORT_DIGITS, Home, write_document
 from firkin.containers.layers import ensure_layers, hold_image, tree_ids
 from firkin.containers.leftovers import discard, sweep
@@ -50,6 +51,7 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
     pull the image then.
     """
     check_request(request)
+    network = check_network(request.host_config)
     name = check_name(request.name) if request.name else ""
     config, host = merge(request, image.config.runtime, engine.defaults or Defaults())
     engine.ensure_store()
@@ -65,7 +67,9 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
         platform=image.config.platform.os, architecture=image.config.platform.architecture, limits=request.limits,
     )  # fmt: skip
     _make(engine, record, image)
-    return Created(id, (*_warnings(request, image), *warnings))
+    maps = engine.backend().enter.maps
+    single = check_single_id(record.config) if maps is not None and maps.single_id else ()
+    return Created(id, (*_warnings(request, image), *warnings, *network, *single))
 
 
 def _make(engine: Engine, record: Record, image: Image) -> None:
@@ -141,14 +145,23 @@ def _check_free(engine: Engine, name: str) -> None:
 
 def _write_small_files(place: str, record: Record) -> None:
     """Write what is mounted on /etc/hostname, /etc/hosts and /etc/resolv.conf."""
-    hostname = record.config.hostname
-    texts = {"hostname": f"{hostname}\n", "hosts": f"127.0.0.1\tlocalhost\n127.0.0.1\t{hostname}\n", "resolv.conf": ""}
-    with suppress(OSError):
-        texts["resolv.conf"] = read_named("/etc/resolv.conf").decode("utf-8", "surrogateescape")
+    config, host = record.config, record.host_config
+    texts = {
+        "hostname": f"{config.hostname}\n",
+        "hosts": hosts_text(config, host, _of_machine("/etc/hosts") if host.network_mode == "host" else ""),
+        "resolv.conf": resolv_text(host, _of_machine("/etc/resolv.conf")),
+    }
     for name, text in texts.items():
         with open(f"{place}/{name}", "wb") as file:
             os.fchmod(file.fileno(), 0o644)
             file.write(os.fsencode(text))
+
+
+def _of_machine(path: str) -> str:
+    try:
+        return read_named(path).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""
 
 
 def _write(home: Home, place: str, record: Record, *, sync: bool) -> None:

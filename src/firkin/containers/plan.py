@@ -16,7 +16,9 @@ from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, ULIMITS
 from firkin.sandbox import operations as op
 from firkin.sandbox.command_plan import DEVICE_LINKS
-from firkin.sandbox.filters import ask_filter, deny_filter
+from firkin.sandbox.default_profile import default_rules
+from firkin.sandbox.filters import ask_filter
+from firkin.sandbox.profiles import EPERM, ERRNO, TooLong, compile_rules
 
 if TYPE_CHECKING:
     from firkin.containers.record import Record
@@ -46,7 +48,7 @@ class Place(msgspec.Struct, frozen=True):
 
     `directory` is the container's own; `trees` the directory of unpacked layers. `maps` are those of its user
     namespace, None for none. `guarded`: a cgroup has a list of devices. `cgroups` is the version that is shown at
-    /sys/fs/cgroup: 1 (with hybrids), 2, or 0 for none.
+    /sys/fs/cgroup: 1 (with hybrids), 2, or 0 for none. `kernel` is its version, which rules of profiles may ask for.
     """
 
     directory: str
@@ -55,6 +57,7 @@ class Place(msgspec.Struct, frozen=True):
     maps: IdMaps | None = None
     guarded: bool = False
     cgroups: int = 0
+    kernel: tuple[int, int] = (99, 0)
 
 
 class ContainerPlan(NamedTuple):
@@ -119,20 +122,36 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
         switch=not single,
         keep=capability_mask(names),
         no_new_privs=security.no_new_privileges,
-        filters=_filters(host.privileged, security.seccomp, place.machine, single_id=single),
+        filters=_filters(host.privileged, security.seccomp, names, place),
         oom_score=host.oom_score_adj or None,
         make_cwd=first,
     )
 
 
-def _filters(privileged: bool, profile: str, machine: str, *, single_id: bool) -> tuple[bytes, ...]:
-    """Return the seccomp programs of a command, without those that the machine is unknown to."""
+def _filters(privileged: bool, profile: str, capabilities: tuple[str, ...], place: Place) -> tuple[bytes, ...]:
+    """Return the seccomp programs of a command, without those that the machine is unknown to.
+
+    A privileged one has a filter only if somebody asked for it. Raises ContainerError.
+    """
     filters = []
-    if not privileged and profile != "unconfined":
-        filters.append(deny_filter(machine))
-    if single_id:
-        filters.append(ask_filter(machine, owners=True, sockets=False, heard=False))
+    if profile not in ("", "unconfined"):
+        filters.append(_own_filter(profile, capabilities, place))
+    elif not profile and not privileged:
+        rules = default_rules(capabilities, place.machine)
+        filters.append(compile_rules(rules, ERRNO | EPERM, place.machine))
+    if place.maps is not None and place.maps.single_id:
+        filters.append(ask_filter(place.machine, owners=True, sockets=False, heard=False))
     return tuple(program for program in filters if program)
+
+
+def _own_filter(profile: str, capabilities: tuple[str, ...], place: Place) -> bytes:
+    from firkin.sandbox.profile_files import BadProfile, parse_profile
+
+    try:
+        parsed = parse_profile(profile, capabilities, place.machine, place.kernel)
+        return b"" if parsed is None else compile_rules(*parsed, place.machine)
+    except (BadProfile, TooLong) as error:
+        raise ContainerError(str(error), kind="invalid", code="container-seccomp") from error
 
 
 def environment(record: Record) -> dict[str, str]:
