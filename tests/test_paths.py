@@ -213,7 +213,7 @@ PATHS = {
     "sandbox.init.contain": (
         "the machine's null device before pivot_root; own files of /proc, and names beneath descriptors that were "
         "checked, after it",
-        "take_descriptors open_terminal read_plain write_oom_score",
+        "take_descriptors open_terminal read_plain write_oom_score write_apparmor borrow_shm",
     ),
     "sandbox.init.image_root": (
         "firkin's own places before pivot_root; the working directory, in the command's own root",

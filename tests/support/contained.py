@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from firkin.containers.config import Config, HostConfig
+from firkin.containers.plan import ContainerPlan
 from firkin.containers.record import MountPoint, Record
 from firkin.sandbox.spawn import container_codes
 
@@ -29,6 +30,8 @@ class Ended:
 
 class Running:
     """A command that was started by a plan."""
+
+    plan: ContainerPlan
 
     def __init__(self, plan: Any, maps: dict[str, Any] | None, *, changes: dict[str, Any] | None = None,
                  joined: tuple[int, ...] = (), stdin: int = -1) -> None:  # fmt: skip

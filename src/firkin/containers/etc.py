@@ -54,14 +54,7 @@ def resolv_text(host: HostConfig, of_machine: str) -> str:
     """
     if not (host.dns or host.dns_search or host.dns_options):
         return of_machine
-    kept: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
-    for line in of_machine.splitlines():
-        key, _, rest = line.strip().partition(" ")
-        key = "search" if key == "domain" else key
-        if key == "nameserver":
-            kept[key] += rest.split()[:1]
-        elif key in kept:
-            kept[key] = rest.split()
+    kept = _settings(of_machine)
     servers = list(host.dns) or kept["nameserver"]
     search = [name for name in host.dns_search if name != "."] if host.dns_search else kept["search"]
     options = list(host.dns_options) or kept["options"]
@@ -69,6 +62,19 @@ def resolv_text(host: HostConfig, of_machine: str) -> str:
     lines += [f"search {' '.join(search)}"] if search else []
     lines += [f"options {' '.join(options)}"] if options else []
     return "".join(f"{line}\n" for line in lines)
+
+
+def _settings(resolv_conf: str) -> dict[str, list[str]]:
+    """Return the words of the settings of resolv.conf(5) that containers may replace."""
+    kept: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
+    for line in resolv_conf.splitlines():
+        key, _, rest = line.strip().partition(" ")
+        key = "search" if key == "domain" else key
+        if key == "nameserver":
+            kept[key] += rest.split()[:1]
+        elif key in kept:
+            kept[key] = rest.split()
+    return kept
 
 
 def check_network(host: HostConfig) -> tuple[str, ...]:

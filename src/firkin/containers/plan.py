@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from firkin.containers.profile import capability_mask, capability_names, parse_security
-from firkin.containers.surroundings import Modes, modes_of, mount_operations
+from firkin.containers.surroundings import Modes, modes_of, mount_operations, mounts_in_proc
 from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, ULIMITS
 from firkin.sandbox import operations as op
@@ -21,6 +21,7 @@ from firkin.sandbox.filters import ask_filter
 from firkin.sandbox.profiles import EPERM, ERRNO, TooLong, compile_rules
 
 if TYPE_CHECKING:
+    from firkin.containers.config import HostConfig
     from firkin.containers.record import Record
     from firkin.containers.surroundings import Target
     from firkin.linux.idmap import IdMaps
@@ -123,6 +124,7 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
         keep=capability_mask(names),
         no_new_privs=security.no_new_privileges,
         filters=_filters(host.privileged, security.seccomp, names, place),
+        apparmor="" if security.apparmor == "unconfined" else security.apparmor,
         oom_score=host.oom_score_adj or None,
         make_cwd=first,
     )
@@ -184,13 +186,16 @@ def _setup(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
     host = record.host_config
     nodev = _NODEV if _strict(record, place) else 0
     mounts = mount_operations(record, place.directory, place.trees, modes, nodev=nodev)
+    # A user namespace mounts no /proc of processes that are not its own.
+    proc = (op.Bind("proc", "/proc", False, 0),) if place.maps is not None and not modes.own_pids else ()
     root, stubs = f"{place.directory}/root", f"{place.directory}/stubs"
     lowers = (*(f"{place.trees}/{name}/fs" for name in record.trees), stubs)
     files = (*mounts.points, *(op.Stub(f"{stubs}/{name}", False, "", 0o755) for name in _STUB_FILES))
     folders = (op.Stub(f"{stubs}/{name}", True, "", 0o755) for name in _STUB_FOLDERS)
-    masked = () if host.privileged else _or(host.masked_paths, MASKED_PATHS)
+    masked = () if _bare(host) else _or(host.masked_paths, MASKED_PATHS)
     return (
         *mounts.takes,
+        *proc,
         op.Private(),
         op.MakeDirectory(root),
         op.MakeDirectory(stubs),
@@ -221,20 +226,26 @@ def _kernel_mounts(record: Record, place: Place, modes: Modes, taken: frozenset[
     found: list[Operation] = []
     if "/dev" not in taken:
         found += _devices(record, place)
-        if "/dev/pts" not in taken:
-            found.append(op.Devpts("/dev/pts"))
         if record.config.tty:
             found.append(op.ConsolePoint())
-        shm = (("mode", "1777"), ("size", str(host.shm_size or 64 << 20)))
-        if modes.own_shm and "/dev/shm" not in taken:
-            found.append(op.MountNew("tmpfs", "/dev/shm", shm, _DATA_ONLY))
-        if "/dev/mqueue" not in taken:
-            found.append(op.TryMount("mqueue", "/dev/mqueue", (), _DATA_ONLY))
+        found += [each for target, each in _beneath_dev(host, modes) if target not in taken]
     if "/sys" not in taken:
         found += [op.OwnPoint("sys"), op.AttachOwn("sys")]
         if place.cgroups and "/sys/fs/cgroup" not in taken:
-            found.append(op.Cgroups(not host.privileged))
+            writable = host.privileged or parse_security(host.security_opt or ()).writable_cgroups
+            found.append(op.Cgroups(not writable))
     return tuple(found)
+
+
+def _beneath_dev(host: HostConfig, modes: Modes) -> tuple[tuple[str, Operation], ...]:
+    """Return the file systems on /dev by their targets."""
+    found: list[tuple[str, Operation]] = [("/dev/pts", op.Devpts("/dev/pts"))]
+    if modes.shm == "own":
+        options = (("mode", "1777"), ("size", str(host.shm_size or 64 << 20)))
+        found.append(("/dev/shm", op.MountNew("tmpfs", "/dev/shm", options, _DATA_ONLY)))
+    elif modes.shm:
+        found.append(("/dev/shm", op.Attach("shm", "/dev/shm", False)))
+    return (*found, ("/dev/mqueue", op.TryMount("mqueue", "/dev/mqueue", (), _DATA_ONLY)))
 
 
 def _devices(record: Record, place: Place) -> tuple[Operation, ...]:
@@ -260,8 +271,8 @@ def _strict(record: Record, place: Place) -> bool:
 
 def _inside(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
     host = record.host_config
-    masked = () if host.privileged else _or(host.masked_paths, MASKED_PATHS)
-    readonly = () if host.privileged else _or(host.readonly_paths, READONLY_PATHS)
+    masked = () if _bare(host) else _or(host.masked_paths, MASKED_PATHS)
+    readonly = () if _bare(host) else _or(host.readonly_paths, READONLY_PATHS)
     found: list[Operation] = []
     if modes.own_names:
         found.append(op.Hostname(record.config.hostname or record.id[:12]))
@@ -269,7 +280,7 @@ def _inside(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]
             found.append(op.Domainname(record.config.domainname))
     if modes.own_network:
         found.append(op.Loopback())
-    found += [op.Proc(), op.Leave()]
+    found += [op.Proc(), op.Leave(), *mounts_in_proc(record)]
     if modes.own_network:
         usual = (_OPEN_PORTS,) if place.maps is not None else (_OPEN_PORTS, _PING_GROUPS)
         found.append(op.Sysctls(usual, True))
@@ -278,6 +289,11 @@ def _inside(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]
         found.append(op.Sysctls(asked, False))
     found += [op.Cover(masked), op.Fix(readonly)]
     return tuple(found)
+
+
+def _bare(host: HostConfig) -> bool:
+    """Say whether a container sees all of /proc and /sys."""
+    return host.privileged or parse_security(host.security_opt or ()).systempaths == "unconfined"
 
 
 def _or(paths: tuple[str, ...] | None, otherwise: tuple[str, ...]) -> tuple[str, ...]:

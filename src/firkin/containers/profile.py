@@ -22,17 +22,18 @@ DEFAULT_CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 )  # fmt: skip
-ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
+_TRUE = ("true", "1", "t")
 
 
 class Security(msgspec.Struct, frozen=True):
-    """`seccomp` is "" for the default profile, "unconfined", or the JSON text of one."""
+    """`seccomp` is "" for the default profile, "unconfined", or the JSON text of one; `apparmor` is "" for none."""
 
     no_new_privileges: bool = False
     seccomp: str = ""
     apparmor: str = ""
     labels: tuple[str, ...] = ()
     systempaths: str = ""
+    writable_cgroups: bool = False
 
 
 def capability_names(add: tuple[str, ...], drop: tuple[str, ...], *, privileged: bool) -> tuple[str, ...]:
@@ -75,19 +76,18 @@ def parse_security(options: tuple[str, ...]) -> Security:
             key, found, value = text.partition(split)
             if not found:
                 raise ContainerError(f"invalid security option: {text}", kind="invalid", code="security-option")
-        if key == "no-new-privileges" and value not in ("true", "false", "1", "0"):
-            raise ContainerError(f"invalid security option: {text}", kind="invalid", code="security-option")
         if key == "label":
             labels.append(value)
-        elif key in ("no-new-privileges", "seccomp", "apparmor", "systempaths"):
+        elif key in ("no-new-privileges", "seccomp", "apparmor", "systempaths", "writable-cgroups"):
             seen[key] = value
         else:
             raise ContainerError(f"invalid security option: {text}", kind="invalid", code="security-option")
     seccomp = seen.get("seccomp", "")
     return Security(
-        seen.get("no-new-privileges", "false") in ("true", "1"),
+        seen.get("no-new-privileges", "false").lower() in _TRUE,
         "" if seccomp == "builtin" else seccomp,
         seen.get("apparmor", ""),
         tuple(labels),
         seen.get("systempaths", ""),
+        seen.get("writable-cgroups", "false").lower() in _TRUE,
     )

@@ -25,6 +25,14 @@ _TMPFS_FLAGS = {
 }  # fmt: skip
 _TMPFS_CLEARS = {"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "atime": "noatime"}
 _DEFAULT_TMPFS = ("noexec", "nosuid", "nodev")
+# What programs that correct numbers of the machine for containers cover (runc libcontainer checkProcMount).
+_COVERED_IN_PROC = tuple(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev",
+        "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled",
+    )
+)  # fmt: skip
 FILES = ("hosts", "hostname", "resolv.conf")
 
 
@@ -36,7 +44,8 @@ class Modes(NamedTuple):
     all_own: int
     own_names: bool
     own_network: bool
-    own_shm: bool
+    own_pids: bool  # its own, or another container's
+    shm: str  # "own", "host", "joined", or "" for none
     files_of: str  # the container whose hosts, hostname and resolv.conf are shown, "" for its own
     warnings: tuple[str, ...]
 
@@ -71,7 +80,8 @@ def modes_of(record: Record, *, user: bool, cgroups: int) -> Modes:
         all_own=functools.reduce(operator.or_, joined.values(), unshared),
         own_names=bool(unshared & NEWUTS),
         own_network=bool(unshared & NEWNET),
-        own_shm=host.ipc_mode in ("", "private", "shareable"),
+        own_pids=host.pid_mode != "host",
+        shm="joined" if _other(host.ipc_mode) else {"host": "host", "none": ""}.get(host.ipc_mode, "own"),
         files_of=_other(host.network_mode),
         warnings=(),
     )
@@ -122,8 +132,13 @@ def mount_operations(record: Record, directory: str, trees: str, modes: Modes, *
             name = f"file{target}"
             takes.append(op.Take(name, source, "", False, "", nodev, "rprivate", False))
             attaches.append((target, op.Attach(name, target, False)))
+    if modes.shm == "host" and not targets & {"/dev", "/dev/shm"}:
+        takes.append(op.Take("shm", "/dev/shm", "", True, "", nodev, "rprivate", False))
     for number, mount in enumerate(record.mounts):
         target, name = _clean(mount.destination), f"mount-{number}"
+        if _in_proc(target):
+            takes.append(_take(name, mount, directory, trees, nodev))
+            continue
         if mount.type == "tmpfs":
             points.append(op.Stub(stubs + target, True, "", 0o1777))
             attaches.append((target, _tmpfs(target, mount)))
@@ -133,6 +148,27 @@ def mount_operations(record: Record, directory: str, trees: str, modes: Modes, *
         attaches.append((target, op.Attach(name, target, False)))
     attaches.sort(key=lambda pair: pair[0].count("/"))
     return Mounts(tuple(takes), tuple(points), tuple(each for _, each in attaches), frozenset(targets))
+
+
+def mounts_in_proc(record: Record) -> tuple[Operation, ...]:
+    """Return the operations for mounts that cover files of /proc, when that is there."""
+    targets = [_clean(mount.destination) for mount in record.mounts]
+    return tuple(
+        op.AttachInProc(f"mount-{number}", target.removeprefix("/proc/"))
+        for number, target in enumerate(targets)
+        if _in_proc(target)
+    )
+
+
+def _in_proc(target: str) -> bool:
+    """Say whether a mount lies in /proc, where only a few files may be covered. Raises ContainerError."""
+    if target != "/proc" and not target.startswith("/proc/"):
+        return False
+    if target not in _COVERED_IN_PROC:
+        raise ContainerError(
+            f'"{target}" cannot be mounted because it is inside /proc', kind="invalid", code="container-in-proc"
+        )
+    return True
 
 
 def _take(name: str, mount: MountPoint, directory: str, trees: str, nodev: int) -> Operation:

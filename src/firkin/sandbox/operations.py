@@ -300,6 +300,13 @@ class Cgroups(NamedTuple):
     readonly: bool
 
 
+class AttachInProc(NamedTuple):
+    """Put a mount over a file of /proc."""
+
+    name: str
+    path: str
+
+
 class LockRoot(NamedTuple):
     """Make the root read-only, without the mounts in it."""
 
@@ -417,7 +424,7 @@ if TYPE_CHECKING:
         | Sysfs | Devices | Symlink | Mask | ReadOnly | Proc | Hostname | Loopback | Freeze | OpenRoot | EmulateDevices
         | ShowTexts | ShowDirectory | ShowFile | ShowEmpty | ShowTree | Lend | ShowSocket | Amend
         | Take | DeviceNodes | StubLink | ConsolePoint | TmpfsOptions | Cgroups | LockRoot | HoldNulls | Cover | Fix
-        | Sysctls | Domainname
+        | Sysctls | Domainname | AttachInProc
     )  # fmt: skip
     Operations = tuple[Operation, ...]
 
@@ -525,7 +532,8 @@ class Process(NamedTuple):
     """A command of a container, and what it may do. The fields that Command has too mean the same.
 
     `user` is "user[:group]", names or numbers of the container's own files; `groups` are added to its groups. HOME is
-    set from there unless `env` has it. `make_cwd`: a missing working directory is made.  `oom_score` None leaves it.
+    set from there unless `env` has it. `apparmor` is a profile, "" for none; `oom_score` None leaves it. `make_cwd`: a
+    missing working directory is made.
     """
 
     argv: tuple[str, ...]
@@ -539,6 +547,7 @@ class Process(NamedTuple):
     keep: int
     no_new_privs: bool
     filters: tuple[bytes, ...]
+    apparmor: str
     oom_score: int | None
     make_cwd: bool
 
@@ -575,7 +584,7 @@ def unpack_contained(packed: Any, changes: dict[str, Any]) -> Contained:
     setup, inside = (tuple([kinds[name](*fields) for name, *fields in phase]) for phase in (setup, inside))
     changes = dict(changes)
     if changes.pop("privileged", False):
-        changes.update(keep=-1, filters=(), no_new_privs=False)
+        changes.update(keep=-1, filters=(), no_new_privs=False, apparmor="")
     names = tuple(Process.__annotations__)
     process = Process(*[changes.pop(name, value) for name, value in zip(names, process)])
     if changes:

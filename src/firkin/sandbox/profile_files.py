@@ -87,35 +87,32 @@ def parse_profile(
             "both 'architectures' and 'archMap' are specified in the seccomp profile, use either 'architectures' or "
             "'archMap'"
         )
-    rules = []
-    for call in profile.syscalls or ():
-        if call.name and call.names:
-            raise BadProfile(
-                "both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'"
-            )
-        if _holds(call, capabilities, _MACHINES.get(machine, machine), kernel):
-            names = (call.name,) if call.name else call.names or ()
-            rules.append(Rule(names, _action(call.action, call.errno_ret), tuple(map(_argument, call.args or ()))))
-    return tuple(rules), _action(profile.default_action, profile.default_errno_ret)
+    arch = _MACHINES.get(machine, machine)
+    rules = tuple(_rule(call) for call in profile.syscalls or () if _holds(call, capabilities, arch, kernel))
+    return rules, _action(profile.default_action, profile.default_errno_ret)
+
+
+def _rule(call: _Call) -> Rule:
+    if call.name and call.names:
+        raise BadProfile("both 'name' and 'names' are specified in the seccomp profile, use either 'name' or 'names'")
+    names = (call.name,) if call.name else call.names or ()
+    return Rule(names, _action(call.action, call.errno_ret), tuple(map(_argument, call.args or ())))
 
 
 def _holds(call: _Call, capabilities: tuple[str, ...], arch: str, kernel: tuple[int, int]) -> bool:
-    without, within = call.excludes, call.includes
-    if without is not None and (
-        arch in (without.arches or ())
-        or any(_has(name, capabilities) for name in without.caps or ())
-        or (without.min_kernel and kernel >= _kernel(without.min_kernel))
-    ):
-        return False
-    return within is None or (
-        (not within.arches or arch in within.arches)
-        and all(_has(name, capabilities) for name in within.caps or ())
-        and (not within.min_kernel or kernel >= _kernel(within.min_kernel))
-    )
+    """Say whether all of `includes` and none of `excludes` is so."""
+    without, within = call.excludes or _Condition(), call.includes or _Condition()
+    return not any(_facts(without, capabilities, arch, kernel)) and all(_facts(within, capabilities, arch, kernel))
 
 
-def _has(name: str, capabilities: tuple[str, ...]) -> bool:
-    return name.removeprefix("CAP_") in capabilities
+def _facts(
+    condition: _Condition, capabilities: tuple[str, ...], arch: str, kernel: tuple[int, int]
+) -> list[bool]:  # fmt: skip
+    """Return for each part of a condition whether it is so."""
+    facts = [name.removeprefix("CAP_") in capabilities for name in condition.caps or ()]
+    facts += [arch in condition.arches] if condition.arches else []
+    facts += [kernel >= _kernel(condition.min_kernel)] if condition.min_kernel else []
+    return facts
 
 
 def _kernel(text: str) -> tuple[int, int]:

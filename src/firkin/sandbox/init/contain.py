@@ -40,12 +40,13 @@ if TYPE_CHECKING:
     )
     from firkin.sandbox.init.container_mounts import (
         DEVPTS_MAGIC,
+        TMPFS_MAGIC,
         ContainerMounts,
         filesystem_type,
         open_how,
         open_plainly,
     )
-    from firkin.sandbox.init.image_root import O_ANY, make_all
+    from firkin.sandbox.init.image_root import EINVAL, O_ANY, make_all
     from firkin.sandbox.init.kernel import (
         PR_SET_DUMPABLE,
         PR_SET_PDEATHSIG,
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself takes 4 ms to load
 
-CLONE_PARENT, CLONE_NEWUSER = 0x00008000, 0x10000000
+CLONE_PARENT, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00008000, 0x00020000, 0x08000000, 0x10000000
 SYS_CLONE = {
     "x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220,
     "i686": 120, "armv7l": 120, "armv6l": 120, "armv8l": 120, "ppc64le": 120,
@@ -105,7 +106,7 @@ def contain(
         status_fd, channel_fd, joined = take_descriptors(status_fd, channel_fd, stdio, joined)
         status = Status(status_fd)
         mounts = ContainerMounts()
-        begin_containing(plan, parent, channel_fd, joined)
+        begin_containing(plan, parent, channel_fd, joined, mounts)
         mounts.perform(plan.setup)
         child = clone_sibling()
         if child == 0:
@@ -122,7 +123,7 @@ def fail(status: Status, error: BaseException) -> NoReturn:
         code, text = error.code, error.text
     elif isinstance(error, Failed):
         code, text = 128, failure_text(error)
-        if error.op == "attach" and error.number == 20:
+        if error.op == "attach" and error.number == EINVAL:
             code = 127
     else:
         code, text = 128, f"{type(error).__name__}: {error}"
@@ -134,7 +135,7 @@ def failure_text(failed: Failed) -> str:
     if not failed.number:
         return failed.detail
     text = f"cannot prepare the container: {failed.op} `{failed.detail}`: {os.strerror(failed.number).lower()}"
-    if failed.op == "attach" and failed.number == 20:
+    if failed.op == "attach" and failed.number == EINVAL:
         text += (
             ": are you trying to mount a directory onto a file (or vice-versa)? "
             "Check if the specified host path exists and is the expected type"
@@ -160,12 +161,15 @@ def lift(fd: int) -> int:
     return check("descriptor", str(fd), libc.fcntl(fd, F_DUPFD_CLOEXEC, ctypes.c_long(LIFTED)))
 
 
-def begin_containing(plan: Contained, parent: int, channel: int, joined: tuple[int, ...]) -> None:
+def begin_containing(
+    plan: Contained, parent: int, channel: int, joined: tuple[int, ...], mounts: ContainerMounts
+) -> None:
     """Enter the namespaces of a plan."""
     prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)
     if os.getppid() != parent:
         os._exit(125)
     os.umask(0o022)
+    write_oom_score(plan.process.oom_score)
     own_user = plan.namespaces & CLONE_NEWUSER
     if own_user:
         # Who writes the maps must own this process's files in /proc.
@@ -179,6 +183,8 @@ def begin_containing(plan: Contained, parent: int, channel: int, joined: tuple[i
     prctl("dumpable", PR_SET_DUMPABLE, 0)
     for flags, fd in zip(plan.joined, joined, strict=True):
         check("join", hex(flags), libc.setns(fd, flags))
+        if flags & (CLONE_NEWIPC | CLONE_NEWNS) == CLONE_NEWIPC:
+            mounts.trees["shm"] = borrow_shm(fd)
         os.close(fd)
     if own_user or any(flags & CLONE_NEWUSER for flags in plan.joined):
         become_root()
@@ -186,6 +192,33 @@ def begin_containing(plan: Contained, parent: int, channel: int, joined: tuple[i
     rest = plan.namespaces & ~CLONE_NEWUSER
     if rest:
         check("unshare", hex(rest), libc.unshare(rest))
+
+
+def borrow_shm(pidfd: int) -> int:
+    """Return a mount of the /dev/shm of a process: who shares its IPC namespace shares that too. Raises Failed.
+
+    Only a process in its mount namespace may make one, and might never get back from there, so a fork does it.
+    """
+    import _socket as socket  # the monitor has loaded it
+
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        try:
+            check("join", "mounts", libc.setns(pidfd, CLONE_NEWNS))
+            shm = open_plainly(os.open("/", O_ANY), "dev/shm")
+            if shm >= 0 and filesystem_type(shm) == TMPFS_MAGIC:
+                tree = clone_tree_fd(shm, "/dev/shm", False)
+                theirs.sendmsg([b"s"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, tree.to_bytes(4, sys.byteorder))])
+        finally:
+            os._exit(0)
+    theirs.close()
+    _, sent, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
+    ours.close()
+    os.waitpid(child, 0)
+    if not sent:
+        raise Failed("shm", 0, "the other container has no /dev/shm to share")
+    return int.from_bytes(sent[0][2][:4], sys.byteorder)
 
 
 def become_root() -> None:
@@ -219,6 +252,7 @@ def become_contained(plan: Contained, mounts: ContainerMounts, status: Status, c
         mounts.perform(plan.inside)
         if plan.process.terminal:
             open_terminal(mounts, channel)
+        close_all_but(status.fd, channel)  # a working directory like /proc/self/fd/5 must lead to none of them
         if plan.reaper:
             block_signals()
             child = os.fork()
@@ -274,7 +308,6 @@ def run_process(process: Process, channel: int) -> NoReturn:
     Raises NeverRan.
     """
     start_session(process.terminal)
-    write_oom_score(process.oom_score)
     raise_limits(process.limits)
     uid, gid, groups = resolve_ids(process)
     own_stdio(uid if process.switch else 0)
@@ -283,6 +316,7 @@ def run_process(process: Process, channel: int) -> NoReturn:
     if process.switch:
         os.setgroups(groups)
         os.setresgid(gid, gid, gid)
+    write_apparmor(process.apparmor)
     if not process.no_new_privs:
         install_all(process)
     if process.switch:
@@ -368,10 +402,23 @@ def raise_limits(limits: tuple[tuple[str, int, int, int], ...]) -> None:
             raise NeverRan(128, f"error setting rlimits for ready process: error setting rlimit {name}: {why}")
 
 
+def write_apparmor(profile: str) -> None:
+    """Have the command run under an AppArmor profile, where the kernel has AppArmor. Raises NeverRan."""
+    if not profile or not os.path.exists("/proc/self/attr/apparmor/exec"):
+        return
+    try:
+        with open("/proc/self/attr/apparmor/exec", "w") as file:
+            file.write(f"exec {profile}")
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise NeverRan(128, f"unable to apply apparmor profile: {profile}: {why}") from None
+
+
 def write_oom_score(score: int | None) -> None:
     """Set how readily the kernel kills this process. Raises NeverRan."""
     if score is None:
         return
+    prctl("dumpable", PR_SET_DUMPABLE, 1)  # the file is root's else
     try:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write(str(score))

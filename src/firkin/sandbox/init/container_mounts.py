@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, ClassVar
 
-    from firkin.sandbox.init.image_root import O_ANY, O_FOLDER, look, make_all
+    from firkin.sandbox.init.image_root import EINVAL, O_ANY, O_FOLDER, look, make_all
     from firkin.sandbox.init.kernel import Failed, check, libc, syscall
     from firkin.sandbox.init.mount_calls import (
         AT_EMPTY_PATH,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from firkin.sandbox.init.real_mounts import RealMounts
     from firkin.sandbox.operations import (
+        AttachInProc,
         AttachOwn,
         Cgroups,
         ConsolePoint,
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
         TmpfsOptions,
     )
 
-PROC_MAGIC, SYSFS_MAGIC, DEVPTS_MAGIC = 0x9FA0, 0x62656572, 0x1CD1
+PROC_MAGIC, SYSFS_MAGIC, DEVPTS_MAGIC, TMPFS_MAGIC = 0x9FA0, 0x62656572, 0x1CD1, 0x01021994
 # What the kernel mounts there: cgroup, cgroup2, debugfs, tracefs, securityfs, fusectl, bpf, pstore, configfs.
 BENEATH_SYS = (
     0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x65735543, 0xCAFE4A11, 0x6165676C, 0x62656570,
@@ -124,24 +125,27 @@ class ContainerMounts(RealMounts):
     def op_device_nodes(self, op: DeviceNodes) -> None:
         """Whoever may make nodes could make one of any disk. So nodes can be opened only where nobody else can make
         them: each is a mount of its own, from a file system that is out of reach. With a list of devices in the cgroup
-        (`guarded`) they are plain nodes.
+        (`guarded`) they are plain nodes. Raises Failed.
         """
         devices = list(op.devices)
         if op.all_of_machine:
-            devices += [(path, path) for path in devices_in("/dev") if path not in NOT_TAKEN]
+            known = (*NOT_TAKEN, *[target for target, _ in devices])
+            devices += [(path, path) for path in devices_in("/dev") if path not in known]
         if not op.guarded:
             attach(new_filesystem("tmpfs", (("mode", "0700"),), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC), op.place)
         for target, source in devices:
             try:
                 self.device(target, source, "" if op.guarded else op.place)
-            except OSError:
+            except OSError as error:
                 if (target, source) in op.devices:
-                    raise
+                    why = (error.strerror or "").lower()
+                    text = f'error gathering device information while adding custom device "{source}": {why}'
+                    raise Failed("device", 0, text) from None
         if not op.guarded:
             check("umount", op.place, libc.umount2(os.fsencode(op.place), MNT_DETACH))
 
     def device(self, target: str, source: str, place: str) -> None:
-        """Show a device, or all beneath a directory. `place` holds the nodes, "" for none."""
+        """Show a device, or all beneath a directory. `place` holds the nodes, "" for none. Raises OSError."""
         status = os.stat(source)
         kind = status.st_mode & 0o170000
         if kind == 0o040000:
@@ -153,6 +157,8 @@ class ContainerMounts(RealMounts):
                 self.node(parent, name, source, status, place)
             finally:
                 os.close(parent)
+        else:
+            raise OSError(22, "not a device node", source)
 
     def node(self, parent: int, name: str, source: str, status: os.stat_result, place: str) -> None:
         if look(parent, name) is not None:
@@ -237,6 +243,14 @@ class ContainerMounts(RealMounts):
         os.close(tree)
         for alias in name.split(",") if "," in name else ():
             os.symlink(name, alias, dir_fd=cover)
+
+    def op_attach_in_proc(self, op: AttachInProc) -> None:
+        """Raises Failed."""
+        tree, point = self.trees.pop(op.name), self.child_of("proc", op.path)
+        if point < 0 or filesystem_type(point) != PROC_MAGIC or is_directory(tree):
+            raise Failed("attach", EINVAL, f"/proc/{op.path}")
+        attach_at(tree, point, op.path)
+        os.close(tree)
 
     def op_lock_root(self, op: LockRoot) -> None:
         set_attributes(self.root.fd, MOUNT_ATTR_RDONLY, False, "/")
@@ -341,6 +355,7 @@ class ContainerMounts(RealMounts):
         ConsolePoint: op_console_point,
         StubLink: op_stub_link,
         Cgroups: op_cgroups,
+        AttachInProc: op_attach_in_proc,
         LockRoot: op_lock_root,
         HoldNulls: op_hold_nulls,
         Cover: op_cover,
