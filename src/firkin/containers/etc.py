@@ -58,10 +58,9 @@ def resolv_text(host: HostConfig, of_machine: str) -> str:
     servers = list(host.dns) or kept["nameserver"]
     search = [name for name in host.dns_search if name != "."] if host.dns_search else kept["search"]
     options = list(host.dns_options) or kept["options"]
-    lines = [f"nameserver {server}" for server in servers]
-    lines += [f"search {' '.join(search)}"] if search else []
-    lines += [f"options {' '.join(options)}"] if options else []
-    return "".join(f"{line}\n" for line in lines)
+    lines = [f"nameserver {server}\n" for server in servers]
+    lines += [f"{key} {' '.join(words)}\n" for key, words in (("search", search), ("options", options)) if words]
+    return "".join(lines)
 
 
 def _settings(resolv_conf: str) -> dict[str, list[str]]:
