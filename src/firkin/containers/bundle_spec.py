@@ -140,7 +140,7 @@ def _kernel_mounts(host: HostConfig, modes: Modes, known: Known) -> list[dict[st
         _entry("/dev/pts", "devpts", "devpts", pts),
         _entry("/dev/mqueue", "mqueue", "mqueue", _SYSTEM),
     ]
-    if modes.own_shm:
+    if modes.shm == "own":
         options = (*_SYSTEM, "mode=1777", f"size={host.shm_size or 64 << 20}")
         found.append(_entry("/dev/shm", "tmpfs", "shm", options))
     else:
