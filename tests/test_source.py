@@ -126,6 +126,7 @@ PURE = (
     "containers.lifecycle",
     "containers.bundle_spec",
     "containers.limits.device_program",
+    "containers.mount_words",
     "containers.limits.plan",
     "containers.limits.values",
     "containers.merge",

@@ -99,7 +99,7 @@ class VolumeCollection:
         """Return the volumes; `filters` are `dangling`, `driver`, `label` and `name`. Raises ContainerError."""
         from firkin.containers.volumes.describe import describe, list_volumes
 
-        listed = list_volumes(self._shelf, read_filters(filters, None))
+        listed = list_volumes(self._engine, read_filters(filters, None))
         return [Volume(self, describe(self._shelf, volume)) for volume in listed]
 
     @found_or_missing

@@ -20,7 +20,7 @@ from firkin.containers.engine import Engine
 from firkin.containers.etc import check_network, check_single_id, hosts_text, resolv_text
 from firkin.containers.home import FIRST_STATE, SHORT_DIGITS, Home, write_document
 from firkin.containers.layers import ensure_layers, hold_image, tree_ids
-from firkin.containers.leftovers import discard, sweep
+from firkin.containers.leftovers import BEGUN, NEW, discard, sweep
 from firkin.containers.limits.plan import asks_limits, plan_limits
 from firkin.containers.merge import Defaults, merge, path_and_args
 from firkin.containers.mount_points import Mounting
@@ -74,14 +74,8 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
 
 def _make(engine: Engine, record: Record, image: Image) -> None:
     home = engine.home
-    place = f"{home.containers}/new-{record.id}"
-    os.makedirs(f"{home.containers}/names", mode=0o700, exist_ok=True)
-    os.mkdir(place, 0o700)
-    # It is held before it has the name that others look for: they would take it for what a death left.
-    lock = os.open(f"{place}/lock.new", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    place, lock = _begin(home, record.id)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(f"{place}/lock.new", f"{place}/lock")
         durable = not record.host_config.auto_remove
         try:
             for name in ("upper", "work", "log"):
@@ -91,11 +85,7 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
             record = msgspec.structs.replace(record, mounts=mounting.plan())
             hold_image(engine, record.id, image, place, more_trees=mounting.trees, sync=durable)
             ensure_layers(engine, image)
-            mounting.unpack()
-            if mounting.copies:
-                from firkin.containers.volumes.copy_up import copy_up  # most containers have no volumes
-
-                copy_up(engine, record, mounting.copies)
+            mounting.fill(record)
             if record.trees:
                 copy_attributes(f"{engine.root}/trees/{record.trees[0]}/fs", f"{place}/upper")
             write_document(f"{place}/state.json", FIRST_STATE, sync=False)
@@ -107,6 +97,24 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
     finally:
         os.close(lock)
     engine.container_event("create", record)
+
+
+def _begin(home: Home, id: str) -> tuple[str, int]:
+    """Make the directory of a container that is being made; return it, and the descriptor of its lock.
+
+    It gets the name by which others find it when the lock is taken.
+    """
+    place, hidden = f"{home.containers}/{NEW}{id}", f"{home.containers}/{BEGUN}{id}"
+    os.makedirs(f"{home.containers}/names", mode=0o700, exist_ok=True)
+    os.mkdir(hidden, 0o700)
+    lock = os.open(f"{hidden}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.rename(hidden, place)
+    except BaseException:
+        os.close(lock)
+        raise
+    return place, lock
 
 
 def _publish(engine: Engine, place: str, record: Record, durable: bool) -> Record:

@@ -29,14 +29,18 @@ class Engine:
     """The containers of the store at `root`. Thread-safe. `open_engine` makes one that mends what deaths left.
 
     `runtime` is the user's directory for runtime files ("" for none). `defaults` are for what requests do not say
-    (None: docker's), `limits` those of unpacking an image's layers (None: firkin's). `mend` is what Home calls.
+    (None: docker's), `limits` those of unpacking an image's layers (None: firkin's). `mend` and `sweep` are what
+    Home calls.
     """
 
     def __init__(
         self, root: str, *, runtime: str = "", defaults: Defaults | None = None, limits: UnpackLimits | None = None,
-        mend: Callable[[Engine, str], State | None] | None = None,
+        mend: Callable[[Engine, str], State | None] | None = None, sweep: Callable[[Engine], None] | None = None,
     ) -> None:  # fmt: skip
-        self.home = Home(root, runtime, None if mend is None else lambda id: mend(self, id))
+        self.home = Home(
+            root, runtime, None if mend is None else lambda id: mend(self, id),
+            None if sweep is None else lambda: sweep(self),
+        )  # fmt: skip
         self.root = self.home.root
         self.defaults = defaults
         self.limits = limits

@@ -27,6 +27,7 @@ SHORT_DIGITS = 12
 _HEX = frozenset("0123456789abcdef")
 _OFD_GETLK = 36  # F_OFD_GETLK, linux/fcntl.h; Python 3.11 has no name for it
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock: type, whence, start, length, pid
+_HALF = ("new-", "gone-")
 _MOST_BYTES = 16 << 20  # of a document
 
 _encode = msgspec.json.encode
@@ -50,14 +51,19 @@ class Home:
 
     `root` is the store's; `runtime` is the user's directory for runtime files ("" for none; root needs none). `mend`
     is called for a container that should be running and has no monitor: it returns the state that is true, None if the
-    container is gone (containers/mending.py).
+    container is gone (containers/mending.py). `sweep` is called when there are containers that were being made or
+    removed (containers/leftovers.py).
     """
 
-    def __init__(self, root: str, runtime: str = "", mend: Callable[[str], State | None] | None = None) -> None:
+    def __init__(
+        self, root: str, runtime: str = "", mend: Callable[[str], State | None] | None = None,
+        sweep: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
         self.root = os.path.realpath(root)
         self.containers = f"{self.root}/containers"
         self._runtime = runtime
         self._mend = mend
+        self._sweep = sweep
         self._held: dict[tuple[int, str], int] = {}
         self._written: tuple[bytes, Record] | None = None
 
@@ -147,13 +153,18 @@ class Home:
 
     def ids(self) -> list[str]:
         """Return the ids of all containers, sorted."""
+        return sorted(filter(is_id, self._names()))
+
+    def _names(self) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.containers) if is_id(name))
+            return os.listdir(self.containers)
         except FileNotFoundError:
             return []
 
     def entries(self) -> list[Entry]:
         """Return all containers with their state as it is now; one that vanishes meanwhile is left out."""
+        if self._sweep is not None and any(name.startswith(_HALF) for name in self._names()):
+            self._sweep()
         found = []
         for id in self.ids():
             record = self._read_record(id)

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from firkin.containers.engine import Engine
+from firkin.errors import ContainerError
 from firkin.oci.digest import chain_ids
 from firkin.oci.image import Image
 from firkin.store.layout import StoreLayout
@@ -32,14 +33,20 @@ def tree_ids(image: Image) -> tuple[str, ...]:
 def hold_image(
     engine: Engine, id: str, image: Image, scratch: str, *, more_trees: Sequence[str] = (), sync: bool = True
 ) -> None:
-    """Keep an image's trees and blobs for a container from now on; they need not be unpacked yet. Raises StoreError.
+    """Keep an image's trees and blobs for a container from now on; they need not be unpacked yet.
+
+    Raises StoreError; ContainerError (`missing`) when the image was just removed.
 
     Whoever relies on them looks for them afterwards (`ensure_layers`): a collector that runs meanwhile has either seen
     the reference, or has removed them before that. `scratch` is a directory of the store.
     """
     blobs = (image.manifest.digest, image.config.digest, *(layer.descriptor.digest for layer in image.layers))
     reference = StoreReference(CONTAINER, id, (*tree_ids(image), *more_trees), blobs)
-    keep(StoreLayout(engine.root), reference, scratch, sync=sync)
+    layout = StoreLayout(engine.root)
+    keep(layout, reference, scratch, sync=sync)
+    if not all(os.path.exists(layout.blob_path(digest)) for digest in blobs[:2]):
+        message = f"No such image: {image.config.digest}"  # it was just removed
+        raise ContainerError(message, kind="missing", code="container-image")
 
 
 def let_go(engine: Engine, id: str) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from firkin.containers.deleting import remove_files
 from firkin.containers.engine import Engine
-from firkin.containers.home import same_file
+from firkin.containers.home import is_id, same_file
 from firkin.containers.layers import let_go
 from firkin.containers.record import Record
 from firkin.containers.volumes.shelf import Volumes
@@ -22,10 +22,11 @@ from firkin.errors import ContainerError
 from firkin.linux.files import read_named
 from firkin.linux.folders import remove_tree
 
-NEW, GONE = "new-", "gone-"
+BEGUN, NEW, GONE = ".new-", "new-", "gone-"
 VOLUMES_TOO = "volumes-too"
 """The name of a mark in a container that is being removed: its anonymous volumes go as well."""
-_BEGUN_S = 60.0  # a directory without a lock is not older, if its maker lives
+_BEGUN_S = 60.0
+"""A directory whose lock was not taken yet is not older, if its maker lives."""
 
 
 def sweep(engine: Engine) -> None:
@@ -35,19 +36,36 @@ def sweep(engine: Engine) -> None:
     except FileNotFoundError:
         names = []
     for name in names:
+        path = f"{engine.home.containers}/{name}"
         if name.startswith((NEW, GONE)):
-            _finish(engine, f"{engine.home.containers}/{name}")
+            _finish(engine, path)
+        elif is_id(name) and _is_lost(path):
+            gone = f"{engine.home.containers}/{GONE}{name}"
+            with suppress(OSError):
+                os.rename(path, gone)
+                _finish(engine, gone)
+        elif name.startswith(BEGUN):
+            with suppress(OSError):
+                if time.time() - os.stat(path).st_mtime > _BEGUN_S:
+                    remove_tree(path)
     Volumes(engine).sweep()
+
+
+def _is_lost(place: str) -> bool:
+    """Say whether a power failure took the record of a container: one that removes itself is not synced to the disk."""
+    try:
+        return os.stat(f"{place}/config.json").st_size == 0
+    except FileNotFoundError:
+        return os.path.isdir(place)
 
 
 def _finish(engine: Engine, place: str) -> None:
     path = f"{place}/lock"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        with suppress(FileNotFoundError):
-            if time.time() - os.stat(place).st_mtime > _BEGUN_S:
-                discard(engine, place)
+    except FileNotFoundError:
+        with suppress(OSError):
+            os.rmdir(place)  # the lock is deleted last
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,6 +89,9 @@ def discard(engine: Engine, place: str) -> None:
     _remove_link(engine, record, id)
     with suppress(OSError):
         remove_tree(engine.home.runtime(id))
+    for name in os.listdir(place):
+        if name != "lock":  # as long as there is something, others must see that somebody deletes it
+            remove_files(engine, f"{place}/{name}")
     remove_files(engine, place)
     if kind == "gone" and record is not None:
         engine.container_event("destroy", record)

@@ -15,11 +15,12 @@ import msgspec
 
 from firkin.containers.engine import Engine
 from firkin.containers.home import Busy
+from firkin.containers.lifecycle import restarts
 from firkin.containers.limits.leftover import clear_groups
 from firkin.containers.record import Record, State
 from firkin.containers.remove import finish_removal
 from firkin.containers.times import now_text
-from firkin.errors import ContainerError
+from firkin.errors import ContainerError, FirkinError
 from firkin.store.boot import read_boot_id
 
 UNKNOWN_EXIT = 255
@@ -69,7 +70,21 @@ def _ended(engine: Engine, record: Record, state: State) -> State | None:
     if record.host_config.auto_remove:
         finish_removal(engine, record.id, volumes=True)
         return None
+    policy = record.host_config.restart_policy
+    if same_boot and restarts(policy.name, policy.maximum_retry_count, ended):
+        return _started_again(engine, record.id, ended)
     return ended
+
+
+def _started_again(engine: Engine, id: str, ended: State) -> State | None:
+    """Start a container as its policy says, which counts. Why that failed stands in its state."""
+    from firkin.containers.start import start
+
+    counted = msgspec.structs.replace(ended, restart_count=ended.restart_count + 1, retries=ended.retries + 1)
+    engine.home.write_state(id, counted)
+    with suppress(FirkinError):
+        start(engine, id, by_policy=True)
+    return engine.home.written_state(id)
 
 
 def kill_rest(state: State) -> None:

@@ -7,6 +7,7 @@ volumes of the image and those without a name. Mirrors: moby daemon.registerMoun
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 import msgspec
@@ -25,7 +26,7 @@ from firkin.containers.mount_words import (
 )
 from firkin.containers.record import MountPoint, Record
 from firkin.containers.volumes.make import LOCAL, check_driver
-from firkin.containers.volumes.shelf import Volume, Volumes
+from firkin.containers.volumes.shelf import Volumes
 from firkin.errors import ContainerError
 from firkin.oci.image import Image
 
@@ -87,10 +88,14 @@ class Mounting:
                 self._add_volume("", MountPoint("volume", target, asked="image"))
         return tuple(sorted(self.points.values(), key=lambda point: (point.destination.count("/"), point.destination)))
 
-    def unpack(self) -> None:
-        """Unpack what image mounts show. Raises FirkinError."""
+    def fill(self, record: Record) -> None:
+        """Unpack what image mounts show, and give empty volumes what the image has there. Raises FirkinError."""
         for image in self.images:
             ensure_layers(self._engine, image)
+        if self.copies:
+            from firkin.containers.volumes.copy_up import copy_up  # it loads what unpacks layers
+
+            copy_up(self._engine, record, self.copies)
 
     def _put(self, point: MountPoint) -> None:
         self.points[point.destination] = point
@@ -176,13 +181,30 @@ class Mounting:
         point = msgspec.structs.replace(
             point, name=volume.name, source=self._volumes.data(volume.name), driver=LOCAL, anonymous=not name
         )
+        if volume.options and volume.options.get("device"):
+            self._put(_elsewhere(point, volume.options))
+            return
         self._put(point)
-        if copy and not _is_elsewhere(volume):
+        if copy:
             self.copies.append(point)
 
 
-def _is_elsewhere(volume: Volume) -> bool:
-    return bool(volume.options and volume.options.get("device"))
+def _elsewhere(point: MountPoint, options: Mapping[str, str]) -> MountPoint:
+    """Return the mount of a volume whose options name what to mount there. Raises ContainerError (`unsupported`)."""
+    words = tuple(filter(None, options.get("o", "").split(",")))
+    if "bind" in words or "rbind" in words:
+        return msgspec.structs.replace(
+            point, source=options["device"], recursive="rbind" in words, rw=point.rw and "ro" not in words,
+            propagation=next((word for word in words if word in PROPAGATIONS), "rprivate"),
+        )  # fmt: skip
+    if options.get("type") == "tmpfs":
+        plain = ("exec", "dev", "suid")  # nothing is forbidden that is not asked for
+        return msgspec.structs.replace(point, type="tmpfs", source="", options=(*plain, *words))
+    raise ContainerError(
+        f"error while mounting volume {point.name}: file systems of type `{options.get('type')}` are not mounted here",
+        kind="unsupported", code="volume-mount",
+        hints=("mount it on this machine, and make a volume that binds the directory: type none, o=bind",),
+    )  # fmt: skip
 
 
 def _check_twice(targets: list[str]) -> None:

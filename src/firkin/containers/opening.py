@@ -16,10 +16,16 @@ def open_engine(
     root: str, *, runtime: str = "", defaults: Defaults | None = None, limits: UnpackLimits | None = None
 ) -> Engine:
     """Return the engine of the store at `root`; arguments as of Engine."""
-    return Engine(root, runtime=runtime, defaults=defaults, limits=limits, mend=_mend)
+    return Engine(root, runtime=runtime, defaults=defaults, limits=limits, mend=_mend, sweep=_sweep)
 
 
 def _mend(engine: Engine, id: str) -> State | None:
     from firkin.containers.mending import mend  # most commands meet no container that needs it
 
     return mend(engine, id)
+
+
+def _sweep(engine: Engine) -> None:
+    from firkin.containers.leftovers import sweep
+
+    sweep(engine)

@@ -22,20 +22,46 @@ from firkin.errors import ContainerError
 def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = False) -> str:
     """Remove the container that a name or id means, and return its id. `volumes`: its anonymous volumes, too.
 
-    Raises ContainerError: `missing`; `conflict` for one that runs (without `force`) or is being removed already.
+    With `force` one that runs is killed. Raises ContainerError: `missing`; `conflict` for one that runs (without
+    `force`) or is being removed already.
     """
     home = engine.home
     record = home.find(text)
-    state = home.state(record.id)
-    if state.removing:
-        raise _in_progress(record)
     sweep(engine)
-    _check(record, state, force)
-    with home.locked(record.id):
-        record, state = home.record(record.id), home.state(record.id)
-        _check(record, state, force=False)
-        finish_removal(engine, record.id, volumes=volumes)
+    state = home.state(record.id)
+    if state.removing and not force:
+        raise _in_progress(record)
+    volumes = volumes or record.host_config.auto_remove
+    try:
+        while True:
+            if state.running:
+                _check(record, state, force)
+                _kill(engine, record.id)
+            with home.locked(record.id):
+                state = home.state(record.id)
+                if not state.running:  # else it was just started
+                    finish_removal(engine, record.id, volumes=volumes)
+                    return record.id
+    except ContainerError as error:
+        if not force or error.kind != "missing":  # else it removed itself, or another command was quicker
+            raise
     return record.id
+
+
+def _kill(engine: Engine, id: str) -> None:
+    """Kill a container and wait until it has ended; one that has just ended is as good. Raises ContainerError."""
+    from firkin.containers.stop import kill  # most removals need no monitor
+
+    try:
+        kill(engine, id)
+    except ContainerError as error:
+        if error.kind != "conflict":
+            raise
+
+
+def _mark(place: str) -> None:
+    """Note that the anonymous volumes go as well. Raises OSError."""
+    os.close(os.open(f"{place}/{VOLUMES_TOO}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
 def finish_removal(engine: Engine, id: str, *, volumes: bool = False) -> None:
@@ -46,7 +72,7 @@ def finish_removal(engine: Engine, id: str, *, volumes: bool = False) -> None:
     if state is None:
         raise missing(id)
     if volumes:
-        os.close(os.open(f"{place}/{VOLUMES_TOO}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        _mark(place)
     if not state.removing:
         with suppress(ContainerError):  # a full disk must not keep anything from being removed
             home.write_state(id, msgspec.structs.replace(state, removing=True))

@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgspec
 
 from firkin.containers.engine import Engine
+from firkin.containers.monitoring import MonitorGone, connect
 from firkin.containers.names import check_name, take
 from firkin.containers.record import Record
 from firkin.errors import ContainerError
@@ -35,5 +36,19 @@ def rename(engine: Engine, text: str, name: str) -> Record:
             home.write_record(renamed)  # from here on the new link counts, and no longer the old one
             with suppress(FileNotFoundError):
                 os.unlink(f"{home.containers}/names/{record.name}")
+        _tell(engine, renamed)
     engine.container_event("rename", renamed, {"oldName": f"/{record.name}"})
     return renamed
+
+
+def _tell(engine: Engine, record: Record) -> None:
+    """Tell the monitor of a container that runs: it writes events, and may remove the container."""
+    link = connect(engine.home, record.id)
+    if link is None:
+        return
+    try:
+        link.ask("update", name=record.name)
+    except MonitorGone:
+        pass  # it has just ended
+    finally:
+        link.close()

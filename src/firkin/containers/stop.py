@@ -24,9 +24,11 @@ def stop(engine: Engine, text: str, *, signal: str | None = None, timeout: int |
     record = engine.home.find(text)
     number = None if signal is None else parse_signal(signal)
     link = connect(engine.home, record.id)
-    if link is None:
-        engine.home.state(record.id)  # mends it
-        return False
+    while link is None:
+        with engine.home.locked(record.id):
+            if not engine.home.state(record.id).running:  # mends it, and starts it again if the policy says so
+                return False
+            link = connect(engine.home, record.id)
     try:
         return not link.ask("stop", signal=number, timeout=timeout)["already"]
     except MonitorGone:

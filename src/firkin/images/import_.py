@@ -26,6 +26,7 @@ from firkin.oci.image import Layer, assemble
 from firkin.oci.platform import Platform
 from firkin.oci.reference import Reference
 from firkin.store.blobs import BlobWriter
+from firkin.store.journal import image_event
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
@@ -79,7 +80,9 @@ def import_image(store: Store, chunks: Iterable[bytes], request: ImportRequest, 
     for raw in (image.config.raw, image.manifest.raw):
         store.records.add_blob(store.blobs.put(raw), len(raw))
     store.images.tag(image.manifest.descriptor, (request.name,) if request.name is not None else (), request.created)
-    return image.config.digest
+    id = image.config.digest
+    image_event(store.layout.root, "import", id, request.name.familiar if request.name is not None else "")
+    return id
 
 
 def _checked(chunks: Iterable[bytes], limits: UnpackLimits, cancel: Cancel) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import Reference
+from firkin.store.journal import image_event
 from firkin.store.store import Store
 from firkin.tasks.cancel import Cancel
 
@@ -169,6 +170,7 @@ def _tag(store: Store, listed: Listed) -> Loaded:
     assert config is not None, "an entry without an image is left out"
     moved = tuple(move for name in names if (move := _moved(store, name, config.digest)) is not None)
     store.images.tag(node.descriptor, (*names, *listed.digests), config.created)
+    image_event(store.layout.root, "load", config.digest)
     platforms = tuple(image.config.platform for image in images.values() if image.config is not None)
     return Loaded(names, config.digest, node.descriptor.digest, platforms, moved)
 

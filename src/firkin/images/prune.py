@@ -19,6 +19,7 @@ from firkin.images.remove import Going, Removal, Remover, digests_in_use, gone_w
 from firkin.linux.machine import this_platform
 from firkin.store.facts import Documents
 from firkin.store.images import StoredImage
+from firkin.store.journal import append
 from firkin.store.store import Store
 
 Fits = Callable[[Listed, float], bool]
@@ -49,6 +50,7 @@ def prune_images(store: Store, fits: Fits, *, dangling_only: bool = True) -> Pru
 
     with only_prune(store):
         removal = remover.apply(choose)
+        append(store.layout.root, "image", "prune", "", {"reclaimed": str(removal.freed_bytes)})
     return PrunedImages(removal, len(kept))
 
 

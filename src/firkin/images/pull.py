@@ -15,12 +15,14 @@ import msgspec
 from firkin.content.documents import ImageDocuments
 from firkin.content.download import fetch_layer
 from firkin.errors import RegistryError
+from firkin.images.names import repository_and_tag
 from firkin.images.progress import Listener, Transfer
 from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest
 from firkin.oci.image import Image, Layer
 from firkin.oci.platform import Platform
 from firkin.oci.reference import Reference
+from firkin.store.journal import image_event
 from firkin.store.partial import tidy_partials
 
 
@@ -94,6 +96,7 @@ def pull_image(transfer: Transfer, found: Lookup, listener: Listener) -> Pulled:
 
     transfer.side_by_side(fetch, [layer.descriptor for layer in layers.values()])
     store.images.tag(found.root, (reference,), image.config.created, pinned=True)
+    image_event(store.layout.root, "pull", reference.familiar, repository_and_tag(str(reference))[0])
     return Pulled(reference, found.root.digest, image, bool(missing) or not found.known)
 
 

@@ -15,7 +15,7 @@ import msgspec
 from firkin.errors import UsageError
 from firkin.hints import Hint
 from firkin.images.find import Found
-from firkin.images.names import read_tag
+from firkin.images.names import read_tag, repository_and_tag
 from firkin.images.outgoing import Outgoing
 from firkin.images.progress import Listener, Transfer
 from firkin.oci.descriptor import Descriptor
@@ -24,6 +24,7 @@ from firkin.oci.image import Image
 from firkin.oci.manifest import Index
 from firkin.oci.reference import Reference
 from firkin.registry.client import RegistryClient
+from firkin.store.journal import image_event
 from firkin.store.store import Store
 
 SideBySide = Callable[[Callable[[Descriptor], None], Iterable[Descriptor]], None]
@@ -76,6 +77,7 @@ def push_image(transfer: Transfer, content: Outgoing, target: Reference, listene
     digest = client.push_manifest(target, content.raw, content.root.media_type)
     if content.replaces is None:
         store.images.tag(content.root, (target.pinned(digest),))
+    image_event(store.layout.root, "push", target.familiar, repository_and_tag(str(target))[0])
     return Pushed(target, digest, len(content.raw), content.replaces)
 
 

@@ -30,6 +30,7 @@ from firkin.oci.reference import parse_reference
 from firkin.store.facts import Documents, Shown
 from firkin.store.freeing import Needs, free_blobs
 from firkin.store.images import StoredImage
+from firkin.store.journal import image_event
 from firkin.store.references import registered
 from firkin.store.store import Store
 
@@ -63,6 +64,7 @@ class Going(NamedTuple):
     ids: tuple[str, ...] = ()
     layers: tuple[tuple[str, str], ...] = ()  # (chain id, digest of the blob), bottom first
     stays: bool = False  # in use: without a name, if need be
+    id: str = ""  # of the image that stays
 
 
 class Remover:
@@ -95,6 +97,8 @@ class Remover:
         blobs = self._needs.of(entry for going in chosen for entry in going.entries)
         freed = free_blobs(self._store, blobs, self._needs) if blobs else ()
         names = {item.name for item in freed}
+        for going in chosen:
+            _tell(self._store, going)
         return Removal(tuple(_removed(going, names) for going in chosen), sum(item.size_bytes for item in freed))
 
     def _chosen(self, text: str, force: bool) -> Going:
@@ -113,7 +117,7 @@ class Remover:
             targets = named
             _check_id(found, named, users, force)
         if len(targets) < len(named) or users:
-            return Going(targets, stays=len(targets) == len(named))
+            return Going(targets, stays=len(targets) == len(named), id=found.id)
         going = tuple(dict.fromkeys((*targets, *same)))
         kept = ids_of(self._documents, (entry for entry in entries if entry not in going))
         return gone_with(self._documents, going, kept, found.id)
@@ -250,6 +254,16 @@ def _damaged(entries: Sequence[StoredImage], text: str) -> Going:
         raise UsageError(f"No such image: {text}", code="no-image")
     left = {entry.descriptor.digest for entry in entries if entry not in going}
     return Going(going, tuple(dict.fromkeys(e.descriptor.digest for e in going if e.descriptor.digest not in left)))
+
+
+def _tell(store: Store, going: Going) -> None:
+    """Write the events of a removal: one for each name, then one for each image that went."""
+    id = (*going.ids, going.id)[0]
+    for entry in going.entries:
+        if entry.name:
+            image_event(store.layout.root, "untag", id or entry.descriptor.digest, familiar(entry.name))
+    for gone in going.ids:
+        image_event(store.layout.root, "delete", gone)
 
 
 def _removed(going: Going, freed: set[str]) -> Removed:

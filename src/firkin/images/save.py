@@ -18,6 +18,7 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, whole_digest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import Reference, parse_reference
+from firkin.store.journal import image_event
 from firkin.store.store import Store
 
 Find = Callable[[Store, str], Found]
@@ -65,6 +66,8 @@ def save_images(
             from firkin.images.oci_layout import write_directory
 
             write_directory(packed, packer, dest)
+    for one in wanted.values():
+        image_event(store.layout.root, "save", one.root.digest, one.what)
 
 
 def _add(store: Store, text: str, wanted: dict[Digest, _Wanted], warn: Warn, find: Find) -> None:

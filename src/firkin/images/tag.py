@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from firkin.images.find import Found
 from firkin.oci.reference import Reference
+from firkin.store.journal import image_event
 from firkin.store.store import Store
 
 
@@ -13,3 +14,5 @@ def tag_image(store: Store, found: Found, names: tuple[Reference, ...]) -> None:
     A name that is taken moves; the image that loses its last name stays in the store without one.
     """
     store.images.tag(found.root, names, found.created)
+    for name in names:
+        image_event(store.layout.root, "tag", found.id, name.familiar)

@@ -37,6 +37,11 @@ def append(root: str, kind: str, action: str, id: str, attributes: Mapping[str, 
     write_line(journal_path(root), event_line(kind, action, id, attributes, now_ns or time.time_ns()))
 
 
+def image_event(root: str, action: str, id: str, name: str = "") -> None:
+    """Write an event of an image: `id` is its id (of pulls and pushes the name), `name` what it was called."""
+    append(root, "image", action, id, {"name": name or id})
+
+
 def event_line(kind: str, action: str, id: str, attributes: Mapping[str, str], now_ns: int) -> bytes:
     """Return the line of an event. Spec: Engine API 1.51, EventMessage, with the fields that older clients read."""
     event: dict[str, object] = {}

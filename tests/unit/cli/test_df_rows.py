@@ -11,6 +11,9 @@ from firkin.cli import cache_rows, df_rows
 from firkin.cli.cache_rows import tests_of as make_tests
 from firkin.cli.commands.buildx_prune import cache_age_s
 from firkin.cli.commands.system_prune import warning
+from firkin.containers.config import Config, HostConfig
+from firkin.containers.disk import ContainerUse, DiskUse, VolumeUse
+from firkin.containers.record import MountPoint, Record, State
 from firkin.errors import UsageError
 from firkin.images.list import Listed
 from firkin.images.usage import ImagesUse, ImageUse
@@ -35,13 +38,31 @@ ITEMS = (
 )
 
 
+def container(name: str, state: State, size: int, *args: str) -> ContainerUse:
+    record = Record(
+        1, name.ljust(64, "0"), name, "2023-11-14T20:13:20Z", ID, Config(image="app:1"), HostConfig(), args[0], args[1:], (),
+        (MountPoint("volume", "/data", "data"), MountPoint("bind", "/h")),
+    )  # fmt: skip
+    return ContainerUse(record, state, size)
+
+
+KEPT = DiskUse(
+    (
+        container("web", State(started_at="2023-11-14T20:13:20Z", finished_at="2023-11-14T22:12:00Z", exit_code=3), 1000,
+                  "sh", "-c", '"while true; do sleep 1; done"'),
+        container("db", State(running=True, started_at="2023-11-14T20:13:20Z"), 1, "db"),
+    ),
+    (VolumeUse("data", 2000, 0),),
+)  # fmt: skip
+
+
 def test_the_summary_has_dockers_columns() -> None:
-    rows = df_rows.summary_rows(IMAGES, ITEMS, 0)
+    rows = df_rows.summary_rows(IMAGES, ITEMS, KEPT)
     assert rows_text("", df_rows.FIELDS, rows, df_rows.DEFAULT) == (
         "TYPE            TOTAL     ACTIVE    SIZE      RECLAIMABLE\n"
         "Images          1         0         1.5kB     1kB (66%)\n"
-        "Containers      0         0         0B        0B\n"
-        "Local Volumes   0         0         0B        0B\n"
+        "Containers      2         1         1.001kB   1kB (99%)\n"
+        "Local Volumes   1         0         2kB       2kB (100%)\n"
         "Build Cache     4         1         2.002MB   2.001MB\n"
     )
     first = json.loads(rows_text("json", df_rows.FIELDS, rows, df_rows.DEFAULT).splitlines()[0])
@@ -49,7 +70,7 @@ def test_the_summary_has_dockers_columns() -> None:
 
 
 def test_every_image_and_item_is_in_the_long_form() -> None:
-    text = df_rows.verbose_text(IMAGES, ITEMS, NOW)
+    text = df_rows.verbose_text(IMAGES, ITEMS, KEPT, NOW)
     sections = text.split("\n\n")
     assert [line for line in text.splitlines() if "usage:" in line] == [
         "Images space usage:", "Containers space usage:", "Local Volumes space usage:", "Build cache usage: 2.002MB"
@@ -58,13 +79,18 @@ def test_every_image_and_item_is_in_the_long_form() -> None:
     assert sections[1].splitlines()[1].split() == [
         "app", "1", "0123456789ab", "About", "an", "hour", "ago", "1.5kB", "500B", "1kB", "0"
     ]  # fmt: skip
+    assert sections[3].splitlines()[1].split("  ")[0] == "web000000000"
+    assert '"sh -c \\"while true; …"   1               1kB       2 hours ago   Exited (3) About a minute ago' in text
+    assert "data          0         2kB" in text
     assert "bbbbbbbbbbbb*   exec.cachemount   1kB" in text
 
 
 def test_the_long_form_as_json_has_four_lists() -> None:
-    document = json.loads(json_text(df_rows.document_of(IMAGES, ITEMS, NOW)))
+    document = json.loads(json_text(df_rows.document_of(IMAGES, ITEMS, KEPT, NOW)))
     assert list(document) == ["BuildCache", "Containers", "Images", "Volumes"]
     assert document["Images"][0]["UniqueSize"] == "1kB" and len(document["BuildCache"]) == 4
+    assert [row["Names"] for row in document["Containers"]] == ["web", "db"]
+    assert document["Volumes"] == [{"Links": "0", "Name": "data", "Size": "2kB"}]
 
 
 def test_du_marks_what_steps_change_and_what_images_have() -> None:

@@ -227,3 +227,14 @@ def test_layers_of_a_container_are_held(engine: Engine) -> None:
     with engine.store() as store:
         prune(store, now=time.time() + 10**6, recent=True)
         assert not store.trees.has(tree)
+
+
+def test_a_record_that_a_power_failure_took(engine: Engine) -> None:
+    id = make(engine, "web", auto_remove=True, volumes={"/data": {}})
+    os.truncate(f"{engine.home.directory(id)}/config.json", 0)
+    (reference,) = Path(engine.root, "references").iterdir()
+    os.truncate(reference, 0)
+    other = make(engine, "web")
+    assert engine.home.ids() == [other]
+    assert os.listdir(f"{engine.root}/references") != [reference.name]
+    assert len(os.listdir(f"{engine.root}/references")) == 1

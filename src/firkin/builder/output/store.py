@@ -5,6 +5,7 @@ from __future__ import annotations
 from firkin.builder.output.built import Export
 from firkin.builder.output.gather import gather
 from firkin.builder.output.names import parse_names
+from firkin.store.journal import image_event
 
 
 def keep(export: Export) -> str:
@@ -20,4 +21,6 @@ def keep(export: Export) -> str:
     names = tuple(dict.fromkeys((*parse_names(export.request.tags), *export.names)))
     root = index.descriptor if index is not None else images[0].manifest.descriptor
     store.images.tag(root, names, images[0].config.created)
+    for name in names:
+        image_event(store.layout.root, "tag", images[0].config.digest, name.familiar)
     return ""

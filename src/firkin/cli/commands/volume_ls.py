@@ -35,8 +35,8 @@ def run(invocation: Invocation) -> int:
     """Print a row for each volume. Raises UsageError."""
     arguments = invocation.arguments
     filters = parse_filters(arguments.many("filter"), FILTERS)
-    shelf = Volumes(open_engine(invocation))
-    listed = list_volumes(shelf, filters.values)
+    engine = open_engine(invocation)
+    shelf, listed = Volumes(engine), list_volumes(engine, filters.values)
     format = arguments.text("format")
     if arguments.flag("quiet") and not format:
         write_out("".join(f"{volume.name}\n" for volume in listed))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from firkin.containers.engine import Engine
+from firkin.containers.leftovers import sweep
 from firkin.containers.volumes.make import LOCAL
 from firkin.containers.volumes.shelf import Volume, Volumes
 from firkin.errors import ContainerError
@@ -25,7 +27,7 @@ def describe(shelf: Volumes, volume: Volume) -> dict[str, object]:
     }
 
 
-def list_volumes(shelf: Volumes, filters: Mapping[str, Sequence[str]]) -> list[Volume]:
+def list_volumes(engine: Engine, filters: Mapping[str, Sequence[str]]) -> list[Volume]:
     """Return the volumes that fit, by name: of several values of a key one is enough, of labels all are needed.
 
     Raises ContainerError (`invalid`) for an unknown filter or value.
@@ -33,6 +35,8 @@ def list_volumes(shelf: Volumes, filters: Mapping[str, Sequence[str]]) -> list[V
     for key in filters:
         if key not in FILTERS:
             raise ContainerError(f"invalid filter '{key}'", kind="invalid", code="volume-filter")
+    sweep(engine)
+    shelf = Volumes(engine)
     dangling = _flag(filters.get("dangling", ()))
     return [
         volume
