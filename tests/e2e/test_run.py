@@ -124,7 +124,18 @@ def test_input_ends_where_ours_does(shared_box: Firkin) -> None:
 
 def test_only_input_is_attached(shared_box: Firkin) -> None:
     """Docker prints the id, passes the input on and does not wait for the end."""
-    words = ("run", "--network", "none", "-i", "-a", "stdin", "box:1", "sh", "-c", "cat >/got; mv /got /all; sleep 1000")
+    words = (
+        "run",
+        "--network",
+        "none",
+        "-i",
+        "-a",
+        "stdin",
+        "box:1",
+        "sh",
+        "-c",
+        "cat >/got; mv /got /all; sleep 1000",
+    )
     id = shared_box.run(*words, input="x\n").stdout.strip()
     assert len(id) == 64
     script = "while [ ! -e /all ]; do sleep 0.1; done; cat /all"
@@ -134,7 +145,9 @@ def test_only_input_is_attached(shared_box: Firkin) -> None:
 
 def test_what_is_given_beats_the_image(shared_box: Firkin, tmp_path_factory: pytest.TempPathFactory) -> None:
     context = shared_box.directory("words-run")
-    (context / "Dockerfile").write_text('FROM box:1\nENV COMMIT=abc\nWORKDIR /srv\nUSER 1000\nENTRYPOINT ["/bin/false"]\nCMD ["x"]\n')
+    (context / "Dockerfile").write_text(
+        'FROM box:1\nENV COMMIT=abc\nWORKDIR /srv\nUSER 1000\nENTRYPOINT ["/bin/false"]\nCMD ["x"]\n'
+    )
     shared_box.account.give(context)
     shared_box.run("build", "-t", "given:1", context)
     run = (*RUN, "--entrypoint", "sh")
@@ -150,7 +163,9 @@ def test_what_is_given_beats_the_image(shared_box: Firkin, tmp_path_factory: pyt
 
 
 def test_detached(shared_box: Firkin) -> None:
-    id = shared_box.run("run", "-d", "--network", "none", "--name", "away", "box:1", "sh", "-c", "echo up; sleep 100").stdout.strip()
+    id = shared_box.run(
+        "run", "-d", "--network", "none", "--name", "away", "box:1", "sh", "-c", "echo up; sleep 100"
+    ).stdout.strip()
     assert len(id) == 64
     again = shared_box.run("run", "-d", "--network", "none", "--name", "away", "box:1", check=False)
     assert again.returncode == 125 and 'name "/away" is already in use by container' in again.stderr
@@ -163,7 +178,10 @@ def test_files_of_ids(shared_box: Firkin) -> None:
     id = shared_box.run("create", "--cidfile", file, "box:1").stdout.strip()
     assert file.read_text() == id
     again = shared_box.run(*RUN, "--cidfile", file, "box:1", "true", check=False)
-    assert again.returncode == 125 and "container ID file found, make sure the other container isn't running" in again.stderr
+    assert (
+        again.returncode == 125
+        and "container ID file found, make sure the other container isn't running" in again.stderr
+    )
     shared_box.run("rm", id)
     file.unlink()
     assert shared_box.run(*RUN, "--cidfile", file, "-w", "relative", "box:1", check=False).returncode == 125
@@ -203,11 +221,28 @@ def test_attaching(shared_box: Firkin) -> None:
 
 
 def test_second_commands(shared_box: Firkin) -> None:
-    shared_box.run("run", "-d", "--network", "none", "-e", "A=1", "-w", "/srv", "--name", "main", "box:1", "sleep", "1000")
+    shared_box.run(
+        "run", "-d", "--network", "none", "-e", "A=1", "-w", "/srv", "--name", "main", "box:1", "sleep", "1000"
+    )
     run = ("exec", "main")
     result = shared_box.run(*run, "sh", "-c", "echo $A $B; pwd; echo err >&2; exit 9", check=False)
     assert (result.returncode, result.stdout, result.stderr) == (9, "1\n/srv\n", "err\n")
-    words = ("exec", "-e", "A=2", "-e", "B=x", "-w", "/", "-u", "1000:5", "-i", "main", "sh", "-c", "echo $A $B $(pwd) $(id -u):$(id -g); cat")
+    words = (
+        "exec",
+        "-e",
+        "A=2",
+        "-e",
+        "B=x",
+        "-w",
+        "/",
+        "-u",
+        "1000:5",
+        "-i",
+        "main",
+        "sh",
+        "-c",
+        "echo $A $B $(pwd) $(id -u):$(id -g); cat",
+    )
     assert shared_box.run(*words, input="in\n").stdout == "2 x / 1000:5\nin\n"
     assert shared_box.run("exec", "-d", "main", "touch", "/made").stdout == ""
     end = time.monotonic() + 30
@@ -240,7 +275,18 @@ def test_signals_are_passed_on(shared_box: Firkin) -> None:
 
 
 def test_signals_are_not_passed_on(shared_box: Firkin) -> None:
-    run = ("run", "--network", "none", "--name", "deaf", "--sig-proxy=false", "box:1", "sh", "-c", "echo ready; exec sleep 1000")
+    run = (
+        "run",
+        "--network",
+        "none",
+        "--name",
+        "deaf",
+        "--sig-proxy=false",
+        "box:1",
+        "sh",
+        "-c",
+        "echo ready; exec sleep 1000",
+    )
     process = shared_box.popen(*run, stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"ready\n"
     process.terminate()
@@ -251,7 +297,8 @@ def test_signals_are_not_passed_on(shared_box: Firkin) -> None:
 
 def test_nobody_reads_any_more(shared_box: Firkin) -> None:
     """The front ends; the container goes on, as with docker."""
-    process = shared_box.popen("run", "--network", "none", "--name", "loud", "box:1", "yes", stdout=subprocess.PIPE)
+    words = ("sh", "-c", "while echo y; do usleep 10000; done")  # slowly, as the log is not bounded
+    process = shared_box.popen("run", "--network", "none", "--name", "loud", "box:1", *words, stdout=subprocess.PIPE)
     assert process.stdout is not None and process.stdout.readline() == b"y\n"
     process.stdout.close()
     assert process.wait(60) == 141
@@ -318,7 +365,9 @@ def test_images_are_pulled(shared_box: Firkin, registry: Registry) -> None:
     result = shared_box.run(*RUN, name)
     assert result.stdout == "pulled\n"
     said = result.stderr.splitlines()
-    assert said[0] == f"Unable to find image '{name}' locally" and said[1].endswith(f": Pulling from pulled/{shared_box.account.name}")
+    assert said[0] == f"Unable to find image '{name}' locally" and said[1].endswith(
+        f": Pulling from pulled/{shared_box.account.name}"
+    )
     assert said[-1] == f"Status: Downloaded newer image for {name}"
     assert shared_box.run(*RUN, name).stderr == ""
     assert "Image is up to date" in shared_box.run(*RUN, "--pull", "always", name).stderr
