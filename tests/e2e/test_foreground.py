@@ -91,7 +91,7 @@ def test_what_cannot_be_run(firkin: Firkin, argv: tuple[str, ...], code: int, wo
 @pytest.mark.parametrize(
     ("host", "what"),
     [
-        ({"Memory": 1 << 26}, "a limit of memory"), ({"NetworkMode": "none"}, "a network of its own"),
+        ({"NetworkMode": "none"}, "a network of its own"),
         ({"Binds": ["/tmp:/x"]}, "a volume or a mount"), ({"Privileged": True}, "a privileged container"),
         ({"ReadonlyRootfs": True}, "a read-only root"), ({"RestartPolicy": {"Name": "always", "MaximumRetryCount": 0}}, "a restart"),
     ],
@@ -100,3 +100,20 @@ def test_what_it_cannot_have_is_refused(firkin: Firkin, host: dict[str, object],
     done = run(firkin, "true", host=host)
     assert done.returncode == 125
     assert what in done.stderr
+
+
+def test_the_command_line(firkin: Firkin) -> None:
+    def call(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command, environment = chrooted(firkin, *firkin.command(*arguments))
+        return subprocess.run(
+            command, env=environment, cwd=firkin.place, capture_output=True, text=True, timeout=100, input="typed\n"
+        )
+
+    done = call("run", "--rm", "-i", "-e", "A=b", "box:1", "sh", "-c", "echo $A; cat; echo err >&2; exit 9")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()[-1]) == (9, "b\ntyped\n", "err")
+    assert call("run", "--rm", "box:1", "no-such").returncode == 127
+    for refused, what in (("-d", "in the background"), ("-m=64m", "a limit of memory"), ("--network=none", "a network")):
+        done = call("run", "--rm", refused, "box:1", "true")
+        assert done.returncode == 125
+        assert what in done.stderr, done.stderr
+    assert call("ps", "-aq").stdout == ""

@@ -5,23 +5,32 @@ from __future__ import annotations
 from firkin.cli.command import Invocation
 from firkin.cli.containers.options import START
 from firkin.cli.engine import open_engine
+from firkin.cli.options import Option
 from firkin.cli.run import write_out
 from firkin.cli.several import each
 from firkin.containers.engine import Engine
 from firkin.containers.start import start
 from firkin.errors import FirkinError, UsageError
 
-USAGE = "[OPTIONS] CONTAINER [CONTAINER...]"
+USAGE = "[OPTIONS] [CONTAINER...]"
 ABOUT = (
     "Start containers that were made or have ended. With `-a` or `-i` one is attached, and the exit code is its "
-    "command's."
+    "command's. With `--restored`, which `firkin service install` has called at start, no names are given."
 )
-OPTIONS = START
+OPTIONS = (
+    Option(
+        ("--restored",), "restored", "flag", "those whose restart policies ask for it, after the machine was down",
+        takes_value=False,
+    ),
+    *START,
+)  # fmt: skip
 
 
 def run(invocation: Invocation) -> int:
     """Start each; what failed is told at the end. Raises FirkinError, UsageError."""
     arguments = invocation.arguments
+    if arguments.flag("restored"):
+        return _restored(invocation)
     if not arguments.operands:
         raise UsageError("`firkin start` requires at least 1 argument: the container")
     engine = open_engine(invocation)
@@ -39,6 +48,25 @@ def run(invocation: Invocation) -> int:
         write_out(f"{text}\n")
 
     each(arguments.operands, one)
+    return 0
+
+
+def _restored(invocation: Invocation) -> int:
+    from firkin.containers.restore import Restored, restore
+
+    arguments = invocation.arguments
+    if arguments.operands or arguments.flag("attach") or arguments.flag("interactive"):
+        raise UsageError("`firkin start --restored` takes no container and no other option")
+
+    def one(restored: Restored) -> None:
+        error = restored.error
+        if error is not None:
+            error.message = f"{restored.record.name}: {error.message}"
+            error.exit_code = 1
+            raise error
+        write_out(f"{restored.record.name}\n")
+
+    each(restore(open_engine(invocation)), one)
     return 0
 
 

@@ -38,6 +38,10 @@ def run_container(invocation: Invocation, nursling: Nursling) -> int:
     proxy = not arguments.given("sig_proxy") or arguments.flag("sig_proxy")
     engine = open_engine(invocation)
     with engine_errors():
+        if engine.backend().sandbox != "namespaces":
+            from firkin.cli.containers.foreground import run_here
+
+            return run_here(wish, engine, request, detach=arguments.flag("detach"))
         id = make(wish, engine, _sized(request))
         if not (config.attach_stdout or config.attach_stderr):
             write_out(f"{id}\n")
