@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firkin.cli.commands import find_command
+from firkin.cli.commands import ALIASES, COMMANDS
 from support.places import REPOSITORY, locked
 
 ORDINARY, PLAIN = "firkin-test", "firkin-plain"
@@ -247,12 +247,13 @@ class Firkin:
     def command(self, *arguments: str | os.PathLike[str]) -> list[str]:
         """Return the argv of `firkin ARGUMENTS` with this account's store and registry."""
         words = [os.fspath(argument) for argument in arguments]
-        found = find_command(words)
-        first, rest = words[0], words[1:] if found is None else found[1]
+        first = words[0]
+        spellings = (count for count in (3, 2, 1) if " ".join(words[:count]) in {**COMMANDS, **ALIASES})
+        name, rest = words[: (count := next(spellings, 1))], words[count:]
         options = [] if first.startswith("-") else ["--root", str(self.store)]
         if self.registry_url and first == "build":
             options += ["--registry-mirror", f"docker.io={self.registry_url}"]
-        return [installation(self.account.uid).python, "-m", "firkin", *words[: len(words) - len(rest)], *options, *rest]
+        return [installation(self.account.uid).python, "-m", "firkin", *name, *options, *rest]
 
     def run(
         self,
