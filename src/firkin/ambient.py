@@ -1,16 +1,19 @@
 """What the environment, the home directory and the clock say about a build. Pure.
 
-A front reads the state of its process into an Ambient once; everything below gets fields of a BuildRequest.
+A front reads the state of its process into an Ambient once; everything below gets fields of a BuildRequest. Commands on
+containers know nothing of builds, so what a request consists of is loaded when one is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from firkin.builder.request import BuildRequest
-from firkin.registry.settings import RegistrySettings
 from firkin.text import Pairs, valid_text
+
+if TYPE_CHECKING:
+    from firkin.builder.request import BuildRequest
+    from firkin.registry.settings import RegistrySettings
 
 SYSTEM_STORE = "/var/lib/firkin"
 SYSTEM_CONFIG = "/etc/firkin/config.toml"
@@ -88,6 +91,8 @@ def private_paths(ambient: Ambient) -> tuple[str, ...]:
 
 def registry_settings(ambient: Ambient) -> RegistrySettings:
     """Return the settings for registries that the environment gives."""
+    from firkin.registry.settings import RegistrySettings
+
     environ = ambient.environ
     return RegistrySettings(
         auth_files=auth_files(ambient),
@@ -103,6 +108,8 @@ def registry_settings(ambient: Ambient) -> RegistrySettings:
 
 def request_template(ambient: Ambient, context: str, root: str, registry: RegistrySettings) -> BuildRequest:
     """Return a request filled from the surroundings; the caller adds what the user asked for."""
+    from firkin.builder.request import BuildRequest
+
     environ = ambient.environ
     return BuildRequest(
         context=context,

@@ -1,5 +1,6 @@
 """Performs the plan of a container without a monitor: what the monitor does to start a command, and no more."""
 
+import marshal
 import os
 import select
 import socket
@@ -10,7 +11,7 @@ from typing import Any
 from firkin.containers.config import Config, HostConfig
 from firkin.containers.plan import ContainerPlan
 from firkin.containers.record import MountPoint, Record
-from firkin.sandbox.spawn import container_codes
+from firkin.sandbox.parts import FOR_CONTAINERS, marshalled
 
 ID = "c0ffee" * 10 + "dead"
 
@@ -43,8 +44,8 @@ class Running:
         fork = os.fork()
         if fork == 0:
             names: dict[str, Any] = {}
-            for code in container_codes():
-                exec(code, names)
+            for path in FOR_CONTAINERS:
+                exec(marshal.loads(marshalled(path)), names)
             names["contain"](
                 plan, changes or {}, status_end, channel_end.fileno(), (stdin, output_end, output_end), joined, parent
             )

@@ -18,8 +18,7 @@ ID = "a1" * 32
 
 def nursling() -> Nursling:
     """Spawn a monitor whose commands are ordinary processes."""
-    code = compile(CONTAIN.read_text(), str(CONTAIN), "exec")
-    with patch.object(program, "container_codes", lambda: (code,)):
+    with patch.object(program, "FOR_CONTAINERS", (str(CONTAIN),)):
         return spawn_monitor()
 
 

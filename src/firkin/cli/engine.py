@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from firkin.ambient import absolute, config_files, store_root
 from firkin.cli.command import Invocation
-from firkin.cli.requests import settings_of
 from firkin.containers import opening
 
 if TYPE_CHECKING:
@@ -14,5 +15,15 @@ if TYPE_CHECKING:
 
 def open_engine(invocation: Invocation) -> Engine:
     """Return the engine of the store that an invocation names."""
-    settings = settings_of(invocation.arguments, invocation.ambient)
-    return opening.open_engine(settings.root, runtime=invocation.ambient.environ.get("XDG_RUNTIME_DIR", ""))
+    return opening.open_engine(_root(invocation), runtime=invocation.ambient.environ.get("XDG_RUNTIME_DIR", ""))
+
+
+def _root(invocation: Invocation) -> str:
+    arguments, ambient = invocation
+    if arguments.text("config") or any(map(os.path.lexists, config_files(ambient))):
+        from firkin.cli.requests import settings_of
+
+        return settings_of(arguments, ambient).root
+    # Without a config.toml nothing of builds and registries has to be loaded.
+    root = arguments.text("root")
+    return absolute(ambient.cwd, root) if root else store_root(ambient)

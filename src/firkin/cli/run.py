@@ -7,19 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import cast
 
-# If typing_extensions is installed, msgspec imports it, which costs 8 ms; `typing` has the same names since 3.11. And
-# it imports uuid, which asks `platform` for the system's name alone, and that costs 2 ms.
-if "typing_extensions" not in sys.modules and "platform" not in sys.modules:
-    sys.modules["typing_extensions"] = None  # type: ignore[assignment]
-    sys.modules["platform"] = SimpleNamespace(system=lambda: "Linux")  # type: ignore[assignment]
-    import msgspec as _msgspec  # noqa: F401
-
-    del sys.modules["typing_extensions"], sys.modules["platform"]
-
 from firkin.ambient import Ambient, text_environment
+from firkin.cli import lean_msgspec  # noqa: F401  before anything imports msgspec
 from firkin.cli.arguments import OPTION, parse_arguments
 from firkin.cli.command import Invocation, load_command
 from firkin.errors import FirkinError, HostError, InternalError, UsageError

@@ -37,7 +37,7 @@ _LOADER = (
     "os.fork() and os._exit(0)\n"
     "gc.disable()\n"
     "codes = marshal.loads(open(3, 'rb').read())\n"
-    "for code in codes: exec(code)\n"
+    "for code in codes: exec(marshal.loads(code))\n"
     "del codes, code\n"
     "gc.freeze()\n"
     "gc.enable()\n"

@@ -6,6 +6,7 @@ A plan holds for every start: what depends on the moment (processes whose namesp
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -139,11 +140,15 @@ def _filters(privileged: bool, profile: str, capabilities: tuple[str, ...], plac
     if profile not in ("", "unconfined"):
         filters.append(_own_filter(profile, capabilities, place))
     elif not profile and not privileged:
-        rules = default_rules(capabilities, place.machine)
-        filters.append(compile_rules(rules, ERRNO | EPERM, place.machine))
+        filters.append(_default_filter(capabilities, place.machine))
     if place.maps is not None and place.maps.single_id:
         filters.append(ask_filter(place.machine, owners=True, sockets=False, heard=False))
     return tuple(program for program in filters if program)
+
+
+@functools.cache
+def _default_filter(capabilities: tuple[str, ...], machine: str) -> bytes:
+    return compile_rules(default_rules(capabilities, machine), ERRNO | EPERM, machine)
 
 
 def _own_filter(profile: str, capabilities: tuple[str, ...], place: Place) -> bytes:

@@ -121,6 +121,8 @@ def _halve(starts: list[tuple[int, list[Line]]]) -> list[Line]:
 
 
 def _leaf(rules: list[Rule], otherwise: int) -> list[Line]:
+    if len(rules) == 1 and not rules[0].arguments:
+        return [(_RETURN, rules[0].action, 0, 0)]
     lines: list[Line] = []
     for rule in rules:
         lines += _tests(rule)

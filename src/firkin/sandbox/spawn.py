@@ -38,10 +38,6 @@ _WITH_MOUNTS = ("init/real_mounts",)
 _WITHOUT_MOUNTS = ("../linux/sparse", "init/carry", "init/emulated_mounts")
 _ANSWERING = ("init/listener",)
 _ONE_ID = ("init/owners",)
-_FOR_CONTAINERS = (
-    "operations", "../oci/users", "init/kernel", "init/image_root", "init/mount_calls", "init/real_mounts",
-    "init/container_mounts", "init/command", "init/reaper", "init/contain",
-)  # fmt: skip
 # A script would be compiled at every start, so the code objects come with the plan. The loader reads them at once:
 # marshal.load calls the file's read for each value.
 _LOADER = (
@@ -272,11 +268,6 @@ def _posix_spawn(python: str, file: int, fds: Descriptors) -> int:
 def emulated_codes() -> tuple[CodeType, ...]:
     """Return the stand-alone program for commands without mounts, compiled."""
     return tuple(map(_code, _ALWAYS + _ANSWERING + _WITHOUT_MOUNTS))
-
-
-def container_codes() -> tuple[CodeType, ...]:
-    """Return the parts that start containers, compiled; they define `contain` (`init/contain.py`)."""
-    return tuple(map(_code, _FOR_CONTAINERS))
 
 
 def mounting_codes() -> tuple[CodeType, ...]:
