@@ -105,7 +105,7 @@ RUN = (
     Step("update up", says="provide one or more flags"),
     Step("update --restart bogus up", says="nvalid restart policy"),
     Step("inspect -f '{{json .HostConfig.RestartPolicy}}' up"),
-    Step("update --restart no up"),
+    Step("update --restart no up made"),
     Step("restart -t 1 up"),
     Step("kill -s BOGUS up", says="nvalid signal"),
     Step("stop up nothing", says="o such container"),

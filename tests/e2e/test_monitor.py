@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.monitors import Watched, text_of
@@ -215,6 +216,27 @@ def test_stop_ends_a_back_off(home: Path) -> None:
     assert watched.events()[-1] == "stop"
     state = watched.state()
     assert (state.running, state.restarting) == (False, False)
+
+
+@pytest.mark.parametrize(("ask", "running", "told"), [
+    ({"op": "stop", "timeout": 0}, False, ["start", "kill", "kill", "stop", "die"]),
+    ({"op": "signal", "number": 9}, False, ["start", "kill", "die"]),
+    ({"op": "restart", "timeout": 0}, True, ["start", "kill", "kill", "stop", "die", "start", "restart"]),
+])  # fmt: skip
+def test_what_is_asked_while_the_command_starts_is_done_when_it_runs(
+    home: Path, ask: dict[str, Any], running: bool, told: list[str]
+) -> None:
+    """Not lost: else a container that fails again and again could not be stopped now and then."""
+    watched = Watched(home, "sleep", "30")
+    other = watched.connect()
+    watched.link.request("start")
+    other.request(**ask)
+    watched.link.answer()
+    other.answer()
+    assert watched.state().running is running
+    assert watched.events() == told
+    if running:
+        other.ask("signal", number=9)
 
 
 def test_restart_stops_and_starts_once(home: Path) -> None:

@@ -1,87 +1,23 @@
 """Containers and their monitors, as root and as a user: deaths, races, --rm, pauses, limits, second commands."""
 
-import textwrap
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from support.accounts import Firkin, installation
+from support.accounts import Firkin
 from support.containers import make_box
 from support.monitors import Watched
+from support.operations import run_script
 
 pytestmark = [pytest.mark.registry, pytest.mark.userns]
-
-PRELUDE = """
-import json, os, signal, sys, time
-from concurrent.futures import ThreadPoolExecutor
-from firkin.containers import exec as execs
-from firkin.containers.attach import AttachTo, attach
-from firkin.containers.config import *
-from firkin.containers.create import create
-from firkin.containers.opening import open_engine
-from firkin.containers.image import image_for
-from firkin.containers.monitoring import connect
-from firkin.containers.pause import pause, unpause
-from firkin.containers.remove import remove
-from firkin.containers.start import start
-from firkin.containers.stop import kill, restart, stop
-from firkin.containers.wait import wait
-from firkin.errors import ContainerError
-
-engine = open_engine(sys.argv[1], runtime=os.environ["XDG_RUNTIME_DIR"])
-home = engine.home
-
-def make(*argv, host=HostConfig(network_mode="none"), **config):
-    return create(engine, CreateRequest(Config(image="box:1", cmd=argv, **config), host), image_for(engine, "box:1")).id
-
-def events(id):
-    lines = open(engine.root + "/events.jsonl").read().splitlines()
-    return [each["Action"] for each in map(json.loads, lines) if each["Actor"]["ID"] == id]
-
-def output(attached):
-    text = b""
-    while (found := attached.read()) is not None:
-        text += found[1]
-    return text.decode(), attached.exit
-
-def until(true):
-    deadline = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.02)
-
-def ended(pid):
-    try:
-        return open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-def clean():
-    for id in home.ids():
-        try:
-            kill(engine, id)
-        except ContainerError:
-            pass
-        remove(engine, id, volumes=True)
-"""
 
 
 @pytest.fixture(scope="module")
 def script(shared_firkin: Firkin) -> Iterator[Callable[[str], str]]:
     """Run Python in the account's engine; its asserts are the test."""
     make_box(shared_firkin)
-    python = installation(shared_firkin.account.uid).python
-
-    def run(text: str) -> str:
-        whole = f"{PRELUDE}\ntry:\n{textwrap.indent(textwrap.dedent(text), '    ')}\nfinally:\n    clean()\n"
-        result = shared_firkin.account.run(
-            [python, "-c", whole, str(shared_firkin.store)], env=shared_firkin.environment(), cwd=shared_firkin.place,
-            timeout=120,
-        )  # fmt: skip
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout
-
-    yield run
+    yield partial(run_script, shared_firkin)
 
 
 def test_a_killed_monitor_takes_its_command_along_and_the_next_command_says_255_once(script: Callable[[str], str]) -> None:

@@ -39,6 +39,8 @@ def read_filter(values: Values, is_from: Callable[[str, Record], bool]) -> Asked
 
     `is_from` says whether a container was made of an image or of one built on it. Raises ContainerError.
     """
+    for key in values.keys() - frozenset(KEYS):
+        raise _invalid(f"invalid filter '{key}'", f"there are {', '.join(KEYS)}")
     for key, check in _CHECKS.items():
         for value in values.get(key, ()):
             check(key, value)

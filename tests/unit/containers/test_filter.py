@@ -84,3 +84,9 @@ def test_what_cannot_be_is_refused(key, value, words):
     with pytest.raises(ContainerError, match=words) as caught:
         read_filter({key: (value,)}, lambda text, record: False)
     assert caught.value.kind == "invalid"
+
+
+def test_a_key_that_is_none_is_refused():
+    with pytest.raises(ContainerError, match="nvalid filter 'bogus'") as caught:
+        read_filter({"name": ("x",), "bogus": ()}, lambda text, record: False)
+    assert caught.value.kind == "invalid"

@@ -143,8 +143,16 @@ class Life:
         restarted = self.notes.state["restarting"]
         changes: dict[str, Any] = {"finished_at": short_time_text(time.time_ns())} if restarted else {}
         self.notes.save(running=False, restarting=False, pid=0, exit_code=status, error=text, **changes)
+        self.phase = "ended"
         self.tell_starters(status, text)
         self.finish(status, text)
+
+    def when_started(self, call: Callable[[], None]) -> bool:
+        """Say whether a start is under way; then `call` is called when it is over, whether it succeeded or not."""
+        if self.phase != "starting":
+            return False
+        self.starters.append(lambda status, text: call())
+        return True
 
     def tell_starters(self, status: int, text: str) -> None:
         calls, self.starters = self.starters, []
@@ -224,6 +232,7 @@ class Life:
     def finish(self, code: int, text: str) -> None:
         """The container has ended and will not start again here."""
         self.phase = "ended"
+        self.cancel_timer()  # of a stop that came when the command had just ended
         self.log.close()
         if self.document["auto_remove"] is not None:
             self.notes.save(removing=True)
@@ -233,6 +242,8 @@ class Life:
         self.tell_stopped()
         self.tell_ended(code, text, "exit")
         if self.document["auto_remove"] is None:
+            # Who waits for a removal asks the next monitor, since this one ends.
+            self.waiters = []
             self.gone(code, text)
         else:
             self.remove(code, text)
@@ -399,7 +410,7 @@ class Life:
         if self.phase == "running":
             if len(self.again) == 1:
                 self.stop(number, timeout, False, lambda status, text: None)
-        elif self.phase != "starting":
+        else:
             self.cancel_timer()
             self.restart_now()
 

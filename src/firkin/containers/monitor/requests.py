@@ -88,11 +88,15 @@ def _op_wait(life: Life, client: Client, request: dict[str, Any]) -> None:
 
 
 def _op_signal(life: Life, client: Client, request: dict[str, Any]) -> None:
+    if life.when_started(lambda: receive_request(life, client, request)):
+        return
     running(life)
     life.signal(int(request["number"]), answering(client))
 
 
 def _op_stop(life: Life, client: Client, request: dict[str, Any]) -> None:
+    if life.when_started(lambda: receive_request(life, client, request)):
+        return
     if life.phase not in ("running", "waiting"):
         client.answer(already=True)
         return
@@ -100,6 +104,8 @@ def _op_stop(life: Life, client: Client, request: dict[str, Any]) -> None:
 
 
 def _op_restart(life: Life, client: Client, request: dict[str, Any]) -> None:
+    if life.when_started(lambda: receive_request(life, client, request)):
+        return
     if life.phase == "ended":
         raise Refused("ended", "the monitor has ended")
     life.restart(*stop_terms(life, request), answering(client))
@@ -267,12 +273,21 @@ def receive(life: Life, client: Client, kind: int, payload: bytes) -> None:
     elif kind == REQUEST:
         try:
             request = from_json(payload)
-            call = OPERATIONS.get(str(request.get("op")))
-            if call is None:
-                client.refuse("unknown-op", f"a monitor of version {PROTOCOL} does not know `{request.get('op')}`")
-            else:
-                call(life, client, request)
-        except Refused as refused:
-            client.refuse(*refused.args)
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+        except ValueError as error:
             client.refuse("invalid", f"invalid request: {type(error).__name__}: {error}")
+        else:
+            receive_request(life, client, request)
+
+
+def receive_request(life: Life, client: Client, request: dict[str, Any]) -> None:
+    """Do what a client asks for, or refuse it."""
+    try:
+        call = OPERATIONS.get(str(request.get("op")))
+        if call is None:
+            client.refuse("unknown-op", f"a monitor of version {PROTOCOL} does not know `{request.get('op')}`")
+        else:
+            call(life, client, request)
+    except Refused as refused:
+        client.refuse(*refused.args)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        client.refuse("invalid", f"invalid request: {type(error).__name__}: {error}")
