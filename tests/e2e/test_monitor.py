@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -398,6 +399,25 @@ def test_term_stops_the_command_as_a_machine_does_that_goes_down(home: Path) -> 
     os.kill(watched.state().monitor, signal.SIGTERM)
     assert text_of(watched.link)[2]["status"] == 143
     assert not watched.state().by_hand
+
+
+def test_a_container_whose_files_were_deleted_ends(home: Path) -> None:
+    watched = Watched(home, "yes", restart={"name": "always", "most": 0})
+    watched.link.ask("start")
+    shutil.rmtree(home)
+    while watched.link.read() is not None:
+        pass
+    assert not home.exists()
+
+
+def test_a_file_deleted_in_its_directory_is_no_reason_to_end(home: Path) -> None:
+    watched = Watched(home, "sh", "-c", "read x", open_stdin=True)
+    watched.link.ask("start")
+    (home / "state.json").unlink()
+    (home / "log.json").touch()
+    (home / "log.json").unlink()
+    watched.link.ask("stop", timeout=0)
+    assert watched.state().exit_code == 143
 
 
 def test_who_waits_for_a_container_learns_of_its_removal(home: Path) -> None:

@@ -46,7 +46,7 @@ class Victims:
         ids = self.firkin.run("ps", "-aq", "--no-trunc").stdout.split()
         if not ids:
             return []
-        documents: list[dict[str, Any]] = json.loads(self.firkin.run("container", "inspect", *ids).stdout)
+        documents: list[dict[str, Any]] = json.loads(self.firkin.run("inspect", *ids).stdout)
         return documents
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from firkin.sandbox.init.kernel import libc
 
 F_OFD_SETLK, F_WRLCK, LOCK_EX = 37, 1, 2
+F_NOTIFY, DN_DELETE, DN_MULTISHOT = 1026, 8, 0x80000000
 JOURNAL_BYTES = 4 << 20
 
 
@@ -32,6 +33,20 @@ def take_lock(path: str) -> int:
         os.close(fd)
         return -1
     return fd
+
+
+def tell_of_deletions(path: str) -> None:
+    """Have the signal IO sent for each file that is deleted in a directory; on a kernel that cannot, nobody tells.
+
+    Not by inotify: a user may have 128 of these (fs.inotify.max_user_instances), and more containers.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # open for good: closed, it tells nothing
+    libc.fcntl(fd, F_NOTIFY, ctypes.c_ulong(DN_DELETE | DN_MULTISHOT))
+
+
+def is_deleted(fd: int) -> bool:
+    """Say whether an open file has no name any more."""
+    return os.fstat(fd).st_nlink == 0
 
 
 def wait_for_lock(path: str, flags: int = 0) -> int:

@@ -395,6 +395,20 @@ class Life:
         if timeout >= 0:
             self.timer = self.loop.after(timeout, self.kill)
 
+    def lose(self) -> None:
+        """Somebody deleted the container's files under it: nobody could reach it any more, so it ends."""
+        self.policy_off = True
+        self.document["auto_remove"] = None
+        if self.phase == "new":
+            self.stop_waiting()
+        elif self.phase == "waiting":
+            self.give_up()
+        elif self.phase != "ended":
+            if self.notes.state["paused"]:
+                self.thaw()
+            self.send(KILL)
+            self.loop.after(SHORT_WAIT_S, self.lose)  # what is starting cannot be signalled yet
+
     def kill(self) -> None:
         """The command had its time."""
         self.notes.event("kill", signal=str(KILL))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firkin.containers.monitor.connection import Client
-    from firkin.containers.monitor.files import take_lock, unlink_if_there
+    from firkin.containers.monitor.files import is_deleted, take_lock, tell_of_deletions, unlink_if_there
     from firkin.containers.monitor.life import Life
     from firkin.containers.monitor.loop import READABLE, Loop
     from firkin.containers.monitor.notes import Notes
@@ -66,6 +66,7 @@ class Server:
         self.loop = Loop()
         self.clients: set[Client] = set()
         self.lock = -1
+        self.lost = False
         self.listener: _socket.socket | None = None
         self.notes = Notes(document)
         self.life = Life(self.loop, document, self.notes)
@@ -84,6 +85,7 @@ class Server:
         if self.lock < 0:
             client.refuse("running", f"container {document['id']} has a monitor already")
             return
+        tell_of_deletions(document["home"])
         self.listen(document["socket"])
         client.answer(version=PROTOCOL, pid=os.getpid())
         for kind, payload in waiting:
@@ -91,16 +93,26 @@ class Server:
         self.loop.run(self.notes.fault)
 
     def heed_signals(self) -> None:
-        """Take TERM, which everybody gets when the machine goes down, for a stop that nobody asked for by hand."""
+        """Take TERM, which everybody gets when the machine goes down, for a stop that nobody asked for by hand.
+
+        IO tells of files that were deleted in the container's directory.
+        """
         woken, waker = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker)
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        self.loop.watch(woken, READABLE, lambda _: self.shut_down(woken))
+        for number in (signal.SIGTERM, signal.SIGIO):
+            signal.signal(number, lambda *_: None)
+        self.loop.watch(woken, READABLE, lambda _: self.heed(os.read(woken, 64)))
 
-    def shut_down(self, woken: int) -> None:
-        os.read(woken, 64)
+    def heed(self, numbers: bytes) -> None:
+        if signal.SIGIO in numbers and not self.lost and self.listener is not None and is_deleted(self.lock):
+            self.lost = True
+            self.life.lose()
+        if signal.SIGTERM in numbers:
+            self.shut_down()
+
+    def shut_down(self) -> None:
         life, document = self.life, self.document
         if life.phase in ("running", "waiting"):
             life.stop(document["stop_signal"], document["stop_timeout"], False, lambda status, text: None)
