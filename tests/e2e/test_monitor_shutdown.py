@@ -42,6 +42,7 @@ def test_one_that_waits_for_its_restart_ends(tmp_path: Path) -> None:
     while not (watched.state().restarting and watched.state().restart_count > 2) and time.monotonic() < deadline:
         time.sleep(0.05)
     other.request("wait", condition="not-running")
+    other.ask("hello", version=1)  # so that it has read the first
     os.kill(watched.state().monitor, signal.SIGTERM)
     assert other.answer()["status"] == 1
     assert not watched.state().running
