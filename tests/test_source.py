@@ -111,6 +111,7 @@ PURE = (
     "sandbox.profile_files",
     "sandbox.profiles",
     "sandbox.default_profile",
+    "sandbox.usual_filter",
     "sandbox.call_numbers",
     "sandbox.mounted_plan",
     "sandbox.operations",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,7 +24,6 @@ from firkin.containers.layers import ensure_layers, hold_image, tree_ids
 from firkin.containers.leftovers import BEGUN, NEW, discard, sweep
 from firkin.containers.limits.plan import asks_limits, plan_limits
 from firkin.containers.merge import Defaults, merge, path_and_args
-from firkin.containers.mount_points import Mounting
 from firkin.containers.names import check_name, made_up, new_id, take, taken
 from firkin.containers.record import RECORD_VERSION, Record
 from firkin.containers.times import now_text
@@ -32,6 +32,9 @@ from firkin.linux.files import read_named
 from firkin.linux.folders import copy_attributes
 from firkin.linux.machine import this_platform
 from firkin.oci.image import Image
+
+if TYPE_CHECKING:
+    from firkin.containers.mount_points import Mounting
 
 _ATTEMPTS = 6  # to make up a name that nobody has, as docker
 
@@ -81,11 +84,14 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
             for name in ("upper", "work", "log"):
                 os.mkdir(f"{place}/{name}", 0o755)
             _write(home, place, record, sync=False)  # so that whoever finds a rest of this knows what belongs to it
-            mounting = Mounting(engine, record)
-            record = msgspec.structs.replace(record, mounts=mounting.plan())
-            hold_image(engine, record.id, image, place, more_trees=mounting.trees, sync=durable)
+            mounting = _mounting(engine, record)
+            if mounting is not None:
+                record = msgspec.structs.replace(record, mounts=mounting.plan())
+            more_trees = () if mounting is None else mounting.trees
+            hold_image(engine, record.id, image, place, more_trees=more_trees, sync=durable)
             ensure_layers(engine, image)
-            mounting.fill(record)
+            if mounting is not None:
+                mounting.fill(record)
             if record.trees:
                 copy_attributes(f"{engine.root}/trees/{record.trees[0]}/fs", f"{place}/upper")
             write_document(f"{place}/state.json", FIRST_STATE, sync=False)
@@ -97,6 +103,17 @@ def _make(engine: Engine, record: Record, image: Image) -> None:
     finally:
         os.close(lock)
     engine.container_event("create", record)
+
+
+def _mounting(engine: Engine, record: Record) -> Mounting | None:
+    """Return the mounts of a container, None if it has none."""
+    host = record.host_config
+    asked = host.binds, host.mounts, host.tmpfs, host.volumes_from, host.volume_driver, record.config.volumes
+    if not any(asked):
+        return None
+    from firkin.containers.mount_points import Mounting
+
+    return Mounting(engine, record)
 
 
 def _begin(home: Home, id: str) -> tuple[str, int]:

@@ -14,12 +14,9 @@ import msgspec
 from firkin.containers.profile import capability_mask, capability_names, parse_security
 from firkin.containers.surroundings import Modes, modes_of, mount_operations, mounts_in_proc
 from firkin.errors import ContainerError
-from firkin.oci.run_settings import DEFAULT_PATH, ULIMITS
+from firkin.oci.run_settings import DEFAULT_PATH, DEVICE_LINKS, ULIMITS
 from firkin.sandbox import operations as op
-from firkin.sandbox.command_plan import DEVICE_LINKS
-from firkin.sandbox.default_profile import default_rules
-from firkin.sandbox.filters import ask_filter
-from firkin.sandbox.profiles import EPERM, ERRNO, TooLong, compile_rules
+from firkin.sandbox.usual_filter import usual_filter
 
 if TYPE_CHECKING:
     from firkin.containers.config import HostConfig
@@ -142,17 +139,26 @@ def _filters(privileged: bool, profile: str, capabilities: tuple[str, ...], plac
     elif not profile and not privileged:
         filters.append(_default_filter(capabilities, place.machine))
     if place.maps is not None and place.maps.single_id:
+        from firkin.sandbox.filters import ask_filter
+
         filters.append(ask_filter(place.machine, owners=True, sockets=False, heard=False))
     return tuple(program for program in filters if program)
 
 
 @functools.cache
 def _default_filter(capabilities: tuple[str, ...], machine: str) -> bytes:
+    usual = usual_filter(capabilities, machine)
+    if usual is not None:
+        return usual
+    from firkin.sandbox.default_profile import default_rules
+    from firkin.sandbox.profiles import EPERM, ERRNO, compile_rules
+
     return compile_rules(default_rules(capabilities, machine), ERRNO | EPERM, machine)
 
 
 def _own_filter(profile: str, capabilities: tuple[str, ...], place: Place) -> bytes:
     from firkin.sandbox.profile_files import BadProfile, parse_profile
+    from firkin.sandbox.profiles import TooLong, compile_rules
 
     try:
         parsed = parse_profile(profile, capabilities, place.machine, place.kernel)

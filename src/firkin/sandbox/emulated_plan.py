@@ -8,10 +8,10 @@ import msgspec
 
 from firkin.errors import UsageError
 from firkin.oci.run import FileMount, HostMount, MemoryMount
+from firkin.oci.run_settings import DEVICE_LINKS
 from firkin.sandbox import operations as op
 from firkin.sandbox.command_plan import (
     DEFAULT_CAPABILITIES,
-    DEVICE_LINKS,
     checked_target,
     hosts_file,
     known_filters,

@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from firkin.oci.run import FileMount, HostMount, MemoryMount, RunSpec
+from firkin.oci.run_settings import DEVICE_LINKS
 from firkin.sandbox import operations as op
 from firkin.sandbox.command_plan import (
     ALL_CAPABILITIES,
     DEFAULT_CAPABILITIES,
-    DEVICE_LINKS,
     checked_target,
     hosts_file,
     known_filters,

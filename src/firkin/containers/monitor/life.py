@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.execs import Execs
     from firkin.containers.monitor.files import read_whole, start_ticks
     from firkin.containers.monitor.log_files import make_log
-    from firkin.containers.monitor.loop import Alarm, Loop
+    from firkin.containers.monitor.loop import READABLE, Alarm, Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.probing import Prober
     from firkin.containers.monitor.removal import remove_container
@@ -260,7 +260,7 @@ class Life:
         if pid == 0:
             result = 1
             try:
-                os.write(told_end, " ".join(remove_container(self.document)).encode())
+                remove_container(self.document, told_end)
                 result = 0
             except BaseException as fault:  # noqa: BLE001  the next command goes on with it
                 self.notes.fault(fault)
@@ -268,17 +268,19 @@ class Life:
                 os._exit(result)
         os.close(told_end)
 
-        def removed(result: int) -> None:
-            volumes = os.read(told, 1 << 16).decode().split()
+        def removed(_: int) -> None:
+            text_of = os.read(told, 1 << 16).decode()
+            self.loop.forget(told)
             os.close(told)
             self.tell_ended(code, text, "removed")
-            for name in volumes:
+            for name in text_of.split():
                 self.notes.volume_event("destroy", name)
-            if result == 0:
+            if text_of:  # else it failed
                 self.notes.event("destroy")
             self.close_all()
 
-        self.loop.when_ended(pid, removed)
+        self.loop.watch(told, READABLE, removed)
+        self.loop.when_ended(pid, lambda _: None)
 
     def stop_waiting(self) -> None:
         """The container was removed before it was started."""

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from firkin.sandbox.init.kernel import libc
 
 NEWNS = 0x00020000
+MOST_DESCRIPTORS = 1 << 20
 
 
-def remove_container(document: dict[str, Any]) -> list[str]:
-    """Remove a container and return the names of the volumes that went as well; in a fork, as it waits for locks.
+def remove_container(document: dict[str, Any], told: int) -> None:
+    """Remove a container; in a fork, as it waits for locks and deletes files.
 
-    `auto_remove` of the launch document has the paths.
+    When nobody can find the container any more, the names of the volumes that went as well are written to `told`, each
+    with a newline before it, and one newline for none; its files go afterwards. `auto_remove` of the launch document
+    has the paths.
     """
     paths = document["auto_remove"]
     home = document["home"]
@@ -39,10 +42,12 @@ def remove_container(document: dict[str, Any]) -> list[str]:
     lock = wait_for_lock(paths["references_lock"])
     unlink_if_there(paths["reference"])
     os.close(lock)
+    os.write(told, ("\n" + "\n".join(volumes)).encode())
+    os.closerange(3, held)  # also connections: who waits for their end does not wait for this process
+    os.closerange(held + 1, MOST_DESCRIPTORS)
     remove_tree(os.path.dirname(document["socket"]))
     remove_all(paths["gone"], document["maps"])
     os.close(held)
-    return volumes
 
 
 def release_volume(document: dict[str, Any], shelf: str, name: str) -> bool:
