@@ -47,6 +47,7 @@ Kind = Literal[
     "copy-gzip",
     "copy-platform",
     "images",
+    "objects",
     "no-cache",
     "no-cache-or-pull",
     "no-cache-or-remove",

@@ -373,3 +373,17 @@ def test_images_are_pulled(shared_box: Firkin, registry: Registry) -> None:
     assert "Image is up to date" in shared_box.run(*RUN, "--pull", "always", name).stderr
     shared_box.run("rmi", name)
     assert shared_box.run(*RUN, "--pull", "missing", "-q", name).stderr == ""
+
+
+def test_an_init_has_dockers_name_and_tells_nothing_of_this_machine(shared_box: Firkin) -> None:
+    looks = "tr '\\0' ' ' < /proc/1/cmdline; cat /proc/1/comm"
+    shown = shared_box.run(*RUN, "--init", "box:1", "sh", "-c", looks).stdout
+    assert shown.rstrip().endswith("docker-init") and shown.startswith("/sbin/docker-init -- sh -c tr ")
+    assert not {"python", "marshal", "import"} & set(shown.replace("/", " ").split())
+
+
+def test_file_systems_have_their_type_for_a_device(shared_box: Firkin) -> None:
+    """Scripts look for `tmpfs` or `proc` in the first column of mount and df."""
+    mounts = shared_box.run(*RUN, "--tmpfs", "/run", "box:1", "cat", "/proc/mounts").stdout.splitlines()
+    devices = {line.split()[1]: line.split()[0] for line in mounts}
+    assert (devices["/run"], devices["/proc"], devices["/dev"]) == ("tmpfs", "proc", "tmpfs")

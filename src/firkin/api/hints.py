@@ -49,6 +49,7 @@ API: Texts = {
     "copy-gzip": "write it in the OCI format, or compress it again with gzip",
     "copy-platform": "choose one platform",
     "images": "`firkin.list_images()` returns what is in the store",
+    "objects": "the containers, images and volumes of `firkin.connect()` have methods `list`",
     "no-cache": "build again with `no_cache=True`",
     "no-cache-or-pull": "build again with `no_cache=True`, or remove the image and pull it again",
     "no-cache-or-remove": "remove the image and build again with `no_cache=True`",
@@ -93,6 +94,9 @@ API: Texts = {
     "isolation-for-credentials": '`isolation="chroot"`, or in Kubernetes `automountServiceAccountToken: false`, keeps '
     "it from them",
     "limits-warn": '`limits="warn"` goes on without it',
+    "service-by-hand": "have whatever starts this machine's services start these containers",
+    "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
+    "`loginctl enable-linger USER`, as root",
     "container-network": 'choose `network_mode="host"`, `"none"` or `"container:ID"`',
     "bug": "this is a fault of firkin; please report it, with the `traceback` of this error",
     "option-build-context": '`build_contexts["{name}"]`',

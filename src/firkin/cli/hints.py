@@ -38,6 +38,7 @@ COMMAND_LINE: Texts = {
     "copy-gzip": "`--dest-compress-format gzip` compresses it again",
     "copy-platform": "choose one with `--platform`",
     "images": "`firkin images` lists what is in the store",
+    "objects": "`firkin ps -a`, `firkin images` and `firkin volume ls` list what there is",
     "no-cache": "build again with `--no-cache`",
     "no-cache-or-pull": "build again with `--no-cache`, or remove the image and pull it again",
     "no-cache-or-remove": "remove the image and build again with `--no-cache`",
@@ -80,7 +81,8 @@ COMMAND_LINE: Texts = {
     "service-by-hand": "have whatever starts this machine's services run `firkin start --restored`",
     "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
     "`loginctl enable-linger USER`, as root",
-    "container-network": "choose `--network host`, `--network none` or `--network container:ID`",
+    "container-network": "choose `--network host`, where a container is reached at the ports that it listens on, "
+    "`--network none` or `--network container:ID`",
     "bug": "this is a fault of firkin; please report it, with what `--debug` shows",
     "option-build-context": "--build-context {name}",
     "option-platform": "invalid --platform",

@@ -92,7 +92,7 @@ class Objects:
         from firkin.images.find import nearest_name
 
         meant = nearest_name(self.store, text)
-        return (f"did you mean `{meant}`?",) if meant else (Hint.of("images"),)
+        return (f"did you mean `{meant}`?",) if meant else (Hint.of("objects"),)
 
 
 _SHAPES: Mapping[str, Mapping[str, Any]] = {"container": CONTAINER, "image": IMAGE}

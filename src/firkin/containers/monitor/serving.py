@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.requests import PROTOCOL, receive
     from firkin.containers.monitor.wire import LAUNCH, Frames
-    from firkin.sandbox.init.kernel import prctl
+    from firkin.sandbox.init.kernel import find_arguments, prctl, show_as
 else:
     import _signal as signal
     import _socket
@@ -42,6 +42,7 @@ def serve(fd: int) -> None:
     os.set_inheritable(fd, False)
     document, rest = take_document(socket)
     if document is not None:
+        show_as(find_arguments(), "firkin-monitor", str(document["id"])[:12])
         Server(document, socket).run(rest)
 
 

@@ -56,9 +56,11 @@ if TYPE_CHECKING:
         Status,
         check,
         close_all_but,
+        find_arguments,
         install_filter,
         libc,
         prctl,
+        show_as,
     )
     from firkin.sandbox.init.mount_calls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, attach_at, clone_tree_fd
     from firkin.sandbox.init.reaper import block_signals, reap_for
@@ -107,10 +109,11 @@ def contain(
         status = Status(status_fd)
         mounts = ContainerMounts()
         begin_containing(plan, parent, channel_fd, joined, mounts)
+        arguments = find_arguments() if plan.reaper else (0, 0)
         mounts.perform(plan.setup)
         child = clone_sibling()
         if child == 0:
-            become_contained(plan, mounts, status, channel_fd)
+            become_contained(plan, mounts, status, channel_fd, arguments)
         status.tell("pid", child)
         os._exit(0)
     except BaseException as error:  # noqa: BLE001  nothing may reach the frames of the monitor
@@ -245,8 +248,10 @@ def clone_sibling() -> int:
     return check("clone", "process", library.syscall(*args))
 
 
-def become_contained(plan: Contained, mounts: ContainerMounts, status: Status, channel: int) -> NoReturn:
-    """Do the rest within the namespaces, and become the command or its reaper."""
+def become_contained(
+    plan: Contained, mounts: ContainerMounts, status: Status, channel: int, arguments: tuple[int, int]
+) -> NoReturn:
+    """Do the rest within the namespaces, and become the command or its reaper, which is shown by docker's name."""
     try:
         die_with_monitor(channel)
         mounts.perform(plan.inside)
@@ -257,6 +262,7 @@ def become_contained(plan: Contained, mounts: ContainerMounts, status: Status, c
             block_signals()
             child = os.fork()
             if child:
+                show_as(arguments, "/sbin/docker-init", "--", *plan.process.argv)
                 reap_for(child)
         run_process(plan.process, channel)
     except BaseException as error:  # noqa: BLE001  nothing may reach the frames of the monitor
