@@ -84,7 +84,7 @@ def prctl(op: str, option: int, value: int, third: int = 0) -> int:
 
 
 def find_arguments() -> tuple[int, int]:
-    """Return where the kernel has this process's arguments: the first byte, and the one after the last; 0 if unknown."""
+    """Return where the kernel has this process's arguments: the first byte, the one after the last; or zeros."""
     try:
         stat = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
