@@ -1,7 +1,5 @@
 """`python -m firkin`: the same as the `firkin` command. Does I/O. Nobody imports it."""
 
-import sys
+from firkin.cli.main import program
 
-from firkin.cli.main import main
-
-sys.exit(main())
+program()

@@ -12,6 +12,10 @@ import sys
 
 from firkin.cli.commands import COMMANDS, find_command, group_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _VERSION = ("-v", "-V", "--version")
 _HELP = ("-h", "--help")
 # New objects between two searches for garbage: loading modules makes fewer. Python's 700 cost a tenth of a command.
@@ -25,6 +29,27 @@ def main() -> int:
         return _main()
     finally:
         gc.freeze()  # or the interpreter would search through everything once more when it ends
+
+
+def program() -> "NoReturn":
+    """Be the console script: run the command and end.
+
+    The interpreter would take everything apart at its end, which takes as long as a tenth of a short command. So what
+    has to happen then is done here: threads are waited for, exit functions called, what was written is flushed.
+    """
+    import atexit
+
+    code = main()
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        sys.exit(code)  # which knows how to complain
+    os._exit(code)
 
 
 def _main() -> int:

@@ -178,3 +178,24 @@ def test_installed_programs_have_names_of_their_own():
     for place in scripts.values():
         module, _, name = place.partition(":")
         assert callable(getattr(import_module(module), name))
+
+
+def test_the_console_script_ends_as_the_interpreter_would() -> None:
+    script = (
+        "import atexit, sys, threading, time\n"
+        "from firkin.cli.main import program\n"
+        "def late():\n"
+        "    time.sleep(0.2)\n"
+        "    print('thread')\n"
+        "atexit.register(print, 'exit function')\n"
+        "threading.Thread(target=late).start()\n"
+        "sys.argv = ['firkin', '--version']\n"
+        "program()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["thread", "exit function"]
+
+
+def test_the_console_script_has_the_exit_code_of_its_command() -> None:
+    script = "import sys\nfrom firkin.cli.main import program\nsys.argv = ['firkin', 'nonsense']\nprogram()\n"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True).returncode == 1
