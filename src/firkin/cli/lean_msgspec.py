@@ -7,8 +7,8 @@ short command takes. While it is loaded, empty modules stand in for them; afterw
 
 from __future__ import annotations
 
-import _datetime
 import sys
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,7 @@ class _Nothing:
 _STANDING_IN: dict[str, Any] = {
     "typing_extensions": None,
     "uuid": SimpleNamespace(UUID=_Nothing, SafeUUID=SimpleNamespace(unknown=None)),
-    "datetime": _datetime,  # what the module of this name has in the end
+    "datetime": import_module("_datetime"),  # what the module of this name has in the end
     "decimal": SimpleNamespace(Decimal=_Nothing),
     "msgspec.inspect": SimpleNamespace(),
     "msgspec._json_schema": SimpleNamespace(schema=None, schema_components=None),
