@@ -584,3 +584,87 @@ def test_update_contradictions_and_unknown_filters(script: Callable[[str], str])
         assert refusal(make, "true", host=host).kind == "invalid"
         assert refusal(image_for, engine, "absent:1").kind == "missing"
     """)
+
+
+def test_only_a_missing_image_is_missing_at_create_trap_52(script: Callable[[str], str]) -> None:
+    """Clients pull the image and try again when create says that something is missing."""
+    script("""
+        for fields in (
+            {"network_mode": "container:nothing"}, {"pid_mode": "container:nothing"}, {"ipc_mode": "container:nothing"},
+            {"volumes_from": ("nothing",)}, {"mounts": (Mount("image", "absent:1", "/in"),)},
+            {"binds": ("/nothing/here:/in:bogus",)}, {"mounts": (Mount("bind", "/nothing/here", "/in"),)},
+            {"devices": (Device("/dev/nothing", "/dev/nothing"),)}, {"network_mode": "nowhere"},
+        ):
+            try:
+                id = make("true", host=hosted(**fields))
+            except ContainerError as error:
+                assert error.kind != "missing", (fields, error)
+            else:
+                error = refusal(start, engine, id)
+                assert error.message, fields
+    """)
+
+
+def test_sizes_wait_for_nobody_trap_49(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("true")
+        with ThreadPoolExecutor(1) as pool, home.locked(id):
+            found = pool.submit(inspect_container, engine, home.record(id), size=True).result(10)
+            assert found["SizeRootFs"] > 0 and found["SizeRw"] >= 0
+            assert pool.submit(list_containers, engine, Wanted(every=True)).result(10)
+    """)
+
+
+def test_the_end_of_a_clients_input_is_not_that_of_a_terminal_trap_57(script: Callable[[str], str]) -> None:
+    script("""
+        words = "read -r a; echo got $a; read -r b; echo got $b"
+        id = make("sh", "-c", words, tty=True, open_stdin=True, stdin_once=True)
+        first = start(engine, id, attach=AttachTo(stdin=True)).attached
+        first.write_stdin(b"one\\n")
+        first.close_stdin()
+        until(lambda: "got one" in said(id))
+        time.sleep(0.3)
+        assert home.state(id).running
+        second = attach(engine, id, AttachTo(stdin=True))
+        second.write_stdin(b"two\\n")
+        text, end = output(second)
+        assert "got two\\r\\n" in text and end.status == 0, text
+    """)
+
+
+def test_input_stays_open_for_the_next_client_unless_it_is_taken_once(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sh", "-c", "read -r a; read -r b; echo $a$b; exec sleep 0.1", open_stdin=True)
+        first = start(engine, id, attach=AttachTo(stdin=True)).attached
+        first.write_stdin(b"one\\n")
+        first.close_stdin()
+        first.close()
+        second = attach(engine, id, AttachTo(stdin=True))
+        second.write_stdin(b"two\\n")
+        assert output(second)[0] == "onetwo\\n"
+    """)
+
+
+def test_a_policy_gives_up_and_a_start_counts_anew(script: Callable[[str], str]) -> None:
+    script("""
+        id = make("sh", "-c", "exit 1", host=hosted(restart_policy=RestartPolicy("on-failure", 2)))
+        for _ in range(2):
+            start(engine, id)
+            until(lambda: not home.state(id).running)
+            assert (seen(id)["RestartCount"], seen(id)["State"]["ExitCode"]) == (2, 1)
+        until(lambda: events(id).count("die") == events(id).count("start") == 6)
+    """)
+
+
+def test_volumes_of_another_container_and_what_a_removal_takes(script: Callable[[str], str]) -> None:
+    script("""
+        first = make("sh", "-c", "echo here > /data/f", volumes={"/data": {}})
+        start(engine, first); wait(engine, first)
+        nameless = seen(first)["Mounts"][0]["Name"]
+        second = make("cat", "/data/f", host=hosted(volumes_from=(f"{first[:12]}:ro",)))
+        assert (seen(second)["Mounts"][0]["Name"], seen(second)["Mounts"][0]["RW"]) == (nameless, False)
+        remove(engine, first, volumes=True)
+        assert output(start(engine, second, attach=AttachTo()).attached)[0] == "here\\n"
+        remove(engine, second, volumes=True)
+        assert os.path.isdir(f"{engine.root}/volumes/{nameless}")  # it was not second's own
+    """)
