@@ -14,8 +14,8 @@ import msgspec
 
 from firkin.containers.config import HostConfig, ThrottleDevice
 from firkin.containers.limits.plan import group_path
-from firkin.containers.plan import MASKED_PATHS, READONLY_PATHS, environment
-from firkin.containers.profile import capability_names, parse_security
+from firkin.containers.plan import environment
+from firkin.containers.profile import MASKED_PATHS, READONLY_PATHS, capability_names, parse_security
 from firkin.containers.record import MountPoint, Record
 from firkin.containers.surroundings import (
     NEWCGROUP,

@@ -29,11 +29,6 @@ _NO_FILE = 2  # ENOENT
 _MOST_BYTES = 16 << 20  # of a passwd or group file
 
 
-def needs_foreground(engine: Engine) -> bool:
-    """Say whether containers of this machine run that way. Raises HostError when they run in no way."""
-    return engine.backend().sandbox != "namespaces"
-
-
 def check_foreground(config: Config, host: HostConfig, *, detached: bool = False) -> None:
     """Raise ContainerError (`unsupported`) for the first thing that such a container cannot have."""
     for what, asked in (("a container in the background", detached), *_absent(config, host)):

@@ -6,7 +6,7 @@
                       paused                                        └─ stop, kill ─▶ exited
 
 A state is kept as flags, from which the status follows (`status_of`): paused and restarting containers are running too.
-Mirrors: moby daemon/container State.StateString; the table is docs/dev/container-state.md, "What a call does".
+docs/dev/container-state.md says how an arrow is taken. Mirrors: moby daemon/container State.StateString.
 """
 
 from __future__ import annotations

@@ -17,15 +17,9 @@ from firkin.containers.config import (
     LogConfig,
     RestartPolicy,
 )
+from firkin.containers.profile import MASKED_PATHS, READONLY_PATHS
 from firkin.errors import ContainerError
 from firkin.oci.config import Healthcheck, RuntimeConfig
-
-MASKED_PATHS = (
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)  # fmt: skip
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 class Defaults(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """Reads what requests say of mounts, without a look at the machine. Pure.
 
-Spec: docs/dev/container-state.md, "Mounts". Mirrors: moby volume/mounts (linuxParser), with its words.
+Mirrors: moby volume/mounts (linuxParser), with its words.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from firkin.containers.profile import capability_mask, capability_names, parse_security
+from firkin.containers.profile import MASKED_PATHS, READONLY_PATHS, capability_mask, capability_names, parse_security
 from firkin.containers.surroundings import Modes, modes_of, mount_operations, mounts_in_proc
 from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, DEVICE_LINKS, ULIMITS
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 _NOSUID, _NODEV, _NOEXEC = 0x2, 0x4, 0x8
 _DATA_ONLY = _NOSUID | _NODEV | _NOEXEC
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-# Docker's lists (moby oci/defaults.go).
-MASKED_PATHS = (
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)  # fmt: skip
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 # What dockerd has its runtime make in every root.
 _STUB_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", ".dockerenv")
 _STUB_FOLDERS = ("dev", "proc", "sys")
@@ -63,14 +56,13 @@ class ContainerPlan(NamedTuple):
     """`plan` and `exec` are packed (`sandbox.operations.pack_contained`).
 
     `maps` is the value of the launch document. `targets` are the containers whose namespaces are joined, with the
-    flags: each needs a descriptor of its first process at every start. `warnings` are for `create`.
+    flags: each needs a descriptor of its first process at every start.
     """
 
     plan: Any
     exec: Any
     maps: dict[str, Any] | None
     targets: tuple[Target, ...]
-    warnings: tuple[str, ...]
 
 
 def plan_container(record: Record, place: Place) -> ContainerPlan:
@@ -89,7 +81,7 @@ def plan_container(record: Record, place: Place) -> ContainerPlan:
     )
     second = op.Contained(0, (modes.all_own,), (), (), plan_process(record, place, first=False), False)
     maps = None if place.maps is None else launch_maps(place.maps)
-    return ContainerPlan(op.pack_contained(plan), op.pack_contained(second), maps, modes.targets, modes.warnings)
+    return ContainerPlan(op.pack_contained(plan), op.pack_contained(second), maps, modes.targets)
 
 
 def launch_maps(maps: IdMaps) -> dict[str, Any]:

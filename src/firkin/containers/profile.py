@@ -1,4 +1,4 @@
-"""What a container's processes may do: capabilities, and the options of `security_opt`. Pure.
+"""What a container's processes may do: capabilities, what is hidden from them, and the options of `security_opt`. Pure.
 
 Mirrors: moby oci/caps.TweakCapabilities, daemon parseSecurityOpt.
 """
@@ -22,6 +22,13 @@ DEFAULT_CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP",
     "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE",
 )  # fmt: skip
+MASKED_PATHS = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)  # fmt: skip
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+"""Docker's lists of what is covered in /proc and /sys, and what cannot be written there (moby oci/defaults.go)."""
 _TRUE = ("true", "1", "t")
 
 

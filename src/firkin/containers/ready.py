@@ -84,12 +84,6 @@ def known_backend(home: Home) -> Backend:
     return backend
 
 
-def forget_backend(home: Home) -> None:
-    """Have the next command try the machine again: what worked before did not."""
-    with suppress(OSError):
-        os.unlink(f"{home.runtime_base}/backend.json")
-
-
 def _choose(root: str) -> Backend:
     from firkin.linux.probe import probe_host, user_name
 

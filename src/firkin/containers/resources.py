@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from firkin.containers.limits.facts import own_groups, read_hierarchies
+from firkin.containers.limits.facts import own_groups, read_hierarchies, read_text
 from firkin.containers.record import ZERO_TIME, Record, State
 
 _SECOND_NS = 1_000_000_000
@@ -87,7 +87,7 @@ def _of_groups(groups: Mapping[str, str]) -> dict[str, Any]:
 def _cpu_1(usage: str, cpu: str) -> dict[str, Any]:
     ticks = os.sysconf("SC_CLK_TCK")
     modes, throttling = _pairs(f"{usage}/cpuacct.stat"), _pairs(f"{cpu}/cpu.stat")
-    each = [int(word) for word in _text(f"{usage}/cpuacct.usage_percpu").split()]
+    each = [int(word) for word in read_text(f"{usage}/cpuacct.usage_percpu").split()]
     return {
         "cpu_usage": {
             "total_usage": _number(f"{usage}/cpuacct.usage"),
@@ -118,7 +118,7 @@ def _memory_1(group: str) -> dict[str, Any]:
 
 
 def _pids(group: str, unlimited: int) -> dict[str, int]:
-    limit = _text(f"{group}/pids.max").strip()
+    limit = read_text(f"{group}/pids.max").strip()
     found = {"current": _number(f"{group}/pids.current")}
     number = int(limit) if limit.isdigit() else unlimited
     return found | {"limit": number} if number else found
@@ -127,7 +127,7 @@ def _pids(group: str, unlimited: int) -> dict[str, int]:
 def _blkio_1(group: str) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(_BLKIO)
     for file in _BLKIO[:2]:
-        lines = _text(f"{group}/blkio.bfq.{file}") + _text(f"{group}/blkio.throttle.{file}")
+        lines = read_text(f"{group}/blkio.bfq.{file}") + read_text(f"{group}/blkio.throttle.{file}")
         found[file] = list(_blkio_entries(lines.splitlines()))
     return found
 
@@ -150,7 +150,7 @@ def _entry(device: str, op: str, value: int) -> dict[str, Any]:
 def _of_version_2(group: str) -> dict[str, Any]:
     cpu = _pairs(f"{group}/cpu.stat")
     ns = {name: value * _MICROSECOND_NS for name, value in cpu.items()}
-    limit = _text(f"{group}/memory.max").strip()
+    limit = read_text(f"{group}/memory.max").strip()
     memory: dict[str, Any] = {}
     if os.path.exists(f"{group}/memory.current"):
         memory = {
@@ -169,7 +169,7 @@ def _of_version_2(group: str) -> dict[str, Any]:
         },
         "memory_stats": memory,
         "pids_stats": _pids(group, _UNLIMITED) if os.path.exists(f"{group}/pids.current") else {},
-        "blkio_stats": _blkio_2(_text(f"{group}/io.stat").splitlines()),
+        "blkio_stats": _blkio_2(read_text(f"{group}/io.stat").splitlines()),
     }
 
 
@@ -191,7 +191,7 @@ def _of_processes(pid: int) -> dict[str, Any]:
     ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     user = system = resident = count = 0
     for other in processes_beside(pid):
-        fields = _text(f"/proc/{other}/stat").rpartition(")")[2].split()
+        fields = read_text(f"/proc/{other}/stat").rpartition(")")[2].split()
         if len(fields) < 22:
             continue  # it has ended
         count += 1
@@ -235,7 +235,7 @@ def _networks(pid: int) -> dict[str, dict[str, int]]:
     except OSError:
         return {}
     found = {}
-    for line in _text(f"/proc/{pid}/net/dev").splitlines()[2:]:
+    for line in read_text(f"/proc/{pid}/net/dev").splitlines()[2:]:
         name, _, rest = line.partition(":")
         numbers = [int(word) for word in rest.split()]
         if name.strip() != "lo" and len(numbers) >= 12:
@@ -250,7 +250,7 @@ def _networks(pid: int) -> dict[str, dict[str, int]]:
 
 def system_cpu_ns() -> int:
     """Return the time of all processors together since boot, idle time too, in nanoseconds. Spec: proc(5), stat."""
-    words = _text("/proc/stat").partition("\n")[0].split()
+    words = read_text("/proc/stat").partition("\n")[0].split()
     return sum(int(word) for word in words[1:8]) * _SECOND_NS // os.sysconf("SC_CLK_TCK")
 
 
@@ -263,21 +263,12 @@ def _online_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def _text(path: str) -> str:
-    """Return what a small file says, "" if it is not there."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 def _number(path: str) -> int:
-    text = _text(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdigit() else 0
 
 
 def _pairs(path: str) -> dict[str, int]:
     """Return lines such as `nr_periods 3`."""
-    words = (line.split() for line in _text(path).splitlines())
+    words = (line.split() for line in read_text(path).splitlines())
     return {pair[0]: int(pair[1]) for pair in words if len(pair) == 2 and pair[1].isdigit()}

@@ -20,7 +20,6 @@ NUMBERS = {
     "RTMIN": _RTMIN, **{f"RTMIN+{step}": _RTMIN + step for step in range(1, 16)},
     "RTMAX": _RTMAX, **{f"RTMAX-{step}": _RTMAX - step for step in range(1, 15)},
 }  # fmt: skip
-LARGEST = _RTMAX
 
 
 def parse_signal(text: str) -> int:
@@ -31,8 +30,3 @@ def parse_signal(text: str) -> int:
     if number == 0:
         raise ContainerError(f"invalid signal: {text}", kind="invalid", code="signal")
     return number
-
-
-def signal_name(number: int) -> str:
-    """Return the name without SIG, the number itself for one that has no name."""
-    return next((name for name, known in NUMBERS.items() if known == number), str(number))

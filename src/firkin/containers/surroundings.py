@@ -47,7 +47,6 @@ class Modes(NamedTuple):
     own_pids: bool  # its own, or another container's
     shm: str  # "own", "host", "joined", or "" for none
     files_of: str  # the container whose hosts, hostname and resolv.conf are shown, "" for its own
-    warnings: tuple[str, ...]
 
 
 class Mounts(NamedTuple):
@@ -83,7 +82,6 @@ def modes_of(record: Record, *, user: bool, cgroups: int) -> Modes:
         own_pids=host.pid_mode != "host",
         shm="joined" if _other(host.ipc_mode) else {"host": "host", "none": ""}.get(host.ipc_mode, "own"),
         files_of=_other(host.network_mode),
-        warnings=(),
     )
 
 

@@ -12,7 +12,7 @@ from firkin.containers.config import (
     RestartPolicy,
     Ulimit,
 )
-from firkin.containers.signals import parse_signal, signal_name
+from firkin.containers.signals import parse_signal
 from firkin.errors import ContainerError
 
 MEBIBYTE = 1 << 20
@@ -152,7 +152,3 @@ def test_names_of_signals(text, number):
 def test_what_is_no_signal(text):
     with pytest.raises(ContainerError, match="invalid signal"):
         parse_signal(text)
-
-
-def test_numbers_have_names():
-    assert (signal_name(9), signal_name(15), signal_name(37), signal_name(33)) == ("KILL", "TERM", "RTMIN+3", "33")

@@ -14,7 +14,6 @@ from firkin.errors import UsageError
 from firkin.text import whole_number
 
 _LARGEST_PORT = 65535
-_MOST_PORTS = 65536
 _PREDEFINED = ("", "default", "bridge", "host", "none")
 
 

@@ -118,7 +118,7 @@ def read_hierarchies(root: str = "") -> list[Hierarchy]:
     """Return the mounted hierarchies, each once."""
     own = dict(own_groups(f"{root}/proc/self/cgroup"))
     found: dict[tuple[str, ...], Hierarchy] = {}
-    for line in _text(f"{root}/proc/self/mountinfo").splitlines():
+    for line in read_text(f"{root}/proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) < 5 or len(kind) < 3 or kind[0] not in _KINDS:
@@ -147,7 +147,7 @@ def _beneath(group: str, top: str) -> str:
 def own_groups(path: str) -> list[tuple[str, str]]:
     """Return controller, or "" for version 2, and group."""
     groups = []
-    for line in _text(path).splitlines():
+    for line in read_text(path).splitlines():
         _, _, rest = line.partition(":")
         names, _, group = rest.partition(":")
         groups += [(name, group) for name in names.split(",")]
@@ -167,7 +167,7 @@ def _version_1(uid: int, first: list[Hierarchy], every: list[Hierarchy], *, hybr
         uid, 1, layout, "cgroupfs", bases, named=tuple(one.mount for one in beside),
         in_service=any(one.own != "/" for one in beside), controllers=tuple(bases),
         features=frozenset(files), files={str(feature): file for feature, file in files.items()},
-        cpus=_text(f"{cpuset}/cpuset.cpus").strip(), mems=_text(f"{cpuset}/cpuset.mems").strip(),
+        cpus=read_text(f"{cpuset}/cpuset.cpus").strip(), mems=read_text(f"{cpuset}/cpuset.mems").strip(),
     )  # fmt: skip
 
 
@@ -198,7 +198,8 @@ def _version_2(uid: int, one: Hierarchy, user: str, runtime_dir: str, root: str)
     return CgroupFacts(
         uid, 2, "v2", "systemd" if scope else "cgroupfs", {"": base}, in_service=one.own != "/" and uid == 0,
         controllers=usable, withheld=withheld, features=frozenset(features), files=files, scope=scope,
-        cpus=_text(f"{cpuset}/cpuset.cpus.effective").strip(), mems=_text(f"{cpuset}/cpuset.mems.effective").strip(),
+        cpus=read_text(f"{cpuset}/cpuset.cpus.effective").strip(),
+        mems=read_text(f"{cpuset}/cpuset.mems.effective").strip(),
     )  # fmt: skip
 
 
@@ -252,13 +253,13 @@ def _usable(base: str) -> tuple[str, ...]:
 
     A group with processes hands down no more than it does already; the root is an exception (it has no `cgroup.type`).
     """
-    if os.path.exists(f"{base}/cgroup.type") and _text(f"{base}/cgroup.procs").strip():
+    if os.path.exists(f"{base}/cgroup.type") and read_text(f"{base}/cgroup.procs").strip():
         return _controllers(f"{base}/cgroup.subtree_control")
     return _controllers(f"{base}/cgroup.controllers")
 
 
 def _controllers(path: str) -> tuple[str, ...]:
-    return tuple(name for name in _text(path).split() if name in V2_CONTROLLERS)
+    return tuple(name for name in read_text(path).split() if name in V2_CONTROLLERS)
 
 
 def _file_there(base: str, names: list[str], *, sure: str = "") -> str:
@@ -280,7 +281,7 @@ def _file_there(base: str, names: list[str], *, sure: str = "") -> str:
     return "" if known else names[0]
 
 
-def _text(path: str) -> str:
+def read_text(path: str) -> str:
     """Return what a small file says, "" if it is not there."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:

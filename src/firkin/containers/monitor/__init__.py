@@ -1,7 +1,7 @@
 """The stand-alone program beside each running container. Does I/O. Nothing imports it, nor does it import firkin.
 
-Its parts share their global names with each other and with those of `sandbox/init` (`containers/launch.py` lists them
-in order). docs/dev/monitor.md is its contract.
+Its parts share their global names with each other and with those of `sandbox/init` (`containers/program.py` lists
+them in order). docs/dev/monitor.md is its contract.
 
     wire        frames and JSON                     spawning    forks that become commands
     clock       texts of times, back-off            streams     output to log and clients, input from clients
