@@ -15,7 +15,7 @@ import msgspec
 from firkin.containers.config import HostConfig, ThrottleDevice
 from firkin.containers.limits.plan import group_path
 from firkin.containers.plan import environment
-from firkin.containers.profile import MASKED_PATHS, READONLY_PATHS, capability_names, parse_security
+from firkin.containers.profile import capability_names, hidden_paths, parse_security
 from firkin.containers.record import MountPoint, Record
 from firkin.containers.surroundings import (
     NEWCGROUP,
@@ -190,6 +190,7 @@ def _mount(point: MountPoint) -> dict[str, Any]:
 def _linux(record: Record, modes: Modes, known: Known) -> dict[str, Any]:
     host = record.host_config
     unshared = modes.unshared | (NEWUSER if known.maps is not None else 0)
+    masked, readonly = hidden_paths(host)
     found: dict[str, Any] = {
         "namespaces": [{"type": name} for flag, name in _NAMESPACES if unshared & flag],
         "resources": _resources(host, known),
@@ -197,8 +198,8 @@ def _linux(record: Record, modes: Modes, known: Known) -> dict[str, Any]:
             {"path": path, "type": kind, "major": major, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0}
             for path, kind, major, minor in known.devices
         ],
-        "maskedPaths": list(_hidden(host, host.masked_paths, MASKED_PATHS)),
-        "readonlyPaths": list(_hidden(host, host.readonly_paths, READONLY_PATHS)),
+        "maskedPaths": list(masked),
+        "readonlyPaths": list(readonly),
         "sysctl": _sysctls(host, modes, known),
     }
     if known.maps is None:
@@ -208,12 +209,6 @@ def _linux(record: Record, modes: Modes, known: Known) -> dict[str, Any]:
     if known.seccomp is not None:
         found["seccomp"] = known.seccomp
     return found
-
-
-def _hidden(host: HostConfig, asked: tuple[str, ...] | None, usual: tuple[str, ...]) -> tuple[str, ...]:
-    if host.privileged:
-        return ()
-    return usual if asked is None else asked
 
 
 def _maps(rows: tuple[IdRange, ...]) -> list[dict[str, int]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from firkin.containers.profile import MASKED_PATHS, READONLY_PATHS, capability_mask, capability_names, parse_security
+from firkin.containers.profile import capability_mask, capability_names, hidden_paths, parse_security
 from firkin.containers.surroundings import Modes, modes_of, mount_operations, mounts_in_proc
 from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, DEVICE_LINKS, ULIMITS
@@ -195,7 +195,7 @@ def _setup(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
     lowers = (*(f"{place.trees}/{name}/fs" for name in record.trees), stubs)
     files = (*mounts.points, *(op.Stub(f"{stubs}/{name}", False, "", 0o755) for name in _STUB_FILES))
     folders = (op.Stub(f"{stubs}/{name}", True, "", 0o755) for name in _STUB_FOLDERS)
-    masked = () if _bare(host) else _or(host.masked_paths, MASKED_PATHS)
+    masked, _ = hidden_paths(host)
     return (
         *mounts.takes,
         *proc,
@@ -274,8 +274,7 @@ def _strict(record: Record, place: Place) -> bool:
 
 def _inside(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
     host = record.host_config
-    masked = () if _bare(host) else _or(host.masked_paths, MASKED_PATHS)
-    readonly = () if _bare(host) else _or(host.readonly_paths, READONLY_PATHS)
+    masked, readonly = hidden_paths(host)
     found: list[Operation] = []
     if modes.own_names:
         found.append(op.Hostname(record.config.hostname or record.id[:12]))
@@ -292,12 +291,3 @@ def _inside(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]
         found.append(op.Sysctls(asked, False))
     found += [op.Cover(masked), op.Fix(readonly)]
     return tuple(found)
-
-
-def _bare(host: HostConfig) -> bool:
-    """Say whether a container sees all of /proc and /sys."""
-    return host.privileged or parse_security(host.security_opt or ()).systempaths == "unconfined"
-
-
-def _or(paths: tuple[str, ...] | None, otherwise: tuple[str, ...]) -> tuple[str, ...]:
-    return otherwise if paths is None else paths

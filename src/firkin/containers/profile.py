@@ -5,9 +5,14 @@ Mirrors: moby oci/caps.TweakCapabilities, daemon parseSecurityOpt.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from firkin.errors import ContainerError
+
+if TYPE_CHECKING:
+    from firkin.containers.config import HostConfig
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",
@@ -69,6 +74,16 @@ def _known(names: tuple[str, ...]) -> set[str]:
             raise ContainerError(f"invalid capability: `{text}`", kind="invalid", code="container-capability")
         found.add(name)
     return found
+
+
+def hidden_paths(host: HostConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what a container sees nothing of, and what it cannot write, in /proc and /sys. Raises ContainerError."""
+    if host.privileged or parse_security(host.security_opt or ()).systempaths == "unconfined":
+        return (), ()
+    return (
+        MASKED_PATHS if host.masked_paths is None else host.masked_paths,
+        READONLY_PATHS if host.readonly_paths is None else host.readonly_paths,
+    )
 
 
 def parse_security(options: tuple[str, ...]) -> Security:
