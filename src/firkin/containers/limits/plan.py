@@ -190,6 +190,13 @@ def _possible(host: HostConfig, facts: CgroupFacts, policy: str) -> tuple[HostCo
 
 def _check_cpus(host: HostConfig, facts: CgroupFacts) -> None:
     """Raise ContainerError for processors or memory nodes that this machine does not have."""
+    count = len(number_set(facts.cpus)) if facts.cpus else 0
+    if count and host.nano_cpus > count * 1_000_000_000:
+        raise ContainerError(
+            f"range of CPUs is from 0.01 to {count:.2f}, as there are only {count} CPUs available",
+            kind="invalid",
+            code="cpus",
+        )
     for what, asked, there in (("CPUs", host.cpuset_cpus, facts.cpus), ("memory nodes", host.cpuset_mems, facts.mems)):
         if asked and there and not number_set(asked) <= number_set(there):
             raise ContainerError(

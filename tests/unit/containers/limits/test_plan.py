@@ -238,3 +238,9 @@ def test_an_update_never_has_memory_above_memory_with_swap(old: tuple[int, int],
         state[file.rpartition("/")[2]] = endless if text == "-1" else int(text)
         assert state["memory.limit_in_bytes"] <= state["memory.memsw.limit_in_bytes"], (file, text)
     assert state["memory.limit_in_bytes"] == (new[0] * MIB or endless)
+
+
+def test_no_more_processors_than_there_are() -> None:
+    plan(HostConfig(nano_cpus=4 * 10**9), V1)
+    with pytest.raises(ContainerError, match="as there are only 4 CPUs available"):
+        plan(HostConfig(nano_cpus=4 * 10**9 + 1), V1)
