@@ -5,8 +5,6 @@ clients compare what they asked for with what inspect shows. None is JSON's null
 says so (`entrypoint`, `pids_limit`, `init`, `masked_paths`).
 """
 
-from __future__ import annotations
-
 import msgspec
 
 MEBIBYTE = 1 << 20

@@ -1,9 +1,8 @@
 """What is kept of a container: the record that `create` writes, and the state that its monitor writes. Pure.
 
-docs/dev/container-state.md describes both files and their versions.
+docs/dev/container-state.md describes both files and their versions. Annotations are no texts here and in `config`, as
+msgspec would have to evaluate each in every command that reads a container.
 """
-
-from __future__ import annotations
 
 import msgspec
 

@@ -1,10 +1,9 @@
 """Image configurations. Pure.
 
 Spec: image-spec config.md; Docker's additions Healthcheck, OnBuild, Shell and ArgsEscaped
-(moby/docker-image-spec). Durations are nanoseconds.
+(moby/docker-image-spec). Durations are nanoseconds. Annotations are no texts here: msgspec would have to evaluate each,
+which took longer than all else that is read of an image when a container starts.
 """
-
-from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +31,7 @@ class Healthcheck(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     retries: Int64 = msgspec.field(default=0, name="Retries")
 
 
+_Check = Healthcheck  # a field has this name
 _NO_HEALTHCHECK = Healthcheck()
 
 
@@ -96,7 +96,7 @@ class _Runtime(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     Labels: dict[str, str | None] | None = None
     StopSignal: str | None = None
     ArgsEscaped: bool | None = None
-    Healthcheck: Healthcheck | None = None
+    Healthcheck: _Check | None = None
     OnBuild: list[str] | None = None
     Shell: list[str] | str | None = None
     # Docker wrote these before BuildKit. They are unused, but declared, so that such a configuration is read fast.
@@ -126,7 +126,7 @@ class _Config(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     docker_version: object = None
 
 
-def _shape() -> Shape:
+def _shape() -> "Shape":
     from firkin.oci.gojson import MAP, TEXT_MAP, TEXTS, Shape
 
     runtime = Shape(

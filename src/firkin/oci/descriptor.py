@@ -3,8 +3,6 @@
 Spec: image-spec descriptor.md.
 """
 
-from __future__ import annotations
-
 import msgspec
 
 from firkin.oci.digest import Digest

@@ -3,8 +3,6 @@
 Spec: image-spec manifest.md, image-index.md. A pulled document is never encoded anew.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -94,7 +92,7 @@ class _Document(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     artifactType: str | None = None
 
 
-def _shape() -> Shape:
+def _shape() -> "Shape":
     from firkin.oci.gojson import TEXT_MAP, TEXTS, Shape
 
     platform = Shape(_Platform, **{"os.features": TEXTS})
