@@ -45,6 +45,13 @@ def check_request(request: CreateRequest) -> None:
         _refuse(f"limits are refused or warned about: `{request.limits}` is neither")
 
 
+def check_merged(config: Config) -> None:
+    """Raise ContainerError (`invalid`) for what an image says that cannot be done, whatever was asked for."""
+    _check_words(config)
+    if config.healthcheck is not None:
+        check_healthcheck(config.healthcheck)
+
+
 def _refuse(message: str) -> NoReturn:
     raise ContainerError(message, kind="invalid", code="request")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.containers.checks import check_request
+from firkin.containers.checks import check_merged, check_request
 from firkin.containers.config import Config, CreateRequest, HostConfig
 from firkin.containers.engine import Engine
 from firkin.containers.etc import check_network, check_single_id, hosts_text, resolv_text
@@ -57,6 +57,7 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
     network = check_network(request.host_config)
     name = check_name(request.name) if request.name else ""
     config, host = merge(request, image.config.runtime, engine.defaults or Defaults())
+    check_merged(config)
     engine.ensure_store()
     sweep(engine)
     if name:

@@ -238,14 +238,46 @@ def _posix_spawn(file: int, link: int) -> int:
     ]
     actions += [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in lifted.items()]
     words = [sys.executable, "-I", "-S", "-c", _LOADER]
+    interpreter = _read_only(sys.executable)
     try:
-        return os.posix_spawn(sys.executable, words, {}, file_actions=actions, setsigmask=[])
+        path = sys.executable if interpreter < 0 else f"/proc/self/fd/{interpreter}"
+        return os.posix_spawn(path, words, {}, file_actions=actions, setsigmask=[])
     except OSError as error:
         why = (error.strerror or "").lower()
         raise HostError(f"cannot start the interpreter `{sys.executable}`: {why}", code="monitor-start") from error
     finally:
-        for fd in lifted.values():
+        for fd in (*lifted.values(), interpreter):
+            if fd >= 0:
+                os.close(fd)
+
+
+def _read_only(path: str) -> int:
+    """Return a descriptor of a program on a read-only mount of its own, -1 where that cannot be.
+
+    What enters a container runs this program until it becomes the command, and one that is called `/proc/self/exe` is
+    the program again (CVE-2019-5736). A container's root that is the machine's could write to it, but not so. One that
+    finds libraries relative to itself would not find them there.
+    """
+    if os.geteuid() != 0 or _has_shared_library():
+        return -1
+    from firkin.linux.syscalls import MOUNT_ATTR_RDONLY, mount_setattr, open_tree_clone
+
+    fd = -1
+    try:
+        fd = open_tree_clone(path)
+        mount_setattr(fd, MOUNT_ATTR_RDONLY)
+        return fd
+    except OSError:
+        if fd >= 0:
             os.close(fd)
+        return -1
+
+
+def _has_shared_library() -> bool:
+    """Say whether the interpreter's library is elsewhere than where every program finds it."""
+    with open("/proc/self/maps", "rb") as maps:
+        paths = (line.rpartition(b" ")[2] for line in maps if b"/libpython" in line)
+        return not all(path.startswith((b"/usr/", b"/lib")) for path in paths)
 
 
 def connect(home: Home, id: str) -> Link | None:

@@ -15,7 +15,7 @@ from firkin.containers.attach import Attached, AttachTo, attach_link
 from firkin.containers.launch import monitor_of
 from firkin.containers.lifecycle import answer, status_of
 from firkin.containers.monitoring import MonitorGone
-from firkin.errors import ContainerError
+from firkin.errors import ContainerError, HostError
 
 if TYPE_CHECKING:
     from firkin.containers.engine import Engine
@@ -59,7 +59,14 @@ def _start(engine: Engine, record: Record, to: AttachTo | None, spawned: Nurslin
     state = engine.home.state(record.id)
     if answer("start", state) == "conflict":
         raise _cannot_start(record, status_of(state))
-    link = monitor_of(engine, record, spawned)
+    try:
+        link = monitor_of(engine, record, spawned)
+    except (ContainerError, HostError):
+        if record.host_config.auto_remove and status_of(state) == "created":  # there is no monitor that would do it
+            from firkin.containers.remove import finish_removal
+
+            finish_removal(engine, record.id, volumes=True)
+        raise
     try:
         attached = None if to is None else attach_link(link, to)
         said = link.ask("start", new=new)

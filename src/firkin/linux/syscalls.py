@@ -30,6 +30,7 @@ MS_PRIVATE = 1 << 18
 
 MNT_DETACH = 2
 
+MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NODEV = 0x4
 
 # inotify(7): file written to, metadata changed, closed after writing; and events were lost.

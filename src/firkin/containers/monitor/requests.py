@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firkin.linux.cgroups import member_pids, write_values
 
 PROTOCOL = 1
+MOST_CELLS = 0xFFFF  # struct winsize has 16 bits for each
 
 
 class Refused(Exception):
@@ -138,7 +139,7 @@ def _op_unpause(life: Life, client: Client, request: dict[str, Any]) -> None:
 
 
 def _op_resize(life: Life, client: Client, request: dict[str, Any]) -> None:
-    (client.session or life).resize(int(request["rows"]), int(request["columns"]))
+    (client.session or life).resize(*size_of(request))
     client.answer()
 
 
@@ -188,7 +189,7 @@ def _op_exec_inspect(life: Life, client: Client, request: dict[str, Any]) -> Non
 
 
 def _op_exec_resize(life: Life, client: Client, request: dict[str, Any]) -> None:
-    second_of(life, request).resize(int(request["rows"]), int(request["columns"]))
+    second_of(life, request).resize(*size_of(request))
     client.answer()
 
 
@@ -198,6 +199,14 @@ def wanted_of(request: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(argv, list) or not argv or not all(isinstance(word, str) for word in argv):
         raise Refused("invalid", "No exec command specified")
     return {key: value for key, value in request.items() if key not in ("op", "detach")}
+
+
+def size_of(request: dict[str, Any]) -> tuple[int, int]:
+    """Return rows and columns of a terminal, as the kernel takes them; raises Refused."""
+    rows, columns = int(request["rows"]), int(request["columns"])
+    if not (0 <= rows <= MOST_CELLS and 0 <= columns <= MOST_CELLS):
+        raise Refused("invalid", f"no terminal has {rows} rows and {columns} columns")
+    return rows, columns
 
 
 def second_of(life: Life, request: dict[str, Any]) -> Second:
@@ -213,7 +222,7 @@ def begin_second(second: Second, client: Client, request: dict[str, Any]) -> Non
         answering(client, exec=second.id, pid=second.pid, tty=second.tty)(status, text)
 
     if request.get("rows"):
-        second.size = (int(request["rows"]), int(request["columns"]))
+        second.size = size_of(request)
     second.start(None if request.get("detach") else client, done)
 
 

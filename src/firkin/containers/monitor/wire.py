@@ -56,7 +56,7 @@ def from_json(data: bytes) -> dict[str, Any]:
     """Return an object from JSON. Raises ValueError for anything else."""
     try:
         value, _ = scan_json(data.decode("utf-8"), 0)
-    except StopIteration:
+    except (StopIteration, RecursionError):
         raise ValueError("no JSON") from None
     if not isinstance(value, dict):
         raise ValueError("no JSON object")
