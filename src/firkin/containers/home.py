@@ -255,7 +255,7 @@ class Home:
             return
         path = f"{self.directory(id)}/lock"
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except (FileNotFoundError, NotADirectoryError):
             raise missing(id) from None
         try:

@@ -54,9 +54,11 @@ def sweep(engine: Engine) -> None:
 def _is_lost(place: str) -> bool:
     """Say whether a power failure took the record of a container: one that removes itself is not synced to the disk."""
     try:
-        return os.stat(f"{place}/config.json").st_size == 0
+        return not read_named(f"{place}/config.json").strip(b"\0")
     except FileNotFoundError:
         return os.path.isdir(place)
+    except OSError:
+        return False
 
 
 def _finish(engine: Engine, place: str) -> None:
@@ -117,12 +119,13 @@ def _release_volumes(volumes: Volumes, place: str, record: Record | None, id: st
 
 def _remove_link(engine: Engine, record: Record | None, id: str) -> None:
     """Remove the name of a container that is no more, unless another one has it now."""
-    if record is None or not record.name:
-        return
-    link = f"{engine.home.containers}/names/{record.name}"
-    with engine.home.all_locked(), suppress(OSError):
-        if os.readlink(link) == id and not os.path.isdir(engine.home.directory(id)):
-            os.unlink(link)
+    folder = f"{engine.home.containers}/names"
+    with engine.home.all_locked():
+        # One whose record cannot be read may have any name.
+        for name in os.listdir(folder) if record is None else filter(None, [record.name]):
+            with suppress(OSError):
+                if os.readlink(f"{folder}/{name}") == id and not os.path.isdir(engine.home.directory(id)):
+                    os.unlink(f"{folder}/{name}")
 
 
 def read_record(place: str) -> Record | None:

@@ -39,7 +39,7 @@ def mend(engine: Engine, id: str) -> State | None:
             if state is None or home.has_monitor(id):
                 return state
             if state.removing:
-                finish_removal(engine, id)
+                finish_removal(engine, id, volumes=home.record(id).host_config.auto_remove)
                 return None
             if not state.running:
                 return state

@@ -13,14 +13,17 @@ import marshal
 import os
 import select
 import sys
+import time
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_STREAM, socket, socketpair
 from collections import deque
+from contextlib import suppress
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from firkin.errors import ContainerError, HostError
+from firkin.linux.files import read_named
 
 if TYPE_CHECKING:
     from firkin.containers.home import Home
@@ -30,6 +33,8 @@ STDIN, STDOUT, STDERR, FAULT, REQUEST, ANSWER, NOTICE, STDIN_END, LAUNCH = 0, 1,
 _HEADER = Struct(">BxxxI")
 _CHUNK = 1 << 17
 _MOST_BYTES = 16 << 20
+_LISTENS_S = 5.0  # until a monitor that was asked to listen anew does
+_LOOK_AGAIN_S = 0.02
 # The first process ends at once, so that the monitor is nobody's child; only then the program is loaded. What is loaded
 # stays, so nothing looks for garbage in it.
 _LOADER = (
@@ -281,10 +286,47 @@ def _has_shared_library() -> bool:
 
 
 def connect(home: Home, id: str) -> Link | None:
-    """Return a connection to the monitor of a container, None if it has none."""
+    """Return a connection to the monitor of a container, None if it has none.
+
+    One whose socket is not here (its user has another runtime directory now, or the directory was cleaned) says in
+    `monitor.lock` where it listens, and is asked to listen anew. Raises ContainerError if that does not help.
+    """
+    link = _connected(f"{home.runtime(id)}/socket")
+    if link is not None or not home.has_monitor(id):
+        return link
+    import signal  # rare, and slow to load
+
+    deadline = time.monotonic() + _LISTENS_S
+    while home.has_monitor(id):
+        pid, path = _told(home, id)
+        if path and (link := _connected(path)) is not None:
+            return link
+        if time.monotonic() > deadline:
+            raise ContainerError(f"the monitor of container {id} does not listen", kind="failed", code="monitor")
+        if path and not os.path.exists(path):
+            with suppress(OSError, ContainerError):
+                home.ensure_runtime(id)
+            with suppress(OSError):
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with suppress(OSError):
+                os.kill(pid, signal.SIGURG)  # whoever has this pid after it ignores that
+        time.sleep(_LOOK_AGAIN_S)
+    return None
+
+
+def _told(home: Home, id: str) -> tuple[int, str]:
+    """Return the pid of a monitor and the path of its socket; "" if it did not say so yet."""
+    try:
+        pid, _, path = read_named(f"{home.directory(id)}/monitor.lock").decode().strip().partition(" ")
+        return int(pid), path
+    except (OSError, ValueError):
+        return 0, ""
+
+
+def _connected(path: str) -> Link | None:
     connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
-        connection.connect(f"{home.runtime(id)}/socket")
+        connection.connect(path)
     except OSError:
         connection.close()
         return None

@@ -12,7 +12,7 @@ from contextlib import suppress
 import msgspec
 
 from firkin.containers.engine import Engine
-from firkin.containers.home import missing
+from firkin.containers.home import is_id, missing
 from firkin.containers.leftovers import GONE, VOLUMES_TOO, discard, sweep
 from firkin.containers.lifecycle import answer, status_of
 from firkin.containers.record import Record, State
@@ -26,7 +26,12 @@ def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = Fa
     `force`) or is being removed already.
     """
     home = engine.home
-    record = home.find(text)
+    try:
+        record = home.find(text)
+    except ContainerError:
+        if force and is_id(text) and os.path.isdir(home.directory(text)):
+            return _remove_unreadable(engine, text, volumes)
+        raise
     sweep(engine)
     state = home.state(record.id)
     if state.removing and not force:
@@ -46,6 +51,20 @@ def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = Fa
         if not force or error.kind != "missing":  # else it removed itself, or another command was quicker
             raise
     return record.id
+
+
+def _remove_unreadable(engine: Engine, id: str, volumes: bool) -> str:
+    """Remove a container whose record is damaged, for who knows its whole id."""
+    from firkin.containers.monitoring import MonitorGone, connect
+
+    link = connect(engine.home, id)
+    if link is not None:
+        with suppress(MonitorGone):
+            link.ask("signal", number=9)
+        link.close()
+    with engine.home.locked(id):
+        finish_removal(engine, id, volumes=volumes)
+    return id
 
 
 def _kill(engine: Engine, id: str) -> None:

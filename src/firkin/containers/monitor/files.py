@@ -6,6 +6,7 @@ A part of the stand-alone program `monitor`; all parts share its global names.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 TYPE_CHECKING = False
@@ -56,15 +57,44 @@ def wait_for_lock(path: str, flags: int = 0) -> int:
     return fd
 
 
-def write_whole(path: str, content: bytes) -> None:
-    """Replace a file; whoever reads it sees the old or the new one."""
-    beside = f"{path}.new"
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def write_own(fd: int, text: str) -> None:
+    """Say who has a lock and where to find it, in its file; a full disk leaves it empty."""
     try:
-        os.write(fd, content)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, text.encode(), 0)
+    except OSError:
+        pass
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Replace a file; whoever reads it sees the old or the new one. Raises OSError.
+
+    On a full disk it is written in its place, which has room: a wrong state would be worse than a torn one.
+    """
+    beside = f"{path}.new"
+    try:
+        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(fd, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
+        os.replace(beside, path)
+    except OSError as error:
+        unlink_if_there(beside)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        overwrite(path, content)
+
+
+def overwrite(path: str, content: bytes) -> None:
+    """Write over a file that is there, with one write(2). Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if os.write(fd, content) == len(content):
+            os.ftruncate(fd, len(content))
     finally:
         os.close(fd)
-    os.replace(beside, path)
 
 
 def append_line(path: str, line: bytes) -> None:

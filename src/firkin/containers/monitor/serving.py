@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firkin.containers.monitor.connection import Client
-    from firkin.containers.monitor.files import is_deleted, take_lock, tell_of_deletions, unlink_if_there
+    from firkin.containers.monitor.files import is_deleted, take_lock, tell_of_deletions, unlink_if_there, write_own
     from firkin.containers.monitor.life import Life
     from firkin.containers.monitor.loop import READABLE, Loop
     from firkin.containers.monitor.notes import Notes
@@ -86,6 +86,7 @@ class Server:
         if self.lock < 0:
             client.refuse("running", f"container {document['id']} has a monitor already")
             return
+        write_own(self.lock, f"{os.getpid()} {document['socket']}")
         tell_of_deletions(document["home"])
         self.listen(document["socket"])
         client.answer(version=PROTOCOL, pid=os.getpid())
@@ -96,13 +97,13 @@ class Server:
     def heed_signals(self) -> None:
         """Take TERM, which everybody gets when the machine goes down, for a stop that nobody asked for by hand.
 
-        IO tells of files that were deleted in the container's directory.
+        IO tells of files that were deleted in the container's directory, URG that the socket cannot be found.
         """
         woken, waker = os.pipe()
         os.set_blocking(woken, False)
         os.set_blocking(waker, False)
         signal.set_wakeup_fd(waker)
-        for number in (signal.SIGTERM, signal.SIGIO):
+        for number in (signal.SIGTERM, signal.SIGIO, signal.SIGURG):
             signal.signal(number, lambda *_: None)
         self.loop.watch(woken, READABLE, lambda _: self.heed(os.read(woken, 64)))
 
@@ -110,6 +111,10 @@ class Server:
         if signal.SIGIO in numbers and not self.lost and self.listener is not None and is_deleted(self.lock):
             self.lost = True
             self.life.lose()
+        if signal.SIGURG in numbers and self.listener is not None and not os.path.exists(self.document["socket"]):
+            self.loop.forget(self.listener.fileno())
+            self.listener.close()
+            self.listen(self.document["socket"])
         if signal.SIGTERM in numbers:
             self.shut_down()
 
