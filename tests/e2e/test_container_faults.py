@@ -58,7 +58,7 @@ def assert_nothing_left(box: Firkin) -> None:
     assert box.run("volume", "ls", "-q").stdout == ""
     volumes = box.store / "volumes"
     assert not volumes.exists() or {*os.listdir(volumes)} <= {".lock"}
-    assert str(box.store) not in Path("/proc/self/mountinfo").read_text()
+    assert f"{box.store}/" not in Path("/proc/self/mountinfo").read_text()
 
 
 def run(box: Firkin, name: str, *words: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ A part of the stand-alone program `monitor`; all parts share its global names.
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 
 TYPE_CHECKING = False
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from firkin.sandbox.init.kernel import libc
 
 F_OFD_SETLK, F_WRLCK, LOCK_EX = 37, 1, 2
+FULL = (28, 122)  # ENOSPC, EDQUOT
 F_NOTIFY, DN_DELETE, DN_MULTISHOT = 1026, 8, 0x80000000
 JOURNAL_BYTES = 4 << 20
 
@@ -76,13 +76,13 @@ def write_whole(path: str, content: bytes) -> None:
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             if os.write(fd, content) != len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise OSError(FULL[0], os.strerror(FULL[0]))
         finally:
             os.close(fd)
         os.replace(beside, path)
     except OSError as error:
         unlink_if_there(beside)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in FULL:
             raise
         overwrite(path, content)
 
