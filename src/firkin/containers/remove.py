@@ -13,7 +13,7 @@ import msgspec
 
 from firkin.containers.engine import Engine
 from firkin.containers.home import is_id, missing
-from firkin.containers.leftovers import GONE, VOLUMES_TOO, discard, sweep
+from firkin.containers.leftovers import GONE, VOLUMES_TOO, discard, read_record, sweep
 from firkin.containers.lifecycle import answer, status_of
 from firkin.containers.record import Record, State
 from firkin.errors import ContainerError
@@ -26,12 +26,9 @@ def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = Fa
     `force`) or is being removed already.
     """
     home = engine.home
-    try:
-        record = home.find(text)
-    except ContainerError:
-        if force and is_id(text) and os.path.isdir(home.directory(text)):
-            return _remove_unreadable(engine, text, volumes)
-        raise
+    if force and _is_unreadable(engine, text):
+        return _remove_unreadable(engine, text, volumes)
+    record = home.find(text)
     sweep(engine)
     state = home.state(record.id)
     if state.removing and not force:
@@ -51,6 +48,12 @@ def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = Fa
         if not force or error.kind != "missing":  # else it removed itself, or another command was quicker
             raise
     return record.id
+
+
+def _is_unreadable(engine: Engine, text: str) -> bool:
+    """Say whether a text is the whole id of a container whose record is damaged."""
+    place = engine.home.directory(text)
+    return is_id(text) and os.path.isdir(place) and read_record(place) is None
 
 
 def _remove_unreadable(engine: Engine, id: str, volumes: bool) -> str:
