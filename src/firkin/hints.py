@@ -92,6 +92,8 @@ Kind = Literal[
     "service-by-hand",
     "service-session",
     "container-network",
+    "container-gpus",
+    "container-quota",
     # firkin itself
     "bug",
     # what an error is about: put before the message

@@ -98,6 +98,8 @@ API: Texts = {
     "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
     "`loginctl enable-linger USER`, as root",
     "container-network": 'choose `network_mode="host"`, `"none"` or `"container:ID"`',
+    "container-gpus": "`devices=[PATH]` gives it the device files themselves",
+    "container-quota": "leave it out, and put the store on a file system with a quota: `Client(root=DIR)`",
     "bug": "this is a fault of firkin; please report it, with the `traceback` of this error",
     "option-build-context": '`build_contexts["{name}"]`',
     "option-platform": "invalid `platform`",

@@ -83,6 +83,8 @@ COMMAND_LINE: Texts = {
     "`loginctl enable-linger USER`, as root",
     "container-network": "choose `--network host`, where a container is reached at the ports that it listens on, "
     "`--network none` or `--network container:ID`",
+    "container-gpus": "`--device PATH` gives it the device files themselves",
+    "container-quota": "leave it out, and put the store on a file system with a quota: `--root DIR`",
     "bug": "this is a fault of firkin; please report it, with what `--debug` shows",
     "option-build-context": "--build-context {name}",
     "option-platform": "invalid --platform",

@@ -13,6 +13,7 @@ from firkin.containers.config import MEBIBYTE, Config, CreateRequest, HealthConf
 from firkin.containers.log_options import check_log_config
 from firkin.containers.signals import parse_signal
 from firkin.errors import ContainerError
+from firkin.hints import Hint
 
 _CAPABILITIES = frozenset(
     "AUDIT_CONTROL AUDIT_READ AUDIT_WRITE BLOCK_SUSPEND BPF CHECKPOINT_RESTORE CHOWN DAC_OVERRIDE DAC_READ_SEARCH "
@@ -52,8 +53,8 @@ def check_merged(config: Config) -> None:
         check_healthcheck(config.healthcheck)
 
 
-def _refuse(message: str) -> NoReturn:
-    raise ContainerError(message, kind="invalid", code="request")
+def _refuse(message: str, *hints: Hint) -> NoReturn:
+    raise ContainerError(message, kind="invalid", code="request", hints=hints)
 
 
 def _check_config(config: Config) -> None:
@@ -268,12 +269,16 @@ def _check_rest(host: HostConfig) -> None:
     if host.volume_driver not in ("", "local"):
         _refuse(f'error looking up volume plugin {host.volume_driver}: plugin "{host.volume_driver}" not found')
     if host.storage_opt:
-        _refuse("storage options are for a layer with a quota of its own, which the store cannot give")
+        _refuse(
+            "storage options are for a layer with a quota of its own, which the store cannot give",
+            Hint.of("container-quota"),
+        )
     _check_sysctls(host)
     if host.device_requests:
         request = host.device_requests[0]
         wanted = " ".join(f"[{' '.join(words)}]" for words in request.capabilities or ())
-        _refuse(f'could not select device driver "{request.driver}" with capabilities: [{wanted}]')
+        message = f'could not select device driver "{request.driver}" with capabilities: [{wanted}]'
+        _refuse(message, Hint.of("container-gpus"))
 
 
 def _check_sysctls(host: HostConfig) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _NOT_FOUND, _CANNOT_RUN = 127, 126
 _NO_FILE = 2  # ENOENT
+_SHM_BYTES = 64 << 20  # unless something else is asked for
 _MOST_BYTES = 16 << 20  # of a passwd or group file
 
 
@@ -33,10 +34,19 @@ def check_foreground(config: Config, host: HostConfig, *, detached: bool = False
     """Raise ContainerError (`unsupported`) for the first thing that such a container cannot have."""
     for what, asked in (("a container in the background", detached), *_absent(config, host)):
         if asked:
-            raise ContainerError(
-                f"{what} cannot be had here: this machine allows neither mounts nor namespaces",
-                kind="unsupported", code="no-rights", exit_code=125, hints=(Hint.of("host-lacks"),),
-            )  # fmt: skip
+            raise _cannot_have(what)
+
+
+def refuse_start() -> NoReturn:
+    """Raise ContainerError (`unsupported`): `start` has no files to go on with."""
+    raise _cannot_have("a container that is started after it was made")
+
+
+def _cannot_have(what: str) -> ContainerError:
+    return ContainerError(
+        f"{what} cannot be had here: this machine allows neither mounts nor namespaces",
+        kind="unsupported", code="no-rights", exit_code=125, hints=(Hint.of("host-lacks"),),
+    )  # fmt: skip
 
 
 def _absent(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
@@ -51,13 +61,31 @@ def _absent(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
         (host.nano_cpus, host.cpu_shares, host.cpu_quota, host.cpu_period, host.cpuset_cpus, host.cpuset_mems)
     )
     yield "a limit of processes", (host.pids_limit or 0) > 0
-    yield "a device", any((host.devices, host.device_requests))
+    yield "a device", any((host.devices, host.device_requests, host.device_cgroup_rules))
+    yield from _absent_settings(config, host)
     yield "a privileged container", host.privileged
     yield "a read-only root", host.readonly_rootfs
     yield "a setting of the kernel", bool(host.sysctls)
     yield "an init process", bool(host.init)
     yield "another set of capabilities", any((host.cap_add, host.cap_drop))
     yield "a restart policy", host.restart_policy.name not in ("", "no")
+
+
+def _absent_settings(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
+    yield "real-time processes with a limit", any((host.cpu_realtime_period, host.cpu_realtime_runtime))
+    yield "a limit of block I/O", any(
+        (host.blkio_weight, host.blkio_weight_device, host.blkio_device_read_bps, host.blkio_device_write_bps,
+         host.blkio_device_read_iops, host.blkio_device_write_iops)
+    )  # fmt: skip
+    yield "a way of swapping out", host.memory_swappiness not in (None, -1)
+    yield "a limit without the OOM killer", bool(host.oom_kill_disable)
+    yield "shared memory of another size", host.shm_size not in (0, _SHM_BYTES)
+    yield "an OOM score", bool(host.oom_score_adj)
+    yield "a control group", bool(host.cgroup_parent)
+    yield "further groups", bool(host.group_add)
+    yield "a host name of its own", config.hostname not in ("", os.uname().nodename)
+    # `unconfined` asks for less than there is.
+    yield "a security option", any(not text.endswith("unconfined") for text in host.security_opt or ())
 
 
 def run_foreground(
@@ -83,7 +111,10 @@ def run_foreground(
                 f"container {id} has run: without mounts its files are not kept, so it cannot run again",
                 kind="conflict", code="no-rights",
             )  # fmt: skip
-        check_foreground(record.config, record.host_config)
+        config = record.config
+        if config.hostname == record.id[:12]:  # nobody asked for it
+            config = msgspec.structs.replace(config, hostname="")
+        check_foreground(config, record.host_config)
         try:
             return _run(engine, record, stdin, on_output, on_error, cancel_fd)
         finally:
@@ -150,7 +181,8 @@ def _spec(record: Record, root: str, home: str) -> RunSpec:
     config, host = record.config, record.host_config
     cwd = config.working_dir or "/"
     with Beneath(root) as inside:
-        for name in ("dev", "proc", "sys", cwd):
+        # Anonymous volumes end with the container, as this root does.
+        for name in ("dev", "proc", "sys", cwd, *(config.volumes or {})):
             os.close(inside.make_directories(name))
         try:
             user = resolve_user(config.user or "0", _read(inside, "etc/passwd"), _read(inside, "etc/group"))

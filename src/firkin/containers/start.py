@@ -59,6 +59,10 @@ def _start(engine: Engine, record: Record, to: AttachTo | None, spawned: Nurslin
     state = engine.home.state(record.id)
     if answer("start", state) == "conflict":
         raise _cannot_start(record, status_of(state))
+    if engine.backend().sandbox != "namespaces":
+        from firkin.containers.foreground import refuse_start
+
+        refuse_start()
     try:
         link = monitor_of(engine, record, spawned)
     except (ContainerError, HostError):

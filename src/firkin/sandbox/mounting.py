@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from firkin.errors import HostError
+from firkin.hints import Hint
 from firkin.sandbox.spawn import mounting_codes
 
 if TYPE_CHECKING:
@@ -43,4 +44,7 @@ class Mounter:
 
 def _refused(failed: Any) -> HostError:
     reason = os.strerror(failed.number)
+    if failed.op == "private":  # the first one that needs a right
+        message = f"this needs mounts, which this machine does not allow: {reason.lower()}"
+        return HostError(message, code="sandbox-mount", hints=(Hint.of("host-lacks"),))
     return HostError(f"cannot {failed.op} `{failed.detail}`: {reason.lower()}", code="sandbox-mount")
