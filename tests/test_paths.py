@@ -368,6 +368,14 @@ PATHS = {
         "named by keys and chain ids",
         "StagedTree.__init__ StagedTree.write_index StagedTree.mark_root_changed StagedTree.seal",
     ),
+    "sandbox.init.kernel": (
+        "/proc/self of a process that has entered no container yet",
+        "find_arguments",
+    ),
+    "sandbox.parts": (
+        "files of firkin's own package, and what the interpreter keeps beside them",
+        "_cached",
+    ),
     "store.usage": (
         "looks only, without following links",
         "disk_size _names",

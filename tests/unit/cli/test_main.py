@@ -146,7 +146,7 @@ def test_command_lines_that_are_shown_can_be_typed():
         last = by_flag(rows).get(words[-1]) if words else None
         if last is not None and last.wants_value:  # only the option is spoken of
             words.append(last.choices[0] if last.choices else "1")
-        parse_arguments(words, rows, {})
+        parse_arguments(words, rows, {}, interspersed=getattr(LOADED[name], "INTERSPERSED", True))
 
 
 @pytest.mark.parametrize(("words", "message"), [

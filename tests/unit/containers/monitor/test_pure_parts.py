@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from support.places import REPOSITORY
@@ -10,7 +11,7 @@ from support.places import REPOSITORY
 from firkin.containers import lifecycle, program
 from firkin.containers.monitor import clock, wire
 from firkin.containers.record import State
-from firkin.sandbox import spawn
+from firkin.sandbox import parts
 
 SOURCE = REPOSITORY / "src/firkin"
 
@@ -67,7 +68,7 @@ def test_the_monitor_restarts_when_the_table_of_states_says_so() -> None:
 def test_no_part_redefines_a_name_of_another() -> None:
     """All parts are loaded into one set of global names."""
     owners: dict[str, str] = {}
-    paths = [SOURCE / "sandbox" / f"{name}.py" for name in spawn._FOR_CONTAINERS]
+    paths = [Path(path) for path in parts.FOR_CONTAINERS]
     paths += [SOURCE / "containers" / "monitor" / f"{name}.py" for name in program._PARTS]
     for path in paths:
         for node in ast.parse(path.read_text()).body:

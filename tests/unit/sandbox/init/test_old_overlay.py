@@ -22,8 +22,9 @@ def test_the_older_call_is_used_where_layers_cannot_be_named_one_by_one(names: d
         raise names["Failed"](f"mount {kind}", 22, refused)
 
     names["new_filesystem"] = new_filesystem
-    names["overlay_before_6_5"] = lambda lowers, upper, work, attributes: (lowers, upper, work, attributes)
-    assert names["overlay"](("/a", "/b"), "/upper", "/work", 4) == (("/a", "/b"), "/upper", "/work", 4)
+    names["overlay_before_6_5"] = lambda *given: given
+    given = (("/a", "/b"), "/upper", "/work", 4, True)
+    assert names["overlay"](*given) == given
 
 
 @pytest.mark.parametrize(("number", "refused"), [(22, "upperdir=/upper"), (1, "create")])
@@ -33,4 +34,4 @@ def test_other_refusals_are_told(names: dict[str, Any], number: int, refused: st
 
     names["new_filesystem"] = new_filesystem
     with pytest.raises(names["Failed"]):
-        names["overlay"](("/a", "/b"), "/upper", "/work", 4)
+        names["overlay"](("/a", "/b"), "/upper", "/work", 4, True)
