@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READABLE, WRITABLE, URGENT = select.EPOLLIN, select.EPOLLOUT, select.EPOLLPRI
-LONGEST_WAIT_S = 86400.0  # epoll_wait(2) takes less than 25 days, and a health check may have more
+LONGEST_POLL_S = 86400.0  # epoll_wait(2) takes less than 25 days, and a health check may have more
 
 
 class Alarm:
@@ -78,7 +78,7 @@ class Loop:
                 wait_s = 0.0
             elif self.timers:
                 wait_s = max(0.0, min(timer.when for timer in self.timers) - time.monotonic())
-                wait_s = min(wait_s, LONGEST_WAIT_S)
+                wait_s = min(wait_s, LONGEST_POLL_S)
             ready = self.epoll.poll(wait_s)
             calls, self.soon = self.soon, []
             try:
