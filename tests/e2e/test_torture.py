@@ -61,6 +61,14 @@ def processes() -> Iterator[tuple[int, list[bytes]]]:
                 continue
 
 
+def pid_space(pid: int) -> str:
+    """Return the PID namespace of a process, "" if it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
 def kill(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
@@ -76,7 +84,8 @@ def check(victims: Victims) -> None:
     running = [document for document in documents if document["State"]["Running"]]
     # The end of a killed process takes the kernel a moment.
     for _ in range(50):
-        left = [pid for pid in victims.commands() if pid not in [document["State"]["Pid"] for document in running]]
+        spaces = {pid_space(document["State"]["Pid"]) for document in running}  # a second command outlives its front
+        left = [pid for pid in victims.commands() if pid_space(pid) not in {*spaces, ""}]
         if not left:
             break
         time.sleep(0.1)
