@@ -244,7 +244,7 @@ def _beneath_dev(host: HostConfig, modes: Modes) -> tuple[tuple[str, Operation],
     """Return the file systems on /dev by their targets."""
     found: list[tuple[str, Operation]] = [("/dev/pts", op.Devpts("/dev/pts"))]
     if modes.shm == "own":
-        options = (("mode", "1777"), ("size", str(host.shm_size or 64 << 20)))
+        options = (("source", "shm"), ("mode", "1777"), ("size", str(host.shm_size or 64 << 20)))
         found.append(("/dev/shm", op.MountNew("tmpfs", "/dev/shm", options, _DATA_ONLY)))
     elif modes.shm:
         found.append(("/dev/shm", op.Attach("shm", "/dev/shm", False)))

@@ -46,13 +46,14 @@ SYS_PIVOT_ROOT = {
 def new_filesystem(fstype: str, options: tuple[tuple[str, str], ...], attributes: int) -> int:
     """Return a detached mount of a new file system; an option with an empty value is a flag.
 
-    Programs that read /proc/mounts find its type where the name of a device would be, as in docker's containers.
+    Programs that read /proc/mounts find its type where the name of a device would be, as in docker's containers, unless
+    the option `source` says otherwise.
     """
     op = f"mount {fstype}"
     fd = syscall(op, "fsopen", SYS_FSOPEN, fstype.encode(), 1)
     try:
-        syscall(op, "source", SYS_FSCONFIG, fd, 1, b"source", fstype.encode(), 0)
-        for key, value in options:
+        named = () if "source" in dict(options) else (("source", fstype),)
+        for key, value in named + options:
             if value:
                 syscall(op, f"{key}={value}", SYS_FSCONFIG, fd, 1, key.encode(), os.fsencode(value), 0)
             else:
