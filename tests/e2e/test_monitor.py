@@ -141,7 +141,9 @@ def test_clients_that_vanish_end_nothing(home: Path) -> None:
 
 
 def test_a_terminal_has_the_size_that_came_before_it(home: Path) -> None:
-    watched = Watched(home, "sh", "-c", "stty size; read x; stty size", tty=True, open_stdin=True)
+    # The monitor gets the terminal from the command's side, so the first look may come before the size.
+    script = "until stty size | grep -v '^0 0'; do :; done; read x; stty size"
+    watched = Watched(home, "sh", "-c", script, tty=True, open_stdin=True)
     watched.link.ask("attach", **ATTACH)
     watched.link.ask("resize", rows=33, columns=99)
     watched.link.ask("start")
