@@ -1,5 +1,5 @@
 # make demo    build a multi-stage image with no daemon, no root and no registry
-# make test    lint, types and every test that this machine can run
+# make test    lint, types and the tests of firkin alone; test-clients and test-faults are the others
 # The virtual environment .venv is made on first use and follows pyproject.toml.
 
 # The interpreter must be one that every user may run: RUN steps and rootless tests start it under other ids.
@@ -25,11 +25,11 @@ TEST_PACKAGES := $(DEMO_PACKAGES) uidmap docker-registry skopeo umoci runc build
 # A virtual machine, see docs/dev/vm.md. The emulator alone is a hundred megabytes, so the other tests do without.
 VM_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
 
-.PHONY: demo image test test-vm lint types unit e2e conformance bench torture venv test-packages clean help
+.PHONY: demo image test test-clients test-faults test-vm lint types unit e2e conformance bench torture venv test-packages clean help
 
 help:
 	@sed -n 's/^# //p' Makefile | head -3; \
-	echo 'other targets: venv image lint types unit e2e test-vm conformance (CASE=GLOB) bench torture clean'
+	echo 'other targets: venv image lint types unit e2e test-clients test-faults test-vm conformance (CASE=GLOB) bench torture clean'
 
 venv: $(STAMP)
 
@@ -68,8 +68,18 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 # A process of the tests that dies is a failure and not started again: pytest-xdist then waits for ever for its last tests.
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadgroup --max-worker-restart 0
+
 test: lint types test-packages
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup --max-worker-restart 0 $(PYTEST_ARGS)
+	$(PYTEST) -m 'not clients and not faults' $(PYTEST_ARGS)
+
+# Other engines' tools beside firkin, and what people run: dockerd, docker, podman, skopeo, runc, applications, databases.
+test-clients: $(STAMP) test-packages
+	$(PYTEST) -m clients $(PYTEST_ARGS)
+
+# Kills at random moments, full disks, floods and crowds, a few rounds of each.
+test-faults: $(STAMP) test-packages
+	$(PYTEST) -m faults $(PYTEST_ARGS)
 
 unit: $(STAMP)
 	$(BIN)/pytest tests/unit tests/test_source.py $(PYTEST_ARGS)

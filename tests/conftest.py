@@ -99,6 +99,25 @@ def pytest_report_header() -> list[str]:
     return ["capabilities: " + ", ".join(f"{need}: {missing(need) or 'yes'}" for need in NEEDS)]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run all tests of a module and account that share a store, which each process would fill anew."""
+    for item in items:
+        params = getattr(item, "callspec", None) and item.callspec.params  # type: ignore[attr-defined]
+        if params and "shared_firkin" in params and not item.get_closest_marker("xdist_group"):
+            module = item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(f"{module}-{params['shared_firkin']}"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where tests that share a port or a server would run side by side: pytest-xdist knows groups by name."""
+    if not session.config.getoption("loadgroup", default=False):
+        return  # one process runs all
+    lost = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group") and "@" not in item.nodeid]
+    if lost:
+        raise pytest.UsageError(f"pytest-xdist does not see the groups of {len(lost)} tests, as of {lost[0]}")
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what this machine cannot run; in CI only in-place tests may be missing."""
     for need in NEEDS:

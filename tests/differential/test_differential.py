@@ -16,6 +16,8 @@ from differential.images import Entry, Made
 from differential.run import cases, corpus, differences
 from support.registry import Registry
 
+pytestmark = pytest.mark.clients
+
 MINUTES = float(os.environ.get("DIFFERENTIAL_MINUTES", "1"))
 MOST = 1_000_000
 

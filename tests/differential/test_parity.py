@@ -22,6 +22,8 @@ from differential.sessions import MEANT, SESSION
 from support.places import REPOSITORY
 from support.registry import Registry, running_registry
 
+pytestmark = pytest.mark.clients
+
 PAGE = REPOSITORY / "docs" / "docker-differences.md"
 EPOCH = "1700000000"
 BUSYBOX = "/usr/bin/busybox"

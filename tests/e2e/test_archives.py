@@ -27,7 +27,7 @@ from support.web import serving_files
 
 from firkin.oci.digest import digest_of
 
-pytestmark = pytest.mark.xdist_group("archives")
+pytestmark = [pytest.mark.xdist_group("archives"), pytest.mark.clients]
 PODMAN = ("podman", "--storage-driver", "vfs")
 
 

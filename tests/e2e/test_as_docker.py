@@ -22,7 +22,7 @@ def _is_recent() -> bool:
     return found is not None and int(found.group(1)) >= 28
 
 
-pytestmark = pytest.mark.skipif(not _is_recent(), reason="there is no docker client of version 28 or later")
+pytestmark = [pytest.mark.skipif(not _is_recent(), reason="there is no docker client of version 28 or later"), pytest.mark.clients]
 
 
 @pytest.fixture

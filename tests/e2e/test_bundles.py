@@ -25,6 +25,8 @@ from firkin.containers.plan import Place, plan_container
 from firkin.containers.record import Record
 from firkin.containers.remove import remove
 
+pytestmark = pytest.mark.clients
+
 MIB = 1 << 20
 LOOK = r"""
 echo "ids $(id)"

@@ -17,7 +17,7 @@ from support.containers import make_box, remove_containers
 from support.marks import ROOT_AND_USER
 from support.registry import Registry
 
-pytestmark = [pytest.mark.registry, pytest.mark.userns]
+pytestmark = [pytest.mark.registry, pytest.mark.userns, pytest.mark.faults]
 
 NONE = ("--network", "none")
 SLEEP = ("box:1", "sleep", "1000")

@@ -13,7 +13,7 @@ from support.dockerd import Docker, running_dockerd
 from support.registry import Registry
 from support.scripts import run_python
 
-pytestmark = [pytest.mark.registry, pytest.mark.root]
+pytestmark = [pytest.mark.registry, pytest.mark.root, pytest.mark.clients]
 
 CHANGES = (
     "mkdir -p /d/e /mode; echo hi > /d/f; ln /d/f /d/g; ln -s /d /l; chmod 4755 /d/f; mkfifo /d/p; rm -rf /home /etc/group;"

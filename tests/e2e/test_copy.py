@@ -10,7 +10,7 @@ import pytest
 from support.accounts import Firkin
 from support.registry import Registry, running_registry
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.clients]
 MULTI, ONE = "library/busybox:1.35", "library/debian:bookworm"
 
 

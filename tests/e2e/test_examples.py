@@ -13,7 +13,7 @@ from support.places import EXAMPLES
 from support.registry import Registry
 
 # One process builds all examples of an account: they share its store.
-pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("examples")]
+pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("examples"), pytest.mark.clients]
 
 COMMIT = "4f9e2ab"
 

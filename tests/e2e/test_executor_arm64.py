@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.timeout(900),  # the first run makes the bases
     pytest.mark.xdist_group("executor"),
     pytest.mark.skipif(os.uname().machine != "x86_64", reason="needs a machine that is not arm64 itself"),
+    pytest.mark.clients,
 ]
 EMULATOR = shutil.which("qemu-aarch64-static")
 

@@ -17,7 +17,7 @@ from support.pipelines import Place, containers_of, git_server, gitlab_jobs, run
 from support.places import EXAMPLES
 from support.registry import PASSWORD, USER, Registry, _bcrypt, docker_config, running_registry
 
-pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.xdist_group("executor")]
+pytestmark = [pytest.mark.root, pytest.mark.registry, pytest.mark.xdist_group("executor"), pytest.mark.clients]
 
 CI = EXAMPLES / "ci"
 JOBS = gitlab_jobs(CI / "gitlab-ci.yml")

@@ -14,7 +14,7 @@ from support.stored import make_image
 from firkin.oci.image import Image
 from firkin.testing.registry import FakeRegistry
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.faults]
 
 MIB = 1 << 20
 LARGE = layer(file("large", os.urandom(12 * MIB)))

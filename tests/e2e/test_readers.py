@@ -12,7 +12,7 @@ from support import readers
 from support.accounts import Firkin
 from support.registry import Registry
 
-pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("readers")]
+pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("readers"), pytest.mark.clients]
 
 # VFS_CAP_REVISION_2 with the effective bit; permitted: CAP_NET_BIND_SERVICE. See capabilities(7).
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)

@@ -16,7 +16,7 @@ from support.places import EXAMPLES
 from support.registry import Registry
 
 # One process runs these, because their ports are the machine's.
-pytestmark = [pytest.mark.registry, pytest.mark.userns, pytest.mark.xdist_group("ports")]
+pytestmark = [pytest.mark.registry, pytest.mark.userns, pytest.mark.xdist_group("ports"), pytest.mark.clients]
 
 COMMIT = "4f9e2ab"
 LANGUAGES = ("node", "python", "php", "ruby")

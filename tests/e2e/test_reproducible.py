@@ -16,7 +16,7 @@ from support.image import build_image
 from support.places import EXAMPLES
 from support.registry import Registry
 
-pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("reproducible")]
+pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("reproducible"), pytest.mark.clients]
 
 COMMIT = ("--build-arg", "COMMIT_SHORT_HASH=4f9e2ab")
 EPOCH = ("--source-date-epoch", "1700000000")

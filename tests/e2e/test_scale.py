@@ -27,7 +27,7 @@ IMAGES = 1_000 if FULL else 200
 RECORDS = 100_000 if FULL else 10_000
 AT_ONCE = 8
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.faults]
 
 
 @dataclass(frozen=True)

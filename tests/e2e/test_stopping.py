@@ -18,7 +18,7 @@ import pytest
 from support.accounts import Firkin, make_firkin
 from support.registry import Registry
 
-pytestmark = [pytest.mark.registry]
+pytestmark = [pytest.mark.registry, pytest.mark.faults]
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LIMIT_S = 2.0

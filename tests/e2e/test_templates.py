@@ -13,7 +13,7 @@ DESCRIPTION = "Current DOCKER_HOST based configuration"
 FIELDS = {"Name": "NAME", "Description": "DESCRIPTION", "DockerEndpoint": "DOCKER ENDPOINT"}
 ROW = {"Name": "default", "Description": DESCRIPTION, "DockerEndpoint": "unix:///var/run/docker.sock"}
 
-pytestmark = pytest.mark.skipif(not shutil.which("docker"), reason="docker is not installed")
+pytestmark = [pytest.mark.skipif(not shutil.which("docker"), reason="docker is not installed"), pytest.mark.clients]
 
 
 @pytest.mark.parametrize("template", [

@@ -19,7 +19,7 @@ import pytest
 from support.accounts import Firkin
 from support.containers import remove_containers
 
-pytestmark = [pytest.mark.registry, pytest.mark.userns, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.registry, pytest.mark.userns, pytest.mark.timeout(7200), pytest.mark.faults]
 
 ROUNDS = int(os.environ.get("FIRKIN_TORTURE_ROUNDS", "12"))
 SEED = int(os.environ.get("FIRKIN_TORTURE_SEED", "0")) or random.randrange(1 << 31)
