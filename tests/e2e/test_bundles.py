@@ -14,15 +14,15 @@ from support.contained import Running
 from support.registry import Registry
 
 from firkin.containers.bundle import write_bundle
-from firkin.containers.config import Config, CreateRequest, Device, HostConfig, Ulimit
 from firkin.containers.create import create
-from firkin.containers.engine import Engine
-from firkin.containers.image import image_for
+from firkin.containers.documents.config import Config, CreateRequest, Device, HostConfig, Ulimit
+from firkin.containers.documents.record import Record
+from firkin.containers.home.engine import Engine
+from firkin.containers.keeping.image import image_for
 from firkin.containers.limits.devices import DEFAULT_RULES
 from firkin.containers.limits.facts import read_cgroups
 from firkin.containers.opening import open_engine
-from firkin.containers.plan import Place, plan_container
-from firkin.containers.record import Record
+from firkin.containers.planning.plan import Place, plan_container
 from firkin.containers.remove import remove
 
 pytestmark = pytest.mark.clients

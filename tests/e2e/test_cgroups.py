@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from firkin.containers.config import Config, HostConfig
+from firkin.containers.documents.config import Config, HostConfig
+from firkin.containers.documents.record import Record, State
 from firkin.containers.limits.device_program import device_program
 from firkin.containers.limits.devices import DEFAULT_RULES, DeviceFacts
 from firkin.containers.limits.facts import read_cgroups, read_hierarchies
 from firkin.containers.limits.leftover import clear_groups
 from firkin.containers.limits.plan import plan_limits
-from firkin.containers.record import Record, State
 from firkin.containers.resources import groups_of, read_statistics
 from firkin.linux import cgroups
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from support.contained import ID, Ended, Running, make_directory, make_record
 
-from firkin.containers.config import Config, Device, HostConfig, Ulimit
-from firkin.containers.plan import ContainerPlan, Place, plan_container
-from firkin.containers.record import MountPoint
+from firkin.containers.documents.config import Config, Device, HostConfig, Ulimit
+from firkin.containers.documents.record import MountPoint
+from firkin.containers.planning.plan import ContainerPlan, Place, plan_container
 from firkin.errors import ContainerError
 from firkin.linux.idmap import IdMaps, IdRange, single_maps
 

@@ -96,7 +96,7 @@ def wait_until_gone(pid: int) -> None:
 
 def runtime(box: Firkin) -> Path:
     """Return the directory that has the sockets of a store's containers."""
-    from firkin.containers.home import Home
+    from firkin.containers.home.home import Home
 
     if box.account.is_root:
         return Path(Home(str(box.store)).runtime_base)

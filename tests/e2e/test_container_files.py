@@ -17,9 +17,9 @@ pytestmark = pytest.mark.registry
 _CREATE = """
 import json, sys
 import firkin
-from firkin.containers.config import Config, CreateRequest, HostConfig
+from firkin.containers.documents.config import Config, CreateRequest, HostConfig
 from firkin.containers.create import create
-from firkin.containers.image import image_for
+from firkin.containers.keeping.image import image_for
 from firkin.containers.opening import open_engine
 from firkin.containers.start import start
 from firkin.decode import decode_json
@@ -323,9 +323,9 @@ def test_a_container_that_swaps_directories_for_links_gets_nothing_of_this_machi
 _LOOK = """
 import importlib, os, sys
 import firkin
-from firkin.containers.inside import inside
+from firkin.containers.files.inside import inside
 from firkin.containers.opening import open_engine
-from firkin.containers.places import standing
+from firkin.containers.files.places import standing
 engine = open_engine(firkin.connect().root, runtime=os.environ["XDG_RUNTIME_DIR"])
 
 def job(inner):

@@ -16,10 +16,10 @@ pytestmark = [pytest.mark.root, pytest.mark.registry]
 PROGRAM = """
 import json, os, sys
 from firkin.containers.opening import open_engine
-from firkin.containers.config import Config, CreateRequest, HostConfig
+from firkin.containers.documents.config import Config, CreateRequest, HostConfig
 from firkin.containers.create import create
 from firkin.containers.foreground import run_foreground
-from firkin.containers.image import image_for
+from firkin.containers.keeping.image import image_for
 from firkin.errors import FirkinError
 import msgspec
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from support.monitors import Watched, text_of
 
-from firkin.containers.monitoring import STDIN, STDIN_END, MonitorGone
+from firkin.containers.link.monitoring import STDIN, STDIN_END, MonitorGone
 from firkin.errors import ContainerError
 
 ATTACH = {"stdin": True, "stdout": True, "stderr": True}

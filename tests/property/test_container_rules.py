@@ -3,13 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firkin.containers.filter import KEYS, read_filter
-from firkin.containers.lifecycle import restarts, restored, status_of
+from firkin.containers.documents.filter import KEYS, read_filter
+from firkin.containers.documents.lifecycle import restarts, restored, status_of
+from firkin.containers.documents.mount_words import check_target, parse_bind, parse_volumes_from
+from firkin.containers.documents.record import ZERO_TIME, State
+from firkin.containers.documents.signals import parse_signal
 from firkin.containers.monitor.clock import next_wait
 from firkin.containers.monitor.health import HEALTHY, STARTING, UNHEALTHY, Health
-from firkin.containers.mount_words import check_target, parse_bind, parse_volumes_from
-from firkin.containers.record import ZERO_TIME, State
-from firkin.containers.signals import parse_signal
 from firkin.errors import ContainerError
 
 FLAGS = st.booleans()

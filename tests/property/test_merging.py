@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firkin.containers.config import Config, CreateRequest, HostConfig
-from firkin.containers.merge import fill_host_config, merge, path_and_args
+from firkin.containers.documents.config import Config, CreateRequest, HostConfig
+from firkin.containers.documents.merge import fill_host_config, merge, path_and_args
 from firkin.errors import ContainerError
 from firkin.oci.config import RuntimeConfig
 

@@ -8,10 +8,10 @@ import tarfile
 import time
 from pathlib import Path
 
-from firkin.containers.config import Config, CreateRequest, HostConfig
 from firkin.containers.create import create
-from firkin.containers.engine import Engine
-from firkin.containers.image import image_for
+from firkin.containers.documents.config import Config, CreateRequest, HostConfig
+from firkin.containers.home.engine import Engine
+from firkin.containers.keeping.image import image_for
 from firkin.containers.opening import open_engine
 from firkin.oci import media
 from firkin.oci.config import parse_config
@@ -66,7 +66,7 @@ def keep_box(root: str, *layers: bytes, name: str = BOX, **config: object) -> Im
 
 def unpack(root: str, image: Image) -> None:
     """Make empty trees for the layers of an image, as if it had been unpacked."""
-    from firkin.containers.layers import tree_ids
+    from firkin.containers.keeping.layers import tree_ids
 
     with Store(root, time.time) as store:
         for id in tree_ids(image):

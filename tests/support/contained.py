@@ -8,9 +8,9 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import Any
 
-from firkin.containers.config import Config, HostConfig
-from firkin.containers.plan import ContainerPlan
-from firkin.containers.record import MountPoint, Record
+from firkin.containers.documents.config import Config, HostConfig
+from firkin.containers.documents.record import MountPoint, Record
+from firkin.containers.planning.plan import ContainerPlan
 from firkin.sandbox.parts import FOR_CONTAINERS, marshalled
 
 ID = "c0ffee" * 10 + "dead"

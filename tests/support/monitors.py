@@ -7,9 +7,9 @@ from unittest.mock import patch
 
 import msgspec
 
-from firkin.containers import program
-from firkin.containers.monitoring import Link, Nursling, spawn_monitor
-from firkin.containers.record import State
+from firkin.containers.documents.record import State
+from firkin.containers.link import program
+from firkin.containers.link.monitoring import Link, Nursling, spawn_monitor
 from support.places import REPOSITORY
 
 CONTAIN = REPOSITORY / "tests/support/bare_contain.py"

@@ -8,12 +8,12 @@ PRELUDE = """
 import json, os, signal, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from firkin.containers import exec as execs
-from firkin.containers.attach import AttachTo, attach
-from firkin.containers.config import *
+from firkin.containers.link.attach import AttachTo, attach
+from firkin.containers.documents.config import *
 from firkin.containers.create import create
 from firkin.containers.opening import open_engine
-from firkin.containers.image import image_for
-from firkin.containers.monitoring import connect
+from firkin.containers.keeping.image import image_for
+from firkin.containers.link.monitoring import connect
 from firkin.containers.pause import pause, unpause
 from firkin.containers.remove import remove
 from firkin.containers.start import start

@@ -5,12 +5,12 @@ from vm.machine import Machine
 # What a front and a monitor do, without either: the groups, and a command in them.
 ACT = r"""
 import json, os, signal, subprocess, sys, time
-from firkin.containers.config import Config, HostConfig
+from firkin.containers.documents.config import Config, HostConfig
 from firkin.containers.limits.devices import DEFAULT_RULES, DeviceFacts
 from firkin.containers.limits.facts import read_cgroups
 from firkin.containers.limits.plan import plan_limits
 from firkin.containers.limits.scope import enter_scope
-from firkin.containers.record import Record, State
+from firkin.containers.documents.record import Record, State
 from firkin.containers.resources import read_statistics
 from firkin.linux import cgroups
 

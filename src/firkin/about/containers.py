@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from firkin.ambient import Ambient
-from firkin.containers.home import Home
-from firkin.containers.lifecycle import status_of
+from firkin.containers.documents.lifecycle import status_of
+from firkin.containers.home.home import Home
 from firkin.containers.limits.facts import CgroupFacts, Feature, read_cgroups
 from firkin.containers.limits.plan import why_not
 from firkin.linux.probe import user_name

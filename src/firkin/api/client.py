@@ -17,7 +17,7 @@ from firkin.api.hints import in_own_words
 from firkin.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 
 class Client:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from firkin.api.client_images import Image, ImageCollection
-    from firkin.containers.attach import Attached
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import Record
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
+    from firkin.containers.link.attach import Attached
 
 _CHUNK = 2 << 20
 _SHORT = 12
@@ -246,7 +246,7 @@ class Container:
             return self.logs(stdout=stdout, stderr=stderr, stream=True) if stream else self.logs(
                 stdout=stdout, stderr=stderr, follow=True
             )
-        from firkin.containers.attach import AttachTo, attach
+        from firkin.containers.link.attach import AttachTo, attach
 
         pieces = output_of(attach(self._engine, self.id, AttachTo(stdout=stdout, stderr=stderr)))
         return (data for _, data in pieces) if stream else b"".join(data for _, data in pieces)
@@ -304,7 +304,7 @@ class Container:
     @found_or_missing
     def resize(self, height: int, width: int) -> None:
         """Change the size of its terminal. Raises ContainerError."""
-        from firkin.containers.attach import AttachTo, attach
+        from firkin.containers.link.attach import AttachTo, attach
 
         attached = attach(self._engine, self.id, AttachTo(stdout=False, stderr=False))
         try:
@@ -331,8 +331,8 @@ class Container:
         return samples if stream else next(samples)
 
     def _samples(self) -> Iterator[dict[str, Any]]:
+        from firkin.containers.home.times import now_text
         from firkin.containers.resources import read_statistics
-        from firkin.containers.times import now_text
 
         before: dict[str, Any] | None = None
         while True:

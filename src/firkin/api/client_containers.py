@@ -20,7 +20,7 @@ from firkin.errors import CommandFailed, ImageNotFound, NotFound
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 _STDERR_BYTES = 64 << 10
 
@@ -79,7 +79,7 @@ class ContainerCollection:
 
     def _attended(self, container: Container, *, stdout: bool, stderr: bool, remove: bool) -> Iterator[bytes]:
         """Start a container, and return its output until it ends."""
-        from firkin.containers.attach import AttachTo
+        from firkin.containers.link.attach import AttachTo
         from firkin.containers.start import start
 
         try:
@@ -112,7 +112,7 @@ class ContainerCollection:
         self, image: str | Image, command: Words | None, options: CreateOptions, *, foreground: bool
     ) -> Container:
         from firkin.containers.create import create
-        from firkin.containers.image import image_for
+        from firkin.containers.keeping.image import image_for
 
         request = create_request(_image_name(image), command, options, foreground=foreground)
         created = create(self._engine, request, image_for(self._engine, request.config.image, request.platform))

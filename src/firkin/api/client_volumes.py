@@ -16,7 +16,7 @@ from firkin.containers.volumes.shelf import Volumes
 from firkin.errors import UsageError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 Filters = Mapping[str, str | bool | Iterable[str]]
 
@@ -90,14 +90,14 @@ class VolumeCollection:
     @found_or_missing
     def get(self, volume_id: str) -> Volume:
         """Return the volume of a name. Raises NotFound."""
-        from firkin.containers.volumes.describe import describe
+        from firkin.containers.volume_list import describe
 
         return Volume(self, describe(self._shelf, self._shelf.find(keywords.text("volume_id", volume_id))))
 
     @found_or_missing
     def list(self, *, filters: Filters | None = None) -> builtins.list[Volume]:
         """Return the volumes; `filters` are `dangling`, `driver`, `label` and `name`. Raises ContainerError."""
-        from firkin.containers.volumes.describe import describe, list_volumes
+        from firkin.containers.volume_list import describe, list_volumes
 
         listed = list_volumes(self._engine, read_filters(filters, None))
         return [Volume(self, describe(self._shelf, volume)) for volume in listed]

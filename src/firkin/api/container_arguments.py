@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 
 from firkin.api import keywords
-from firkin.containers.config import (
+from firkin.containers.documents.config import (
     Config,
     CreateRequest,
     Device,

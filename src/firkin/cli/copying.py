@@ -16,7 +16,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from firkin.containers.archive_tar import TarPieces
+from firkin.containers.files.archive_tar import TarPieces
 from firkin.errors import UsageError
 from firkin.images.explore.targets import DirectoryTarget
 from firkin.layer.tar import Member, TarReader, clean_name

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from firkin.builder.cache.usage import CacheItem
 from firkin.containers.disk import ContainerUse, DiskUse, VolumeUse
-from firkin.containers.status import status_words
+from firkin.containers.documents.status import status_words
 from firkin.images.names import NONE, repository_and_tag
 from firkin.images.usage import ImagesUse
 from firkin.render.rows import rows_text

@@ -10,7 +10,7 @@ from firkin.cli.command import Invocation
 from firkin.containers import opening
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 
 def open_engine(invocation: Invocation) -> Engine:

@@ -78,7 +78,7 @@ class Objects:
         return inspect_image(self.store, find_image(self.store, text, self._platform))
 
     def volume(self, text: str) -> dict[str, Any]:
-        from firkin.containers.volumes.describe import describe
+        from firkin.containers.volume_list import describe
         from firkin.containers.volumes.shelf import Volumes
 
         shelf = Volumes(self._engine)

@@ -5,8 +5,8 @@
     put_archive(engine, record, "/srv", chunks)
 
 They work on running and stopped containers, and see what is mounted in them. Every path is resolved once, by the kernel
-and beneath the container's root (containers/inside.py). Spec: Engine API 1.51, /containers/{id}/archive. Mirrors: moby
-daemon/archive_unix.go, pkg/archive.
+and beneath the container's root (containers/files/inside.py). Spec: Engine API 1.51, /containers/{id}/archive. Mirrors:
+moby daemon/archive_unix.go, pkg/archive.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.containers.archive_tar import TarPieces
-from firkin.containers.inside import Inner, inside
-from firkin.containers.places import standing
+from firkin.containers.files.archive_tar import TarPieces
+from firkin.containers.files.inside import Inner, inside
+from firkin.containers.files.places import standing
 from firkin.decode import decode_msgpack
 from firkin.errors import ContainerError
 from firkin.linux.beneath import Beneath
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import Record
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
 
 # Bits of Go's os.FileMode: clients tell directories and links by them.
 _GO_KINDS = {
@@ -107,7 +107,7 @@ def put_archive(
     container's user; else they keep the numbers that the tar has. The stream is read to its end, unless an error comes
     first. Raises ContainerError: `missing`, or `invalid` for what is no directory, is read-only, or is no tar.
     """
-    from firkin.containers.extracting import MODULES, Putting, put_job
+    from firkin.containers.files.extracting import MODULES, Putting, put_job
     from firkin.images.intake import begin
     from firkin.layer.compress import detect_format, import_inflaters
 

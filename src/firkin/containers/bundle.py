@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firkin.containers.bundle_spec import ROOTFS, Known, runtime_spec
+from firkin.containers.documents.record import MountPoint, Record
+from firkin.containers.home.namespaces import within
 from firkin.containers.limits.devices import read_devices
-from firkin.containers.namespaces import within
-from firkin.containers.record import MountPoint, Record
+from firkin.containers.planning.bundle_spec import ROOTFS, Known, runtime_spec
 from firkin.errors import ContainerError
 from firkin.linux.beneath import Beneath
 from firkin.oci.users import NoSuchId, find_groups, find_user
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 _MOST_OF_PASSWD = 16 << 20
 _FILES = ("hosts", "hostname", "resolv.conf")

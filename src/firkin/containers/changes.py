@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from firkin.containers.inside import Inner, Place, inside
-from firkin.containers.places import bare
+from firkin.containers.files.inside import Inner, Place, inside
+from firkin.containers.files.places import bare
 from firkin.decode import decode_msgpack
 from firkin.layer.change import Change, Entry, Put, Remove, View
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import MountPoint, Record
+    from firkin.containers.documents.record import MountPoint, Record
+    from firkin.containers.home.engine import Engine
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
 _SECOND_NS = 1_000_000_000

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.containers.archive_tar import TarPieces
 from firkin.containers.changes import compare, filler_folders, mount_points
-from firkin.containers.inside import Inner, Place, inside
-from firkin.containers.lifecycle import answer
-from firkin.containers.places import bare
+from firkin.containers.documents.lifecycle import answer
+from firkin.containers.files.archive_tar import TarPieces
+from firkin.containers.files.inside import Inner, Place, inside
+from firkin.containers.files.places import bare
 from firkin.decode import decode_msgpack
 from firkin.errors import ContainerError, StoreError
 from firkin.layer.change import Change, View
@@ -33,9 +33,9 @@ from firkin.oci.image import Image, Layer, assemble
 from firkin.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from firkin.containers.config import Config, HealthConfig
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import Record
+    from firkin.containers.documents.config import Config, HealthConfig
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
     from firkin.store.store import Store
 
 

@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.containers.checks import check_merged, check_request
-from firkin.containers.config import Config, CreateRequest, HostConfig
-from firkin.containers.engine import Engine
-from firkin.containers.etc import check_network, check_single_id, hosts_text, resolv_text
-from firkin.containers.home import FIRST_STATE, SHORT_DIGITS, Home, write_document
-from firkin.containers.layers import ensure_layers, hold_image, tree_ids
-from firkin.containers.leftovers import BEGUN, NEW, discard, sweep
+from firkin.containers.documents.checks import check_merged, check_request
+from firkin.containers.documents.config import Config, CreateRequest, HostConfig
+from firkin.containers.documents.etc import check_network, check_single_id, hosts_text, resolv_text
+from firkin.containers.documents.merge import Defaults, merge, path_and_args
+from firkin.containers.documents.record import RECORD_VERSION, Record
+from firkin.containers.home.engine import Engine
+from firkin.containers.home.home import FIRST_STATE, SHORT_DIGITS, Home, write_document
+from firkin.containers.home.names import check_name, made_up, new_id, take, taken
+from firkin.containers.home.times import now_text
+from firkin.containers.keeping.layers import ensure_layers, hold_image, tree_ids
+from firkin.containers.keeping.leftovers import BEGUN, NEW, discard, sweep
 from firkin.containers.limits.plan import asks_limits, plan_limits
-from firkin.containers.merge import Defaults, merge, path_and_args
-from firkin.containers.names import check_name, made_up, new_id, take, taken
-from firkin.containers.record import RECORD_VERSION, Record
-from firkin.containers.times import now_text
 from firkin.errors import ContainerError
 from firkin.linux.files import read_named
 from firkin.linux.folders import copy_attributes
@@ -34,7 +34,7 @@ from firkin.linux.machine import this_platform
 from firkin.oci.image import Image
 
 if TYPE_CHECKING:
-    from firkin.containers.mount_points import Mounting
+    from firkin.containers.keeping.mount_points import Mounting
 
 _ATTEMPTS = 6  # to make up a name that nobody has, as docker
 
@@ -112,7 +112,7 @@ def _mounting(engine: Engine, record: Record) -> Mounting | None:
     asked = host.binds, host.mounts, host.tmpfs, host.volumes_from, host.volume_driver, record.config.volumes
     if not any(asked):
         return None
-    from firkin.containers.mount_points import Mounting
+    from firkin.containers.keeping.mount_points import Mounting
 
     return Mounting(engine, record)
 

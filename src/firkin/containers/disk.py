@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from firkin.containers.engine import Engine
-from firkin.containers.record import Record, State
-from firkin.containers.sizes import directory_sizes
+from firkin.containers.documents.record import Record, State
+from firkin.containers.files.sizes import directory_sizes
+from firkin.containers.home.engine import Engine
 from firkin.containers.volumes.shelf import Volumes
 
 

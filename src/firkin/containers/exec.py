@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firkin.containers.attach import Attached
-from firkin.containers.monitoring import MonitorGone, connect
+from firkin.containers.link.attach import Attached
+from firkin.containers.link.monitoring import MonitorGone, connect
 from firkin.containers.stop import not_running
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.monitoring import Link
+    from firkin.containers.home.engine import Engine
+    from firkin.containers.link.monitoring import Link
 
 _KEPT_S = 300.0  # how long an exec that has ended is known
 

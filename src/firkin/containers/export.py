@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from firkin.containers.archive_tar import TarPieces
-from firkin.containers.inside import Inner, inside
-from firkin.containers.lifecycle import answer
-from firkin.containers.places import bare
+from firkin.containers.documents.lifecycle import answer
+from firkin.containers.files.archive_tar import TarPieces
+from firkin.containers.files.inside import Inner, inside
+from firkin.containers.files.places import bare
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import Record
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from firkin.errors import ContainerError
 from firkin.hints import Hint
 
 if TYPE_CHECKING:
-    from firkin.containers.config import Config, HostConfig
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import Record
+    from firkin.containers.documents.config import Config, HostConfig
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
     from firkin.linux.beneath import Beneath
     from firkin.oci.run import RunSpec
     from firkin.sandbox.result import RunResult
@@ -102,7 +102,7 @@ def run_foreground(
     `cancel_fd` readable: it is killed. Raises ContainerError: `conflict` if it was started before, else with 125, 126
     or 127 as its exit code; HostError.
     """
-    from firkin.containers.lifecycle import status_of
+    from firkin.containers.documents.lifecycle import status_of
 
     with engine.home.locked(id):
         record, state = engine.home.record(id), engine.home.state(id)
@@ -132,8 +132,8 @@ def _run(
     on_error: Callable[[bytes], None],
     cancel_fd: int | None,
 ) -> int:
-    from firkin.containers.record import State
-    from firkin.containers.times import now_text
+    from firkin.containers.documents.record import State
+    from firkin.containers.home.times import now_text
     from firkin.sandbox.chroot import ChrootSandbox
 
     with _copied(engine, record) as (root, scratch):
@@ -173,7 +173,7 @@ def _copied(engine: Engine, record: Record) -> Iterator[tuple[str, str]]:
 
 def _spec(record: Record, root: str, home: str) -> RunSpec:
     """Return what runs: the user and the working directory are looked up in the root."""
-    from firkin.containers.plan import environment
+    from firkin.containers.planning.plan import environment
     from firkin.linux.beneath import Beneath
     from firkin.oci.run import RunSpec, UserError, resolve_user
     from firkin.oci.run_settings import Ulimit

@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 
-from firkin.containers.config import Document
-from firkin.containers.engine import Engine
-from firkin.containers.lifecycle import status_of
+from firkin.containers.documents.config import Document
+from firkin.containers.documents.lifecycle import status_of
+from firkin.containers.documents.log_options import DEFAULT_DRIVER, log_path
+from firkin.containers.documents.networks import network_settings
+from firkin.containers.documents.record import Record, State
+from firkin.containers.home.engine import Engine
 from firkin.containers.list import Sizes, mount_view, shown_mounts, sizes_of
-from firkin.containers.log_options import DEFAULT_DRIVER, log_path
-from firkin.containers.networks import network_settings
-from firkin.containers.record import Record, State
 
 DRIVER = "firkin"
 """The name of the storage driver, as inspect of images has it."""

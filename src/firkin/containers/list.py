@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from firkin.containers.engine import Engine
-from firkin.containers.filter import Values, read_filter
-from firkin.containers.home import Entry, Home
-from firkin.containers.image_names import ImageNames
-from firkin.containers.lifecycle import status_of
-from firkin.containers.networks import endpoints
-from firkin.containers.record import MountPoint, Record
-from firkin.containers.status import status_words
+from firkin.containers.documents.filter import Values, read_filter
+from firkin.containers.documents.lifecycle import status_of
+from firkin.containers.documents.networks import endpoints
+from firkin.containers.documents.record import MountPoint, Record
+from firkin.containers.documents.status import status_words
+from firkin.containers.home.engine import Engine
+from firkin.containers.home.home import Entry, Home
+from firkin.containers.keeping.image_names import ImageNames
 from firkin.text import seconds_of
 
 
@@ -60,7 +60,7 @@ def list_containers(engine: Engine, wanted: Wanted) -> list[Listed]:
 
 def sizes_of(engine: Engine, records: Sequence[Record]) -> dict[str, Sizes]:
     """Return by id how large containers are, without holding any of them. Raises HostError."""
-    from firkin.containers.sizes import root_bytes, written_bytes
+    from firkin.containers.files.sizes import root_bytes, written_bytes
 
     written, together = written_bytes(engine, [record.id for record in records]), root_bytes(engine, records)
     return {record.id: Sizes(written[record.id], together[record.id]) for record in records}

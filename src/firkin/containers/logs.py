@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
-from firkin.containers.engine import Engine
-from firkin.containers.lifecycle import answer, status_of
+from firkin.containers.documents.lifecycle import answer, status_of
+from firkin.containers.documents.log_options import DEFAULT_DRIVER, log_path
+from firkin.containers.documents.record import Record, State
+from firkin.containers.home.engine import Engine
 from firkin.containers.log_files import LineReader, LogEntry, Part, blocks, entries, open_log, parts_of
-from firkin.containers.log_options import DEFAULT_DRIVER, log_path
-from firkin.containers.record import Record, State
 from firkin.errors import ContainerError
 from firkin.linux import syscalls
 

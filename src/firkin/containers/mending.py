@@ -13,13 +13,13 @@ from contextlib import suppress
 
 import msgspec
 
-from firkin.containers.engine import Engine
-from firkin.containers.home import Busy
-from firkin.containers.lifecycle import restarts
+from firkin.containers.documents.lifecycle import restarts
+from firkin.containers.documents.record import Record, State
+from firkin.containers.home.engine import Engine
+from firkin.containers.home.home import Busy
+from firkin.containers.home.times import now_text
 from firkin.containers.limits.leftover import clear_groups
-from firkin.containers.record import Record, State
 from firkin.containers.remove import finish_removal
-from firkin.containers.times import now_text
 from firkin.errors import ContainerError, FirkinError
 from firkin.store.boot import read_boot_id
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firkin.containers.engine import Engine
+from firkin.containers.home.engine import Engine
 
 if TYPE_CHECKING:
-    from firkin.containers.merge import Defaults
-    from firkin.containers.record import State
+    from firkin.containers.documents.merge import Defaults
+    from firkin.containers.documents.record import State
     from firkin.layer.limits import UnpackLimits
 
 
@@ -26,6 +26,6 @@ def _mend(engine: Engine, id: str) -> State | None:
 
 
 def _sweep(engine: Engine) -> None:
-    from firkin.containers.leftovers import sweep
+    from firkin.containers.keeping.leftovers import sweep
 
     sweep(engine)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firkin.containers.monitoring import MonitorGone, connect
+from firkin.containers.link.monitoring import MonitorGone, connect
 from firkin.containers.stop import not_running
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 
 def pause(engine: Engine, text: str) -> None:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import msgspec
 
-from firkin.containers.engine import Engine
-from firkin.containers.home import Entry
+from firkin.containers.files.sizes import directory_sizes, written_bytes
+from firkin.containers.home.engine import Engine
+from firkin.containers.home.home import Entry
 from firkin.containers.remove import remove
-from firkin.containers.sizes import directory_sizes, written_bytes
 from firkin.containers.volumes.shelf import Volume, Volumes
 from firkin.errors import ContainerError
 

@@ -1,7 +1,8 @@
 """Removes containers. Does I/O. Mirrors: moby daemon.ContainerRm, cleanupContainer.
 
 A container that is being removed says so, loses its name, is renamed to `gone-ID`, and is deleted with what it holds
-elsewhere. Each step can be the last one of a process: the next command goes on with it (containers/leftovers.py).
+elsewhere. Each step can be the last one of a process: the next command goes on with it
+(containers/keeping/leftovers.py).
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from contextlib import suppress
 
 import msgspec
 
-from firkin.containers.engine import Engine
-from firkin.containers.home import is_id, missing
-from firkin.containers.leftovers import GONE, VOLUMES_TOO, discard, read_record, sweep
-from firkin.containers.lifecycle import answer, status_of
-from firkin.containers.record import Record, State
+from firkin.containers.documents.lifecycle import answer, status_of
+from firkin.containers.documents.record import Record, State
+from firkin.containers.home.engine import Engine
+from firkin.containers.home.home import is_id, missing
+from firkin.containers.keeping.leftovers import GONE, VOLUMES_TOO, discard, read_record, sweep
 from firkin.errors import ContainerError
 
 
@@ -58,7 +59,7 @@ def _is_unreadable(engine: Engine, text: str) -> bool:
 
 def _remove_unreadable(engine: Engine, id: str, volumes: bool) -> str:
     """Remove a container whose record is damaged, for who knows its whole id."""
-    from firkin.containers.monitoring import MonitorGone, connect
+    from firkin.containers.link.monitoring import MonitorGone, connect
 
     link = connect(engine.home, id)
     if link is not None:
@@ -108,7 +109,7 @@ def _tell_waiting(engine: Engine, id: str) -> None:
     """Tell who waits for a container that does not run: it has a monitor for as long."""
     if not os.path.exists(f"{engine.home.runtime(id)}/socket"):
         return
-    from firkin.containers.monitoring import MonitorGone, connect
+    from firkin.containers.link.monitoring import MonitorGone, connect
 
     link = connect(engine.home, id)
     if link is not None:

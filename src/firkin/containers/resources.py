@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from firkin.containers.documents.record import ZERO_TIME, Record, State
 from firkin.containers.limits.facts import own_groups, read_hierarchies, read_text
-from firkin.containers.record import ZERO_TIME, Record, State
 
 _SECOND_NS = 1_000_000_000
 _MICROSECOND_NS = 1_000

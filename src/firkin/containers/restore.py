@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from firkin.containers.engine import Engine
-from firkin.containers.lifecycle import restored
-from firkin.containers.record import Record
+from firkin.containers.documents.lifecycle import restored
+from firkin.containers.documents.record import Record
+from firkin.containers.home.engine import Engine
 from firkin.errors import FirkinError
 
 _JOINED = "container:"

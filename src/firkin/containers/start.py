@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.containers.attach import Attached, AttachTo, attach_link
-from firkin.containers.launch import monitor_of
-from firkin.containers.lifecycle import answer, status_of
-from firkin.containers.monitoring import MonitorGone
+from firkin.containers.documents.lifecycle import answer, status_of
+from firkin.containers.link.attach import Attached, AttachTo, attach_link
+from firkin.containers.link.launch import monitor_of
+from firkin.containers.link.monitoring import MonitorGone
 from firkin.errors import ContainerError, HostError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.monitoring import Nursling
-    from firkin.containers.record import Record
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
+    from firkin.containers.link.monitoring import Nursling
 
 
 class Started(msgspec.Struct, frozen=True):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firkin.containers.lifecycle import answer, status_of
-from firkin.containers.monitoring import MonitorGone, connect
-from firkin.containers.signals import parse_signal
+from firkin.containers.documents.lifecycle import answer, status_of
+from firkin.containers.documents.signals import parse_signal
+from firkin.containers.link.monitoring import MonitorGone, connect
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 
 def stop(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> bool:
@@ -61,7 +61,7 @@ def not_running(id: str) -> ContainerError:
 
 def restart(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> None:
     """Stop and start a container, or start it; as `stop`. Raises ContainerError."""
-    from firkin.containers.launch import monitor_of
+    from firkin.containers.link.launch import monitor_of
 
     record = engine.home.find(text)
     number = None if signal is None else parse_signal(signal)

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from firkin.containers.checks import check_resources, check_restart_policy
-from firkin.containers.config import HostConfig
-from firkin.containers.engine import Engine
-from firkin.containers.lifecycle import answer
-from firkin.containers.monitoring import MonitorGone, connect
-from firkin.containers.record import Record, State
+from firkin.containers.documents.checks import check_resources, check_restart_policy
+from firkin.containers.documents.config import HostConfig
+from firkin.containers.documents.lifecycle import answer
+from firkin.containers.documents.record import Record, State
+from firkin.containers.home.engine import Engine
+from firkin.containers.link.monitoring import MonitorGone, connect
 from firkin.errors import ContainerError
 from firkin.linux.cgroups import write_values
 

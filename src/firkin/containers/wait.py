@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from firkin.containers.attach import Exit
-from firkin.containers.monitoring import MonitorGone, connect
+from firkin.containers.link.attach import Exit
+from firkin.containers.link.monitoring import MonitorGone, connect
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 Condition = Literal["not-running", "next-exit", "removed"]
 
@@ -31,7 +31,7 @@ def wait(engine: Engine, text: str, condition: str = "not-running") -> Exit:
             return Exit(state.exit_code, state.error)
         link = connect(engine.home, record.id)
         if link is None:
-            from firkin.containers.launch import monitor_of
+            from firkin.containers.link.launch import monitor_of
 
             with engine.home.locked(record.id):
                 link = monitor_of(engine, record)

@@ -1,7 +1,7 @@
 """The journal of events: STORE/events.jsonl, one event a line, as the Engine API has them. Does I/O.
 
-Images, containers and volumes all write to it, so it lies below their rooms; `containers/journal.py` reads it, and the
-monitor has a writer of its own (docs/dev/container-state.md, "Events", is the contract of both).
+Images, containers and volumes all write to it, so it lies below their rooms; `containers/home/journal.py` reads it, and
+the monitor has a writer of its own (docs/dev/container-state.md, "Events", is the contract of both).
 
 A writer opens the file for appending, locks it with flock(2), checks that it still has this name, and writes its whole
 line at once. Whoever makes the file larger than LIMIT_BYTES renames it to `events.jsonl.1` before it lets go: so a line

@@ -13,9 +13,9 @@ from firkin.about.containers import containers_document, count_containers, limit
 from firkin.about.info import info_document
 from firkin.about.version import version_document
 from firkin.ambient import Ambient
-from firkin.containers.config import Config, HostConfig
+from firkin.containers.documents.config import Config, HostConfig
+from firkin.containers.documents.record import Record, State
 from firkin.containers.limits.facts import CgroupFacts
-from firkin.containers.record import Record, State
 from firkin.errors import UsageError
 from firkin.linux.emulators import runnable_platforms
 from firkin.registry.settings import Mirror, RegistrySettings

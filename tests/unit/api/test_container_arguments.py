@@ -16,7 +16,7 @@ from firkin.api.container_arguments import (
     variables,
     words,
 )
-from firkin.containers.config import Device, HealthConfig, Mount, RestartPolicy, Ulimit
+from firkin.containers.documents.config import Device, HealthConfig, Mount, RestartPolicy, Ulimit
 from firkin.errors import CommandFailed, UsageError
 
 

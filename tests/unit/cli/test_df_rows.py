@@ -11,9 +11,9 @@ from firkin.cli import cache_rows, df_rows
 from firkin.cli.cache_rows import tests_of as make_tests
 from firkin.cli.commands.buildx_prune import cache_age_s
 from firkin.cli.commands.system_prune import warning
-from firkin.containers.config import Config, HostConfig
 from firkin.containers.disk import ContainerUse, DiskUse, VolumeUse
-from firkin.containers.record import MountPoint, Record, State
+from firkin.containers.documents.config import Config, HostConfig
+from firkin.containers.documents.record import MountPoint, Record, State
 from firkin.errors import UsageError
 from firkin.images.list import Listed
 from firkin.images.usage import ImagesUse, ImageUse

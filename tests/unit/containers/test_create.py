@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from support.boxes import make, open_box
 
-from firkin.containers.engine import Engine
-from firkin.containers.record import ZERO_TIME
+from firkin.containers.documents.record import ZERO_TIME
+from firkin.containers.home.engine import Engine
 from firkin.containers.remove import remove
 from firkin.containers.rename import rename
 from firkin.errors import ContainerError

@@ -2,7 +2,7 @@
 
 import pytest
 
-from firkin.containers.config import Config, HostConfig
+from firkin.containers.documents.config import Config, HostConfig
 from firkin.containers.foreground import check_foreground
 from firkin.errors import ContainerError
 

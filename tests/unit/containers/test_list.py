@@ -5,11 +5,11 @@ import os
 import msgspec
 import pytest
 
-from firkin.containers.config import Config, HostConfig, LogConfig
-from firkin.containers.engine import Engine
+from firkin.containers.documents.config import Config, HostConfig, LogConfig
+from firkin.containers.documents.record import Health, HealthEntry, MountPoint, Record, State
+from firkin.containers.home.engine import Engine
 from firkin.containers.inspect import inspect_container
 from firkin.containers.list import Wanted, command_text, list_containers, summary
-from firkin.containers.record import Health, HealthEntry, MountPoint, Record, State
 from firkin.errors import ContainerError
 
 IMAGE = "sha256:" + "1" * 64

@@ -7,11 +7,11 @@ import threading
 import msgspec
 import pytest
 
-from firkin.containers.config import Config, HostConfig, LogConfig
-from firkin.containers.engine import Engine
+from firkin.containers.documents.config import Config, HostConfig, LogConfig
+from firkin.containers.documents.record import Record, State
+from firkin.containers.home.engine import Engine
 from firkin.containers.log_files import LogEntry
 from firkin.containers.logs import LogQuery, line_bytes, read_logs
-from firkin.containers.record import Record, State
 from firkin.errors import ContainerError
 
 ID = "ab" * 32

@@ -10,8 +10,8 @@ import pytest
 from support.groups import put
 
 from firkin.containers import resources
-from firkin.containers.config import Config, HostConfig
-from firkin.containers.record import ZERO_TIME, Record, State
+from firkin.containers.documents.config import Config, HostConfig
+from firkin.containers.documents.record import ZERO_TIME, Record, State
 from firkin.containers.resources import read_statistics
 
 ID = "cd" * 32

@@ -2,9 +2,9 @@
 
 import pytest
 
-from firkin.containers.config import Config, HostConfig
-from firkin.containers.lifecycle import restored
-from firkin.containers.record import Record, State
+from firkin.containers.documents.config import Config, HostConfig
+from firkin.containers.documents.lifecycle import restored
+from firkin.containers.documents.record import Record, State
 from firkin.containers.restore import in_order
 
 RUN = State(started_at="2026-01-01T00:00:00Z", finished_at="2026-01-02T00:00:00Z")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from firkin.containers.config import Config, HostConfig, RestartPolicy
-from firkin.containers.record import Record
+from firkin.containers.documents.config import Config, HostConfig, RestartPolicy
+from firkin.containers.documents.record import Record
 from firkin.containers.update import changed
 from firkin.errors import ContainerError
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firkin.containers.profile import CAPABILITIES, DEFAULT_CAPABILITIES
+from firkin.containers.documents.profile import CAPABILITIES, DEFAULT_CAPABILITIES
 from firkin.sandbox.call_numbers import numbers_of
 from firkin.sandbox.calls import AARCH64, ARM, I386, MACHINES, X86_64, Table
 from firkin.sandbox.default_profile import default_rules

@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from firkin.containers.profile import capability_names
+from firkin.containers.documents.profile import capability_names
 from firkin.sandbox.default_profile import default_rules
 from firkin.sandbox.profiles import EPERM, ERRNO, compile_rules
 from firkin.sandbox.usual_filter import usual_filter

@@ -8,8 +8,8 @@ from firkin.cli.containers.options import ATTACH
 from firkin.cli.containers.session import Manner, Signals
 from firkin.cli.docker_config import read_docker_config
 from firkin.cli.engine import open_engine
-from firkin.containers.attach import AttachTo, attach
-from firkin.containers.lifecycle import status_of
+from firkin.containers.documents.lifecycle import status_of
+from firkin.containers.link.attach import AttachTo, attach
 from firkin.errors import ContainerError, UsageError
 
 USAGE = "[OPTIONS] CONTAINER"

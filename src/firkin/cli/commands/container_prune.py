@@ -11,7 +11,7 @@ from firkin.cli.engine import open_engine
 from firkin.cli.filters import Filters, parse_filters
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.containers.home import Entry
+from firkin.containers.home.home import Entry
 from firkin.containers.prune import Pruned, prune_containers
 from firkin.render.units import size4
 from firkin.text import seconds_of

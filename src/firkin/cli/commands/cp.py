@@ -26,8 +26,8 @@ from firkin.errors import ContainerError, UsageError
 from firkin.tasks.cancel import Cancel
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import Record
+    from firkin.containers.documents.record import Record
+    from firkin.containers.home.engine import Engine
 
 USAGE = "[OPTIONS] CONTAINER:PATH DEST|-    firkin cp [OPTIONS] SOURCE|- CONTAINER:PATH"
 ABOUT = (

@@ -12,7 +12,7 @@ from firkin.cli.engine import open_engine
 from firkin.cli.run import write_out
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 ABOUT = "Make a container and print its id. `firkin start` starts it."

@@ -10,7 +10,7 @@ from firkin.cli.engine import open_engine
 from firkin.cli.filters import parse_filters, parse_when
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.containers.journal import FILTERS, Event, EventFilter, follow_events
+from firkin.containers.home.journal import FILTERS, Event, EventFilter, follow_events
 from firkin.errors import UsageError
 
 USAGE = "[OPTIONS]"

@@ -6,7 +6,7 @@ from firkin.cli.command import Invocation
 from firkin.cli.engine import open_engine
 from firkin.cli.options import COMMON
 from firkin.cli.run import write_out
-from firkin.containers.networks import published
+from firkin.containers.documents.networks import published
 from firkin.errors import UsageError
 from firkin.text import whole_number
 

@@ -13,11 +13,11 @@ from firkin.cli.docker_config import read_docker_config
 from firkin.cli.engine import open_engine
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_message, write_out
-from firkin.containers.lifecycle import status_of
+from firkin.containers.documents.lifecycle import status_of
+from firkin.containers.documents.networks import endpoints
+from firkin.containers.documents.record import MountPoint
+from firkin.containers.documents.status import status_words
 from firkin.containers.list import Listed, Sizes, Wanted, command_text, list_containers, shown_mounts, sizes_of
-from firkin.containers.networks import endpoints
-from firkin.containers.record import MountPoint
-from firkin.containers.status import status_words
 from firkin.errors import UsageError
 from firkin.render.cells import shortened
 from firkin.render.rows import Cell, label_header, rows_text
@@ -88,7 +88,7 @@ def _wanted(arguments: Arguments) -> Wanted:
     values: dict[str, tuple[str, ...]] = {}
     if arguments.given("filter"):
         from firkin.cli.filters import parse_filters
-        from firkin.containers.filter import KEYS
+        from firkin.containers.documents.filter import KEYS
 
         values = dict(parse_filters(arguments.many("filter"), KEYS).values)
     return Wanted(arguments.flag("all"), max(0, limit), values)

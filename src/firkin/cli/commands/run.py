@@ -6,7 +6,7 @@ from contextlib import closing
 
 from firkin.cli.command import Invocation
 from firkin.cli.containers.options import RUN
-from firkin.containers.monitoring import spawn_monitor
+from firkin.containers.link.monitoring import spawn_monitor
 from firkin.errors import UsageError
 
 USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"

@@ -8,7 +8,7 @@ from firkin.cli.engine import open_engine
 from firkin.cli.options import Option
 from firkin.cli.run import write_out
 from firkin.cli.several import each
-from firkin.containers.engine import Engine
+from firkin.containers.home.engine import Engine
 from firkin.containers.start import start
 from firkin.errors import FirkinError, UsageError
 
@@ -74,7 +74,7 @@ def _attached(invocation: Invocation, engine: Engine) -> int:
     from firkin.cli.containers.attaching import MONITOR_DIED, check_terminal, exit_code_of, keys_of
     from firkin.cli.containers.session import Manner, Signals
     from firkin.cli.docker_config import read_docker_config
-    from firkin.containers.attach import AttachTo
+    from firkin.containers.link.attach import AttachTo
 
     arguments = invocation.arguments
     record = engine.home.find(arguments.operands[0])

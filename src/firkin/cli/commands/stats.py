@@ -11,11 +11,11 @@ from firkin.cli.docker_config import read_docker_config
 from firkin.cli.engine import open_engine
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_all, write_message, write_out
-from firkin.containers.engine import Engine
-from firkin.containers.record import Record
+from firkin.containers.documents.record import Record
+from firkin.containers.documents.usage import usage_of
+from firkin.containers.home.engine import Engine
+from firkin.containers.home.times import time_text
 from firkin.containers.resources import read_statistics
-from firkin.containers.times import time_text
-from firkin.containers.usage import usage_of
 from firkin.errors import ContainerError
 from firkin.render.rows import Cell, rows_text
 from firkin.render.units import binary_size, short_id, size3

@@ -9,7 +9,7 @@ from firkin.cli.engine import open_engine
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
 from firkin.cli.several import each
-from firkin.containers.volumes.describe import describe
+from firkin.containers.volume_list import describe
 from firkin.containers.volumes.shelf import Volumes
 from firkin.errors import FirkinError, UsageError
 from firkin.render.documents import documents_text

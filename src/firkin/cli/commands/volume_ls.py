@@ -7,7 +7,7 @@ from firkin.cli.engine import open_engine
 from firkin.cli.filters import parse_filters
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.containers.volumes.describe import FILTERS, list_volumes
+from firkin.containers.volume_list import FILTERS, list_volumes
 from firkin.containers.volumes.make import LOCAL
 from firkin.containers.volumes.shelf import Volume, Volumes
 from firkin.render.rows import rows_text

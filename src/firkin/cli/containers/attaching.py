@@ -10,7 +10,7 @@ from firkin.cli.terminal import DEFAULT_KEYS, parse_keys
 from firkin.errors import UsageError
 
 if TYPE_CHECKING:
-    from firkin.containers.attach import Attached
+    from firkin.containers.link.attach import Attached
 
 MONITOR_DIED = 255
 """The exit code of a command whose monitor died, and it with it."""

@@ -12,8 +12,8 @@ from firkin.cli.run import handle
 from firkin.containers.foreground import check_foreground, run_foreground
 
 if TYPE_CHECKING:
-    from firkin.containers.config import CreateRequest
-    from firkin.containers.engine import Engine
+    from firkin.containers.documents.config import CreateRequest
+    from firkin.containers.home.engine import Engine
 
 
 def run_here(wish: Wish, engine: Engine, request: CreateRequest, *, detach: bool) -> int:

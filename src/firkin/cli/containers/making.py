@@ -17,13 +17,13 @@ from firkin.cli.containers.requests import request_of
 from firkin.cli.docker_config import DockerConfig, read_docker_config
 from firkin.cli.run import write_message
 from firkin.containers.create import create
-from firkin.containers.image import image_for
+from firkin.containers.keeping.image import image_for
 from firkin.errors import ContainerError, FirkinError, UsageError
 from firkin.linux.machine import this_platform
 
 if TYPE_CHECKING:
-    from firkin.containers.config import CreateRequest
-    from firkin.containers.engine import Engine
+    from firkin.containers.documents.config import CreateRequest
+    from firkin.containers.home.engine import Engine
     from firkin.oci.image import Image
     from firkin.tasks.cancel import Cancel
 

@@ -15,7 +15,7 @@ import msgspec
 
 from firkin.ambient import absolute
 from firkin.cli.containers.values import invalid, size_of, wrong
-from firkin.containers.config import (
+from firkin.containers.documents.config import (
     BindOptions,
     Device,
     DeviceRequest,

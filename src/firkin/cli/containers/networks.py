@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from firkin.cli.arguments import Arguments
 from firkin.cli.containers.values import invalid, wrong
-from firkin.containers.config import PortBinding
+from firkin.containers.documents.config import PortBinding
 from firkin.errors import UsageError
 from firkin.text import whole_number
 

@@ -12,7 +12,7 @@ from typing import Any
 from firkin.ambient import Ambient
 from firkin.cli.arguments import Arguments
 from firkin.cli.containers.values import duration_ns, integer, invalid, pairs, size, wrong
-from firkin.containers.config import Config, CreateRequest, HealthConfig, HostConfig, LogConfig, RestartPolicy
+from firkin.containers.documents.config import Config, CreateRequest, HealthConfig, HostConfig, LogConfig, RestartPolicy
 
 Fields = dict[str, Any]
 _STREAMS = ("stdin", "stdout", "stderr")

@@ -9,7 +9,7 @@ from typing import Any
 
 from firkin.cli.arguments import Arguments
 from firkin.cli.containers.values import integer, invalid, nano_cpus, pairs, size, size_of, wrong
-from firkin.containers.config import DeviceRequest, ThrottleDevice, Ulimit, WeightDevice
+from firkin.containers.documents.config import DeviceRequest, ThrottleDevice, Ulimit, WeightDevice
 from firkin.oci.run_settings import ULIMITS
 from firkin.text import parse_integer, whole_number
 

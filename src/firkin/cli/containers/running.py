@@ -14,10 +14,10 @@ from firkin.cli.containers.session import Manner, Signals
 from firkin.cli.engine import open_engine
 from firkin.cli.run import write_out
 from firkin.cli.terminal import terminal_size
-from firkin.containers.attach import AttachTo
-from firkin.containers.config import CreateRequest
-from firkin.containers.engine import Engine
-from firkin.containers.monitoring import Nursling
+from firkin.containers.documents.config import CreateRequest
+from firkin.containers.home.engine import Engine
+from firkin.containers.link.attach import AttachTo
+from firkin.containers.link.monitoring import Nursling
 from firkin.containers.start import Started, start
 from firkin.errors import ContainerError, UsageError
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from firkin.containers.attach import Attached, Exit
+    from firkin.containers.link.attach import Attached, Exit
 
 _CHUNK = 1 << 16
 _MOST_UNSENT = 1 << 18

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from firkin.containers.config import Device, HostConfig
+from firkin.containers.documents.config import Device, HostConfig
 from firkin.errors import ContainerError
 
 DEFAULT_RULES = (

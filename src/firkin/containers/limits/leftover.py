@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from firkin.containers.documents.record import Record
 from firkin.containers.limits.devices import DeviceFacts
 from firkin.containers.limits.facts import CgroupFacts
 from firkin.containers.limits.plan import plan_limits
-from firkin.containers.record import Record
 from firkin.errors import ContainerError
 from firkin.linux.cgroups import kill_groups, remove_groups
 

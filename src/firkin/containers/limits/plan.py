@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from firkin.containers.config import HostConfig
+from firkin.containers.documents.config import HostConfig
 from firkin.containers.limits.device_program import device_program
 from firkin.containers.limits.devices import DeviceFacts
 from firkin.containers.limits.facts import CgroupFacts, Feature

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from firkin.containers.config import HostConfig
+from firkin.containers.documents.config import HostConfig
 from firkin.containers.limits.devices import DeviceFacts
 from firkin.containers.limits.facts import CgroupFacts
 

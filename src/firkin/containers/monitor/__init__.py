@@ -1,6 +1,6 @@
 """The stand-alone program beside each running container. Does I/O. Nothing imports it, nor does it import firkin.
 
-Its parts share their global names with each other and with those of `sandbox/init` (`containers/program.py` lists
+Its parts share their global names with each other and with those of `sandbox/init` (`containers/link/program.py` lists
 them in order). docs/dev/monitor.md is its contract.
 
     wire        frames and JSON                     spawning    forks that become commands

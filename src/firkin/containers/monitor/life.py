@@ -1,8 +1,8 @@
 """A container's life: start, end, restart, stop, signals, pause. Does I/O.
 
-A part of the stand-alone program `monitor`; all parts share its global names. `containers/lifecycle.py` has the states;
-the order at an end is: output drained, state written, event `die`, who waits for the end, removal, who waits for that,
-event `destroy`. Mirrors: moby daemon/monitor.go, stop.go, kill.go, restart.go, pause.go.
+A part of the stand-alone program `monitor`; all parts share its global names. `containers/documents/lifecycle.py` has
+the states; the order at an end is: output drained, state written, event `die`, who waits for the end, removal, who
+waits for that, event `destroy`. Mirrors: moby daemon/monitor.go, stop.go, kill.go, restart.go, pause.go.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The files of a container's log: what is written, and when a new one begins. Does I/O.
 
 A part of the stand-alone program `monitor`; all parts share its global names. `json-file` and `local` differ in where
-they are and how large they become (containers/log_options.py).
+they are and how large they become (containers/documents/log_options.py).
 """
 
 from __future__ import annotations

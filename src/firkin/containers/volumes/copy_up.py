@@ -13,15 +13,15 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from firkin.containers.inside import Inner, Place, inside
-from firkin.containers.places import bare
+from firkin.containers.files.inside import Inner, Place, inside
+from firkin.containers.files.places import bare
 from firkin.layer.change import Put, View
 from firkin.layer.view import StackView, resolve_path
 from firkin.linux.folders import remove_tree
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
-    from firkin.containers.record import MountPoint, Record
+    from firkin.containers.documents.record import MountPoint, Record
+    from firkin.containers.home.engine import Engine
 
 STAGING = "filling"
 _MODULES = ("firkin.layer.apply",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from firkin.containers.engine import Engine
+from firkin.containers.home.engine import Engine
 from firkin.containers.volumes.shelf import Volume, Volumes
 from firkin.errors import ContainerError
 

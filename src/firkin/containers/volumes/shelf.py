@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from firkin.containers.deleting import remove_files
-from firkin.containers.home import is_id, write_document
-from firkin.containers.names import is_name
-from firkin.containers.times import now_text
+from firkin.containers.home.deleting import remove_files
+from firkin.containers.home.home import is_id, write_document
+from firkin.containers.home.names import is_name
+from firkin.containers.home.times import now_text
 from firkin.decode import decode_json
 from firkin.errors import ContainerError
 from firkin.linux.files import read_named
 from firkin.linux.folders import remove_tree
 
 if TYPE_CHECKING:
-    from firkin.containers.engine import Engine
+    from firkin.containers.home.engine import Engine
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 _OPTIONS = ("type", "device", "o", "size")

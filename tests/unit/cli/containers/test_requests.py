@@ -7,8 +7,8 @@ from firkin.cli.arguments import OPTION, parse_arguments
 from firkin.cli.containers.options import ATTACH, CREATE, EXEC, RUN, START
 from firkin.cli.containers.requests import request_of
 from firkin.cli.options import by_flag
-from firkin.containers.checks import check_request
-from firkin.containers.config import (
+from firkin.containers.documents.checks import check_request
+from firkin.containers.documents.config import (
     BindOptions,
     CreateRequest,
     Device,

@@ -8,7 +8,7 @@ from socket import socketpair
 import pytest
 
 from firkin.cli.containers.session import Detached, Manner, Signals, follow, write_all
-from firkin.containers.attach import Exit
+from firkin.containers.link.attach import Exit
 
 
 class FakeAttached:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firkin.containers.config import HostConfig, ThrottleDevice, WeightDevice
+from firkin.containers.documents.config import HostConfig, ThrottleDevice, WeightDevice
 from firkin.containers.limits.devices import DEFAULT_RULES, DeviceFacts
 from firkin.containers.limits.facts import CgroupFacts, Feature, Scope
 from firkin.containers.limits.plan import LimitsPlan, number_set, plan_limits

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from support.places import REPOSITORY
 
-from firkin.containers import lifecycle, program
+from firkin.containers.documents import lifecycle
+from firkin.containers.documents.record import State
+from firkin.containers.link import program
 from firkin.containers.monitor import clock, wire
-from firkin.containers.record import State
 from firkin.sandbox import parts
 
 SOURCE = REPOSITORY / "src/firkin"
