@@ -23,7 +23,7 @@ SOURCE = REPOSITORY / "src" / "firkin"
 # Imports go only down this list, from the last row to the first; rooms in one row do not count as above one another.
 # A room is a module or a package, named from `firkin` on.
 ORDER = (
-    ("errors", "hints", "source", "text", "decode"),
+    ("errors", "hints", "source", "text", "decode", "tuples"),
     ("events",),
     ("oci",),
     ("tasks",),
@@ -96,6 +96,14 @@ NOT_FOR_CONTAINERS = {
     "firkin.sandbox.spawn", "firkin.sandbox.profiles", "firkin.sandbox.filters", "firkin.containers.keeping.mount_points",
     "firkin.store.database", "firkin.store.store",
 }  # fmt: skip
+# What takes longer to load than all that `exec` does. What it needs of them has a lean form: `firkin.tuples`, `_signal`.
+NOT_FOR_EXEC = NOT_FOR_CONTAINERS | {
+    "collections", "contextlib", "dataclasses", "enum", "functools", "importlib", "inspect", "msgspec", "re", "signal",
+    "struct", "typing", "warnings", "firkin.cli.docker_config", "firkin.cli.terminal", "firkin.containers.documents",
+    "firkin.containers.home.home", "firkin.hints",
+}  # fmt: skip
+# What both ends of the monitor's socket speak: the one part of a stand-alone program that others import.
+SPOKEN = ("containers.monitor.wire",)
 # What the rooms of the builder may use of `images`; a room without a row may use nothing.
 OF_IMAGES = {
     "builder.output": {"images.archive", "images.docker_archive", "images.oci_layout", "images.pack", "images.push",
@@ -109,6 +117,7 @@ PURE = (
     "source",
     "text",
     "decode",
+    "tuples",
     "events",
     "oci",
     "builder.request",
@@ -416,7 +425,7 @@ def test_rooms_that_never_meet() -> None:
             if (room, target) in BANNED or (room in ONLY and target not in ONLY[room]) or images or meets:
                 wrong.append(f"{module}:{line} imports {name}")
             alone = [program for program in ("sandbox.init", "containers.monitor") if within(whole, (program,))]
-            if alone and not within(module, ("sandbox.init", "containers.monitor")):
+            if alone and not within(module, ("sandbox.init", "containers.monitor")) and not within(whole, SPOKEN):
                 wrong.append(f"{module}:{line} imports the stand-alone program")
     assert not wrong, "\n".join(wrong)
 
@@ -728,6 +737,17 @@ def test_a_command_on_containers_loads_little(name: str, more: tuple[str, ...]) 
     loaded = loaded_after("\n".join(f"import firkin.{module}" for module in modules))
     assert f"firkin.cli.commands.{name}" in loaded
     assert loaded & NOT_FOR_CONTAINERS == set()
+
+
+def test_exec_loads_next_to_nothing() -> None:
+    """Besides the interpreter's own start, loading is all that an exec takes here."""
+    loaded = loaded_after(
+        "import firkin.cli.main, firkin.cli.run, firkin.cli.commands.exec, firkin.cli.containers.attaching\n"
+        "from firkin.containers.opening import open_engine\n"
+        "open_engine('/nowhere').finder.runtime_base\n"
+    )
+    assert "firkin.cli.containers.session" in loaded
+    assert loaded & NOT_FOR_EXEC == set()
 
 
 def test_package_loads_nothing() -> None:

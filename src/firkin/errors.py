@@ -7,13 +7,16 @@ ends (`exit_code`), what to do (`hints`), where it is (`span`) and which argumen
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-from firkin.hints import AnyHint, Hint, Texts, hint_text, hint_texts
 from firkin.text import hide_passwords
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import ClassVar, Literal
+
+    from firkin.hints import AnyHint, Hint, Texts
     from firkin.source import Span
+
+    ContainerFault = Literal["invalid", "missing", "forbidden", "conflict", "failed", "unsupported"]
 
 
 class FirkinError(Exception):
@@ -43,6 +46,8 @@ class FirkinError(Exception):
 
     def put(self, texts: Texts) -> None:
         """Put the error into the words of a front: hints become texts, the option is put before the message."""
+        from firkin.hints import hint_text, hint_texts
+
         self.hints = hint_texts(self.hints, texts)
         if self.option is not None:
             self.message = f"{hint_text(self.option, texts)}: {self.message}"
@@ -83,9 +88,6 @@ class UsageError(FirkinError):
 
 class ImageNotFound(UsageError):
     """No image of the store has this name, id or digest. The client of the Python API raises it (`firkin.connect`)."""
-
-
-ContainerFault = Literal["invalid", "missing", "forbidden", "conflict", "failed", "unsupported"]
 
 
 class ContainerError(FirkinError):

@@ -6,8 +6,14 @@ Such a text cannot be encoded as JSON or for SQLite; those get `valid_text` of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
+
+    _Item = TypeVar("_Item")
+    NameTests = list[Callable[[str], bool] | None]
+    """A pattern as tests of one character each; None is a star."""
 
 Pairs = tuple[tuple[str, str], ...]
 """Names with their values, in order."""
@@ -215,9 +221,6 @@ def clean(path: str) -> str:
     return "/".join(parts)
 
 
-_Item = TypeVar("_Item")
-
-
 def fits_tests(tests: Sequence[Callable[[_Item], bool] | None], name: Sequence[_Item]) -> bool:
     """Match a name with a wildcard pattern, given as one test for each character (or byte); None is a star.
 
@@ -248,10 +251,6 @@ def _never(item: object) -> bool:
 def match_name(pattern: str, name: str) -> bool:
     """Match one path component. Raises ValueError for a malformed pattern. Mirrors: Go filepath.Match."""
     return fits_tests(name_tests(pattern), name)
-
-
-NameTests = list[Callable[[str], bool] | None]
-"""A pattern as tests of one character each; None is a star."""
 
 
 def name_tests(pattern: str) -> NameTests:

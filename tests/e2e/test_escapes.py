@@ -18,7 +18,7 @@ from support.containers import remove_containers
 from support.image_archives import entry
 from support.monitors import Watched, text_of
 
-from firkin.containers.link.monitoring import Link
+from firkin.containers.link.connection import Link
 from firkin.errors import ContainerError
 from firkin.oci.digest import digest_of
 

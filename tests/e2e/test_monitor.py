@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from support.monitors import Watched, text_of
 
-from firkin.containers.link.monitoring import STDIN, STDIN_END, MonitorGone
+from firkin.containers.link.connection import MonitorGone
+from firkin.containers.monitor.wire import STDIN, STDIN_END
 from firkin.errors import ContainerError
 
 ATTACH = {"stdin": True, "stdout": True, "stderr": True}

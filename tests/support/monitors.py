@@ -9,7 +9,8 @@ import msgspec
 
 from firkin.containers.documents.record import State
 from firkin.containers.link import program
-from firkin.containers.link.monitoring import Link, Nursling, spawn_monitor
+from firkin.containers.link.connection import Link
+from firkin.containers.link.monitoring import Nursling, spawn_monitor
 from support.places import REPOSITORY
 
 CONTAIN = REPOSITORY / "tests/support/bare_contain.py"

@@ -13,7 +13,7 @@ from firkin.containers.documents.config import *
 from firkin.containers.create import create
 from firkin.containers.opening import open_engine
 from firkin.containers.keeping.image import image_for
-from firkin.containers.link.monitoring import connect
+from firkin.containers.link.connection import connect
 from firkin.containers.pause import pause, unpause
 from firkin.containers.remove import remove
 from firkin.containers.start import start

@@ -6,11 +6,15 @@ take `=true` or `=false`; options and operands may be mixed; `--` ends the optio
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from firkin.cli.options import Option, by_flag
+from firkin.cli.options import by_flag
 from firkin.errors import UsageError
 from firkin.text import whole_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from firkin.cli.options import Option
 
 OPTION = "option"
 """The code of errors about an option that is unknown or malformed, for which docker has an exit code of its own."""

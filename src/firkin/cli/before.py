@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 
 from firkin.cli.arguments import OPTION, Arguments, parse_arguments
-from firkin.cli.options import BUILD, Option, by_flag
+from firkin.cli.build_options import BUILD
+from firkin.cli.options import Option, by_flag
 from firkin.cli.run import dockers_exit_code, run_guarded
 from firkin.errors import UsageError
 

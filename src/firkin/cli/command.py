@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib import import_module
-from typing import NamedTuple, Protocol, cast
+import sys
 
-from firkin.ambient import Ambient
-from firkin.cli.arguments import Arguments
-from firkin.cli.options import Option
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NamedTuple, Protocol
+
+    from firkin.ambient import Ambient
+    from firkin.cli.arguments import Arguments
+    from firkin.cli.options import Option
+else:
+    from firkin.tuples import NamedTuple
+
+    Protocol = object
 
 
 class Invocation(NamedTuple):
@@ -34,4 +41,7 @@ class Command(Protocol):
 
 def load_command(module: str) -> Command:
     """Import a command."""
-    return cast(Command, import_module(f"firkin.cli.commands.{module}"))
+    name = f"firkin.cli.commands.{module}"
+    __import__(name)  # `importlib` would have to be loaded
+    found: Command = sys.modules[name]
+    return found

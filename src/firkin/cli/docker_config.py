@@ -5,12 +5,18 @@ Credentials are read by `registry`. Mirrors: docker/cli cli/config/configfile, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
-from firkin.ambient import Ambient, absolute
+from firkin.ambient import absolute
 from firkin.errors import UsageError
 from firkin.linux.files import read_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any, NamedTuple
+
+    from firkin.ambient import Ambient
+else:
+    from firkin.tuples import NamedTuple
 
 _MOST_BYTES = 4 << 20
 _FORMAT = "Format"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from firkin.ambient import absolute, config_files, store_root
-from firkin.cli.command import Invocation
 from firkin.containers import opening
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from firkin.cli.command import Invocation
     from firkin.containers.home.engine import Engine
 
 

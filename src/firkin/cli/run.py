@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import cast
 
 from firkin.ambient import Ambient, text_environment
 from firkin.cli import lean_msgspec  # noqa: F401  before anything imports msgspec
 from firkin.cli.arguments import OPTION, parse_arguments
 from firkin.cli.command import Invocation, load_command
 from firkin.errors import FirkinError, HostError, InternalError, UsageError
-from firkin.hints import Texts
-from firkin.text import hide_passwords
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+
+    from firkin.hints import Texts
+else:
+    import _signal as signal  # `signal` itself takes 3 ms to load
 
 _ORDINARY = range(1, 10)  # families of errors; what is left are a bug of firkin and the end by a signal
 
@@ -54,7 +58,8 @@ def run_command(name: str, module: str, words: list[str], program: str = "firkin
         debug = debug or (mixed and ("--debug" in words or "-D" in words))
         main = getattr(command, "main", None)
         if main is not None and words not in (["--help"], ["-h"]):  # a program that parses its own arguments
-            return cast(int, main(words))
+            code: int = main(words)
+            return code
         ambient = read_ambient()
         arguments = parse_arguments(words, command.OPTIONS, ambient.environ, interspersed=mixed)
         debug = debug or arguments.flag("debug")
@@ -83,7 +88,7 @@ def dockers_exit_code(error: FirkinError) -> int:
 def handle(handler: Callable[[int, object], None]) -> None:
     """Call `handler` for the signals that ask a process to end, except ignored ones (`nohup`)."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
 
@@ -201,6 +206,8 @@ def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> Non
         trace = error.traceback if isinstance(error, InternalError) and error.traceback else ""
         if not trace:
             import traceback
+
+            from firkin.text import hide_passwords
 
             trace = hide_passwords("".join(traceback.format_exception(error)))
         report = f"{trace.rstrip()}\n{report}"

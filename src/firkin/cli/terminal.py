@@ -6,12 +6,19 @@ Mirrors: moby/term (MakeRaw, ToBytes, NewEscapeProxy).
 from __future__ import annotations
 
 import os
-import signal
 import termios
-from types import TracebackType
-from typing import NamedTuple
 
 from firkin.cli.containers.values import wrong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from types import TracebackType
+    from typing import NamedTuple
+else:
+    import _signal as signal  # `signal` itself takes 3 ms to load
+
+    from firkin.tuples import NamedTuple
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 _CONTROL = "@abcdefghijklmnopqrstuvwxyz[\\]^_"  # ctrl-@ is byte 0

@@ -21,7 +21,8 @@ from firkin.containers.documents.etc import check_network, check_single_id, host
 from firkin.containers.documents.merge import Defaults, merge, path_and_args
 from firkin.containers.documents.record import RECORD_VERSION, Record
 from firkin.containers.home.engine import Engine
-from firkin.containers.home.home import FIRST_STATE, SHORT_DIGITS, Home, write_document
+from firkin.containers.home.finder import SHORT_DIGITS
+from firkin.containers.home.home import FIRST_STATE, Home, write_document
 from firkin.containers.home.names import check_name, made_up, new_id, take, taken
 from firkin.containers.home.times import now_text
 from firkin.containers.keeping.layers import ensure_layers, hold_image, tree_ids

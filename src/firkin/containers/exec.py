@@ -9,24 +9,26 @@ daemon/exec.go.
 from __future__ import annotations
 
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from firkin.containers.home.finder import not_running
 from firkin.containers.link.attach import Attached
-from firkin.containers.link.monitoring import MonitorGone, connect
-from firkin.containers.stop import not_running
+from firkin.containers.link.connection import MonitorGone, connect
+from firkin.containers.monitor.wire import from_json
 from firkin.errors import ContainerError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
     from firkin.containers.home.engine import Engine
-    from firkin.containers.link.monitoring import Link
+    from firkin.containers.link.connection import Link
+else:
+    from firkin.tuples import NamedTuple
 
 _KEPT_S = 300.0  # how long an exec that has ended is known
 
 
-class ExecRequest(msgspec.Struct, frozen=True):
+class ExecRequest(NamedTuple):
     """A second command. `env` are "NAME=value" ("NAME" removes it); `user` and `cwd` "" are the container's own."""
 
     argv: tuple[str, ...]
@@ -43,7 +45,7 @@ class ExecRequest(msgspec.Struct, frozen=True):
     detach_keys: str = ""
 
 
-class ExecState(msgspec.Struct, frozen=True):
+class ExecState(NamedTuple):
     """An exec as it is now; `exit_code` is None until it has ended, `pid` 0 until it was started."""
 
     id: str
@@ -61,20 +63,41 @@ def run_exec(engine: Engine, text: str, request: ExecRequest) -> Attached:
     Raises ContainerError: `conflict` when the container does not run or is paused; with `exit_code` 126 or 127 when the
     command cannot be run.
     """
+    return begin_exec(engine, text, request).attached()
+
+
+def begin_exec(engine: Engine, text: str, request: ExecRequest) -> Begun:
+    """Ask for what `run_exec` does, and do not wait until the command runs. Raises ContainerError as that does."""
     id, link = _link(engine, text)
-    try:
-        said = _ask(link, id, "exec", **_fields(request))
-        return Attached(link, tty=request.tty, exec_id=said["exec"], pid=said["pid"])
-    except BaseException:
-        link.close()
-        raise
+    link.request("exec", **request._asdict())
+    return Begun(id, link, request)
+
+
+class Begun:
+    """A second command that was asked for."""
+
+    def __init__(self, id: str, link: Link, request: ExecRequest) -> None:
+        self._id = id
+        self._link = link
+        self._request = request
+
+    def attached(self) -> Attached:
+        """Wait until it runs and return its streams. Raises ContainerError as `run_exec`."""
+        try:
+            said = self._link.answer()
+        except BaseException as error:
+            self._link.close()
+            if isinstance(error, MonitorGone):
+                raise not_running(self._id) from None
+            raise
+        return Attached(self._link, tty=self._request.tty, exec_id=said["exec"], pid=said["pid"])
 
 
 def run_detached(engine: Engine, text: str, request: ExecRequest) -> str:
     """Start a command in a container, let it go on, and return its id. Raises ContainerError as `run_exec`."""
     id, link = _link(engine, text)
     try:
-        found: str = _ask(link, id, "exec", detach=True, **_fields(request))["exec"]
+        found: str = _ask(link, id, "exec", detach=True, **request._asdict())["exec"]
         return found
     finally:
         link.close()
@@ -86,7 +109,7 @@ def create_exec(engine: Engine, text: str, request: ExecRequest) -> str:
         raise ContainerError("No exec command specified", kind="invalid", code="exec-command")
     id, link = _link(engine, text)
     try:
-        found: str = _ask(link, id, "exec-create", **_fields(request))["exec"]
+        found: str = _ask(link, id, "exec-create", **request._asdict())["exec"]
         return found
     finally:
         link.close()
@@ -113,8 +136,8 @@ def start_exec(
 
 def inspect_exec(engine: Engine, text: str, exec_id: str) -> ExecState:
     """Return what is known of an exec of a container. Raises ContainerError: `missing` for an unknown one."""
-    id = engine.home.find(text).id
-    link = connect(engine.home, id)
+    id = engine.finder.identify(text)
+    link = connect(engine.finder, id)
     try:
         found = _ended(engine, id, exec_id) if link is None else link.ask("exec-inspect", exec=exec_id)["found"]
     except MonitorGone:
@@ -138,8 +161,8 @@ def resize_exec(engine: Engine, text: str, exec_id: str, rows: int, columns: int
 
 
 def _link(engine: Engine, text: str) -> tuple[str, Link]:
-    id = engine.home.find(text).id
-    link = connect(engine.home, id)
+    id = engine.finder.identify(text)
+    link = connect(engine.finder, id)
     if link is None:
         engine.home.state(id)  # mends it
         raise not_running(id)
@@ -153,19 +176,17 @@ def _ask(link: Link, id: str, op: str, **fields: Any) -> dict[str, Any]:
         raise not_running(id) from None
 
 
-def _fields(request: ExecRequest) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.structs.asdict(request)
-    return found
-
-
 def _ended(engine: Engine, id: str, exec_id: str) -> dict[str, Any]:
     """Return what a monitor has left behind of an exec that ended not long ago. Raises ContainerError."""
-    with suppress(OSError, ValueError):
-        with open(f"{engine.home.directory(id)}/execs.json", "rb") as file:
-            for found in msgspec.json.decode(file.read())["execs"]:
-                if found["id"] == exec_id and time.time() - found["ended_at"] < _KEPT_S:
-                    known: dict[str, Any] = found
-                    return known
+    try:
+        with open(f"{engine.finder.directory(id)}/execs.json", "rb") as file:
+            execs = from_json(file.read())["execs"]
+    except (OSError, ValueError):
+        execs = []
+    for found in execs:
+        if found["id"] == exec_id and time.time() - found["ended_at"] < _KEPT_S:
+            known: dict[str, Any] = found
+            return known
     raise _unknown(exec_id)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from firkin.containers.home.engine import Engine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firkin.containers.documents.merge import Defaults
     from firkin.containers.documents.record import State

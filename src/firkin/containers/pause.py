@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from firkin.containers.link.monitoring import MonitorGone, connect
-from firkin.containers.stop import not_running
+from firkin.containers.home.finder import not_running
+from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import msgspec
 from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.documents.record import Record, State
 from firkin.containers.home.engine import Engine
-from firkin.containers.home.home import is_id, missing
+from firkin.containers.home.finder import is_id, missing
 from firkin.containers.keeping.leftovers import GONE, VOLUMES_TOO, discard, read_record, sweep
 from firkin.errors import ContainerError
 
@@ -59,7 +59,7 @@ def _is_unreadable(engine: Engine, text: str) -> bool:
 
 def _remove_unreadable(engine: Engine, id: str, volumes: bool) -> str:
     """Remove a container whose record is damaged, for who knows its whole id."""
-    from firkin.containers.link.monitoring import MonitorGone, connect
+    from firkin.containers.link.connection import MonitorGone, connect
 
     link = connect(engine.home, id)
     if link is not None:
@@ -109,7 +109,7 @@ def _tell_waiting(engine: Engine, id: str) -> None:
     """Tell who waits for a container that does not run: it has a monitor for as long."""
     if not os.path.exists(f"{engine.home.runtime(id)}/socket"):
         return
-    from firkin.containers.link.monitoring import MonitorGone, connect
+    from firkin.containers.link.connection import MonitorGone, connect
 
     link = connect(engine.home, id)
     if link is not None:

@@ -10,7 +10,7 @@ import msgspec
 from firkin.containers.documents.record import Record
 from firkin.containers.home.engine import Engine
 from firkin.containers.home.names import check_name, take
-from firkin.containers.link.monitoring import MonitorGone, connect
+from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 
 

@@ -13,8 +13,8 @@ import msgspec
 
 from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.link.attach import Attached, AttachTo, attach_link
+from firkin.containers.link.connection import MonitorGone
 from firkin.containers.link.launch import monitor_of
-from firkin.containers.link.monitoring import MonitorGone
 from firkin.errors import ContainerError, HostError
 
 if TYPE_CHECKING:

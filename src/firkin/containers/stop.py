@@ -5,13 +5,12 @@ Whoever asks may go away: the monitor carries it out all the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.documents.signals import parse_signal
-from firkin.containers.link.monitoring import MonitorGone, connect
+from firkin.containers.home.finder import not_running
+from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firkin.containers.home.engine import Engine
 
@@ -21,14 +20,14 @@ def stop(engine: Engine, text: str, *, signal: str | None = None, timeout: int |
 
     `signal` and `timeout` (seconds, -1 for ever) None are the container's own. Raises ContainerError.
     """
-    record = engine.home.find(text)
+    id = engine.finder.identify(text)
     number = None if signal is None else parse_signal(signal)
-    link = connect(engine.home, record.id)
+    link = connect(engine.finder, id)
     while link is None:
-        with engine.home.locked(record.id):
-            if not engine.home.state(record.id).running:  # mends it, and starts it again if the policy says so
+        with engine.home.locked(id):
+            if not engine.home.state(id).running:  # mends it, and starts it again if the policy says so
                 return False
-            link = connect(engine.home, record.id)
+            link = connect(engine.finder, id)
     try:
         return not link.ask("stop", signal=number, timeout=timeout)["already"]
     except MonitorGone:
@@ -39,9 +38,9 @@ def stop(engine: Engine, text: str, *, signal: str | None = None, timeout: int |
 
 def kill(engine: Engine, text: str, *, signal: str = "KILL") -> None:
     """Send a container's command a signal; KILL waits for the end. Raises ContainerError (`conflict`: not running)."""
-    record = engine.home.find(text)
+    id = engine.finder.identify(text)
     number = parse_signal(signal)
-    link = connect(engine.home, record.id)
+    link = connect(engine.finder, id)
     if link is not None:
         try:
             link.ask("signal", number=number)
@@ -50,17 +49,13 @@ def kill(engine: Engine, text: str, *, signal: str = "KILL") -> None:
             pass
         finally:
             link.close()
-    engine.home.state(record.id)
-    raise not_running(record.id)
-
-
-def not_running(id: str) -> ContainerError:
-    """Return the error for a container that has to run."""
-    return ContainerError(f"container {id} is not running", kind="conflict", code="container-state")
+    engine.home.state(id)
+    raise not_running(id)
 
 
 def restart(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> None:
     """Stop and start a container, or start it; as `stop`. Raises ContainerError."""
+    from firkin.containers.documents.lifecycle import answer, status_of
     from firkin.containers.link.launch import monitor_of
 
     record = engine.home.find(text)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.home.engine import Engine
-from firkin.containers.link.monitoring import MonitorGone, connect
+from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 
 DEFAULT_ARGUMENTS = "-ef"

@@ -16,7 +16,7 @@ from firkin.containers.documents.config import HostConfig
 from firkin.containers.documents.lifecycle import answer
 from firkin.containers.documents.record import Record, State
 from firkin.containers.home.engine import Engine
-from firkin.containers.link.monitoring import MonitorGone, connect
+from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 from firkin.linux.cgroups import write_values
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from firkin.containers.link.attach import Exit
-from firkin.containers.link.monitoring import MonitorGone, connect
+from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:

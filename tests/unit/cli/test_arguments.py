@@ -3,7 +3,8 @@
 import pytest
 
 from firkin.cli.arguments import parse_arguments
-from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY, Option, by_flag
+from firkin.cli.build_options import BUILD
+from firkin.cli.options import COMMON, PROGRESS, REGISTRY, Option, by_flag
 from firkin.errors import UsageError
 
 ROWS = BUILD + PROGRESS + REGISTRY + COMMON

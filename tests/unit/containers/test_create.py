@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -53,7 +54,41 @@ def test_a_container_is_all_that_was_asked(engine: Engine) -> None:
 def test_found_by_id_name_slash_and_beginning(engine: Engine) -> None:
     id = make(engine, "web")
     for text in (id, "web", "/web", id[:12], id[0]):
-        assert engine.home.find(text).id == id
+        assert engine.home.find(text).id == engine.finder.identify(text) == id
+
+
+@pytest.mark.parametrize("text", ["", "none", "0" * 64, "f" * 12, "a/b", "..", "x"])
+def test_whoever_finds_without_reading_says_the_same(engine: Engine, text: str) -> None:
+    found = make(engine, "web"), make(engine, "other")
+    texts = [text, *{id[:1] for id in found}, found[0][:63], found[0] + "0"]
+    assert [answer_of(engine.home.find, each) for each in texts] == [
+        answer_of(engine.finder.identify, each) for each in texts
+    ]
+
+
+def answer_of(find: Callable[[str], object], text: str) -> tuple[object, ...]:
+    try:
+        found = find(text)
+    except ContainerError as error:
+        return error.kind, error.code, error.message
+    return (getattr(found, "id", found),)
+
+
+def test_what_a_death_left_of_a_rename_is_no_name(engine: Engine) -> None:
+    id = make(engine, "web")
+    os.symlink(id, f"{engine.root}/containers/names/other")
+    for text in ("other", "/other"):
+        with pytest.raises(ContainerError):
+            engine.finder.identify(text)
+    assert engine.finder.identify("web") == id
+
+
+def test_a_record_that_cannot_be_read_is_none(engine: Engine) -> None:
+    id = make(engine, "web")
+    path = f"{engine.home.directory(id)}/config.json"
+    for damaged in (b"", b"{", b"[" * 100_000, b"[]", b'"x"', b"\xff", b"{}"):
+        Path(path).write_bytes(damaged)
+        assert answer_of(engine.finder.identify, id)[0] == answer_of(engine.home.find, id)[0] == "missing"
 
 
 def test_a_name_that_looks_like_the_beginning_of_an_id_is_a_name(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.boxes import make, open_box
 
 from firkin.containers.home.engine import Engine
-from firkin.containers.home.home import is_id
+from firkin.containers.home.finder import is_id
 from firkin.containers.remove import remove
 from firkin.containers.rename import rename
 from firkin.containers.volumes.make import make_volume

@@ -6,12 +6,15 @@ Mirrors: tonistiigi/fsutil copy.ResolveWildcards, Go's filepath.Match, container
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from firkin.builder.graph.ops import PathSource
 from firkin.errors import ContextError
 from firkin.layer.change import Entry, Lookup, View, follow_links
-from firkin.text import NameTests, clean, fits_tests, name_tests
+from firkin.text import clean, fits_tests, name_tests
+
+if TYPE_CHECKING:
+    from firkin.text import NameTests
 
 _SPECIAL = frozenset("*?[")
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from firkin.ambient import absolute
 from firkin.builder.request import BuildRequest, BuildResult
 from firkin.cli.arguments import Arguments
+from firkin.cli.build_options import BUILD
 from firkin.cli.command import Invocation
 from firkin.cli.front import build_in_worker
-from firkin.cli.options import BUILD, COMMON, PROGRESS, REGISTRY
+from firkin.cli.options import COMMON, PROGRESS, REGISTRY
 from firkin.cli.requests import build_request, call_of, settings_of
 from firkin.cli.run import Reported, write_out
 from firkin.errors import ContextError, DockerfileError, FirkinError, StepFailed, UsageError

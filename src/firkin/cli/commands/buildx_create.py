@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from firkin.about.builders import create_builder
+from firkin.cli.build_options import BUILD
 from firkin.cli.command import Invocation
-from firkin.cli.options import BUILD, COMMON, Option, by_flag
+from firkin.cli.options import COMMON, Option, by_flag
 from firkin.cli.run import write_out
 from firkin.cli.store import say
 from firkin.errors import UsageError

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from firkin.cli.build_options import CHECK
 from firkin.cli.command import Invocation
 from firkin.cli.front import build_in_worker
 from firkin.cli.hints import COMMAND_LINE
-from firkin.cli.options import CHECK, COMMON, REGISTRY
+from firkin.cli.options import COMMON, REGISTRY
 from firkin.cli.requests import check_request, settings_of
 from firkin.cli.run import Reported, write_all, write_out
 from firkin.decode import decode_json

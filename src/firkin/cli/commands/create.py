@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from firkin.ambient import absolute
 from firkin.cli.command import Invocation
 from firkin.cli.containers.making import Wish, make
-from firkin.cli.containers.options import CREATE
+from firkin.cli.containers.making_options import CREATE
 from firkin.cli.engine import open_engine
 from firkin.cli.run import write_out
 

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 from firkin.ambient import absolute
 from firkin.cli.archives import chunks_of
+from firkin.cli.build_options import BUILD
 from firkin.cli.command import Invocation
-from firkin.cli.options import BUILD, COMMON, REGISTRY, Option
+from firkin.cli.options import COMMON, REGISTRY, Option
 from firkin.cli.requests import unpack_limits
 from firkin.cli.run import write_out
 from firkin.cli.store import open_store, with_interrupts

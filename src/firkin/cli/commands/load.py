@@ -6,9 +6,10 @@ import os
 
 from firkin.ambient import absolute
 from firkin.cli.archives import PLATFORMS, chunks_of, metered, platforms_of, quiet_progress
+from firkin.cli.build_options import BUILD
 from firkin.cli.command import Invocation
 from firkin.cli.moving import Moving, progress_name
-from firkin.cli.options import BUILD, COMMON, PROGRESS, Option
+from firkin.cli.options import COMMON, PROGRESS, Option
 from firkin.cli.requests import unpack_limits
 from firkin.cli.run import write_out
 from firkin.cli.store import open_store, say, warn_plainly, with_interrupts

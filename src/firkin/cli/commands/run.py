@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from firkin.cli.command import Invocation
-from firkin.cli.containers.options import RUN
+from firkin.cli.containers.making_options import RUN
 from firkin.containers.link.monitoring import spawn_monitor
 from firkin.errors import UsageError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from firkin.cli.command import Invocation
-from firkin.cli.containers.options import CONTAINER
+from firkin.cli.containers.making_options import CONTAINER
 from firkin.cli.containers.requests import restart_policy
 from firkin.cli.containers.resources import limits
 from firkin.cli.engine import open_engine

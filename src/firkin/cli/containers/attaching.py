@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-from firkin.cli.containers.session import Detached, Manner, Signals, follow
-from firkin.cli.terminal import DEFAULT_KEYS, parse_keys
+from firkin.cli.containers.session import Detached, follow
 from firkin.errors import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from firkin.cli.containers.session import Manner, Signals
     from firkin.containers.link.attach import Attached
 
 MONITOR_DIED = 255
@@ -24,6 +24,8 @@ def check_terminal(*, stdin: bool, tty: bool) -> None:
 
 def keys_of(given: str, configured: str) -> bytes:
     """Return the keys that detach: of the option, of docker's config.json, or docker's own. Raises UsageError."""
+    from firkin.cli.terminal import DEFAULT_KEYS, parse_keys
+
     return parse_keys(given or configured or DEFAULT_KEYS)
 
 

@@ -5,13 +5,17 @@ Mirrors: docker/cli opts.ReadKVEnvStrings, pkg/kvfile, and ParseProxyConfig of c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from firkin.ambient import Ambient, absolute
-from firkin.cli.arguments import Arguments
+from firkin.ambient import absolute
 from firkin.cli.containers.values import invalid, wrong
-from firkin.errors import UsageError
 from firkin.linux.files import read_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from firkin.ambient import Ambient
+    from firkin.cli.arguments import Arguments
+    from firkin.errors import UsageError
 
 _MOST_BYTES = 4 << 20
 _BLANKS = " \t"

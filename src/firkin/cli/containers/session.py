@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import select
-import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
-from typing import TYPE_CHECKING
 
-import msgspec
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import NamedTuple
+
     from firkin.containers.link.attach import Attached, Exit
+else:
+    import _signal as signal  # `signal` itself takes 3 ms to load
+
+    from firkin.tuples import NamedTuple
 
 _CHUNK = 1 << 16
 _MOST_UNSENT = 1 << 18
@@ -34,7 +37,7 @@ _PASSED = tuple(
 )  # fmt: skip
 
 
-class Manner(msgspec.Struct, frozen=True):
+class Manner(NamedTuple):
     """How a front is attached. `keys` detach (b"": none do); `proxy`: signals go to the command."""
 
     stdin: bool = False
@@ -57,7 +60,7 @@ class Signals:
     def __init__(self, *, proxy: bool, tty: bool) -> None:
         numbers = {signal.SIGWINCH} if tty else set()
         if proxy:
-            numbers |= {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN}
+            numbers |= {number for number in _PASSED if signal.getsignal(number) != signal.SIG_IGN}
         self._numbers = numbers
         self._came: list[int] = []
 
@@ -108,18 +111,21 @@ class _Session:
         self._keys: Callable[[bytes], tuple[bytes, bool]] | None = None
 
     def run(self) -> Exit | None:
-        attached, manner = self._attached, self._manner
-        terminal: AbstractContextManager[object] = nullcontext()
-        if attached.tty and manner.stdin:
-            from firkin.cli.terminal import DetachKeys, RawTerminal
+        manner = self._manner
+        if not (self._attached.tty and manner.stdin):
+            return self._follow()
+        from firkin.cli.terminal import DetachKeys, RawTerminal
 
-            terminal = RawTerminal()
-            self._keys = DetachKeys(manner.keys).pass_on if manner.keys else None
-        with terminal:
-            if attached.tty:
-                self._resize(redraw=manner.redraw)
-            while not attached.ended and (manner.output or self._stdin or attached.unsent):
-                self._turn()
+        self._keys = DetachKeys(manner.keys).pass_on if manner.keys else None
+        with RawTerminal():
+            return self._follow()
+
+    def _follow(self) -> Exit | None:
+        attached, manner = self._attached, self._manner
+        if attached.tty:
+            self._resize(redraw=manner.redraw)
+        while not attached.ended and (manner.output or self._stdin or attached.unsent):
+            self._turn()
         return attached.exit
 
     def _turn(self) -> None:

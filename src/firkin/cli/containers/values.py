@@ -6,9 +6,13 @@ Mirrors: docker/cli opts, spf13/pflag, docker/go-units.
 
 from __future__ import annotations
 
-from firkin.cli.arguments import OPTION, Arguments
+from firkin.cli.arguments import OPTION
 from firkin.errors import UsageError
 from firkin.text import parse_integer, parse_size, whole_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firkin.cli.arguments import Arguments
 
 _BILLION = 10**9
 _LARGEST = (1 << 63) - 1

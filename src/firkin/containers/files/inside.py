@@ -33,14 +33,17 @@ import msgspec
 
 from firkin.containers.documents.record import MountPoint
 from firkin.decode import decode_msgpack
-from firkin.errors import ContainerError, ContainerFault, FirkinError
+from firkin.errors import ContainerError, FirkinError
 from firkin.hints import AnyHint
 from firkin.linux import syscalls
 from firkin.linux.enter import NamespacePlan, fork_into_namespaces
 from firkin.linux.folders import remove_tree
 
 if TYPE_CHECKING:
+    from firkin.errors import ContainerFault
     from firkin.sandbox.mounting import Mounter
+else:
+    ContainerFault = str  # what the decoder takes it for
 
 View = Literal["live", "rest", "layers", "files"]
 

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from _thread import allocate_lock
 
-from firkin.containers.home.home import Home
-from firkin.store.journal import append
+from firkin.containers.home.finder import Finder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from firkin.backend import Backend
     from firkin.containers.documents.merge import Defaults
     from firkin.containers.documents.record import Record, State
+    from firkin.containers.home.home import Home
     from firkin.containers.limits.facts import CgroupFacts
     from firkin.layer.limits import UnpackLimits
     from firkin.store.store import Store
+
+
+_lock = allocate_lock()
 
 
 class Engine:
@@ -37,14 +42,28 @@ class Engine:
         self, root: str, *, runtime: str = "", defaults: Defaults | None = None, limits: UnpackLimits | None = None,
         mend: Callable[[Engine, str], State | None] | None = None, sweep: Callable[[Engine], None] | None = None,
     ) -> None:  # fmt: skip
-        self.home = Home(
-            root, runtime, None if mend is None else lambda id: mend(self, id),
-            None if sweep is None else lambda: sweep(self),
-        )  # fmt: skip
-        self.root = self.home.root
+        self.finder = Finder(root, runtime)
+        """Finds containers without reading them."""
+        self.root = self.finder.root
         self.defaults = defaults
         self.limits = limits
         self._backend: Backend | None = None
+        self._home: Home | None = None
+        self._runtime, self._mend, self._sweep = runtime, mend, sweep
+
+    @property
+    def home(self) -> Home:
+        """The containers. What reads their records is loaded here, and not for a command that needs none."""
+        with _lock:  # one for all threads, as it knows who holds which lock
+            if self._home is None:
+                from firkin.containers.home.home import Home
+
+                mend, sweep = self._mend, self._sweep
+                self._home = Home(
+                    self.root, self._runtime, None if mend is None else lambda id: mend(self, id),
+                    None if sweep is None else lambda: sweep(self),
+                )  # fmt: skip
+            return self._home
 
     def store(self) -> Store:
         """Return the store of images, to be entered."""
@@ -77,13 +96,19 @@ class Engine:
 
     def container_event(self, action: str, record: Record, attributes: Mapping[str, str] | None = None) -> None:
         """Write an event of a container: its labels, image and name are among the attributes."""
+        from firkin.store.journal import append
+
         known = {**(record.config.labels or {}), "image": record.config.image, "name": record.name}
         append(self.root, "container", action, record.id, {**known, **(attributes or {})})
 
     def volume_event(self, action: str, name: str, attributes: Mapping[str, str] | None = None) -> None:
         """Write an event of a volume."""
+        from firkin.store.journal import append
+
         append(self.root, "volume", action, name, {"driver": "local", **(attributes or {})})
 
     def prune_event(self, kind: str, freed_bytes: int) -> None:
         """Write the event of a prune of containers or volumes."""
+        from firkin.store.journal import append
+
         append(self.root, kind, "prune", "", {"reclaimed": str(freed_bytes)})

@@ -14,7 +14,8 @@ from contextlib import suppress
 from firkin.containers.documents.record import Record
 from firkin.containers.home.deleting import remove_files
 from firkin.containers.home.engine import Engine
-from firkin.containers.home.home import is_id, same_file
+from firkin.containers.home.finder import is_id
+from firkin.containers.home.home import same_file
 from firkin.containers.keeping.layers import let_go
 from firkin.containers.volumes.shelf import Volumes
 from firkin.decode import decode_json

@@ -10,22 +10,23 @@ calls `receive` or `flush`. Mirrors: moby daemon/attach.go.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
-
-from firkin.containers.documents.lifecycle import answer, status_of
-from firkin.containers.link.monitoring import ANSWER, NOTICE, STDIN, STDIN_END, MonitorGone, connect
+from firkin.containers.link.connection import MonitorGone, connect
+from firkin.containers.monitor.wire import ANSWER, NOTICE, STDIN, STDIN_END, from_json
 from firkin.errors import ContainerError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
     from firkin.containers.home.engine import Engine
-    from firkin.containers.link.monitoring import Frame, Link
+    from firkin.containers.link.connection import Frame, Link
+else:
+    from firkin.tuples import NamedTuple
 
 _MOST_INPUT = 1 << 16  # of one frame
 
 
-class AttachTo(msgspec.Struct, frozen=True):
+class AttachTo(NamedTuple):
     """Which streams, and `until` when: "exit" of the command, or the container is "removed" (for `--rm`)."""
 
     stdin: bool = False
@@ -34,7 +35,7 @@ class AttachTo(msgspec.Struct, frozen=True):
     until: str = "exit"
 
 
-class Exit(msgspec.Struct, frozen=True):
+class Exit(NamedTuple):
     """How a command ended: its exit code, 128 + n for signal n; `error` says why it never ran."""
 
     status: int
@@ -81,7 +82,7 @@ class Attached:
         output = []
         for kind, payload in frames:
             if kind == NOTICE:
-                said = msgspec.json.decode(payload)
+                said = from_json(payload)
                 self.exit = Exit(said["status"], said["error"])
             elif kind != ANSWER:
                 output.append((kind, payload))
@@ -135,6 +136,7 @@ class Attached:
 
 def attach(engine: Engine, text: str, to: AttachTo) -> Attached:
     """Attach to a container, which may be started later. Raises ContainerError."""
+    from firkin.containers.documents.lifecycle import answer, status_of
     from firkin.containers.link.launch import monitor_of  # not for an exec, which must be quick
 
     record = engine.home.find(text)

@@ -10,7 +10,8 @@ from msgspec import to_builtins
 from firkin.containers.documents.log_options import log_plan
 from firkin.containers.documents.record import State
 from firkin.containers.documents.signals import parse_signal
-from firkin.containers.link.monitoring import connect, spawn_monitor
+from firkin.containers.link.connection import connect
+from firkin.containers.link.monitoring import spawn_monitor
 from firkin.containers.planning.plan import Place, plan_container
 from firkin.store.journal import journal_path
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from firkin.containers.home.engine import Engine
     from firkin.containers.limits.plan import LimitsPlan
     from firkin.containers.limits.scope import ScopeRequest
-    from firkin.containers.link.monitoring import Link, Nursling
+    from firkin.containers.link.connection import Link
+    from firkin.containers.link.monitoring import Nursling
 
 LAUNCH_VERSION = 1
 DEFAULT_STOP_SIGNAL, DEFAULT_STOP_S = "SIGTERM", 10

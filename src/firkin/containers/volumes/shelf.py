@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from firkin.containers.home.deleting import remove_files
-from firkin.containers.home.home import is_id, write_document
+from firkin.containers.home.finder import is_id
+from firkin.containers.home.home import write_document
 from firkin.containers.home.names import is_name
 from firkin.containers.home.times import now_text
 from firkin.decode import decode_json

@@ -4,7 +4,8 @@ import pytest
 
 from firkin.ambient import Ambient
 from firkin.cli.arguments import OPTION, parse_arguments
-from firkin.cli.containers.options import ATTACH, CREATE, EXEC, RUN, START
+from firkin.cli.containers.making_options import CREATE, RUN
+from firkin.cli.containers.options import ATTACH, EXEC, START
 from firkin.cli.containers.requests import request_of
 from firkin.cli.options import by_flag
 from firkin.containers.documents.checks import check_request
