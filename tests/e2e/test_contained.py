@@ -396,6 +396,16 @@ def test_reaper_cannot_be_read(box: Box) -> None:
     assert {line.rpartition(": ")[2] for line in ended.out.splitlines()} == {"Permission denied"}, ended.out
 
 
+@pytest.mark.parametrize("options", [{}, {"cap_add": ("SYS_PTRACE",)}, {"cap_drop": ("ALL",)}, {"security_opt": ("no-new-privileges",)}])
+@pytest.mark.parametrize("user", ["", "1000:1000"])
+def test_reaper_has_no_more_rights_than_its_command(box: Box, options: dict[str, Any], user: str) -> None:
+    """Who may trace it (SYS_PTRACE) is what it is: all capabilities, under no filter, would be a way out."""
+    told = "grep -hE '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp)' /proc/{}/status"
+    ended = box.run("sh", "-c", "; ".join((told.format(1), "echo -", told.format("self"))), init=True, config={"user": user}, **options)
+    reaper, command = ended.out.split("-\n")
+    assert reaper == command and "Seccomp:\t2" in reaper, ended.out
+
+
 def test_reaper_passes_signals_on_and_reaps(box: Box) -> None:
     run = box.start("sh", "-c", "trap 'echo got; exit 5' USR1; (sleep 0.1 &); echo ready; while :; do sleep 0.1; done", init=True)
     assert os.read(run.output, 6) == b"ready\n"

@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from firkin.sandbox.init.mount_calls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, attach_at, clone_tree_fd
     from firkin.sandbox.init.reaper import block_signals, reap_for
     from firkin.sandbox.operations import Contained, Process, unpack_contained
+
+    Ids = tuple[int, int, tuple[int, ...]]  # user, group, other groups
 else:
     import _signal as signal  # `signal` itself takes 4 ms to load
 
@@ -258,13 +260,15 @@ def become_contained(
         if plan.process.terminal:
             open_terminal(mounts, channel)
         close_all_but(status.fd, channel)  # a working directory like /proc/self/fd/5 must lead to none of them
+        ids = resolve_ids(plan.process)
         if plan.reaper:
             block_signals()
             child = os.fork()
             if child:
                 show_as(arguments, "/sbin/docker-init", "--", *plan.process.argv)
+                become_as_weak(plan.process, ids)
                 reap_for(child)
-        run_process(plan.process, channel)
+        run_process(plan.process, ids, channel)
     except BaseException as error:  # noqa: BLE001  nothing may reach the frames of the monitor
         fail(status, error)
 
@@ -308,28 +312,26 @@ def open_terminal(mounts: ContainerMounts, channel: int) -> None:
         os.dup2(slave, number)
 
 
-def run_process(process: Process, channel: int) -> NoReturn:
+def become_as_weak(process: Process, ids: Ids) -> None:
+    """Give the reaper the rights of its command: a command that may trace it (SYS_PTRACE) would gain all others."""
+    keep_privileges_back(process.keep, process.no_new_privs)
+    take_on_rights(process, ids)
+    if process.no_new_privs:
+        install_all(process)
+
+
+def run_process(process: Process, ids: Ids, channel: int) -> NoReturn:
     """Take on limits, user and capabilities in an order that leaves each step the rights it needs; then exec.
 
     Raises NeverRan.
     """
     start_session(process.terminal)
     raise_limits(process.limits)
-    uid, gid, groups = resolve_ids(process)
-    own_stdio(uid if process.switch else 0)
+    own_stdio(ids[0] if process.switch else 0)
     keep_privileges_back(process.keep, process.no_new_privs)
     entered = enter_directory(process, may_fail=True)
-    if process.switch:
-        os.setgroups(groups)
-        os.setresgid(gid, gid, gid)
     write_apparmor(process.apparmor)
-    if not process.no_new_privs:
-        install_all(process)
-    if process.switch:
-        os.setresuid(uid, uid, uid)
-    if process.keep >= 0:
-        set_capabilities(process.keep)
-    prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)  # not earlier, as a change of user clears it
+    take_on_rights(process, ids)
     if not entered:
         enter_directory(process, may_fail=False)
     os.umask(0o022)
@@ -340,6 +342,23 @@ def run_process(process: Process, channel: int) -> NoReturn:
     os.close(channel)
     number, path = execute(process.argv, "", process.env)
     raise exec_error(process.argv[0], number, path)
+
+
+def take_on_rights(process: Process, ids: Ids) -> None:
+    """Become the user with no more than the kept capabilities, under the filters if these need rights."""
+    uid, gid, groups = ids
+    if process.switch:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, gid)
+    if not process.no_new_privs:
+        install_all(process)
+    if process.switch:
+        os.setresuid(uid, uid, uid)
+    if process.keep >= 0:
+        set_capabilities(process.keep)
+    # A change of user has cleared the first, and with some settings (fs.suid_dumpable) the second.
+    prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)
+    prctl("dumpable", PR_SET_DUMPABLE, 0)
 
 
 def install_all(process: Process) -> None:
@@ -359,7 +378,7 @@ def exec_error(name: str, number: int, path: str) -> NeverRan:
     return NeverRan(126, f'{said}"{name}": {os.strerror(number).lower()}')
 
 
-def resolve_ids(process: Process) -> tuple[int, int, tuple[int, ...]]:
+def resolve_ids(process: Process) -> Ids:
     """Find user and groups in the container's files, and set HOME. Raises NeverRan."""
     try:
         uid, gid, groups, home = find_user(process.user, read_plain("etc/passwd"), read_plain("etc/group"))

@@ -1,7 +1,8 @@
 """Process 1 of a container with an init of firkin's own: passes signals on and reaps. Does I/O.
 
 A part of the stand-alone programs that start containers; all parts share its global names. It stays a fork of the
-monitor, so it must not be dumpable: its program and its memory are not for the container. Mirrors: krallin/tini.
+monitor, so it must not be dumpable: its program and its memory are not for the container. It has the rights of its
+command, as an init in the image would have. Mirrors: krallin/tini.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def reap_for(child: int) -> NoReturn:
         if number != SIGCHLD:
             try:
                 os.kill(child, number)
-            except ProcessLookupError:
-                pass
+            except OSError:
+                pass  # it has just ended, or is somebody whom the container's user may not signal
             continue
         while True:
             try:
