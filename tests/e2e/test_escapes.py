@@ -1,8 +1,11 @@
 """Published escapes from containers, tried on our own: one test for each, as root and as an ordinary user."""
 
+import contextlib
 import io
 import json
 import os
+import resource
+import select
 import shutil
 import socket
 import subprocess
@@ -267,6 +270,83 @@ def test_two_hundred_clients_that_do_not_read(home: Path) -> None:
     for one in idle:
         one.close()
     watched.link.ask("signal", number=9)
+
+
+@contextlib.contextmanager
+def few_descriptors(number: int) -> Iterator[None]:
+    """Start what is started meanwhile with so many descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_monitor_has_clients_without_number_only_up_to_a_number(home: Path) -> None:
+    """Whoever is refused hears why, and nobody else suffers: the descriptors that a container needs stay free."""
+    with few_descriptors(128 + 32):
+        watched = Watched(home, "sleep", "60")
+    watched.link.ask("start")
+    clients = [watched.connect() for _ in range(31)]
+    assert [client.ask("hello")["phase"] for client in clients] == ["running"] * 31
+    for _ in range(3):
+        with pytest.raises(ContainerError, match="has 32 clients already"):
+            watched.connect().ask("hello")
+    clients.pop().close()
+    assert watched.connect().ask("hello")["phase"] == "running"
+    watched.link.ask("signal", number=9)
+    assert "fault" not in watched.faults(), watched.faults()
+
+
+def test_without_descriptors_a_monitor_waits_and_does_not_spin(home: Path) -> None:
+    watched = Watched(home, "sleep", "60")
+    watched.link.ask("start")
+    other = watched.connect()
+    assert other.ask("hello")["phase"] == "running"
+    pid = watched.link.monitor
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (4, before[1]))
+    waiting = watched.connect()
+    waiting.request("hello")
+    used = processor_s(pid)
+    time.sleep(0.7)
+    assert processor_s(pid) - used < 0.1
+    assert watched.link.ask("hello")["phase"] == "running"  # whom it has is served
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    other.close()
+    assert waiting.answer()["phase"] == "running"
+    watched.link.ask("signal", number=9)
+
+
+def processor_s(pid: int) -> float:
+    """Return how long a process has had a processor."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_labels_without_end_do_not_push_events_out_of_the_journal(home: Path) -> None:
+    watched = Watched(home, "true", labels={"long": "x" * (4 << 20), "short": "y"})
+    waiting = watched.connect()
+    waiting.request("wait", condition="next-exit")
+    watched.link.ask("start")
+    waiting.answer()
+    lines = (home / "events.jsonl").read_bytes().splitlines()
+    assert watched.events() == ["start", "die"] and max(map(len, lines)) < 1 << 16
+    assert json.loads(lines[-1])["Actor"]["Attributes"].items() >= {"exitCode": "0", "image": "box:1", "name": "web"}.items()
+
+
+def test_a_line_of_a_gigabyte_takes_no_memory(home: Path) -> None:
+    log = {"type": "json-file", "path": str(home / "log.json"), "max_size": 10 << 20, "max_file": 1, "compress": False,
+           "attrs": {}, "buffer": 0}  # fmt: skip
+    watched = Watched(home, "sh", "-c", "head -c 1000000000 /dev/zero | tr '\\0' x", log=log)
+    pid = watched.link.monitor
+    watched.link.ask("start")
+    watched.link.request("wait", condition="not-running")
+    most = 0
+    while not select.select([watched.link], [], [], 0.05)[0]:
+        most = max(most, int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert watched.link.answer()["status"] == 0 and 0 < most < 48 << 20
 
 
 def test_waits_that_no_clock_has(home: Path) -> None:

@@ -19,7 +19,10 @@ import msgspec
 
 NAME = "events.jsonl"
 LIMIT_BYTES = 4 << 20
-_MOST_LINE_BYTES = 1 << 20
+# A longer event goes without labels, and with the beginnings of other texts: else one container with large labels would
+# push the events of all others out of the journal.
+MOST_LINE_BYTES = 64 << 10
+_MOST_TEXT = 4096
 
 _encoder = msgspec.json.Encoder()
 
@@ -29,12 +32,20 @@ def journal_path(root: str) -> str:
     return f"{root}/{NAME}"
 
 
-def append(root: str, kind: str, action: str, id: str, attributes: Mapping[str, str], *, now_ns: int = 0) -> None:
+def append(
+    root: str, kind: str, action: str, id: str, attributes: Mapping[str, str], *,
+    labels: Mapping[str, str] | None = None, now_ns: int = 0,
+) -> None:  # fmt: skip
     """Write one event: `kind` is "container", "image", "volume" …, `id` and `attributes` are those of its actor.
 
-    An event that cannot be written (a full disk) is lost: what it tells has happened all the same.
+    `labels` are attributes that an event of more than MOST_LINE_BYTES goes without. An event that cannot be written (a
+    full disk) is lost: what it tells has happened all the same.
     """
-    write_line(journal_path(root), event_line(kind, action, id, attributes, now_ns or time.time_ns()))
+    now_ns = now_ns or time.time_ns()
+    line = event_line(kind, action, id, {**(labels or {}), **attributes}, now_ns)
+    if len(line) > MOST_LINE_BYTES:
+        line = event_line(kind, action, id, {key: text[:_MOST_TEXT] for key, text in attributes.items()}, now_ns)
+    write_line(journal_path(root), line)
 
 
 def image_event(root: str, action: str, id: str, name: str = "") -> None:
@@ -62,8 +73,6 @@ def event_line(kind: str, action: str, id: str, attributes: Mapping[str, str], n
 
 def write_line(path: str, line: bytes, limit_bytes: int = LIMIT_BYTES) -> None:
     """Append a line, whole or not at all; does nothing when it cannot be written."""
-    if len(line) > _MOST_LINE_BYTES:
-        return
     try:
         descriptor = _open_locked(path)
     except OSError:

@@ -98,8 +98,8 @@ class Engine:
         """Write an event of a container: its labels, image and name are among the attributes."""
         from firkin.store.journal import append
 
-        known = {**(record.config.labels or {}), "image": record.config.image, "name": record.name}
-        append(self.root, "container", action, record.id, {**known, **(attributes or {})})
+        known = {"image": record.config.image, "name": record.name, **(attributes or {})}
+        append(self.root, "container", action, record.id, known, labels=record.config.labels)
 
     def volume_event(self, action: str, name: str, attributes: Mapping[str, str] | None = None) -> None:
         """Write an event of a volume."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.files import append_line, write_whole
     from firkin.containers.monitor.wire import to_json
 
+# A longer event has no labels, and only the beginning of a command: it would push others out of the journal.
+MOST_EVENT, MOST_ACTION = 64 << 10, 4096
+
 
 class Notes:
     """The files of one container. `state` has the fields of `record.State`."""
@@ -38,22 +41,23 @@ class Notes:
     def event(self, action: str, **attributes: str) -> None:
         """Add an event to the journal."""
         document = self.document
-        known = {**document["labels"], **attributes, "image": document["image"], "name": document["name"]}
-        start = {"status": action, "id": document["id"], "from": document["image"]}
-        self.add_event(start, "container", action, document["id"], known)
+        known = {**attributes, "image": document["image"], "name": document["name"]}
+        line = self.container_line(action, {**document["labels"], **known})
+        if len(line) > MOST_EVENT:
+            line = self.container_line(action[:MOST_ACTION], known)
+        self.add_line(line)
+
+    def container_line(self, action: str, attributes: dict[str, str]) -> bytes:
+        id, image = self.document["id"], self.document["image"]
+        return event_line({"status": action, "id": id, "from": image}, "container", action, id, attributes)
 
     def volume_event(self, action: str, name: str) -> None:
         """Add an event of a volume."""
-        self.add_event({}, "volume", action, name, {"driver": "local"})
+        self.add_line(event_line({}, "volume", action, name, {"driver": "local"}))
 
-    def add_event(self, start: dict[str, Any], kind: str, action: str, id: str, attributes: dict[str, str]) -> None:
-        ns = time.time_ns()
-        line = {
-            **start, "Type": kind, "Action": action, "Actor": {"ID": id, "Attributes": attributes}, "scope": "local",
-            "time": ns // 1_000_000_000, "timeNano": ns,
-        }  # fmt: skip
+    def add_line(self, line: bytes) -> None:
         try:
-            append_line(self.document["journal"], to_json(line) + b"\n")
+            append_line(self.document["journal"], line)
         except OSError as error:
             self.say_once(f"events cannot be written: {error}")
 
@@ -77,3 +81,12 @@ class Notes:
             place = place.tb_next
         where = f"{place.tb_frame.f_code.co_name}:{place.tb_lineno}" if place is not None else sys.executable
         self.say_once(f"fault: {type(fault).__name__}: {fault} ({where})")
+
+
+def event_line(start: dict[str, Any], kind: str, action: str, id: str, attributes: dict[str, str]) -> bytes:
+    ns = time.time_ns()
+    line = {
+        **start, "Type": kind, "Action": action, "Actor": {"ID": id, "Attributes": attributes}, "scope": "local",
+        "time": ns // 1_000_000_000, "timeNano": ns,
+    }  # fmt: skip
+    return to_json(line) + b"\n"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.connection import Client
     from firkin.containers.monitor.files import is_deleted, take_lock, tell_of_deletions, unlink_if_there, write_own
     from firkin.containers.monitor.life import Life
-    from firkin.containers.monitor.loop import READABLE, Loop
+    from firkin.containers.monitor.loop import READABLE, Alarm, Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.requests import PROTOCOL, receive
     from firkin.containers.monitor.wire import LAUNCH, Frames
@@ -28,6 +28,10 @@ else:
 
 SET_DUMPABLE = 4
 LEAST_OOM_SCORE = -999
+MOST_CLIENTS = 1000
+SPARE_DESCRIPTORS = 128  # for the command, second commands, logs: what a monitor is there for
+REST_S = 1.0  # until it looks whether there are descriptors again
+ECONNABORTED, EAGAIN, EINTR = 103, 11, 4
 
 
 def serve(fd: int) -> None:
@@ -66,6 +70,8 @@ class Server:
         self.first = first
         self.loop = Loop()
         self.clients: set[Client] = set()
+        self.most_clients = min(MOST_CLIENTS, max(os.sysconf("SC_OPEN_MAX") - SPARE_DESCRIPTORS, 16))
+        self.resting: Alarm | None = None
         self.lock = -1
         self.lost = False
         self.listener: _socket.socket | None = None
@@ -141,10 +147,28 @@ class Server:
             return
         try:
             fd, _address = listener._accept()  # type: ignore[attr-defined]
-        except OSError:
-            return  # who wanted in has gone; or there are no descriptors left, and others will leave
+        except OSError as error:
+            if error.errno not in (ECONNABORTED, EAGAIN, EINTR):
+                self.rest()  # there are no descriptors, or no memory
+            return
         os.set_inheritable(fd, False)
-        self.admit(_socket.socket(fileno=fd))
+        client = self.admit(_socket.socket(fileno=fd))
+        if len(self.clients) > self.most_clients:
+            client.refuse("failed", f"the monitor of container {self.document['id']} has {self.most_clients} clients already")
+            client.finish()
+
+    def rest(self) -> None:
+        """Accept nobody until a client leaves, or for some time: the socket stays readable, and to ask it would spin."""
+        if self.listener is not None and self.resting is None:
+            self.loop.change(self.listener.fileno(), 0)
+            self.resting = self.loop.after(REST_S, self.rest_no_more)
+
+    def rest_no_more(self) -> None:
+        if self.resting is not None:
+            self.resting.cancel()
+            self.resting = None
+            if self.listener is not None:
+                self.loop.change(self.listener.fileno(), READABLE)
 
     def admit(self, socket: _socket.socket) -> Client:
         client = Client(self.loop, socket, self.received)
@@ -158,6 +182,7 @@ class Server:
     def left(self, client: Client) -> None:
         self.clients.discard(client)
         self.life.forget(client)
+        self.rest_no_more()
         if not self.clients and self.life.phase in ("new", "ended"):
             self.stop_listening()
             self.loop.over = True
