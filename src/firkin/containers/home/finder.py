@@ -21,6 +21,8 @@ _HEX = frozenset("0123456789abcdef")
 _OFD_GETLK = 36  # F_OFD_GETLK, linux/fcntl.h; Python 3.11 has no name for it
 _FLOCK = "hhqqi4x"  # struct flock: type, whence, start, length, pid
 _MOST_BYTES = 16 << 20  # of a document
+_NOBODY = 65534  # an owner that is not known in this user namespace
+_ANOTHER_PLACE = "have it removed, or set XDG_RUNTIME_DIR to a directory that is yours alone (root has /run/firkin)"
 
 
 class Finder:
@@ -63,21 +65,25 @@ class Finder:
     def ensure_runtime(self, id: str = "") -> str:
         """Make the runtime directory of a container (without one, their base) if it is missing, and return it.
 
-        Raises ContainerError if somebody else made it: whoever may write there could answer for containers.
+        Raises ContainerError if it, or where it lies, is somebody else's: who may write there could answer for
+        containers.
         """
         base = self.runtime_base
         path = self.runtime(id) if id else base
+        own = os.path.dirname(base)
         try:
-            for each in (os.path.dirname(base), base, path):
+            _check_owner(os.path.dirname(own), os.stat(os.path.dirname(own)).st_uid, (0, os.geteuid(), _NOBODY))
+            for each in (own, base, path):
                 try:
                     os.mkdir(each, 0o700)
                 except FileExistsError:
                     pass
                 found = os.lstat(each)
-                if found.st_uid != os.geteuid() or found.st_mode & 0o170022 != 0o040000:
-                    raise ContainerError(f"{each} belongs to somebody else", kind="failed", code="runtime-owner")
+                _check_owner(each, found.st_uid, (os.geteuid(),))
+                if found.st_mode & 0o170022 != 0o040000:
+                    raise distrusted(each, "is a link" if os.path.islink(each) else "can be written to by others")
         except OSError as error:
-            raise failed(f"cannot make {path}", error) from error
+            raise failed(f"cannot make {path}", error, _ANOTHER_PLACE) from error
         return path
 
     # Finding
@@ -174,8 +180,21 @@ def not_running(id: str) -> ContainerError:
     return ContainerError(f"container {id} is not running", kind="conflict", code="container-state")
 
 
-def failed(what: str, error: OSError) -> ContainerError:
-    """Return the error for a file of a container that cannot be read or written."""
+def distrusted(path: str, why: str) -> ContainerError:
+    """Return the error for a file or directory with which others could answer for containers."""
+    return ContainerError(
+        f"{path} {why}: it is not used for the sockets of containers", kind="failed", code="runtime-owner",
+        hints=(_ANOTHER_PLACE,),
+    )  # fmt: skip
+
+
+def _check_owner(path: str, owner: int, trusted: tuple[int, ...]) -> None:
+    if owner not in trusted:
+        raise distrusted(path, f"belongs to another user (uid {owner})")
+
+
+def failed(what: str, error: OSError, hint: str = "") -> ContainerError:
+    """Return the error for a file of a container that cannot be read or written, with a way out."""
     import errno
 
     from firkin.hints import Hint
@@ -183,5 +202,5 @@ def failed(what: str, error: OSError) -> ContainerError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return ContainerError(
         f"{what}: {(error.strerror or str(error)).lower()}", kind="failed", code="container-io",
-        hints=(Hint.of("store-full"),) if full else (),
+        hints=(Hint.of("store-full"),) if full else (hint,) if hint else (),
     )  # fmt: skip

@@ -11,8 +11,17 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
-from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_STREAM, socket
+from _socket import (
+    AF_UNIX,
+    MSG_DONTWAIT,
+    SO_PEERCRED,
+    SOCK_CLOEXEC,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 
 from firkin.containers.monitor.wire import ANSWER, REQUEST, Frames, frame, from_json, to_json
 from firkin.errors import ContainerError
@@ -161,13 +170,13 @@ def connect(home: Finder, id: str) -> Link | None:
     One whose socket is not here (its user has another runtime directory now, or the directory was cleaned) says in
     `monitor.lock` where it listens, and is asked to listen anew. Raises ContainerError if that does not help.
     """
-    link = _connected(f"{home.runtime(id)}/socket")
+    link = _connected(f"{home.runtime(id)}/socket", home.directory(id))
     if link is not None or not home.has_monitor(id):
         return link
     deadline = time.monotonic() + _LISTENS_S
     while home.has_monitor(id):
         pid, path = _told(home, id)
-        if path and (link := _connected(path)) is not None:
+        if path and (link := _connected(path, home.directory(id))) is not None:
             return link
         if time.monotonic() > deadline:
             raise ContainerError(f"the monitor of container {id} does not listen", kind="failed", code="monitor")
@@ -200,11 +209,27 @@ def _told(home: Finder, id: str) -> tuple[int, str]:
         return 0, ""
 
 
-def _connected(path: str) -> Link | None:
+def _connected(path: str, directory: str) -> Link | None:
     connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         connection.connect(path)
+        _check_peer(connection, path, directory)
     except OSError:
         connection.close()
         return None
+    except ContainerError:
+        connection.close()
+        raise
     return Link(connection)
+
+
+def _check_peer(connection: socket, path: str, directory: str) -> None:
+    """Refuse who listens there if they are neither this user nor the container's (unix(7), SO_PEERCRED).
+
+    The directory of a socket is checked when it is made, and it may not have been made yet. Raises ContainerError.
+    """
+    uid = int.from_bytes(connection.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)[4:8], sys.byteorder)
+    if uid != os.geteuid() and uid != os.stat(directory).st_uid:
+        from firkin.containers.home.finder import distrusted
+
+        raise distrusted(path, f"is a socket of another user (uid {uid})")

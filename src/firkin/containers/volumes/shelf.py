@@ -174,7 +174,7 @@ class Volumes:
     def _make(self, volume: Volume, user: str) -> None:
         place = f"{self.place}/{_NEW}{os.urandom(6).hex()}"
         try:
-            os.mkdir(place, 0o711)
+            os.mkdir(place, 0o700)
             os.mkdir(f"{place}/users", 0o700)
             os.mkdir(f"{place}/data", 0o755)
             os.chmod(f"{place}/data", 0o755)  # whatever the umask
@@ -202,7 +202,7 @@ class Volumes:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        os.makedirs(self.place, mode=0o711, exist_ok=True)
+        os.makedirs(self.place, mode=0o700, exist_ok=True)
         descriptor = os.open(f"{self.place}/.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
