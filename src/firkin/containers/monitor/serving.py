@@ -154,11 +154,12 @@ class Server:
         os.set_inheritable(fd, False)
         client = self.admit(_socket.socket(fileno=fd))
         if len(self.clients) > self.most_clients:
-            client.refuse("failed", f"the monitor of container {self.document['id']} has {self.most_clients} clients already")
+            name = self.document["id"]
+            client.refuse("failed", f"the monitor of container {name} has {self.most_clients} clients already")
             client.finish()
 
     def rest(self) -> None:
-        """Accept nobody until a client leaves, or for some time: the socket stays readable, and to ask it would spin."""
+        """Accept nobody until a client leaves, or for some time: the socket stays readable, so to ask it would spin."""
         if self.listener is not None and self.resting is None:
             self.loop.change(self.listener.fileno(), 0)
             self.resting = self.loop.after(REST_S, self.rest_no_more)
