@@ -137,6 +137,24 @@ def test_a_command_that_is_the_program_which_enters_cannot_be_written(box: Firki
     box.run("rm", "-f", name)
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="its loader is for x86-64")
+def test_a_step_of_a_build_cannot_write_to_the_program_which_enters(box: Firkin, tmp_path: Path) -> None:
+    """CVE-2019-5736 in a build: RUN starts what enters anew for each step."""
+    program = tmp_path / "loader"
+    options = ["-static-pie", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-O1"]
+    subprocess.run(["gcc", *options, "-x", "c", "-", "-o", program], input=LOADER.encode(), check=True)
+    late = b"PATH=/bin; sleep 0.3\n(echo evil >$1) 2>>/told; echo tried >>/told\n"
+    hostile_image(box, "self:2", {"lib64/ld-linux-x86-64.so.2": program.read_bytes(), "evil": b"#!/proc/self/exe\n", "late": late})
+    context = box.directory(f"step-{os.urandom(4).hex()}")
+    (context / "Dockerfile").write_text('FROM self:2\nRUN ["/evil"]\n')
+    box.account.give(context)
+    box.run("build", "-t", "self:3", context)
+    told = box.run("cat", "self:3", "/told").stdout.replace("\0", "")
+    assert "opened" in told and "opened 00" not in told, told
+    assert "can't create" in told, told
+    assert "Read-only file system" in told, told
+
+
 # --- a working directory, descriptors ---
 
 

@@ -19,6 +19,7 @@ from importlib.machinery import SourceFileLoader
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from firkin.errors import HostError
+from firkin.linux.interpreter import read_only_program
 from firkin.sandbox.operations import pack
 from firkin.sandbox.status import understand
 
@@ -255,13 +256,18 @@ def _posix_spawn(python: str, file: int, fds: Descriptors) -> int:
     ]
     if stdin is None:
         actions.append((os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0))
+    program = read_only_program(python)  # of a low number it would be closed for the command's descriptors
+    held = [*lifted.values(), *((program,) if program >= 0 else ())]
     try:
-        return os.posix_spawn(python, [python, "-I", "-S", "-c", _LOADER], {}, file_actions=actions, setsigmask=[])
+        if program >= 0:
+            held.append(fcntl.fcntl(program, fcntl.F_DUPFD_CLOEXEC, 32))
+        path = f"/proc/self/fd/{held[-1]}" if program >= 0 else python
+        return os.posix_spawn(path, [python, "-I", "-S", "-c", _LOADER], {}, file_actions=actions, setsigmask=[])
     except OSError as error:
         why = (error.strerror or "").lower()
         raise HostError(f"cannot start the interpreter `{python}`: {why}", code="sandbox-start") from error
     finally:
-        for fd in lifted.values():
+        for fd in held:
             os.close(fd)
 
 

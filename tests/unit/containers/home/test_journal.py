@@ -61,6 +61,15 @@ def test_a_span_of_time_is_replayed_over_both_files(tmp_path: Path, monkeypatch:
     assert [event["Actor"]["ID"] for event in past_events(str(tmp_path), 6, 6)] == ["v6"]
 
 
+def test_an_event_of_large_labels_goes_without_them(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    append(root, "container", "create", "one", {"name": "web"}, labels={"a": "b"})
+    append(root, "container", "commit", "one", {"name": "web", "comment": "x" * (1 << 20)}, labels={"a": "y" * (10 << 20)})
+    first, second = past_events(root)
+    assert first["Actor"]["Attributes"] == {"a": "b", "name": "web"}
+    assert second["Actor"]["Attributes"] == {"name": "web", "comment": "x" * 4096}
+
+
 def test_no_journal_is_no_events(tmp_path: Path) -> None:
     assert list(past_events(str(tmp_path))) == []
     assert list(follow_events(str(tmp_path), 0, until_ns=1)) == []
