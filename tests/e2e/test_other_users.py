@@ -181,7 +181,7 @@ def test_a_xdg_runtime_dir_of_somebody_else(user: Firkin, stranger: Account) -> 
 
 def test_a_socket_of_somebody_else_is_told_nothing(user: Firkin, taken: Path, stranger: Account) -> None:
     """Whoever made the directory waits in it, as a monitor would, for what `exec` or `start` have to say."""
-    from firkin.containers.home import Home
+    from firkin.containers.home.home import Home
 
     user.run("create", "--name", "one", *NONE, "box:1", "sleep", "60")
     id = json.loads(user.run("inspect", "one").stdout)[0]["Id"]
