@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from support.places import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "firkin"
-ROOMS = ("builder", "content", "images", "layer", "rootfs", "sandbox", "store")
+ROOMS = ("builder", "containers", "content", "images", "layer", "rootfs", "sandbox", "store")
 CALLS = {
     "chmod", "chown", "getxattr", "lchown", "link", "listdir", "listxattr", "lstat", "makedirs", "mkdir", "mkfifo",
     "mknod", "open", "readlink", "remove", "removexattr", "rename", "replace", "rmdir", "scandir", "setxattr", "stat",
@@ -85,6 +85,155 @@ PATHS = {
     "builder.cache.usage": (
         "the store's own names; looks only",
         "_time",
+    ),
+    "containers.archive": (
+        "below `Beneath`; the last name alone, in the directory that is the working directory, without following "
+        "it",
+        "_locate",
+    ),
+    "containers.bundle": (
+        "a directory that the user named, in which there was nothing; names in it are fixed words; the machine's "
+        "devices and the places of mounts, which the user named",
+        "_clear _copy_root _make _nodes _resolved _write write_bundle",
+    ),
+    "containers.commit": (
+        "looks only; at the top of an upper directory in the store",
+        "layer_changes",
+    ),
+    "containers.create": (
+        "the store's own names: ids and fixed words",
+        "_begin _make _write_small_files _publish",
+    ),
+    "containers.exec": (
+        "the store's own names",
+        "_ended",
+    ),
+    "containers.files.archive_tar": (
+        "in a process whose `/` is the container's; looks only, along names that were listed without following "
+        "links",
+        "TarPieces.file _names",
+    ),
+    "containers.files.extracting": (
+        "in a process whose `/` is the container's: the working directory, and `/` itself",
+        "_Extractor.__init__ _readonly",
+    ),
+    "containers.files.inside": (
+        "/proc, by numbers of processes; firkin's own places before pivot_root; a descriptor",
+        "Session.result _fork _pidfd_of _stand",
+    ),
+    "containers.foreground": (
+        "scratch space; a file of the container's directory, which firkin wrote",
+        "_copied _resolv_conf",
+    ),
+    "containers.home.finder": (
+        "the store's own names: ids, names without a slash, and fixed words",
+        "Finder._names Finder._read Finder.ensure_runtime Finder.has_monitor Finder.named",
+    ),
+    "containers.home.home": (
+        "the store's own names: ids and fixed words",
+        "Home.all_locked Home.locked same_file write_document",
+    ),
+    "containers.home.journal": (
+        "the journal of the store, by fixed names",
+        "_Reader._open _is_at",
+    ),
+    "containers.home.names": (
+        "the store's own names; the name is one that `is_name` allows",
+        "take",
+    ),
+    "containers.home.namespaces": (
+        "descriptors of pipes",
+        "within within.child",
+    ),
+    "containers.home.ready": (
+        "the store's own names; fixed files of this machine",
+        "_facts ensure_store known_backend make_root",
+    ),
+    "containers.keeping.leftovers": (
+        "the store's own names: ids and fixed words",
+        "_finish _remove_link discard sweep",
+    ),
+    "containers.limits.devices": (
+        "devices of this machine, which the user named; looks only",
+        "_block_number _rule _rules_of",
+    ),
+    "containers.limits.facts": (
+        "files of /proc and of the machine's control groups; looks only",
+        "_file_there read_text",
+    ),
+    "containers.link.connection": (
+        "the socket and its directory, where the container's own monitor told; checked to be nobody else's",
+        "_ask_to_listen _check_peer",
+    ),
+    "containers.link.monitoring": (
+        "files of /proc",
+        "_has_shared_library",
+    ),
+    "containers.log_files": (
+        "the store's own names; endings are numbers",
+        "_older open_log",
+    ),
+    "containers.logs": (
+        "the store's own names; endings are numbers",
+        "_Follower._opened _Follower._successors",
+    ),
+    "containers.mending": (
+        "/proc, by numbers of processes",
+        "_started",
+    ),
+    "containers.monitor.files": (
+        "the store's own names, and /proc",
+        "append_line link_text open_journal overwrite take_lock tell_of_deletions unlink_if_there "
+        "wait_for_lock write_whole",
+    ),
+    "containers.monitor.log_files": (
+        "the store's own names; endings are numbers",
+        "Log.open compress_file rename_file",
+    ),
+    "containers.monitor.removal": (
+        "the store's own names, from the launch document",
+        "release_volume remove_container",
+    ),
+    "containers.monitor.requests": (
+        "/proc, by numbers of processes",
+        "descendants",
+    ),
+    "containers.monitor.serving": (
+        "the store's own names, the socket's, and /proc of the monitor itself",
+        "Server.listen Server.run lower_oom_score",
+    ),
+    "containers.monitor.spawning": (
+        "/proc, by numbers of processes",
+        "signal_namespace write_text",
+    ),
+    "containers.prune": (
+        "a lock of the store",
+        "_alone",
+    ),
+    "containers.remove": (
+        "the store's own names: ids and fixed words",
+        "_mark finish_removal",
+    ),
+    "containers.rename": (
+        "the store's own names; the name is one that `is_name` allows",
+        "rename",
+    ),
+    "containers.resources": (
+        "/proc, by numbers of processes; looks only",
+        "_networks processes_beside",
+    ),
+    "containers.service": (
+        "the user's directory for units; the name is a fixed word and a checksum",
+        "_read _write uninstall",
+    ),
+    "containers.volumes.copy_up": (
+        "the volume's own names; names in there are those that were just written beside it, and none is followed",
+        "_fill _is_empty _others _put_in_place",
+    ),
+    "containers.volumes.shelf": (
+        "the store's own names: those that `is_name` allows, ids, and fixed words",
+        "Volumes._locked Volumes._make Volumes.names Volumes.release Volumes.remove Volumes.sweep Volumes.users "
+        "_touch",
     ),
     "images.archive": (
         "a place that the user named",

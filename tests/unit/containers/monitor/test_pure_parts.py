@@ -49,6 +49,15 @@ def test_times_have_nine_digits_in_logs_and_go_form_in_states() -> None:
     assert clock.short_time_text(1_500_000_000_000_000_000) == "2017-07-14T02:40:00Z"
 
 
+def test_the_text_of_a_second_is_kept_for_that_second_alone() -> None:
+    second = 1_500_000_000
+    times = [(second, 0), (second, 999_999_999), (second + 1, 0), (second, 5), (0, 0)]
+    assert [clock.time_text(at * 1_000_000_000 + ns) for at, ns in times] == [
+        "2017-07-14T02:40:00.000000000Z", "2017-07-14T02:40:00.999999999Z", "2017-07-14T02:40:01.000000000Z",
+        "2017-07-14T02:40:00.000000005Z", "1970-01-01T00:00:00.000000000Z",
+    ]  # fmt: skip
+
+
 def test_back_off_doubles_to_a_minute_and_begins_anew_after_a_long_run() -> None:
     waits = [0.0]
     for _ in range(12):
