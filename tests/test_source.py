@@ -145,7 +145,6 @@ PURE = (
     "sandbox.profiles",
     "sandbox.default_profile",
     "sandbox.usual_filter",
-    "sandbox.call_numbers",
     "sandbox.mounted_plan",
     "sandbox.operations",
     "sandbox.result",

@@ -130,7 +130,7 @@ def member_pids(groups: Groups) -> list[int]:
     pids: dict[int, None] = {}
     for directory in _one_group(groups):
         for group in _group_tree(directory):
-            for word in _group_text(f"{group}/cgroup.procs").split():
+            for word in read_whole(f"{group}/cgroup.procs").split():
                 pids[int(word)] = None
     return list(pids)
 
@@ -248,8 +248,8 @@ def _make_group(directory: str, cpuset: bool) -> None:
 def _inherit_cpus(directory: str) -> None:
     """Give a group of version 1 its parent's processors and memory: without, no process may enter it."""
     for file in ("cpuset.cpus", "cpuset.mems"):
-        if not _group_text(f"{directory}/{file}").strip():
-            write_value(f"{directory}/{file}", _group_text(f"{os.path.dirname(directory)}/{file}").decode().strip())
+        if not read_whole(f"{directory}/{file}").strip():
+            write_value(f"{directory}/{file}", read_whole(f"{os.path.dirname(directory)}/{file}").decode().strip())
 
 
 def _group_of(groups: Groups, controller: str) -> str:
@@ -274,7 +274,7 @@ def _freeze_tasks(directory: str, state: bytes) -> None:
     waited = 0.0
     while True:
         write_value(f"{directory}/freezer.state", state.decode())
-        if _group_text(f"{directory}/freezer.state").strip() == state:
+        if read_whole(f"{directory}/freezer.state").strip() == state:
             return
         if waited > _GROUP_PATIENCE_S:
             write_value(f"{directory}/freezer.state", "THAWED")
@@ -326,8 +326,8 @@ def _remove_group(directory: str) -> bool:
         waited += _GROUP_STEP_S
 
 
-def _group_text(file: str) -> bytes:
-    """Return what a file of a group says, b"" if it is gone."""
+def read_whole(file: str) -> bytes:
+    """Return what a file of the kernel says, b"" if it is gone or cannot be read."""
     try:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from firkin.sandbox.call_numbers import numbers_of
-from firkin.sandbox.calls import MACHINES, X86_64, Table
+from firkin.sandbox.calls import MACHINES, X86_64, Table, numbers_of
 
 ALLOW, LOG, KILL_PROCESS, KILL_THREAD = 0x7FFF0000, 0x7FFC0000, 0x80000000, 0
 ERRNO, TRAP, TRACE = 0x00050000, 0x00030000, 0x7FF00000

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firkin.containers.documents.profile import CAPABILITIES, DEFAULT_CAPABILITIES
-from firkin.sandbox.call_numbers import numbers_of
-from firkin.sandbox.calls import AARCH64, ARM, I386, MACHINES, X86_64, Table
+from firkin.sandbox.calls import AARCH64, ARM, I386, MACHINES, X86_64, Table, numbers_of
 from firkin.sandbox.default_profile import default_rules
 from firkin.sandbox.profile_files import BadProfile, parse_profile
 from firkin.sandbox.profiles import ALLOW, ENOSYS, EPERM, ERRNO, LOG, Argument, Rule, TooLong, compile_rules

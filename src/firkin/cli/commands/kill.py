@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from firkin.cli.command import Invocation
-from firkin.cli.engine import open_engine
+from firkin.cli.containers.named import for_named
 from firkin.cli.options import COMMON, Option
-from firkin.cli.several import at_once
+from firkin.containers.home.engine import Engine
 from firkin.containers.stop import kill
-from firkin.errors import ContainerError, UsageError
+from firkin.errors import ContainerError
 
 USAGE = "[OPTIONS] CONTAINER..."
 ABOUT = "Send the first process of containers a signal, by default KILL, which ends them."
@@ -17,13 +17,9 @@ OPTIONS = (
 
 def run(invocation: Invocation) -> int:
     """Send the signal to all at once and print their names. Raises UsageError, ContainerError."""
-    arguments = invocation.arguments
-    if not arguments.operands:
-        raise UsageError("`firkin kill` needs a container")
-    engine = open_engine(invocation)
-    signal = arguments.text("signal") or "KILL"
+    signal = invocation.arguments.text("signal") or "KILL"
 
-    def work(text: str) -> str:
+    def work(engine: Engine, text: str) -> None:
         try:
             kill(engine, text, signal=signal)
         except ContainerError as error:
@@ -32,7 +28,5 @@ def run(invocation: Invocation) -> int:
             raise ContainerError(
                 f"cannot kill container: {text}: {error.message}", kind=error.kind, code=error.code, hints=error.hints
             ) from error
-        return text
 
-    at_once(arguments.operands, work)
-    return 0
+    return for_named(invocation, "kill", work)

@@ -10,6 +10,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from firkin.linux.cgroups import read_whole
     from firkin.sandbox.init.kernel import libc
 
 F_OFD_SETLK, F_WRLCK, LOCK_EX = 37, 1, 2
@@ -119,23 +120,6 @@ def open_journal(path: str) -> int:
                 return fd
         except FileNotFoundError:
             pass  # it was just renamed, and nobody has begun the next one
-        os.close(fd)
-
-
-def read_whole(path: str) -> bytes:
-    """Return a file's content, b"" if it cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        parts = []
-        while part := os.read(fd, 1 << 16):
-            parts.append(part)
-        return b"".join(parts)
-    except OSError:
-        return b""
-    finally:
         os.close(fd)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.clock import next_wait, short_time_text, wants_restart
     from firkin.containers.monitor.connection import Client
     from firkin.containers.monitor.execs import Execs
-    from firkin.containers.monitor.files import read_whole, start_ticks
+    from firkin.containers.monitor.files import start_ticks
     from firkin.containers.monitor.log_files import make_log
     from firkin.containers.monitor.loop import READABLE, Alarm, Loop
     from firkin.containers.monitor.notes import Notes
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         make_groups,
         oom_happened,
         open_oom,
+        read_whole,
         remove_groups,
     )
 

@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 
     from firkin.containers.monitor.connection import Client
     from firkin.containers.monitor.execs import Second
-    from firkin.containers.monitor.files import read_whole
     from firkin.containers.monitor.life import Done, Life
     from firkin.containers.monitor.wire import REQUEST, STDIN, STDIN_END, from_json
-    from firkin.linux.cgroups import member_pids, write_values
+    from firkin.linux.cgroups import member_pids, read_whole, write_values
 
 PROTOCOL = 1
 MOST_CELLS = 0xFFFF  # struct winsize has 16 bits for each
