@@ -320,7 +320,7 @@ def match_path(pattern: str, path: str) -> bool:
 
 def seconds_of(time: str) -> float | None:
     """Return the Unix time of an RFC 3339 text, None for one that is none or says year 1 (Go's zero)."""
-    from datetime import UTC, datetime
+    from _datetime import datetime, timezone  # the module `datetime` itself takes 2 ms to load
 
     try:
         moment = datetime.fromisoformat(time)
@@ -328,7 +328,8 @@ def seconds_of(time: str) -> float | None:
         return None
     if moment.year <= 1:
         return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    stamp: float = (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return stamp
 
 
 def duration(seconds: float) -> str:

@@ -120,6 +120,9 @@ def _open_standard() -> None:
 
 
 def _run(program: str, name: str, arguments: list[str]) -> int:
+    from firkin.cli.lean_import import install
+
+    install()
     from firkin.cli.run import run_command
 
     return run_command(name, COMMANDS[name][0], arguments, program)

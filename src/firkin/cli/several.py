@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import TypeVar
 
-from firkin.cli.hints import COMMAND_LINE
 from firkin.cli.run import write_message, write_out
 from firkin.errors import Cancelled, FirkinError
 
-T = TypeVar("T")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 _MOST_AT_ONCE = 50
 
 
@@ -29,6 +31,7 @@ def each(items: Iterable[T], work: Callable[[T], None]) -> None:
         except FirkinError as error:
             failed.append(error)
     for earlier in failed[:-1]:
+        from firkin.cli.hints import COMMAND_LINE
         from firkin.render.report import error_text
 
         earlier.put(COMMAND_LINE)
@@ -45,6 +48,8 @@ def at_once(items: Sequence[str], work: Callable[[str], str]) -> None:
     if len(items) == 1:
         write_out(f"{work(items[0])}\n")
         return
+    from functools import partial
+
     from firkin.tasks.pools import Pool
 
     pool = Pool("container", _MOST_AT_ONCE)

@@ -1,4 +1,4 @@
-"""The terminal of a command that is attached: raw mode, its size, and the keys that detach. Does I/O. `cli` only.
+"""The terminal of a command that is attached: raw mode and the keys that detach. Does I/O. `cli` only.
 
 Mirrors: moby/term (MakeRaw, ToBytes, NewEscapeProxy).
 """
@@ -14,11 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from types import TracebackType
-    from typing import NamedTuple
 else:
     import _signal as signal  # `signal` itself takes 3 ms to load
-
-    from firkin.tuples import NamedTuple
 
 DEFAULT_KEYS = "ctrl-p,ctrl-q"
 _CONTROL = "@abcdefghijklmnopqrstuvwxyz[\\]^_"  # ctrl-@ is byte 0
@@ -27,22 +24,6 @@ _INPUT = (
     | termios.IXON
 )  # fmt: skip
 _LOCAL = termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN
-
-
-class Size(NamedTuple):
-    """What fits on a terminal."""
-
-    rows: int
-    columns: int
-
-
-def terminal_size(descriptor: int) -> Size:
-    """Return the size of a terminal, (0, 0) if it is none."""
-    try:
-        columns, rows = os.get_terminal_size(descriptor)
-    except OSError:
-        return Size(0, 0)
-    return Size(rows, columns)
 
 
 class RawTerminal:

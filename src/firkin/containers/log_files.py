@@ -9,19 +9,23 @@ left out.
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from firkin.decode import decode_json, json_decoder
 
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firkin.tuples import NamedTuple
+
 _BLOCK = 256 << 10
 _LONGEST = 4 << 20
-_NUMBERED = re.compile(r"\.([1-9][0-9]{0,5})(\.gz)?")
+_NUMBERED = r"\.([1-9][0-9]{0,5})(\.gz)?"
 
 
 class LogEntry(msgspec.Struct, frozen=True):
@@ -60,7 +64,11 @@ def _older(path: str) -> list[tuple[str, bool]]:
     numbers: dict[int, bool] = {}
     with suppress(FileNotFoundError):
         for found in os.listdir(folder):
-            match = _NUMBERED.fullmatch(found.removeprefix(name)) if found.startswith(name) else None
+            if not found.startswith(name) or found == name:
+                continue
+            import re
+
+            match = re.fullmatch(_NUMBERED, found.removeprefix(name))
             if match is not None:
                 number = int(match[1])
                 numbers[number] = numbers.get(number, True) and match[2] is not None

@@ -12,7 +12,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.documents.log_options import DEFAULT_DRIVER, log_path
@@ -21,6 +21,11 @@ from firkin.containers.home.engine import Engine
 from firkin.containers.log_files import LineReader, LogEntry, Part, blocks, entries, open_log, parts_of
 from firkin.errors import ContainerError
 from firkin.linux import syscalls
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firkin.tuples import NamedTuple
 
 STREAMS = {"stdout": 1, "stderr": 2}
 _BLOCK = 256 << 10

@@ -12,10 +12,15 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+else:
+    import _signal as signal  # `signal` itself takes 3 ms to load
 
 PATIENCE_S = 1.0
 _CLEANUP_S = 0.5  # time limit of all cleanups
@@ -75,7 +80,7 @@ def _attend(descriptor: int, patience_s: float, asked: int) -> None:
         if not poll.poll(max(0.0, until - time.monotonic()) * 1000 if asked else None):
             end(asked)
         for number in os.read(descriptor, 64):
-            if number in _STOPPING and signal.getsignal(number) is not signal.SIG_IGN:
+            if number in _STOPPING and signal.getsignal(number) != signal.SIG_IGN:
                 if asked:
                     end(asked)
                 asked, until = number, time.monotonic() + patience_s

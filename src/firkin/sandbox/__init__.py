@@ -7,14 +7,16 @@ root was made (`rootfs` does).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from firkin.linux.mounts import Overlay
     from firkin.oci.run import RunSpec
     from firkin.sandbox.result import RunResult
+else:
+    Protocol = object
 
 
 class Sandbox(Protocol):
@@ -39,4 +41,3 @@ class Sandbox(Protocol):
         When `cancel_fd` becomes readable, the command and everything it started are killed.
         Raises HostError when the command's surroundings could not be made.
         """
-        ...

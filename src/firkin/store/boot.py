@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 def read_boot_id(path: str = _BOOT_ID) -> str:
     """Return the identifier of this boot, "" where the kernel gives none."""
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -52,7 +52,7 @@ def check_after_boot(
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read().strip()
     except FileNotFoundError:
         return ""

@@ -19,7 +19,7 @@ import os
 import stat
 from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,7 +33,11 @@ from firkin.oci.manifest import Index, parse_manifest
 from firkin.store.layout import StoreLayout, locked, store_error, write_atomically
 
 if TYPE_CHECKING:
+    from typing import NamedTuple
+
     from firkin.store.store import Store
+else:
+    from firkin.tuples import NamedTuple
 
 IMAGE, PROCESS = "image", "process"
 _LONGEST_KIND = 64

@@ -5,9 +5,8 @@ A verb that does not fit its value is no error but a note in the text, as in Go:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from firkin.templates.values import (
     MOST_CHARACTERS,
@@ -19,7 +18,13 @@ from firkin.templates.values import (
     type_name,
 )
 
-_SPEC = re.compile(r"%([+\-# 0]*)(\*|\d+)?(?:(\.)(\*|\d*))?(.?)", re.DOTALL)
+if TYPE_CHECKING:
+    import re
+    from typing import NamedTuple
+else:
+    from firkin.tuples import NamedTuple
+
+_SPEC = r"(?s)%([+\-# 0]*)(\*|\d+)?(?:(\.)(\*|\d*))?(.?)"
 _WIDEST = 1_000_000
 _BASES = {"d": (10, ""), "b": (2, "0b"), "o": (8, "0"), "O": (8, "0o"), "x": (16, "0x"), "X": (16, "0X")}
 _ESCAPES = {7: "\\a", 8: "\\b", 12: "\\f", 10: "\\n", 13: "\\r", 9: "\\t", 11: "\\v", 34: '\\"', 92: "\\\\"}
@@ -40,9 +45,11 @@ class _Spec(NamedTuple):
 
 def printf(form: str, values: Sequence[object]) -> str:
     """Return the text of a format with its values. Raises TooLong."""
+    import re
+
     parts: list[str] = []
     used, at, size = 0, 0, 0
-    for match in _SPEC.finditer(form):
+    for match in re.finditer(_SPEC, form):
         parts.append(form[at : match.start()])
         at = match.end()
         spec, notes, used = _spec(match, values, used)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firkin.cli.terminal import DetachKeys, RawTerminal, parse_keys, terminal_size
+from firkin.cli.containers.attaching import DEFAULT_KEYS as DEFAULT
+from firkin.cli.containers.session import terminal_size
+from firkin.cli.terminal import DEFAULT_KEYS, DetachKeys, RawTerminal, parse_keys
 from firkin.errors import UsageError
 
 
@@ -76,3 +78,7 @@ def test_what_is_no_terminal_stays_as_it_is():
         assert terminal_size(read_end) == (0, 0)
     os.close(read_end)
     os.close(write_end)
+
+
+def test_the_default_needs_no_parser():
+    assert parse_keys(DEFAULT_KEYS) == DEFAULT

@@ -51,8 +51,8 @@ def _request(arguments: Arguments, ambient: Ambient) -> ExecRequest:
     rows = columns = 0
     if tty or keys:
         from firkin.cli.containers.attaching import check_terminal, keys_of
+        from firkin.cli.containers.session import terminal_size
         from firkin.cli.docker_config import read_docker_config
-        from firkin.cli.terminal import terminal_size
 
         if not detach:
             check_terminal(stdin=stdin, tty=tty)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from firkin.cli.command import Invocation
@@ -26,7 +25,7 @@ OPTIONS = (
     *COMMON,
 )  # fmt: skip
 
-_FRACTION = re.compile(r"(?:T\d\d:\d\d:\d\d|^\d+)\.(\d{1,9})(?=Z|[+-]|$)", re.ASCII)
+_FRACTION = r"(?a)(?:T\d\d:\d\d:\d\d|^\d+)\.(\d{1,9})(?=Z|[+-]|$)"
 
 
 def run(invocation: Invocation) -> int:
@@ -65,11 +64,13 @@ def _time_ns(invocation: Invocation, name: str) -> int | None:
     text = invocation.arguments.text(name)
     if not text:
         return None
+    import re
+
     from firkin.cli.filters import parse_when
 
     # Times come back from `--timestamps` with nine digits, which a float does not have.
     whole, fraction = text, ""
-    match = _FRACTION.search(text)
+    match = re.search(_FRACTION, text)
     if match is not None:
         whole, fraction = text[: match.start(1) - 1] + text[match.end(1) :], match[1]
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
-from firkin.cli.command import Invocation
 from firkin.cli.containers.making_options import RUN
 from firkin.containers.link.monitoring import spawn_monitor
 from firkin.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firkin.cli.command import Invocation
 
 USAGE = "[OPTIONS] IMAGE [COMMAND] [ARG...]"
 ABOUT = (
@@ -24,7 +25,10 @@ def run(invocation: Invocation) -> int:
     if not invocation.arguments.operands:
         raise UsageError("`firkin run` requires at least 1 argument: the image")
     # The monitor's interpreter starts while everything else is loaded and the container is made.
-    with closing(spawn_monitor()) as nursling:
+    nursling = spawn_monitor()
+    try:
         from firkin.cli.containers.running import run_container
 
         return run_container(invocation, nursling)
+    finally:
+        nursling.close()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MONITOR_DIED = 255
 """The exit code of a command whose monitor died, and it with it."""
+DEFAULT_KEYS = b"\x10\x11"
+"""`ctrl-p,ctrl-q`, docker's keys that detach."""
 
 
 def check_terminal(*, stdin: bool, tty: bool) -> None:
@@ -24,9 +26,11 @@ def check_terminal(*, stdin: bool, tty: bool) -> None:
 
 def keys_of(given: str, configured: str) -> bytes:
     """Return the keys that detach: of the option, of docker's config.json, or docker's own. Raises UsageError."""
-    from firkin.cli.terminal import DEFAULT_KEYS, parse_keys
+    if not (given or configured):
+        return DEFAULT_KEYS
+    from firkin.cli.terminal import parse_keys
 
-    return parse_keys(given or configured or DEFAULT_KEYS)
+    return parse_keys(given or configured)
 
 
 def exit_code_of(attached: Attached, manner: Manner, signals: Signals) -> int | None:

@@ -6,10 +6,7 @@ Mirrors: docker/cli cli/command/container/create.go.
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from firkin.ambient import absolute
 from firkin.cli.command import Invocation
@@ -21,11 +18,17 @@ from firkin.containers.keeping.image import image_for
 from firkin.errors import ContainerError, FirkinError, UsageError
 from firkin.linux.machine import this_platform
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+
     from firkin.containers.documents.config import CreateRequest
     from firkin.containers.home.engine import Engine
     from firkin.oci.image import Image
     from firkin.tasks.cancel import Cancel
+else:
+    import _signal as signal  # `signal` itself takes 3 ms to load
 
 ENGINE_FAILED = 125
 """docker's code for a container that could not be made."""

@@ -10,10 +10,9 @@ import msgspec
 from firkin.cli.command import Invocation
 from firkin.cli.containers.attaching import MONITOR_DIED, check_terminal, exit_code_of, keys_of
 from firkin.cli.containers.making import Wish, engine_errors, make
-from firkin.cli.containers.session import Manner, Signals
+from firkin.cli.containers.session import Manner, Signals, terminal_size
 from firkin.cli.engine import open_engine
 from firkin.cli.run import write_out
-from firkin.cli.terminal import terminal_size
 from firkin.containers.documents.config import CreateRequest
 from firkin.containers.home.engine import Engine
 from firkin.containers.link.attach import AttachTo

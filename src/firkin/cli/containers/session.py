@@ -37,6 +37,22 @@ _PASSED = tuple(
 )  # fmt: skip
 
 
+class Size(NamedTuple):
+    """What fits on a terminal."""
+
+    rows: int
+    columns: int
+
+
+def terminal_size(descriptor: int) -> Size:
+    """Return the size of a terminal, (0, 0) if it is none."""
+    try:
+        columns, rows = os.get_terminal_size(descriptor)
+    except OSError:
+        return Size(0, 0)
+    return Size(rows, columns)
+
+
 class Manner(NamedTuple):
     """How a front is attached. `keys` detach (b"": none do); `proxy`: signals go to the command."""
 
@@ -130,6 +146,9 @@ class _Session:
 
     def _turn(self) -> None:
         attached, wakeup = self._attached, self._signals.fileno()
+        if attached.waiting:
+            self._output()
+            return
         poll = select.poll()
         poll.register(attached.fileno(), select.POLLIN | (select.POLLOUT if attached.unsent else 0))
         poll.register(wakeup, select.POLLIN)
@@ -187,8 +206,6 @@ class _Session:
                 self._attached.signal(number)
 
     def _resize(self, *, redraw: bool = False) -> None:
-        from firkin.cli.terminal import terminal_size
-
         size = terminal_size(1)
         if size.rows and size.columns:
             if redraw:  # a size that changes makes programs draw everything again

@@ -6,15 +6,19 @@ equal texts or regular expressions. Mirrors: moby daemon/list.go, api/types/filt
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from firkin.containers.documents.lifecycle import status_of
 from firkin.containers.documents.networks import endpoints
 from firkin.containers.documents.record import ZERO_TIME, Record, State
 from firkin.containers.documents.status import health_of
 from firkin.errors import ContainerError
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firkin.tuples import NamedTuple
 
 KEYS = (
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",
@@ -103,6 +107,8 @@ def _matches(patterns: Iterable[str], texts: tuple[str, ...]) -> bool:
 
 
 def _found(pattern: str, texts: tuple[str, ...]) -> bool:
+    import re
+
     try:
         return any(re.search(pattern, text) for text in texts)
     except (re.error, RecursionError, OverflowError):

@@ -6,12 +6,12 @@ daemon/logger/jsonfilelog, local and loggerutils.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Mapping
     from typing import Any
 
@@ -29,7 +29,7 @@ _KNOWN = {
     "none": (),
 }
 _UNITS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30, "t": 40, "p": 50}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = r"(\d+(?:\.\d+)?) ?([kmgtpKMGTP]?)(?:[iI]?[bB])?"
 _BUFFER_BYTES = 1 << 20
 _LOCAL_BYTES, _LOCAL_FILES = 20 << 20, 5
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
@@ -60,7 +60,8 @@ def check_log_config(config: LogConfig) -> None:
             raise _invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'")
         _size("max-buffer-size", config.config["max-buffer-size"])
     for name in ("labels-regex", "env-regex"):
-        _pattern(name, config.config.get(name, ""))
+        if config.config.get(name):
+            _pattern(name, config.config[name])
 
 
 def log_plan(record: Record, directory: str) -> dict[str, Any]:
@@ -109,7 +110,9 @@ def _flag(text: str) -> bool:
 
 def _size(name: str, text: str) -> int:
     """Return a size in bytes from text such as `10m`. Mirrors: go-units RAMInBytes."""
-    match = _SIZE.fullmatch(text.strip())
+    import re
+
+    match = re.fullmatch(_SIZE, text.strip())
     size = int(float(match[1]) * (1 << _UNITS[match[2].lower()])) if match else 0
     if size <= 0:
         raise _invalid(f"invalid value for {name}: {text}")
@@ -133,11 +136,13 @@ def _environment(config: Config) -> dict[str, str]:
 
 def _chosen(values: Mapping[str, str], names: str, pattern: str) -> dict[str, str]:
     wanted = names.split(",")
-    matches = _pattern("regex", pattern)
-    return {name: value for name, value in values.items() if name in wanted or (pattern and matches.search(name))}
+    matches = _pattern("regex", pattern) if pattern else None
+    return {name: value for name, value in values.items() if name in wanted or (matches and matches.search(name))}
 
 
 def _pattern(name: str, text: str) -> re.Pattern[str]:
+    import re
+
     try:
         return re.compile(text)
     except re.error as error:
@@ -150,6 +155,8 @@ def _tag(record: Record, template: str) -> str:
         "ID": record.id[:12], "FullID": record.id, "Name": record.name, "ImageID": record.image.partition(":")[2][:12],
         "ImageFullID": record.image, "ImageName": record.config.image, "DaemonName": "docker",
     }  # fmt: skip
+    import re
+
     return re.sub(r"{{\s*\.(\w+)\s*}}", lambda match: fields.get(match[1], match[0]), template)
 
 

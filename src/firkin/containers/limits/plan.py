@@ -7,7 +7,7 @@ Mirrors: moby daemon verifyPlatformContainerResources (the warnings, to the lett
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,11 @@ from firkin.containers.limits.scope import ScopeRequest
 from firkin.containers.limits.values import group_values
 from firkin.errors import ContainerError
 from firkin.hints import AnyHint, Hint
+
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firkin.tuples import NamedTuple
 
 PARENT = "/firkin"
 """The group that containers' groups are made in."""

@@ -5,7 +5,7 @@
         stream, data = found
 
 A front that also waits for other things polls `fileno()` for input, and for output while `unsent` is not 0, and then
-calls `receive` or `flush`. Mirrors: moby daemon/attach.go.
+calls `receive` or `flush`; it does not wait while something is `waiting`. Mirrors: moby daemon/attach.go.
 """
 
 from __future__ import annotations
@@ -60,6 +60,11 @@ class Attached:
     def ended(self) -> bool:
         """Whether nothing will come any more."""
         return self._link.ended or self.exit is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether output has come already, as with the answer to the start, so that nothing may come on `fileno()`."""
+        return self._link.waiting
 
     def receive(self) -> list[Frame]:
         """Wait for output and return it: pairs of stream (1 stdout, also of a terminal; 2 stderr) and bytes.

@@ -93,6 +93,11 @@ class Link:
 
     # In
 
+    @property
+    def waiting(self) -> bool:
+        """Whether frames have come that nobody has taken yet: `receive` returns them at once."""
+        return bool(self._frames)
+
     def receive(self) -> list[Frame]:
         """Wait until something comes and return the frames that are complete; none at the end (`ended`)."""
         if self._frames:

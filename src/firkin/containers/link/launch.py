@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
@@ -16,6 +16,8 @@ from firkin.containers.planning.plan import Place, plan_container
 from firkin.store.journal import journal_path
 
 if TYPE_CHECKING:
+    from typing import NamedTuple
+
     from firkin.containers.documents.config import Config
     from firkin.containers.documents.record import Record
     from firkin.containers.home.engine import Engine
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from firkin.containers.limits.scope import ScopeRequest
     from firkin.containers.link.connection import Link
     from firkin.containers.link.monitoring import Nursling
+else:
+    from firkin.tuples import NamedTuple
 
 LAUNCH_VERSION = 1
 DEFAULT_STOP_SIGNAL, DEFAULT_STOP_S = "SIGTERM", 10

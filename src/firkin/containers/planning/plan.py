@@ -7,7 +7,7 @@ A plan holds for every start: what depends on the moment (processes whose namesp
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,11 +19,15 @@ from firkin.sandbox import operations as op
 from firkin.sandbox.usual_filter import usual_filter
 
 if TYPE_CHECKING:
+    from typing import NamedTuple
+
     from firkin.containers.documents.config import HostConfig
     from firkin.containers.documents.record import Record
     from firkin.containers.planning.surroundings import Target
     from firkin.linux.idmap import IdMaps
     from firkin.sandbox.operations import Operation
+else:
+    from firkin.tuples import NamedTuple
 
 _NOSUID, _NODEV, _NOEXEC = 0x2, 0x4, 0x8
 _DATA_ONLY = _NOSUID | _NODEV | _NOEXEC

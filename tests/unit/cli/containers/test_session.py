@@ -8,14 +8,16 @@ from socket import socketpair
 import pytest
 
 from firkin.cli.containers.session import Detached, Manner, Signals, follow, write_all
-from firkin.containers.link.attach import Exit
+from firkin.containers.link.attach import Attached, Exit
+from firkin.containers.link.connection import Link
+from firkin.containers.monitor.wire import ANSWER, NOTICE, STDOUT, frame
 
 
 class FakeAttached:
     """Gives what it is told to, and keeps what it gets."""
 
     def __init__(self, *frames: tuple[int, bytes], tty: bool = False, ends: bool = True) -> None:
-        self.tty, self.unsent, self.ended, self.exit = tty, 0, False, None
+        self.tty, self.unsent, self.ended, self.exit, self.waiting = tty, 0, False, None, False
         self._own, self._other = socketpair()
         self._frames = list(frames)
         self._ends = ends
@@ -149,3 +151,27 @@ def test_a_descriptor_that_somebody_made_nonblocking():
     write_all(write_end, b"x" * (1 << 20))
     os.close(write_end)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+@pytest.mark.timeout(20)
+def test_output_that_came_with_the_answer_is_shown_before_anything_else_comes(capfd):
+    """The answer to a start and the first line may come in one piece, and then nothing for ever."""
+    own, other = socketpair()
+    other.send(frame(ANSWER, b'{"ok": true, "pid": 1}') + frame(STDOUT, b"ready\n"))
+    link = Link(own)  # type: ignore[arg-type]
+    assert link.ask("start")["pid"] == 1
+    shown = b""
+
+    class Ending(Attached):
+        def receive(self):
+            nonlocal shown
+            found = super().receive()
+            shown += b"".join(data for _, data in found)
+            if found:  # the command is silent from now on, and ends when somebody has seen its line
+                other.send(frame(NOTICE, b'{"notice": "exit", "status": 7, "error": ""}'))
+            return found
+
+    assert run(Ending(link, tty=False)) == Exit(7)  # type: ignore[arg-type]
+    assert (shown, capfd.readouterr().out) == (b"ready\n", "ready\n")
+    other.close()
+    link.close()
