@@ -167,13 +167,11 @@ class Home(Finder):
     @contextmanager
     def all_locked(self) -> Iterator[None]:
         """Hold the names, and which containers there are. Taken after a container's own lock, and for a moment only."""
+        from firkin.store.layout import locked
+
         os.makedirs(f"{self.containers}/names", mode=0o700, exist_ok=True)
-        descriptor = os.open(f"{self.containers}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(f"{self.containers}/lock"):
             yield
-        finally:
-            os.close(descriptor)
 
     # Writing
 

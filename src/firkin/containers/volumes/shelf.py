@@ -7,7 +7,6 @@ named by the container's id; it counts as long as the container, or its beginnin
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from firkin.decode import decode_json
 from firkin.errors import ContainerError
 from firkin.linux.files import read_named
 from firkin.linux.folders import remove_tree
+from firkin.store.layout import locked
 
 if TYPE_CHECKING:
     from firkin.containers.home.engine import Engine
@@ -203,12 +203,8 @@ class Volumes:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         os.makedirs(self.place, mode=0o700, exist_ok=True)
-        descriptor = os.open(f"{self.place}/.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked(f"{self.place}/.lock"):
             yield
-        finally:
-            os.close(descriptor)
 
 
 def no_volume(name: str) -> ContainerError:
