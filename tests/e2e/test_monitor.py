@@ -142,9 +142,7 @@ def test_clients_that_vanish_end_nothing(home: Path) -> None:
 
 
 def test_a_terminal_has_the_size_that_came_before_it(home: Path) -> None:
-    # The monitor gets the terminal from the command's side, so the first look may come before the size.
-    script = "until stty size | grep -v '^0 0'; do :; done; read x; stty size"
-    watched = Watched(home, "sh", "-c", script, tty=True, open_stdin=True)
+    watched = Watched(home, "sh", "-c", "stty size; read x; stty size", tty=True, open_stdin=True)
     watched.link.ask("attach", **ATTACH)
     watched.link.ask("resize", rows=33, columns=99)
     watched.link.ask("start")
@@ -348,6 +346,30 @@ def test_logs_are_rotated_and_old_ones_compressed(home: Path) -> None:
     assert last[-1] == "100000\n"
     assert int(last[0]) == int(before[-1]) + 1
     assert (home / "log.json").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("buffer", [0, 1 << 20], ids=["blocking", "non-blocking"])
+def test_a_log_that_is_written_faster_than_compressed_is_bounded(home: Path, buffer: int) -> None:
+    """No file is larger than its limit and what one write brings, and in the end the older ones are compressed."""
+    options = log_options(home, max_size=200_000, max_file=4, compress=True, buffer=buffer)
+    watched = Watched(home, "seq", "150000", log=options)
+    watched.link.ask("attach", **ATTACH)
+    watched.link.ask("start")
+    text_of(watched.link)
+    sizes = {path.name: path.stat().st_size for path in home.glob("log.json*")}
+    assert max(sizes.values()) < 3_000_000, sizes
+    assert not [name for name in sizes if name.startswith(("log.json.4", "log.json.5"))], sizes
+    deadline = time.monotonic() + 30
+    while [path for path in home.glob("log.json.*") if path.suffix != ".gz"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    texts = [path.read_text() for path in (home / "log.json",)]
+    for number in (1, 2, 3):
+        with gzip.open(home / f"log.json.{number}.gz", "rt") as file:
+            texts.insert(0, file.read())
+    numbers = [int(json.loads(line)["log"]) for line in "".join(texts).splitlines()]
+    assert numbers == sorted(numbers)
+    if not buffer:
+        assert numbers == list(range(numbers[0], 150_001))
 
 
 def test_one_file_begins_anew_when_it_is_full(home: Path) -> None:

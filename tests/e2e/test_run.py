@@ -116,6 +116,19 @@ def test_output_of_a_command_that_ends_at_once(shared_box: Firkin) -> None:
         assert shared_box.run(*RUN, "box:1", "echo", str(number)).stdout == f"{number}\n"
 
 
+def test_a_terminal_has_its_size_from_the_first_look_on(shared_box: Firkin) -> None:
+    for _ in range(3):
+        with on_terminal(shared_box, *RUN, "-it", "box:1", "stty", "size", rows=31, columns=77) as screen:
+            screen.until(b"31 77")
+            assert screen.ends() == 0
+    shared_box.run("create", "-it", "--name", "sized", "--network", "none", "box:1", "stty", "size")
+    for rows in (22, 33):  # that of whoever starts it
+        with on_terminal(shared_box, "start", "-ai", "sized", rows=rows, columns=66) as screen:
+            screen.until(b"%d 66" % rows)
+            assert screen.ends() == 0
+    shared_box.run("rm", "sized")
+
+
 def test_input_ends_where_ours_does(shared_box: Firkin) -> None:
     assert shared_box.run(*RUN, "-i", "box:1", "wc", "-c", input="abc").stdout.strip() == "3"
     assert shared_box.run(*RUN, "-i", "box:1", "sh", "-c", "cat; echo after", input="").stdout == "after\n"

@@ -83,6 +83,8 @@ def send_terminal(channel_fd):
     channel = _socket.socket(fileno=os.dup(channel_fd))
     channel.sendmsg([b"t"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))])
     os.close(master)
+    if os.read(channel_fd, 1) != b"g":  # it has its size
+        os._exit(125)
     for place in range(3):
         os.dup2(slave, place)
     libc.ioctl(0, ctypes.c_ulong(0x540E), 0)

@@ -10,6 +10,7 @@ among its own globals. So it imports only `os` and `select`, and `ctypes` for a 
     parents  [[directory, controllers]…], outermost first: groups above it, and what they hand down ("+cpu +memory")
     own      [[directory, file]…]: groups that the caller of make_groups enters itself
     values   [[file, text]…]: what is written once the groups are there, in this order
+    later    [[file, text]…]: what is written when everything else is ready
     devices  version 2: the program that decides about devices, in hexadecimal digits; "" for none
 
 Spec: Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst.

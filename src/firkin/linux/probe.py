@@ -15,6 +15,7 @@ import msgspec
 from firkin.errors import HostError
 from firkin.linux import idmap, syscalls
 from firkin.linux.enter import NamespacePlan, fork_into_namespaces
+from firkin.linux.machine import kernel_version
 
 if TYPE_CHECKING:
     from firkin.linux.idmap import IdMaps
@@ -132,7 +133,7 @@ def probe_host(*, user: str = "", trial_dir: str | None = None, every_trial: boo
         gid=os.getegid(),
         user=user,
         machine=os.uname().machine,
-        kernel=_kernel_version(os.uname().release),
+        kernel=kernel_version(),
         capabilities=capabilities,
         no_new_privs=status.get("NoNewPrivs") == "1",
         seccomp=status.get("Seccomp", "0") != "0",
@@ -259,12 +260,6 @@ def _read_status() -> dict[str, str]:
     with open("/proc/self/status", encoding="utf-8", errors="replace") as file:
         pairs = (line.partition(":") for line in file)
         return {key: value.strip() for key, _, value in pairs}
-
-
-def _kernel_version(release: str) -> tuple[int, int]:
-    major, _, rest = release.partition(".")
-    minor = "".join(char for char in rest.partition(".")[0] if char.isdigit())
-    return int(major), int(minor or 0)
 
 
 def _read_number(path: str, default: int) -> int:

@@ -533,7 +533,7 @@ class Process(NamedTuple):
 
     `user` is "user[:group]", names or numbers of the container's own files; `groups` are added to its groups. HOME is
     set from there unless `env` has it. `apparmor` is a profile, "" for none; `oom_score` None leaves it. `make_cwd`: a
-    missing working directory is made.
+    missing working directory is made. `waits`: it begins when the monitor has written its last limits.
     """
 
     argv: tuple[str, ...]
@@ -550,6 +550,7 @@ class Process(NamedTuple):
     apparmor: str
     oom_score: int | None
     make_cwd: bool
+    waits: bool
 
 
 class Contained(NamedTuple):

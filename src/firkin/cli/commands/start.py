@@ -74,6 +74,7 @@ def _attached(invocation: Invocation, engine: Engine) -> int:
     from firkin.cli.containers.attaching import MONITOR_DIED, check_terminal, exit_code_of, keys_of
     from firkin.cli.containers.session import Manner, Signals
     from firkin.cli.docker_config import read_docker_config
+    from firkin.cli.terminal import terminal_size
     from firkin.containers.link.attach import AttachTo
 
     arguments = invocation.arguments
@@ -85,8 +86,9 @@ def _attached(invocation: Invocation, engine: Engine) -> int:
     manner = Manner(stdin=stdin, keys=keys, proxy=not config.tty)
     with Signals(proxy=manner.proxy, tty=config.tty) as signals:
         until = "removed" if record.host_config.auto_remove else "exit"
+        size = terminal_size(1)
         try:
-            started = start(engine, record.id, attach=AttachTo(stdin, until=until))
+            started = start(engine, record.id, attach=AttachTo(stdin, until=until, size=(size.rows, size.columns)))
         except FirkinError as error:
             error.exit_code = 1
             raise

@@ -60,10 +60,19 @@ def plan_limits(id: str, host: HostConfig, facts: CgroupFacts, policy: str, devi
         groups = _in_base(id, host, facts)
     else:
         groups = _version_1(id, host, facts)
-    groups["values"] = group_values(host, facts, groups["paths"], devices)
+    groups["values"], groups["later"] = _eased(group_values(host, facts, groups["paths"], devices))
     if facts.version == 2 and "devices" in facts.features and devices.rules is not None:
         groups["devices"] = device_program(devices.rules).hex()
     return LimitsPlan(groups, host, tuple(warnings), scope)
+
+
+def _eased(values: list[list[str]]) -> tuple[list[list[str]], list[list[str]]]:
+    """Return values for the start, and those of them that are written when only the command is left.
+
+    Whoever sets a container up is one process more than the container has.
+    """
+    later = [value for value in values if value[0].endswith("/pids.max")]
+    return [[file, str(int(text) + 1)] if [file, text] in later else [file, text] for file, text in values], later
 
 
 def group_path(id: str, host: HostConfig) -> str:
@@ -175,22 +184,28 @@ def _possible(host: HostConfig, facts: CgroupFacts, policy: str) -> tuple[HostCo
         if limit.feature in facts.features or not limit.asked(host):
             continue
         if policy == "refuse" and not limit.always_warns(host):
-            fact, way_out = why_not(limit.feature, facts)
-            hints: list[AnyHint] = [way_out] if way_out else []
-            raise ContainerError(
-                f"cannot limit {limit.what}: {fact}",
-                kind="unsupported",
-                code="limits",
-                hints=(*hints, Hint.of("limits-warn")),
-            )
+            raise _cannot(f"limit {limit.what}", *why_not(limit.feature, facts))
         warnings.append(limit.warning)
         host = msgspec.structs.replace(host, **limit.without)
+    if host.cgroup_parent and not facts.version:
+        if policy == "refuse":
+            raise _cannot(f"put the container into the control group `{host.cgroup_parent}`", facts.missing,
+                          facts.way_out)  # fmt: skip
+        warnings.append(f"The control group `{host.cgroup_parent}` was discarded: {facts.missing}.")
+        host = msgspec.structs.replace(host, cgroup_parent="")
     if host.oom_kill_disable and not host.memory:
         warnings.append(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system "
             "running out of resources."
         )
     return host, warnings
+
+
+def _cannot(what: str, fact: str, way_out: str) -> ContainerError:
+    hints: list[AnyHint] = [way_out] if way_out else []
+    return ContainerError(
+        f"cannot {what}: {fact}", kind="unsupported", code="limits", hints=(*hints, Hint.of("limits-warn"))
+    )
 
 
 def _check_cpus(host: HostConfig, facts: CgroupFacts) -> None:

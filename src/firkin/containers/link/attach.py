@@ -27,12 +27,16 @@ _MOST_INPUT = 1 << 16  # of one frame
 
 
 class AttachTo(NamedTuple):
-    """Which streams, and `until` when: "exit" of the command, or the container is "removed" (for `--rm`)."""
+    """Which streams, and `until` when: "exit" of the command, or the container is "removed" (for `--rm`).
+
+    `size` are rows and columns that its terminal gets, 0 for those that it has.
+    """
 
     stdin: bool = False
     stdout: bool = True
     stderr: bool = True
     until: str = "exit"
+    size: tuple[int, int] = (0, 0)
 
 
 class Exit(NamedTuple):
@@ -164,4 +168,7 @@ def attach(engine: Engine, text: str, to: AttachTo) -> Attached:
 def attach_link(link: Link, to: AttachTo) -> Attached:
     """Attach over a connection. Raises MonitorGone and ContainerError."""
     wanted: dict[str, Any] = {"stdin": to.stdin, "stdout": to.stdout, "stderr": to.stderr, "until": to.until}
-    return Attached(link, tty=link.ask("attach", **wanted)["tty"])
+    tty = link.ask("attach", **wanted)["tty"]
+    if tty and all(to.size):
+        link.ask("resize", rows=to.size[0], columns=to.size[1])
+    return Attached(link, tty=tty)

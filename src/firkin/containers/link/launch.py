@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
@@ -11,8 +12,10 @@ from firkin.containers.documents.log_options import log_plan
 from firkin.containers.documents.record import State
 from firkin.containers.documents.signals import parse_signal
 from firkin.containers.link.connection import connect
-from firkin.containers.link.monitoring import spawn_monitor
+from firkin.containers.link.monitoring import NOT_STARTED, spawn_monitor
 from firkin.containers.planning.plan import Place, plan_container
+from firkin.errors import HostError
+from firkin.linux.machine import kernel_version
 from firkin.store.journal import journal_path
 
 if TYPE_CHECKING:
@@ -52,12 +55,7 @@ def monitor_of(engine: Engine, record: Record, spawned: Nursling | None = None) 
     if link is not None:
         return link
     engine.home.ensure_runtime(record.id)
-    nursling = spawned or spawn_monitor()
-    try:
-        launch = plan_launch(engine, record)
-        link = nursling.launch(launch.document)
-    finally:
-        nursling.close()
+    launch, link = _launched(engine, record, spawned)
     if launch.scope is not None:
         from firkin.containers.limits.scope import enter_scope
 
@@ -67,6 +65,25 @@ def monitor_of(engine: Engine, record: Record, spawned: Nursling | None = None) 
             link.close()
             raise
     return link
+
+
+def _launched(engine: Engine, record: Record, spawned: Nursling | None) -> tuple[Launch, Link]:
+    """Launch a monitor: where memory or processes were short when it was spawned, another one.
+
+    Raises HostError and ContainerError.
+    """
+    nursling = spawned or spawn_monitor()
+    try:
+        launch = plan_launch(engine, record)
+        try:
+            return launch, nursling.launch(launch.document)
+        except HostError as error:
+            if error.code != NOT_STARTED:
+                raise
+    finally:
+        nursling.close()
+    with closing(spawn_monitor()) as nursling:
+        return launch, nursling.launch(launch.document)
 
 
 def plan_launch(engine: Engine, record: Record) -> Launch:
@@ -81,6 +98,7 @@ def plan_launch(engine: Engine, record: Record) -> Launch:
         maps=engine.backend().enter.maps,
         guarded=_has_devices(limits.groups),
         cgroups=version if limits.groups else 0,
+        kernel=kernel_version(),
     )
     plan = plan_container(record, place)
     document = {

@@ -35,13 +35,18 @@ _LOADER = (
     "serve(4)"
 )
 _PROGRAM, _LINK = 3, 4  # descriptors of that program
+_MOST_COMPLAINT = 1 << 16
+NOT_STARTED = "monitor-start"
+
 
 class Nursling:
     """A monitor that waits for its document; it ends when it gets none."""
 
-    def __init__(self, pid: int, connection: socket) -> None:
+    def __init__(self, pid: int, connection: socket, program: int) -> None:
         self._pid = pid
         self._socket: socket | None = connection
+        self._program = program  # what the interpreter complained about comes after it
+        self._size = os.fstat(program).st_size
 
     def launch(self, document: dict[str, Any]) -> Link:
         """Make it the monitor of a container. Raises ContainerError if the container has one."""
@@ -55,8 +60,18 @@ class Nursling:
             link.monitor = link.answer()["pid"]
         except MonitorGone:
             link.close()
-            raise HostError("the monitor of the container did not start", code="monitor-start") from None
+            message = f"the monitor of the container did not start{self._complaint(document['home'])}"
+            raise HostError(message, code=NOT_STARTED) from None
         return link
+
+    def _complaint(self, home: str) -> str:
+        """Return the last line of what an interpreter or a monitor that ended had to say."""
+        said = os.pread(self._program, _MOST_COMPLAINT, self._size)
+        if not said.strip():
+            with suppress(OSError):
+                said = read_named(f"{home}/monitor.log")
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        return f": {lines[-1]}" if lines else ""
 
     def close(self) -> None:
         """Let it end, if it was not launched."""
@@ -64,6 +79,9 @@ class Nursling:
         if connection is not None:
             connection.close()
             os.waitpid(self._pid, 0)
+        program, self._program = self._program, -1
+        if program >= 0:
+            os.close(program)
 
 
 def spawn_monitor() -> Nursling:
@@ -75,12 +93,12 @@ def spawn_monitor() -> Nursling:
     try:
         os.write(file, program())
         os.lseek(file, 0, os.SEEK_SET)
-        return Nursling(_posix_spawn(file, other.fileno()), own)
+        return Nursling(_posix_spawn(file, other.fileno()), own, file)
     except BaseException:
         own.close()
+        os.close(file)
         raise
     finally:
-        os.close(file)
         other.close()
 
 
@@ -88,9 +106,10 @@ def _posix_spawn(file: int, link: int) -> int:
     # First to high numbers, as dup2 onto 3 could close the descriptor that is to become 4.
     lifted = {place: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 32) for place, fd in ((_PROGRAM, file), (_LINK, link))}
     actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
-        (os.POSIX_SPAWN_OPEN, place, "/dev/null", os.O_RDWR, 0) for place in range(3)
+        (os.POSIX_SPAWN_OPEN, place, "/dev/null", os.O_RDWR, 0) for place in range(2)
     ]
     actions += [(os.POSIX_SPAWN_DUP2, fd, place) for place, fd in lifted.items()]
+    actions.append((os.POSIX_SPAWN_DUP2, lifted[_PROGRAM], 2))
     words = [sys.executable, "-I", "-S", "-c", _LOADER]
     interpreter = _read_only(sys.executable)
     try:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         open_oom,
         read_whole,
         remove_groups,
+        write_values,
     )
 
     Done = Callable[[int, str], None]
@@ -54,6 +55,17 @@ class Unjoinable(Exception):
 
 def ignored() -> None:
     """Nobody wants to know."""
+
+
+def why_not_started(error: BaseException) -> str:
+    """Return why what a command needs could not be made, in the words of runc."""
+    if not isinstance(error, OSError) or not error.filename:
+        return str(error)
+    path = str(error.filename)
+    text = f"unable to apply cgroup configuration: write {path}: {(error.strerror or '').lower()}"
+    if path.endswith("/cpu.rt_runtime_us"):
+        text += f": {os.path.dirname(os.path.dirname(path))}/cpu.rt_runtime_us has no time to give"
+    return text
 
 
 class Life:
@@ -109,9 +121,12 @@ class Life:
             ends = Ends(stdin=document["open_stdin"], tty=document["tty"])
             self.spawned = Spawned(self.loop, ends, self.started, self.failed, self.ended)
             self.spawned.resize(*self.size)
-            self.spawned.start(document["plan"], {}, tuple(joined), document["cgroup"], document["maps"])
+            self.spawned.on_ready = self.write_later_values
+            later = document["cgroup"] is not None and document["cgroup"].get("later")
+            changes = {"waits": True} if later else {}
+            self.spawned.start(document["plan"], changes, tuple(joined), document["cgroup"], document["maps"])
         except (OSError, Unjoinable) as error:
-            self.failed(128, str(error))
+            self.failed(128, why_not_started(error))
         finally:
             for fd in joined:
                 os.close(fd)
@@ -134,6 +149,14 @@ class Life:
         self.watch_memory()
         self.notes.event("start")
         self.tell_starters(0, "")
+
+    def write_later_values(self) -> None:
+        """Write limits that would have been in the way of whoever sets the command up."""
+        groups = self.document["cgroup"]
+        try:
+            write_values(groups["later"])
+        except OSError as error:
+            self.notes.fault(error)
 
     def failed(self, status: int, text: str) -> None:
         """The command never ran: that ends the container, and a policy is not asked."""

@@ -11,17 +11,20 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from firkin.containers.monitor.clock import time_text
-    from firkin.containers.monitor.files import unlink_if_there
+    from firkin.containers.monitor.files import LOCK_EX, unlink_if_there
     from firkin.containers.monitor.log_lines import LineCutter
     from firkin.containers.monitor.loop import WRITABLE, Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.wire import to_json
-    from firkin.sandbox.init.kernel import close_all_but
+    from firkin.sandbox.init.kernel import close_all_but, libc
 
 LOG_MODE = 0o640
+LOCK_NB = 4
+BUSY = 2  # exit code
 
 
 class Log:
@@ -32,7 +35,7 @@ class Log:
         self.most_bytes: int = options["max_size"]
         self.most_files: int = options["max_file"]
         self.compress: bool = options["compress"]
-        self.loop = loop
+        self.loop: Loop | Reaper = loop
         self.notes = notes
         attributes = b'"attrs":%s,' % to_json(options["attrs"]) if options["attrs"] else b""
         self.cutters = {1: LineCutter("stdout", attributes), 2: LineCutter("stderr", attributes)}
@@ -86,9 +89,17 @@ class Log:
             os.ftruncate(self.fd, 0)
             self.size = 0
             return
-        if self.compressing:
-            return  # the file grows a little longer, as nobody may wait for a compressor
         self.close()
+        lock = lock_folder(self.path) if self.compress else -1
+        try:
+            self.rename_all()
+        finally:
+            if lock >= 0:
+                os.close(lock)
+        self.open()
+        self.compress_older()
+
+    def rename_all(self) -> None:
         for number in range(self.most_files - 1, 0, -1):
             for suffix in (".gz", ""):
                 older = f"{self.path}.{number}{suffix}"
@@ -97,27 +108,27 @@ class Log:
                 else:
                     rename_file(older, f"{self.path}.{number + 1}{suffix}")
         rename_file(self.path, f"{self.path}.1")
-        self.open()
-        if self.compress:
-            self.start_compressing(f"{self.path}.1")
 
-    def start_compressing(self, path: str) -> None:
-        """Compress a file in a fork, since that takes long."""
-        self.compressing = True
+    def compress_older(self) -> None:
+        """Compress what is plain of the older files, in a fork, since that takes long. The log goes on meanwhile."""
+        if not self.compress or self.compressing or next(plain_files(self.path, self.most_files), None) is None:
+            return
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
                 close_all_but()  # nobody may take it for the monitor, or wait for it
-                compress_file(path)
-                code = 0
+                code = 0 if compress_files(self.path, self.most_files) else BUSY
             finally:
                 os._exit(code)
+        self.compressing = True
         self.loop.when_ended(pid, self.compressed)
 
     def compressed(self, result: int) -> None:
         self.compressing = False
-        if result:
+        if result == 0:
+            self.compress_older()
+        elif os.waitstatus_to_exitcode(result) != BUSY:
             self.notes.say_once("a part of the log could not be compressed")
 
 
@@ -157,11 +168,13 @@ class BufferedLog:
         if self.writer == 0:
             try:
                 close_all_but(source)
+                self.log.loop = reaper = Reaper()
                 rest = b""
                 while data := os.read(source, 1 << 16):
                     lines, newline, rest = (rest + data).rpartition(b"\n")
                     if newline:
                         self.log.put(lines + newline)
+                    reaper.look()
             finally:
                 os._exit(0)
         os.close(source)
@@ -195,6 +208,23 @@ class BufferedLog:
         os.waitpid(self.writer, 0)
 
 
+class Reaper:
+    """Stands in for a loop where nothing else is waited for: `look` asks whether a child has ended."""
+
+    def __init__(self) -> None:
+        self.children: dict[int, Callable[[int], None]] = {}
+
+    def when_ended(self, pid: int, call: Callable[[int], None]) -> None:
+        self.children[pid] = call
+
+    def look(self) -> None:
+        for pid, call in tuple(self.children.items()):
+            ended, result = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self.children[pid]
+                call(result)
+
+
 class NoLog:
     """Driver `none`."""
 
@@ -215,18 +245,62 @@ def make_log(options: dict[str, Any], loop: Loop, notes: Notes) -> Log | Buffere
     return BufferedLog(log, options["buffer"], loop) if options["buffer"] else log
 
 
-def compress_file(path: str) -> None:
-    """Replace a file by `path.gz`."""
+def lock_folder(path: str) -> int:
+    """Keep the files of a log from being renamed, as long as the returned descriptor is open."""
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    libc.flock(fd, LOCK_EX)
+    return fd
+
+
+def plain_files(log: str, most_files: int) -> Iterator[str]:
+    """Yield the older files of a log that are not compressed, the newest first."""
+    for number in range(1, most_files):
+        if os.path.exists(f"{log}.{number}"):
+            yield f"{log}.{number}"
+
+
+def compress_files(log: str, most_files: int) -> bool:
+    """Compress the older files of a log, until none is plain. They may be renamed at any time, and others come.
+
+    Returns False if somebody else does it: the monitor before this one may have left one who does.
+    """
+    beside = f"{log}.tmp"
+    target = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, LOG_MODE)
+    if libc.flock(target, LOCK_EX | LOCK_NB):
+        return False
+    while True:
+        lock = lock_folder(log)
+        path = next(plain_files(log, most_files), "")
+        if not path:
+            break
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        os.close(lock)
+        compress(source, target)
+        lock = lock_folder(log)
+        wanted = os.fstat(source).st_ino
+        path = next((path for path in plain_files(log, most_files) if os.stat(path).st_ino == wanted), "")
+        if path:  # else it was the oldest one, and is gone
+            os.rename(beside, f"{path}.gz")
+            os.unlink(path)
+            os.close(target)
+            target = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, LOG_MODE)
+            libc.flock(target, LOCK_EX)
+        os.close(source)
+        os.close(lock)
+    os.unlink(beside)
+    return True
+
+
+def compress(source: int, target: int) -> None:
+    """Fill a file with what another one has, in gzip's form."""
     import zlib
 
+    os.ftruncate(target, 0)
+    os.lseek(target, 0, os.SEEK_SET)
     packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-    source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    target = os.open(f"{path}.tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, LOG_MODE)
     while data := os.read(source, 1 << 18):
         write_all(target, packer.compress(data))
     write_all(target, packer.flush())
-    os.rename(f"{path}.tmp", f"{path}.gz")
-    os.unlink(path)
 
 
 def write_all(fd: int, data: bytes) -> None:

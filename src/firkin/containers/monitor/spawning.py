@@ -73,6 +73,7 @@ class Spawned:
         self.loop = loop
         self.ends = ends
         self.on_start, self.on_failure, self.on_end = on_start, on_failure, on_end
+        self.on_ready: Callable[[], None] = lambda: None  # whoever `waits` is about to become the command
         self.pid = 0
         self.pidfd = -1
         self.terminal = -1
@@ -115,11 +116,23 @@ class Spawned:
                 self.lines += f"failed\0{128}\0{fault}\n".encode("utf-8", "replace")
                 self.close_channel()
             else:
-                channel.send(b"g")
+                self.go()
         elif message == b"t" and extra:
             self.take_terminal(int.from_bytes(extra[0][2][:4], sys.byteorder))
+            self.go()
+        elif message == b"l":
+            self.on_ready()
+            self.go()
         elif not message:
             self.close_channel()
+
+    def go(self) -> None:
+        """Answer that what was asked for is done."""
+        try:
+            if self.channel is not None:
+                self.channel.send(b"g")
+        except OSError:
+            pass  # whoever asked has ended, which the status pipe tells
 
     def take_terminal(self, fd: int) -> None:
         self.terminal = fd

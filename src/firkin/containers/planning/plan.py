@@ -121,6 +121,7 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
         apparmor="" if security.apparmor == "unconfined" else security.apparmor,
         oom_score=host.oom_score_adj or None,
         make_cwd=first,
+        waits=False,  # the monitor knows
     )
 
 

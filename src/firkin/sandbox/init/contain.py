@@ -17,6 +17,9 @@ A socket connects process A with the monitor. Each message is a byte:
     u  →  the user namespace is there; write its maps
     g  ←  the maps are written
     t  →  the terminal, a descriptor of which comes along (SCM_RIGHTS)
+    g  ←  it has its size
+    l  →  all is ready but for limits that would have been in the way
+    g  ←  they are written
 """
 
 from __future__ import annotations
@@ -78,6 +81,7 @@ SYS_CLONE = {
 TIOCGPTPEER, TIOCSPTLCK = 0x5441, 0x40045431
 MOST_OF_PASSWD = 16 << 20
 F_DUPFD_CLOEXEC = 1030
+ENOTDIR = 20
 LIFTED = 200  # descriptors that stay open are moved up there
 
 
@@ -127,20 +131,23 @@ def fail(status: Status, error: BaseException) -> NoReturn:
     if isinstance(error, NeverRan):
         code, text = error.code, error.text
     elif isinstance(error, Failed):
-        code, text = 128, failure_text(error)
-        if error.op == "attach" and error.number == EINVAL:
-            code = 127
+        code, text = 127 if is_wrong_kind(error) else 128, failure_text(error)
     else:
         code, text = 128, f"{type(error).__name__}: {error}"
     status.tell("failed", code, text)
     os._exit(code)
 
 
+def is_wrong_kind(failed: Failed) -> bool:
+    """Say whether a file was mounted where a directory is, or the reverse."""
+    return failed.number == ENOTDIR or (failed.op == "attach" and failed.number == EINVAL)
+
+
 def failure_text(failed: Failed) -> str:
     if not failed.number:
         return failed.detail
     text = f"cannot prepare the container: {failed.op} `{failed.detail}`: {os.strerror(failed.number).lower()}"
-    if failed.op == "attach" and failed.number == EINVAL:
+    if is_wrong_kind(failed):
         text += (
             ": are you trying to mount a directory onto a file (or vice-versa)? "
             "Check if the specified host path exists and is the expected type"
@@ -181,8 +188,7 @@ def begin_containing(
         prctl("dumpable", PR_SET_DUMPABLE, 1)
         check("unshare", "user namespace", libc.unshare(CLONE_NEWUSER))
         os.write(channel, b"u")
-        if os.read(channel, 1) != b"g":
-            os._exit(125)
+        wait_for(channel)
     # From here on, processes of containers may see this one, whose memory and program are the monitor's
     # (CVE-2019-5736).
     prctl("dumpable", PR_SET_DUMPABLE, 0)
@@ -197,6 +203,12 @@ def begin_containing(
     rest = plan.namespaces & ~CLONE_NEWUSER
     if rest:
         check("unshare", hex(rest), libc.unshare(rest))
+
+
+def wait_for(channel: int) -> None:
+    """Wait for the answer of the monitor; without one, there is none any more."""
+    if os.read(channel, 1) != b"g":
+        os._exit(125)
 
 
 def borrow_shm(pidfd: int) -> int:
@@ -303,6 +315,7 @@ def open_terminal(mounts: ContainerMounts, channel: int) -> None:
     with_it.sendmsg([b"t"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, master.to_bytes(4, sys.byteorder))])
     with_it.close()
     os.close(master)
+    wait_for(channel)  # or the command's first look could come before the size
     console = mounts.held.get("console", -1)
     if own and console >= 0:
         tree = clone_tree_fd(slave, "terminal", False)
@@ -339,6 +352,9 @@ def run_process(process: Process, ids: Ids, channel: int) -> NoReturn:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if process.no_new_privs:
         install_all(process)
+    if process.waits:
+        os.write(channel, b"l")
+        wait_for(channel)
     os.close(channel)
     number, path = execute(process.argv, "", process.env)
     raise exec_error(process.argv[0], number, path)
@@ -448,7 +464,8 @@ def write_oom_score(score: int | None) -> None:
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write(str(score))
     except OSError as error:
-        raise NeverRan(128, f"cannot set the OOM score to {score}: {(error.strerror or '').lower()}") from None
+        why = (error.strerror or "").lower() + (": it needs CAP_SYS_RESOURCE" if error.errno == 13 else "")
+        raise NeverRan(128, f"cannot set the OOM score to {score}: {why}") from None
 
 
 def enter_directory(process: Process, *, may_fail: bool) -> bool:
@@ -476,5 +493,5 @@ def enter_directory(process: Process, *, may_fail: bool) -> bool:
 
 def no_directory(path: str, error: OSError) -> NeverRan:
     text = (error.strerror or "").lower()
-    code = 127 if error.errno == 2 else 126 if error.errno in (13, 20) else 128
+    code = 127 if error.errno == 2 else 126 if error.errno == 13 else 128
     return NeverRan(code, f'unable to start container process: chdir to cwd ("{path}") failed: {text}')

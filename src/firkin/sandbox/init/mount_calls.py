@@ -117,6 +117,8 @@ def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int, vol
     It always has `userxattr`, so that root and users write the same trees. `volatile` skips the fsyncs of
     the upper directory: the code that keeps a layer makes it durable, once, and what nobody keeps need not be.
     """
+    if is_before_6_5(os.uname().release):
+        return overlay_before_6_5(lowers, upper, work, attributes, volatile)
     held: list[int] = []
 
     def short(path: str) -> str:
@@ -133,13 +135,20 @@ def overlay(lowers: tuple[str, ...], upper: str, work: str, attributes: int, vol
     try:
         return new_filesystem("overlay", tuple(options), attributes)
     except Failed as failed:
-        # Overlayfs of such kernels takes any parameter and looks at them when the file system is made.
+        # Those of 6.5 and 6.6 say so to us alone.
         if failed.number != 22 or not failed.detail.startswith(("lowerdir+", "create")):
             raise
         return overlay_before_6_5(lowers, upper, work, attributes, volatile)
     finally:
         for fd in held:
             os.close(fd)
+
+
+def is_before_6_5(release: str) -> bool:
+    """Say whether a kernel complains in its log of each parameter `lowerdir+`, which it does not know."""
+    major, _, rest = release.partition(".")
+    minor = rest.partition(".")[0].partition("-")[0]
+    return (int(major), int(minor) if minor.isdigit() else 0) < (6, 5)
 
 
 def overlay_before_6_5(lowers: tuple[str, ...], upper: str, work: str, attributes: int, volatile: bool) -> int:

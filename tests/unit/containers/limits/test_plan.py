@@ -48,7 +48,7 @@ def values(host: HostConfig, facts: CgroupFacts, **options: DeviceFacts) -> dict
     """Return {file name: text}."""
     groups = plan(host, facts, **options).groups
     assert groups is not None
-    return {file.rpartition("/")[2]: text for file, text in groups["values"]}
+    return {file.rpartition("/")[2]: text for file, text in (*groups["values"], *groups["later"])}
 
 
 def test_every_container_gets_groups_without_limits() -> None:
@@ -172,6 +172,22 @@ def test_limits_that_cannot_be_set(host: HostConfig, words: str) -> None:
     made = plan(host, NONE, "warn")
     assert made.warnings == (f"Your kernel does not support {words}",)
     assert (made.groups, made.host) == (None, HostConfig())
+
+
+def test_a_parent_where_there_are_no_groups() -> None:
+    with pytest.raises(ContainerError, match="cannot put the container into the control group `/x`: control groups of"):
+        plan(HostConfig(cgroup_parent="/x"), NONE)
+    made = plan(HostConfig(cgroup_parent="/x"), NONE, "warn")
+    assert made.warnings == ("The control group `/x` was discarded: control groups of version 1 belong to root alone.",)
+    assert made.host == HostConfig()
+
+
+def test_the_limit_of_processes_is_larger_while_the_container_is_set_up() -> None:
+    for facts in (V1, V2):
+        groups = plan(HostConfig(pids_limit=1, cpu_shares=10), facts).groups
+        assert groups is not None
+        ((file, text),) = groups["later"]
+        assert (file.endswith("/pids.max"), text, [file, "2"] in groups["values"]) == (True, "1", True)
 
 
 def test_a_controller_that_was_not_handed_down() -> None:

@@ -1,4 +1,4 @@
-"""Overlays on kernels before 6.5, whose overlayfs refuses what it does not know when it is made, not when it is told."""
+"""Overlays on kernels that do not know `lowerdir+`: those before 6.5 take it, and complain of it in their log."""
 
 from typing import Any
 
@@ -35,3 +35,19 @@ def test_other_refusals_are_told(names: dict[str, Any], number: int, refused: st
     names["new_filesystem"] = new_filesystem
     with pytest.raises(names["Failed"]):
         names["overlay"](("/a", "/b"), "/upper", "/work", 4, True)
+
+
+@pytest.mark.parametrize(("release", "old"), [
+    ("6.1.0-13-amd64", True), ("6.4.16", True), ("5.14.0-427.el9.x86_64", True), ("6.5.0-rc1", False),
+    ("6.18-rc1", False), ("6.18.44-fc", False), ("10.0", False),
+])  # fmt: skip
+def test_kernels_that_would_complain_are_not_asked(names: dict[str, Any], release: str, old: bool) -> None:
+    assert names["is_before_6_5"](release) is old
+
+
+def test_nothing_is_tried_on_them(names: dict[str, Any]) -> None:
+    names["is_before_6_5"] = lambda release: True
+    names["new_filesystem"] = None
+    names["overlay_before_6_5"] = lambda *given: given
+    given = (("/a", "/b"), "/upper", "/work", 4, True)
+    assert names["overlay"](*given) == given
