@@ -133,7 +133,7 @@ def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolatio
     elif facts.uid and not requirements.inplace:
         hints.append("or run as root, which needs no user namespace")
     return HostError(
-        f"no way to run build steps on this machine: {missing}",
+        f"no way to run commands on this machine: {missing}",
         code="no-backend",
         hints=(*hints, Hint.of("host-ways")),
     )

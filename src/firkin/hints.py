@@ -89,6 +89,7 @@ Kind = Literal[
     "isolation-for-credentials",
     # containers
     "limits-warn",
+    "container-damaged",
     "service-by-hand",
     "service-session",
     "container-network",

@@ -59,7 +59,7 @@ def test_credentials_that_cannot_be_taken_away_rule_the_containers_root_out() ->
     assert any(secret[0] in reason for reason in backend.reasons)
     assert choose_backend(POD, Requirements("inplace", inplace=True, exposed=secret)).sandbox == "bare"
     unable = changed(POD, capabilities=DEFAULT_CAPABILITIES & ~(1 << 18))
-    with pytest.raises(HostError, match="no way to run build steps"):
+    with pytest.raises(HostError, match="no way to run commands"):
         choose_backend(unable, Requirements(inplace=True, exposed=secret))
 
 
@@ -83,7 +83,7 @@ def test_roots_need_the_right_to_make_files_of_any_owner() -> None:
     bare = changed(POD, capabilities=0)
     with pytest.raises(HostError, match="CAP_CHOWN is missing"):
         choose_backend(bare, Requirements("inplace", inplace=True))
-    with pytest.raises(HostError, match="no way to run build steps") as caught:
+    with pytest.raises(HostError, match="no way to run commands") as caught:
         choose_backend(bare, Requirements(inplace=True))
     assert any("CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE" in hint for hint in hints_of(caught.value))
 

@@ -108,7 +108,7 @@ def _without_password(address: str) -> str:
 def _warnings(facts: Mapping[str, Any], ambient: Ambient) -> list[str]:
     found = []
     if str(facts.get("isolation", "")).startswith("none"):
-        found.append(f"no way to run build steps on this machine: {str(facts['isolation']).partition(': ')[2]}")
+        found.append(f"no way to run commands on this machine: {str(facts['isolation']).partition(': ')[2]}")
     host = ambient.environ.get("DOCKER_HOST", "")
     if host:
         found.append("DOCKER_HOST is set, and not read: firkin has no daemon")

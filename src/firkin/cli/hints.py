@@ -81,6 +81,7 @@ COMMAND_LINE: Texts = {
     "service-by-hand": "have whatever starts this machine's services run `firkin start --restored`",
     "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
     "`loginctl enable-linger USER`, as root",
+    "container-damaged": "`firkin rm -f {id}` removes it",
     "container-network": "choose `--network host`, where a container is reached at the ports that it listens on, "
     "`--network none` or `--network container:ID`",
     "container-gpus": "`--device PATH` gives it the device files themselves",

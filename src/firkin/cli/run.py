@@ -113,6 +113,8 @@ def run_guarded(
         from firkin.cli.hints import COMMAND_LINE
 
         error.put(texts or COMMAND_LINE)
+        if program.partition(" ")[0] == "docker":
+            _speak_as_docker(error)
         _report(error, sources, debug())
         return exit_code(error)
 
@@ -138,6 +140,12 @@ def run_guarded(
         from firkin.worker.messages import error_of, failure_of
 
         return fail(error_of(failure_of(error)))
+
+
+def _speak_as_docker(error: FirkinError) -> None:
+    """Name commands as they were called: whoever types `docker` may have no `firkin` in the path."""
+    error.message = error.message.replace("`firkin ", "`docker ")
+    error.hints = tuple(hint.replace("`firkin ", "`docker ") for hint in error.hints if isinstance(hint, str))
 
 
 def read_ambient() -> Ambient:

@@ -73,7 +73,7 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
     )  # fmt: skip
     _make(engine, record, image)
     maps = engine.backend().enter.maps
-    single = check_single_id(record.config) if maps is not None and maps.single_id else ()
+    single = check_single_id(record.config, host) if maps is not None and maps.single_id else ()
     return Created(id, (*_warnings(request, image), *warnings, *network, *single))
 
 
@@ -227,12 +227,17 @@ def _with_ids(engine: Engine, host: HostConfig) -> HostConfig:
 
 def _possible(engine: Engine, id: str, host: HostConfig, policy: str) -> tuple[HostConfig, tuple[str, ...]]:
     """Return the host's part without limits that cannot be set here, and warnings. Raises ContainerError."""
+    warnings: tuple[str, ...] = ()
+    if host.oom_score_adj < 0:
+        from firkin.containers.limits.oom import possible_score
+
+        host, warnings = possible_score(host, policy)
     if not asks_limits(host):
-        return host, ()
+        return host, warnings
     from firkin.containers.limits.devices import read_devices
 
     limits = plan_limits(id, host, engine.cgroups(), policy, read_devices(host))
-    return limits.host, limits.warnings
+    return limits.host, (*warnings, *limits.warnings)
 
 
 def _warnings(request: CreateRequest, image: Image) -> tuple[str, ...]:

@@ -30,11 +30,19 @@ _SHM_BYTES = 64 << 20  # unless something else is asked for
 _MOST_BYTES = 16 << 20  # of a passwd or group file
 
 
-def check_foreground(config: Config, host: HostConfig, *, detached: bool = False) -> None:
-    """Raise ContainerError (`unsupported`) for the first thing that such a container cannot have."""
-    for what, asked in (("a container in the background", detached), *_absent(config, host)):
-        if asked:
-            raise _cannot_have(what)
+def check_foreground(
+    config: Config, host: HostConfig, *, detached: bool = False, policy: str = "refuse"
+) -> tuple[str, ...]:
+    """Raise ContainerError (`unsupported`) for the first thing that such a container cannot have.
+
+    With the policy "warn" limits are no such thing; returned are warnings about them.
+    """
+    limits = tuple(what for what, asked in _limits(host) if asked)
+    refused = limits if policy == "refuse" else ()
+    absent = (what for what, asked in (("a container in the background", detached), *_absent(config, host)) if asked)
+    for what in (*refused, *absent):
+        raise _cannot_have(what)
+    return tuple(f"This machine allows neither mounts nor namespaces, so it has not {what}." for what in limits)
 
 
 def refuse_start() -> NoReturn:
@@ -56,11 +64,6 @@ def _absent(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
     yield "another container's or the machine's namespace", any(
         mode not in ("", "private", "shareable") for mode in (host.pid_mode, host.ipc_mode, host.uts_mode)
     )
-    yield "a limit of memory", any((host.memory, host.memory_swap, host.memory_reservation))
-    yield "a limit of processor time", any(
-        (host.nano_cpus, host.cpu_shares, host.cpu_quota, host.cpu_period, host.cpuset_cpus, host.cpuset_mems)
-    )
-    yield "a limit of processes", (host.pids_limit or 0) > 0
     yield "a device", any((host.devices, host.device_requests, host.device_cgroup_rules))
     yield from _absent_settings(config, host)
     yield "a privileged container", host.privileged
@@ -71,17 +74,25 @@ def _absent(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
     yield "a restart policy", host.restart_policy.name not in ("", "no")
 
 
-def _absent_settings(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
-    yield "real-time processes with a limit", any((host.cpu_realtime_period, host.cpu_realtime_runtime))
+def _limits(host: HostConfig) -> Iterator[tuple[str, bool]]:
+    yield "a limit of memory", any((host.memory, host.memory_swap, host.memory_reservation))
+    yield "a limit of processor time", any(
+        (host.nano_cpus, host.cpu_shares, host.cpu_quota, host.cpu_period, host.cpuset_cpus, host.cpuset_mems)
+    )
+    yield "a limit of processes", (host.pids_limit or 0) > 0
+    yield "a limit of real-time processes", any((host.cpu_realtime_period, host.cpu_realtime_runtime))
     yield "a limit of block I/O", any(
         (host.blkio_weight, host.blkio_weight_device, host.blkio_device_read_bps, host.blkio_device_write_bps,
          host.blkio_device_read_iops, host.blkio_device_write_iops)
     )  # fmt: skip
     yield "a way of swapping out", host.memory_swappiness not in (None, -1)
     yield "a limit without the OOM killer", bool(host.oom_kill_disable)
-    yield "shared memory of another size", host.shm_size not in (0, _SHM_BYTES)
     yield "an OOM score", bool(host.oom_score_adj)
     yield "a control group", bool(host.cgroup_parent)
+
+
+def _absent_settings(config: Config, host: HostConfig) -> Iterator[tuple[str, bool]]:
+    yield "shared memory of another size", host.shm_size not in (0, _SHM_BYTES)
     yield "further groups", bool(host.group_add)
     yield "a host name of its own", config.hostname not in ("", os.uname().nodename)
     # `unconfined` asks for less than there is.
@@ -114,7 +125,7 @@ def run_foreground(
         config = record.config
         if config.hostname == record.id[:12]:  # nobody asked for it
             config = msgspec.structs.replace(config, hostname="")
-        check_foreground(config, record.host_config)
+        check_foreground(config, record.host_config, policy=record.limits)
         try:
             return _run(engine, record, stdin, on_output, on_error, cancel_fd)
         finally:

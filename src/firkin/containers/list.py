@@ -51,7 +51,7 @@ def list_containers(engine: Engine, wanted: Wanted) -> list[Listed]:
     """Return containers that fit, newest first. Raises ContainerError for a filter that cannot be."""
     images = ImageNames(engine)
     asked = read_filter(wanted.filters, images.is_from)
-    entries = sorted(engine.home.entries(), key=_time_of, reverse=True)
+    entries = sorted(engine.home.entries(unreadable=True), key=_time_of, reverse=True)
     entries = _between(engine.home, entries, wanted.filters)
     every = wanted.every or wanted.limit > 0 or asked.every
     chosen: list[Listed] = []

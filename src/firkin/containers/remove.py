@@ -15,8 +15,8 @@ import msgspec
 from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.documents.record import Record, State
 from firkin.containers.home.engine import Engine
-from firkin.containers.home.finder import is_id, missing
-from firkin.containers.keeping.leftovers import GONE, VOLUMES_TOO, discard, read_record, sweep
+from firkin.containers.home.finder import missing
+from firkin.containers.keeping.leftovers import GONE, VOLUMES_TOO, discard, sweep
 from firkin.errors import ContainerError
 
 
@@ -27,8 +27,9 @@ def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = Fa
     `force`) or is being removed already.
     """
     home = engine.home
-    if force and _is_unreadable(engine, text):
-        return _remove_unreadable(engine, text, volumes)
+    damaged = home.unreadable(text) if force else ""
+    if damaged:
+        return _remove_unreadable(engine, damaged, volumes)
     record = home.find(text)
     sweep(engine)
     state = home.state(record.id)
@@ -51,14 +52,8 @@ def remove(engine: Engine, text: str, *, force: bool = False, volumes: bool = Fa
     return record.id
 
 
-def _is_unreadable(engine: Engine, text: str) -> bool:
-    """Say whether a text is the whole id of a container whose record is damaged."""
-    place = engine.home.directory(text)
-    return is_id(text) and os.path.isdir(place) and read_record(place) is None
-
-
 def _remove_unreadable(engine: Engine, id: str, volumes: bool) -> str:
-    """Remove a container whose record is damaged, for who knows its whole id."""
+    """Remove a container whose record is damaged."""
     from firkin.containers.link.connection import MonitorGone, connect
 
     link = connect(engine.home, id)

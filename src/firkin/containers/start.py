@@ -15,7 +15,7 @@ from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.link.attach import Attached, AttachTo, attach_link
 from firkin.containers.link.connection import MonitorGone
 from firkin.containers.link.launch import monitor_of
-from firkin.errors import ContainerError, HostError
+from firkin.errors import ContainerError
 
 if TYPE_CHECKING:
     from firkin.containers.documents.record import Record
@@ -65,7 +65,7 @@ def _start(engine: Engine, record: Record, to: AttachTo | None, spawned: Nurslin
         refuse_start()
     try:
         link = monitor_of(engine, record, spawned)
-    except (ContainerError, HostError):
+    except Exception:
         if record.host_config.auto_remove and status_of(state) == "created":  # there is no monitor that would do it
             from firkin.containers.remove import finish_removal
 

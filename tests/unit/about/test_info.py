@@ -66,7 +66,7 @@ def test_no_password_of_a_proxy_or_mirror_is_told(tmp_path):
 
 @pytest.mark.parametrize(("isolation", "driver", "warnings"), [
     ("overlay + namespaces: root", "overlay", []),
-    ("none: no rights", "none", ["no way to run build steps on this machine: no rights"]),
+    ("none: no rights", "none", ["no way to run commands on this machine: no rights"]),
 ])  # fmt: skip
 def test_info_with_the_facts_of_trials(tmp_path, isolation, driver, warnings):
     document = info_document(Settings(root=str(tmp_path)), ambient(), lambda: {"isolation": isolation}, debug=True)

@@ -83,12 +83,13 @@ def test_what_a_death_left_of_a_rename_is_no_name(engine: Engine) -> None:
     assert engine.finder.identify("web") == id
 
 
-def test_a_record_that_cannot_be_read_is_none(engine: Engine) -> None:
+def test_a_record_that_cannot_be_read_is_told_of(engine: Engine) -> None:
     id = make(engine, "web")
     path = f"{engine.home.directory(id)}/config.json"
     for damaged in (b"", b"{", b"[" * 100_000, b"[]", b'"x"', b"\xff", b"{}"):
         Path(path).write_bytes(damaged)
-        assert answer_of(engine.finder.identify, id)[0] == answer_of(engine.home.find, id)[0] == "missing"
+        told = answer_of(engine.finder.identify, id)
+        assert (told, told[0]) == (answer_of(engine.home.find, id), "failed")
 
 
 def test_a_name_that_looks_like_the_beginning_of_an_id_is_a_name(engine: Engine) -> None:

@@ -26,6 +26,16 @@ def test_nothing_is_ignored_in_silence(host: HostConfig, what: str) -> None:
     assert (caught.value.exit_code, bool(caught.value.hints)) == (125, True)
 
 
+def test_limits_are_warned_about_if_that_is_enough() -> None:
+    """And nothing else is."""
+    host = HostConfig(memory=64 << 20, pids_limit=9, cgroup_parent="/x")
+    memory, processes, group = check_foreground(Config(), host, policy="warn")
+    assert memory.endswith("so it has not a limit of memory.")
+    assert (processes.endswith("a limit of processes."), group.endswith("a control group.")) == (True, True)
+    with pytest.raises(ContainerError, match="a device"):
+        check_foreground(Config(), HostConfig(memory=64 << 20, device_cgroup_rules=("c 13:* rwm",)), policy="warn")
+
+
 def test_what_is_as_always_is_not_refused() -> None:
     check_foreground(Config(), HostConfig(shm_size=64 << 20, security_opt=("seccomp=unconfined",)))
     with pytest.raises(ContainerError, match="a host name of its own"):

@@ -72,9 +72,8 @@ def _restored(invocation: Invocation) -> int:
 
 def _attached(invocation: Invocation, engine: Engine) -> int:
     from firkin.cli.containers.attaching import MONITOR_DIED, check_terminal, exit_code_of, keys_of
-    from firkin.cli.containers.session import Manner, Signals
+    from firkin.cli.containers.session import Manner, Signals, terminal_size
     from firkin.cli.docker_config import read_docker_config
-    from firkin.cli.terminal import terminal_size
     from firkin.containers.link.attach import AttachTo
 
     arguments = invocation.arguments

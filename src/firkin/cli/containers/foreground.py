@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from firkin.cli.containers.making import Wish, make
 from firkin.cli.containers.session import write_all
-from firkin.cli.run import handle
+from firkin.cli.run import handle, write_message
 from firkin.containers.foreground import check_foreground, run_foreground
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ def run_here(wish: Wish, engine: Engine, request: CreateRequest, *, detach: bool
 
     Raises ContainerError for what a container cannot have here.
     """
-    check_foreground(request.config, request.host_config, detached=detach)
+    for warning in check_foreground(request.config, request.host_config, detached=detach, policy=request.limits):
+        write_message(f"WARNING: {warning}\n")
     id = make(wish, engine, request)
     came: list[int] = []
     stop, tell = os.pipe()

@@ -32,6 +32,8 @@ else:
 
 ENGINE_FAILED = 125
 """docker's code for a container that could not be made."""
+_VICE_VERSA = "a directory onto a file (or vice-versa)"
+"""Such a container has the exit code 127, and `docker run` its own."""
 
 
 class Wish:
@@ -69,7 +71,8 @@ def engine_errors() -> Iterator[None]:
     try:
         yield
     except FirkinError as error:
-        if error.exit_code not in (126, 127) and error.exit_code < 128:
+        told = error.exit_code in (126, 127) and _VICE_VERSA not in error.message
+        if not told and error.exit_code < 128:
             error.exit_code = ENGINE_FAILED
         raise
 

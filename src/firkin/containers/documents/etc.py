@@ -84,7 +84,7 @@ def check_network(host: HostConfig) -> tuple[str, ...]:
     published = bool(host.port_bindings or host.publish_all_ports)
     if published and mode == "host":
         return ("Published ports are discarded when using host network mode",)
-    if published:
+    if published and mode != "none":  # there, docker does nothing about them
         raise ContainerError(
             "ports cannot be published: there are no networks with addresses of their own yet",
             kind="invalid",
@@ -96,9 +96,13 @@ def check_network(host: HostConfig) -> tuple[str, ...]:
     return ()
 
 
-def check_single_id(config: Config) -> tuple[str, ...]:
+def check_single_id(config: Config, host: HostConfig) -> tuple[str, ...]:
     """Return what a user without subordinate ids should know of a container."""
     user = config.user.partition(":")[0]
-    if user in ("", "0", "root"):
-        return ()
-    return (f"This account has no subordinate ids, so the container runs as root and not as {user}",)
+    warnings = []
+    if user not in ("", "0", "root"):
+        warnings.append(f"This account has no subordinate ids, so the container runs as root and not as {user}")
+    if host.group_add:
+        names = ", ".join(host.group_add)
+        warnings.append(f"This account has no subordinate ids, so the container is in no further groups: {names}")
+    return tuple(warnings)

@@ -15,6 +15,8 @@ _PLAIN = {"removing": "Removal In Progress", "dead": "Dead", "created": "Created
 def status_words(state: State, now_s: float) -> str:
     """Return e.g. `Up 2 hours (Paused)`, `Restarting (1) 3 seconds ago`, `Exited (0) 5 minutes ago`."""
     status = status_of(state)
+    if status == "dead" and state.error:
+        return f"Dead ({state.error})"
     if status in _PLAIN:
         return _PLAIN[status]
     if status == "restarting":

@@ -71,11 +71,13 @@ class Finder:
         base = self.runtime_base
         path = self.runtime(id) if id else base
         own = os.path.dirname(base)
+        made = False
         try:
             _check_owner(os.path.dirname(own), os.stat(os.path.dirname(own)).st_uid, (0, os.geteuid(), _NOBODY))
             for each in (own, base, path):
                 try:
                     os.mkdir(each, 0o700)
+                    made = True
                 except FileExistsError:
                     pass
                 found = os.lstat(each)
@@ -84,6 +86,10 @@ class Finder:
                     raise distrusted(each, "is a link" if os.path.islink(each) else "can be written to by others")
         except OSError as error:
             raise failed(f"cannot make {path}", error, _ANOTHER_PLACE) from error
+        if made and not os.path.lexists(f"{base}/store"):
+            from firkin.containers.home.tidying import tidy
+
+            tidy(base, self.root, self._runtime)
         return path
 
     # Finding
@@ -93,7 +99,29 @@ class Finder:
         for candidate in self._candidates(text):
             if self._name_of(candidate):
                 return candidate
-        raise missing(text)
+        raise self.not_found(text)
+
+    def not_found(self, text: str) -> ContainerError:
+        """Return the error for a text that no record belongs to: it means nothing, or a damaged container."""
+        id = self.unreadable(text)
+        if not id:
+            return missing(text)
+        from firkin.hints import Hint
+
+        return ContainerError(
+            f"container {id} is damaged: its record cannot be read",
+            kind="failed", code="container-damaged", hints=(Hint.of("container-damaged", id=id[:SHORT_DIGITS]),),
+        )  # fmt: skip
+
+    def unreadable(self, text: str) -> str:
+        """Return the id of the container whose record is damaged, if id, name or the beginning of the id mean one."""
+        found = [id for id in self.ids() if id.startswith(text)] if text and _HEX.issuperset(text) else []
+        found.append(self._linked(text.removeprefix("/")))
+        found = [id for id in dict.fromkeys(found) if is_id(id) and os.path.isdir(self.directory(id))]
+        return found[0] if len(found) == 1 and not self._is_readable(found[0]) else ""
+
+    def _is_readable(self, id: str) -> bool:
+        return bool(self._name_of(id))
 
     def _candidates(self, text: str) -> Iterator[str]:
         if not text:
@@ -113,13 +141,17 @@ class Finder:
 
     def named(self, name: str) -> str:
         """Return the id of the container that has a name, "" if there is none."""
+        id = self._linked(name)
+        return id if is_id(id) and self._name_of(id) == name else ""  # else what a death left of a rename
+
+    def _linked(self, name: str) -> str:
+        """Return the text of a name's link, "" if there is none."""
         if not name or "/" in name:
             return ""
         try:
-            id = os.readlink(f"{self.containers}/names/{name}")
+            return os.readlink(f"{self.containers}/names/{name}")
         except OSError:
             return ""
-        return id if is_id(id) and self._name_of(id) == name else ""  # else what a death left of a rename
 
     def ids(self) -> list[str]:
         """Return the ids of all containers, sorted."""
@@ -133,10 +165,10 @@ class Finder:
 
     def _name_of(self, id: str) -> str:
         """Return the name that a container's record has, "" if it has no record that can be read."""
-        data = self._read(f"{self.directory(id)}/config.json")
         try:
+            data = self._read(f"{self.directory(id)}/config.json")
             return str(from_json(data)["name"]) if data is not None else ""
-        except (ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return ""
 
     def has_monitor(self, id: str) -> bool:

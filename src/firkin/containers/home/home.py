@@ -72,21 +72,33 @@ class Home(Finder):
             record = self._read_record(candidate)
             if record is not None:
                 return record
-        raise missing(text)
+        raise self.not_found(text)
 
-    def entries(self) -> list[Entry]:
-        """Return all containers with their state as it is now; one that vanishes meanwhile is left out."""
+    def entries(self, *, unreadable: bool = False) -> list[Entry]:
+        """Return all containers with their state as it is now; one that vanishes meanwhile is left out.
+
+        With `unreadable` there is an entry for those whose record is damaged as well (home/damaged.py).
+        """
         if self._sweep is not None and any(name.startswith(_HALF) for name in self._names()):
             self._sweep()
         found = []
         for id in self.ids():
             record = self._read_record(id)
             if record is None:
+                if unreadable and os.path.lexists(f"{self.directory(id)}/config.json"):
+                    found.append(self._unreadable_entry(id))
                 continue
             state = self._state(id)
             if state is not None:
                 found.append(Entry(record, state))
         return found
+
+    def _unreadable_entry(self, id: str) -> Entry:
+        from firkin.containers.home.damaged import UNREADABLE, placeholder
+
+        state = self.written_state(id)
+        runs = state is not None and state.running and self.has_monitor(id)
+        return Entry(placeholder(self.containers, id), state if runs and state is not None else UNREADABLE)
 
     def record(self, id: str) -> Record:
         """Return the record of the container with a whole id; raises ContainerError (`missing`)."""
@@ -104,14 +116,12 @@ class Home(Finder):
 
     def written_state(self, id: str) -> State | None:
         """Return the state as it was written last, None for a container that is gone."""
-        data = self._read(f"{self.directory(id)}/state.json")
-        if data is None:
-            return State() if os.path.isdir(self.directory(id)) else None
-        if data == FIRST_STATE:
-            return State()
         try:
-            return decode_json(data, State)
-        except (ValueError, RecursionError):
+            data = self._read(f"{self.directory(id)}/state.json")
+            if data is None:
+                return State() if os.path.isdir(self.directory(id)) else None
+            return State() if data == FIRST_STATE else decode_json(data, State)
+        except (OSError, ValueError, RecursionError):
             return State(dead=True, error="its state cannot be read")
 
     def _state(self, id: str) -> State | None:
@@ -120,16 +130,17 @@ class Home(Finder):
             return state
         return self._mend(id)
 
+    def _is_readable(self, id: str) -> bool:
+        return self._read_record(id) is not None
+
     def _read_record(self, id: str) -> Record | None:
-        data = self._read(f"{self.directory(id)}/config.json")
-        if data is None:
-            return None
-        written = self._written
-        if written is not None and written[0] == data:
-            return written[1]
         try:
-            return decode_json(data, Record)
-        except (ValueError, RecursionError):
+            data = self._read(f"{self.directory(id)}/config.json")
+            if data is None:
+                return None
+            written = self._written
+            return written[1] if written is not None and written[0] == data else decode_json(data, Record)
+        except (OSError, ValueError, RecursionError):
             return None
 
     # Locks

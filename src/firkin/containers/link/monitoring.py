@@ -16,6 +16,7 @@ from _socket import AF_UNIX, SOCK_STREAM, socket, socketpair
 from firkin.containers.link.connection import Link, MonitorGone
 from firkin.containers.monitor.wire import LAUNCH
 from firkin.errors import HostError
+from firkin.linux.files import read_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,8 +69,10 @@ class Nursling:
         """Return the last line of what an interpreter or a monitor that ended had to say."""
         said = os.pread(self._program, _MOST_COMPLAINT, self._size)
         if not said.strip():
-            with suppress(OSError):
+            try:
                 said = read_named(f"{home}/monitor.log")
+            except OSError:
+                pass
         lines = said.decode("utf-8", "replace").strip().splitlines()
         return f": {lines[-1]}" if lines else ""
 

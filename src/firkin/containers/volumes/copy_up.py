@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from firkin.containers.files.inside import Inner, Place, inside
 from firkin.containers.files.places import bare
+from firkin.errors import ContainerError
 from firkin.layer.change import Put, View
 from firkin.layer.view import StackView, resolve_path
 from firkin.linux.folders import remove_tree
@@ -28,10 +29,11 @@ _MODULES = ("firkin.layer.apply",)
 
 
 def copy_up(engine: Engine, record: Record, points: Sequence[MountPoint]) -> None:
-    """Fill the volumes of these mount points, unless they have files, or the image has no directory there.
+    """Fill the volumes of these mount points, unless they have files, or the image has nothing there.
 
     A volume gets contents, owners, modes, attributes, and those of the directory itself. `source` of a point is
-    the volume's `data`; with a subpath nothing is copied. Raises ContainerError.
+    the volume's `data`; with a subpath nothing is copied. Raises ContainerError, also (`invalid`) where the image has
+    a file.
     """
     wanted = [point for point in points if point.type == "volume" and not point.subpath and _is_empty(point.source)]
     if not wanted or not record.trees:
@@ -55,7 +57,11 @@ def _job(place: Place, points: Sequence[MountPoint], container: str, inner: Inne
     for point in points:
         path = resolve_path(view, point.destination.strip("/"))
         entry = view.lstat(path)
-        if entry is not None and entry.kind == "dir":
+        if entry is not None and entry.kind != "dir":
+            raise ContainerError(
+                f"cannot mount volume over existing file, file exists /{path}", kind="invalid", code="mount"
+            )
+        if entry is not None:
             _fill(view, path, point.source, container, chown=not place.single_id)
     return b""
 

@@ -46,6 +46,7 @@ def test_networks() -> None:
     assert check_network(HostConfig(network_mode="container:abc")) == ()
     assert "machine's network" in check_network(HostConfig())[0]
     ports = {"80/tcp": (PortBinding("", "8080"),)}
+    assert check_network(HostConfig(network_mode="none", port_bindings=ports, publish_all_ports=True)) == ()
     assert "discarded" in check_network(HostConfig(network_mode="host", port_bindings=ports))[0]
     for host in (HostConfig(network_mode="mine"), HostConfig(port_bindings=ports), HostConfig(publish_all_ports=True)):
         with pytest.raises(ContainerError) as caught:
@@ -55,4 +56,9 @@ def test_networks() -> None:
 
 @pytest.mark.parametrize(("user", "told"), [("", 0), ("root", 0), ("0:5", 0), ("app", 1), ("1000:1000", 1)])
 def test_single_id_is_said(user: str, told: int) -> None:
-    assert len(check_single_id(Config(user=user))) == told
+    assert len(check_single_id(Config(user=user), HostConfig())) == told
+
+
+def test_groups_of_a_single_id_are_said() -> None:
+    (told,) = check_single_id(Config(), HostConfig(group_add=("audio", "7")))
+    assert told.endswith("in no further groups: audio, 7")

@@ -26,6 +26,7 @@ NOW_S = (seconds_of(THEN) or 0) + 125
         (State(started_at=THEN, finished_at=THEN, exit_code=137), "Exited (137) 2 minutes ago"),
         (State(started_at=THEN, finished_at=THEN, health=Health("unhealthy")), "Exited (0) 2 minutes ago"),
         (State(started_at=THEN, dead=True), "Dead"),
+        (State(dead=True, error="its record cannot be read"), "Dead (its record cannot be read)"),
         (State(started_at=THEN, removing=True), "Removal In Progress"),
     ],
 )
