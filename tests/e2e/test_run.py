@@ -277,6 +277,20 @@ def test_second_commands(shared_box: Firkin) -> None:
     shared_box.run("rm", "still")
 
 
+def test_an_exec_loads_next_to_nothing(shared_box: Firkin) -> None:
+    """All of it, with an answer and an exit code, and not only what is imported at the top of modules."""
+    shared_box.run("run", "-d", "--name", "quick", "--network", "none", "box:1", "sleep", "1000")
+    shared_box.run("exec", "quick", "true")  # compiled now
+    python, *words = shared_box.command("exec", "quick", "sh", "-c", "echo out; exit 3")
+    done = shared_box.account.run([python, "-X", "importtime", *words], env=shared_box.environment(), cwd=shared_box.place)
+    shared_box.run("rm", "-f", "quick")
+    assert (done.stdout, done.returncode) == ("out\n", 3)
+    loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    loaded = loaded[loaded.index("firkin.cli.main") :]
+    assert "firkin.cli.containers.session" in loaded and len(loaded) < 45
+    assert {"msgspec", "typing", "re", "enum", "firkin.containers.home.home", "firkin.hints"} & set(loaded) == set()
+
+
 def test_signals_are_passed_on(shared_box: Firkin) -> None:
     script = "trap 'echo got; exit 42' TERM; trap 'echo winch' WINCH; echo ready; while :; do sleep 0.1; done"
     process = shared_box.popen(*RUN, "box:1", "sh", "-c", script, stdout=subprocess.PIPE)

@@ -20,10 +20,23 @@ def open_engine(invocation: Invocation) -> Engine:
 
 def _root(invocation: Invocation) -> str:
     arguments, ambient = invocation
-    if arguments.text("config") or any(map(os.path.lexists, config_files(ambient))):
+    if arguments.text("config") or any(map(_may_say, config_files(ambient))):
         from firkin.cli.requests import settings_of
 
         return settings_of(arguments, ambient).root
-    # Without a config.toml nothing of builds and registries has to be loaded.
+    # Then nothing of builds and registries has to be loaded, nor what reads TOML.
     root = arguments.text("root")
     return absolute(ambient.cwd, root) if root else store_root(ambient)
+
+
+def _may_say(path: str) -> bool:
+    """Say whether a config.toml may say where the store is: only one that has the word, or quotes a character."""
+    if not os.path.lexists(path):
+        return False
+    from firkin.linux.files import read_named
+
+    try:
+        data = read_named(path)
+    except OSError:
+        return True  # whoever reads all of it knows what to say
+    return b"root" in data or b"\\" in data

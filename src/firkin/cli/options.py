@@ -38,40 +38,41 @@ class Option(NamedTuple):
         return self.takes_value if spoken else self.kind != "flag"
 
 
+# Whole rows, as defaults take longer to fill in than all the rest.
 def flag(flags: str, dest: str, help: str, environ: tuple[str, ...] = ()) -> Option:
     """Return the row of an option that is on or off."""
-    return Option(tuple(flags.split()), dest, "flag", help, environ=environ, takes_value=False)
+    return Option(tuple(flags.split()), dest, "flag", help, "", environ, (), False)
 
 
 def text(flags: str, dest: str, metavar: str, help: str, environ: tuple[str, ...] = ()) -> Option:
     """Return the row of an option whose last value counts."""
-    return Option(tuple(flags.split()), dest, "text", help, metavar, environ)
+    return Option(tuple(flags.split()), dest, "text", help, metavar, environ, (), True)
 
 
 def many(flags: str, dest: str, metavar: str, help: str, environ: tuple[str, ...] = ()) -> Option:
     """Return the row of an option that can be repeated."""
-    return Option(tuple(flags.split()), dest, "many", help, metavar, environ)
+    return Option(tuple(flags.split()), dest, "many", help, metavar, environ, (), True)
 
 
 def count(flags: str, dest: str, metavar: str, help: str) -> Option:
     """Return the row of an option with a number."""
-    return Option(tuple(flags.split()), dest, "count", help, metavar)
+    return Option(tuple(flags.split()), dest, "count", help, metavar, (), (), True)
 
 
 def choice(flags: str, dest: str, choices: str, help: str, environ: tuple[str, ...] = ()) -> Option:
     """Return the row of an option with one of the values of `choices` (`a|b`)."""
     words = tuple(choices.split("|"))
-    return Option(tuple(flags.split()), dest, "choice", help, choices, environ, words)
+    return Option(tuple(flags.split()), dest, "choice", help, choices, environ, words, True)
 
 
 def refused(flags: str, hint: str, *, takes_value: bool = True) -> Option:
     """Return the row of an option that cannot work here; `hint` says what to do."""
-    return Option(tuple(flags.split()), "", "refused", hint, takes_value=takes_value)
+    return Option(tuple(flags.split()), "", "refused", hint, "", (), (), takes_value)
 
 
 def ignored(flags: str, help: str, *, takes_value: bool = True) -> Option:
     """Return the row of an option that has no meaning here and does no harm."""
-    return Option(tuple(flags.split()), "", "ignored", help, takes_value=takes_value)
+    return Option(tuple(flags.split()), "", "ignored", help, "", (), (), takes_value)
 
 
 COMMON = (

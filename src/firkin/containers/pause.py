@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from firkin.containers.home.finder import not_running
 from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firkin.containers.home.engine import Engine
 
 
 def pause(engine: Engine, text: str) -> None:
     """Freeze all processes of a container. Raises ContainerError."""
-    id = engine.home.find(text).id
+    id = engine.finder.identify(text)
     if not _ask(engine, id, "pause"):
         raise not_running(id)
 
 
 def unpause(engine: Engine, text: str) -> None:
     """Let the processes of a container go on. Raises ContainerError."""
-    id = engine.home.find(text).id
+    id = engine.finder.identify(text)
     if not _ask(engine, id, "unpause"):
         raise ContainerError(f"Container {id} is not paused", kind="failed", code="container-state")
 
 
 def _ask(engine: Engine, id: str, op: str) -> bool:
-    link = connect(engine.home, id)
+    link = connect(engine.finder, id)
     if link is None:
         engine.home.state(id)
         return False

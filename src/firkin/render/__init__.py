@@ -6,10 +6,14 @@ and warnings. One thread feeds a renderer, and a renderer writes to one file des
 
 from __future__ import annotations
 
-from typing import Protocol
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
 
-from firkin.events import Event
-from firkin.source import Source
+    from firkin.events import Event
+    from firkin.source import Source
+else:
+    Protocol = object  # lists load this room too, and need neither events nor `typing`
 
 
 class Renderer(Protocol):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from firkin.about.version import version_document
-from firkin.cli.command import Invocation
 from firkin.cli.options import COMMON, Option
 from firkin.cli.run import write_out
-from firkin.cli.templated import print_document
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from firkin.cli.command import Invocation
 
 USAGE = "[OPTIONS]"
 ABOUT = (
@@ -28,6 +30,8 @@ def run(invocation: Invocation) -> int:
     document = version_document()
     format = invocation.arguments.text("format")
     if format:
+        from firkin.cli.templated import print_document
+
         print_document(format, document)
     else:
         write_out(_text(document))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from firkin.cli.command import Invocation
 from firkin.cli.engine import open_engine
 from firkin.cli.several import at_once
 from firkin.errors import UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firkin.cli.command import Invocation
     from firkin.containers.home.engine import Engine
 
 
