@@ -125,9 +125,13 @@ PATHS = {
         "scratch space; a file of the container's directory, which firkin wrote",
         "_copied _resolv_conf",
     ),
+    "containers.home.damaged": (
+        "the store's own names; looks only, without following links",
+        "_name placeholder",
+    ),
     "containers.home.finder": (
         "the store's own names: ids, names without a slash, and fixed words",
-        "Finder._names Finder._read Finder.ensure_runtime Finder.has_monitor Finder.named",
+        "Finder._linked Finder._names Finder._read Finder.ensure_runtime Finder.has_monitor",
     ),
     "containers.home.home": (
         "the store's own names: ids and fixed words",
@@ -149,6 +153,10 @@ PATHS = {
         "the store's own names; fixed files of this machine",
         "_facts ensure_store known_backend make_root",
     ),
+    "containers.home.tidying": (
+        "the user's own runtime directory, where nobody else may write; groups whose names are ids, looked at only",
+        "_is_lost remove_empty_groups tidy",
+    ),
     "containers.keeping.leftovers": (
         "the store's own names: ids and fixed words",
         "_finish _remove_link discard sweep",
@@ -160,6 +168,10 @@ PATHS = {
     "containers.limits.facts": (
         "files of /proc and of the machine's control groups; looks only",
         "_file_there read_text",
+    ),
+    "containers.limits.oom": (
+        "a file of /proc",
+        "may_set",
     ),
     "containers.link.connection": (
         "the socket and its directory, where the container's own monitor told; checked to be nobody else's",
@@ -188,7 +200,7 @@ PATHS = {
     ),
     "containers.monitor.log_files": (
         "the store's own names; endings are numbers",
-        "Log.open compress_file rename_file",
+        "Log.open compress_files lock_folder rename_file",
     ),
     "containers.monitor.removal": (
         "the store's own names, from the launch document",

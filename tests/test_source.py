@@ -247,6 +247,7 @@ STANDALONE = {
     "containers.monitor.execs": {"__future__", "os", "time", "_signal"},
     "containers.monitor.probing": {"__future__", "time"},
     "containers.monitor.removal": {"__future__", "os"},
+    "containers.monitor.limits": {"__future__", "os"},
     "containers.monitor.life": {"__future__", "os", "time", "_signal"},
     "containers.monitor.requests": {"__future__", "os"},
     "containers.monitor.serving": {"__future__", "marshal", "os", "_signal", "_socket"},

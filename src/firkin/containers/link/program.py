@@ -10,7 +10,7 @@ from firkin.sandbox.parts import FOR_CONTAINERS, marshalled
 # In this order; a part may use names of those before it.
 _PARTS = (
     "wire", "clock", "loop", "files", "notes", "log_lines", "log_files", "connection", "spawning", "streams", "health",
-    "execs", "probing", "removal", "life", "requests", "serving",
+    "execs", "probing", "removal", "limits", "life", "requests", "serving",
 )  # fmt: skip
 _SHARED = ("folders", "cgroups")
 _CONTAINERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

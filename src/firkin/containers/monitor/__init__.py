@@ -8,7 +8,8 @@ them in order). docs/dev/monitor.md is its contract.
     loop        epoll and timers                    health      when to probe, and what a probe means
     files       whole files, locks, trees           execs       second commands
     notes       state.json and events               removal     --rm
-    log_lines   the lines of a log                  life        start, end, restart, stop, pause
-    log_files   its files                           requests    what a client may ask for
-    connection  one client                          serving     the program
+    log_lines   the lines of a log                  limits      control groups, memory, freezing
+    log_files   its files                           life        start, end, restart, stop, pause
+    connection  one client                          requests    what a client may ask for
+                                                    serving     the program
 """

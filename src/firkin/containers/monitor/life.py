@@ -20,25 +20,16 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.connection import Client
     from firkin.containers.monitor.execs import Execs
     from firkin.containers.monitor.files import start_ticks
+    from firkin.containers.monitor.limits import Limits, why_not_started
     from firkin.containers.monitor.log_files import make_log
     from firkin.containers.monitor.loop import READABLE, Alarm, Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.probing import Prober
     from firkin.containers.monitor.removal import remove_container
-    from firkin.containers.monitor.spawning import Ends, Spawned, signal_all
+    from firkin.containers.monitor.spawning import Ends, Spawned
     from firkin.containers.monitor.streams import Streams
     from firkin.containers.monitor.wire import from_json
-    from firkin.linux.cgroups import (
-        can_freeze,
-        freeze_groups,
-        kill_groups,
-        make_groups,
-        oom_happened,
-        open_oom,
-        read_whole,
-        remove_groups,
-        write_values,
-    )
+    from firkin.linux.cgroups import read_whole
 
     Done = Callable[[int, str], None]
 else:
@@ -55,17 +46,6 @@ class Unjoinable(Exception):
 
 def ignored() -> None:
     """Nobody wants to know."""
-
-
-def why_not_started(error: BaseException) -> str:
-    """Return why what a command needs could not be made, in the words of runc."""
-    if not isinstance(error, OSError) or not error.filename:
-        return str(error)
-    path = str(error.filename)
-    text = f"unable to apply cgroup configuration: write {path}: {(error.strerror or '').lower()}"
-    if path.endswith("/cpu.rt_runtime_us"):
-        text += f": {os.path.dirname(os.path.dirname(path))}/cpu.rt_runtime_us has no time to give"
-    return text
 
 
 class Life:
@@ -96,7 +76,7 @@ class Life:
         self.execs = Execs(loop, document, notes, lambda: -1 if self.spawned is None else self.spawned.pidfd)
         settings = document["health"]
         self.prober = Prober(loop, settings, notes, self.execs, self.unhealthy) if settings else None
-        self.oom_watch: list[int] = []
+        self.limits = Limits(loop, document, notes)
 
     # Start.
 
@@ -116,14 +96,12 @@ class Life:
         try:
             for path in document["joined"]:
                 joined.append(running_pidfd(path))
-            if document["cgroup"] is not None:
-                make_groups(document["cgroup"])
+            self.limits.make()
             ends = Ends(stdin=document["open_stdin"], tty=document["tty"])
             self.spawned = Spawned(self.loop, ends, self.started, self.failed, self.ended)
             self.spawned.resize(*self.size)
-            self.spawned.on_ready = self.write_later_values
-            later = document["cgroup"] is not None and document["cgroup"].get("later")
-            changes = {"waits": True} if later else {}
+            self.spawned.on_ready = self.limits.write_later
+            changes = {"waits": True} if self.limits.has_later else {}
             self.spawned.start(document["plan"], changes, tuple(joined), document["cgroup"], document["maps"])
         except (OSError, Unjoinable) as error:
             self.failed(128, why_not_started(error))
@@ -146,24 +124,16 @@ class Life:
             started_at=short_time_text(time.time_ns()), started_ticks=start_ticks(spawned.pid),
             boot=boot_id(), monitor=os.getpid(),
         )  # fmt: skip
-        self.watch_memory()
+        self.limits.watch()
         self.notes.event("start")
         self.tell_starters(0, "")
-
-    def write_later_values(self) -> None:
-        """Write limits that would have been in the way of whoever sets the command up."""
-        groups = self.document["cgroup"]
-        try:
-            write_values(groups["later"])
-        except OSError as error:
-            self.notes.fault(error)
 
     def failed(self, status: int, text: str) -> None:
         """The command never ran: that ends the container, and a policy is not asked."""
         spawned, self.spawned = self.spawned, None
         if spawned is not None:
             spawned.close_ends()
-        self.end_groups()
+        self.limits.end()
         restarted = self.notes.state["restarting"]
         changes: dict[str, Any] = {"finished_at": short_time_text(time.time_ns())} if restarted else {}
         self.notes.save(running=False, restarting=False, pid=0, exit_code=status, error=text, **changes)
@@ -196,7 +166,7 @@ class Life:
         """Everything is said: write the end down, and go on as the policy says."""
         self.streams.reset()
         self.spawned = None
-        self.end_groups()
+        self.limits.end()
         state = self.notes.state
         ran_s = time.monotonic() - self.began
         policy = self.document["restart"]
@@ -463,7 +433,7 @@ class Life:
 
     def pause(self) -> bool:
         """Freeze every process of the container; return whether that was possible."""
-        if not self.freeze(True):
+        if not self.limits.freeze(True, self.spawned):
             return False
         if self.prober is not None:
             self.prober.stop()
@@ -472,52 +442,11 @@ class Life:
         return True
 
     def thaw(self) -> None:
-        self.freeze(False)
+        self.limits.freeze(False, self.spawned)
         self.notes.save(paused=False)
         self.notes.event("unpause")
         if self.prober is not None and self.phase == "running":
             self.prober.go_on()
-
-    def freeze(self, frozen: bool) -> bool:
-        """Freeze or thaw; return whether that was possible."""
-        groups = self.document["cgroup"]
-        if groups is None or not can_freeze(groups):
-            spawned = self.spawned
-            return spawned is not None and signal_all(spawned.pidfd, spawned.pid, 19 if frozen else 18)
-        try:
-            freeze_groups(groups, frozen)
-        except OSError as error:
-            self.notes.say_once(f"the container cannot be paused: {error}")
-            return False
-        return True
-
-    # Memory and control groups.
-
-    def watch_memory(self) -> None:
-        groups = self.document["cgroup"]
-        self.oom_watch = open_oom(groups) if groups is not None else []
-        if self.oom_watch:
-            self.loop.watch(self.oom_watch[0], self.oom_watch[1], self.memory_moved)
-
-    def memory_moved(self, _: int) -> None:
-        """The kernel may have killed a process of the container, the first or another."""
-        if oom_happened(self.document["cgroup"], self.oom_watch):
-            self.notes.event("oom")
-            if not self.notes.state["oom_killed"]:
-                self.notes.save(oom_killed=True)
-
-    def end_groups(self) -> None:
-        """Nothing of the container runs any more, or should; take the last word of its groups."""
-        groups = self.document["cgroup"]
-        if groups is None:
-            return
-        if self.oom_watch:
-            self.memory_moved(0)
-            self.loop.forget(self.oom_watch[0])
-            os.close(self.oom_watch[0])
-            self.oom_watch = []
-        kill_groups(groups)
-        remove_groups(groups)
 
     # Health.
 
