@@ -23,6 +23,7 @@ ACCELERATORS = {
     "kvm": ["-accel", "kvm", "-cpu", "host"],
     "tcg": ["-accel", "tcg,thread=multi", "-cpu", "max"],
 }
+DISKS = ("disk", "share", "data")  # the file system, this checkout, an empty one
 COMMAND_LINE = (
     "root=/dev/vda rw console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off net.ifnames=0 "
     "apparmor=1 security=apparmor systemd.unified_cgroup_hierarchy=1 systemd.show_status=no random.trust_cpu=on"
@@ -45,15 +46,17 @@ class Machine:
     """A machine that runs until `close`. Nothing on its disks outlives it, but all outlives its reboots."""
 
     def __init__(self, place: Path, guest: Guest, accelerator: str) -> None:
-        self.place, self.accelerator = place, accelerator
-        self._pending = b""
+        self.place, self.accelerator, self._guest = place, accelerator, guest
         self._number = 0
+        self._start()
+
+    def _start(self) -> None:
+        self._pending = b""
         self.boot_seconds = 0.0
-        with open(place / "qemu", "wb") as log:
+        with open(self.place / "qemu", "wb") as log:
             self.process = subprocess.Popen(
-                command_line(place, guest, accelerator),
+                command_line(self.place, self._guest, self.accelerator),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent,
-                env={**os.environ, "TMPDIR": str(place)},
             )  # fmt: skip
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connect()
@@ -99,6 +102,13 @@ class Machine:
         script = "systemctl reboot" if how == "orderly" else "sync; echo b >/proc/sysrq-trigger"
         request = {"id": 0, "script": script, "user": "root", "timeout": 60}
         self._socket.sendall(json.dumps(request).encode() + b"\n")
+        # An emulated machine that is reset hangs where it loads its drivers, so each boot is one of a new emulator.
+        try:
+            self.process.wait(BOOT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise VmError(f"the machine does not end; its console:\n{self.console()}") from None
+        self._socket.close()
+        self._start()
         self.wait_for_boot()
 
     def _message(self, end: float) -> dict[str, Any]:
@@ -137,12 +147,11 @@ class Machine:
 
 def command_line(place: Path, guest: Guest, accelerator: str) -> list[str]:
     """Return the command that boots the machine: a console and a port, three disks, no network."""
-    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35"]
+    command = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-no-reboot"]
     command += [*ACCELERATORS[accelerator], "-smp", "2", "-m", "2048"]
     command += ["-kernel", str(guest.kernel), "-initrd", str(guest.initrd), "-append", COMMAND_LINE]
-    for index, disk in enumerate((guest.disk, place / "share", place / "data")):
-        # What is written goes to a file without a name.
-        command += ["-drive", f"id=disk{index},file={disk},format=raw,if=none,snapshot=on,cache=unsafe"]
+    for index, name in enumerate(DISKS):
+        command += ["-drive", f"id=disk{index},file={place / name},format=raw,if=none,cache=unsafe"]
         command += ["-device", f"virtio-blk-pci,drive=disk{index}"]
     command += ["-serial", f"file:{place}/console", "-device", "virtio-rng-pci", "-device", "virtio-serial-pci"]
     command += ["-chardev", f"socket,id=port,path={place}/port,server=on,wait=off"]
@@ -158,6 +167,7 @@ def start_machine(place: Path) -> Machine:
     guest = ensure_guest()
     make_share(place / "share")
     make_data(place / "data")
+    _copy_disk(place, guest)
     if _kvm_may_work():
         machine = Machine(place, guest, "kvm")
         try:
@@ -165,6 +175,7 @@ def start_machine(place: Path) -> Machine:
             return machine
         except VmError:
             machine.close()
+            _copy_disk(place, guest)
             _trial_file().write_text(_boot_id())
     machine = Machine(place, guest, "tcg")
     try:
@@ -173,6 +184,11 @@ def start_machine(place: Path) -> Machine:
         machine.close()
         raise
     return machine
+
+
+def _copy_disk(place: Path, guest: Guest) -> None:
+    # With its holes: most of it is empty.
+    subprocess.run(["cp", "--sparse=always", "--reflink=auto", guest.disk, place / DISKS[0]], check=True)
 
 
 def _kvm_may_work() -> bool:
