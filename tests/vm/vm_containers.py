@@ -148,7 +148,7 @@ def test_reboot(vm: Machine, how: Any) -> None:
         vm.check("firkin service install", user=user)
     try:
         vm.reboot(how)
-        vm.check("systemctl is-system-running --wait || systemctl --failed", timeout=200)
+        vm.check("systemctl is-system-running --wait || systemctl --failed", timeout=600)
         for user in users:
             if user != "root":
                 vm.check("for i in $(seq 60); do [ $(systemctl --user is-active firkin) = activating ] || break; sleep 1; done", user=user)
