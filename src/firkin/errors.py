@@ -46,6 +46,8 @@ class FirkinError(Exception):
 
     def put(self, texts: Texts) -> None:
         """Put the error into the words of a front: hints become texts, the option is put before the message."""
+        if self.option is None and all(isinstance(hint, str) for hint in self.hints):
+            return  # they read the same in every front
         from firkin.hints import hint_text, hint_texts
 
         self.hints = hint_texts(self.hints, texts)

@@ -283,12 +283,22 @@ def test_an_exec_loads_next_to_nothing(shared_box: Firkin) -> None:
     shared_box.run("exec", "quick", "true")  # compiled now
     python, *words = shared_box.command("exec", "quick", "sh", "-c", "echo out; exit 3")
     done = shared_box.account.run([python, "-X", "importtime", *words], env=shared_box.environment(), cwd=shared_box.place)
+    wrong = shared_box.account.run(
+        [python, "-X", "importtime", *shared_box.command("exec", "quick", "nothing")[1:]],
+        env=shared_box.environment(), cwd=shared_box.place,
+    )  # fmt: skip
     shared_box.run("rm", "-f", "quick")
-    assert (done.stdout, done.returncode) == ("out\n", 3)
-    loaded = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
-    loaded = loaded[loaded.index("firkin.cli.main") :]
+    assert (done.stdout, done.returncode, wrong.returncode) == ("out\n", 3, 127)
+    assert not {"msgspec", "typing"} & set(loaded_of(wrong.stderr)), "an error that has no hint of a front"
+    loaded = loaded_of(done.stderr)
     assert "firkin.cli.containers.session" in loaded and len(loaded) < 45
     assert {"msgspec", "typing", "re", "enum", "firkin.containers.home.home", "firkin.hints"} & set(loaded) == set()
+
+
+def loaded_of(times: str) -> list[str]:
+    """Return the modules that `-X importtime` told of, from the command line's first on."""
+    loaded = [line.rpartition("|")[2].strip() for line in times.splitlines() if line.startswith("import time:")]
+    return loaded[loaded.index("firkin.cli.main") :]
 
 
 def test_signals_are_passed_on(shared_box: Firkin) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from firkin.hints import Texts
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firkin.hints import Texts
 
 _UNPACK = "where that is meant, allow more with `--max-unpack-{0}` or `max-{0}` in the table `unpack` of config.toml"
 

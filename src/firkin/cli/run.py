@@ -206,9 +206,12 @@ def write_bytes(descriptor: int, data: bytes) -> None:
 
 def _report(error: FirkinError, sources: tuple[object, ...], debug: bool) -> None:
     from firkin.render.report import error_text
-    from firkin.source import Source
 
-    texts = tuple(source for source in sources if isinstance(source, Source))
+    texts: tuple[Source, ...] = ()
+    if sources:
+        from firkin.source import Source
+
+        texts = tuple(source for source in sources if isinstance(source, Source))
     report = error_text(error, texts, terminal=os.isatty(2))
     if debug:
         trace = error.traceback if isinstance(error, InternalError) and error.traceback else ""

@@ -5,12 +5,16 @@ Only this module knows how an error looks: `error: <what failed>`, causes, excer
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from firkin.errors import FirkinError, cause_texts
-from firkin.events import Completed, Warned
+from firkin.errors import cause_texts
 from firkin.render.text import decode, human_seconds, human_size, safe, stamp
-from firkin.source import Source, Span, excerpt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from firkin.errors import FirkinError
+    from firkin.events import Completed, Warned
+    from firkin.source import Source, Span
 
 
 def error_text(error: FirkinError, sources: Iterable[Source] = (), *, terminal: bool = False) -> str:
@@ -49,6 +53,8 @@ def output_tail(title: str, lines: Iterable[tuple[float, bytes]], *, terminal: b
 def _place(span: Span, source: Source | None, context_lines: int = 2) -> list[str]:
     if source is None:
         return [f"  at {span}"]
+    from firkin.source import excerpt
+
     return [f"{span}:", excerpt(source, span, context_lines)]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-from firkin.events import Vertex
+    from firkin.events import Vertex
 
 _PRINTABLE_CONTROLS = frozenset("\t")
 
