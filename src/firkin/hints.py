@@ -89,9 +89,9 @@ Kind = Literal[
     "isolation-for-credentials",
     # containers
     "limits-warn",
-    "container-damaged",
     "service-by-hand",
     "service-session",
+    "container-damaged",
     "container-network",
     "container-gpus",
     "container-quota",

@@ -97,7 +97,7 @@ API: Texts = {
     "service-by-hand": "have whatever starts this machine's services start these containers",
     "service-session": "log in as that user (su and sudo make no session), or have their systemd run always: "
     "`loginctl enable-linger USER`, as root",
-    "container-damaged": "the command `firkin rm -f {id}` removes it",
+    "container-damaged": "remove {id} by force, with the command `firkin rm`",
     "container-network": 'choose `network_mode="host"`, `"none"` or `"container:ID"`',
     "container-gpus": "`devices=[PATH]` gives it the device files themselves",
     "container-quota": "leave it out, and put the store on a file system with a quota: `Client(root=DIR)`",
