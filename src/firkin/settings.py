@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from firkin.errors import UsageError
+from firkin.errors import ContainerError, UsageError
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.source import Source, Span
 from firkin.store.rules import GcRules, HistoryRules
 from firkin.text import parse_duration_s, parse_size
 
+if TYPE_CHECKING:
+    from firkin.containers.merge import Defaults
+
 
 class Settings(NamedTuple):
-    """The settings in the files. With `root` "" the store stays in its default place."""
+    """The settings in the files. With `root` "" the store stays in its default place.
+
+    `containers` are what containers have of which their requests say nothing, None where no file says anything.
+    """
 
     root: str = ""
     isolation: str = ""
@@ -30,6 +36,7 @@ class Settings(NamedTuple):
     registry: RegistrySettings = RegistrySettings()
     gc: GcRules = GcRules()
     history: HistoryRules = HistoryRules()
+    containers: Defaults | None = None
 
 
 class _Place(NamedTuple):
@@ -283,6 +290,46 @@ def _history(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _HISTORY)
 
 
+def _containers(settings: Settings, value: object, place: _Place) -> Settings:
+    # `log-driver` comes first, wherever it stands: the options are checked as its own.
+    return _apply(settings, dict(sorted(_table(value, place).items())), place, _CONTAINERS)
+
+
+def _log_driver(settings: Settings, value: object, place: _Place) -> Settings:
+    from firkin.containers.config import LogConfig
+    from firkin.containers.merge import Defaults
+
+    driver, before = _text(value, place), (settings.containers or Defaults()).log
+    return _with_log(settings, before if driver == before.type else LogConfig(driver), place)
+
+
+def _log_options(settings: Settings, value: object, place: _Place) -> Settings:
+    from firkin.containers.config import LogConfig
+    from firkin.containers.merge import Defaults
+
+    before = (settings.containers or Defaults()).log
+    new = {name: _option(option, place.below(name)) for name, option in _table(value, place).items()}
+    return _with_log(settings, LogConfig(before.type, {**before.config, **new}), place)
+
+
+def _with_log(settings: Settings, log: LogConfig, place: _Place) -> Settings:
+    from firkin.containers.log_options import check_log_config
+    from firkin.containers.merge import Defaults
+
+    try:
+        check_log_config(log)
+    except ContainerError as error:
+        raise place.error(f"cannot be had: {error.message}", *error.hints) from None
+    return settings._replace(containers=msgspec.structs.replace(settings.containers or Defaults(), log=log))
+
+
+def _option(value: object, place: _Place) -> str:
+    """Read an option of a driver, whose values are texts; numbers and booleans are taken as such."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else _text(value, place)
+
+
 def _registry(settings: Settings, value: object, place: _Place) -> Settings:
     return _apply(settings, _table(value, place), place, _REGISTRY)
 
@@ -305,8 +352,10 @@ _GC: Mapping[str, Reader] = {
     "max-used-space": _max_used_space,
     "keep-age": _keep_age,
 }
+_CONTAINERS: Mapping[str, Reader] = {"log-driver": _log_driver, "log-opts": _log_options}
 _HISTORY: Mapping[str, Reader] = {"keep-builds": _keep_builds, "max-size": _history_size}
 _TOP: Mapping[str, Reader] = {
+    "containers": _containers,
     "gc": _gc,
     "history": _history,
     "root": _root,
@@ -315,7 +364,9 @@ _TOP: Mapping[str, Reader] = {
     "registry": _registry,
     "unpack": _unpack,
 }
-_TABLES: Mapping[str, Mapping[str, Reader]] = {"gc": _GC, "history": _HISTORY, "registry": _REGISTRY, "unpack": _UNPACK}
+_TABLES: Mapping[str, Mapping[str, Reader]] = {
+    "containers": _CONTAINERS, "gc": _GC, "history": _HISTORY, "registry": _REGISTRY, "unpack": _UNPACK,
+}  # fmt: skip
 KEYS = tuple(
     sorted(
         [key for key in _TOP if key not in _TABLES]

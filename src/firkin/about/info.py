@@ -21,6 +21,7 @@ from firkin.about.containers import (
 )
 from firkin.about.version import client_facts
 from firkin.ambient import Ambient
+from firkin.containers.log_options import DEFAULT_DRIVER
 from firkin.registry.keychain import HUB_KEY
 from firkin.settings import Settings
 from firkin.store.names import count_in
@@ -57,7 +58,7 @@ def info_document(
         "NGoroutines": 0,
         "NEventsListener": 0,
         "SystemTime": "",
-        "LoggingDriver": "json-file",
+        "LoggingDriver": DEFAULT_DRIVER if settings.containers is None else settings.containers.log.type,
         "KernelVersion": system.release,
         **_operating_system(),
         "OSType": "linux",

@@ -18,14 +18,16 @@ from firkin.registry.settings import RegistrySettings
 
 if TYPE_CHECKING:
     from firkin.containers.home.engine import Engine
+    from firkin.settings import Settings
 
 
 class Client:
     """A store, and the registries that are used with it. Also a context manager. See `connect`."""
 
-    def __init__(self, root: str, registry: RegistrySettings, runtime: str = "") -> None:
-        self._root = root
-        self._registry = registry
+    def __init__(self, settings: Settings, runtime: str = "") -> None:
+        self._settings = settings
+        self._root = settings.root
+        self._registry = settings.registry
         self._runtime = runtime
 
     def __enter__(self) -> Client:
@@ -60,7 +62,10 @@ class Client:
     def _engine(self) -> Engine:
         from firkin.containers.opening import open_engine
 
-        return open_engine(self._root, runtime=self._runtime)
+        settings = self._settings
+        return open_engine(
+            settings.root, runtime=self._runtime, defaults=settings.containers, limits=settings.unpack
+        )
 
     def close(self) -> None:
         """Do nothing: nothing is kept open. For programs written for docker-py."""
@@ -91,4 +96,4 @@ def connect(
     are read now, and the store is made by the first call that needs it. Raises UsageError.
     """
     ambient, settings = read_surroundings(root, registry, config)
-    return Client(settings.root, settings.registry, ambient.environ.get("XDG_RUNTIME_DIR", ""))
+    return Client(settings, ambient.environ.get("XDG_RUNTIME_DIR", ""))

@@ -58,7 +58,7 @@ def create(engine: Engine, request: CreateRequest, image: Image) -> Created:
     network = check_network(request.host_config)
     name = check_name(request.name) if request.name else ""
     config, host = merge(request, image.config.runtime, engine.defaults or Defaults())
-    check_merged(config)
+    check_merged(config, host)
     engine.ensure_store()
     sweep(engine)
     if name:

@@ -57,3 +57,9 @@ def test_settings_of_registries_are_not_read_for_it(tmp_path: Path) -> None:
         "assert not {'tomllib', 'firkin.settings', 'msgspec'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_config_file_has_defaults_for_containers(tmp_path: Path) -> None:
+    engine = open_engine(invocation(tmp_path, "[containers]\nlog-driver = 'local'\n[unpack]\nmax-entries = 5\n"))
+    assert engine.defaults is not None and engine.defaults.log.type == "local"
+    assert engine.limits is not None and engine.limits.entries == 5

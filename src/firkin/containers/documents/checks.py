@@ -41,13 +41,13 @@ def check_request(request: CreateRequest) -> None:
     _check_network(config, host)
     _check_rights(host)
     _check_rest(host)
-    check_log_config(host.log_config)
     if request.limits not in ("refuse", "warn"):
         _refuse(f"limits are refused or warned about: `{request.limits}` is neither")
 
 
-def check_merged(config: Config) -> None:
-    """Raise ContainerError (`invalid`) for what an image says that cannot be done, whatever was asked for."""
+def check_merged(config: Config, host: HostConfig) -> None:
+    """Raise ContainerError (`invalid`) for what the request cannot have with what the image or the defaults add."""
+    check_log_config(host.log_config)
     _check_words(config)
     if config.healthcheck is not None:
         check_healthcheck(config.healthcheck)

@@ -66,12 +66,12 @@ def fill_host_config(asked: HostConfig, defaults: Defaults = _DEFAULTS) -> HostC
     `runc` is the name that clients know of a machine's only runtime; here it is firkin itself.
     """
     mode = asked.network_mode
-    log, restart = asked.log_config, asked.restart_policy
+    restart = asked.restart_policy
     return msgspec.structs.replace(
         asked,
         network_mode="bridge" if mode in ("", "default") else mode,
         restart_policy=restart if restart.name else RestartPolicy("no", restart.maximum_retry_count),
-        log_config=log if log.type else LogConfig(defaults.log.type, {**defaults.log.config, **log.config}),
+        log_config=_log(asked.log_config, defaults.log),
         ipc_mode=asked.ipc_mode or "private",
         cgroupns_mode=asked.cgroupns_mode or "private",
         shm_size=asked.shm_size or DEFAULT_SHM_BYTES,
@@ -81,6 +81,13 @@ def fill_host_config(asked: HostConfig, defaults: Defaults = _DEFAULTS) -> HostC
         **_limits(asked),
         **_hidden_paths(asked),
     )
+
+
+def _log(asked: LogConfig, default: LogConfig) -> LogConfig:
+    """Return driver and options; the default's options are for its driver alone."""
+    if asked.type not in ("", default.type):
+        return asked
+    return LogConfig(default.type, {**default.config, **asked.config})
 
 
 def _limits(asked: HostConfig) -> dict[str, int | None]:

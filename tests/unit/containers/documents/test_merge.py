@@ -128,3 +128,5 @@ def test_the_machines_defaults_fill_logs_and_init():
     assert host.log_config == LogConfig("local", {"max-size": "1m", "max-file": "2"}) and host.init is True
     own = merge(CreateRequest(Config(), HostConfig(log_config=LogConfig("none"), init=False)), IMAGE, defaults)[1]
     assert own.log_config == LogConfig("none") and own.init is False
+    named = merge(CreateRequest(Config(), HostConfig(log_config=LogConfig("local", {"a": "b"}))), IMAGE, defaults)[1]
+    assert named.log_config == LogConfig("local", {"max-size": "1m", "a": "b"})
