@@ -94,7 +94,7 @@ NOT_FOR_CONTAINERS = {
     "datetime", "decimal", "hashlib", "json", "textwrap", "threading", "uuid", "socket", "subprocess", "msgspec.inspect",
     "firkin.builder.request", "firkin.cli.requests", "firkin.registry.settings", "firkin.settings",
     "firkin.sandbox.spawn", "firkin.sandbox.profiles", "firkin.sandbox.filters", "firkin.containers.keeping.mount_points",
-    "firkin.store.database", "firkin.store.store", "enum", "re", "signal",
+    "firkin.containers.planning.seccomp", "firkin.store.database", "firkin.store.store", "enum", "re", "signal",
 }  # fmt: skip
 # What takes longer to load than all that `exec` does. What it needs of them has a lean form: `firkin.tuples`, `_signal`.
 NOT_FOR_EXEC = NOT_FOR_CONTAINERS | {

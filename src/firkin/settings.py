@@ -20,7 +20,7 @@ from firkin.store.rules import GcRules, HistoryRules
 from firkin.text import parse_duration_s, parse_size
 
 if TYPE_CHECKING:
-    from firkin.containers.merge import Defaults
+    from firkin.containers.documents.merge import Defaults
 
 
 class Settings(NamedTuple):
@@ -296,16 +296,16 @@ def _containers(settings: Settings, value: object, place: _Place) -> Settings:
 
 
 def _log_driver(settings: Settings, value: object, place: _Place) -> Settings:
-    from firkin.containers.config import LogConfig
-    from firkin.containers.merge import Defaults
+    from firkin.containers.documents.config import LogConfig
+    from firkin.containers.documents.merge import Defaults
 
     driver, before = _text(value, place), (settings.containers or Defaults()).log
     return _with_log(settings, before if driver == before.type else LogConfig(driver), place)
 
 
 def _log_options(settings: Settings, value: object, place: _Place) -> Settings:
-    from firkin.containers.config import LogConfig
-    from firkin.containers.merge import Defaults
+    from firkin.containers.documents.config import LogConfig
+    from firkin.containers.documents.merge import Defaults
 
     before = (settings.containers or Defaults()).log
     new = {name: _option(option, place.below(name)) for name, option in _table(value, place).items()}
@@ -313,8 +313,8 @@ def _log_options(settings: Settings, value: object, place: _Place) -> Settings:
 
 
 def _with_log(settings: Settings, log: LogConfig, place: _Place) -> Settings:
-    from firkin.containers.log_options import check_log_config
-    from firkin.containers.merge import Defaults
+    from firkin.containers.documents.log_options import check_log_config
+    from firkin.containers.documents.merge import Defaults
 
     try:
         check_log_config(log)

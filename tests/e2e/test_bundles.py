@@ -32,7 +32,9 @@ LOOK = r"""
 echo "ids $(id)"
 echo "cwd $(pwd)"
 env | grep -v -e ^SHLVL= -e ^_= -e ^PWD= -e ^HOSTNAME= -e ^OLDPWD= | sort
-grep -e ^Cap -e ^NoNewPrivs -e ^Groups /proc/self/status
+grep -e ^Cap -e ^NoNewPrivs -e ^Groups -e ^Seccomp /proc/self/status
+unshare -U true 2>&1 | sed 's/.*: /refused: /'
+mkdir /tmp/made 2>&1 | sed 's/.*: /refused: /'
 echo "umask $(umask)"
 echo "host $(hostname)"
 echo "oom $(cat /proc/self/oom_score_adj)"
@@ -105,6 +107,15 @@ def pair(engine: Engine, tmp_path: Path) -> Iterator[Any]:
         one.close()
 
 
+# No program may make a directory (by either call), or ask for the time of another process's clock.
+OWN_FILTER = json.dumps({
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        {"names": ["clock_gettime"], "action": "SCMP_ACT_ERRNO",
+         "args": [{"index": 0, "value": 100, "op": "SCMP_CMP_GE"}], "excludes": {"caps": ["CAP_SYS_TIME"]}},
+    ],
+})  # fmt: skip
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "usual": ({}, {}),
     "user": ({"user": "1000:50", "working_dir": "/made/here", "env": ("A=b c", "PATH=/bin")}, {"group_add": ("7",)}),
@@ -115,6 +126,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bare paths": ({}, {"masked_paths": (), "readonly_paths": ()}),
     "device": ({}, {"devices": (Device("/dev/null", "/dev/other", "r"),)}),
     "bind": ({}, {"binds": ("{tmp}/data:/data:ro",)}),
+    "no filter": ({}, {"security_opt": ("seccomp=unconfined",)}),
+    "filter of its own": ({}, {"security_opt": (f"seccomp={OWN_FILTER}",)}),
     "host names": ({"hostname": ""}, {"uts_mode": "host"}),
 }  # fmt: skip
 

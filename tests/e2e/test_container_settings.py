@@ -11,9 +11,10 @@ from support.scripts import run_python
 pytestmark = [pytest.mark.registry, pytest.mark.userns]
 
 MADE = ("create", "--network", "none")
+WRITE = "seq 200; sleep 0.2; seq 200"  # what comes at once is written at once, whatever the size of a file may be
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(shared_box: Firkin) -> Iterator[Path]:
     """A config.toml with a default log driver that differs from docker's."""
     file = shared_box.directory("settings") / "config.toml"
@@ -51,7 +52,7 @@ def test_the_default_log_driver_is_that_of_config_toml(shared_box: Firkin, setti
 def test_the_default_holds_for_what_is_written(shared_box: Firkin, settings: Path) -> None:
     name = "settings-written"
     env = {"FIRKIN_CONFIG": str(settings)}
-    shared_box.run("run", "--name", name, "--network", "none", "box:1", "seq", "200", env=env)
+    shared_box.run("run", "--name", name, "--network", "none", "box:1", "sh", "-c", WRITE, env=env)
     id = shared_box.run("inspect", "-f", "{{.Id}}", name).stdout.strip()
     files = sorted(path.name for path in (shared_box.store / "containers" / id / "log").iterdir())
     assert files[0] == "container.log" and len(files) == 2  # `local`, with two files of 1 kB

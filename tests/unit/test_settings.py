@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from firkin.containers.config import LogConfig
+from firkin.containers.documents.config import LogConfig
 from firkin.errors import UsageError
 from firkin.registry.settings import RegistrySettings
 from firkin.settings import Settings, read_settings

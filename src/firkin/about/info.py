@@ -21,7 +21,7 @@ from firkin.about.containers import (
 )
 from firkin.about.version import client_facts
 from firkin.ambient import Ambient
-from firkin.containers.log_options import DEFAULT_DRIVER
+from firkin.containers.documents.log_options import DEFAULT_DRIVER
 from firkin.registry.keychain import HUB_KEY
 from firkin.settings import Settings
 from firkin.store.names import count_in

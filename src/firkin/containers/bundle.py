@@ -21,6 +21,7 @@ from firkin.containers.documents.record import MountPoint, Record
 from firkin.containers.home.namespaces import within
 from firkin.containers.limits.devices import read_devices
 from firkin.containers.planning.bundle_spec import ROOTFS, Known, runtime_spec
+from firkin.containers.planning.seccomp import container_rules, seccomp_document
 from firkin.errors import ContainerError
 from firkin.linux.beneath import Beneath
 from firkin.oci.users import NoSuchId, find_groups, find_user
@@ -44,6 +45,8 @@ def write_bundle(engine: Engine, record: Record, directory: str) -> None:
         record = msgspec.structs.replace(record, mounts=_resolved(engine, record.mounts))
         user = _copy_root(engine, record, place)
         maps = engine.backend().enter.maps
+        machine = os.uname().machine
+        rules = container_rules(record.host_config, machine)
         known = Known(
             user=user,
             devices=_nodes(record),
@@ -51,6 +54,7 @@ def write_bundle(engine: Engine, record: Record, directory: str) -> None:
             numbers=devices.numbers,
             maps=maps,
             cgroups=engine.cgroups().version if maps is None else 0,
+            seccomp=None if rules is None else seccomp_document(rules, machine),
         )
         for name in _FILES:
             with open(f"{engine.home.directory(record.id)}/{name}", "rb") as source:

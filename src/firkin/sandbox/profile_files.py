@@ -26,7 +26,7 @@ _MACHINES = {
     "x86_64": "amd64", "i686": "x86", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "armv8l": "arm",
     "riscv64": "riscv64", "loongarch64": "loongarch64",
 }  # fmt: skip
-_ACTIONS = {
+ACTIONS = {
     "ALLOW": ALLOW, "ERRNO": ERRNO, "KILL": KILL_THREAD, "KILL_THREAD": KILL_THREAD, "KILL_PROCESS": KILL_PROCESS,
     "TRAP": TRAP, "TRACE": TRACE, "LOG": LOG,
 }  # fmt: skip
@@ -123,7 +123,7 @@ def _kernel(text: str) -> tuple[int, int]:
 
 
 def _action(text: str, number: int | None) -> int:
-    action = _ACTIONS.get(text.removeprefix("SCMP_ACT_"))
+    action = ACTIONS.get(text.removeprefix("SCMP_ACT_"))
     if action is None or not text.startswith("SCMP_ACT_"):
         raise BadProfile(f"the seccomp action {text!r} is unknown, or needs a program that answers")
     if action not in (ERRNO, TRACE):

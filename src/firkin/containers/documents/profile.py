@@ -86,6 +86,12 @@ def hidden_paths(host: HostConfig) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
+def has_filter(host: HostConfig) -> bool:
+    """Say whether a container's system calls are filtered; those of a privileged one only if somebody asked for it."""
+    profile = parse_security(host.security_opt or ()).seccomp
+    return profile != "unconfined" and bool(profile or not host.privileged)
+
+
 def parse_security(options: tuple[str, ...]) -> Security:
     """Return what the texts of `security_opt` say. Raises ContainerError."""
     seen: dict[str, str] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firkin.containers.documents.profile import capability_mask, capability_names, hidden_paths, parse_security
+from firkin.containers.documents.profile import capability_mask, capability_names, has_filter, hidden_paths, parse_security
 from firkin.containers.planning.surroundings import Modes, modes_of, mount_operations, mounts_in_proc
 from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, DEVICE_LINKS, ULIMITS
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from firkin.containers.planning.surroundings import Target
     from firkin.linux.idmap import IdMaps
     from firkin.sandbox.operations import Operation
+    from firkin.sandbox.profiles import Rule
 else:
     from firkin.tuples import NamedTuple
 
@@ -117,7 +118,7 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
         switch=not single,
         keep=capability_mask(names),
         no_new_privs=security.no_new_privileges,
-        filters=_filters(host.privileged, security.seccomp, names, place),
+        filters=_filters(host, names, place),
         apparmor="" if security.apparmor == "unconfined" else security.apparmor,
         oom_score=host.oom_score_adj or None,
         make_cwd=first,
@@ -125,16 +126,9 @@ def plan_process(record: Record, place: Place, *, first: bool) -> op.Process:
     )
 
 
-def _filters(privileged: bool, profile: str, capabilities: tuple[str, ...], place: Place) -> tuple[bytes, ...]:
-    """Return the seccomp programs of a command, without those that the machine is unknown to.
-
-    A privileged one has a filter only if somebody asked for it. Raises ContainerError.
-    """
-    filters = []
-    if profile not in ("", "unconfined"):
-        filters.append(_own_filter(profile, capabilities, place))
-    elif not profile and not privileged:
-        filters.append(_default_filter(capabilities, place.machine))
+def _filters(host: HostConfig, capabilities: tuple[str, ...], place: Place) -> tuple[bytes, ...]:
+    """Return the seccomp programs of a command, without those that the machine is unknown to. Raises ContainerError."""
+    filters = [_filter(host, capabilities, place)] if has_filter(host) else []
     if place.maps is not None and place.maps.single_id:
         from firkin.sandbox.filters import ask_filter
 
@@ -142,25 +136,24 @@ def _filters(privileged: bool, profile: str, capabilities: tuple[str, ...], plac
     return tuple(program for program in filters if program)
 
 
+def _filter(host: HostConfig, capabilities: tuple[str, ...], place: Place) -> bytes:
+    if not parse_security(host.security_opt or ()).seccomp:
+        usual = usual_filter(capabilities, place.machine)
+        if usual is not None:
+            return usual
+    from firkin.containers.planning.seccomp import container_rules
+
+    rules = container_rules(host, place.machine, place.kernel)
+    return b"" if rules is None else _compiled(*rules, place.machine)
+
+
 @functools.cache
-def _default_filter(capabilities: tuple[str, ...], machine: str) -> bytes:
-    usual = usual_filter(capabilities, machine)
-    if usual is not None:
-        return usual
-    from firkin.sandbox.default_profile import default_rules
-    from firkin.sandbox.profiles import EPERM, ERRNO, compile_rules
-
-    return compile_rules(default_rules(capabilities, machine), ERRNO | EPERM, machine)
-
-
-def _own_filter(profile: str, capabilities: tuple[str, ...], place: Place) -> bytes:
-    from firkin.sandbox.profile_files import BadProfile, parse_profile
+def _compiled(rules: tuple[Rule, ...], otherwise: int, machine: str) -> bytes:
     from firkin.sandbox.profiles import TooLong, compile_rules
 
     try:
-        parsed = parse_profile(profile, capabilities, place.machine, place.kernel)
-        return b"" if parsed is None else compile_rules(*parsed, place.machine)
-    except (BadProfile, TooLong) as error:
+        return compile_rules(rules, otherwise, machine)
+    except TooLong as error:
         raise ContainerError(str(error), kind="invalid", code="container-seccomp") from error
 
 
