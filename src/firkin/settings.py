@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from firkin.errors import ContainerError, UsageError
+from firkin.hints import Hint
 from firkin.layer.limits import UNPACK_LIMITS, UnpackLimits
 from firkin.registry.settings import Mirror, RegistrySettings
 from firkin.source import Source, Span
@@ -20,6 +21,7 @@ from firkin.store.rules import GcRules, HistoryRules
 from firkin.text import parse_duration_s, parse_size
 
 if TYPE_CHECKING:
+    from firkin.containers.documents.config import LogConfig
     from firkin.containers.documents.merge import Defaults
 
 
@@ -49,7 +51,7 @@ class _Place(NamedTuple):
     def below(self, key: str) -> _Place:
         return self._replace(keys=(*self.keys, key))
 
-    def error(self, message: str, *hints: str) -> UsageError:
+    def error(self, message: str, *hints: str | Hint) -> UsageError:
         name = ".".join(self.keys)
         return UsageError(f"{self.file}: `{name}` {message}", code="config", hints=hints, span=self._span())
 

@@ -47,6 +47,39 @@ def test_images(built: Firkin) -> None:
     assert said(built, "-f", "type=volume") == []
 
 
+def test_events_of_an_image_carry_its_labels(firkin: Firkin) -> None:
+    """But not the one of its end: then nobody knows them any more."""
+    context = firkin.directory("context")
+    (context / "Dockerfile").write_text("FROM scratch\nLABEL tier=front name=hidden\nCOPY Dockerfile /\n")
+    firkin.account.give(context)
+    firkin.run("build", "-t", "app:1", context)
+    firkin.run("tag", "app:1", "other:2")
+    firkin.run("save", "-o", context / "app.tar", "app:1")
+    firkin.run("rmi", "other:2", "app:1")
+    firkin.run("load", "-i", context / "app.tar")
+    shown = firkin.run("events", "--since", "1h", "--until", "0s", "--filter", "label=tier=front", "--format",
+                       "{{.Action}} {{.Actor.Attributes.name}}").stdout.splitlines()  # fmt: skip
+    assert shown[:4] == ["tag app:1", "tag other:2", "untag other:2", "untag app:1"]
+    assert shown[4].startswith("load sha256:") and len(shown) == 5
+    assert "tier=front" in firkin.run("events", "--since", "1h", "--until", "0s", "--filter", "event=load").stdout
+
+
+def test_times_of_any_size(firkin: Firkin) -> None:
+    firkin.run("volume", "create", "data")
+    for until in ("9999999999", "999999999999", "9999-12-31T23:59:59Z"):
+        process = firkin.popen("events", "--since", "1h", "--until", until, stdout=subprocess.PIPE)
+        assert process.stdout is not None and b"volume create data" in process.stdout.readline()
+        assert process.poll() is None  # it waits for more
+        process.kill()
+        process.communicate()
+    for since in ("-9999999999", "1900-01-01", "-999999h"):
+        firkin.run("events", "--since", since, "--until", "0s")
+    for text in ("9" * 400, f"{'9' * 400}h", f"-{'9' * 400}h", "1e400", "nan"):
+        for option in ("--since", "--until"):
+            result = firkin.run("events", f"{option}={text}", check=False, timeout=20)
+            assert result.returncode == 1 and "is no time" in result.stderr, (text, result.stderr)
+
+
 def test_lines_as_docker_prints_them(firkin: Firkin) -> None:
     firkin.run("volume", "create", "data")
     line = firkin.run("events", "--since", "1h", "--until", "0s").stdout

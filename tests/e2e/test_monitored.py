@@ -188,3 +188,59 @@ def test_a_monitor_needs_little_memory(tmp_path: Path) -> None:
     finally:
         for each in watched:
             each.link.ask("signal", number=9)
+
+
+def test_who_attaches_with_logs_gets_every_byte_once(script: Callable[[str], str]) -> None:
+    """Also those of a line that has not ended, while a flood is written and files are rotated."""
+    script("""
+        from firkin.containers.logs import attach_with_log
+
+        def gather(attached, until_text):
+            found = {1: b"", 2: b""}
+            while not found[1].endswith(until_text):
+                pieces = attached.receive()
+                assert pieces or not attached.ended, found
+                for stream, data in pieces:
+                    found[stream] += data
+            attached.close()
+            return found
+
+        def log(id):
+            try:
+                return open(f"{home.directory(id)}/log/{id}-json.log", "rb").read()
+            except FileNotFoundError:
+                return b""
+
+        id = make("sh", "-c", "echo one; echo error >&2; printf prompt; read x; echo $x; exec sleep 100",
+                  open_stdin=True, host=HostConfig(network_mode="none"))
+        start(engine, id)
+        until(lambda: b"error" in log(id))
+        time.sleep(0.2)
+        first = attach_with_log(engine, id, AttachTo(stdin=True))
+        assert first.waiting
+        first.write_stdin(b"typed\\n")
+        assert gather(first, b"typed\\n") == {1: b"one\\nprompttyped\\n", 2: b"error\\n"}
+        again = attach_with_log(engine, id, AttachTo(stderr=False))
+        assert gather(again, b"typed\\n") == {1: b"one\\nprompttyped\\n", 2: b""}
+        kill(engine, id)
+
+        # One that has ended: its log, and then nothing.
+        wait(engine, id, "not-running")
+        late = attach_with_log(engine, id, AttachTo())
+        assert gather(late, b"typed\\n")[2] == b"error\\n"
+
+        logs = LogConfig("json-file", {"max-size": "100k", "max-file": "100"})
+        flood = make("sh", "-c", "seq 300000; exec sleep 100", host=HostConfig(network_mode="none", log_config=logs))
+        start(engine, flood)
+        whole = b"".join(b"%d\\n" % number for number in range(1, 300001))
+        for _ in range(3):
+            assert gather(attach_with_log(engine, flood, AttachTo()), b"\\n300000\\n")[1] == whole
+        kill(engine, flood)
+        nothing = make("true", host=HostConfig(network_mode="none", log_config=LogConfig("none")))
+        try:
+            attach_with_log(engine, nothing, AttachTo())
+        except ContainerError as error:
+            assert error.kind == "unsupported" and "does not support reading" in error.message
+        else:
+            raise AssertionError("a log that is not there was replayed")
+    """)

@@ -242,13 +242,15 @@ class Container:
         self, *, stdout: bool = True, stderr: bool = True, stream: bool = False, logs: bool = False
     ) -> bytes | Iterator[bytes]:
         """Return what it writes from now on until it ends; with `logs` what it has written before, too."""
-        if logs:
+        if logs and not self._engine.home.state(self.id).running:
             return self.logs(stdout=stdout, stderr=stderr, stream=True) if stream else self.logs(
-                stdout=stdout, stderr=stderr, follow=True
+                stdout=stdout, stderr=stderr
             )
         from firkin.containers.link.attach import AttachTo, attach
+        from firkin.containers.logs import attach_with_log
 
-        pieces = output_of(attach(self._engine, self.id, AttachTo(stdout=stdout, stderr=stderr)))
+        attached = (attach_with_log if logs else attach)(self._engine, self.id, AttachTo(stdout=stdout, stderr=stderr))
+        pieces = output_of(attached)
         return (data for _, data in pieces) if stream else b"".join(data for _, data in pieces)
 
     @found_or_missing

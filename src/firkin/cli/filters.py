@@ -11,6 +11,7 @@ from typing import NamedTuple
 from firkin.errors import UsageError
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_FARTHEST_S = 1e13  # thirty times the longest time that Unix seconds are written for here
 _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)"
 _DURATION = re.compile(rf"[+-]?(?:{_PART})+|[+-]?0", re.ASCII)
 _UNIX = re.compile(r"-?\d{1,12}(?:\.\d{1,9})?", re.ASCII)
@@ -89,9 +90,12 @@ def parse_when(text: str, now_s: float) -> float:
         # `0` is a duration in Go, but nobody means now by it: as a time it is 1970.
         if pattern.fullmatch(text) and not (pattern is _DURATION and text == "0"):
             try:
-                return read(text)
+                found = read(text)
             except (ValueError, OverflowError):
                 break
+            if abs(found) < _FARTHEST_S:  # neither infinite
+                return found
+            break
     raise UsageError(
         f"`{text[:40]}` is no time", hints=("write e.g. `24h`, `2024-01-31`, `2024-01-31T15:04:05Z` or Unix seconds",)
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -76,12 +76,13 @@ def _older(path: str) -> list[tuple[str, bool]]:
 
 
 class Part(NamedTuple):
-    """What is read of one file: from `start` on, or the lines that were kept of a compressed one."""
+    """What is read of one file: from `start` to `end` (-1: all), or the lines that were kept of a compressed one."""
 
     descriptor: int
     packed: bool
     start: int = 0
     kept: tuple[bytes, ...] = ()
+    end: int = -1
 
 
 def blocks(part: Part) -> Iterator[bytes]:
@@ -92,7 +93,7 @@ def blocks(part: Part) -> Iterator[bytes]:
         yield from _unpacked(part.descriptor)
     else:
         place = part.start
-        while data := os.pread(part.descriptor, _BLOCK, place):
+        while data := os.pread(part.descriptor, _BLOCK if part.end < 0 else min(_BLOCK, part.end - place), place):
             place += len(data)
             yield data
 
@@ -156,6 +157,21 @@ def parts_of(files: list[tuple[int, bool]], last: int | None) -> list[Part]:
             start, last = _place_of(descriptor, last)
             chosen.append(Part(descriptor, packed, start))
     return chosen[::-1]
+
+
+def parts_before(files: list[tuple[int, bool]], mark: Mapping[str, int]) -> list[Part] | None:
+    """Return what to read of a log's files, the oldest first, up to a mark of a monitor; None if its file is not there.
+
+    Of a file that was begun anew since (`max-file=1`) there is nothing.
+    """
+    parts: list[Part] = []
+    for descriptor, packed in files:
+        facts = os.fstat(descriptor)
+        if (facts.st_dev, facts.st_ino) == (mark["device"], mark["inode"]):
+            whole = facts.st_size >= mark["size"]
+            return [*parts, Part(descriptor, packed, end=mark["size"])] if whole else parts
+        parts.append(Part(descriptor, packed))
+    return None
 
 
 def _place_of(descriptor: int, count: int) -> tuple[int, int]:

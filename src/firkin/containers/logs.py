@@ -10,20 +10,23 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from firkin.containers.documents.lifecycle import answer, status_of
 from firkin.containers.documents.log_options import DEFAULT_DRIVER, log_path
 from firkin.containers.documents.record import Record, State
 from firkin.containers.home.engine import Engine
-from firkin.containers.log_files import LineReader, LogEntry, Part, blocks, entries, open_log, parts_of
+from firkin.containers.log_files import LineReader, LogEntry, Part, blocks, entries, open_log, parts_before, parts_of
 from firkin.errors import ContainerError
 from firkin.linux import syscalls
 
 if TYPE_CHECKING:
     from typing import NamedTuple
+
+    from firkin.containers.link.attach import Attached, AttachTo
 else:
     from firkin.tuples import NamedTuple
 
@@ -32,6 +35,7 @@ _BLOCK = 256 << 10
 _FRACTION = 9
 # inotify(7): written to, closed after writing, renamed to, created.
 _WATCHED = 0x2 | 0x8 | 0x80 | 0x100
+_LONGEST_S = 86400  # poll(2) takes milliseconds as an int
 _BLIND_S = 0.5
 """How often to look when this user's limit of inotify instances is reached."""
 
@@ -57,12 +61,79 @@ def read_logs(engine: Engine, record: Record, query: LogQuery) -> Iterator[list[
         raise ContainerError(
             "can not get logs from container which is dead or marked for removal", kind="conflict", code="logs-gone"
         )
+    _check_readable(record)
+    return _read(engine, record, state, query)
+
+
+def _check_readable(record: Record) -> None:
     if record.host_config.log_config.type == "none":
         raise ContainerError(
             "configured logging driver does not support reading", kind="unsupported", code="logs-none",
             hints=("the container was made with the log driver `none`",),
         )  # fmt: skip
-    return _read(engine, record, state, query)
+
+
+def _path_of(engine: Engine, record: Record) -> str:
+    return log_path(engine.home.directory(record.id), record.id, record.host_config.log_config.type or DEFAULT_DRIVER)
+
+
+def attach_with_log(engine: Engine, text: str, to: AttachTo) -> Attached:
+    """Attach to a container; what it wrote before comes first, and every byte comes once. Raises ContainerError."""
+    from firkin.containers.link.attach import attach
+
+    record = engine.home.find(text)
+    replay = Replay(engine, record, stdout=to.stdout, stderr=to.stderr)
+    try:
+        return attach(engine, record.id, to, replay)
+    except BaseException:
+        replay.close()
+        raise
+
+
+class Replay:
+    """What a container has written until somebody attaches to it (containers/link/attach.py).
+
+    The files are opened before that, so that a rotation in between loses nothing. Raises ContainerError if the log
+    cannot be read.
+    """
+
+    def __init__(self, engine: Engine, record: Record, *, stdout: bool, stderr: bool) -> None:
+        _check_readable(record)
+        self._path = _path_of(engine, record)
+        self._chosen = _Chosen(LogQuery(stdout, stderr))
+        self._files = open_log(self._path)
+        self._frames: Iterator[tuple[int, bytes]] = iter(())
+
+    def begin(self, mark: Mapping[str, int] | None) -> None:
+        """Take the monitor's word for how far the log goes."""
+        if mark is None:
+            return
+        parts = parts_before(self._files, mark)
+        if parts is None:  # another file was begun since
+            self.close()
+            self._files = open_log(self._path)
+            parts = parts_before(self._files, mark)
+        self._frames = self._read(parts or [])
+
+    def _read(self, parts: list[Part]) -> Iterator[tuple[int, bytes]]:
+        reader = LineReader()
+        for part in parts:
+            for block in blocks(part):
+                for found in self._chosen.of(reader.take(block)):
+                    for stream, lines in groupby(found, key=lambda entry: entry.stream):
+                        yield STREAMS[stream], b"".join(map(line_bytes, lines))
+
+    def next(self) -> tuple[int, bytes] | None:
+        """Return the next frame; at the end None, and the files are closed."""
+        found = next(self._frames, None)
+        if found is None:
+            self.close()
+        return found
+
+    def close(self) -> None:
+        files, self._files = self._files, []
+        for descriptor, _ in files:
+            os.close(descriptor)
 
 
 def line_bytes(entry: LogEntry, *, timestamps: bool = False, details: bool = False) -> bytes:
@@ -89,7 +160,7 @@ def _read(engine: Engine, record: Record, state: State, query: LogQuery) -> Iter
 def _lines(engine: Engine, record: Record, state: State, query: LogQuery) -> Iterator[bytes]:
     """Yield complete lines as they stand in the files."""
     reader = LineReader()
-    path = log_path(engine.home.directory(record.id), record.id, record.host_config.log_config.type or DEFAULT_DRIVER)
+    path = _path_of(engine, record)
     with ExitStack() as stack:
         follower = None
         if query.follow and status_of(state) in ("running", "paused"):
@@ -245,7 +316,7 @@ class _Follower:
             return True
         poller = select.poll()
         poller.register(self._events, select.POLLIN)
-        poller.poll(None if left_s is None else left_s * 1000)
+        poller.poll(None if left_s is None else min(left_s, _LONGEST_S) * 1000)
         with suppress(BlockingIOError):
             os.read(self._events, 1 << 16)
         return True

@@ -81,7 +81,8 @@ def import_image(store: Store, chunks: Iterable[bytes], request: ImportRequest, 
         store.records.add_blob(store.blobs.put(raw), len(raw))
     store.images.tag(image.manifest.descriptor, (request.name,) if request.name is not None else (), request.created)
     id = image.config.digest
-    image_event(store.layout.root, "import", id, request.name.familiar if request.name is not None else "")
+    name = request.name.familiar if request.name is not None else ""
+    image_event(store.layout.root, "import", id, name, config.runtime.labels)
     return id
 
 

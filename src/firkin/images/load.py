@@ -170,7 +170,7 @@ def _tag(store: Store, listed: Listed) -> Loaded:
     assert config is not None, "an entry without an image is left out"
     moved = tuple(move for name in names if (move := _moved(store, name, config.digest)) is not None)
     store.images.tag(node.descriptor, (*names, *listed.digests), config.created)
-    image_event(store.layout.root, "load", config.digest)
+    image_event(store.layout.root, "load", config.digest, labels=config.runtime.labels)
     platforms = tuple(image.config.platform for image in images.values() if image.config is not None)
     return Loaded(names, config.digest, node.descriptor.digest, platforms, moved)
 

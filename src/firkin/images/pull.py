@@ -96,7 +96,8 @@ def pull_image(transfer: Transfer, found: Lookup, listener: Listener) -> Pulled:
 
     transfer.side_by_side(fetch, [layer.descriptor for layer in layers.values()])
     store.images.tag(found.root, (reference,), image.config.created, pinned=True)
-    image_event(store.layout.root, "pull", reference.familiar, repository_and_tag(str(reference))[0])
+    labels = image.config.runtime.labels
+    image_event(store.layout.root, "pull", reference.familiar, repository_and_tag(str(reference))[0], labels)
     return Pulled(reference, found.root.digest, image, bool(missing) or not found.known)
 
 

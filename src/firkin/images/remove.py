@@ -24,6 +24,7 @@ from firkin.errors import StoreError, UsageError
 from firkin.images.find import Found, find_image
 from firkin.images.names import familiar, repository_of
 from firkin.linux.machine import this_platform
+from firkin.oci.config import PairMap
 from firkin.oci.digest import chain_ids, whole_digest
 from firkin.oci.platform import Platform
 from firkin.oci.reference import parse_reference
@@ -65,6 +66,7 @@ class Going(NamedTuple):
     layers: tuple[tuple[str, str], ...] = ()  # (chain id, digest of the blob), bottom first
     stays: bool = False  # in use: without a name, if need be
     id: str = ""  # of the image that stays
+    labels: PairMap = ()
 
 
 class Remover:
@@ -116,11 +118,12 @@ class Remover:
         else:
             targets = named
             _check_id(found, named, users, force)
+        labels = found.image.config.runtime.labels
         if len(targets) < len(named) or users:
-            return Going(targets, stays=len(targets) == len(named), id=found.id)
+            return Going(targets, stays=len(targets) == len(named), id=found.id, labels=labels)
         going = tuple(dict.fromkeys((*targets, *same)))
         kept = ids_of(self._documents, (entry for entry in entries if entry not in going))
-        return gone_with(self._documents, going, kept, found.id)
+        return gone_with(self._documents, going, kept, found.id)._replace(labels=labels)
 
 
 def _entries_of(documents: Documents, entries: Sequence[StoredImage], found: Found) -> list[StoredImage]:
@@ -261,7 +264,7 @@ def _tell(store: Store, going: Going) -> None:
     id = (*going.ids, going.id)[0]
     for entry in going.entries:
         if entry.name:
-            image_event(store.layout.root, "untag", id or entry.descriptor.digest, familiar(entry.name))
+            image_event(store.layout.root, "untag", id or entry.descriptor.digest, familiar(entry.name), going.labels)
     for gone in going.ids:
         image_event(store.layout.root, "delete", gone)
 

@@ -15,4 +15,4 @@ def tag_image(store: Store, found: Found, names: tuple[Reference, ...]) -> None:
     """
     store.images.tag(found.root, names, found.created)
     for name in names:
-        image_event(store.layout.root, "tag", found.id, name.familiar)
+        image_event(store.layout.root, "tag", found.id, name.familiar, found.image.config.runtime.labels)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -48,9 +48,12 @@ def append(
     write_line(journal_path(root), line)
 
 
-def image_event(root: str, action: str, id: str, name: str = "") -> None:
-    """Write an event of an image: `id` is its id (of pulls and pushes the name), `name` what it was called."""
-    append(root, "image", action, id, {"name": name or id})
+def image_event(root: str, action: str, id: str, name: str = "", labels: Iterable[tuple[str, str]] = ()) -> None:
+    """Write an event of an image: `id` is its id (of pulls and pushes the name), `name` what it was called.
+
+    Its labels are among the attributes, as far as whoever acts has read them: not of an image that has gone.
+    """
+    append(root, "image", action, id, {**dict(labels), "name": name or id})
 
 
 def event_line(kind: str, action: str, id: str, attributes: Mapping[str, str], now_ns: int) -> bytes:

@@ -22,5 +22,6 @@ def keep(export: Export) -> str:
     root = index.descriptor if index is not None else images[0].manifest.descriptor
     store.images.tag(root, names, images[0].config.created)
     for name in names:
-        image_event(store.layout.root, "tag", images[0].config.digest, name.familiar)
+        config = images[0].config
+        image_event(store.layout.root, "tag", config.digest, name.familiar, config.runtime.labels)
     return ""

@@ -25,6 +25,7 @@ _BY_BEGINNING = ("exec_create", "exec_start", "health_status")
 _WATCHED = 0x2 | 0x800  # IN_MODIFY, IN_MOVE_SELF
 _CHUNK = 1 << 16
 _SECOND = 10**9
+_LONGEST_S = 86400  # poll(2) takes milliseconds as an int
 
 
 class EventFilter:
@@ -118,10 +119,10 @@ class _Reader:
             os.close(self._files.pop(0))
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until the journal changes, or for some seconds."""
+        """Wait until the journal changes, or for some seconds; for many, less than that."""
         poll = select.poll()
         poll.register(self._watch, select.POLLIN)
-        if poll.poll(None if seconds is None else max(0.0, seconds) * 1000 + 1):
+        if poll.poll(None if seconds is None else min(max(0.0, seconds), _LONGEST_S) * 1000 + 1):
             with suppress(BlockingIOError):
                 while os.read(self._watch, _CHUNK):
                     pass

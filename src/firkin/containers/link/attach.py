@@ -16,12 +16,22 @@ from firkin.errors import ContainerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from collections.abc import Mapping
+    from typing import Any, NamedTuple, Protocol
 
     from firkin.containers.home.engine import Engine
     from firkin.containers.link.connection import Frame, Link
+
+    class Past(Protocol):
+        """What was written before (containers/logs.py): told how far it goes, it gives frames, and None at the end."""
+
+        def begin(self, mark: Mapping[str, int] | None) -> None: ...
+        def next(self) -> Frame | None: ...
+        def close(self) -> None: ...
+
 else:
     from firkin.tuples import NamedTuple
+
 
 _MOST_INPUT = 1 << 16  # of one frame
 
@@ -49,11 +59,12 @@ class Exit(NamedTuple):
 class Attached:
     """A connection to the streams of a command. Not for two threads at once, but for `close`."""
 
-    def __init__(self, link: Link, *, tty: bool, exec_id: str = "", pid: int = 0) -> None:
+    def __init__(self, link: Link, *, tty: bool, exec_id: str = "", pid: int = 0, past: Past | None = None) -> None:
         self._link = link
         self.tty = tty
         self.exec_id = exec_id
         self.pid = pid
+        self._past = past
         self.exit: Exit | None = None
         """How the command ended; set when `read` or `receive` have reached the end, None if the connection broke."""
 
@@ -63,22 +74,28 @@ class Attached:
     @property
     def ended(self) -> bool:
         """Whether nothing will come any more."""
-        return self._link.ended or self.exit is not None
+        return self._past is None and (self._link.ended or self.exit is not None)
 
     @property
     def waiting(self) -> bool:
-        """Whether output has come already, as with the answer to the start, so that nothing may come on `fileno()`."""
-        return self._link.waiting
+        """Whether output has come already: of the log, or with the answer to the start. `fileno()` may say nothing."""
+        return self._past is not None or self._link.waiting
 
     def receive(self) -> list[Frame]:
         """Wait for output and return it: pairs of stream (1 stdout, also of a terminal; 2 stderr) and bytes.
 
         An empty list says that nothing is complete yet, or that it is the end (`ended`).
         """
+        past = self._of_past()
+        if past is not None:
+            return [past]
         return [] if self.ended else self._output(self._link.receive())
 
     def read(self) -> Frame | None:
         """Wait for output and return one piece of it, None at the end."""
+        past = self._of_past()
+        if past is not None:
+            return past
         while not self.ended:
             found = self._link.read()
             if found is not None:
@@ -86,6 +103,12 @@ class Attached:
                 if output:
                     return output[0]
         return None
+
+    def _of_past(self) -> Frame | None:
+        found = None if self._past is None else self._past.next()
+        if found is None:
+            self._past = None
+        return found
 
     def _output(self, frames: list[Frame]) -> list[Frame]:
         output = []
@@ -140,11 +163,17 @@ class Attached:
         return self.exit
 
     def close(self) -> None:
+        if self._past is not None:
+            self._past.close()
+            self._past = None
         self._link.close()
 
 
-def attach(engine: Engine, text: str, to: AttachTo) -> Attached:
-    """Attach to a container, which may be started later. Raises ContainerError."""
+def attach(engine: Engine, text: str, to: AttachTo, past: Past | None = None) -> Attached:
+    """Attach to a container, which may be started later. Raises ContainerError.
+
+    With `past` what the log has comes first (`logs.attach_with_log`).
+    """
     from firkin.containers.documents.lifecycle import answer, status_of
     from firkin.containers.link.launch import monitor_of  # not for an exec, which must be quick
 
@@ -160,15 +189,18 @@ def attach(engine: Engine, text: str, to: AttachTo) -> Attached:
             with engine.home.locked(record.id):
                 link = monitor_of(engine, record)
         try:
-            return attach_link(link, to)
+            return attach_link(link, to, past)
         except MonitorGone:
             link.close()
 
 
-def attach_link(link: Link, to: AttachTo) -> Attached:
+def attach_link(link: Link, to: AttachTo, past: Past | None = None) -> Attached:
     """Attach over a connection. Raises MonitorGone and ContainerError."""
     wanted: dict[str, Any] = {"stdin": to.stdin, "stdout": to.stdout, "stderr": to.stderr, "until": to.until}
-    tty = link.ask("attach", **wanted)["tty"]
+    answered = link.ask("attach", **wanted) if past is None else link.ask("attach", **wanted, logs=True)
+    if past is not None:
+        past.begin(answered["log"])
+    tty = answered["tty"]
     if tty and all(to.size):
         link.ask("resize", rows=to.size[0], columns=to.size[1])
-    return Attached(link, tty=tty)
+    return Attached(link, tty=tty, past=past)

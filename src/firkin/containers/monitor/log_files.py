@@ -56,6 +56,18 @@ class Log:
         if lines:
             self.put(lines)
 
+    def mark(self) -> dict[str, int] | None:
+        """Return which file is written now and how far, None if there is none yet."""
+        try:
+            facts = os.stat(self.path) if self.fd < 0 else os.fstat(self.fd)
+        except FileNotFoundError:
+            return None
+        return {"device": facts.st_dev, "inode": facts.st_ino, "size": facts.st_size}
+
+    def unfinished(self, kind: int) -> bytes:
+        """Return what a stream wrote since its last line, which no file has yet."""
+        return self.cutters[kind].rest
+
     def put(self, lines: bytes) -> None:
         try:
             if self.fd < 0:
@@ -154,6 +166,12 @@ class BufferedLog:
         """Add the unfinished last line of a stream that has ended."""
         self.put(self.log.cutters[kind].flush())
 
+    def mark(self) -> dict[str, int] | None:
+        return self.log.mark()  # what the other process has not written yet is not in it
+
+    def unfinished(self, kind: int) -> bytes:
+        return self.log.unfinished(kind)
+
     def put(self, lines: bytes) -> None:
         if not lines or len(self.waiting) + len(lines) > self.most:
             return
@@ -233,6 +251,12 @@ class NoLog:
 
     def flush(self, kind: int) -> None:
         pass
+
+    def mark(self) -> dict[str, int] | None:
+        return None
+
+    def unfinished(self, kind: int) -> bytes:
+        return b""
 
     def close(self) -> None:
         pass

@@ -70,8 +70,16 @@ def _op_attach(life: Life, client: Client, request: dict[str, Any]) -> None:
     if life.phase == "ended":
         raise Refused("ended", "the monitor has ended")
     until = "removed" if request.get("until") == "removed" else "exit"
-    client.answer(tty=life.document["tty"])
     stdin, stdout, stderr = (bool(request.get(name)) for name in ("stdin", "stdout", "stderr"))
+    if request.get("logs"):
+        # Nothing is read from the command meanwhile: what is not before the mark comes on this connection.
+        client.answer(tty=life.document["tty"], log=life.log.mark())
+        for kind, wanted in ((1, stdout), (2, stderr)):
+            rest = life.log.unfinished(kind) if wanted else b""
+            if rest:
+                client.send(kind, rest)
+    else:
+        client.answer(tty=life.document["tty"])
     life.attach(client, stdin, stdout, stderr, until)
 
 

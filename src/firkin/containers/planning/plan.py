@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from firkin.containers.documents.profile import capability_mask, capability_names, has_filter, hidden_paths, parse_security
+from firkin.containers.documents.profile import (
+    capability_mask,
+    capability_names,
+    has_filter,
+    hidden_paths,
+    parse_security,
+)
 from firkin.containers.planning.surroundings import Modes, modes_of, mount_operations, mounts_in_proc
 from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, DEVICE_LINKS, ULIMITS
