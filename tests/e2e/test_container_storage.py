@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.accounts import Firkin
+from support.accounts import Firkin, make_firkin
+from support.registry import Registry
 
 pytestmark = [pytest.mark.registry, pytest.mark.userns]
 
@@ -140,3 +141,32 @@ def test_prune_tells_what_it_freed(box: Firkin) -> None:
     pruned = box.run("system", "prune", "-f", "--volumes").stdout
     assert pruned.startswith("Deleted Containers:\n") and "Deleted Volumes:\n" in pruned
     assert box.run("ps", "-aq").stdout == "" and volumes(box) == []
+
+
+LOOK = r"""cd /; find . -path ./proc -prune -o -path ./sys -prune -o -path ./dev -prune -o -path "./etc/host*" -o -path ./.dockerenv -o -path ./etc/mtab -o \
+-path ./etc/resolv.conf -o -print | grep -v -x . | sort | while read -r name; do stat -c '%n %F %a %u %g %s %Y' "$name"; done"""
+BUILT = r"""FROM busybox
+RUN mkdir -m 1777 /open && mkdir -m 700 /closed && echo secret >/closed/file && chmod 4755 /closed/file && \
+    chown 7:8 /closed && ln -s file /closed/link && ln /closed/file /closed/twin && mkdir /gone /opaque && echo x >/opaque/old
+RUN rm -r /gone /opaque /closed/link && mkdir /opaque && echo y >/opaque/new
+COPY --chown=5:6 Dockerfile /open/Dockerfile
+"""
+
+
+def test_what_a_build_made_is_not_unpacked_again(box: Firkin, registry: Registry) -> None:
+    """Its trees serve the container, which sees what another store's sees that unpacked the layers."""
+    context = box.directory("context")
+    (context / "Dockerfile").write_text(BUILT)
+    box.account.give(context)
+    box.run("build", "-t", "built:1", context)
+    trees = box.store / "trees"
+    before = {path.name for path in trees.iterdir()}
+    here = box.run("run", "--rm", "--network", "none", "built:1", "sh", "-c", LOOK).stdout
+    made = {path.name for path in trees.iterdir()} - before
+    assert len(made) == 3  # those of two RUN, and what COPY has as a blob only
+    assert [path.stat().st_nlink for path in trees.glob("*/fs/closed/twin") if path.parts[-4] in made] == [4]
+    box.run("save", "-o", context / "built.tar", "built:1")
+    other = make_firkin("root" if box.account.uid == 0 else "user", box.place / "other", registry.url)
+    other.run("load", "-i", context / "built.tar")
+    there = other.run("run", "--rm", "--network", "none", "built:1", "sh", "-c", LOOK).stdout
+    assert set(here.splitlines()) ^ set(there.splitlines()) == set() and "./closed/twin" in here and "./gone" not in here

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from support.accounts import Firkin
@@ -25,11 +25,21 @@ def states(firkin: Firkin) -> dict[str, str]:
     return dict(line.split() for line in lines)
 
 
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.1)
+
+
 def test_policies_after_everything_died(box: Firkin) -> None:
     for policy in ("no", "always", "unless-stopped", "on-failure"):
         box.run("run", "-d", "--network", "host", "--name", policy, "--restart", policy, "box:1", "sleep", "1000")
     box.run("run", "-d", "--network", "host", "--name", "by-hand", "--restart", "unless-stopped", "box:1", "sleep", "1000")
     box.run("kill", "by-hand")
+    box.run("run", "-d", "--network", "host", "--name", "used-up", "--restart", "on-failure:1", "box:1", "sh", "-c", "exit 3")
+    until(lambda: states(box)["used-up"] == "exited")
+    assert box.run("inspect", "-f", "{{.RestartCount}}", "used-up").stdout == "1\n"
     box.run("create", "--name", "never", "--restart", "always", "box:1", "true")
     box.run("run", "-d", "--network", "host", "--name", "temporary", "--rm", "box:1", "sleep", "1000")
     running = box.run("ps", "-q", "--no-trunc").stdout.split()
@@ -47,7 +57,7 @@ def test_policies_after_everything_died(box: Firkin) -> None:
     assert sorted(told) == ["always", "on-failure", "unless-stopped"]
     assert states(box) == {
         "no": "exited", "always": "running", "unless-stopped": "running", "on-failure": "running",
-        "by-hand": "exited", "never": "created",
+        "by-hand": "exited", "never": "created", "used-up": "exited",
     }  # fmt: skip
     assert box.run("start", "--restored").stdout == ""
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from support.accounts import Firkin
 
+from firkin.containers.limits.facts import read_cgroups
+
 pytestmark = [pytest.mark.registry]
 
 TALKS = "echo to out; echo to err >&2; exec sleep 1000"
@@ -228,3 +230,39 @@ def test_update_of_the_policy(box: Firkin) -> None:
     up(box, "gone", TALKS, "--rm")
     assert "AutoRemove is enabled" in refused(box, "update", "--restart", "always", "gone")
     assert "at the same time" in refused(box, "update", "-m", "64m", "again")
+
+
+def test_update_of_limits(box: Firkin) -> None:
+    """In the groups of the container that runs, in inspect, after a restart by its monitor, and after the next start."""
+    if box.account.uid or read_cgroups(uid=0).version != 1:
+        pytest.skip("needs root, and control groups of version 1")
+    up(box, "full", "dd if=/dev/zero of=/dev/shm/x bs=1M count=40 2>/dev/null; echo full; exec sleep 1000",
+       "-m", "64m", "--memory-swap", "128m", "--shm-size", "100m")  # fmt: skip
+    files = ("memory/memory.limit_in_bytes", "memory/memory.memsw.limit_in_bytes", "cpu/cpu.cfs_quota_us", "pids/pids.max")
+    template = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} {{.HostConfig.RestartPolicy.Name}}"
+
+    def values() -> list[str]:
+        words = ("cat", *(f"/sys/fs/cgroup/{file}" for file in files))
+        return box.run("exec", "full", *words).stdout.split()
+
+    def told() -> str:
+        return box.run("inspect", "-f", template, "full").stdout.strip()
+
+    written(box, "full", "full")
+    before = values()
+    assert before[:3] == [str(64 << 20), str(128 << 20), "-1"]
+    said = refused(box, "update", "--cpus", "0.5", "-m", "16m", "full")
+    assert re.search(r"unable to set memory limit to 16777216 \(current usage: \d+, peak usage: \d+\)", said), said
+    assert values() == before and told() == f"{64 << 20} {128 << 20} 0 no"  # nothing of it
+
+    words = ("-m", "200m", "--memory-swap", "300m", "--cpus", "0.5", "--pids-limit", "50", "--restart", "always")
+    box.run("update", *words, "full")
+    after = [str(200 << 20), str(300 << 20), "50000", "50"]
+    assert values() == after and told() == f"{200 << 20} {300 << 20} 500000000 always"
+    box.run("restart", "-t", "0", "full")
+    assert values() == after
+    box.run("stop", "-t", "0", "full")
+    box.run("start", "full")
+    assert values() == after
+    box.run("update", "--pids-limit", "-1", "full")
+    assert values() == [*after[:3], "max"]

@@ -28,7 +28,7 @@ def test_a_policy_restarts_only_what_it_may(policy: str, most: int, state: State
         assert policy != "no"
         assert policy != "on-failure" or (state.exit_code != 0 and (most == 0 or state.retries < most))
         assert policy != "unless-stopped" or not state.by_hand
-    if restored(policy, state):
+    if restored(policy, 0, state):
         assert policy != "no" and state.started_at != ZERO_TIME and not state.removing
     assert (status_of(state) in ("running", "paused", "restarting")) is state.running
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from firkin.containers.documents.lifecycle import restored
 from firkin.containers.documents.record import Record
 from firkin.containers.home.engine import Engine
+from firkin.containers.home.home import Entry
 from firkin.errors import FirkinError
 
 _JOINED = "container:"
@@ -33,11 +34,7 @@ def restore(engine: Engine) -> Iterator[Restored]:
     from firkin.containers.start import start
 
     entries = engine.home.entries()  # mended: what a death left is put in order
-    wanted = [
-        entry.record
-        for entry in entries
-        if not entry.state.running and restored(entry.record.host_config.restart_policy.name, entry.state)
-    ]
+    wanted = [entry.record for entry in entries if not entry.state.running and _wanted(entry)]
     for record in in_order(wanted):
         try:
             start(engine, record.id, by_policy=True)
@@ -45,6 +42,11 @@ def restore(engine: Engine) -> Iterator[Restored]:
             yield Restored(record, error)
         else:
             yield Restored(record)
+
+
+def _wanted(entry: Entry) -> bool:
+    policy = entry.record.host_config.restart_policy
+    return restored(policy.name, policy.maximum_retry_count, entry.state)
 
 
 def in_order(records: Sequence[Record]) -> list[Record]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from errno import EBUSY
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +21,7 @@ from firkin.containers.home.engine import Engine
 from firkin.containers.link.connection import MonitorGone, connect
 from firkin.errors import ContainerError
 from firkin.linux.cgroups import write_values
+from firkin.linux.files import read_named
 
 FIELDS = (
     "blkio_weight", "cpu_period", "cpu_quota", "cpu_realtime_period", "cpu_realtime_runtime", "cpu_shares",
@@ -26,6 +29,7 @@ FIELDS = (
     "restart_policy",
 )  # fmt: skip
 """What can be changed, as fields of HostConfig."""
+_USAGES = ("usage_in_bytes", "max_usage_in_bytes")
 _CONFLICTS = (
     ("nano_cpus", "cpu_period", "Nano CPUs cannot be updated as CPU Period has already been set"),
     ("nano_cpus", "cpu_quota", "Nano CPUs cannot be updated as CPU Quota has already been set"),
@@ -49,12 +53,12 @@ def update(engine: Engine, text: str, changes: Mapping[str, Any]) -> tuple[str, 
             raise ContainerError(f"Cannot update container {record.id}: {message}", kind="failed", code="update")
         host = changed(record, changes)
         updated = msgspec.structs.replace(record, host_config=host)
-        warnings, values = _limits(engine, record, updated)
+        limits = _limits(engine, record, updated)
         if state.running:
-            _apply(engine, updated, state, values)
+            _apply(engine, updated, state, limits)
         home.write_record(updated)
     engine.container_event("update", updated)
-    return warnings
+    return limits.warnings
 
 
 def changed(record: Record, changes: Mapping[str, Any]) -> HostConfig:
@@ -92,40 +96,67 @@ def _conflict(record: Record, message: str) -> ContainerError:
     return ContainerError(f"Cannot update container {record.id}: {message}", kind="conflict", code="update")
 
 
-def _limits(engine: Engine, old: Record, new: Record) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Return warnings, and what is written to control groups for the difference. Raises ContainerError."""
-    from firkin.containers.limits.devices import DeviceFacts
+class _Limits(NamedTuple):
+    """What an update means for control groups: [[file, text]…] to write, to go back, and for the next start."""
+
+    warnings: tuple[str, ...]
+    change: list[list[str]]
+    undo: list[list[str]]
+    whole: list[list[str]] | None
+
+
+def _limits(engine: Engine, old: Record, new: Record) -> _Limits:
+    """Return what is written to control groups for the difference. Raises ContainerError."""
+    from firkin.containers.limits.devices import read_devices
     from firkin.containers.limits.facts import read_cgroups
     from firkin.containers.limits.plan import plan_limits
     from firkin.containers.limits.values import updated_values
 
     facts = read_cgroups(uid=os.geteuid(), runtime_dir=engine.home.user_runtime)
-    plan = plan_limits(new.id, new.host_config, facts, new.limits, DeviceFacts())
+    plan = plan_limits(new.id, new.host_config, facts, new.limits, read_devices(new.host_config))
     if plan.groups is None:
-        return plan.warnings, []
-    return plan.warnings, updated_values(old.host_config, plan.host, facts, plan.groups["paths"])
+        return _Limits(plan.warnings, [], [], None)
+    paths = plan.groups["paths"]
+    change = updated_values(old.host_config, plan.host, facts, paths)
+    undo = updated_values(plan.host, old.host_config, facts, paths)
+    return _Limits(plan.warnings, change, undo, plan.groups["values"])
 
 
-def _apply(engine: Engine, record: Record, state: State, values: list[list[str]]) -> None:
-    """Tell the monitor and the kernel. A container that ended meanwhile gets its settings at its next start."""
+def _apply(engine: Engine, record: Record, state: State, limits: _Limits) -> None:
+    """Tell the kernel and the monitor. A container that ended meanwhile gets its settings at its next start."""
     try:
         if not state.restarting:
-            write_values(values)
+            write_values(limits.change)
     except FileNotFoundError:
         pass
     except OSError as error:
-        where = os.path.basename(str(error.filename))
+        for value in limits.undo:  # what was written before the one that was refused
+            with suppress(OSError):
+                write_values([value])
         raise ContainerError(
-            f"Cannot update container {record.id}: {where}: {(error.strerror or '').lower()}", kind="failed",
-            code="update",
-        ) from error  # fmt: skip
+            f"Cannot update container {record.id}: {_refusal(error, limits.change)}", kind="failed", code="update"
+        ) from error
     policy = record.host_config.restart_policy
     link = connect(engine.home, record.id)
     if link is None:
         return
     try:
-        link.ask("update", restart={"name": policy.name, "most": policy.maximum_retry_count})
+        restart = {"name": policy.name, "most": policy.maximum_retry_count}
+        link.ask("update", restart=restart, values=limits.whole)
     except MonitorGone:
         pass
     finally:
         link.close()
+
+
+def _refusal(error: OSError, values: list[list[str]]) -> str:
+    """Return why the kernel refuses a value; of a limit of memory below what is used, in runc's words."""
+    file = str(error.filename)
+    folder, _, name = file.rpartition("/")
+    if error.errno == EBUSY and name in ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"):
+        kind = name.removesuffix("limit_in_bytes")
+        with suppress(OSError):
+            used, peak = (read_named(f"{folder}/{kind}{what}").decode().strip() for what in _USAGES)
+            text = next(text for path, text in values if path == file)
+            return f"unable to set memory limit to {text} (current usage: {used}, peak usage: {peak})"
+    return f"{name}: {(error.strerror or '').lower()}"

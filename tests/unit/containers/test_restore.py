@@ -43,6 +43,9 @@ def test_a_circle_and_a_missing_one_hold_nobody_up() -> None:
         ("unless-stopped", {"exit_code": 0}, True),
         ("on-failure", {"exit_code": 0}, False),
         ("on-failure", {"exit_code": 255}, True),
+        ("on-failure", {"exit_code": 255, "retries": 2}, True),
+        ("on-failure", {"exit_code": 255, "retries": 3}, False),
+        ("always", {"exit_code": 255, "retries": 3}, True),
         ("no", {"exit_code": 255}, False),
         ("always", {"started_at": State().started_at}, False),
         ("always", {"removing": True}, False),
@@ -51,4 +54,4 @@ def test_a_circle_and_a_missing_one_hold_nobody_up() -> None:
 def test_policies(policy: str, changes: dict[str, object], starts: bool) -> None:
     import msgspec
 
-    assert restored(policy, msgspec.structs.replace(RUN, **changes)) is starts
+    assert restored(policy, 3, msgspec.structs.replace(RUN, **changes)) is starts

@@ -65,12 +65,15 @@ def restarts(policy: str, most: int, state: State) -> bool:
     return policy == "on-failure" and state.exit_code != 0 and (most == 0 or state.retries < most)
 
 
-def restored(policy: str, state: State) -> bool:
-    """Say whether a container is started after the machine or its monitor went down."""
+def restored(policy: str, most: int, state: State) -> bool:
+    """Say whether a container is started after the machine or its monitor went down; `most` retries, 0 for any number.
+
+    One that has used up its retries stays as it is. Mirrors: moby daemon.restore, restartmanager.ShouldRestart.
+    """
     if state.started_at == ZERO_TIME or state.removing or state.dead:
         return False
     if policy == "always":
         return True
     if policy == "unless-stopped":
         return not state.by_hand
-    return policy == "on-failure" and state.exit_code != 0 and not state.by_hand
+    return not state.by_hand and restarts(policy, most, state)

@@ -55,7 +55,7 @@ def let_go(engine: Engine, id: str) -> None:
 
 
 def ensure_layers(engine: Engine, image: Image) -> tuple[str, ...]:
-    """Unpack those layers of an image that are not, and return the ids of all, top down.
+    """Unpack those layers of an image that are not, or take what a build made; return the ids of all, top down.
 
     Raises FirkinError: StoreError for a damaged or missing blob, HostError when the machine offers no namespaces.
     """
@@ -85,6 +85,7 @@ def _unpack(engine: Engine, image: Image) -> None:
     single = backend.single_id
 
     def work() -> str:
+        from firkin.containers.keeping.built import take_built
         from firkin.content.layers import open_layers
         from firkin.content.snapshot import LayerRef, Snapshot
         from firkin.layer.limits import UNPACK_LIMITS
@@ -94,6 +95,7 @@ def _unpack(engine: Engine, image: Image) -> None:
         ids = reversed(tree_ids(image))
         refs = tuple(LayerRef(id, layer) for id, layer in zip(ids, image.layers, strict=True))
         with engine.store() as store:
+            take_built(store, [(ref.tree_id, layer) for ref, layer in zip(refs, image.layers, strict=True)])
             layers = open_layers(
                 store, Pools(1, 4, 2), _Nowhere(), lambda event: None, Cancel(), store.records.clock,
                 owner_free=single, limits=engine.limits or UNPACK_LIMITS,

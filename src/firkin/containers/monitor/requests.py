@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.execs import Second
     from firkin.containers.monitor.life import Done, Life
     from firkin.containers.monitor.wire import REQUEST, STDIN, STDIN_END, from_json
-    from firkin.linux.cgroups import member_pids, read_whole, write_values
+    from firkin.linux.cgroups import member_pids, read_whole
 
 PROTOCOL = 1
 MOST_CELLS = 0xFFFF  # struct winsize has 16 bits for each
@@ -154,14 +154,9 @@ def _op_update(life: Life, client: Client, request: dict[str, Any]) -> None:
     for key in ("restart", "name", "stop_timeout"):
         if key in request:
             life.document[key] = request[key]
-    groups = request.get("cgroup")
-    if groups is not None and life.document["cgroup"] is not None:
-        life.document["cgroup"] = groups
-        if life.spawned is not None:
-            try:
-                write_values(groups["values"])
-            except OSError as error:
-                raise Refused("failed", f"the limits cannot be changed: {error}") from None
+    values = request.get("values")
+    if values is not None and life.document["cgroup"] is not None:
+        life.document["cgroup"]["values"] = values  # for the next start; those of this one are written already
     client.answer()
 
 

@@ -70,4 +70,4 @@ def test_policies(policy: str, most: int, state: State, again: bool) -> None:
     ],
 )
 def test_after_the_machine_was_down(policy: str, fields: dict[str, object], again: bool) -> None:
-    assert restored(policy, State(**{"started_at": STARTED, **fields})) is again  # type: ignore[arg-type]
+    assert restored(policy, 3, State(**{"started_at": STARTED, **fields})) is again  # type: ignore[arg-type]
