@@ -184,3 +184,42 @@ def test_a_step_that_cannot_begin_ends(firkin: Firkin) -> None:
     (context / "Dockerfile").write_text("FROM busybox\nWORKDIR /w\nRUN rmdir /w && touch /w\nRUN true\n")
     result = firkin.run("build", context, check=False, timeout=60)
     assert result.returncode == 3 and "not a directory" in result.stderr
+
+
+CONTAINER = """\
+FROM busybox
+COPY --chown=7:8 file /kept
+COPY --chown=7:8 file /data/edited
+RUN mkdir /owned && touch /owned/x && ln -s x /owned/link && chown -R 9:10 /owned
+"""
+
+
+def test_owners_of_a_containers_files_are_those_that_the_image_records(firkin: Firkin, context: Path) -> None:
+    """In `export`, `cp` and `commit`; what the container made, or gave to others, is root's."""
+    (context / "Dockerfile").write_text(CONTAINER)
+    firkin.run("build", "-t", "one:1", context)
+    script = "echo more >>/data/edited; echo new >/new; chown 5:5 /new; chown 5:5 /owned/x"
+    firkin.run("run", "--name", "one", "--network", "none", "one:1", "sh", "-c", script)
+
+    def owners(*words: str) -> dict[str, tuple[int, int]]:
+        tar = firkin.place / "out.tar"
+        with open(tar, "wb") as file:
+            process = firkin.popen(*words, stdout=file)
+            assert process.wait(60) == 0
+        with tarfile.open(tar) as archive:
+            return {member.name: (member.uid, member.gid) for member in archive}
+
+    def check(found: dict[str, tuple[int, int]]) -> None:
+        assert (found["kept"], found["data/edited"], found["new"]) == ((7, 8), (7, 8), (0, 0))
+        assert (found["owned"], found["owned/x"]) == ((9, 10), (9, 10)) and found["bin"] == (0, 0)
+
+    check(owners("export", "one"))
+    assert owners("cp", "one:/data", "-")["data/edited"] == (7, 8)
+    assert owners("cp", "one:/owned/.", "-")["./x"] == (9, 10)
+    assert owners("cp", "one:/kept", "-") == {"kept": (7, 8)} and owners("cp", "one:/new", "-") == {"new": (0, 0)}
+    assert owners("cp", "one:/owned/link", "-")["link"] == (9, 10)
+    assert owners("cp", "-L", "one:/owned/link", "-")["x"] == (9, 10)
+    firkin.run("commit", "one", "two:1")
+    firkin.run("create", "--name", "two", "--network", "none", "two:1", "true")
+    check(owners("export", "two"))
+    firkin.run("rm", "one", "two")

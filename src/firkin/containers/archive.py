@@ -22,6 +22,7 @@ import msgspec
 
 from firkin.containers.files.archive_tar import TarPieces
 from firkin.containers.files.inside import Inner, inside
+from firkin.containers.files.owners import recorded_owners
 from firkin.containers.files.places import standing
 from firkin.decode import decode_msgpack
 from firkin.errors import ContainerError
@@ -30,6 +31,7 @@ from firkin.linux.beneath import Beneath
 if TYPE_CHECKING:
     from firkin.containers.documents.record import Record
     from firkin.containers.home.engine import Engine
+    from firkin.layer.scan import OwnerOf
 
 # Bits of Go's os.FileMode: clients tell directories and links by them.
 _GO_KINDS = {
@@ -87,7 +89,7 @@ def get_archive(engine: Engine, record: Record, path: str) -> Iterator[tuple[Pat
     whole seconds; sockets are left out. Raises ContainerError, also while the tar is read.
     """
     with _told(record, path), standing(engine, record, writes=False) as place:
-        with inside(place, partial(_get_job, path)) as session:
+        with inside(place, partial(_get_job, path, recorded_owners(place))) as session:
             yield decode_msgpack(session.head(), PathStat), session.read()
     engine.container_event("archive-path", record, {"path": path})
 
@@ -181,6 +183,19 @@ def _locate(root: Beneath, path: str) -> int:
         raise ContainerError(f"lstat {path}: not a directory", kind="invalid", code="no-folder") from None
 
 
+def _real(root: Beneath, path: str, status: PathStat) -> str:
+    """Return the path of what was located, without links on the way, relative to the root."""
+    if not status.is_link:
+        return root.real_path(path).strip("/")
+    folder = root.real_path(path.rpartition("/")[0] or "/").strip("/")
+    return f"{folder}/{status.name}".strip("/")
+
+
+def _beneath(base: str, name: str, owners: OwnerOf) -> OwnerOf:
+    """Return the owners by the names of members, which begin with `name` where paths begin with `base`."""
+    return lambda shown, uid, gid: owners(f"{base}{shown[len(name) :]}".strip("/"), uid, gid)
+
+
 def _status(root: Beneath, path: str, fd: int) -> PathStat:
     found = os.fstat(fd)
     mode = found.st_mode
@@ -199,19 +214,20 @@ def go_time(time_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + digits + "Z"
 
 
-def _get_job(path: str, inner: Inner) -> bytes:
+def _get_job(path: str, owners: OwnerOf | None, inner: Inner) -> bytes:
     path = absolute(path)
     with Beneath("/") as root:
         fd = _locate(root, path)
         try:
             status = _status(root, path, fd)
             inner.head(msgspec.msgpack.encode(status))
-            tar = TarPieces()
+            name = "." if status.name == "/" else status.name
+            tar = TarPieces(None if owners is None else _beneath(_real(root, path, status), name, owners))
             if status.is_folder:
                 os.fchdir(fd)
-                inner.send(tar.folder(".", "." if status.name == "/" else status.name))
+                inner.send(tar.folder(".", name))
             else:
-                inner.send(tar.file(status.name, status.name))
+                inner.send(tar.file(name, name))
             inner.write(tar.end())
         finally:
             os.close(fd)

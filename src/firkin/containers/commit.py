@@ -19,11 +19,12 @@ from firkin.containers.changes import compare, filler_folders, mount_points
 from firkin.containers.documents.lifecycle import answer
 from firkin.containers.files.archive_tar import TarPieces
 from firkin.containers.files.inside import Inner, Place, inside
+from firkin.containers.files.owners import recorded_owners
 from firkin.containers.files.places import bare
 from firkin.decode import decode_msgpack
 from firkin.errors import ContainerError, StoreError
 from firkin.layer.change import Change, View
-from firkin.layer.scan import iter_upper_changes
+from firkin.layer.scan import OwnerOf, iter_upper_changes
 from firkin.layer.view import StackView
 from firkin.oci import media
 from firkin.oci.config import Healthcheck, History, ImageConfig, RuntimeConfig, encode_config
@@ -169,7 +170,7 @@ def _write_layer(engine: Engine, store: Store, record: Record) -> Layer | None:
     place = bare(engine, record, "files")
     writer = store.blobs.new()
     try:
-        with inside(place, partial(_layer_job, place, record.config.user)) as session:
+        with inside(place, partial(_layer_job, place, record.config.user, recorded_owners(place))) as session:
             written = write_tar(session.read(), writer)
             read = decode_msgpack(session.result(), _Read)
         if not read.entries:
@@ -183,19 +184,22 @@ def _write_layer(engine: Engine, store: Store, record: Record) -> Layer | None:
     return Layer(DiffID(written.diff_id), Descriptor(kind, written.digest, written.size))
 
 
-def _layer_job(place: Place, user: str, inner: Inner) -> bytes:
+def _layer_job(place: Place, user: str, owner_of: OwnerOf | None, inner: Inner) -> bytes:
     tar = TarPieces()
     view = StackView(place.trees[::-1])
     upper = f"{place.directory}/upper"
     entries = 0
-    for change in layer_changes(upper, view, mount_points(place.mounts), owners=not place.single_id):
+    hidden = mount_points(place.mounts)
+    for change in layer_changes(upper, view, hidden, owners=not place.single_id, owner_of=owner_of):
         inner.send(tar.change(change))
         entries += 1
     inner.write(tar.end())
     return msgspec.msgpack.encode(_Read(entries, tar.size_bytes))
 
 
-def layer_changes(upper: str, view: View, hidden: frozenset[str], *, owners: bool) -> Iterator[Change]:
+def layer_changes(
+    upper: str, view: View, hidden: frozenset[str], *, owners: bool, owner_of: OwnerOf | None = None
+) -> Iterator[Change]:
     """Yield what the upper directory of a container adds to the layers of `view`, for a layer of its own.
 
     Paths in `hidden` are left out unless the layers have them, and so are directories that only lead to such paths.
@@ -208,7 +212,8 @@ def layer_changes(upper: str, view: View, hidden: frozenset[str], *, owners: boo
     fillers = frozenset(path for path in filler_folders(hidden) if path not in found and view.lstat(path) is None)
     root, now = view.lstat(""), os.lstat(upper)
     changed = root is None or (root.mode, root.uid, root.gid) != (now.st_mode & 0o7777, now.st_uid, now.st_gid)
-    for change in iter_upper_changes(upper, skip=skip, include_root=changed and owners, vanishing=True):
+    root_too = changed and owners
+    for change in iter_upper_changes(upper, skip=skip, include_root=root_too, owner_of=owner_of, vanishing=True):
         if change.path not in fillers:
             yield change
 
