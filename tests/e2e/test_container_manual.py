@@ -18,7 +18,7 @@ COMMANDS = [re.split(r" {2,}", line)[0] for line in re.findall(r"^ {4}firkin (.*
 ELSEWHERE = ("run --rm -it", "exec -it", "attach web", "stats")
 LIMITS = re.compile(r"--(memory|cpus|pids-limit)\b")
 APP = r"""FROM box:1
-RUN adduser -D app && printf '#!/bin/sh\nexit 0\n' >/bin/make && chmod 755 /bin/make
+RUN echo 'app:x:1000:1000::/:/bin/sh' >>/etc/passwd && printf '#!/bin/sh\nexit 0\n' >/bin/make && chmod 755 /bin/make
 CMD ["sleep", "1000"]
 """
 

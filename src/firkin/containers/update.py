@@ -102,7 +102,7 @@ class _Limits(NamedTuple):
     warnings: tuple[str, ...]
     change: list[list[str]]
     undo: list[list[str]]
-    whole: list[list[str]] | None
+    whole: dict[str, list[list[str]]] | None
 
 
 def _limits(engine: Engine, old: Record, new: Record) -> _Limits:
@@ -119,7 +119,7 @@ def _limits(engine: Engine, old: Record, new: Record) -> _Limits:
     paths = plan.groups["paths"]
     change = updated_values(old.host_config, plan.host, facts, paths)
     undo = updated_values(plan.host, old.host_config, facts, paths)
-    return _Limits(plan.warnings, change, undo, plan.groups["values"])
+    return _Limits(plan.warnings, change, undo, {key: plan.groups[key] for key in ("values", "later")})
 
 
 def _apply(engine: Engine, record: Record, state: State, limits: _Limits) -> None:
@@ -142,7 +142,7 @@ def _apply(engine: Engine, record: Record, state: State, limits: _Limits) -> Non
         return
     try:
         restart = {"name": policy.name, "most": policy.maximum_retry_count}
-        link.ask("update", restart=restart, values=limits.whole)
+        link.ask("update", restart=restart, limits=limits.whole)
     except MonitorGone:
         pass
     finally:

@@ -154,9 +154,9 @@ def _op_update(life: Life, client: Client, request: dict[str, Any]) -> None:
     for key in ("restart", "name", "stop_timeout"):
         if key in request:
             life.document[key] = request[key]
-    values = request.get("values")
-    if values is not None and life.document["cgroup"] is not None:
-        life.document["cgroup"]["values"] = values  # for the next start; those of this one are written already
+    limits = request.get("limits")
+    if limits is not None and life.document["cgroup"] is not None:
+        life.document["cgroup"].update(limits)  # for the next start; those of this one are written already
     client.answer()
 
 
