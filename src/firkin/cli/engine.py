@@ -30,7 +30,7 @@ def open_engine(invocation: Invocation) -> Engine:
 
 
 def _may_say(path: str) -> bool:
-    """Say whether a config.toml may say something of containers: only one that has such a word, or quotes a character."""
+    """Say whether a config.toml may say something of containers: one that has such a word, or quotes a character."""
     if not os.path.lexists(path):
         return False
     from firkin.linux.files import read_named
