@@ -132,6 +132,8 @@ def _refusal(facts: HostFacts, requirements: Requirements, offers: dict[Isolatio
         hints.append(inplace.how)
     elif facts.uid and not requirements.inplace:
         hints.append("or run as root, which needs no user namespace")
+    elif not requirements.inplace:
+        hints.append(offers["chroot"].how)
     return HostError(
         f"no way to run commands on this machine: {missing}",
         code="no-backend",

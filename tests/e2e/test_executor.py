@@ -75,6 +75,20 @@ def layers(registry: Registry, name: str, place: Path) -> list[dict[str, readers
     return readers.layer_listings(readers.pull_layout(registry, name, place))
 
 
+def test_an_image_is_run_where_it_was_built(box: Box, registry: Registry) -> None:
+    """In the same job: nothing can be mounted there, and the root of this container stays what it is."""
+    script = f"""
+    firkin build -q --registry-mirror docker.io={registry.url} -t app:1 /workspace >/dev/null
+    firkin run --rm app:1
+    firkin run --rm -i --entrypoint sh app:1 -c 'cat /srv/app.txt - && rm -r /srv && exit 7' </workspace/app.txt || echo $?
+    firkin run --rm -d app:1 || echo $?
+    test -x /kaniko/firkin && test ! -e /srv
+    """
+    done = box().run(["/busybox/sh", "-ec", script], cwd="/workspace")
+    assert done.stdout == "version none\napp\napp\n7\n125\n", done.stderr
+    assert "a container in the background cannot be had here" in done.stderr
+
+
 def test_a_build_is_pushed_and_its_digest_written(box, registry, workspace, scratch):
     names = [registry.reference(name) for name in ("team/app:1", "team/app:2", "other/app")]
     result = executor(

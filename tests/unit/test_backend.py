@@ -88,6 +88,12 @@ def test_roots_need_the_right_to_make_files_of_any_owner() -> None:
     assert any("CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE" in hint for hint in hints_of(caught.value))
 
 
+def test_root_is_told_of_the_capability_that_a_chroot_lacks() -> None:
+    with pytest.raises(HostError, match="no way to run commands") as caught:
+        choose_backend(changed(POD, capabilities=DEFAULT_CAPABILITIES & ~(1 << 18)))
+    assert any("CAP_SYS_CHROOT" in hint for hint in hints_of(caught.value))
+
+
 def test_a_chroot_may_take_over_when_nothing_was_asked_for() -> None:
     assert choose_backend(POD, Requirements(inplace=True)).chroot_too
     assert not choose_backend(POD, Requirements("inplace", inplace=True)).chroot_too

@@ -1,7 +1,9 @@
 """Runs a container where nothing may be mounted or unshared, as in many CI jobs: by chroot, in a copy. Does I/O.
 
 The command has a copy of the image's files as its root, which is thrown away at its end, and this machine's network.
-There is no monitor: it lives as long as who called. What cannot be had that way is refused.
+There is no monitor: it lives as long as who called. What cannot be had that way is refused. It is the same in the
+executor image: a build may take the place of the root there, alone and until it ends, but two containers could not,
+and whoever calls would be replaced under its feet.
 """
 
 from __future__ import annotations
@@ -169,11 +171,6 @@ def _copied(engine: Engine, record: Record) -> Iterator[tuple[str, str]]:
     """Yield a directory with a copy of the image's files, and an empty one beside it."""
     from firkin.rootfs.directory import DirectoryRootfs
 
-    if engine.backend().sandbox != "chroot":
-        raise ContainerError(
-            "in the executor's image the root of this container is that of its builds, so nothing else runs in it",
-            kind="unsupported", code="no-rights", exit_code=125, hints=(Hint.of("host-lacks"),),
-        )  # fmt: skip
     with engine.store() as store:
         scratch = store.layout.scratch_path("run")
         os.mkdir(scratch, 0o755)
