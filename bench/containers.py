@@ -59,7 +59,7 @@ def engines(place: Place) -> list[Engine]:
             found.append(Engine("docker", [peer.client], remote, peer.environment))
         elif type(peer) is Podman:
             found.append(Engine("podman", [*peer._command(), "--cgroup-manager=cgroupfs"], remote, peer.environment,
-                                ("--ulimit", "host")))  # fmt: skip
+                                ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")))  # fmt: skip
     ready = []
     for engine in found:
         extra = {"podman": ["--tls-verify=false"]}.get(engine.name, [])

@@ -229,6 +229,7 @@ STANDALONE = {
     "sandbox.init.reaper": {"__future__", "os", "_signal"},
     "linux.sparse": {"__future__", "os"},
     "linux.cgroups": {"__future__", "os", "select", "ctypes"},
+    "linux.slim_ctypes": {"_ctypes"},
     "sandbox.init.carry": {"__future__", "os"},
     # The last two for an ssh agent on another file system only.
     "sandbox.init.emulated_mounts": {"__future__", "os", "_socket", "select"},

@@ -1,7 +1,9 @@
 """Containers after accidents: full disks, deleted files, kill -9, many commands at once. As root and as a user."""
 
+import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -151,6 +153,36 @@ def test_two_commands_at_once(calm: Firkin, pair: tuple[str, str]) -> None:
             found = state(calm, name)
             assert Path(f"/proc/{found['Pid']}").exists() if found["Running"] else found["Pid"] == 0
             calm.run("rm", "-f", name)
+
+
+def test_exec_in_a_container_that_has_just_ended(calm: Firkin) -> None:
+    """Its monitor does not know it yet, and the kernel lets nobody into the namespaces any more."""
+    first = run(calm, "one")["Pid"]
+    keeper = monitor(calm, "one")
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        front = calm.popen("exec", "one", "true", **SAYS)
+        time.sleep(1)  # for its request; a later one finds the same
+        os.kill(first, signal.SIGKILL)
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    _, text = front.communicate(timeout=60)
+    assert front.returncode == 1
+    assert re.search(r"container [0-9a-f]{64} is not running", text)
+
+
+def test_a_removal_waits_for_whoever_holds_the_names(calm: Firkin) -> None:
+    calm.run("run", "-d", "--rm", "--name", "one", *NONE, *SLEEP)
+    there, keeper = place(calm, "one"), monitor(calm, "one")
+    with open(calm.store / "containers/lock", "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        calm.run("kill", "one")
+        time.sleep(0.3)
+        assert there.exists()
+    wait_until_gone(keeper)
+    assert not there.exists()
+    events = calm.run("events", "--since", "1h", "--until", "0s", "--filter", f"container={there.name}").stdout
+    assert " container destroy " in events
 
 
 # kill -9 in the middle of a command.

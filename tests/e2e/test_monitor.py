@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from support.monitors import Watched, text_of
 
+from firkin.containers.link import monitoring
 from firkin.containers.link.connection import MonitorGone
 from firkin.containers.monitor.wire import STDIN, STDIN_END
 from firkin.errors import ContainerError
@@ -532,3 +533,14 @@ def test_second_commands_are_told_of_their_end_when_the_container_ends(home: Pat
     client.ask("exec", argv=["sleep", "50"], stdout=True)
     watched.link.ask("signal", number=9)
     assert text_of(client)[2]["status"] == 137
+
+
+def test_a_monitor_that_was_spawned_early_is_the_next_one() -> None:
+    monitoring.spawn_early()
+    early = monitoring._early
+    assert early is not None
+    assert monitoring.spawn_monitor() is early
+    early.close()
+    later = monitoring.spawn_monitor()
+    assert later is not early
+    later.close()

@@ -123,6 +123,10 @@ def _run(program: str, name: str, arguments: list[str]) -> int:
     from firkin.cli.lean_import import install
 
     install()
+    if name == "run":  # the interpreter of the container's monitor starts while everything else is loaded
+        from firkin.containers.link.monitoring import spawn_early
+
+        spawn_early()
     from firkin.cli.run import run_command
 
     return run_command(name, COMMANDS[name][0], arguments, program)

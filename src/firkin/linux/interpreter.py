@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 from firkin.linux.syscalls import MOUNT_ATTR_RDONLY, mount_setattr, open_tree_clone
@@ -27,7 +26,6 @@ def read_only_program(path: str) -> int:
         return -1
 
 
-@functools.cache
 def _has_library_elsewhere() -> bool:
     """Say whether the interpreter's library is not where every program finds it, but relative to the program."""
     try:

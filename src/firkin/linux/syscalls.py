@@ -1,6 +1,6 @@
 """System calls that Python's `os` lacks, one function each. Does I/O. Any module from `linux` upwards may import it.
 
-Every function raises OSError with the errno and, if there is one, the path. The first call loads ctypes,
+Every function raises OSError with the errno and, if there is one, the path. The first call loads it all,
 because the start of the command line must not pay for it. Calls newer than
 Linux 5.1 have the same number on every architecture; the few older ones without a libc wrapper are in
 `_OLD_NUMBERS`.
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, NoReturn
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -70,7 +71,7 @@ _libc: Any = None
 def _load() -> Any:
     global _libc
     if _libc is None:
-        import ctypes
+        from firkin.linux import slim_ctypes as ctypes
 
         libc = ctypes.CDLL(None, use_errno=True)
         libc.syscall.restype = ctypes.c_long
@@ -79,7 +80,7 @@ def _load() -> Any:
 
 
 def _fail(path: str | None = None) -> NoReturn:
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     number = ctypes.get_errno()
     raise OSError(number, os.strerror(number), path)
@@ -96,7 +97,7 @@ def _libc_call(name: str, *args: object, path: str | None = None) -> int:
 def _syscall(number: int, *args: object, path: str | None = None) -> int:
     # ctypes passes Python ints to a variadic C function as C ints; the kernel reads longs.
     libc = _load()
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     wide = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     result: int = libc.syscall(ctypes.c_long(number), *wide)
@@ -111,7 +112,7 @@ def _bytes(path: str | None) -> bytes | None:
 
 def _prctl(option: int, value: int) -> None:
     # prctl is variadic in C: the unused arguments must be zero as longs, because some options check them.
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     _libc_call("prctl", option, *(ctypes.c_ulong(arg) for arg in (value, 0, 0, 0)))
 
@@ -128,7 +129,7 @@ def setns(fd: int, flags: int) -> None:
 
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str | None) -> None:
     """Mount with the old call, which cuts `data` at one page (4096 bytes)."""
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     _libc_call(
         "mount", _bytes(source), _bytes(target), _bytes(fstype), ctypes.c_ulong(flags), _bytes(data), path=target
@@ -155,7 +156,7 @@ def keep_capabilities(kept: int) -> None:
 
     Spec: capset(2), version 3 of its structures: effective, permitted, inheritable, low halves first.
     """
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     libc = _load()
     header = ctypes.create_string_buffer(_CAPABILITY_VERSION.to_bytes(4, sys.byteorder) + bytes(4), 8)
@@ -212,7 +213,7 @@ def open_tree_clone(path: str) -> int:
 
 def mount_setattr(fd: int, attributes: int) -> None:
     """Set `MOUNT_ATTR_*` on the mount that `fd` refers to."""
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     buffer = ctypes.create_string_buffer(_pack_longs(attributes, 0, 0, 0), 32)
     _syscall(_SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, ctypes.addressof(buffer), 32)
@@ -223,7 +224,7 @@ def openat2(dir_fd: int, path: str, flags: int, *, mode: int = 0, resolve: int =
 
     Raises OSError; ENOSYS or EPERM where a seccomp filter older than the call is in force.
     """
-    import ctypes
+    from firkin.linux import slim_ctypes as ctypes
 
     buffer = ctypes.create_string_buffer(_pack_longs(flags | os.O_CLOEXEC, mode, resolve), 24)
     return _syscall(_SYS_OPENAT2, dir_fd, os.fsencode(path), ctypes.addressof(buffer), 24, path=path)

@@ -27,6 +27,7 @@ else:
     import _signal as signal
 
 EXECS_FILE = "execs.json"
+NOT_RUNNING = -1  # instead of an exit status: the container ended before the command ran
 KEPT_S = 300.0  # how long an ended one can be inspected
 
 
@@ -51,7 +52,10 @@ class Second:
         self.words = f"{wanted['argv'][0]} {' '.join(wanted['argv'][1:])}"  # docker's, with its blank at the end
 
     def start(self, client: Client | None, done: Callable[[int, str], None]) -> None:
-        """Start it; `done(exit status, text)` says whether it runs. An attached client gets its output and its end."""
+        """Start it; `done(exit status, text)` says whether it runs, with NOT_RUNNING if the container has just ended.
+
+        An attached client gets its output and its end.
+        """
         self.begun = True
         self.done = done
         self.client = client
@@ -82,7 +86,8 @@ class Second:
         if spawned is not None:
             spawned.close_ends()
         status = status if status in (126, 127) else 126
-        self.done(status, text)
+        first = self.execs.first()
+        self.done(NOT_RUNNING if first is None or first.is_ending() else status, text)
         self.finish(status, text)
 
     def ended(self, code: int) -> None:
@@ -135,11 +140,13 @@ def unheard(*_: object) -> None:
 class Execs:
     """The second commands of a container, by id."""
 
-    def __init__(self, loop: Loop, document: dict[str, Any], notes: Notes, first: Callable[[], int]) -> None:
+    def __init__(
+        self, loop: Loop, document: dict[str, Any], notes: Notes, first: Callable[[], Spawned | None]
+    ) -> None:
         self.loop = loop
         self.launch = document
         self.notes = notes
-        self.first = first  # returns the pidfd of the container's first process
+        self.first = first  # returns the container's first process, None if it has ended
         self.known: dict[str, Second] = {}
         self.idle: Callable[[], None] | None = None
 
@@ -154,7 +161,9 @@ class Execs:
 
     def spawn(self, spawned: Spawned, wanted: dict[str, Any]) -> None:
         changes = process_changes(self.launch, wanted)
-        spawned.start(self.launch["exec"], changes, (self.first(),), self.launch["cgroup"], None)
+        first = self.first()
+        joined = -1 if first is None else first.pidfd
+        spawned.start(self.launch["exec"], changes, (joined,), self.launch["cgroup"], None)
 
     def ended(self, second: Second) -> None:
         self.loop.after(KEPT_S, lambda: self.forget(second))

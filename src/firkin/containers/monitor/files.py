@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from firkin.linux.cgroups import read_whole
     from firkin.sandbox.init.kernel import libc
 
-F_OFD_SETLK, F_WRLCK, LOCK_EX = 37, 1, 2
+F_OFD_SETLK, F_WRLCK, LOCK_EX, LOCK_NB = 37, 1, 2, 4
 FULL = (28, 122)  # ENOSPC, EDQUOT
 F_NOTIFY, DN_DELETE, DN_MULTISHOT = 1026, 8, 0x80000000
 JOURNAL_BYTES = 4 << 20
@@ -55,6 +55,15 @@ def wait_for_lock(path: str, flags: int = 0) -> int:
     """Take flock(2) of a file, waiting for others; it is free again when the returned descriptor is closed."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
     libc.flock(fd, LOCK_EX)
+    return fd
+
+
+def try_lock(path: str) -> int:
+    """Like `wait_for_lock`, but return -1 if somebody else has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if libc.flock(fd, LOCK_EX | LOCK_NB):
+        os.close(fd)
+        return -1
     return fd
 
 
@@ -127,6 +136,12 @@ def start_ticks(pid: int) -> int:
     """Return when a process started, in clock ticks since boot (proc(5), stat, field 22); 0 if it has ended."""
     fields = read_whole(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return int(fields[19]) if len(fields) > 19 else 0
+
+
+def is_exiting(pid: int) -> bool:
+    """Say whether a process is ending or has ended (proc(5), stat, field 9: PF_EXITING of linux/sched.h)."""
+    fields = read_whole(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return len(fields) < 7 or bool(int(fields[6]) & 4)
 
 
 def link_text(path: str) -> str:

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from firkin.containers.monitor.loop import READABLE, Alarm, Loop
     from firkin.containers.monitor.notes import Notes
     from firkin.containers.monitor.probing import Prober
-    from firkin.containers.monitor.removal import remove_container
+    from firkin.containers.monitor.removal import (
+        close_all_connections,
+        delete_files,
+        remove_at_once,
+        remove_container,
+    )
     from firkin.containers.monitor.spawning import Ends, Spawned
     from firkin.containers.monitor.streams import Streams
     from firkin.containers.monitor.wire import from_json
@@ -73,10 +78,12 @@ class Life:
         self.waiters: list[tuple[str, Client]] = []
         self.attached: dict[Client, str] = {}  # and until when
         self.starters: list[Done] = []
-        self.execs = Execs(loop, document, notes, lambda: -1 if self.spawned is None else self.spawned.pidfd)
+        self.execs = Execs(loop, document, notes, lambda: self.spawned)
         settings = document["health"]
         self.prober = Prober(loop, settings, notes, self.execs, self.unhealthy) if settings else None
         self.limits = Limits(loop, document, notes)
+        self.held = -1  # the lock of a container whose files are still to be deleted
+        self.removing = False  # a fork is removing the container
 
     # Start.
 
@@ -243,26 +250,40 @@ class Life:
             self.remove(code, text)
 
     def remove(self, code: int, text: str) -> None:
-        """Remove the container, in a fork, since there are locks to wait for."""
+        """Remove the container; its files go when everybody was told."""
+        held = remove_at_once(self.document)
+        if held < 0:
+            self.remove_in_fork(code, text)
+            return
+        self.tell_ended(code, text, "removed")
+        self.notes.event("destroy")
+        self.close_all()
+        if self.loop.over:
+            self.held = held
+        else:  # somebody has not read everything yet
+            self.fork_for(lambda: self.delete(held))
+            os.close(held)
+
+    def delete(self, held: int) -> None:
+        close_all_connections(held)
+        delete_files(self.document, held)
+
+    def delete_rest(self) -> None:
+        """Delete the files of a removed container; at the end of the monitor."""
+        if self.held >= 0:
+            delete_files(self.document, self.held)
+
+    def remove_in_fork(self, code: int, text: str) -> None:
+        """Remove the container, with volumes, and with locks to wait for."""
         told, told_end = os.pipe()
-        try:
-            pid = os.fork()
-        except OSError as error:
-            self.notes.fault(error)
+        if not self.fork_for(lambda: remove_container(self.document, told_end)):
             self.gone(code, text)  # the next command removes it
             return
-        if pid == 0:
-            result = 1
-            try:
-                remove_container(self.document, told_end)
-                result = 0
-            except BaseException as fault:  # noqa: BLE001  the next command goes on with it
-                self.notes.fault(fault)
-            finally:
-                os._exit(result)
         os.close(told_end)
+        self.removing = True  # so the monitor stays to tell it, even if nobody is connected
 
         def removed(_: int) -> None:
+            self.removing = False
             text_of = os.read(told, 1 << 16).decode()
             self.loop.forget(told)
             os.close(told)
@@ -274,7 +295,25 @@ class Life:
             self.close_all()
 
         self.loop.watch(told, READABLE, removed)
+
+    def fork_for(self, work: Callable[[], None]) -> bool:
+        """Do something in a fork; return whether there is one. What it leaves undone, the next command does."""
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.notes.fault(error)
+            return False
+        if pid == 0:
+            result = 1
+            try:
+                work()
+                result = 0
+            except BaseException as fault:  # noqa: BLE001  the next command goes on with it
+                self.notes.fault(fault)
+            finally:
+                os._exit(result)
         self.loop.when_ended(pid, lambda _: None)
+        return True
 
     def stop_waiting(self) -> None:
         """The container was removed before it was started."""

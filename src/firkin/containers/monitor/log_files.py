@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firkin.containers.monitor.clock import time_text
-    from firkin.containers.monitor.files import LOCK_EX, unlink_if_there
+    from firkin.containers.monitor.files import LOCK_EX, LOCK_NB, unlink_if_there
     from firkin.containers.monitor.log_lines import LineCutter
     from firkin.containers.monitor.loop import WRITABLE, Loop
     from firkin.containers.monitor.notes import Notes
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from firkin.sandbox.init.kernel import close_all_but, libc
 
 LOG_MODE = 0o640
-LOCK_NB = 4
 BUSY = 2  # exit code
 
 

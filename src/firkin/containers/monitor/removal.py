@@ -12,13 +12,38 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from firkin.containers.monitor.files import link_text, unlink_if_there, wait_for_lock
+    from firkin.containers.monitor.files import link_text, try_lock, unlink_if_there, wait_for_lock
     from firkin.containers.monitor.spawning import NEWUSER, write_maps
     from firkin.linux.folders import remove_tree
     from firkin.sandbox.init.kernel import libc
 
 NEWNS = 0x00020000
 MOST_DESCRIPTORS = 1 << 20
+
+
+def remove_at_once(document: dict[str, Any]) -> int:
+    """Let nobody find a container any more, if it has no volumes and there is nobody to wait for.
+
+    Returns the descriptor of its lock, which `delete_files` wants; -1 if `remove_container` must do it.
+    """
+    paths = document["auto_remove"]
+    if paths["volumes"]:
+        return -1
+    locks: list[int] = []
+    try:
+        for path in (f"{document['home']}/lock", paths["lock"], paths["references_lock"]):
+            lock = try_lock(path)
+            if lock < 0:
+                return -1
+            locks.append(lock)
+        hide(document)
+        unlink_if_there(paths["reference"])
+        return locks.pop(0)
+    except OSError:
+        return -1
+    finally:
+        for lock in locks:
+            os.close(lock)
 
 
 def remove_container(document: dict[str, Any], told: int) -> None:
@@ -33,20 +58,36 @@ def remove_container(document: dict[str, Any], told: int) -> None:
     held = wait_for_lock(f"{home}/lock")
     os.close(os.open(f"{home}/{paths['mark']}", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     lock = wait_for_lock(paths["lock"])
-    os.rename(home, paths["gone"])
-    name = f"{paths['names']}/{document['name']}"
-    if link_text(name) == document["id"]:
-        os.unlink(name)
+    hide(document)
     os.close(lock)
     volumes = [name for name, directory in paths["volumes"] if release_volume(document, directory, name)]
     lock = wait_for_lock(paths["references_lock"])
     unlink_if_there(paths["reference"])
     os.close(lock)
     os.write(told, ("\n" + "\n".join(volumes)).encode())
-    os.closerange(3, held)  # also connections: who waits for their end does not wait for this process
-    os.closerange(held + 1, MOST_DESCRIPTORS)
+    close_all_connections(held)
+    delete_files(document, held)
+
+
+def hide(document: dict[str, Any]) -> None:
+    """Take a container's directory and its name away from it. Raises OSError."""
+    paths = document["auto_remove"]
+    os.rename(document["home"], paths["gone"])
+    name = f"{paths['names']}/{document['name']}"
+    if link_text(name) == document["id"]:
+        os.unlink(name)
+
+
+def close_all_connections(kept: int) -> None:
+    """Close everything else: who waits for the end of a connection does not wait for this process."""
+    os.closerange(3, kept)
+    os.closerange(kept + 1, MOST_DESCRIPTORS)
+
+
+def delete_files(document: dict[str, Any], held: int) -> None:
+    """Delete what nobody finds any more, and give up its lock. Raises OSError."""
     remove_tree(os.path.dirname(document["socket"]))
-    remove_all(paths["gone"], document["maps"])
+    remove_all(document["auto_remove"]["gone"], document["maps"])
     os.close(held)
 
 

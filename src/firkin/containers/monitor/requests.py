@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from firkin.containers.monitor.connection import Client
-    from firkin.containers.monitor.execs import Second
+    from firkin.containers.monitor.execs import NOT_RUNNING, Second
     from firkin.containers.monitor.life import Done, Life
     from firkin.containers.monitor.wire import REQUEST, STDIN, STDIN_END, from_json
     from firkin.linux.cgroups import member_pids, read_whole
@@ -169,7 +169,7 @@ def _op_removed(life: Life, client: Client, request: dict[str, Any]) -> None:
 
 def _op_exec(life: Life, client: Client, request: dict[str, Any]) -> None:
     running(life, paused=False, restarting=False)
-    begin_second(life.execs.create(wanted_of(request)), client, request)
+    begin_second(life, life.execs.create(wanted_of(request)), client, request)
 
 
 def _op_exec_create(life: Life, client: Client, request: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def _op_exec_start(life: Life, client: Client, request: dict[str, Any]) -> None:
     if second.begun:
         raise Refused("conflict", f"exec command {second.id} has already started" if second.running else
                       f"exec command {second.id} has already run")  # fmt: skip
-    begin_second(second, client, request)
+    begin_second(life, second, client, request)
 
 
 def _op_exec_inspect(life: Life, client: Client, request: dict[str, Any]) -> None:
@@ -219,8 +219,11 @@ def second_of(life: Life, request: dict[str, Any]) -> Second:
     return second
 
 
-def begin_second(second: Second, client: Client, request: dict[str, Any]) -> None:
+def begin_second(life: Life, second: Second, client: Client, request: dict[str, Any]) -> None:
     def done(status: int, text: str) -> None:
+        if status == NOT_RUNNING:
+            client.refuse("conflict", f"container {life.document['id']} is not running")
+            return
         answering(client, exec=second.id, pid=second.pid, tty=second.tty)(status, text)
 
     if request.get("rows"):

@@ -48,6 +48,7 @@ def serve(fd: int) -> None:
     if document is not None:
         show_as(find_arguments(), "firkin-monitor", str(document["id"])[:12])
         Server(document, socket).run(rest)
+    os._exit(0)  # there is nothing that the interpreter would have to do
 
 
 def take_document(socket: _socket.socket) -> tuple[dict[str, Any] | None, list[tuple[int, bytes]]]:
@@ -99,6 +100,10 @@ class Server:
         for kind, payload in waiting:
             receive(self.life, client, kind, payload)
         self.loop.run(self.notes.fault)
+        try:
+            self.life.delete_rest()
+        except OSError as error:
+            self.notes.fault(error)  # the next command goes on with it
 
     def heed_signals(self) -> None:
         """Take TERM, which everybody gets when the machine goes down, for a stop that nobody asked for by hand.
@@ -184,7 +189,7 @@ class Server:
         self.clients.discard(client)
         self.life.forget(client)
         self.rest_no_more()
-        if not self.clients and self.life.phase in ("new", "ended"):
+        if not self.clients and self.life.phase in ("new", "ended") and not self.life.removing:
             self.stop_listening()
             self.loop.over = True
 

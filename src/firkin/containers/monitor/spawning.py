@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from firkin.containers.monitor.files import is_exiting
     from firkin.containers.monitor.loop import READABLE, Loop
     from firkin.linux.cgroups import join_groups, open_joins
-    from firkin.sandbox.init.contain import contain
+    from firkin.sandbox.init.contain import contain, fork_into
     from firkin.sandbox.init.kernel import libc
 else:
     import _signal as signal
@@ -76,6 +77,7 @@ class Spawned:
         self.on_ready: Callable[[], None] = lambda: None  # whoever `waits` is about to become the command
         self.pid = 0
         self.pidfd = -1
+        self.fork = 0  # if it is not a process A, which ends
         self.terminal = -1
         self.size = (0, 0)
         self.lines = b""
@@ -90,14 +92,18 @@ class Spawned:
         self.status, status_end = os.pipe()
         self.channel, other = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         parent = os.getpid()
-        maker = os.fork()
+        maker, is_first = fork_into(packed)
         if maker == 0:
+            parent = 0 if is_first else parent
             become(self.ends, packed, changes, cgroup, status_end, other.fileno(), joined, parent)
         os.close(status_end)
         other.close()
         self.ends.close_theirs()
         os.set_blocking(self.status, False)
-        self.loop.when_ended(maker, lambda _: None)
+        if is_first:
+            self.fork = maker
+        else:
+            self.loop.when_ended(maker, lambda _: None)
         self.loop.watch(self.status, READABLE, self.told)
         self.loop.watch(self.channel.fileno(), READABLE, lambda _: self.asked(maker, maps))
 
@@ -169,8 +175,8 @@ class Spawned:
         lines = [line.decode("utf-8", "replace").split("\0") for line in self.lines.split(b"\n") if line]
         pids = [int(line[1]) for line in lines if line[0] == "pid"]
         status, text = failure_of(lines, bool(pids))
-        if pids:
-            self.follow(pids[0], status != RAN)
+        if pids or self.fork:
+            self.follow(self.fork or pids[0], status != RAN)
         if status != RAN:
             self.on_failure(status, text)
         else:
@@ -181,6 +187,10 @@ class Spawned:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
         self.loop.watch(self.pidfd, READABLE, self.reaped if failed else self.ended)
+
+    def is_ending(self) -> bool:
+        """Say whether the command has ended, or is ending: it has left its namespaces before its end is told."""
+        return self.pidfd < 0 or is_exiting(self.pid)
 
     def reap(self) -> int:
         """Take the wait status of the command."""

@@ -1,14 +1,19 @@
 """Processes of containers: A sets up the surroundings, process 1 becomes the command. Does I/O.
 
 A part of the stand-alone programs that start containers; all parts share its global names. The monitor of a container
-forks, and the fork calls `contain`. It becomes process A, which ends soon; the command is a child of the monitor:
+forks by `fork_into`, and the fork calls `contain`. Where it can, the fork is process 1 of its PID namespace already:
 
-    monitor ── fork ──▶ A ── clone(CLONE_PARENT) ──▶ the command, process 1 of its PID namespace
-                        namespaces, mounts           or the reaper (`reaper.py`), whose child is the command
+    monitor ── clone(CLONE_NEWPID) ──▶ the command, process 1 of its PID namespace
+                                       or the reaper (`reaper.py`), whose child is the command
+
+Else, as with namespaces of other containers or of its own user namespace, it becomes process A, which ends soon:
+
+    monitor ── fork ──▶ A ── clone(CLONE_PARENT) ──▶ the command, a child of the monitor
+                        namespaces, mounts
 
 A pipe takes lines of fields separated by NUL; it is closed when the command runs or will never do so:
 
-    pid N             the process that became the command, a child of the monitor, as the monitor sees it
+    pid N             the process that became the command, a child of the monitor, as the monitor sees it; 0: the fork
     warn TEXT         something that the command may do without was refused
     failed CODE TEXT  the command never ran; CODE is its exit code by docker's rules: 125 to 128
 
@@ -73,7 +78,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` itself takes 4 ms to load
 
-CLONE_PARENT, CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWUSER = 0x00008000, 0x00020000, 0x08000000, 0x10000000
+CLONE_PARENT, CLONE_NEWNS, CLONE_NEWIPC = 0x00008000, 0x00020000, 0x08000000
+CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
 SYS_CLONE = {
     "x86_64": 56, "aarch64": 220, "riscv64": 220, "loongarch64": 220,
     "i686": 120, "armv7l": 120, "armv6l": 120, "armv8l": 120, "ppc64le": 120,
@@ -93,6 +99,20 @@ class NeverRan(Exception):
         self.code, self.text = code, text
 
 
+def fork_into(packed: Any) -> tuple[int, bool]:
+    """Fork the process that is to call `contain` for a plan; return like fork(2), and whether it is process 1.
+
+    Raises OSError.
+    """
+    namespaces, joined = packed[:2]
+    if not joined and namespaces & (CLONE_NEWPID | CLONE_NEWUSER) == CLONE_NEWPID:
+        try:
+            return clone_process(CLONE_NEWPID), True
+        except Failed:
+            pass  # process A tells why
+    return os.fork(), False
+
+
 def contain(
     packed: Any,
     changes: dict[str, Any],
@@ -104,9 +124,10 @@ def contain(
 ) -> NoReturn:
     """Perform a plan (`operations.pack_contained`) in this fork of the process `parent`; never returns.
 
-    `changes` are fields of its process that are replaced. `stdio` are the descriptors of the command, -1 for none; a
-    terminal needs none. `joined` are descriptors (pidfd_open(2)) of processes for the plan's field of that name. All
-    other descriptors of this process are closed.
+    `parent` is 0 if this process is in a PID namespace of its own and cannot see the other. `changes` are fields of its
+    process that are replaced. `stdio` are the descriptors of the command, -1 for none; a terminal needs none. `joined`
+    are descriptors (pidfd_open(2)) of processes for the plan's field of that name. All other descriptors of this
+    process are closed.
     """
     status = Status(status_fd)
     try:
@@ -117,8 +138,10 @@ def contain(
         begin_containing(plan, parent, channel_fd, joined, mounts)
         arguments = find_arguments() if plan.reaper else (0, 0)
         mounts.perform(plan.setup)
-        child = clone_sibling()
+        child = clone_process(CLONE_PARENT) if parent else 0
         if child == 0:
+            if not parent:
+                status.tell("pid", 0)
             become_contained(plan, mounts, status, channel_fd, arguments)
         status.tell("pid", child)
         os._exit(0)
@@ -177,7 +200,7 @@ def begin_containing(
     plan: Contained, parent: int, channel: int, joined: tuple[int, ...], mounts: ContainerMounts
 ) -> None:
     """Enter the namespaces of a plan."""
-    prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)
+    die_with_monitor(channel)
     if os.getppid() != parent:
         os._exit(125)
     os.umask(0o022)
@@ -200,7 +223,7 @@ def begin_containing(
     if own_user or any(flags & CLONE_NEWUSER for flags in plan.joined):
         become_root()
     prctl("die with parent", PR_SET_PDEATHSIG, SIGKILL)
-    rest = plan.namespaces & ~CLONE_NEWUSER
+    rest = plan.namespaces & ~(CLONE_NEWUSER if parent else CLONE_NEWUSER | CLONE_NEWPID)
     if rest:
         check("unshare", hex(rest), libc.unshare(rest))
 
@@ -249,12 +272,12 @@ def become_root() -> None:
     prctl("dumpable", PR_SET_DUMPABLE, 0)
 
 
-def clone_sibling() -> int:
-    """Fork a child of this process's parent; returns like fork(2).
+def clone_process(flags: int) -> int:
+    """Fork with flags of clone(2); returns like fork(2). Raises Failed.
 
     PyDLL keeps the interpreter's lock, so the child goes on as if it had been forked.
     """
-    flags = CLONE_PARENT | 17  # SIGCHLD
+    flags |= 17  # SIGCHLD
     number = SYS_CLONE[os.uname().machine]
     library = ctypes.PyDLL(None, use_errno=True)
     library.syscall.restype = ctypes.c_long
