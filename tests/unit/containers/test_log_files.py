@@ -7,7 +7,7 @@ import os
 import pytest
 
 from firkin.containers import log_files
-from firkin.containers.log_files import LineReader, blocks, entries, open_log, parts_of
+from firkin.containers.log_files import LineReader, blocks, entries, open_log, parts_before, parts_of
 
 
 def line(number, stream="stdout", text=None):
@@ -97,3 +97,24 @@ def test_the_end_of_a_large_log_is_read_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pread", counted)
     assert read(str(path), 10) == [f"line {number}" for number in range(4990, 5000)]
     assert sum(taken) < 1 << 20
+
+
+def test_a_log_up_to_a_mark(tmp_path):
+    """Older files whole, the marked one in part, newer ones not at all; nothing of one that was begun anew."""
+    path = tmp_path / "x.log"
+    (tmp_path / "x.log.2").write_bytes(b"1\n")
+    (tmp_path / "x.log.1").write_bytes(b"2\n3\n")
+    path.write_bytes(b"4\n")
+    facts = (tmp_path / "x.log.1").stat()
+    mark = {"device": facts.st_dev, "inode": facts.st_ino, "size": 2}
+    files = open_log(str(path))
+    try:
+        parts = parts_before(files, mark)
+        assert parts is not None and b"".join(data for part in parts for data in blocks(part)) == b"1\n2\n"
+        (tmp_path / "x.log.1").write_bytes(b"")
+        parts = parts_before(files, mark)
+        assert parts is not None and b"".join(data for part in parts for data in blocks(part)) == b"1\n"
+        assert parts_before(files, {**mark, "inode": 0}) is None
+    finally:
+        for descriptor, _ in files:
+            os.close(descriptor)
