@@ -157,6 +157,11 @@ PATHS = {
         "the user's own runtime directory, where nobody else may write; groups whose names are ids, looked at only",
         "_is_lost remove_empty_groups tidy",
     ),
+    "containers.keeping.built": (
+        "trees in the store that nobody writes to, and a staged one, along names that were listed without following "
+        "links; what is below is looked at only",
+        "_fits _link _linked",
+    ),
     "containers.keeping.leftovers": (
         "the store's own names: ids and fixed words",
         "_finish _remove_link discard sweep",
@@ -177,10 +182,6 @@ PATHS = {
         "the socket and its directory, where the container's own monitor told; checked to be nobody else's",
         "_ask_to_listen _check_peer",
     ),
-    "containers.link.monitoring": (
-        "files of /proc",
-        "_has_shared_library",
-    ),
     "containers.log_files": (
         "the store's own names; endings are numbers",
         "_older open_log",
@@ -195,16 +196,16 @@ PATHS = {
     ),
     "containers.monitor.files": (
         "the store's own names, and /proc",
-        "append_line link_text open_journal overwrite take_lock tell_of_deletions unlink_if_there "
+        "append_line link_text open_journal overwrite take_lock try_lock tell_of_deletions unlink_if_there "
         "wait_for_lock write_whole",
     ),
     "containers.monitor.log_files": (
         "the store's own names; endings are numbers",
-        "Log.open compress_files lock_folder rename_file",
+        "Log.mark Log.open compress_files lock_folder rename_file",
     ),
     "containers.monitor.removal": (
         "the store's own names, from the launch document",
-        "release_volume remove_container",
+        "hide release_volume remove_container",
     ),
     "containers.monitor.requests": (
         "/proc, by numbers of processes",
