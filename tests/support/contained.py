@@ -71,6 +71,7 @@ class Running:
                     self.channel.send(b"g")
                 elif message == b"t":
                     self.terminal = found[0]
+                    self.channel.send(b"g")
                 else:
                     poll.unregister(self.channel)
             if status in ready:
