@@ -298,11 +298,16 @@ def become_contained(
         ids = resolve_ids(plan.process)
         if plan.reaper:
             block_signals()
+            ready, weak = os.pipe()
             child = os.fork()
             if child:
                 show_as(arguments, "/sbin/docker-init", "--", *plan.process.argv)
                 become_as_weak(plan.process, ids)
+                os.close(weak)
                 reap_for(child)
+            os.close(weak)
+            os.read(ready, 1)  # until the reaper has no more rights than this command
+            os.close(ready)
         run_process(plan.process, ids, channel)
     except BaseException as error:  # noqa: BLE001  nothing may reach the frames of the monitor
         fail(status, error)
