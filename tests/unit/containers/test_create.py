@@ -274,3 +274,11 @@ def test_a_record_that_a_power_failure_took(engine: Engine) -> None:
     assert engine.home.ids() == [other]
     assert os.listdir(f"{engine.root}/references") != [reference.name]
     assert len(os.listdir(f"{engine.root}/references")) == 1
+
+
+def test_a_container_whose_renaming_was_killed_leaves_no_name(engine: Engine) -> None:
+    other, id = make(engine, "other"), make(engine, "web")
+    names = Path(engine.home.containers, "names")
+    (names / "next").symlink_to(id)  # the link comes first, then the record says it
+    remove(engine, "web")
+    assert os.listdir(names) == ["other"] and engine.home.find("other").id == other

@@ -122,8 +122,11 @@ def _remove_link(engine: Engine, record: Record | None, id: str) -> None:
     """Remove the name of a container that is no more, unless another one has it now."""
     folder = f"{engine.home.containers}/names"
     with engine.home.all_locked():
-        # One whose record cannot be read may have any name.
-        for name in os.listdir(folder) if record is None else filter(None, [record.name]):
+        names = os.listdir(folder)
+        # One whose record cannot be read may have any name, and one whose renaming was killed may have two.
+        if record is not None and len(names) <= len(engine.home.ids()) + 1:
+            names = [record.name] if record.name else []
+        for name in names:
             with suppress(OSError):
                 if os.readlink(f"{folder}/{name}") == id and not os.path.isdir(engine.home.directory(id)):
                     os.unlink(f"{folder}/{name}")
