@@ -229,7 +229,7 @@ def test_who_attaches_with_logs_gets_every_byte_once(script: Callable[[str], str
         late = attach_with_log(engine, id, AttachTo())
         assert gather(late, b"typed\\n")[2] == b"error\\n"
 
-        logs = LogConfig("json-file", {"max-size": "100k", "max-file": "100"})
+        logs = LogConfig("json-file", {"max-size": "1m", "max-file": "100"})
         flood = make("sh", "-c", "seq 300000; exec sleep 100", host=HostConfig(network_mode="none", log_config=logs))
         start(engine, flood)
         whole = b"".join(b"%d\\n" % number for number in range(1, 300001))
