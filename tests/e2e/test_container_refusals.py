@@ -107,15 +107,12 @@ from firkin.containers.link import monitoring, program
 from firkin.containers.opening import open_engine
 from firkin.containers.start import start
 from firkin.errors import HostError
-import marshal
 
-good, times = program.program, int(sys.argv[3])
-def broken():
-    return marshal.dumps((marshal.dumps(compile("raise MemoryError('no room')", "monitor", "exec")),))
-program.program = broken
+good, times = program.loader, int(sys.argv[3])
+program.loader = lambda link: b"raise MemoryError('no room')"
 spawned = monitoring.spawn_monitor()
 if times == 1:
-    program.program = good
+    program.loader = good
 try:
     print(start(open_engine(sys.argv[1], runtime=sys.argv[4]), sys.argv[2], spawned=spawned).already)
 except HostError as error:
