@@ -2,94 +2,24 @@
 
 import os
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.contained import ID, Ended, Running, make_directory, make_record
+from support.contained import ID, MAPS, Box, Running, contained_box
 
-from firkin.containers.documents.config import Config, Device, HostConfig, Ulimit
+from firkin.containers.documents.config import Device, Ulimit
 from firkin.containers.documents.record import MountPoint
-from firkin.containers.planning.plan import ContainerPlan, Place, plan_container
 from firkin.errors import ContainerError
-from firkin.linux.idmap import IdMaps, IdRange, single_maps
 
 pytestmark = [pytest.mark.root]
-
-MAPS = {
-    "root": None,
-    "subordinate": IdMaps((IdRange(0, 1_000_000, 65536),), (IdRange(0, 1_000_000, 65536),)),
-    "single": single_maps(0, 0),
-}
-
-
-class Box:
-    """One container: its directory, and the options of its plan."""
-
-    def __init__(self, place: Path, maps: IdMaps | None) -> None:
-        self.place, self.maps = place, maps
-        self.directory = make_directory(str(place))
-        if maps is not None:
-            for path, _, _ in os.walk(self.directory):
-                os.chown(path, maps.uids[0].outside, maps.gids[0].outside)
-
-    def plan(self, *argv: str, mounts: tuple[MountPoint, ...] = (), config: dict[str, Any] | None = None,
-             **host: Any) -> ContainerPlan:  # fmt: skip
-        record = make_record(
-            argv, ("base",), mounts=mounts, config=Config(**{"hostname": "box", **(config or {})}),
-            host=HostConfig(**{"network_mode": "none", **host}),
-        )  # fmt: skip
-        return plan_container(record, Place(self.directory, str(self.place / "trees"), os.uname().machine, self.maps))
-
-    def another(self) -> "Box":
-        """Return a second container of the same image."""
-        place = self.place / "another"
-        place.mkdir()
-        (place / "trees").symlink_to("../trees")
-        return Box(place, self.maps)
-
-    def start(self, *argv: str, **options: Any) -> Running:
-        """Start a command."""
-        plan = self.plan(*argv, **options)
-        run = Running(plan.plan, plan.maps)
-        run.plan = plan
-        return run
-
-    def run(self, *argv: str, **options: Any) -> Ended:
-        """Run a command to its end."""
-        plan = self.plan(*argv, **options)
-        ended = Running(plan.plan, plan.maps).wait()
-        assert ended.out or ended.code > 0, ended
-        return ended
 
 
 @pytest.fixture(params=list(MAPS))
 def box(request: pytest.FixtureRequest) -> Iterator[Box]:
-    """A container on busybox: as root, in a user namespace, and in one with a single id.
-
-    Not in pytest's own directory: other runs close that to subordinate ids.
-    """
-    maps = MAPS[request.param]
-    tmp_path = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="firkin-contained-"))
-    tmp_path.chmod(0o755)
-    tree = tmp_path / "trees" / "base" / "fs"
-    for name in ("bin", "etc", "tmp", "home"):
-        (tree / name).mkdir(parents=True)
-    shutil.copy("/usr/bin/busybox", tree / "bin")
-    for name in subprocess.check_output(["busybox", "--list"], text=True).split():
-        if name != "busybox":
-            (tree / "bin" / name).symlink_to("busybox")
-    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n")
-    (tree / "etc/group").write_text("root:x:0:\nbob:x:1000:\nstaff:x:50:bob\ntty:x:5:\n")
-    if maps is not None:
-        subprocess.run(["chown", "-R", f"{maps.uids[0].outside}:{maps.gids[0].outside}", tree], check=True)
-    yield Box(tmp_path, maps)
-    shutil.rmtree(tmp_path)
-    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]
+    yield from contained_box(request.param)
 
 
 def test_is_process_1_in_namespaces_of_its_own(box: Box) -> None:
@@ -268,7 +198,7 @@ def test_writes_to_proc_reach_only_proc(box: Box) -> None:
     assert (proc / "sys/net/ipv4/ip_unprivileged_port_start").read_text() == "mine\n"
     shutil.rmtree(proc)
     proc.symlink_to("/tmp")
-    assert box.run("true").code == 128
+    assert box.run("true").code == 127
 
 
 def test_sysctls(box: Box) -> None:

@@ -390,3 +390,25 @@ def test_a_full_disk_refuses_new_containers_and_lets_old_ones_go(small_disk: Fir
     small_disk.run("rm", "-f", "one")
     ballast.unlink()
     assert_nothing_left(small_disk)
+
+
+def test_a_container_that_fills_the_disk(small_disk: Firkin) -> None:
+    """Other containers, their records, logs and events survive, and commands say what is missing."""
+    run(small_disk, "other", "box:1", "sh", "-c", "while :; do date; sleep 0.1; done")
+    fills = small_disk.run("run", "--name", "fills", *NONE, "box:1", "sh", "-c", "cat /dev/zero >/a; cat /dev/zero >/b; exit 3", check=False)
+    assert fills.returncode == 3 and "No space left on device" in fills.stderr
+    before = monitor(small_disk, "other")
+    assert small_disk.run("exec", "other", "echo", "alive").stdout == "alive\n"
+    refused = small_disk.run("create", *NONE, *SLEEP, check=False)
+    assert refused.returncode == 1 and "no space left" in refused.stderr.lower() and "hint: free some space" in refused.stderr, refused.stderr
+    names = small_disk.run("ps", "-a", "--format", "{{.Names}} {{.State}}").stdout.splitlines()
+    assert sorted(names) == ["fills exited", "other running"]
+    assert state(small_disk, "fills")["ExitCode"] == 3
+    small_disk.run("stop", "-t", "0", "other")
+    assert (state(small_disk, "other")["Running"], state(small_disk, "other")["ExitCode"]) == (False, 137)
+    small_disk.run("rm", "fills")
+    small_disk.run("start", "other")
+    assert monitor(small_disk, "other") != before and state(small_disk, "other")["Running"]
+    assert "UTC" in small_disk.run("logs", "--tail", "1", "other").stdout
+    told = small_disk.run("events", "--since", "0", "--until", str(int(time.time())), "--format", "{{.Action}} {{.Actor.Attributes.name}}").stdout
+    assert told.splitlines().index("create other") < told.splitlines().index("start other") and "destroy fills" in told

@@ -3,14 +3,19 @@
 import marshal
 import os
 import select
+import shutil
 import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from firkin.containers.documents.config import Config, HostConfig
 from firkin.containers.documents.record import MountPoint, Record
-from firkin.containers.planning.plan import ContainerPlan
+from firkin.containers.planning.plan import ContainerPlan, Place, plan_container
+from firkin.linux.idmap import IdMaps, IdRange, single_maps
 from firkin.sandbox.parts import FOR_CONTAINERS, marshalled
 
 ID = "c0ffee" * 10 + "dead"
@@ -129,3 +134,74 @@ def make_directory(place: str) -> str:
         with open(f"{directory}/{name}", "w") as file:
             file.write(text)
     return directory
+
+
+MAPS = {
+    "root": None,
+    "subordinate": IdMaps((IdRange(0, 1_000_000, 65536),), (IdRange(0, 1_000_000, 65536),)),
+    "single": single_maps(0, 0),
+}
+
+
+class Box:
+    """One container: its directory, and the options of its plan."""
+
+    def __init__(self, place: Path, maps: IdMaps | None) -> None:
+        self.place, self.maps = place, maps
+        self.directory = make_directory(str(place))
+        if maps is not None:
+            for path, _, _ in os.walk(self.directory):
+                os.chown(path, maps.uids[0].outside, maps.gids[0].outside)
+
+    def plan(self, *argv: str, mounts: tuple[MountPoint, ...] = (), config: dict[str, Any] | None = None,
+             **host: Any) -> ContainerPlan:  # fmt: skip
+        record = make_record(
+            argv, ("base",), mounts=mounts, config=Config(**{"hostname": "box", **(config or {})}),
+            host=HostConfig(**{"network_mode": "none", **host}),
+        )  # fmt: skip
+        return plan_container(record, Place(self.directory, str(self.place / "trees"), os.uname().machine, self.maps))
+
+    def another(self) -> "Box":
+        """Return a second container of the same image."""
+        place = self.place / "another"
+        place.mkdir()
+        (place / "trees").symlink_to("../trees")
+        return Box(place, self.maps)
+
+    def start(self, *argv: str, **options: Any) -> Running:
+        """Start a command."""
+        plan = self.plan(*argv, **options)
+        run = Running(plan.plan, plan.maps)
+        run.plan = plan
+        return run
+
+    def run(self, *argv: str, **options: Any) -> Ended:
+        """Run a command to its end."""
+        plan = self.plan(*argv, **options)
+        ended = Running(plan.plan, plan.maps).wait()
+        assert ended.out or ended.code > 0, ended
+        return ended
+
+
+def contained_box(kind: str) -> Iterator[Box]:
+    """Yield a container on busybox: as root, in a user namespace, and in one with a single id (MAPS has the kinds).
+
+    Not in pytest's own directory: other runs close that to subordinate ids.
+    """
+    maps = MAPS[kind]
+    tmp_path = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="firkin-contained-"))
+    tmp_path.chmod(0o755)
+    tree = tmp_path / "trees" / "base" / "fs"
+    for name in ("bin", "etc", "tmp", "home"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy("/usr/bin/busybox", tree / "bin")
+    for name in subprocess.check_output(["busybox", "--list"], text=True).split():
+        if name != "busybox":
+            (tree / "bin" / name).symlink_to("busybox")
+    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\nbob:x:1000:1000::/home/bob:/bin/sh\n")
+    (tree / "etc/group").write_text("root:x:0:\nbob:x:1000:\nstaff:x:50:bob\ntty:x:5:\n")
+    if maps is not None:
+        subprocess.run(["chown", "-R", f"{maps.uids[0].outside}:{maps.gids[0].outside}", tree], check=True)
+    yield Box(tmp_path, maps)
+    shutil.rmtree(tmp_path)
+    assert not [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(tmp_path) in line]

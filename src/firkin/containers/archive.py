@@ -112,13 +112,16 @@ def put_archive(
     from firkin.containers.files.extracting import MODULES, Putting, put_job
     from firkin.images.intake import begin
     from firkin.layer.compress import detect_format, import_inflaters
+    from firkin.layer.limits import UNPACK_LIMITS
 
     start, all_chunks = begin(chunks)
     if detect_format(start) != "none":
         import_inflaters()
     user = record.config.user if to_user else ""
     with _told(record, path), standing(engine, record, writes=True) as place:
-        putting = Putting(absolute(path), no_overwrite, user, not place.single_id, place.readonly)
+        putting = Putting(
+            absolute(path), no_overwrite, user, not place.single_id, place.readonly, engine.limits or UNPACK_LIMITS
+        )
         with inside(place, partial(put_job, putting), MODULES) as session:
             session.feed(all_chunks)
             session.result()

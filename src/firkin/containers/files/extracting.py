@@ -20,6 +20,7 @@ from firkin.errors import ContainerError
 from firkin.layer.attributes import make_special, set_owner, set_xattr
 from firkin.layer.change import Entry
 from firkin.layer.compress import iter_decompressed
+from firkin.layer.limits import UnpackLimits
 from firkin.layer.tar import Member, TarReader, clean_name
 from firkin.layer.unpack import write_content
 from firkin.linux import syscalls
@@ -39,7 +40,8 @@ _MOST_PASSWD = 4 << 20
 class Putting(NamedTuple):
     """What is unpacked where: see `put_archive`. `user` is whom all files are given to, "" for nobody.
 
-    `path` is absolute. `chown`: files can have owners here. `readonly`: the root is marked so.
+    `path` is absolute. `chown`: files can have owners here. `readonly`: the root is marked so. `limits` are those of
+    the archive.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Putting(NamedTuple):
     user: str
     chown: bool
     readonly: bool
+    limits: UnpackLimits
 
 
 def put_job(putting: Putting, inner: Inner) -> bytes:
@@ -64,7 +67,7 @@ def put_job(putting: Putting, inner: Inner) -> bytes:
             raise no_folder()
         os.fchdir(fd)
         os.close(fd)
-        extractor = _Extractor(path, putting.no_overwrite, owner, chown=putting.chown)
+        extractor = _Extractor(path, putting.no_overwrite, owner, putting.limits, chown=putting.chown)
         try:
             extractor.run(inner.chunks())
         except OSError as error:
@@ -95,18 +98,21 @@ def _readonly(marked: bool) -> ContainerError:
 class _Extractor:
     """One tar on its way into the working directory."""
 
-    def __init__(self, shown: str, no_overwrite: bool, owner: tuple[int, int] | None, *, chown: bool) -> None:
+    def __init__(
+        self, shown: str, no_overwrite: bool, owner: tuple[int, int] | None, limits: UnpackLimits, *, chown: bool
+    ) -> None:
         self._shown = shown.rstrip("/").removesuffix("/.")
         self._no_overwrite = no_overwrite
         self._owner = owner
         self._chown = chown
+        self._limits = limits
         self._top = os.open(".", _FOLDER)
         self._open: dict[str, int] = {"": self._top}
         self._folders: list[tuple[str, Entry]] = []
 
     def run(self, chunks: Iterator[bytes]) -> None:
         """Unpack everything. Raises ValueError for what is no tar, ContainerError, HostError, OSError."""
-        reader = TarReader(iter_decompressed(chunks))
+        reader = TarReader(iter_decompressed(chunks), self._limits)
         while (member := reader.next_member()) is not None:
             path = clean_name(member.name)
             if path:

@@ -200,10 +200,12 @@ def _setup(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
     files = (*mounts.points, *(op.Stub(f"{stubs}/{name}", False, "", 0o755) for name in _STUB_FILES))
     folders = (op.Stub(f"{stubs}/{name}", True, "", 0o755) for name in _STUB_FOLDERS)
     masked, _ = hidden_paths(host)
+    takes, layers = _divided(mounts.takes)
     return (
-        *mounts.takes,
+        *takes,
         *proc,
         op.Private(),
+        *layers,
         op.MakeDirectory(root),
         op.MakeDirectory(stubs),
         op.Sysfs(not host.privileged),
@@ -225,6 +227,14 @@ def _setup(record: Record, place: Place, modes: Modes) -> tuple[Operation, ...]:
         *((op.LockRoot(),) if host.readonly_rootfs else ()),
         op.Pivot(),
     )
+
+
+def _divided(takes: tuple[Operation, ...]) -> tuple[list[Operation], list[Operation]]:
+    """Return binds, which may have to be shared with the machine, and layers.
+
+    These are mounted for a moment, which the machine must not see.
+    """
+    return [take for take in takes if type(take) is op.Take], [take for take in takes if type(take) is not op.Take]
 
 
 def _kernel_mounts(record: Record, place: Place, modes: Modes, taken: frozenset[str]) -> tuple[Operation, ...]:

@@ -397,11 +397,21 @@ def filesystem_type(fd: int) -> int:
 
 
 def set_propagation(tree: int, op: Take) -> None:
-    """Set the propagation of a detached tree (mount_setattr(2))."""
-    words = (0, 0, PROPAGATIONS[op.propagation], 0)
+    """Set the propagation of a detached tree (mount_setattr(2)).
+
+    What is mounted within it may only get what the machine mounts, unless everything is to be shared: by `private` and
+    `slave` alone it would still be shared.
+    """
+    if op.propagation in ("private", "slave"):
+        change_propagation(tree, op.source, "rslave")
+    change_propagation(tree, op.source, op.propagation)
+
+
+def change_propagation(tree: int, detail: str, kind: str) -> None:
+    words = (0, 0, PROPAGATIONS[kind], 0)
     buffer = ctypes.create_string_buffer(b"".join(n.to_bytes(8, sys.byteorder) for n in words), 32)
-    flags = AT_EMPTY_PATH | (AT_RECURSIVE if op.propagation.startswith("r") else 0)
-    syscall("propagation", op.source, SYS_MOUNT_SETATTR, tree, b"", flags, ctypes.addressof(buffer), 32)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if kind.startswith("r") else 0)
+    syscall("propagation", detail, SYS_MOUNT_SETATTR, tree, b"", flags, ctypes.addressof(buffer), 32)
 
 
 def check_propagation(fd: int, op: Take) -> None:

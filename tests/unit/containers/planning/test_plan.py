@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from firkin.containers.documents.config import Config, Device, HostConfig, Ulimit
 from firkin.containers.documents.profile import MASKED_PATHS, READONLY_PATHS, capability_mask
-from firkin.containers.documents.record import Record
+from firkin.containers.documents.record import MountPoint, Record
 from firkin.containers.planning.bundle_spec import Known, runtime_spec
 from firkin.containers.planning.plan import Place, environment, plan_container
 from firkin.errors import ContainerError
@@ -45,6 +46,14 @@ def test_paths_are_hidden_in_the_plan_and_in_the_bundle_alike(host: Any, masked:
     assert hidden(planned(made)) == (masked, fixed)
     linux = runtime_spec(made, Known((0, 0, (), "/root")))["linux"]
     assert (tuple(linux["maskedPaths"]), tuple(linux["readonlyPaths"])) == (masked, fixed)
+
+
+def test_the_machine_sees_no_mount_of_layers() -> None:
+    """Its mounts and the container's may tell each other of new ones until they are made private."""
+    mounts = (MountPoint("image", "/i", trees=("one", "two")), MountPoint("bind", "/b", source="/srv", propagation="rshared"))
+    made = msgspec.structs.replace(record(), mounts=mounts)
+    kinds = [type(each) for each in planned(made).setup]
+    assert kinds.index(op.Take) < kinds.index(op.Private) < kinds.index(op.BindLayers)
 
 
 def test_environment_is_the_requests_over_what_there_always_is() -> None:
