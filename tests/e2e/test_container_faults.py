@@ -410,5 +410,5 @@ def test_a_container_that_fills_the_disk(small_disk: Firkin) -> None:
     small_disk.run("start", "other")
     assert monitor(small_disk, "other") != before and state(small_disk, "other")["Running"]
     assert "UTC" in small_disk.run("logs", "--tail", "1", "other").stdout
-    told = small_disk.run("events", "--since", "0", "--until", str(int(time.time())), "--format", "{{.Action}} {{.Actor.Attributes.name}}").stdout
+    told = small_disk.run("events", "--since", "0", "--until", str(int(time.time()) + 1), "--format", "{{.Action}} {{.Actor.Attributes.name}}").stdout
     assert told.splitlines().index("create other") < told.splitlines().index("start other") and "destroy fills" in told
