@@ -155,6 +155,7 @@ def test_number_of_processes_and_processors() -> None:
     _needs(1)
     code = "import os\nprint(os.sched_getaffinity(0))\ntry: os.fork()\nexcept BlockingIOError: print('no more')"
     for made in _with(planned(pids_limit=1, cpuset_cpus="0", nano_cpus=500_000_000)):
+        cgroups.write_values(made["later"])
         process = start(made, code, stdout=subprocess.PIPE)
         assert process.communicate(timeout=30)[0] == b"{0}\nno more\n"
 
@@ -187,6 +188,7 @@ def test_statistics_of_a_real_group() -> None:
     made = plan_limits(id, host, read_cgroups(uid=0), "refuse", DeviceFacts()).groups
     assert made is not None
     for groups in _with(made):
+        cgroups.write_values(groups["later"])
         code = "b = bytearray(8 << 20)\nfor _ in range(10**6): pass\nprint(end='.', flush=True)\nimport time; time.sleep(60)"
         process = start(groups, code, stdout=subprocess.PIPE)
         assert process.stdout is not None and process.stdout.read(1) == b"."

@@ -26,11 +26,12 @@ def test_hooks_are_shell() -> None:
         subprocess.run(["sh", "-n"], input=hook, text=True, check=True)
 
 
-def test_disks_are_only_read() -> None:
+def test_disks_are_copies_and_a_reset_ends_the_emulator() -> None:
     words = machine.command_line(Path("/p"), guest.Guest(Path("/disk"), Path("/kernel"), Path("/initrd")), "tcg")
     drives = [word for word in words if word.startswith("id=disk")]
     assert len(drives) == 3
-    assert all("snapshot=on" in drive for drive in drives)
+    assert all("file=/p/" in drive for drive in drives)
+    assert "-no-reboot" in words
 
 
 def test_the_runner_needs_the_standard_library_only() -> None:
