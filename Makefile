@@ -73,7 +73,7 @@ PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadgroup --max-worker-restart 0
 test: lint types test-packages
 	$(PYTEST) -m 'not clients and not faults' $(PYTEST_ARGS)
 
-# Other engines' tools beside firkin, and what people run: dockerd, docker, podman, skopeo, runc, applications, databases.
+# Other engines' tools beside firkin (dockerd, docker, podman, skopeo, runc), applications, databases, the corpus in a pod.
 test-clients: $(STAMP) test-packages
 	$(PYTEST) -m clients $(PYTEST_ARGS)
 

@@ -23,6 +23,7 @@ OF_STEPS = ("run", "mount", "user", "fs", "stage", "shell", "workdir", "heredoc"
 
 @pytest.mark.root
 @pytest.mark.registry
+@pytest.mark.clients
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["chroot", "inplace"])
 def test_corpus(name: str, registry: Registry, tmp_path: Path) -> None:
