@@ -90,7 +90,8 @@ def check(victims: Victims) -> None:
             break
         time.sleep(0.1)
         running = [document for document in victims.inspected() if document["State"]["Running"]]
-    assert left == [], f"processes without a container: {left}"
+    states = [(document["Name"], document["State"]["Status"], document["State"]["Pid"]) for document in victims.inspected()]
+    assert left == [], f"processes without a container: {[(pid, pid_space(pid)) for pid in left]}; {states}, {spaces}"
     mounts = Path("/proc/self/mountinfo").read_text()
     assert str(firkin.store) not in mounts
     alive = {document["Id"] for document in documents if document["State"]["Running"]}
