@@ -69,6 +69,15 @@ def pid_space(pid: int) -> str:
         return ""
 
 
+def told_of(pid: int) -> tuple[str, ...]:
+    """Return the namespace, the state and the groups of a process, for whoever looks why it is there."""
+    try:
+        files = (Path(f"/proc/{pid}/{name}").read_text() for name in ("stat", "cgroup"))
+        return (pid_space(pid), *files)
+    except OSError:
+        return (pid_space(pid), "gone")
+
+
 def kill(pid: int) -> bool:
     try:
         os.kill(pid, signal.SIGKILL)
@@ -91,7 +100,7 @@ def check(victims: Victims) -> None:
         time.sleep(0.1)
         running = [document for document in victims.inspected() if document["State"]["Running"]]
     states = [(document["Name"], document["State"]["Status"], document["State"]["Pid"]) for document in victims.inspected()]
-    assert left == [], f"processes without a container: {[(pid, pid_space(pid)) for pid in left]}; {states}, {spaces}"
+    assert left == [], f"processes without a container: {[told_of(pid) for pid in left]}; {states}, {spaces}"
     mounts = Path("/proc/self/mountinfo").read_text()
     assert str(firkin.store) not in mounts
     alive = {document["Id"] for document in documents if document["State"]["Running"]}
