@@ -534,10 +534,6 @@ PATHS = {
         "/proc/self of a process that has entered no container yet",
         "find_arguments",
     ),
-    "sandbox.parts": (
-        "files of firkin's own package, and what the interpreter keeps beside them",
-        "_cached",
-    ),
     "store.usage": (
         "looks only, without following links",
         "disk_size _names",

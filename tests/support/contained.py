@@ -1,6 +1,5 @@
 """Performs the plan of a container without a monitor: what the monitor does to start a command, and no more."""
 
-import marshal
 import os
 import select
 import shutil
@@ -9,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from firkin.containers.documents.config import Config, HostConfig
 from firkin.containers.documents.record import MountPoint, Record
 from firkin.containers.planning.plan import ContainerPlan, Place, plan_container
 from firkin.linux.idmap import IdMaps, IdRange, single_maps
-from firkin.sandbox.parts import FOR_CONTAINERS, marshalled
+from firkin.sandbox.parts import FOR_CONTAINERS
 
 ID = "c0ffee" * 10 + "dead"
 
@@ -50,7 +50,9 @@ class Running:
         if fork == 0:
             names: dict[str, Any] = {}
             for path in FOR_CONTAINERS:
-                exec(marshal.loads(marshalled(path)), names)
+                code = SourceFileLoader(path, path).get_code(path)
+                assert code is not None
+                exec(code, names)
             names["contain"](
                 plan, changes or {}, status_end, channel_end.fileno(), (stdin, output_end, output_end), joined, parent
             )

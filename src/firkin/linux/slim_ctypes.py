@@ -1,8 +1,8 @@
 """What firkin needs of `ctypes`, in a quarter of the time. Does I/O.
 
 That package makes all C types there are when it loads. This one is made of the same compiled module `_ctypes`, so what
-both make fits together. The monitor's program has it under the name `ctypes` (`containers/program.py`). All functions
-keep errno aside for `get_errno`.
+both make fits together. The monitor's program has it under the name `ctypes` (`containers/link/program.py`). All
+functions keep errno aside for `get_errno`.
 """
 
 TYPE_CHECKING = False

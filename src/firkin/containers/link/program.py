@@ -14,13 +14,11 @@ _PARTS = (
 _SHARED = ("folders", "cgroups")
 _CONTAINERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ROOT = os.path.dirname(_CONTAINERS)
-# The first process ends at once, so that the monitor is nobody's child; only then the program is loaded. What is loaded
-# stays, so nothing looks for garbage in it. The first part is what the others know as `ctypes`. The loader of the
-# interpreter does the same for a part as `code_of`, in four times the time: it looks at the cache of compiled modules.
-_LOADER = """
-import gc, marshal, os, sys
-os.fork() and os._exit(0)
-gc.disable()
+# The loader of the interpreter does the same for a part, in four times the time: it looks at the cache of compiled
+# modules.
+CODE_OF = """
+import _frozen_importlib_external as external
+magic, tag = external.MAGIC_NUMBER, sys.implementation.cache_tag
 def code_of(path):
     try:
         source = os.stat(path)
@@ -34,8 +32,14 @@ def code_of(path):
     except (OSError, ValueError, EOFError, TypeError):
         pass
     return external.SourceFileLoader(path, path).get_code(path)
-import _frozen_importlib_external as external
-magic, tag = external.MAGIC_NUMBER, sys.implementation.cache_tag
+"""
+# The first process ends at once, so that the monitor is nobody's child; only then the program is loaded. What is loaded
+# stays, so nothing looks for garbage in it. The first part is what the others know as `ctypes`.
+_LOADER = f"""
+import gc, marshal, os, sys
+os.fork() and os._exit(0)
+gc.disable()
+{CODE_OF}
 sys.modules['ctypes'] = type(sys)('ctypes')
 exec(code_of(paths[0]), sys.modules['ctypes'].__dict__)
 for path in paths[1:]: exec(code_of(path))

@@ -1,20 +1,23 @@
-"""Parts of stand-alone programs: from the interpreter's cache only when it is the source's."""
+"""Parts of the monitor's program: from the interpreter's cache only when it is the source's."""
 
 import marshal
 import os
 import py_compile
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from firkin.errors import HostError
-from firkin.sandbox.parts import marshalled
+from firkin.containers.link.program import CODE_OF
+
+loader: dict[str, Any] = {"marshal": marshal, "os": os, "sys": sys}
+exec(CODE_OF, loader)
 
 
 def result(path: Path) -> Any:
     names: dict[str, Any] = {}
-    exec(marshal.loads(marshalled(str(path))), names)
+    exec(loader["code_of"](str(path)), names)
     return names["found"]
 
 
@@ -52,6 +55,6 @@ def test_a_torn_cache_does_no_harm(tmp_path: Path) -> None:
     assert result(part) == 1
 
 
-def test_a_missing_part_is_an_error_of_the_host(tmp_path: Path) -> None:
-    with pytest.raises(HostError, match="is missing from this installation"):
-        marshalled(str(tmp_path / "part.py"))
+def test_a_missing_part_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory.*part\.py"):
+        loader["code_of"](str(tmp_path / "part.py"))
