@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from firkin.containers.documents.signals import parse_signal
 from firkin.containers.home.finder import not_running
-from firkin.containers.link.connection import MonitorGone, connect
+from firkin.containers.link.connection import MonitorGone, ask_monitor, connect
 from firkin.errors import ContainerError
 
 TYPE_CHECKING = False
@@ -39,18 +39,8 @@ def stop(engine: Engine, text: str, *, signal: str | None = None, timeout: int |
 def kill(engine: Engine, text: str, *, signal: str = "KILL") -> None:
     """Send a container's command a signal; KILL waits for the end. Raises ContainerError (`conflict`: not running)."""
     id = engine.finder.identify(text)
-    number = parse_signal(signal)
-    link = connect(engine.finder, id)
-    if link is not None:
-        try:
-            link.ask("signal", number=number)
-            return
-        except MonitorGone:
-            pass
-        finally:
-            link.close()
-    engine.home.state(id)
-    raise not_running(id)
+    if not ask_monitor(engine, id, "signal", number=parse_signal(signal)):
+        raise not_running(id)
 
 
 def restart(engine: Engine, text: str, *, signal: str | None = None, timeout: int | None = None) -> None:

@@ -5,7 +5,6 @@ Mirrors: moby daemon/update.go, container.UpdateContainer.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from errno import EBUSY
@@ -108,11 +107,10 @@ class _Limits(NamedTuple):
 def _limits(engine: Engine, old: Record, new: Record) -> _Limits:
     """Return what is written to control groups for the difference. Raises ContainerError."""
     from firkin.containers.limits.devices import read_devices
-    from firkin.containers.limits.facts import read_cgroups
     from firkin.containers.limits.plan import plan_limits
     from firkin.containers.limits.values import updated_values
 
-    facts = read_cgroups(uid=os.geteuid(), runtime_dir=engine.home.user_runtime)
+    facts = engine.cgroups()
     plan = plan_limits(new.id, new.host_config, facts, new.limits, read_devices(new.host_config))
     if plan.groups is None:
         return _Limits(plan.warnings, [], [], None)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections import deque
     from typing import Any
 
+    from firkin.containers.home.engine import Engine
     from firkin.containers.home.finder import Finder
     from firkin.errors import ContainerFault
 
@@ -189,6 +190,24 @@ def connect(home: Finder, id: str) -> Link | None:
             _ask_to_listen(home, id, pid, path)
         time.sleep(_LOOK_AGAIN_S)
     return None
+
+
+def ask_monitor(engine: Engine, id: str, op: str, **fields: Any) -> bool:
+    """Ask the monitor of a container for something once; False if it has none, and then its state is mended.
+
+    Raises ContainerError for a refusal.
+    """
+    link = connect(engine.finder, id)
+    if link is not None:
+        try:
+            link.ask(op, **fields)
+            return True
+        except MonitorGone:
+            pass
+        finally:
+            link.close()
+    engine.home.state(id)
+    return False
 
 
 def _ask_to_listen(home: Finder, id: str, pid: int, path: str) -> None:
