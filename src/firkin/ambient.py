@@ -7,17 +7,15 @@ containers know nothing of builds, so what a request consists of is loaded when 
 from __future__ import annotations
 
 from firkin.text import valid_text
+from firkin.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import NamedTuple
 
     from firkin.builder.request import BuildRequest
     from firkin.registry.settings import RegistrySettings
     from firkin.text import Pairs
-else:
-    from firkin.tuples import NamedTuple
 
 SYSTEM_STORE = "/var/lib/firkin"
 SYSTEM_CONFIG = "/etc/firkin/config.toml"

@@ -1,13 +1,9 @@
 """Named tuples that cost next to nothing to define. Pure. Any module may import it.
 
-    TYPE_CHECKING = False
-    if TYPE_CHECKING:
-        from typing import NamedTuple
-    else:
-        from firkin.tuples import NamedTuple
+    from firkin.tuples import NamedTuple
 
 `typing` and what it loads take as long as the interpreter's own start, and each NamedTuple of it a third of a
-millisecond. What every short command loads takes this one instead, which type checkers need not know.
+millisecond. What every short command loads takes this one instead; for type checkers it is that of `typing`.
 Mirrors: collections.namedtuple.
 """
 
@@ -32,14 +28,14 @@ class _Made(type):
         return super().__new__(cls, name, bases, space)
 
 
-class NamedTuple(tuple, metaclass=_Made):  # type: ignore[type-arg]
+class _NamedTuple(tuple, metaclass=_Made):  # type: ignore[type-arg]
     """The base of a class with annotated fields, some with defaults. Not for classes below those."""
 
     if TYPE_CHECKING:
         _fields: tuple[str, ...]
         _field_defaults: dict[str, Any]
 
-    def __new__(cls, *values: "Any", **named: "Any") -> "NamedTuple":
+    def __new__(cls, *values: "Any", **named: "Any") -> "_NamedTuple":
         if named or len(values) != len(cls._fields):
             values = cls._completed(values, named)
         return tuple.__new__(cls, values)
@@ -68,8 +64,14 @@ class NamedTuple(tuple, metaclass=_Made):  # type: ignore[type-arg]
     def _asdict(self) -> "dict[str, Any]":
         return dict(zip(self._fields, self))
 
-    def _replace(self, **named: "Any") -> "NamedTuple":
+    def _replace(self, **named: "Any") -> "_NamedTuple":
         values = [named.pop(field, value) for field, value in zip(self._fields, self)]
         if named:
             raise TypeError(f"{type(self).__name__} has no fields {sorted(named)}")
         return type(self)(*values)
+
+
+if TYPE_CHECKING:
+    from typing import NamedTuple as NamedTuple
+else:
+    NamedTuple = _NamedTuple

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 
+from firkin.tuples import NamedTuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NamedTuple, Protocol
+    from typing import Protocol
 
     from firkin.ambient import Ambient
     from firkin.cli.arguments import Arguments
     from firkin.cli.options import Option
 else:
-    from firkin.tuples import NamedTuple
-
     Protocol = object
 
 

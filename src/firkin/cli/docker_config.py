@@ -8,15 +8,14 @@ from __future__ import annotations
 from firkin.ambient import absolute
 from firkin.errors import UsageError
 from firkin.linux.files import read_named
+from firkin.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from firkin.ambient import Ambient
-else:
-    from firkin.tuples import NamedTuple
 
 _MOST_BYTES = 4 << 20
 _FORMAT = "Format"

@@ -6,17 +6,17 @@ first one that is set counts. `values` and `requests` define what an option's va
 
 from __future__ import annotations
 
+from firkin.tuples import NamedTuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Literal, NamedTuple
+    from typing import Literal
 
     # flag: true or false · text: last one wins · many: repeatable · count: a number · choice: one of `choices`
     # refused: other tools have it, it cannot work here (`help` says what to do) · off: may only be switched off
     # ignored: has no meaning here and does no harm
     Kind = Literal["flag", "text", "many", "count", "choice", "refused", "off", "ignored"]
-else:
-    from firkin.tuples import NamedTuple
 
 
 class Option(NamedTuple):

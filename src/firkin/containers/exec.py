@@ -15,15 +15,14 @@ from firkin.containers.link.attach import Attached
 from firkin.containers.link.connection import MonitorGone, connect
 from firkin.containers.monitor.wire import from_json
 from firkin.errors import ContainerError
+from firkin.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NamedTuple
+    from typing import Any
 
     from firkin.containers.home.engine import Engine
     from firkin.containers.link.connection import Link
-else:
-    from firkin.tuples import NamedTuple
 
 _KEPT_S = 300.0  # how long an exec that has ended is known
 

@@ -7,7 +7,7 @@ Mirrors: moby daemon/list.go, api/types/container Summary, as Engine 28 has it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from firkin.containers.documents.filter import Values, read_filter
 from firkin.containers.documents.lifecycle import status_of
@@ -18,11 +18,7 @@ from firkin.containers.home.engine import Engine
 from firkin.containers.home.home import Entry, Home
 from firkin.containers.keeping.image_names import ImageNames
 from firkin.text import seconds_of
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 
 class Wanted(NamedTuple):

@@ -22,13 +22,10 @@ from firkin.containers.home.engine import Engine
 from firkin.containers.log_files import LineReader, LogEntry, Part, blocks, entries, open_log, parts_before, parts_of
 from firkin.errors import ContainerError
 from firkin.linux import syscalls
+from firkin.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from firkin.containers.link.attach import Attached, AttachTo
-else:
-    from firkin.tuples import NamedTuple
 
 STREAMS = {"stdout": 1, "stderr": 2}
 _BLOCK = 256 << 10

@@ -31,13 +31,10 @@ from firkin.oci.descriptor import Descriptor
 from firkin.oci.digest import Digest, framed_hash
 from firkin.oci.manifest import Index, parse_manifest
 from firkin.store.layout import StoreLayout, locked, store_error, write_atomically
+from firkin.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from firkin.store.store import Store
-else:
-    from firkin.tuples import NamedTuple
 
 IMAGE, PROCESS = "image", "process"
 _LONGEST_KIND = 64

@@ -7,14 +7,9 @@ Kinds: `text`, `{{`, `}}`, `space`, `field`, `variable`, `word`, `number`, `char
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
 
 from firkin.templates.failure import TemplateError, broken
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 _SPACES = " \t\r\n"
 _LEFT, _RIGHT = "{{", "}}"

@@ -17,12 +17,10 @@ from firkin.templates.values import (
     text_of,
     type_name,
 )
+from firkin.tuples import NamedTuple
 
 if TYPE_CHECKING:
     import re
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
 
 _SPEC = r"(?s)%([+\-# 0]*)(\*|\d+)?(?:(\.)(\*|\d*))?(.?)"
 _WIDEST = 1_000_000

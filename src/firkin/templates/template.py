@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from firkin.templates.execute import Execution
 from firkin.templates.failure import TemplateError
 from firkin.templates.functions import FUNCTIONS, HEADER_FUNCTIONS
 from firkin.templates.nodes import Body
 from firkin.templates.parse import parse
 from firkin.templates.values import json_text
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 LONGEST = 1 << 20
 """Characters that a template may have."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from firkin.cli.arguments import OPTION, Arguments
 from firkin.cli.command import Invocation
@@ -23,11 +22,7 @@ from firkin.render.cells import shortened
 from firkin.render.rows import Cell, label_header, rows_text
 from firkin.render.units import ago, go_time, short_id, size3
 from firkin.text import seconds_of
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 USAGE = "[OPTIONS]"
 ABOUT = "List the containers that run, newest first; with `--all` those that were only created or have ended, too."

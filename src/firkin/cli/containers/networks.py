@@ -5,18 +5,12 @@ Mirrors: docker/cli opts/network.go, opts/hosts.go, and docker/go-connections na
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from firkin.cli.arguments import Arguments
 from firkin.cli.containers.values import invalid, wrong
 from firkin.containers.documents.config import PortBinding
 from firkin.errors import UsageError
 from firkin.text import whole_number
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 _LARGEST_PORT = 65535
 _PREDEFINED = ("", "default", "bridge", "host", "none")

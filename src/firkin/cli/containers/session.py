@@ -9,18 +9,17 @@ from __future__ import annotations
 import os
 import select
 
+from firkin.tuples import NamedTuple
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
     from types import TracebackType
-    from typing import NamedTuple
 
     from firkin.containers.link.attach import Attached, Exit
 else:
     import _signal as signal  # `signal` itself takes 3 ms to load
-
-    from firkin.tuples import NamedTuple
 
 _CHUNK = 1 << 16
 _MOST_UNSENT = 1 << 18

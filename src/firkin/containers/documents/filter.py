@@ -7,18 +7,13 @@ equal texts or regular expressions. Mirrors: moby daemon/list.go, api/types/filt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from firkin.containers.documents.lifecycle import status_of
 from firkin.containers.documents.networks import endpoints
 from firkin.containers.documents.record import ZERO_TIME, Record, State
 from firkin.containers.documents.status import health_of
 from firkin.errors import ContainerError
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 KEYS = (
     "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network",

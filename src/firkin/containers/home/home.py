@@ -11,18 +11,13 @@ import os
 from _thread import get_ident
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from firkin.containers.documents.record import Record, State
 from firkin.containers.home.finder import Finder, failed, missing
 from firkin.decode import decode_json
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 _HALF = ("new-", "gone-")
 

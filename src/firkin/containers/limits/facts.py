@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 Feature = Literal[
     "memory", "swap", "swappiness", "reservation", "oom-kill-disable", "pids", "cpu-shares", "cpu-quota",

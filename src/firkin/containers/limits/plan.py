@@ -7,7 +7,7 @@ Mirrors: moby daemon verifyPlatformContainerResources (the warnings, to the lett
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -19,11 +19,7 @@ from firkin.containers.limits.scope import ScopeRequest
 from firkin.containers.limits.values import group_values
 from firkin.errors import ContainerError
 from firkin.hints import AnyHint, Hint
-
-if TYPE_CHECKING:
-    from typing import NamedTuple
-else:
-    from firkin.tuples import NamedTuple
+from firkin.tuples import NamedTuple
 
 PARENT = "/firkin"
 """The group that containers' groups are made in."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 from firkin.containers.link.connection import MonitorGone, connect
 from firkin.containers.monitor.wire import ANSWER, NOTICE, STDIN, STDIN_END, from_json
 from firkin.errors import ContainerError
+from firkin.tuples import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, NamedTuple, Protocol
+    from typing import Any, Protocol
 
     from firkin.containers.home.engine import Engine
     from firkin.containers.link.connection import Frame, Link
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
         def begin(self, mark: Mapping[str, int] | None) -> None: ...
         def next(self) -> Frame | None: ...
         def close(self) -> None: ...
-
-else:
-    from firkin.tuples import NamedTuple
 
 
 _MOST_INPUT = 1 << 16  # of one frame

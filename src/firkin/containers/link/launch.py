@@ -17,10 +17,9 @@ from firkin.containers.planning.plan import Place, plan_container
 from firkin.errors import HostError
 from firkin.linux.machine import kernel_version
 from firkin.store.journal import journal_path
+from firkin.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from firkin.containers.documents.config import Config
     from firkin.containers.documents.record import Record
     from firkin.containers.home.engine import Engine
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from firkin.containers.limits.scope import ScopeRequest
     from firkin.containers.link.connection import Link
     from firkin.containers.link.monitoring import Nursling
-else:
-    from firkin.tuples import NamedTuple
 
 LAUNCH_VERSION = 1
 DEFAULT_STOP_SIGNAL, DEFAULT_STOP_S = "SIGTERM", 10

@@ -23,18 +23,15 @@ from firkin.errors import ContainerError
 from firkin.oci.run_settings import DEFAULT_PATH, DEVICE_LINKS, ULIMITS
 from firkin.sandbox import operations as op
 from firkin.sandbox.usual_filter import usual_filter
+from firkin.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from firkin.containers.documents.config import HostConfig
     from firkin.containers.documents.record import Record
     from firkin.containers.planning.surroundings import Target
     from firkin.linux.idmap import IdMaps
     from firkin.sandbox.operations import Operation
     from firkin.sandbox.profiles import Rule
-else:
-    from firkin.tuples import NamedTuple
 
 _NOSUID, _NODEV, _NOEXEC = 0x2, 0x4, 0x8
 _DATA_ONLY = _NOSUID | _NODEV | _NOEXEC

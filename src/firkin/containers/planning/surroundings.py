@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING
 
 from firkin.errors import ContainerError
 from firkin.sandbox import operations as op
+from firkin.tuples import NamedTuple
 
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from firkin.containers.documents.config import HostConfig
     from firkin.containers.documents.record import MountPoint, Record
     from firkin.sandbox.operations import Operation
-else:
-    from firkin.tuples import NamedTuple
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
